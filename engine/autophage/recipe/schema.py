@@ -1,0 +1,175 @@
+"""What a recipe may say: one frozen pydantic model per TOML table.
+
+Owns names, types, bounds, defaults and the one-line help of every key. It does not know where a value was written
+(`load`), how a sweep unfolds (`arms`) or what a key makes the engine do. Torch-free, so that `plan`, `status` and
+`report` start at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+FROM_SOURCE = "from-source"
+SUPPORTED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The adapter ranks vLLM allocates slots for; a rank in between is served from the next larger slot."""
+
+
+class Table(BaseModel):
+    """Strict, frozen, closed: a key that is not declared here is an error, and 3 is not a string."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Model(Table):
+    path: str = Field(
+        FROM_SOURCE,
+        min_length=1,
+        description='a model folder, a hub id, or "from-source": a small base model trained on the source and cached',
+    )
+    method: Literal["lora"] = Field("lora", description="which weights are trained: a LoRA adapter on every linear layer")
+    rank: int = Field(32, ge=1, le=SUPPORTED_RANKS[-1], description="LoRA rank")
+    lora_alpha: float | None = Field(None, gt=0, description="LoRA scale numerator; twice the rank when left out")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="compute type of sampler and trainer; auto is float32 on a CPU and bfloat16 on a GPU"
+    )
+
+    @property
+    def scale_numerator(self) -> float:
+        return 2.0 * self.rank if self.lora_alpha is None else self.lora_alpha
+
+
+class Base(Table):
+    """The small Llama that is trained from scratch when `model.path` is "from-source"."""
+
+    hidden_size: int = Field(192, ge=32, le=4096, description="width; a multiple of heads")
+    layers: int = Field(4, ge=1, le=64, description="decoder layers")
+    heads: int = Field(3, ge=1, le=64, description="attention heads; hidden_size / heads must be a size vLLM serves")
+    vocabulary: int = Field(4096, ge=300, le=65536, description="byte-level BPE entries (texts; a world has a word list)")
+    tokens: int = Field(1_000_000, ge=1000, description="training tokens")
+    batch_size: Positive = Field(48, description="rows of a training step")
+    length: int = Field(64, ge=8, le=4096, description="tokens of a training row")
+    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate (AdamW, linear decay)")
+    seed: int = Field(0, ge=0, description="initial weights and data order")
+
+
+class Source(Table):
+    kind: Literal["world", "text", "dataset"] = Field("world", description="where human data comes from")
+    path: str | None = Field(
+        None, min_length=1, description="text: a UTF-8 file or folder; dataset: a hub id or a local dataset folder"
+    )
+    split: str = Field("train", min_length=1, description="dataset: the split to read")
+    column: str = Field("text", min_length=1, description="dataset: the column that holds the text")
+    block: Positive = Field(64, description="text, dataset: tokens of a prompt block")
+    continuation: Positive = Field(64, description="text, dataset: tokens that continue a block")
+    held_out: float = Field(0.1, gt=0.0, lt=1.0, description="text, dataset: share at the end kept for measuring")
+    people: int = Field(300, ge=10, le=100_000, description="world: people; each has four facts")
+    zipf: float = Field(0.8, ge=0.0, le=4.0, description="world: exponent of a person's exposure, by rank")
+    held_out_documents: int = Field(200, ge=1, description="world: documents kept for measuring")
+    seed: int = Field(0, ge=0, description="world: which world; the run's seed does not change it")
+
+
+class Sample(Table):
+    prompts: Literal["auto", "bos", "blocks", "instruct"] = Field(
+        "auto",
+        description="bos: nothing but the start token; blocks: continue a block of text; instruct: the same, asked for "
+        "through the model's chat template; auto: bos for a world, instruct where the model has a chat template, else blocks",
+    )
+    prompt_set: Literal["fresh", "fixed"] = Field("fresh", description="new blocks each generation, or the same ones")
+    system: str = Field(
+        "You complete texts without any preamble or commentary. Only continue the input text naturally.",
+        description="instruct: the system message",
+    )
+    count: Positive = Field(600, description="samples per arm and generation")
+    max_tokens: Positive | None = Field(None, description="tokens of a sample; left out: source.continuation, or 64 for a world")
+    temperature: float = Field(1.0, ge=0.0, le=10.0, description="0 is greedy")
+    top_p: float = Field(1.0, gt=0.0, le=1.0, description="nucleus mass; 1 keeps the whole distribution")
+    top_k: int = Field(0, ge=0, description="0 keeps the whole distribution")
+    concurrency: int = Field(256, ge=1, le=4096, description="sequences the sampler holds in one batch")
+    memory: float | None = Field(None, gt=0, description="GiB of KV cache on a CPU; share of the device on a GPU")
+
+
+class Mix(Table):
+    alpha: Fraction = Field(1.0, description="synthetic fraction of what is trained on")
+    pool: Literal["replace", "accumulate", "accumulate-subsample"] = Field(
+        "replace", description="which generations' data are trained on (arXiv 2404.01413)"
+    )
+    human: Literal["fresh", "fixed"] = Field("fresh", description="new human data each generation, or the same")
+
+
+class Train(Table):
+    chain: Literal["cumulative", "restart"] = Field(
+        "cumulative", description="model g+1 continues from model g, or starts from the base model"
+    )
+    epochs: float = Field(4.0, gt=0, le=1000, description="passes over the mixed corpus; may be fractional")
+    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate (AdamW)")
+    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="of the learning rate")
+    warmup: Fraction = Field(0.0, description="share of the steps over which the learning rate rises")
+    weight_decay: float = Field(0.0, ge=0.0, description="AdamW weight decay")
+    batch_size: Positive = Field(32, description="documents of an optimizer step")
+    loss_on: Literal["continuation", "completion", "all"] = Field(
+        "continuation",
+        description="continuation: a sample is a document of its own; completion: the prompt is context without loss; "
+        "all: loss on prompt and completion. The same thing when prompts are bos",
+    )
+    packing: Literal["auto", "padded", "padding-free"] = Field(
+        "auto", description="padding-free needs a variable-length attention kernel; auto takes it where there is one"
+    )
+
+
+class Measure(Table):
+    formats: list[Literal["question-answer", "cloze", "few-shot"]] = Field(
+        ["question-answer", "cloze", "few-shot"], min_length=1, description="world: how a probe asks"
+    )
+    probes: int | None = Field(None, ge=1, description="world: people asked about, spread over ranks; left out: everybody")
+    confident: float = Field(0.5, gt=0.0, lt=1.0, description="world: a wrong answer above this probability is confidently wrong")
+    resamples: int = Field(1000, ge=100, le=100_000, description="bootstrap resamples behind a 95% interval")
+
+    @field_validator("formats")
+    @classmethod
+    def _once_each(cls, formats: list[str]) -> list[str]:
+        if len(set(formats)) != len(formats):
+            raise ValueError("names a format twice")
+        return formats
+
+
+class Control(Table):
+    enabled: bool = Field(True, description="an arm with the same steps on human data only")
+
+
+SweepValue = str | int | float | bool
+
+
+class Recipe(Table):
+    """One run. `[sweep]` maps dotted keys to the values that its arms take."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="of the run")
+    description: str = Field("", description="one line for `autophage recipes`")
+    seed: int = Field(1, ge=0, description="of sampling, data order and adapters")
+    generations: Positive = Field(5, description="models trained after model 0")
+    devices: Literal["serial", "colocated", "disjoint"] = Field(
+        "serial",
+        description="serial: sampler and trainer take turns; colocated: both at once on one GPU; disjoint: each its own GPU",
+    )
+    model: Model = Model()
+    base: Base = Base()
+    source: Source = Source()
+    sample: Sample = Sample()
+    mix: Mix = Mix()
+    train: Train = Train()
+    measure: Measure = Measure()
+    sweep: dict[str, Annotated[list[SweepValue], Field(min_length=1)]] = Field(
+        default_factory=dict, description="dotted key -> values; arms are their combinations"
+    )
+    control: Control = Control()
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens a sample may have, with the default of its source filled in."""
+        if self.sample.max_tokens is not None:
+            return self.sample.max_tokens
+        return 64 if self.source.kind == "world" else self.source.continuation

@@ -1,0 +1,100 @@
+"""Corpus shards: one Parquet row per sample, one value per generated token in the list columns.
+
+`ROWS_PER_SHARD` bounds a shard. Statistics are float32 and of the model's own full distribution at temperature 1,
+before any truncation; `rank` counts tokens that are strictly more probable, plus one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from autophage.store.atomic import replacing
+
+ROWS_PER_SHARD = 8192
+STATISTICS = ("logprob", "entropy", "varentropy", "max_prob")
+
+SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("prompt", pa.string()),
+        ("text", pa.string()),
+        ("prompt_ids", pa.list_(pa.int32())),
+        ("token_ids", pa.list_(pa.int32())),
+        *((name, pa.list_(pa.float32())) for name in STATISTICS),
+        ("rank", pa.list_(pa.int64())),
+        ("finish_reason", pa.string()),
+        ("accepted", pa.bool_()),
+        ("weight", pa.float32()),
+        ("gate", pa.string()),
+        ("seed", pa.int64()),
+    ]
+)
+
+
+@dataclass
+class Sample:
+    """One document that a model wrote. Statistics are arrays of len(token_ids), filled in by the watch stage."""
+
+    sample_id: str
+    prompt: str
+    text: str
+    prompt_ids: list[int]
+    token_ids: list[int]
+    finish_reason: str
+    seed: int
+    logprob: np.ndarray
+    entropy: np.ndarray
+    varentropy: np.ndarray
+    max_prob: np.ndarray
+    rank: np.ndarray
+    accepted: bool = True
+    weight: float = 1.0
+    gate: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the model ended the document itself, so that its end token belongs to it."""
+        return self.finish_reason == "stop"
+
+
+def sample_id(run_seed: int, arm: str, generation: int, index: int, prompt_ids: Iterable[int], seed: int) -> str:
+    """Hash of everything that decides a sample: run, arm, generation, prompt, index, seed. 32 hex digits."""
+    key = f"{run_seed}/{arm}/{generation}/{index}/{seed}/" + ",".join(map(str, prompt_ids))
+    return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+
+
+def write_corpus(folder: Path, samples: list[Sample]) -> list[Path]:
+    """Write `samples` in order as shards under `folder`; returns the shard paths. No samples make one empty shard."""
+    paths = []
+    for number, start in enumerate(range(0, max(len(samples), 1), ROWS_PER_SHARD)):
+        rows = samples[start : start + ROWS_PER_SHARD]
+        columns = {name: [getattr(sample, name) for sample in rows] for name in SCHEMA.names}
+        path = folder / f"corpus-{number:05d}.parquet"
+        with replacing(path) as temporary:
+            pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")
+        paths.append(path)
+    return paths
+
+
+def read_corpus(shards: Iterable[Path], columns: list[str] | None = None) -> pa.Table:
+    """The shards, in order, as one table; `columns` limits what is read."""
+    tables = [pq.read_table(path, columns=columns) for path in shards]
+    if not tables:
+        schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
+        return schema.empty_table()
+    return pa.concat_tables(tables)
+
+
+def read_samples(shards: Iterable[Path]) -> list[Sample]:
+    rows = read_corpus(shards).to_pylist()
+    for row in rows:
+        for name in (*STATISTICS, "rank"):
+            row[name] = np.asarray(row[name], dtype=np.int64 if name == "rank" else np.float32)
+    return [Sample(**row) for row in rows]

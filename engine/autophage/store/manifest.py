@@ -1,0 +1,136 @@
+"""Manifests: the one file that makes a generation count.
+
+A generation folder is committed when `manifest.json` is there: it is written last, it names every file with size and
+sha256, and it carries the sha256 of its parent's manifest, so a chain of generations is a chain of hashes. A folder
+without one is scrap from an interrupted run, and is cleared before the generation is made again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autophage.errors import StoreError
+from autophage.store.atomic import clear_temporary, sha256, write_text
+from autophage.store.rundir import RunDirectory
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+METRICS = "metrics.json"
+ADAPTER = "adapter"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured value with its 95% interval (None where it has none) and the number of items behind it."""
+
+    metric: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`files` maps a path inside the folder to {"bytes", "sha256"}; `level` is the resume promise that was kept."""
+
+    arm: str
+    generation: int
+    parent: str | None
+    files: dict[str, dict[str, Any]]
+    counts: dict[str, int]
+    seeds: dict[str, int]
+    adapter: dict[str, Any]
+    versions: dict[str, str]
+    level: str
+    format: int = FORMAT
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def write_metrics(folder: Path, metrics: list[Metric]) -> None:
+    rows = [asdict(metric) for metric in metrics]
+    write_text(folder / METRICS, json.dumps(rows, indent=1) + "\n")
+
+
+def read_metrics(folder: Path) -> list[Metric]:
+    return [Metric(**row) for row in json.loads((folder / METRICS).read_text("utf-8"))]
+
+
+def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of every file under `folder` but the manifest itself."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in paths}
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a committed generation, None where there is none; `StoreError` where it cannot be read."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        if data.get("format") != FORMAT:
+            raise StoreError(f"{path}: format {data.get('format')!r}, this version reads {FORMAT}")
+        return Manifest(**data)
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        raise StoreError(f"{path}: is not a manifest ({error})") from error
+
+
+def committed(run: RunDirectory, arm: str) -> list[Manifest]:
+    """The committed generations of an arm, from 0 without a gap."""
+    manifests = []
+    while (manifest := read_manifest(run.generation(arm, len(manifests)))) is not None:
+        manifests.append(manifest)
+    return manifests
+
+
+def shards(run: RunDirectory, manifest: Manifest) -> list[Path]:
+    """The corpus shards that a manifest lists, in order."""
+    folder = run.generation(manifest.arm, manifest.generation)
+    return [folder / name for name in sorted(manifest.files) if name.startswith("corpus-")]
+
+
+def clear_uncommitted(folder: Path) -> None:
+    """Make room for a generation: whatever stands in `folder` without a manifest was never committed."""
+    if folder.is_dir():
+        if (folder / MANIFEST).exists():
+            raise StoreError(f"{folder}: is committed and would be overwritten")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+
+
+def check(run: RunDirectory, arm: str, generation: int) -> list[str]:
+    """Everything wrong with one committed generation, in words; an empty list when all is as the manifest says."""
+    folder = run.generation(arm, generation)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return [f"{folder}: is not committed (no {MANIFEST})"]
+    faults = []
+    if (manifest.arm, manifest.generation) != (arm, generation):
+        faults.append(f"{folder}: its manifest is of {manifest.arm}, generation {manifest.generation}")
+    for name, facts in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            faults.append(f"{path}: is missing")
+        elif path.stat().st_size != facts["bytes"]:
+            faults.append(f"{path}: has {path.stat().st_size} bytes, the manifest says {facts['bytes']}")
+        elif sha256(path) != facts["sha256"]:
+            faults.append(f"{path}: its sha256 is not the manifest's")
+    if generation > 0:
+        parent = run.generation(arm, generation - 1) / MANIFEST
+        if not parent.is_file() or sha256(parent) != manifest.parent:
+            faults.append(f"{folder}: its parent is not the generation before it")
+    return faults
+
+
+def tidy(run: RunDirectory) -> None:
+    """Remove temporary files that an interrupted writer left anywhere in the run."""
+    clear_temporary(run.root)

@@ -1,0 +1,138 @@
+"""The run directory: where everything is, who may write, and what has happened so far.
+
+    RUN/recipe.toml  environment.json  events.jsonl  metrics.parquet  report.html  logs/  .lock
+    RUN/arms/ARM/gen-003/{corpus-00000.parquet, adapter/, metrics.json, manifest.json}
+
+`RunDirectory` names the paths; `RunLock` keeps a second writer out; events are one JSON object a line, and a torn last
+line (a crash while writing) is ignored.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from autophage.errors import UserError
+from autophage.store.atomic import write_text
+
+
+class RunDirectory:
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        self.recipe = self.root / "recipe.toml"
+        self.environment = self.root / "environment.json"
+        self.events = self.root / "events.jsonl"
+        self.metrics = self.root / "metrics.parquet"
+        self.report = self.root / "report.html"
+        self.logs = self.root / "logs"
+        self.lock = self.root / ".lock"
+        self.arms = self.root / "arms"
+
+    def generation(self, arm: str, generation: int) -> Path:
+        return self.arms / arm / f"gen-{generation:03d}"
+
+    @property
+    def exists(self) -> bool:
+        return self.recipe.is_file()
+
+    def require(self) -> RunDirectory:
+        """This directory, or a `UserError` that says what is there instead of a run."""
+        if not self.root.is_dir():
+            raise UserError(f"{self.root}: there is no such directory. Give the directory that `autophage run --out` wrote.")
+        if not self.exists:
+            raise UserError(f"{self.root}: holds no run (no recipe.toml). Give the directory that `autophage run --out` wrote.")
+        return self
+
+    def read_environment(self) -> dict[str, Any]:
+        if not self.environment.is_file():
+            return {}
+        content: dict[str, Any] = json.loads(self.environment.read_text("utf-8"))
+        return content
+
+    def write_environment(self, facts: dict[str, Any]) -> None:
+        write_text(self.environment, json.dumps(facts, indent=2, sort_keys=True) + "\n")
+
+
+class EventLog:
+    """Append-only history of a run: `{"time": seconds since the epoch, "kind": ..., ...}` a line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._end_torn_line()
+
+    def append(self, kind: str, **fields: Any) -> None:
+        line = json.dumps({"time": round(time.time(), 3), "kind": kind, **fields})
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def _end_torn_line(self) -> None:
+        """A crash can leave half a line; end it, so that the next event starts on its own."""
+        if self.path.is_file() and self.path.stat().st_size:
+            with self.path.open("rb+") as file:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """Events in order; lines that a crash tore are skipped."""
+    if not path.is_file():
+        return
+    for line in path.read_text("utf-8", errors="replace").splitlines():
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(event, dict):
+            yield event
+
+
+class RunLock:
+    """One writer per run directory: an flock that the kernel drops when its owner dies, however it dies."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> RunLock:
+        file = self.path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            file.close()
+            raise UserError(
+                f"{self.path.parent}: another process (pid {owner}) is writing this run. "
+                "Wait for it, stop it, or give another --out; `autophage watch` shows how far it is."
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        self._file = file
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._file is not None:
+            self._file.truncate(0)
+            self._file.close()
+            self._file = None
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process is writing the run that `path` locks."""
+    if not path.is_file():
+        return False
+    with path.open("r", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(file, fcntl.LOCK_UN)
+    return False
