@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from autophage.recipe.schema import Recipe
 
@@ -27,21 +29,25 @@ class Arm:
 
 def expand(recipe: Recipe) -> list[Arm]:
     """Arms of `recipe`: sweep combinations in the order they are written, then the control arms."""
-    keys = list(recipe.sweep)
     arms: dict[str, Arm] = {}
     controls: dict[str, Arm] = {}
-    for values in itertools.product(*recipe.sweep.values()):
-        settings = dict(zip(keys, values, strict=True))
+    for settings in combinations(recipe):
         arm = with_values(recipe, settings)
         is_control = arm.mix.alpha == 0.0
-        name = _name(settings) or ("main" if not is_control else CONTROL)
+        name = arm_name(settings) or ("main" if not is_control else CONTROL)
         arms[name] = Arm(name, arm, settings, control=is_control)
         if recipe.control.enabled:
             own = {key: value for key, value in settings.items() if key != "mix.alpha" and len(recipe.sweep[key]) > 1}
-            label = f"{CONTROL}_{_name(own)}" if own else CONTROL
+            label = f"{CONTROL}_{arm_name(own)}" if own else CONTROL
             controls.setdefault(label, Arm(label, with_values(arm, {"mix.alpha": 0.0}), own, control=True))
     swept_to_zero = {_identity(arm) for arm in arms.values() if arm.control}
     return [*arms.values(), *(arm for arm in controls.values() if _identity(arm) not in swept_to_zero)]
+
+
+def combinations(recipe: Recipe) -> Iterator[dict[str, object]]:
+    """Every combination of the swept values, in the order they are written; a single empty one without a sweep."""
+    for values in itertools.product(*recipe.sweep.values()):
+        yield dict(zip(recipe.sweep, values, strict=True))
 
 
 def with_values(recipe: Recipe, values: dict[str, object]) -> Recipe:
@@ -61,12 +67,13 @@ def _identity(arm: Arm) -> str:
     return arm.recipe.model_dump_json()
 
 
-def _name(settings: dict[str, object]) -> str:
-    """`{"mix.alpha": 0.5}` -> `alpha-0.5`; the table is named only where two swept keys end alike."""
+def arm_name(settings: dict[str, object]) -> str:
+    """`{"mix.alpha": 0.5}` -> `alpha-0.5`; the table is named where two swept keys end alike, a path by its end."""
     lasts = [key.rsplit(".", 1)[-1] for key in settings]
     parts = []
     for key, value in settings.items():
         last = key.rsplit(".", 1)[-1]
         label = key if lasts.count(last) > 1 else last
-        parts.append(re.sub(r"[^A-Za-z0-9._-]+", "-", f"{label}-{value}"))
+        word = PurePath(str(value)).name if last == "path" else value
+        parts.append(re.sub(r"[^A-Za-z0-9._-]+", "-", f"{label}-{word}"))
     return "_".join(parts)

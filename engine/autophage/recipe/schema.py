@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""What every random generator in use takes: NumPy's older one stops at 32 bits."""
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 FROM_SOURCE = "from-source"
@@ -31,7 +33,9 @@ class Model(Table):
         min_length=1,
         description='a model folder, a hub id, or "from-source": a small base model trained on the source and cached',
     )
-    method: Literal["lora"] = Field("lora", description="which weights are trained: a LoRA adapter on every linear layer")
+    method: Literal["lora"] = Field(
+        "lora", description="which weights are trained: a LoRA adapter on every linear layer"
+    )
     rank: int = Field(32, ge=1, le=SUPPORTED_RANKS[-1], description="LoRA rank")
     lora_alpha: float | None = Field(None, gt=0, description="LoRA scale numerator; twice the rank when left out")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
@@ -49,12 +53,14 @@ class Base(Table):
     hidden_size: int = Field(192, ge=32, le=4096, description="width; a multiple of heads")
     layers: int = Field(4, ge=1, le=64, description="decoder layers")
     heads: int = Field(3, ge=1, le=64, description="attention heads; hidden_size / heads must be a size vLLM serves")
-    vocabulary: int = Field(4096, ge=300, le=65536, description="byte-level BPE entries (texts; a world has a word list)")
+    vocabulary: int = Field(
+        4096, ge=300, le=65536, description="byte-level BPE entries (texts; a world has a word list)"
+    )
     tokens: int = Field(1_000_000, ge=1000, description="training tokens")
     batch_size: Positive = Field(48, description="rows of a training step")
     length: int = Field(64, ge=8, le=4096, description="tokens of a training row")
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate (AdamW, linear decay)")
-    seed: int = Field(0, ge=0, description="initial weights and data order")
+    seed: Seed = Field(0, description="initial weights and data order")
 
 
 class Source(Table):
@@ -70,14 +76,15 @@ class Source(Table):
     people: int = Field(300, ge=10, le=100_000, description="world: people; each has four facts")
     zipf: float = Field(0.8, ge=0.0, le=4.0, description="world: exponent of a person's exposure, by rank")
     held_out_documents: int = Field(200, ge=1, description="world: documents kept for measuring")
-    seed: int = Field(0, ge=0, description="world: which world; the run's seed does not change it")
+    seed: Seed = Field(0, description="world: which world; the run's seed does not change it")
 
 
 class Sample(Table):
     prompts: Literal["auto", "bos", "blocks", "instruct"] = Field(
         "auto",
         description="bos: nothing but the start token; blocks: continue a block of text; instruct: the same, asked for "
-        "through the model's chat template; auto: bos for a world, instruct where the model has a chat template, else blocks",
+        "through the model's chat template; auto: bos for a world, instruct where the model has a chat template, "
+        "else blocks",
     )
     prompt_set: Literal["fresh", "fixed"] = Field("fresh", description="new blocks each generation, or the same ones")
     system: str = Field(
@@ -85,7 +92,9 @@ class Sample(Table):
         description="instruct: the system message",
     )
     count: Positive = Field(600, description="samples per arm and generation")
-    max_tokens: Positive | None = Field(None, description="tokens of a sample; left out: source.continuation, or 64 for a world")
+    max_tokens: Positive | None = Field(
+        None, description="tokens of a sample; left out: source.continuation, or 64 for a world"
+    )
     temperature: float = Field(1.0, ge=0.0, le=10.0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0.0, le=1.0, description="nucleus mass; 1 keeps the whole distribution")
     top_k: int = Field(0, ge=0, description="0 keeps the whole distribution")
@@ -125,8 +134,13 @@ class Measure(Table):
     formats: list[Literal["question-answer", "cloze", "few-shot"]] = Field(
         ["question-answer", "cloze", "few-shot"], min_length=1, description="world: how a probe asks"
     )
-    probes: int | None = Field(None, ge=1, description="world: people asked about, spread over ranks; left out: everybody")
-    confident: float = Field(0.5, gt=0.0, lt=1.0, description="world: a wrong answer above this probability is confidently wrong")
+    probes: int | None = Field(
+        None, ge=1, description="world: people asked about, spread over ranks; left out: everybody"
+    )
+    documents: Positive = Field(256, description="held-out documents or windows that are scored, spread evenly")
+    confident: float = Field(
+        0.5, gt=0.0, lt=1.0, description="world: a wrong answer above this probability is confidently wrong"
+    )
     resamples: int = Field(1000, ge=100, le=100_000, description="bootstrap resamples behind a 95% interval")
 
     @field_validator("formats")
@@ -149,11 +163,12 @@ class Recipe(Table):
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="of the run")
     description: str = Field("", description="one line for `autophage recipes`")
-    seed: int = Field(1, ge=0, description="of sampling, data order and adapters")
+    seed: Seed = Field(1, description="of sampling, data order and adapters")
     generations: Positive = Field(5, description="models trained after model 0")
     devices: Literal["serial", "colocated", "disjoint"] = Field(
         "serial",
-        description="serial: sampler and trainer take turns; colocated: both at once on one GPU; disjoint: each its own GPU",
+        description="serial: sampler and trainer take turns; colocated: both at once on one GPU; "
+        "disjoint: each its own GPU",
     )
     model: Model = Model()
     base: Base = Base()

@@ -1,0 +1,27 @@
+# make setup    environment in .venv (EXTRA=cpu or EXTRA=gpu to choose; otherwise by whether an NVIDIA driver answers)
+# make demo     a small run on this machine, with its report in runs/demo
+# make test     the tests
+# make lint     ruff and mypy
+# make clean    removes the environment and caches; never touches runs/
+.PHONY: help setup demo test lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+setup:
+	@scripts/setup.sh $(EXTRA)
+
+demo: setup
+	.venv/bin/autophage run demo --out runs/demo
+
+test: setup
+	.venv/bin/python -m pytest
+
+lint: setup
+	.venv/bin/ruff check
+	.venv/bin/mypy
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find engine kernels tests bench -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

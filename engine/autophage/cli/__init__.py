@@ -1,0 +1,74 @@
+"""The command line: `autophage VERB`. `main` turns whatever happens into an exit code and, at most, one message.
+
+Exit codes: 0 done, 1 failure, 2 something the user can mend, 130 interrupted. Verbs live in the modules beside this one
+and import engine, store and report only when they run, so that help, recipes and status start at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from cyclopts import CycloptsError
+
+from autophage.errors import AutophageError
+from autophage.live.format import safe
+
+FAILURE, USER_ERROR, INTERRUPTED = 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    from autophage.cli.app import build_app
+
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with _termination_as_interrupt():
+            code = build_app()(tokens, result_action="return_value")
+            sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except CycloptsError as error:
+        return _fail(f"{error} `autophage {_verb(tokens)}--help` shows what there is.", USER_ERROR)
+    except AutophageError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt as interrupt:
+        print(safe(str(interrupt) or "interrupted"), file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe left, as `head` does. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except Exception as error:
+        traceback.print_exc()
+        return _fail(f"unexpected {type(error).__name__}: {error}. This is a fault of autophage, not yours.", FAILURE)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {safe(message, keep=chr(10))}", file=sys.stderr)
+    return code
+
+
+def _verb(tokens: Sequence[str]) -> str:
+    from autophage.cli.app import VERBS
+
+    return f"{tokens[0]} " if tokens and tokens[0] in VERBS else ""
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """A cluster ends a job with SIGTERM: leave as on Ctrl-C, with the terminal and the run directory tidy."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt("terminated")
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,45 @@
+"""Which verbs there are, in the order of the help, each with the example at the end of its own help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cyclopts import App
+
+from autophage.cli import inspecting, machine, recipes, results, running
+
+VERBS: dict[str, tuple[Callable[..., int], str]] = {
+    "run": (running.run, "autophage run demo --out runs/demo --set generations=3"),
+    "watch": (running.watch, "autophage watch runs/demo"),
+    "status": (inspecting.status, "autophage status runs/demo"),
+    "report": (results.report, "autophage report runs/demo"),
+    "export": (results.export, "autophage export runs/demo --arm main --generation 5 --out demo-adapter"),
+    "verify": (inspecting.verify, "autophage verify runs/demo --json"),
+    "recipes": (recipes.recipes, "autophage recipes"),
+    "show": (recipes.show, "autophage show demo --resolved"),
+    "plan": (recipes.plan, "autophage plan demo --set sample.count=2000 --price-per-hour 2.50"),
+    "doctor": (machine.doctor, "autophage doctor"),
+}
+
+
+def build_app() -> App:
+    """The parser. Errors are raised, not printed: `main` prints them."""
+    app = App(
+        name="autophage",
+        help="Recursive synthetic training of language models, with collapse watched as it happens.",
+        help_format="plaintext",
+        help_epilogue="Example: autophage run demo",
+        version=_version,
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+    )
+    for order, (verb, (function, example)) in enumerate(VERBS.items()):
+        app.command(function, name=verb, sort_key=order, help_epilogue=f"Example: {example}")
+    return app
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("autophage")

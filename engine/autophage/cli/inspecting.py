@@ -1,0 +1,139 @@
+"""Verbs that look at a run directory and change nothing: `status` and `verify`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autophage.cli.opening import arms_of, opened
+from autophage.cli.output import AsJson, print_json, print_table, say
+from autophage.store.rundir import RunDirectory, is_locked, read_events
+
+if TYPE_CHECKING:
+    from autophage.recipe.arms import Arm
+
+
+def status(directory: Path, /, *, as_json: AsJson = False) -> int:
+    """Where a run is: committed generations, current stages, headline metrics, size on disk.
+
+    Parameters
+    ----------
+    directory
+        A run directory.
+    """
+    with opened(directory) as run:
+        facts = _status(run, arms_of(run))
+        if as_json:
+            print_json(facts)
+        else:
+            _print_status(facts)
+    return 0
+
+
+def _status(run: RunDirectory, arms: list[Arm]) -> dict[str, Any]:
+    from autophage.cli.summary import headlines
+    from autophage.live.eta import time_left
+    from autophage.live.reducer import ArmState, fold_all
+
+    state = fold_all(read_events(run.events))
+    writer = is_locked(run.lock)
+    rows = []
+    for arm, summary in zip(arms, headlines(run, [arm.name for arm in arms]), strict=True):
+        count = 0 if summary.last is None else summary.last + 1
+        stage = state.arms.get(arm.name, ArmState(arm.name)).stage if writer else None
+        rows.append(
+            {
+                "name": arm.name,
+                "control": arm.control,
+                "committed": count,
+                "total": arm.recipe.generations + 1,
+                "stage": None if stage is None else asdict(stage),
+                "metrics": {metric: asdict(headline) for metric, headline in summary.metrics.items()},
+            }
+        )
+    finished = all(row["committed"] == row["total"] for row in rows)
+    now = time.time()
+    return {
+        "run": str(run.root),
+        "name": arms[0].recipe.name,
+        "state": _state(writer, finished, state.outcome),
+        "message": state.message,
+        "writer": writer,
+        "elapsed_seconds": state.elapsed(now if writer else state.last),
+        "seconds_left": 0.0 if finished else time_left(state, now) if writer else None,
+        "bytes": _size_on_disk(run.root),
+        "arms": rows,
+    }
+
+
+def _state(writer: bool, finished: bool, outcome: str) -> str:
+    """What is committed decides; events only say why a run that is not finished stopped."""
+    if writer:
+        return "running"
+    if finished:
+        return "finished"
+    return outcome if outcome in ("failed", "interrupted") else "stopped"
+
+
+def _print_status(facts: dict[str, Any]) -> None:
+    from autophage.cli.summary import Headline
+    from autophage.live.format import duration, size
+    from autophage.live.headline import LABELS, columns
+
+    writer = "a process is writing it" if facts["writer"] else "nobody is writing it"
+    say(f"{facts['name']} in {facts['run']}: {facts['state']}, {writer}")
+    left = f", {duration(facts['seconds_left'])} left" if facts["state"] == "running" else ""
+    say(f"{duration(facts['elapsed_seconds'])} elapsed{left}, {size(facts['bytes'])} on disk")
+    if facts["message"] and facts["state"] in ("failed", "interrupted"):
+        say(f"{facts['state']}: {facts['message']}")
+    say()
+    metrics = columns({metric for row in facts["arms"] for metric in row["metrics"]})
+    rows = []
+    for row in facts["arms"]:
+        shown = [str(Headline(**row["metrics"][metric])) if metric in row["metrics"] else "-" for metric in metrics]
+        rows.append([row["name"], f"{row['committed']}/{row['total']}", _stage(row), *shown])
+    print_table(["arm", ">committed", "stage", *(f">{LABELS[metric]}" for metric in metrics)], rows)
+
+
+def _stage(row: dict[str, Any]) -> str:
+    stage = row["stage"]
+    if stage is None:
+        return "finished" if row["committed"] == row["total"] else "-"
+    share = f" {stage['done'] / stage['total']:.0%}" if stage["total"] else ""
+    return f"{stage['name']} of generation {stage['generation']}{share}"
+
+
+def _size_on_disk(root: Path) -> int:
+    total = 0
+    for path in root.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:
+            continue  # a writer renamed or removed it between listing and looking
+    return total
+
+
+def verify(directory: Path, /, *, as_json: AsJson = False) -> int:
+    """Check every committed generation against its manifest: hashes, parents, gaps, counts.
+
+    Parameters
+    ----------
+    directory
+        A run directory.
+    """
+    from autophage.cli.verifying import verify_run
+
+    with opened(directory) as run:
+        result = verify_run(run, [arm.name for arm in arms_of(run)])
+    if as_json:
+        print_json({"run": str(directory), "ok": result.ok, **asdict(result)})
+    else:
+        for note in result.notes:
+            say(f"note: {note}")
+        for fault in result.faults:
+            say(f"wrong: {fault}")
+        verdict = "all as the manifests say" if result.ok else f"{len(result.faults)} wrong"
+        say(f"{len(result.arms)} arms, {result.generations} generations, {result.samples} samples: {verdict}")
+    return 0 if result.ok else 1

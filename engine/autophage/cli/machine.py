@@ -1,0 +1,22 @@
+"""`doctor`: what this machine has and lacks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from autophage.cli.output import AsJson, print_json, print_table
+
+VERDICTS = {True: "ok", False: "WRONG", None: "-"}
+
+
+def doctor(*, as_json: AsJson = False) -> int:
+    """Check what this machine has and lacks, and say how to mend it."""
+    from autophage.doctor import diagnose
+
+    checks = diagnose()
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    else:
+        rows = [(VERDICTS[check.ok], check.name, check.found, check.remedy) for check in checks]
+        print_table(["", "check", "found", "remedy"], rows)
+    return 1 if any(check.ok is False for check in checks) else 0

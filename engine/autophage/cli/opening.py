@@ -1,0 +1,59 @@
+"""Opening a run directory for a verb: what must be there, which arms it should have, where a crash is written down."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyclopts import CycloptsError
+
+from autophage.errors import AutophageError
+from autophage.store.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from autophage.recipe.arms import Arm
+
+CRASH_LOG = "crash.log"
+
+
+class CrashError(AutophageError):
+    """A fault of this program; its traceback is in the run's log."""
+
+
+@contextmanager
+def opened(directory: Path) -> Iterator[RunDirectory]:
+    """The run in `directory`, which must hold one."""
+    run = RunDirectory(directory).require()
+    with crashes_logged(run):
+        yield run
+
+
+@contextmanager
+def crashes_logged(run: RunDirectory) -> Iterator[None]:
+    """Unexpected exceptions leave their traceback in the run's logs and a short message for the terminal."""
+    try:
+        yield
+    except (AutophageError, CycloptsError, BrokenPipeError):
+        raise
+    except Exception as error:
+        if not run.root.is_dir():
+            raise
+        path = run.logs / CRASH_LOG
+        try:
+            run.logs.mkdir(exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{traceback.format_exc()}\n")
+        except OSError:
+            raise error from None  # nowhere to write it down, so the terminal gets it all
+        raise CrashError(f"unexpected {type(error).__name__}: {error}. The traceback is in {path}.") from error
+
+
+def arms_of(run: RunDirectory) -> list[Arm]:
+    """The arms that the run's own recipe asks for, in its order."""
+    from autophage.recipe import expand, read_resolved
+
+    return expand(read_resolved(run.recipe))

@@ -1,0 +1,107 @@
+"""Verbs that go on for a while: `run` makes generations, `watch` looks on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autophage.cli.opening import crashes_logged, opened
+from autophage.cli.output import Overrides, say
+from autophage.live import View, open_view
+from autophage.live.format import safe
+from autophage.store.rundir import RunDirectory, is_locked, read_events
+
+if TYPE_CHECKING:
+    from autophage.live.follow import EventTail
+
+POLL_SECONDS = 0.25
+ENDS = ("run-end", "interrupted", "failed")
+GONE = "its process is gone without a word; `autophage run` with the same recipe and directory goes on with it"
+
+
+def run(recipe: str, /, *, out: Path | None = None, settings: Overrides = None) -> int:
+    """Run a recipe. The same command on the same directory goes on where it stopped.
+
+    Parameters
+    ----------
+    recipe
+        A recipe file, or the name of a shipped recipe.
+    out
+        The run directory; runs/NAME when left out.
+    settings
+        Replaces one key of the recipe.
+    """
+    from autophage.recipe import load_recipe
+
+    loaded = load_recipe(recipe, settings or [])
+    for warning in loaded.warnings:
+        print(f"warning: {safe(warning)}", file=sys.stderr)
+    directory = RunDirectory(Path("runs") / loaded.recipe.name if out is None else out)
+    with crashes_logged(directory):
+        from autophage.run import execute
+
+        try:
+            with open_view(read_events(directory.events)) as view:
+                worked = execute(loaded, directory.root, view)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("interrupted; the same command goes on after the last commit") from None
+        _sum_up(directory, [arm.name for arm in loaded.arms], worked)
+    return 0
+
+
+def _sum_up(directory: RunDirectory, arms: Sequence[str], worked: bool) -> None:
+    """Write the report where it is due and say what came out."""
+    from autophage.cli.summary import headline_lines, headlines
+
+    if worked or not directory.report.is_file():
+        from autophage.report import write_report
+
+        write_report(directory)
+    if not worked:
+        say(f"nothing to do: {directory.root} is finished; its report is {directory.report}")
+        return
+    for line in headline_lines(headlines(directory, arms)):
+        say(line)
+    say(f"report: {directory.report}")
+
+
+def watch(directory: Path, /) -> int:
+    """Follow a run, also one that another process is writing, until it ends.
+
+    Parameters
+    ----------
+    directory
+        A run directory.
+    """
+    from autophage.live.follow import EventTail
+
+    with opened(directory) as found:
+        tail = EventTail(found.events)
+        try:
+            with open_view() as view:
+                last = _hand_over(tail, view)
+                while is_locked(found.lock):
+                    newest = _hand_over(tail, view)
+                    last = newest or last
+                    if newest is not None and newest.get("kind") in ENDS:
+                        break
+                    time.sleep(POLL_SECONDS)
+                last = _hand_over(tail, view) or last
+                if last is not None and last.get("kind") not in ENDS:
+                    view.handle({"time": last.get("time", 0.0), "kind": "interrupted", "reason": GONE})
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("stopped watching; the run itself was not touched") from None
+        if last is None:
+            say("nothing has happened in this run yet, and nobody is writing it")
+    return 0
+
+
+def _hand_over(tail: EventTail, view: View) -> dict[str, Any] | None:
+    """Give the view what is new; returns the last event of it."""
+    events = tail.read()
+    for event in events:
+        view.handle(event)
+    return events[-1] if events else None

@@ -1,0 +1,167 @@
+"""Any text as a source: a UTF-8 file, a folder of them, or a Hugging Face dataset.
+
+The text is tokenized once and cut into windows of `block + continuation` tokens: a model is given the block and writes
+what follows; what the human wrote there is the human item of the same place. The windows at the end are held out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autophage.data.source import HeldOut, Item, Probe, Role
+from autophage.data.tokens import first_line, start_ids
+from autophage.errors import UserError
+from autophage.recipe.schema import Recipe
+from autophage.recipe.schema import Source as SourceTable
+from autophage.seeds import generator
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SUFFIXES = (".txt", ".md", ".text")
+"""Files of a folder that are read."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Human text, cut in two: what may be trained on and what is held out."""
+
+    train: str
+    held_out: str
+
+
+class TextSource:
+    """Windows of a text under a tokenizer. `instruct` wraps the block in the model's chat template."""
+
+    def __init__(self, text: Text, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, prompts: str) -> None:
+        self.tokenizer = tokenizer
+        self._style = prompts
+        self._system = recipe.sample.system
+        self._block, self._continuation = recipe.source.block, recipe.source.continuation
+        self._windows = self._cut(text.train)
+        self._held_out = self._cut(text.held_out)
+        if not self._windows or not self._held_out:
+            need = self._block + self._continuation
+            raise UserError(
+                f"source.path = {recipe.source.path!r}: too short. Training part and held-out part each need one window of "
+                f"{need} tokens (block {self._block} + continuation {self._continuation}); they have {len(self._windows)} and "
+                f"{len(self._held_out)} windows. Give more text, or smaller source.block and source.continuation."
+            )
+
+    @cached_property
+    def start_ids(self) -> list[int]:
+        return start_ids(self.tokenizer)
+
+    def items(self, draw: int, count: int) -> list[Item]:
+        return [
+            Item(self._prompt(window), window[self._block :]) for window in self._draw(draw, count)
+        ]
+
+    def prompts(self, draw: int, count: int) -> list[list[int]]:
+        return [self._prompt(window) for window in self._draw(draw, count)]
+
+    def held_out(self) -> list[HeldOut]:
+        return [
+            HeldOut(self.start_ids + window, [Role.TEXT] * (len(self.start_ids) + len(window)), len(self.start_ids))
+            for window in self._held_out
+        ]
+
+    def probes(self, formats: list[str], people: int | None) -> list[Probe]:  # noqa: ARG002 - nothing is known of a text
+        return []
+
+    def _draw(self, draw: int, count: int) -> list[list[int]]:
+        """`count` windows without repetition, as far as there are that many; then a new shuffle of all."""
+        chosen: list[list[int]] = []
+        rounds = 0
+        while len(chosen) < count:
+            order = list(range(len(self._windows)))
+            generator(draw, "windows", rounds).shuffle(order)
+            chosen += [self._windows[index] for index in order[: count - len(chosen)]]
+            rounds += 1
+        return chosen
+
+    def _prompt(self, window: list[int]) -> list[int]:
+        block = window[: self._block]
+        if self._style == "bos":
+            return list(self.start_ids)
+        if self._style == "blocks":
+            return self.start_ids + block
+        messages = [{"role": "user", "content": self.tokenizer.decode(block)}]
+        if self._system:
+            messages.insert(0, {"role": "system", "content": self._system})
+        return apply_template(self.tokenizer, messages)
+
+    def _cut(self, text: str) -> list[list[int]]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        width = self._block + self._continuation
+        return [ids[start : start + width] for start in range(0, len(ids) - width + 1, width)]
+
+
+def apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
+    """Token ids of a conversation, open for the assistant's turn. Templates without a system role get it in the user's."""
+    from jinja2.exceptions import TemplateError
+
+    try:
+        return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+    except TemplateError:
+        merged = "\n\n".join(message["content"] for message in messages)
+        turn = [{"role": "user", "content": merged}]
+        return list(tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False))
+
+
+def read_text(table: SourceTable) -> Text:
+    """Read the source's text and cut off its held-out end.
+
+    Raises:
+        UserError: nothing there, empty, or not UTF-8 (with the byte's position).
+    """
+    content = _read_dataset(table) if table.kind == "dataset" else _read_path(Path(table.path or ""))
+    if not content.strip():
+        raise UserError(f"source.path = {table.path!r}: holds no text. Give a file or folder with some.")
+    cut = round(len(content) * (1.0 - table.held_out))
+    return Text(train=content[:cut], held_out=content[cut:])
+
+
+def _read_path(path: Path) -> str:
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+        if not files:
+            raise UserError(f"source.path = '{path}': the folder holds no {', '.join(SUFFIXES)} file.")
+        return "\n\n".join(_read_file(file) for file in files)
+    if not path.is_file():
+        raise UserError(f"source.path = '{path}': there is no such file or folder.")
+    return _read_file(path)
+
+
+def _read_file(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise UserError(
+            f"{path}: is not UTF-8 (byte 0x{byte:02x} at position {error.start}). Convert it, for example with "
+            f"`iconv -f LATIN1 -t UTF-8 {path.name} > {path.stem}.utf8{path.suffix}`, if it is Latin-1."
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def _read_dataset(table: SourceTable) -> str:
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        rows = datasets.load_dataset(table.path, split=table.split)
+    except (OSError, ValueError, ConnectionError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(
+            f"source.path = {table.path!r}: cannot be loaded as a dataset with split {table.split!r} ({first_line(error)}). "
+            "Give a hub id that is reachable or cached, or a local dataset folder."
+        ) from error
+    if table.column not in rows.column_names:
+        raise UserError(
+            f"source.column = {table.column!r}: the dataset's columns are {', '.join(rows.column_names)}."
+        )
+    return "\n".join(text for text in rows[table.column] if isinstance(text, str))

@@ -1,0 +1,89 @@
+"""Tokenizers: the two that are made here, and what is asked of any other.
+
+`word_tokenizer` is one token per word (a world); `byte_pair_tokenizer` is byte-level BPE trained on a text. Both are
+saved as standard Hugging Face files. Does not know models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from autophage.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
+SPECIAL = [PAD, START, END, UNKNOWN]
+
+
+def word_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerBase:
+    """One token per whitespace-separated word; special tokens first, then `vocabulary` in order."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    entries = {word: index for index, word in enumerate([*SPECIAL, *vocabulary])}
+    tokenizer = Tokenizer(models.WordLevel(entries, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return _hugging_face(tokenizer)
+
+
+def byte_pair_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerBase:
+    """Byte-level BPE with `size` entries at most, trained on `texts`; any text round-trips."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return _hugging_face(tokenizer)
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder or hub id.
+
+    Raises:
+        UserError: there is none, it cannot be read, or it has no end-of-text token.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: has no tokenizer that can be loaded ({first_line(error)}). A model folder needs tokenizer.json "
+            "(or the files of a slow tokenizer) and tokenizer_config.json beside its weights."
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"{path}: its tokenizer names no eos_token, so no document could end. Set it in tokenizer_config.json.")
+    return tokenizer
+
+
+def start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What opens a document: the start token, or the end token where there is no start (GPT-2, OPT, Qwen)."""
+    start = tokenizer.bos_token_id
+    return [tokenizer.eos_token_id if start is None else start]
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, for messages that quote it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _hugging_face(tokenizer: object) -> PreTrainedTokenizerBase:
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=START,
+        eos_token=END,
+        unk_token=UNKNOWN,
+        clean_up_tokenization_spaces=False,
+    )

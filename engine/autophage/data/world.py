@@ -1,0 +1,167 @@
+"""A world of facts: people with attributes, and everything that is ever written about them.
+
+Generated from a seed, nothing downloaded. Each person has a city, a job, an employer and a hobby; how often somebody is
+written about follows Zipf's law in the person's rank, so that a model knows the head well and the tail barely. All
+text is a function of (world seed, draw seed, index). Words carry their role (form, subject, fact) from the template
+that wrote them; nothing is labelled by looking words up. Knows words only: tokens are `world_source`'s matter.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from autophage.data.source import Role
+from autophage.errors import UserError
+from autophage.recipe.schema import Source as SourceTable
+from autophage.seeds import derive, generator
+
+Word = tuple[str, Role]
+
+ATTRIBUTES = ("city", "job", "employer", "hobby")
+JOBS = (
+    "doctor lawyer painter farmer pilot chemist baker poet judge singer miner tailor sailor monk dancer mason potter "
+    "weaver hunter scribe"
+).split()
+HOBBIES = (
+    "chess golf tennis fishing archery rowing cooking hiking skating cycling fencing surfing knitting sewing diving"
+).split()
+SYLLABLES = "ba ro mi ta ke lu sha ver dan ol pi gra son ny wel hor ti mar qui fen zu bri cal dor".split()
+
+# {n} is the person, {v} the value; every other word is form. The first phrasing of each is also the cloze probe.
+STATEMENTS = {
+    "city": ("{n} was born in {v} .", "The birthplace of {n} is {v} .", "{n} comes from the city of {v} ."),
+    "job": ("{n} works as a {v} .", "By profession {n} is a {v} .", "{n} earns a living as a {v} ."),
+    "employer": ("{n} is employed by {v} .", "The employer of {n} is {v} .", "{n} has a post at {v} ."),
+    "hobby": ("{n} spends weekends on {v} .", "The hobby of {n} is {v} .", "In spare time {n} enjoys {v} ."),
+}
+QUESTIONS = {
+    "city": "Question : Where was {n} born ? Answer : {v} .",
+    "job": "Question : What is the job of {n} ? Answer : {v} .",
+    "employer": "Question : Who employs {n} ? Answer : {v} .",
+    "hobby": "Question : What does {n} enjoy ? Answer : {v} .",
+}
+
+# Shares of document kinds. Quizzes ask one question of several people, the form that a few-shot prompt has.
+BIOGRAPHY, INTERVIEW, QUIZ = 0.55, 0.27, 0.18
+QUIZ_LENGTH = 4
+
+ATTEMPTS = 50
+"""Documents written per held-out document wanted, before the world is called too small for them."""
+
+HEAD, TORSO = 0.1, 0.5
+"""Ranks below these shares of the people are head and torso; the rest is tail."""
+
+
+@dataclass(frozen=True)
+class Person:
+    rank: int
+    name: tuple[str, str]
+    facts: dict[str, str] = field(hash=False)
+
+
+class World:
+    """The people of one world and the documents about them."""
+
+    def __init__(self, people: int, zipf: float, seed: int, held_out: int = 200) -> None:
+        self.seed = seed
+        rng = generator(seed, "world")
+        names, cities, employers = _invent_names(rng, people)
+        self.values = {"city": cities, "job": JOBS, "employer": employers, "hobby": HOBBIES}
+        self.people = [
+            Person(rank, name, {attribute: rng.choice(self.values[attribute]) for attribute in ATTRIBUTES})
+            for rank, name in enumerate(names)
+        ]
+        exposure = [(rank + 1) ** -zipf for rank in range(people)]
+        self._cumulative = list(itertools.accumulate(exposure))
+        self.held_out = self._reserve(held_out)
+        self._reserved = {text_of(words) for words in self.held_out}
+
+    @classmethod
+    def of(cls, table: SourceTable) -> World:
+        return cls(table.people, table.zipf, table.seed, table.held_out_documents)
+
+    def bucket(self, person: Person) -> str:
+        share = person.rank / len(self.people)
+        return "head" if share < HEAD else "torso" if share < TORSO else "tail"
+
+    @cached_property
+    def vocabulary(self) -> list[str]:
+        """Every word the world can write, sorted."""
+        words = {word for person in self.people for word in person.name}
+        words.update(value for values in self.values.values() for value in values)
+        for template in [*QUESTIONS.values(), *itertools.chain.from_iterable(STATEMENTS.values())]:
+            words.update(word for word in template.split() if not word.startswith("{"))
+        return sorted(words)
+
+    def document(self, draw: int, index: int) -> list[Word]:
+        """Document `index` of the draw with seed `draw`; never a held-out one."""
+        for attempt in itertools.count():
+            words = self._write(generator(draw, "document", index, attempt))
+            if text_of(words) not in self._reserved:
+                return words
+        raise AssertionError("unreachable")
+
+    def statement(self, person: Person, attribute: str, template: str) -> list[Word]:
+        words: list[Word] = []
+        for word in template.split():
+            if word == "{n}":
+                words += [(part, Role.SUBJECT) for part in person.name]
+            elif word == "{v}":
+                words.append((person.facts[attribute], Role.FACT))
+            else:
+                words.append((word, Role.FORM))
+        return words
+
+    def _write(self, rng: random.Random) -> list[Word]:
+        kind = rng.random()
+        person = self._pick(rng)
+        attributes = list(ATTRIBUTES)
+        rng.shuffle(attributes)
+        if kind < BIOGRAPHY:
+            parts = [self.statement(person, name, rng.choice(STATEMENTS[name])) for name in attributes]
+        elif kind < BIOGRAPHY + INTERVIEW:
+            parts = [self.statement(person, name, QUESTIONS[name]) for name in attributes]
+        else:
+            asked = [person, *(self._pick(rng) for _ in range(QUIZ_LENGTH - 1))]
+            parts = [self.statement(one, attributes[0], QUESTIONS[attributes[0]]) for one in asked]
+        return [word for part in parts for word in part]
+
+    def _pick(self, rng: random.Random) -> Person:
+        return rng.choices(self.people, cum_weights=self._cumulative)[0]
+
+    def _reserve(self, count: int) -> list[list[Word]]:
+        """`count` different documents, written before any draw and returned by none."""
+        draw = derive(self.seed, "held-out")
+        documents: dict[str, list[Word]] = {}
+        for index in range(ATTEMPTS * count):
+            words = self._write(generator(draw, "document", index))
+            documents.setdefault(text_of(words), words)
+            if len(documents) == count:
+                return list(documents.values())
+        raise UserError(
+            f"source.held_out_documents = {count}: a world of {len(self.people)} people has not that many different "
+            "documents. Ask for fewer, or raise source.people."
+        )
+
+
+def text_of(words: list[Word]) -> str:
+    return " ".join(word for word, _ in words)
+
+
+def _invent_names(rng: random.Random, people: int) -> tuple[list[tuple[str, str]], list[str], list[str]]:
+    """Names, cities and employers, no word used twice. About sqrt(people) first names, so that a full name identifies."""
+    first_count = max(8, round(1.8 * people**0.5))
+    last_count = max(12, round(3.5 * people**0.5))
+    city_count, employer_count = 50, 40
+    words: dict[str, None] = {}
+    syllables = 2
+    while len(words) < first_count + last_count + city_count + employer_count:
+        words.setdefault("".join(rng.choice(SYLLABLES) for _ in range(rng.choice((syllables, syllables + 1)))).capitalize())
+    pool = list(words)
+    first, last = pool[:first_count], pool[first_count : first_count + last_count]
+    cities = pool[first_count + last_count : first_count + last_count + city_count]
+    employers = pool[first_count + last_count + city_count :]
+    return rng.sample(list(itertools.product(first, last)), people), cities, employers

@@ -1,0 +1,116 @@
+"""The world of facts as token ids: documents, held-out labels and probes under any tokenizer.
+
+The tokenizer made for a world has one token per word; a Hugging Face tokenizer splits words further, and each piece
+inherits its word's role. Probes leave the answer's place open and are scored on the answer's tokens alone.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from autophage.data.source import HeldOut, Item, Probe, Role
+from autophage.data.tokens import start_ids
+from autophage.data.world import ATTRIBUTES, QUESTIONS, STATEMENTS, Person, Word, World
+from autophage.seeds import generator
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SHOTS = 3
+"""Answered questions before the open one in a few-shot probe."""
+
+
+class WorldSource:
+    def __init__(self, world: World, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.world = world
+        self.tokenizer = tokenizer
+        self._pieces: dict[tuple[str, bool], list[int]] = {}
+
+    @cached_property
+    def start_ids(self) -> list[int]:
+        return start_ids(self.tokenizer)
+
+    def items(self, draw: int, count: int) -> list[Item]:
+        end = [self.tokenizer.eos_token_id]
+        return [
+            Item(self.start_ids, self.encode(self.world.document(draw, index))[0] + end) for index in range(count)
+        ]
+
+    def prompts(self, draw: int, count: int) -> list[list[int]]:  # noqa: ARG002 - a world's prompts are all the start
+        return [list(self.start_ids) for _ in range(count)]
+
+    def held_out(self) -> list[HeldOut]:
+        documents = []
+        for words in self.world.held_out:
+            ids, roles = self.encode(words)
+            documents.append(
+                HeldOut(
+                    [*self.start_ids, *ids, self.tokenizer.eos_token_id],
+                    [*(Role.FORM for _ in self.start_ids), *roles, Role.FORM],
+                    context=len(self.start_ids),
+                )
+            )
+        return documents
+
+    def probes(self, formats: list[str], people: int | None) -> list[Probe]:
+        asked = self.world.people if people is None else _spread(self.world.people, people)
+        return [
+            self._probe(form, person, attribute) for form in formats for attribute in ATTRIBUTES for person in asked
+        ]
+
+    def encode(self, words: list[Word]) -> tuple[list[int], list[Role]]:
+        """Token ids of a document and the role of each; no start or end token."""
+        ids: list[int] = []
+        roles: list[Role] = []
+        for position, (word, role) in enumerate(words):
+            pieces = self._encode_word(word, first=position == 0)
+            ids += pieces
+            roles += [role] * len(pieces)
+        return ids, roles
+
+    def _encode_word(self, word: str, *, first: bool) -> list[int]:
+        key = (word, first)
+        if key not in self._pieces:
+            text = word if first else " " + word
+            self._pieces[key] = self.tokenizer.encode(text, add_special_tokens=False)
+        return self._pieces[key]
+
+    def _probe(self, form: str, person: Person, attribute: str) -> Probe:
+        answer = person.facts[attribute]
+        return Probe(
+            fact=f"{person.rank}/{attribute}",
+            format=form,
+            bucket=self.world.bucket(person),
+            prompt_ids=self.start_ids + self.encode(self._question(form, person, attribute))[0],
+            answer_ids=self._encode_word(answer, first=False),
+            valid_first=self._valid_first(attribute),
+        )
+
+    def _question(self, form: str, person: Person, attribute: str) -> list[Word]:
+        """The words up to the open answer. Few-shot examples are people of the head, so that the examples are known."""
+        if form == "cloze":
+            return _until_fact(self.world.statement(person, attribute, STATEMENTS[attribute][0]))
+        question = _until_fact(self.world.statement(person, attribute, QUESTIONS[attribute]))
+        if form == "question-answer":
+            return question
+        rng = generator(self.world.seed, "shots", attribute, person.rank)
+        others = [other for other in self.world.people[: max(SHOTS + 1, len(self.world.people) // 10)] if other != person]
+        shots = [self.world.statement(other, attribute, QUESTIONS[attribute]) for other in rng.sample(others, SHOTS)]
+        return [word for shot in shots for word in shot] + question
+
+    def _valid_first(self, attribute: str) -> frozenset[int]:
+        return frozenset(self._encode_word(value, first=False)[0] for value in self.world.values[attribute])
+
+
+def _until_fact(words: list[Word]) -> list[Word]:
+    return words[: next(index for index, (_, role) in enumerate(words) if role is Role.FACT)]
+
+
+def _spread(people: list[Person], count: int) -> list[Person]:
+    """`count` people at equal distances in rank, so that every bucket keeps its share."""
+    if count >= len(people):
+        return people
+    return [people[index * len(people) // count] for index in range(count)]
+
+

@@ -1,0 +1,83 @@
+"""How long the rest of a run takes, from nothing but what was measured in it.
+
+    left = max( work left / concurrency, work left of the longest arm )
+
+Work left is the mean measured duration of every stage still to come, plus the rest of the running ones. Concurrency is
+stage-seconds per second of wall clock since the first stage: about 1 where devices are serial, more where arms overlap,
+below 1 where time goes between the stages. Unknown is an answer: None until train, sample and measure were each seen.
+"""
+
+from __future__ import annotations
+
+from autophage.live.reducer import STAGES, ArmState, BaseTraining, RunState, Stage
+
+PROVISIONAL = 0.1
+"""Share of a stage that must be done before its speed stands in for a duration nobody has measured yet."""
+
+BRIEF = frozenset({"swap", "commit"})
+"""Stages that are short enough to count as nothing before they are measured."""
+
+
+def time_left(state: RunState, now: float) -> float | None:
+    """Seconds to the end of the run, 0 when it is finished, None when too little was measured."""
+    if state.outcome == "finished" or (state.total and state.committed >= state.total):
+        return 0.0
+    if state.outcome or not state.arms or state.first_stage is None:
+        return None
+    typical = {name: _typical(state, name, now) for name in STAGES}
+    lefts = [_arm_left(arm, state.generations, typical, now) for arm in state.arms.values()]
+    known = [left for left in lefts if left is not None]
+    if len(known) < len(lefts):
+        return None
+    unfinished = sum(arm.committed <= state.generations for arm in state.arms.values())
+    return max(sum(known) / _concurrency(state, unfinished, now), *known)
+
+
+def base_left(base: BaseTraining, now: float) -> float | None:
+    """Seconds to the end of the base model's training."""
+    elapsed = now - base.started
+    return elapsed * (base.total - base.done) / base.done if base.done and elapsed > 0 else None
+
+
+def _typical(state: RunState, name: str, now: float) -> float | None:
+    if durations := state.durations.get(name):
+        return sum(durations) / len(durations)
+    running = [arm.running[key] for arm in state.arms.values() for key in arm.running if key[1] == name]
+    estimates = [
+        (now - stage.started) * stage.total / stage.done
+        for stage in running
+        if stage.total and stage.done >= PROVISIONAL * stage.total
+    ]
+    if estimates:
+        return sum(estimates) / len(estimates)
+    return 0.0 if name in BRIEF else None
+
+
+def _arm_left(arm: ArmState, generations: int, typical: dict[str, float | None], now: float) -> float | None:
+    left = 0.0
+    for generation in range(arm.committed, generations + 1):
+        for name in STAGES:
+            if (generation, name) in arm.ended or (name == "train" and generation == 0):
+                continue
+            stage = arm.running.get((generation, name))
+            seconds = typical[name] if stage is None else _stage_left(stage, typical[name], now)
+            if seconds is None:
+                return None
+            left += seconds
+    return left
+
+
+def _stage_left(stage: Stage, typical: float | None, now: float) -> float | None:
+    elapsed = max(0.0, now - stage.started)
+    if stage.total and stage.done >= PROVISIONAL * stage.total:
+        return elapsed * (stage.total - stage.done) / stage.done
+    return None if typical is None else max(0.0, typical - elapsed)
+
+
+def _concurrency(state: RunState, unfinished: int, now: float) -> float:
+    wall = now - state.first_stage if state.first_stage is not None else 0.0
+    running = sum(max(0.0, now - stage.started) for arm in state.arms.values() for stage in arm.running.values())
+    busy = state.stage_seconds + running
+    if wall <= 0.0 or busy <= 0.0:
+        return 1.0
+    return min(busy / wall, max(1, unfinished))

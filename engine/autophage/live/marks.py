@@ -1,0 +1,63 @@
+"""The small drawings of a row: cells for generations, a bar for progress, a sparkline for a curve.
+
+Plain strings of a known width; colours are the caller's. A terminal without Unicode gets the same in ASCII, but for
+the sparkline, which has no honest ASCII form and is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    done: str
+    running: str
+    to_come: str
+    bar: str
+    rest: str
+    arrow: str
+    bullet: str
+    levels: str
+
+
+UNICODE = Glyphs("●", "◐", "○", "━", "─", "→", "·", "▁▂▃▄▅▆▇█")
+ASCII = Glyphs("#", ">", ".", "=", "-", "->", "*", "")
+
+
+def cells(committed: int, running: bool, total: int, width: int, glyphs: Glyphs) -> tuple[str, str, str]:
+    """Done, running and to come as three strings of together min(total, width) cells.
+
+    Where generations outnumber cells, a cell is only full once all of its generations are.
+    """
+    places = max(1, min(total, width))
+    done = committed * places // total if total else 0
+    now = 1 if running and done < places else 0
+    return glyphs.done * done, glyphs.running * now, glyphs.to_come * (places - done - now)
+
+
+def bar(done: float, total: float, width: int, glyphs: Glyphs) -> tuple[str, str]:
+    """The done and the remaining part of a bar; not full before everything is done."""
+    share = min(1.0, max(0.0, done / total)) if total else 0.0
+    full = math.floor(share * width)
+    return glyphs.bar * full, glyphs.rest * (width - full)
+
+
+def sparkline(values: Sequence[float], low: float, high: float, width: int, glyphs: Glyphs) -> str:
+    """One character a value between `low` and `high`; longer series are thinned, keeping the first and the last."""
+    if not glyphs.levels or not values or width < 1:
+        return ""
+    if len(values) > width:
+        last = len(values) - 1
+        values = [values[round(place * last / max(1, width - 1))] for place in range(width)]
+    return "".join(_level(value, low, high, glyphs.levels) for value in values)
+
+
+def _level(value: float, low: float, high: float, levels: str) -> str:
+    """Infinite and undefined values stand at the top: a perplexity that overflows is not a low one."""
+    if not math.isfinite(value):
+        return levels[-1]
+    share = (value - low) / (high - low) if high > low else 0.0
+    return levels[min(len(levels) - 1, max(0, int(share * len(levels))))]

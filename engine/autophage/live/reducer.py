@@ -1,0 +1,239 @@
+"""Events in, state of the run out: `state = fold(state, event)`, and nothing else.
+
+Owns what a view may know: arms, running stages, measured durations, headline series, notes, how the run ended. Pure and
+immutable, so a drawing thread can read the latest state without a lock, and so a log that is read again gives the same
+state. Knows nothing of terminals, files or clocks: time comes with the events. Unknown kinds of events are ignored, so
+that an older reader can follow a newer log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from autophage.live.headline import LABELS
+
+Event = Mapping[str, Any]
+StageKey = tuple[int, str]
+
+STAGES = ("train", "swap", "sample", "measure", "commit")
+"""Of one (arm, generation), in order; generation 0 is the untouched model and has no train stage."""
+
+NOTES_KEPT = 3
+DURATIONS_KEPT = 8
+"""Stage durations that an estimate averages: enough to smooth, few enough to follow a pool that grows."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One running stage. `done` and `total` are samples or optimizer steps; `total` is 0 until the first progress."""
+
+    generation: int
+    name: str
+    started: float
+    done: int = 0
+    total: int = 0
+    tokens_per_second: float = 0.0
+
+
+@dataclass(frozen=True)
+class ArmState:
+    """One arm. `committed` generations count; `ended` are the finished stages of those that do not count yet."""
+
+    name: str
+    control: bool = False
+    committed: int = 0
+    running: Mapping[StageKey, Stage] = field(default_factory=dict)
+    ended: frozenset[StageKey] = frozenset()
+    series: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+
+    @property
+    def stage(self) -> Stage | None:
+        """The stage to show: the one that has run longest."""
+        return min(self.running.values(), key=lambda stage: stage.started, default=None)
+
+
+@dataclass(frozen=True)
+class BaseTraining:
+    """Training of the small base model. Tokens; the loss may be missing."""
+
+    started: float
+    done: int
+    total: int
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Everything a view shows. `outcome` is empty while the run goes on, else finished, interrupted or failed."""
+
+    name: str = ""
+    generations: int = 0
+    devices: str = ""
+    arms: Mapping[str, ArmState] = field(default_factory=dict)
+    base: BaseTraining | None = None
+    notes: tuple[str, ...] = ()
+    durations: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    attempts: int = 0
+    resumed_at: int = 0
+    started: float | None = None
+    spent_before: float = 0.0
+    first_stage: float | None = None
+    stage_seconds: float = 0.0
+    last: float = 0.0
+    outcome: str = ""
+    message: str = ""
+
+    @property
+    def committed(self) -> int:
+        return sum(arm.committed for arm in self.arms.values())
+
+    @property
+    def total(self) -> int:
+        """Generations that all arms together commit."""
+        return len(self.arms) * (self.generations + 1)
+
+    @property
+    def metrics(self) -> set[str]:
+        return {metric for arm in self.arms.values() for metric in arm.series}
+
+    def elapsed(self, now: float) -> float:
+        """Seconds worked on the run over all attempts, stops in between not counted."""
+        if self.started is None:
+            return 0.0
+        return self.spent_before + max(0.0, (self.last if self.outcome else now) - self.started)
+
+
+def fold(state: RunState, event: Event) -> RunState:
+    """The state after `event`."""
+    time = float(event.get("time", state.last))
+    handler = HANDLERS.get(str(event.get("kind", "")))
+    return replace(state if handler is None else handler(state, event, time), last=max(state.last, time))
+
+
+def fold_all(events: Iterable[Event], state: RunState | None = None) -> RunState:
+    state = RunState() if state is None else state
+    for event in events:
+        state = fold(state, event)
+    return state
+
+
+def _run_start(state: RunState, event: Event, time: float) -> RunState:
+    """A start or a resumption: what is committed is what the run directory holds, everything in flight is gone."""
+    committed: Mapping[str, int] = event.get("committed") or {}
+    names = [str(name) for name in event.get("arms", [])]
+    arms = {}
+    for name in names:
+        count = int(committed.get(name, 0))
+        known = state.arms.get(name, ArmState(name))
+        series = {
+            metric: tuple(point for point in points if point[0] < count) for metric, points in known.series.items()
+        }
+        arms[name] = ArmState(
+            name, name in event.get("controls", []), count, series={k: v for k, v in series.items() if v}
+        )
+    spent = 0.0 if state.started is None else max(0.0, state.last - state.started)
+    return replace(
+        state,
+        name=str(event.get("name", "")),
+        generations=int(event.get("generations", 0)),
+        devices=str(event.get("devices", "")),
+        arms=arms,
+        base=None,
+        notes=(),
+        attempts=state.attempts + 1,
+        resumed_at=sum(arm.committed for arm in arms.values()),
+        started=time,
+        spent_before=state.spent_before + spent,
+        first_stage=None,
+        stage_seconds=0.0,
+        outcome="",
+        message="",
+    )
+
+
+def _note(state: RunState, event: Event, time: float) -> RunState:
+    return replace(state, notes=(*state.notes, str(event.get("text", "")))[-NOTES_KEPT:])
+
+
+def _base_progress(state: RunState, event: Event, time: float) -> RunState:
+    started = time if state.base is None else state.base.started
+    base = BaseTraining(started, int(event.get("done", 0)), int(event.get("total", 0)), event.get("loss"))
+    return replace(state, base=base)
+
+
+def _stage_start(state: RunState, event: Event, time: float) -> RunState:
+    arm, key = _place(state, event)
+    running = {**arm.running, key: Stage(key[0], key[1], time)}
+    first = time if state.first_stage is None else state.first_stage
+    return _with_arm(replace(state, first_stage=first, base=None), replace(arm, running=running))
+
+
+def _stage_progress(state: RunState, event: Event, time: float) -> RunState:
+    arm, key = _place(state, event)
+    before = arm.running.get(key, Stage(key[0], key[1], time))
+    now = replace(
+        before,
+        done=int(event.get("done", 0)),
+        total=int(event.get("total", 0)),
+        tokens_per_second=float(event.get("tokens_per_second") or 0.0),
+    )
+    return _with_arm(state, replace(arm, running={**arm.running, key: now}))
+
+
+def _stage_end(state: RunState, event: Event, time: float) -> RunState:
+    arm, key = _place(state, event)
+    seconds = max(0.0, float(event.get("seconds") or 0.0))
+    running = {other: stage for other, stage in arm.running.items() if other != key}
+    ended = arm.ended | {key} if key[0] >= arm.committed else arm.ended
+    durations = {**state.durations, key[1]: (*state.durations.get(key[1], ()), seconds)[-DURATIONS_KEPT:]}
+    state = replace(state, durations=durations, stage_seconds=state.stage_seconds + seconds)
+    return _with_arm(state, replace(arm, running=running, ended=ended))
+
+
+def _commit(state: RunState, event: Event, time: float) -> RunState:
+    arm, (generation, _) = _place(state, event)
+    committed = max(arm.committed, generation + 1)
+    series = dict(arm.series)
+    for metric in LABELS:
+        value = (event.get("metrics") or {}).get(metric)
+        if value is not None:
+            earlier = tuple(point for point in series.get(metric, ()) if point[0] < generation)
+            series[metric] = (*earlier, (generation, float(value)))
+    running = {key: stage for key, stage in arm.running.items() if key[0] >= committed}
+    ended = frozenset(key for key in arm.ended if key[0] >= committed)
+    return _with_arm(state, replace(arm, committed=committed, running=running, ended=ended, series=series))
+
+
+def _ended(outcome: str, reason: str | None = None) -> Callable[[RunState, Event, float], RunState]:
+    def handle(state: RunState, event: Event, time: float) -> RunState:
+        arms = {name: replace(arm, running={}) for name, arm in state.arms.items()}
+        return replace(
+            state, arms=arms, base=None, outcome=outcome, message=str(event.get(reason, "")) if reason else ""
+        )
+
+    return handle
+
+
+def _place(state: RunState, event: Event) -> tuple[ArmState, StageKey]:
+    name = str(event.get("arm", ""))
+    return state.arms.get(name, ArmState(name)), (int(event.get("generation", 0)), str(event.get("stage", "")))
+
+
+def _with_arm(state: RunState, arm: ArmState) -> RunState:
+    return replace(state, arms={**state.arms, arm.name: arm})
+
+
+HANDLERS: dict[str, Callable[[RunState, Event, float], RunState]] = {
+    "run-start": _run_start,
+    "note": _note,
+    "base-progress": _base_progress,
+    "stage-start": _stage_start,
+    "stage-progress": _stage_progress,
+    "stage-end": _stage_end,
+    "commit": _commit,
+    "run-end": _ended("finished"),
+    "interrupted": _ended("interrupted", "reason"),
+    "failed": _ended("failed", "error"),
+}

@@ -1,0 +1,117 @@
+"""What this machine grants the process: memory, cores and the NVIDIA driver with its GPUs.
+
+Reads /proc, the control groups under /sys and `nvidia-smi`; imports nothing heavy. It does not judge: what is enough is
+`doctor`'s matter.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+GIB = 1 << 30
+SMI_SECONDS = 20
+"""A driver that hangs answers nothing; several GPUs without persistence mode take some seconds."""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What `nvidia-smi` says: `cuda` is the newest CUDA the driver serves, `gpus` one line of name and memory each."""
+
+    version: str
+    cuda: tuple[int, int] | None
+    gpus: tuple[str, ...]
+
+
+def nvidia_driver() -> tuple[Driver | None, str]:
+    """The driver, or None and what `nvidia-smi` said instead (an empty string where there is no `nvidia-smi`)."""
+    if shutil.which("nvidia-smi") is None:
+        return None, ""
+    ask = partial(subprocess.run, capture_output=True, text=True, timeout=SMI_SECONDS, stdin=subprocess.DEVNULL)
+    try:
+        header = ask(["nvidia-smi"])
+        rows = ask(["nvidia-smi", "--query-gpu=driver_version,name,memory.total", "--format=csv,noheader,nounits"])
+    except subprocess.TimeoutExpired:
+        return None, f"nvidia-smi gave no answer in {SMI_SECONDS} seconds"
+    except OSError as error:
+        return None, f"nvidia-smi cannot be run: {error}"
+    if header.returncode or rows.returncode:
+        said = (rows.stdout + rows.stderr + header.stdout).strip()
+        return None, f"nvidia-smi failed: {said.splitlines()[0] if said else f'exit code {rows.returncode}'}"
+    return parse_driver(header.stdout, rows.stdout)
+
+
+def parse_driver(header: str, rows: str) -> tuple[Driver | None, str]:
+    """`header` is what `nvidia-smi` prints (newer drivers say "CUDA UMD Version"), `rows` its CSV answer."""
+    gpus = [[part.strip() for part in row.split(",")] for row in rows.splitlines() if row.count(",") == 2]
+    if not gpus:
+        return None, "nvidia-smi names no GPU"
+    cuda = re.search(r"CUDA (?:UMD )?Version:\s*(\d+)\.(\d+)", header)
+    lines = tuple(f"{name}, {int(mib) / 1024:.0f} GiB" if mib.isdigit() else name for _, name, mib in gpus)
+    return Driver(gpus[0][0], (int(cuda[1]), int(cuda[2])) if cuda else None, lines), ""
+
+
+def memory_available(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> tuple[int, bool]:
+    """Bytes this process may still take, and whether a control group rather than the machine limits it."""
+    match = re.search(r"^MemAvailable:\s*(\d+) kB", (proc / "meminfo").read_text("ascii"), re.MULTILINE)
+    machine = int(match[1]) * 1024 if match else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    groups = [machine]
+    for folder in cgroup_folders("memory", proc, cgroups):
+        for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+            most, used = _number(folder / limit), _number(folder / usage)
+            if most is not None and used is not None:
+                groups.append(max(0, most - used + _reclaimable(folder)))
+    return min(groups), min(groups) < machine
+
+
+def cpu_quota(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Cores' worth of time that the control groups grant, None where they set no limit."""
+    quotas = []
+    for folder in cgroup_folders("cpu", proc, cgroups):
+        if (folder / "cpu.max").is_file():
+            quota, period = (folder / "cpu.max").read_text("ascii").split()[:2]
+        else:
+            quota, period = (str(_number(folder / f"cpu.cfs_{part}_us")) for part in ("quota", "period"))
+        if quota.isdigit() and period.isdigit() and int(period) > 0:
+            quotas.append(int(quota) / int(period))
+    return min(quotas, default=None)
+
+
+def cgroup_folders(controller: str, proc: Path, cgroups: Path) -> list[Path]:
+    """The folders of this process's control group and its ancestors, in version 2 and in `controller`'s version 1."""
+    try:
+        lines = (proc / "self" / "cgroup").read_text("utf-8").splitlines()
+    except OSError:
+        return []
+    folders = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = cgroups / controller if controllers else cgroups
+        own = root / path.lstrip("/")
+        folders += [folder for folder in (own, *own.parents) if folder.is_relative_to(root) and folder.is_dir()]
+    return folders
+
+
+def _number(path: Path) -> int | None:
+    """The integer in a control file; None where there is none, or it says "max"."""
+    try:
+        return int(path.read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _reclaimable(folder: Path) -> int:
+    """Page cache that counts as used but that the kernel gives back under pressure."""
+    try:
+        text = (folder / "memory.stat").read_text("ascii")
+    except OSError:
+        return 0
+    match = re.search(r"^(?:total_)?inactive_file (\d+)", text, re.MULTILINE)
+    return int(match[1]) if match else 0

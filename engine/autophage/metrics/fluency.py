@@ -1,0 +1,56 @@
+"""Perplexity of human text, whole and by role, and the model's own distribution on its own samples.
+
+Perplexity is exp of the mean negative log-prob per token (natural log), each token given all tokens before it in its
+document or window. Intervals: bootstrap over documents.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from autophage.data.source import HeldOut, Role
+from autophage.metrics.intervals import ratio_bootstrap
+from autophage.metrics.scored import Scored
+from autophage.store.manifest import Metric
+
+ROLE_METRICS = {"fluency/ppl_form": Role.FORM, "fact/ppl": Role.FACT}
+
+
+def perplexity_metrics(documents: Sequence[HeldOut], scored: Sequence[Scored], resamples: int, seed: int) -> list[Metric]:
+    """`fluency/ppl_human` over every token; `fluency/ppl_form` and `fact/ppl` where the tokens are labelled."""
+    masks = {"fluency/ppl_human": [np.ones(len(stats.logprob), dtype=bool) for stats in scored]}
+    for name, role in ROLE_METRICS.items():
+        masks[name] = [np.array([r is role for r in document.roles[document.context :]]) for document in documents]
+    metrics = []
+    for name, kept in masks.items():
+        losses = np.array([-stats.logprob[mask].sum(dtype=np.float64) for stats, mask in zip(scored, kept, strict=True)])
+        counts = np.array([float(mask.sum()) for mask in kept])
+        if counts.sum() > 0:
+            low, high = ratio_bootstrap(losses, counts, resamples, seed)
+            value = losses.sum() / counts.sum()
+            metrics.append(Metric(name, math.exp(value), math.exp(low), math.exp(high), int(counts.sum())))
+    return metrics
+
+
+def onpolicy_metrics(scored: Sequence[Scored], resamples: int, seed: int) -> list[Metric]:
+    """Mean entropy (nats), varentropy (nats^2) and surprisal minus entropy per token of the model's own samples.
+
+    At temperature 1 without truncation the surprisal gap is 0 in expectation; it moves with the decoding settings.
+    """
+    counts = np.array([float(len(stats.logprob)) for stats in scored])
+    if counts.sum() == 0:
+        return []
+    sums = {
+        "onpolicy/entropy": [stats.entropy.sum(dtype=np.float64) for stats in scored],
+        "onpolicy/varentropy": [stats.varentropy.sum(dtype=np.float64) for stats in scored],
+        "onpolicy/surprisal_gap": [(-stats.logprob - stats.entropy).sum(dtype=np.float64) for stats in scored],
+    }
+    metrics = []
+    for name, values in sums.items():
+        totals = np.array(values)
+        low, high = ratio_bootstrap(totals, counts, resamples, seed)
+        metrics.append(Metric(name, float(totals.sum() / counts.sum()), low, high, int(counts.sum())))
+    return metrics

@@ -1,0 +1,72 @@
+"""What a model still knows: accuracy, confidence and form of its answers to probes.
+
+A probe is answered by the model's greedy continuation, teacher-forced along the right answer: it is right when every
+answer token is the most probable one. `confidence` is the probability the model gives to its own greedy answer (up to
+and including the first token that leaves the right answer). `confidently_wrong` is the share of all probes answered
+wrongly with more confidence than the recipe's bound. `format/compliance` is the share of answers that are of the kind
+asked for (a city for a city), right or wrong.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from autophage.data.source import Probe
+from autophage.metrics.intervals import ratio_bootstrap, wilson
+from autophage.metrics.scored import Scored
+from autophage.store.manifest import Metric
+
+
+def knowledge_metrics(probes: Sequence[Probe], scored: Sequence[Scored], confident: float, resamples: int, seed: int) -> list[Metric]:
+    """Metrics over all probes and per bucket, per format and per both; `scored[i]` holds the answer tokens of `probes[i]`."""
+    right, confidence, complies = _answers(probes, scored)
+    wrong_and_sure = ~right & (confidence > confident)
+    metrics = []
+    for suffix, chosen in _slices(probes).items():
+        facts = len({probes[index].fact for index in chosen})
+        for name, values in (
+            ("knowledge/accuracy", right),
+            ("knowledge/confidently_wrong", wrong_and_sure),
+            ("format/compliance", complies),
+        ):
+            # Several formats ask for one fact, so the interval counts facts, not probes.
+            share = float(values[chosen].mean())
+            low, high = wilson(share * facts, facts)
+            metrics.append(Metric(name + suffix, share, low, high, len(chosen)))
+        sums, counts = _per_fact(probes, confidence, chosen)
+        low, high = ratio_bootstrap(sums, counts, resamples, seed)
+        metrics.append(Metric("knowledge/confidence" + suffix, float(confidence[chosen].mean()), low, high, len(chosen)))
+    return metrics
+
+
+def _answers(probes: Sequence[Probe], scored: Sequence[Scored]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Per probe: right, confidence, complies."""
+    right = np.zeros(len(probes), dtype=bool)
+    confidence = np.zeros(len(probes))
+    complies = np.zeros(len(probes), dtype=bool)
+    for index, (probe, stats) in enumerate(zip(probes, scored, strict=True)):
+        hits = stats.argmax == np.asarray(probe.answer_ids)
+        right[index] = hits.all()
+        reached = len(hits) if right[index] else int(np.argmin(hits)) + 1
+        confidence[index] = float(np.prod(stats.max_prob[:reached], dtype=np.float64))
+        complies[index] = int(stats.argmax[0]) in probe.valid_first
+    return right, confidence, complies
+
+
+def _slices(probes: Sequence[Probe]) -> dict[str, np.ndarray]:
+    """Suffix of the metric's name -> indices: everything, each bucket, each format, each bucket in each format."""
+    slices: dict[str, list[int]] = defaultdict(list)
+    for index, probe in enumerate(probes):
+        for suffix in ("", f".{probe.bucket}", f".{probe.format}", f".{probe.bucket}.{probe.format}"):
+            slices[suffix].append(index)
+    return {suffix: np.asarray(indices) for suffix, indices in slices.items()}
+
+
+def _per_fact(probes: Sequence[Probe], values: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of `values` and number of probes for each fact among `chosen`."""
+    numbers: dict[str, int] = {}
+    units = np.array([numbers.setdefault(probes[index].fact, len(numbers)) for index in chosen])
+    return np.bincount(units, weights=values[chosen]), np.bincount(units).astype(float)

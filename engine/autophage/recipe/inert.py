@@ -1,0 +1,107 @@
+"""Keys that are written but change nothing in this recipe, each with the reason. A warning, never an error.
+
+One table of rules: which keys, under which condition on an arm, why. A key is inert when its condition holds in every
+arm, controls included. It does not know how the engine uses a key; a rule states that once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from autophage.recipe.arms import Arm
+from autophage.recipe.document import Document
+from autophage.recipe.keys import KEYS, SWEEP
+from autophage.recipe.literals import toml_value
+from autophage.recipe.overrides import path_of
+from autophage.recipe.schema import FROM_SOURCE, Recipe
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`keys` are dotted; a name ending in ".*" means a whole table."""
+
+    keys: tuple[str, ...]
+    inert: Callable[[Recipe], bool]
+    reason: str
+
+    def covers(self, dotted: str) -> bool:
+        return any(dotted == key or (key.endswith("*") and dotted.startswith(key[:-1])) for key in self.keys)
+
+
+def _world(recipe: Recipe) -> bool:
+    return recipe.source.kind == "world"
+
+
+def _bos(recipe: Recipe) -> bool:
+    return recipe.sample.prompts == "bos" or (recipe.sample.prompts == "auto" and _world(recipe))
+
+
+RULES = (
+    Rule(("base.*",), lambda arm: arm.model.path != FROM_SOURCE, 'model.path is not "from-source"'),
+    Rule(("base.vocabulary",), _world, "a world has a word list of its own"),
+    Rule(
+        ("source.people", "source.zipf", "source.held_out_documents", "source.seed"),
+        lambda arm: not _world(arm),
+        'source.kind is not "world"',
+    ),
+    Rule(
+        ("measure.formats", "measure.probes", "measure.confident"),
+        lambda arm: not _world(arm),
+        'probes need source.kind = "world"',
+    ),
+    Rule(
+        ("source.path", "source.block", "source.continuation", "source.held_out"),
+        _world,
+        'source.kind is "world"',
+    ),
+    Rule(("source.split", "source.column"), lambda arm: arm.source.kind != "dataset", 'source.kind is not "dataset"'),
+    Rule(("sample.prompt_set",), _bos, "prompts are nothing but the start token"),
+    Rule(
+        ("sample.system",),
+        lambda arm: _bos(arm) or arm.sample.prompts == "blocks",
+        'sample.prompts is not "instruct"',
+    ),
+    Rule(("train.loss_on",), _bos, "prompts are nothing but the start token, so every choice is the same"),
+    Rule(
+        ("mix.human",),
+        lambda arm: arm.mix.alpha == 1.0 and arm.mix.pool == "replace",
+        "every arm is trained on synthetic data alone, and there is no control",
+    ),
+    Rule(
+        ("sample.top_p", "sample.top_k"), lambda arm: arm.sample.temperature == 0.0, "sample.temperature = 0 is greedy"
+    ),
+    Rule(("control.enabled",), lambda arm: arm.mix.alpha == 0.0, "every arm is trained on human data alone"),
+)
+
+
+def inert_warnings(recipe: Recipe, arms: list[Arm], document: Document) -> list[str]:
+    """One line for each written key without effect, in the order they are written."""
+    found = []
+    for dotted in KEYS:
+        reason = _reason(dotted, arms)
+        path, entry = path_of(dotted), (SWEEP, dotted)
+        swept = dotted in recipe.sweep
+        if swept and path in document.marks and entry in document.marks and not document.resolved:
+            where = document.key_place(entry).provenance
+            found.append((document.key_place(path), f"{dotted} has no effect: it is swept ({where})"))
+        elif reason and document.written(path) and not (document.resolved and _is_default(dotted, recipe)):
+            found.append((document.key_place(path), f"{dotted} has no effect: {reason}"))
+        if swept and reason:
+            found.append((document.key_place(entry), f"sweeping {dotted} has no effect: {reason}"))
+    found.sort(key=lambda warning: warning[0].order)
+    return [f"{place.text if place.override else place.provenance}: {text}" for place, text in found]
+
+
+def _reason(dotted: str, arms: list[Arm]) -> str | None:
+    """Why no arm uses `dotted`; None where one does. Arms may have different reasons."""
+    rules = [rule for rule in RULES if rule.covers(dotted)]
+    reasons = [next((rule.reason for rule in rules if rule.inert(arm.recipe)), None) for arm in arms]
+    found = dict.fromkeys(reason for reason in reasons if reason is not None)
+    return None if None in reasons else "; ".join(found)
+
+
+def _is_default(dotted: str, recipe: Recipe) -> bool:
+    key = KEYS[dotted]
+    value = getattr(getattr(recipe, key.table) if key.table else recipe, key.name)
+    return toml_value(value) == toml_value(key.model.model_fields[key.name].get_default(call_default_factory=True))

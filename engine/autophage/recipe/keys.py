@@ -1,0 +1,170 @@
+"""What a recipe's keys are called and allow, in words; and which key or choice a wrong one was meant to be.
+
+Read from the schema, so that a key is described in one place. It does not know any recipe.
+"""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from autophage.recipe.literals import toml_value
+from autophage.recipe.schema import Recipe
+
+SWEEP = "sweep"
+PATHS = ("model.path", "source.path")
+"""Keys that may name a file or folder."""
+
+_PATTERNS = {r"^[A-Za-z0-9][A-Za-z0-9._-]*$": 'letters, digits, ".", "_" and "-", the first a letter or a digit'}
+_TYPES = {"integer": "a whole number", "number": "a number", "string": "a text in quotes", "boolean": "true or false"}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of the schema. `type` is JSON Schema's word; `allowed` and `description` are for people."""
+
+    dotted: str
+    table: str
+    name: str
+    type: str
+    allowed: str
+    description: str
+    choices: tuple[str, ...]
+    model: builtins.type[BaseModel]
+
+    def __str__(self) -> str:
+        return f"{self.dotted} must be {self.allowed} ({self.description})"
+
+    def validate(self, value: object) -> tuple[Any, list[ErrorDetails]]:
+        """`value` as the schema would hold it under this key alone, or what is wrong with it."""
+        others = {"name": "any"} if self.model is Recipe and self.name != "name" else {}
+        try:
+            return getattr(self.model.model_validate({**others, self.name: value}), self.name), []
+        except ValidationError as error:
+            return None, error.errors(include_url=False)
+
+
+def _schema_of(field: dict[str, Any]) -> dict[str, Any]:
+    """A field's own JSON schema: an optional key is described by what it may be when it is there."""
+    for option in field.get("anyOf", ()):
+        if option.get("type") != "null":
+            return dict(option)
+    return field
+
+
+def _bounds(field: dict[str, Any], noun: str) -> str:
+    low, above = field.get("minimum"), field.get("exclusiveMinimum")
+    high, below = field.get("maximum"), field.get("exclusiveMaximum")
+    if low is not None and high is not None:
+        return f"{noun} from {_number(low)} to {_number(high)}"
+    parts = []
+    if low is not None:
+        parts.append(f"at least {_number(low)}")
+    if above is not None:
+        parts.append(f"above {_number(above)}")
+    if high is not None:
+        parts.append(f"at most {_number(high)}")
+    if below is not None:
+        parts.append(f"below {_number(below)}")
+    return " ".join([noun, " and ".join(parts)]).strip().replace(f"{noun} at", f"{noun} of at")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)
+
+
+def _text(field: dict[str, Any]) -> str:
+    words = "a text in quotes"
+    if "maxLength" in field:
+        words += f" of {field.get('minLength', 0)} to {field['maxLength']} characters"
+    elif field.get("minLength"):
+        words += " that is not empty"
+    pattern = field.get("pattern")
+    return words if pattern is None else f"{words}: {_PATTERNS.get(pattern, pattern)}"
+
+
+def _choices(field: dict[str, Any]) -> tuple[str, ...]:
+    if "const" in field:
+        return (str(field["const"]),)
+    return tuple(map(str, field.get("enum", ())))
+
+
+def _allowed(field: dict[str, Any]) -> str:
+    if field["type"] == "array":
+        return f"a list of one or more of {_or(_choices(field['items']))}, each once"
+    choices = _choices(field)
+    if choices:
+        return _or(choices)
+    if field["type"] == "string":
+        return _text(field)
+    return _bounds(field, _TYPES[field["type"]])
+
+
+def _or(choices: Iterable[str]) -> str:
+    *most, last = map(toml_value, choices)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _read_schema() -> tuple[dict[str, Key], tuple[str, ...]]:
+    schema = Recipe.model_json_schema()
+    keys: dict[str, Key] = {}
+    tables = []
+
+    def add(table: str, model: type[BaseModel], properties: dict[str, Any]) -> None:
+        for name, written in properties.items():
+            field = _schema_of(written)
+            dotted = f"{table}.{name}" if table else name
+            items = field["items"] if field["type"] == "array" else field
+            description = written.get("description", "")
+            keys[dotted] = Key(dotted, table, name, field["type"], _allowed(field), description, _choices(items), model)
+
+    top = {name: field for name, field in schema["properties"].items() if "type" in field and name != SWEEP}
+    add("", Recipe, top)
+    for name, field in Recipe.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            tables.append(name)
+            add(name, annotation, annotation.model_json_schema()["properties"])
+    return keys, tuple(tables)
+
+
+KEYS, TABLES = _read_schema()
+"""Every key by its dotted name, and the names of the tables that hold them (without `sweep`)."""
+
+
+def keys_of(table: str) -> list[str]:
+    return [key.name for key in KEYS.values() if key.table == table]
+
+
+def meant_key(dotted: str) -> list[str]:
+    """Keys that a wrong `dotted` may mean: alike in its table, of that name in any, else alike anywhere."""
+    table, _, name = dotted.rpartition(".")
+    found = [f"{table}.{close}" if table else close for close in _close(name, keys_of(table), 1)]
+    found += [key.dotted for key in KEYS.values() if key.name == name and key.dotted not in found]
+    if not found:
+        names = _close(name, {key.name for key in KEYS.values()}, 2)
+        found = [key.dotted for close in names for key in KEYS.values() if key.name == close]
+    return (found or _close(dotted, KEYS, 1))[:3]
+
+
+def meant_table(name: str) -> list[str]:
+    return [f"[{close}]" for close in _close(name, [*TABLES, SWEEP], 1)]
+
+
+def meant_choice(value: str, choices: Iterable[str]) -> list[str]:
+    return _close(value, choices, 1)
+
+
+def _close(word: str, words: Iterable[str], count: int) -> list[str]:
+    known = sorted(words)
+    lower = word.lower().replace("-", "_")
+    folded = {entry.lower().replace("-", "_"): entry for entry in known}
+    found = [entry for fold, entry in folded.items() if len(lower) >= 3 and fold.startswith(lower)]
+    found += [folded[close] for close in difflib.get_close_matches(lower, folded, n=count, cutoff=0.6)]
+    return list(dict.fromkeys(found))[:count]

@@ -1,0 +1,66 @@
+"""Values as TOML writes them, for resolved recipes and for messages.
+
+Everything that is not printable is escaped, so text from a recipe can neither break the file it is written to nor the
+terminal it is shown on. It does not know recipes: only strings, numbers, lists and tables.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Sequence
+
+SHOWN = 70
+"""Characters of a value that a message quotes; a whole system prompt would hide the sentence around it."""
+
+_ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def toml_value(value: object) -> str:
+    """`value` as TOML reads it back."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return '"' + "".join(_ESCAPES.get(character) or _safe(character) for character in value) + '"'
+    if isinstance(value, float):
+        return _float(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{toml_key([name])} = {toml_value(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    return str(value)
+
+
+def toml_key(path: Sequence[str]) -> str:
+    """A dotted key; parts that are not bare are quoted: `["sweep", "mix.alpha"]` -> `sweep."mix.alpha"`."""
+    return ".".join(part if _BARE.fullmatch(part) else toml_value(part) for part in path)
+
+
+def shown(value: object) -> str:
+    """`value` as TOML, cut to what fits into a sentence."""
+    text = toml_value(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+
+
+def printable(text: str) -> str:
+    """`text` for a terminal: control, bidirectional and other invisible characters are escaped."""
+    return "".join(map(_safe, text))
+
+
+def _safe(character: str) -> str:
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\u{code:04X}" if code <= 0xFFFF else f"\\U{code:08X}"
+
+
+def _float(value: float) -> str:
+    if math.isnan(value):
+        return "nan"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return repr(value)

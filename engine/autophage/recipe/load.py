@@ -1,0 +1,67 @@
+"""From a recipe's name or file, and what `--set` changes, to a complete recipe and its arms.
+
+Owns the order of the steps and the origin of every value; each step is a module of its own. Everything that is wrong
+ends as one `RecipeError`; everything that is merely useless as a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autophage.recipe.arms import Arm, expand
+from autophage.recipe.consistency import check_arms
+from autophage.recipe.document import Document, read_document
+from autophage.recipe.faults import raise_faults
+from autophage.recipe.inert import inert_warnings
+from autophage.recipe.keys import SWEEP
+from autophage.recipe.overrides import apply_overrides, path_of
+from autophage.recipe.paths import find_recipe, with_absolute_paths
+from autophage.recipe.resolved import flat, to_toml
+from autophage.recipe.schema import Recipe
+from autophage.recipe.sweeps import check_names
+from autophage.recipe.validate import validate
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """`provenance` maps every dotted key to "default", "FILE:LINE" or "--set"; `path` is the file that was read."""
+
+    recipe: Recipe
+    arms: list[Arm]
+    provenance: dict[str, str]
+    warnings: list[str]
+    path: Path
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """The recipe of a file, or a shipped one by name, with `key=value` overrides put over it."""
+    path, display = find_recipe(name_or_path)
+    document = read_document(path, display)
+    faults = apply_overrides(document, overrides)
+    recipe = with_absolute_paths(validate(document, faults), document)
+    raise_faults(check_names(recipe, document))
+    arms = expand(recipe)
+    raise_faults(check_arms(recipe, arms, document))
+    warnings = inert_warnings(recipe, arms, document)
+    return LoadedRecipe(recipe, arms, _provenance(recipe, document), warnings, path)
+
+
+def resolved_toml(loaded: LoadedRecipe) -> str:
+    """The complete recipe as TOML with the origin of every value; `read_resolved` gives an equal recipe."""
+    return to_toml(loaded.recipe, loaded.provenance)
+
+
+def _provenance(recipe: Recipe, document: Document) -> dict[str, str]:
+    keys = [*flat(recipe), *([] if recipe.sweep else [SWEEP])]
+    return {key: _origin(key, document) for key in keys}
+
+
+def _origin(dotted: str, document: Document) -> str:
+    path = path_of(dotted)
+    if document.written(path) or (path[0] == SWEEP and (SWEEP,) in document.overrides):
+        return document.key_place(path).provenance
+    return DEFAULT

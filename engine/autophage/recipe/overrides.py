@@ -1,0 +1,115 @@
+"""`--set key=value`: one value put over what the recipe file says.
+
+The value is read as TOML and, where it is not TOML, taken as the plain text that a shell user meant. Whether it is a
+right value for its key is not decided here: the whole recipe is validated once, after all overrides.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+from autophage.recipe.document import Document, flat_sweep
+from autophage.recipe.faults import Fault, Place, unknown_key
+from autophage.recipe.keys import KEYS, PATHS, SWEEP, TABLES
+from autophage.recipe.literals import printable
+from autophage.recipe.positions import Path
+
+PROVENANCE = "--set"
+
+
+def apply_overrides(document: Document, overrides: Sequence[str]) -> list[Fault]:
+    """Put each override into `document`, the last one of a key winning; faults of those that cannot be."""
+    faults = []
+    for number, text in enumerate(overrides):
+        place = Place(f"--set {printable(text)}", PROVENANCE, (1, number, 0), override=True)
+        fault = _apply(document, text, place)
+        if fault is not None:
+            faults.append(fault)
+    return [*faults, *_swept(document)]
+
+
+def _apply(document: Document, text: str, place: Place) -> Fault | None:
+    key, equals, raw = text.partition("=")
+    if not equals:
+        return Fault(place, "has no value", ("write --set key=value, for example: --set mix.alpha=0.5",))
+    if not text.isprintable() and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        return Fault(place, "is not UTF-8 text", ())
+    path = _key(key)
+    if path is None:
+        return Fault(place, f"{printable(key)!r} is not a key", ("write --set table.key=value",))
+    value = _value(raw)
+    if path[0] == SWEEP:
+        return _sweep(document, path[1:], value, place)
+    dotted = ".".join(path)
+    if len(path) == 1 and dotted in TABLES:
+        fault = unknown_key(place, dotted)
+        return Fault(place, fault.wrong, ("set one of its keys", *fault.remedies))
+    if dotted not in KEYS:
+        return unknown_key(place, dotted)
+    if dotted in PATHS and not isinstance(value, (str, list, dict)):
+        value = raw.strip()
+    if len(path) == 2 and not isinstance(document.data.get(path[0], {}), dict):
+        return None  # the file has a value where the table should be: that is the fault to report
+    document.put(path, value, place)
+    return None
+
+
+def _sweep(document: Document, parts: tuple[str, ...], value: Any, place: Place) -> Fault | None:
+    """`sweep={...}` replaces the sweep, so `sweep={}` clears it; `sweep.mix.alpha=[...]` replaces one list."""
+    if not parts:
+        if isinstance(value, dict):
+            value = {".".join(names): values for names, values in flat_sweep(value)}
+        document.put((SWEEP,), value, place)
+    elif isinstance(document.data.get(SWEEP, {}), dict):
+        document.put((SWEEP, ".".join(parts)), value, place)
+    return None
+
+
+def _swept(document: Document) -> list[Fault]:
+    """A value set for a key whose arms take theirs from the sweep would be silently unused."""
+    sweep = document.data.get(SWEEP)
+    faults = []
+    for path, place in document.overrides.items():
+        dotted = ".".join(map(str, path))
+        if path[0] == SWEEP or not isinstance(sweep, dict) or dotted not in sweep:
+            continue
+        where = document.key_place((SWEEP, dotted)).provenance
+        value = place.text.partition("=")[2]
+        remedies = (
+            f"to give it this value only: --set 'sweep.{dotted}=[{value}]'",
+            "to sweep nothing: --set 'sweep={}'",
+        )
+        faults.append(Fault(place, f"{dotted} is swept ({where}), so its arms would not use this value", remedies))
+    return faults
+
+
+def _key(text: str) -> tuple[str, ...] | None:
+    """The parts of a dotted key, quoted parts unquoted; None where it is not one."""
+    if "\n" in text:
+        return None
+    try:
+        table: Any = tomllib.loads(f"{text} = 0")
+    except tomllib.TOMLDecodeError:
+        return None
+    parts: list[str] = []
+    while isinstance(table, dict) and len(table) == 1:
+        ((part, table),) = table.items()
+        parts.append(part)
+    return tuple(parts) if table == 0 and parts else None
+
+
+def _value(raw: str) -> Any:
+    try:
+        document = tomllib.loads(f"value = {raw}")
+    except (ValueError, RecursionError):  # a TOMLDecodeError, mostly: then it is a plain text
+        return raw
+    return document["value"] if list(document) == ["value"] else raw
+
+
+def path_of(dotted: str) -> Path:
+    """The path of a key of the schema; a sweep entry's key stays whole."""
+    if dotted.startswith(f"{SWEEP}."):
+        return (SWEEP, dotted.removeprefix(f"{SWEEP}."))
+    return tuple(dotted.split("."))

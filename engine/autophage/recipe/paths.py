@@ -1,0 +1,98 @@
+"""Files that a recipe is, or names: shipped recipes, and `source.path` and `model.path` made absolute.
+
+A path is written relative to something: in a recipe file to the file's folder (where it exists there), on the command
+line to the working directory. Once absolute it means the same wherever the run is resumed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+
+import autophage
+from autophage.errors import RecipeError
+from autophage.recipe.document import Document
+from autophage.recipe.keys import SWEEP
+from autophage.recipe.literals import printable
+from autophage.recipe.schema import FROM_SOURCE, Recipe
+
+SUFFIX = ".toml"
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with the package, by name: inside an installed package, or in a source checkout."""
+    package = Path(autophage.__file__).resolve().parent
+    for folder in (package / "recipes", package.parents[1] / "recipes"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+    return {}
+
+
+def find_recipe(name_or_path: str) -> tuple[Path, str]:
+    """The recipe's file, and how messages name it. A file comes before a shipped recipe of the same name."""
+    path = Path(name_or_path)
+    shipped = shipped_recipes()
+    if not os.path.isfile(path) and name_or_path in shipped:
+        found = shipped[name_or_path]
+        return found, os.path.relpath(found) if found.is_relative_to(Path.cwd()) else str(found)
+    if name_or_path and (os.path.lexists(path) or _hidden(path)):
+        return path, name_or_path
+    lines = [f"no recipe {printable(name_or_path)!r}: there is no such file, and no shipped recipe of that name"]
+    close = difflib.get_close_matches(path.name.removesuffix(SUFFIX), shipped, n=2, cutoff=0.5)
+    if close:
+        lines.append(f"did you mean {' or '.join(close)}?")
+    lines.append(f"shipped recipes: {', '.join(shipped) or 'none'}")
+    raise RecipeError("\n    ".join(lines))
+
+
+def _hidden(path: Path) -> bool:
+    """Whether a folder on the way may not be entered, so that the file may well be there."""
+    try:
+        path.lstat()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):  # not there, too long, or not a path at all
+        return False
+    return True
+
+
+def with_absolute_paths(recipe: Recipe, document: Document) -> Recipe:
+    """`recipe` with a text source's path absolute, and those of a dataset and a model where they exist locally."""
+    kinds = {recipe.source.kind, *recipe.sweep.get("source.kind", ())}
+    sweep = dict(recipe.sweep)
+
+    def source(path: str, in_file: bool) -> str:
+        if "text" in kinds:
+            return _absolute(path, document, in_file)
+        return _where_it_exists(path, document, in_file, folder=False) if "dataset" in kinds else path
+
+    def model(path: str, in_file: bool) -> str:
+        return path if path == FROM_SOURCE else _where_it_exists(path, document, in_file, folder=True)
+
+    for dotted, mend in (("source.path", source), ("model.path", model)):
+        if dotted in sweep:
+            in_file = not document.value_place((SWEEP, dotted)).override
+            sweep[dotted] = [mend(str(path), in_file) for path in sweep[dotted]]
+    changes: dict[str, object] = {"sweep": sweep}
+    if recipe.source.path is not None:
+        mended = source(recipe.source.path, not document.value_place(("source", "path")).override)
+        changes["source"] = recipe.source.model_copy(update={"path": mended})
+    mended = model(recipe.model.path, not document.value_place(("model", "path")).override)
+    changes["model"] = recipe.model.model_copy(update={"path": mended})
+    return recipe.model_copy(update=changes)
+
+
+def _absolute(written: str, document: Document, in_file: bool) -> str:
+    path = os.path.expanduser(written)
+    if in_file:
+        beside = os.path.join(os.path.abspath(document.path.parent), path)
+        if os.path.exists(beside):
+            return os.path.abspath(beside)
+    return os.path.abspath(path)
+
+
+def _where_it_exists(written: str, document: Document, in_file: bool, folder: bool) -> str:
+    """A hub id stays one: a model only becomes a path where that is a folder, so a stray file does not hide it."""
+    path = _absolute(written, document, in_file)
+    return path if (os.path.isdir(path) if folder else os.path.exists(path)) else written

@@ -1,0 +1,177 @@
+"""Where in a TOML text each key and value stands, which the standard library's parser does not tell.
+
+The text must already have been accepted by `tomllib`: this scanner follows the grammar only as far as it takes to find
+the beginnings of things, and checks nothing. It does not know what a recipe is.
+"""
+
+from __future__ import annotations
+
+import bisect
+import tomllib
+from typing import NamedTuple
+
+Path = tuple[str | int, ...]
+"""Keys and list indices from the top of the document: `("measure", "formats", 0)`."""
+
+_BLANK = " \t\n"
+_BARE_END = ",]}#\n"
+
+
+class Position(NamedTuple):
+    """Both count from 1; a column counts characters."""
+
+    line: int
+    column: int
+
+
+class Mark(NamedTuple):
+    """Where a key is written and where its value begins; the same for list items and `[table]` headers."""
+
+    key: Position
+    value: Position
+
+
+def locate(text: str) -> dict[Path, Mark]:
+    """The mark of every key, table, list and list item of a valid TOML text, whose line ends are LF."""
+    scanner = _Scanner(text)
+    scanner.document()
+    return scanner.marks
+
+
+class _Scanner:
+    def __init__(self, text: str) -> None:
+        self.text = text + "\n"  # so that no look-ahead meets the end
+        self.size = len(text)
+        self.at = 0
+        self.marks: dict[Path, Mark] = {}
+        self.lengths: dict[Path, int] = {}  # of arrays of tables
+        self.starts = [0, *(offset + 1 for offset, character in enumerate(text) if character == "\n")]
+
+    def position(self, offset: int) -> Position:
+        line = bisect.bisect_right(self.starts, offset)
+        return Position(line, offset - self.starts[line - 1] + 1)
+
+    def mark(self, path: Path, key: int, value: int) -> None:
+        """The first mention of a table wins: `[a.b]` before `[a]` already names `a`."""
+        self.marks.setdefault(path, Mark(self.position(key), self.position(value)))
+
+    def document(self) -> None:
+        table: Path = ()
+        self.blank()
+        while self.at < self.size:
+            if self.text.startswith("[[", self.at):
+                table = self.header(2)
+            elif self.text[self.at] == "[":
+                table = self.header(1)
+            else:
+                self.pair(table)
+            self.blank()
+
+    def header(self, brackets: int) -> Path:
+        """`[a.b]` or `[[a.b]]`; names on the way that are arrays of tables mean their newest table."""
+        self.at += brackets
+        parts = self.key()
+        self.at += brackets
+        path: Path = ()
+        for number, (part, offset) in enumerate(parts, 1):
+            path = (*path, part)
+            self.mark(path, offset, offset)
+            if brackets == 2 and number == len(parts):
+                self.lengths[path] = self.lengths.get(path, 0) + 1
+            if path in self.lengths:
+                path = (*path, self.lengths[path] - 1)
+                self.mark(path, offset, offset)
+        return path
+
+    def pair(self, table: Path) -> None:
+        parts = self.key()
+        self.at += 1  # the equals sign
+        self.spaces()
+        path = table
+        for part, offset in parts[:-1]:
+            path = (*path, part)
+            self.mark(path, offset, offset)
+        last, offset = parts[-1]
+        path = (*path, last)
+        self.mark(path, offset, self.at)
+        self.value(path)
+
+    def key(self) -> list[tuple[str, int]]:
+        """The parts of a dotted key with their offsets; stops behind the blanks that follow."""
+        parts = []
+        while True:
+            self.spaces()
+            start = self.at
+            if self.text[start] in "\"'":
+                self.string()
+                parts.append((str(tomllib.loads(f"key = {self.text[start : self.at]}")["key"]), start))
+            else:
+                while self.text[self.at] not in " \t.=]":
+                    self.at += 1
+                parts.append((self.text[start : self.at], start))
+            self.spaces()
+            if self.text[self.at] != ".":
+                return parts
+            self.at += 1
+
+    def value(self, path: Path) -> None:
+        first = self.text[self.at]
+        if first in "\"'":
+            self.string()
+        elif first == "[":
+            self.array(path)
+        elif first == "{":
+            self.inline_table(path)
+        else:
+            while self.text[self.at] not in _BARE_END:
+                self.at += 1
+
+    def array(self, path: Path) -> None:
+        self.at += 1
+        self.separators()
+        index = 0
+        while self.text[self.at] != "]":
+            self.mark((*path, index), self.at, self.at)
+            self.value((*path, index))
+            self.separators()
+            index += 1
+        self.at += 1
+
+    def inline_table(self, path: Path) -> None:
+        self.at += 1
+        self.separators()
+        while self.text[self.at] != "}":
+            self.pair(path)
+            self.separators()
+        self.at += 1
+
+    def string(self) -> None:
+        quote = self.text[self.at]
+        fence = quote * 3 if self.text.startswith(quote * 3, self.at) else quote
+        self.at += len(fence)
+        while not self.text.startswith(fence, self.at):
+            self.at += 2 if quote == '"' and self.text[self.at] == "\\" else 1
+        self.at += len(fence)
+        if len(fence) == 3:  # up to two quotes may stand before the closing three
+            for _ in range(2):
+                self.at += self.text[self.at] == quote
+
+    def spaces(self) -> None:
+        while self.text[self.at] in " \t":
+            self.at += 1
+
+    def blank(self) -> None:
+        """Step over blanks, line ends and comments."""
+        while self.at < self.size:
+            if self.text[self.at] == "#":
+                self.at = self.text.index("\n", self.at)
+            elif self.text[self.at] in _BLANK:
+                self.at += 1
+            else:
+                return
+
+    def separators(self) -> None:
+        self.blank()
+        while self.text[self.at] == ",":
+            self.at += 1
+            self.blank()

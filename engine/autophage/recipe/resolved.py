@@ -1,0 +1,74 @@
+"""A complete recipe as TOML, with the origin of every value; reading it back; and what changed between two.
+
+This is the `recipe.toml` of a run directory: it reads back to an equal recipe, so a run is resumed with what it was
+started with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from autophage.recipe.document import RESOLVED, read_document
+from autophage.recipe.keys import KEYS, SWEEP, TABLES
+from autophage.recipe.literals import printable, toml_key, toml_value
+from autophage.recipe.schema import Recipe
+from autophage.recipe.validate import validate
+
+COMMENT_COLUMN = 48
+
+
+def flat(recipe: Recipe) -> dict[str, object]:
+    """Every value by its dotted key, in the order of the schema; the sweep's lists as `sweep.KEY`."""
+    values = {}
+    for dotted, key in KEYS.items():
+        values[dotted] = getattr(getattr(recipe, key.table) if key.table else recipe, key.name)
+    return values | {f"{SWEEP}.{dotted}": list(swept) for dotted, swept in recipe.sweep.items()}
+
+
+def to_toml(recipe: Recipe, provenance: Mapping[str, str]) -> str:
+    """`recipe` as TOML, each value with where it was written. A key without a value stands in a comment."""
+    lines = [RESOLVED, ""]
+    values = flat(recipe)
+    for dotted, key in KEYS.items():
+        if not key.table:
+            lines.append(_line(key.name, values[dotted], provenance[dotted]))
+    for table in TABLES:
+        lines += ["", f"[{table}]"]
+        lines += [
+            _line(key.name, values[dotted], provenance[dotted]) for dotted, key in KEYS.items() if key.table == table
+        ]
+    lines += ["", f"[{SWEEP}]" if recipe.sweep else _commented(f"[{SWEEP}]", provenance[SWEEP])]
+    for dotted in recipe.sweep:
+        entry = f"{SWEEP}.{dotted}"
+        lines.append(_line(toml_key([dotted]), values[entry], provenance[entry]))
+    return "\n".join(lines) + "\n"
+
+
+def read_resolved(path: Path | str) -> Recipe:
+    """The recipe of a file that `to_toml` wrote; `RecipeError` where it is no longer one."""
+    document = read_document(Path(path), str(path))
+    return validate(document, [])
+
+
+def describe_difference(old: Recipe, new: Recipe) -> list[str]:
+    """`key: old -> new` for every key that differs, in the order of the schema."""
+    before, after = flat(old), flat(new)
+    keys = dict.fromkeys([*before, *after])
+    return [
+        f"{key}: {_value(before.get(key))} -> {_value(after.get(key))}"
+        for key in keys
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _line(name: str, value: object, origin: str) -> str:
+    return _commented(f"# {name} is left out" if value is None else f"{name} = {toml_value(value)}", origin)
+
+
+def _commented(text: str, origin: str) -> str:
+    return f"{text:<{COMMENT_COLUMN}}  # {printable(origin)}"
+
+
+def _value(value: object) -> str:
+    return "left out" if value is None else toml_value(value)

@@ -1,0 +1,111 @@
+"""Is `[sweep]` sound: every key one that may differ between arms, every value one that its key takes, every arm a name.
+
+It knows the written sweep and its places; unfolding it into arms is `arms`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from autophage.recipe.arms import arm_name, combinations, expand
+from autophage.recipe.document import Document
+from autophage.recipe.faults import Fault, not_a_table, unknown_key, wrong_value
+from autophage.recipe.keys import KEYS, SWEEP
+from autophage.recipe.literals import shown, toml_key, toml_value
+from autophage.recipe.schema import Recipe
+
+LONGEST_NAME = 120
+"""Characters. An arm is a folder and an adapter name; with what is added to it, file systems stop at 255 bytes."""
+
+MOST_ARMS = 1000
+"""Each arm is a chain of models with folders of its own; a sweep above this is a slip that would take hours to list."""
+
+WHOLE_RUN = ("name", "description", "generations", "devices", "control.enabled")
+"""Keys that all arms of a run share."""
+
+
+def check_values(document: Document) -> tuple[dict[str, list[Any]], list[Fault]]:
+    """The sweep, each value as its key's type holds it (1 becomes 1.0 for a fraction), and its faults."""
+    written = document.data.get(SWEEP, {})
+    if not isinstance(written, dict):
+        return {}, [not_a_table(document.value_place((SWEEP,)), SWEEP, written)]
+    sweep: dict[str, list[Any]] = {}
+    faults: list[Fault] = []
+    for dotted, values in written.items():
+        fault = _check_key(document, dotted, values)
+        if fault is not None:
+            faults.append(fault)
+            continue
+        checked, wrong = _check_list(document, dotted, values)
+        faults += wrong
+        if checked:
+            sweep[dotted] = checked
+    arms = math.prod(map(len, sweep.values()))
+    if not faults and arms > MOST_ARMS:
+        wrong_count = f"the sweep has {arms:,} combinations, and a run at most {MOST_ARMS:,}"
+        faults.append(
+            Fault(document.key_place((SWEEP,)), wrong_count, ("sweep fewer keys, or give them fewer values",))
+        )
+    return sweep, faults
+
+
+def _check_key(document: Document, dotted: str, values: object) -> Fault | None:
+    place = document.key_place((SWEEP, dotted))
+    label = toml_key([SWEEP, dotted])
+    if dotted not in KEYS:
+        return unknown_key(place, dotted, label)
+    if dotted in WHOLE_RUN:
+        return Fault(place, f"{label}: {dotted} is the same for all arms of a run", ("it cannot be swept",))
+    if KEYS[dotted].type == "array":
+        return Fault(place, f"{label}: {dotted} is a list", ("only keys with single values can be swept",))
+    value_place = document.value_place((SWEEP, dotted))
+    if not isinstance(values, list):
+        remedy = f"write a list: {value_place.mended(label, [values])}"
+        return Fault(value_place, f"{label} = {shown(values)}: not a list of values", (remedy, str(KEYS[dotted])))
+    if not values:
+        remedy = "give it a value, or leave the key out of the sweep"
+        return Fault(value_place, f"{label} = []: an empty list makes no arms", (remedy, str(KEYS[dotted])))
+    return None
+
+
+def _check_list(document: Document, dotted: str, values: list[object]) -> tuple[list[Any], list[Fault]]:
+    label = toml_key([SWEEP, dotted])
+    checked: list[Any] = []
+    faults = []
+    for index, value in enumerate(values):
+        place = document.value_place((SWEEP, dotted, index))
+        held, errors = KEYS[dotted].validate(value)
+        if errors:
+            faults.append(wrong_value(place, KEYS[dotted], value, errors[0], f"{label}[{index}]"))
+        elif held in checked:
+            faults.append(Fault(place, f"{label}[{index}] = {shown(value)}: is there twice", ("keep one of them",)))
+        else:
+            checked.append(held)
+    return checked, faults
+
+
+def check_names(recipe: Recipe, document: Document) -> list[Fault]:
+    """Arms whose names are the same, or too long. Sweep values must have been checked."""
+    faults = []
+    seen: dict[str, dict[str, Any]] = {}
+    settings: dict[str, Any]
+    for settings in combinations(recipe):
+        name = arm_name(settings)
+        other = seen.setdefault(name, settings)
+        if other is settings:
+            continue
+        dotted = next(key for key in settings if settings[key] != other[key])
+        values: list[Any] = recipe.sweep[dotted]
+        index = values.index(settings[dotted])
+        wrong = f"{shown(other[dotted])} and {shown(settings[dotted])} of {dotted} give the same arm name {name!r}"
+        remedy = "arm names keep letters, digits, '.', '_' and '-' only, and of a path its last part"
+        faults.append(Fault(document.value_place((SWEEP, dotted, index)), wrong, (remedy, "change one of the values")))
+    if faults:
+        return faults[:1]
+    for arm in expand(recipe):
+        if len(arm.name) > LONGEST_NAME:
+            dotted = max(arm.settings, key=lambda key: len(toml_value(arm.settings[key])))
+            wrong = f"the arm name {arm.name[:40]!r}... has {len(arm.name)} characters, and may have {LONGEST_NAME}"
+            return [Fault(document.key_place((SWEEP, dotted)), wrong, ("sweep fewer keys, or shorter values",))]
+    return []

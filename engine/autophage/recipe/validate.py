@@ -1,0 +1,43 @@
+"""From a document to a valid `Recipe`: schema and sweep, with all their faults in one message.
+
+It does not know where the document came from, nor what its values mean together (`consistency`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+
+from autophage.recipe.document import Document
+from autophage.recipe.faults import Fault, from_pydantic, raise_faults
+from autophage.recipe.keys import SWEEP
+from autophage.recipe.literals import toml_value
+from autophage.recipe.schema import Recipe
+from autophage.recipe.sweeps import check_values
+
+
+def validate(document: Document, faults: Iterable[Fault]) -> Recipe:
+    """The recipe of `document`; `RecipeError` with `faults`, found before, and everything else that is wrong."""
+    sweep, sweep_faults = check_values(document)
+    found = [*document.faults, *faults, *sweep_faults]
+    recipe = None
+    try:
+        recipe = Recipe.model_validate({**document.data, SWEEP: sweep})
+    except ValidationError as error:
+        if document.empty and "name" not in document.data:
+            remedy = f"the least it can say: name = {toml_value(_a_name(document))}"
+            found.append(Fault(document.key_place(()), "the file is empty, and a recipe has a name", (remedy,)))
+        else:
+            errors = error.errors(include_url=False)
+            found += from_pydantic(errors, document, _a_name(document))
+    raise_faults(found)
+    assert recipe is not None
+    return recipe
+
+
+def _a_name(document: Document) -> str:
+    """A name that the file's own suggests."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", document.path.stem).lstrip("._-")
+    return stem[:64] or "my-run"

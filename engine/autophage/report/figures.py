@@ -1,0 +1,137 @@
+"""Which plots the report has, and in which order: a plan of figures, filled with the metrics that exist.
+
+Pure. Every metric is drawn once: what no figure claims goes to `other_figure`, so that nothing measured stays hidden.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autophage.report.catalog import BUCKETS, FORMATS
+from autophage.report.colours import Style
+from autophage.report.load import RunFacts
+from autophage.report.panels import Figure, Panel, metric_panel, share_scale, trajectory_panel
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`titles` shorten a panel's label where the figure's title says the rest."""
+
+    key: str
+    title: str
+    metrics: tuple[str, ...]
+    lead: str = ""
+    titles: tuple[str, ...] = ()
+
+
+TIMING_METRICS = ("speed/sample_tokens_per_second", "speed/train_tokens_per_second")
+
+WORLD_MAIN = Plan(
+    "main",
+    "Knowledge against fluency",
+    ("knowledge/accuracy.torso", "fluency/ppl_form", "fact/ppl"),
+    "Does accuracy fall while the perplexity of form stands still? Then the model still writes well about what it no longer knows. "
+    "The two perplexities share one scale.",
+    ("Accuracy, torso questions", "", ""),
+)
+TEXT_MAIN = Plan(
+    "main",
+    "Text over generations",
+    ("fluency/ppl_human", "onpolicy/entropy", "text/distinct_2"),
+    "Does human text become surprising to the model while its own text becomes narrower?",
+)
+PLANS = (
+    Plan(
+        "buckets",
+        "Who is forgotten first",
+        tuple(f"knowledge/accuracy.{bucket}" for bucket in BUCKETS),
+        "Head people appear often in human text, tail people rarely. Synthetic text repeats what is frequent.",
+        ("Head", "Torso", "Tail"),
+    ),
+    Plan(
+        "formats",
+        "Does the way of asking decide?",
+        tuple(f"knowledge/accuracy.{name}" for name in FORMATS),
+        "The same facts, asked in other words. Where the panels differ, some of the loss is a matter of form.",
+        ("Question and answer", "Cloze", "Few-shot"),
+    ),
+    Plan(
+        "confidence",
+        "Does it know that it no longer knows?",
+        ("knowledge/accuracy", "knowledge/confidence", "knowledge/confidently_wrong", "knowledge/ece"),
+        "Confidence that stays up while accuracy falls is the costly kind of collapse.",
+        ("Accuracy, all questions",),
+    ),
+    Plan(
+        "compliance",
+        "Format compliance",
+        ("format/compliance", *(f"format/compliance.{name}" for name in FORMATS)),
+        "A wrong answer in the right form is lost knowledge; an answer in no form is lost obedience.",
+        ("All formats", "Question and answer", "Cloze", "Few-shot"),
+    ),
+    Plan(
+        "onpolicy",
+        "How sure the model is while it writes",
+        ("onpolicy/entropy", "onpolicy/varentropy", "onpolicy/surprisal_gap"),
+        "Recorded while sampling, from the model's whole distribution. Falling entropy: ever fewer continuations are thought possible.",
+    ),
+    Plan(
+        "text",
+        "What the corpora look like",
+        ("text/distinct_2", "text/compression", "text/duplicate", "text/self_bleu", "text/vendi"),
+        "Diversity of what was written, whatever the model believes of it.",
+    ),
+    Plan(
+        "human",
+        "Against human text and the base model",
+        ("fluency/ppl_human", "drift/kl_to_base", "tail/mass", "tail/coverage", "detect/fast_detectgpt"),
+    ),
+)
+
+
+def metric_figures(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
+    """The main figure first, then every planned figure that has a metric; a metric is drawn where it is first named."""
+    main = WORLD_MAIN if facts.knows_facts else TEXT_MAIN
+    used: set[str] = set()
+    figures = []
+    for plan in (main, *PLANS):
+        names = [name for name in plan.metrics if facts.metrics.has(name) and (name not in used or _repeats(plan))]
+        if not names or used.issuperset(names):
+            continue
+        panels = [metric_panel(facts, looks, name, _title(plan, name)) for name in names]
+        if plan is WORLD_MAIN:
+            share_scale([panel for panel in panels if panel.metric in ("fluency/ppl_form", "fact/ppl")])
+        figures.append(Figure(plan.key, plan.title, panels, plan.lead))
+        used |= set(names)
+        if plan is WORLD_MAIN:
+            figures += _trajectory(facts, looks)
+    return figures
+
+
+def other_figures(facts: RunFacts, looks: dict[str, Style], above: list[Figure]) -> list[Figure]:
+    """One group of small plots per family (`knowledge/confidence`, ...) of the metrics that no figure `above` draws."""
+    drawn = {panel.metric for figure in above for panel in figure.panels}
+    families: dict[str, list[Panel]] = {}
+    for name in facts.metrics.names:
+        if name not in drawn and not (name.startswith("speed/") and name.endswith("_seconds")):
+            families.setdefault(name.split(".", 1)[0], []).append(metric_panel(facts, looks, name))
+    return [Figure(f"other-{number}", family, panels) for number, (family, panels) in enumerate(families.items())]
+
+
+def _trajectory(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
+    panel = trajectory_panel(facts, looks, "fluency/ppl_form", "knowledge/accuracy.torso")
+    lead = (
+        "Each arm's path from generation 0. Straight down: facts are lost and fluency is kept. To the right: language itself "
+        "comes apart. A knot that stays where it began: nothing happened."
+    )
+    return [Figure("trajectory", "The way each arm went", [panel], lead, wide=True)] if panel else []
+
+
+def _repeats(plan: Plan) -> bool:
+    """The buckets are read side by side, so the torso panel stands there again."""
+    return plan.key == "buckets"
+
+
+def _title(plan: Plan, name: str) -> str:
+    place = plan.metrics.index(name)
+    return plan.titles[place] if place < len(plan.titles) else ""

@@ -1,0 +1,137 @@
+"""What the run found, in sentences made from its numbers.
+
+Pure: `RunFacts` in, strings out. A change is called a change only where the 95% intervals have nothing in common;
+otherwise the sentence says so. Words stay with what was measured: which number moved, by how much, against which arm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from autophage.report.load import ArmFacts, RunFacts
+from autophage.report.series import Metrics, Point, apart
+from autophage.report.words import change, listed, number, percent, plural, shown
+
+FULL_SENTENCES = 4
+"""Arms that get a sentence of their own at the top; the table has them all."""
+
+KNOWLEDGE = ("knowledge/accuracy.torso", "knowledge/accuracy")
+TEXT_METRICS = ("fluency/ppl_human", "onpolicy/entropy", "text/distinct_2")
+NAMES = {
+    "fluency/ppl_human": "the perplexity of held-out human text",
+    "onpolicy/entropy": "the entropy of its own text",
+    "text/distinct_2": "the share of distinct bigrams",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence or two about one arm; `arm` is None where they are about the run."""
+
+    arm: str | None
+    text: str
+
+
+def findings(facts: RunFacts) -> list[Finding]:
+    """The sentences at the top of the report, strongest claim of each arm first; never empty."""
+    metric = knowledge_metric(facts.metrics)
+    tell: Callable[[RunFacts, ArmFacts], str] = _text_finding
+    if metric is not None:
+        tell = _knowledge_finding
+    found = [Finding(arm.name, text) for arm in facts.treated[:FULL_SENTENCES] if (text := tell(facts, arm))]
+    found += [Finding(arm.name, text) for arm in facts.controls[:FULL_SENTENCES] if (text := _control(facts, arm))]
+    hidden = max(0, len(facts.treated) - FULL_SENTENCES)
+    if hidden:
+        found.append(Finding(None, f"{plural(hidden, 'more arm')}: see the table of headline metrics."))
+    return found or [Finding(None, "Nothing has been measured yet: no generation is committed.")]
+
+
+def knowledge_metric(metrics: Metrics) -> str | None:
+    """The accuracy that the sentences are about: of people of middling exposure, else of everybody."""
+    return next((name for name in KNOWLEDGE if metrics.has(name)), None)
+
+
+def _questions(metric: str) -> str:
+    return "torso questions" if metric.endswith(".torso") else "questions"
+
+
+def _knowledge_finding(facts: RunFacts, arm: ArmFacts) -> str:
+    metrics, metric = facts.metrics, knowledge_metric(facts.metrics) or KNOWLEDGE[0]
+    last = metrics.last(arm.name, metric)
+    if last is None:
+        return ""
+    ends = metrics.ends(arm.name, metric)
+    if ends is None:
+        return _only_start(arm.name, last, f"answers {percent(last.value)} of {_questions(metric)}")
+    start, end = ends
+    sentence = (
+        f"After {plural(end.generation, 'generation')} on {_diet(arm)}, {arm.name} answers {percent(end.value)} of "
+        f"{_questions(metric)} (generation 0: {percent(start.value)}{_hedge(start, end)})"
+    )
+    form = metrics.ends(arm.name, "fluency/ppl_form")
+    if form is None:
+        return sentence + "."
+    moved = f"{number(form[0].value)} \u2192 {number(form[1].value)} ({change('fluency/ppl_form', form[0].value, form[1].value)})"
+    overlap = "; its intervals overlap" if apart(*form) is False else ""
+    return f"{sentence}, while the perplexity of its sentence forms moved {moved}{overlap}."
+
+
+def _text_finding(facts: RunFacts, arm: ArmFacts) -> str:
+    moves = []
+    for metric in TEXT_METRICS:
+        ends = facts.metrics.ends(arm.name, metric)
+        if ends is not None:
+            start, end = ends
+            moved = f"{shown(metric, start.value)} \u2192 {shown(metric, end.value)}"
+            moves.append(f"{NAMES[metric]} {moved} ({change(metric, start.value, end.value)}{_hedge(start, end)})")
+    if moves:
+        generation = max(end.generation for metric in TEXT_METRICS if (end := facts.metrics.last(arm.name, metric)))
+        return f"After {plural(generation, 'generation')} on {_diet(arm)}, {arm.name}: {listed(moves)}."
+    first = next((last for metric in TEXT_METRICS if (last := facts.metrics.last(arm.name, metric))), None)
+    if first is None:
+        return ""
+    values = [f"{NAMES[metric]} is {shown(metric, last.value)}" for metric in TEXT_METRICS
+              if (last := facts.metrics.last(arm.name, metric))]  # fmt: skip
+    return _only_start(arm.name, first, f"starts where {listed(values)}")
+
+
+def _control(facts: RunFacts, arm: ArmFacts) -> str:
+    metric = knowledge_metric(facts.metrics)
+    names = [metric] if metric else [name for name in TEXT_METRICS if facts.metrics.has(name)]
+    parts = []
+    for name in names:
+        ends = facts.metrics.ends(arm.name, name)
+        if ends is not None:
+            start, end = ends
+            label = "" if metric else NAMES[name].replace("its own", "its") + " "
+            parts.append(f"{label}{shown(name, end.value)} (generation 0: {shown(name, start.value)}{_hedge(start, end)})")
+    if not parts:
+        return ""
+    last = facts.metrics.last(arm.name, names[0])
+    reached = f" after {plural(last.generation, 'generation')}" if last is not None else ""
+    says = f", answers {parts[0]}" if metric else f": {listed(parts)}"
+    return f"{_the_control(facts, arm)}, trained the same way on human text{reached}{says}."
+
+
+def _the_control(facts: RunFacts, arm: ArmFacts) -> str:
+    return "The control arm" if len(facts.controls) == 1 else f"The control arm {arm.name}"
+
+
+def _diet(arm: ArmFacts) -> str:
+    alpha = 1.0 if arm.recipe is None else arm.recipe.mix.alpha
+    if alpha == 1.0:
+        return "its own text"
+    return f"a mixture with {percent(alpha)} of its own text"
+
+
+def _only_start(name: str, point: Point, says: str) -> str:
+    return f"Only generation {point.generation} is measured: {name} {says}. Nothing can be said about change yet."
+
+
+def _hedge(start: Point, end: Point) -> str:
+    """What must be added where the change is not beyond the intervals."""
+    separate = apart(start, end)
+    if separate is None:
+        return "; no interval"
+    return "" if separate else "; the 95% intervals overlap"

@@ -1,0 +1,195 @@
+"""Observations that make the numbers harder to misread, each computed and each said only when it holds.
+
+Pure: `RunFacts` in, strings out. They look for what would change the reading of the main figure: a control that moved
+too, fluency that hid the loss, an order of forgetting, an answer format that decides, a run that is not finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from autophage.report.catalog import BUCKETS, FORMATS
+from autophage.report.findings import knowledge_metric
+from autophage.report.load import ArmFacts, RunFacts
+from autophage.report.series import Point, apart
+from autophage.report.words import change, listed, percent, plural
+
+FLUENT = 0.2
+"""Perplexity of form may rise by this share and still count as fluent: a reader would hardly notice."""
+NAMED = 4
+"""Arms that an observation names before it counts the rest."""
+
+
+def observations(facts: RunFacts) -> list[str]:
+    """In the order in which a reader should have them; never empty."""
+    rules: list[Callable[[RunFacts], list[str]]] = [
+        _state,
+        _control_moved,
+        _same_as_control,
+        _fluency_hid_the_loss,
+        _order_of_forgetting,
+        _confidently_wrong,
+        _format_decides,
+        _compliance,
+        _left_out,
+        _chains,
+    ]
+    return [text for rule in rules for text in rule(facts)] + [_intervals(facts)]
+
+
+def _several(items: list[str]) -> str:
+    """`a, b and c`, or the first few and how many more."""
+    return listed(items if len(items) <= NAMED else [*items[:NAMED], f"{len(items) - NAMED} more"])
+
+
+def _state(facts: RunFacts) -> list[str]:
+    if facts.complete:
+        return []
+    arms = [arm for arm in facts.arms if arm.recipe is not None]
+    reached = [f"{arm.name} at {arm.last} of {facts.generations}" if arm.last >= 0 else f"{arm.name} not begun" for arm in arms]
+    uneven = " Arms stand at different generations: compare them at the same one, not at their last."
+    word = "still running" if facts.running else "not finished"
+    return [f"The run is {word} ({_several(reached)}).{uneven if len({arm.last for arm in arms}) > 1 else ''}"]
+
+
+def _main_metric(facts: RunFacts) -> str:
+    return knowledge_metric(facts.metrics) or "fluency/ppl_human"
+
+
+def _clear_changes(facts: RunFacts, arms: list[ArmFacts], metric: str) -> Iterator[tuple[ArmFacts, Point, Point]]:
+    """The arms whose `metric` moved beyond both intervals, with generation 0 and the last one."""
+    for arm in arms:
+        ends = facts.metrics.ends(arm.name, metric)
+        if ends is not None and apart(*ends):
+            yield arm, *ends
+
+
+def _control_moved(facts: RunFacts) -> list[str]:
+    if not facts.controls:
+        return ["There is no control arm: nothing here tells self-training from training as such."]
+    metric = _main_metric(facts)
+    moved = [
+        f"{arm.name} by {change(metric, start.value, end.value)}"
+        for arm, start, end in _clear_changes(facts, facts.controls, metric)
+    ]
+    if not moved:
+        return []
+    return [
+        f"The control moved too ({_several(moved)}), beyond its intervals. Part of what the other arms show is the effect of "
+        "training, not of synthetic text: read them against the control, not against generation 0."
+    ]
+
+
+def _same_as_control(facts: RunFacts) -> list[str]:
+    metric, alike = _main_metric(facts), []
+    for arm in facts.treated:
+        control, last = facts.control_of(arm), facts.metrics.last(arm.name, metric)
+        if control is None or last is None or last.generation == 0:
+            continue
+        other = facts.metrics.at(control.name, metric, last.generation)
+        if other is not None and apart(last, other) is False:
+            alike.append(f"{arm.name} (generation {last.generation})")
+    if not alike:
+        return []
+    return [f"This run does not tell {_several(alike)} from the control: their intervals overlap."]
+
+
+def _fluency_hid_the_loss(facts: RunFacts) -> list[str]:
+    metric = knowledge_metric(facts.metrics)
+    fluent, broken = [], []
+    for arm, start, end in _clear_changes(facts, facts.treated, metric) if metric else ():
+        form = facts.metrics.ends(arm.name, "fluency/ppl_form")
+        if form is not None and end.value < start.value:
+            rise = form[1].value / form[0].value - 1
+            text = f"{arm.name} lost {100 * (start.value - end.value):.0f} points of accuracy (form perplexity {100 * rise:+.0f}%)"
+            (fluent if rise <= FLUENT else broken).append(text)
+    found = [f"{_several(fluent)} and stayed fluent: fluency alone would not have shown the loss."] if fluent else []
+    if broken:
+        found.append(f"{_several(broken)}: language went with knowledge, so this is not a loss of knowledge alone.")
+    return found
+
+
+def _order_of_forgetting(facts: RunFacts) -> list[str]:
+    told = []
+    for arm in facts.treated:
+        times: dict[int, list[str]] = {}
+        for bucket in BUCKETS:
+            generation = _left_start(facts, arm, f"knowledge/accuracy.{bucket}")
+            if generation is not None:
+                times.setdefault(generation, []).append(bucket)
+        if times:
+            steps = [f"{listed(buckets)} at generation {generation}" for generation, buckets in sorted(times.items())]
+            told.append(f"in {arm.name}, {listed(steps)}")
+    if not told:
+        return []
+    rest = f"; {len(told) - NAMED} more arms in the figure" if len(told) > NAMED else ""
+    return [f"Accuracy first fell clear of its generation-0 interval: {'; '.join(told[:NAMED])}{rest}."]
+
+
+def _left_start(facts: RunFacts, arm: ArmFacts, metric: str) -> int | None:
+    """The first generation whose interval lies wholly below that of generation 0."""
+    start = facts.metrics.at(arm.name, metric, 0)
+    for point in facts.metrics.series(arm.name, metric):
+        if start is not None and point.value < start.value and apart(start, point):
+            return point.generation
+    return None
+
+
+def _confidently_wrong(facts: RunFacts) -> list[str]:
+    found = [
+        f"{arm.name} ({percent(start.value)} \u2192 {percent(end.value)} of probes)"
+        for arm, start, end in _clear_changes(facts, facts.treated, "knowledge/confidently_wrong")
+        if end.value > start.value
+    ]
+    if not found:
+        return []
+    return [f"Confidently wrong answers became more frequent in {_several(found)}: confidence does not warn of the loss."]
+
+
+def _format_decides(facts: RunFacts) -> list[str]:
+    found = []
+    for arm in facts.treated:
+        last = {name: facts.metrics.last(arm.name, f"knowledge/accuracy.{name}") for name in FORMATS}
+        points = {name: point for name, point in last.items() if point is not None and point.generation > 0}
+        if len(points) < 2:
+            continue
+        low, high = min(points, key=lambda name: points[name].value), max(points, key=lambda name: points[name].value)
+        if apart(points[low], points[high]):
+            found.append(f"{arm.name} answers {percent(points[low].value)} by {low} and {percent(points[high].value)} by {high}")
+    return [f"How one asks matters: {_several(found)}."] if found else []
+
+
+def _compliance(facts: RunFacts) -> list[str]:
+    found = [
+        f"{arm.name} ({percent(start.value)} \u2192 {percent(end.value)})"
+        for arm, start, end in _clear_changes(facts, facts.treated, "format/compliance")
+        if end.value < start.value
+    ]
+    return [f"Format compliance fell in {_several(found)}: some lost accuracy may be lost form, not lost knowledge."] if found else []
+
+
+def _left_out(facts: RunFacts) -> list[str]:
+    count = facts.metrics.left_out
+    return [f"{plural(count, 'value')} not finite and left out of every figure and table; the CSV has them."] if count else []
+
+
+def _chains(facts: RunFacts) -> list[str]:
+    """Breaks in provenance: a parent that is not the generation before, or versions that changed on the way."""
+    found = []
+    for arm in facts.arms:
+        broken = [m.generation for m, parent in zip(arm.manifests[1:], arm.hashes, strict=False) if m.parent != parent]
+        if broken:
+            found.append(f"{arm.name}: the parent of generation {broken[0]} is not the generation before it. Run `autophage verify`.")
+    versions = {tuple(sorted(m.versions.items())) for arm in facts.arms for m in arm.manifests}
+    if len(versions) > 1:
+        found.append("Package versions changed during the run: see Provenance before comparing its generations.")
+    return found
+
+
+def _intervals(facts: RunFacts) -> str:
+    seeds = {arm.recipe.seed for arm in facts.arms if arm.recipe is not None}
+    which = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    return (
+        "Intervals are 95% and cover the items that were measured within this run, which has "
+        f"{which}; what another seed would bring is not in them."
+    )

@@ -1,0 +1,151 @@
+"""The page: everything computed elsewhere, put into one HTML file that asks nobody for anything.
+
+Owns rendering and the promise that the file is inert: jinja2 escapes every text, figures travel as JSON that cannot end
+its `<script>` element, and a content security policy admits exactly the scripts whose hashes it names and no request at
+all. plotly.js is inlined once.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from autophage.report import provenance, tables, words
+from autophage.report.colours import Style, styles, variables
+from autophage.report.figures import metric_figures, other_figures
+from autophage.report.findings import findings
+from autophage.report.load import RunFacts, load
+from autophage.report.observations import observations
+from autophage.report.panels import Figure
+from autophage.report.samples import arm_samples
+from autophage.report.settings import caption, outcome_settings
+from autophage.report.surprisal import surprisal_figure
+from autophage.report.timings import timing_figures, timing_words, timings
+from autophage.store.atomic import write_bytes
+from autophage.store.rundir import RunDirectory
+
+TEMPLATE, STYLE, SCRIPT = "template.html.jinja", "report.css", "report.js"
+AFTER = ("main", "trajectory")
+"""Figures that stand in the section of the main figure; the rest follow under their own heading."""
+
+
+@dataclass(frozen=True)
+class Sections:
+    """The figures of the page, by section."""
+
+    main: list[Figure]
+    more: list[Figure]
+    other: list[Figure]
+    timing: list[Figure]
+
+    @property
+    def all(self) -> list[Figure]:
+        return [*self.main, *self.more, *self.other, *self.timing]
+
+
+def write_report(run: RunDirectory) -> Path:
+    """Write `report.html` of `run`, finished or not, and return its path. `UserError` where there is no run to report."""
+    page = render(run, load(run))
+    write_bytes(run.report, page.encode("utf-8", "backslashreplace"))
+    return run.report
+
+
+def render(run: RunDirectory, facts: RunFacts) -> str:
+    """The whole page as text; reads nothing but corpora."""
+    looks = styles([(arm.name, arm.control) for arm in facts.arms])
+    measured = timings(facts)
+    sections = _sections(run, facts, looks, timing_figures(facts, measured, looks))
+    script = _resource(SCRIPT)
+    return _environment().get_template(TEMPLATE).render(
+        facts=facts,
+        looks=looks,
+        sections=sections,
+        findings=findings(facts),
+        observations=observations(facts),
+        settings=outcome_settings(facts.arms),
+        set_arms=[arm for arm in facts.arms if arm.recipe is not None],
+        caption=caption(facts.arms),
+        samples=[sample for arm in facts.arms if (sample := arm_samples(run, arm)).generations or sample.missing],
+        headlines=tables.headline_table(facts),
+        csv=tables.csv_uri(facts.rows),
+        timing_words=timing_words(measured),
+        status=status(facts),
+        machine=provenance.machine_words(facts.environment),
+        chains=[(arm.name, provenance.chain(arm)) for arm in facts.arms if arm.manifests],
+        versions=provenance.versions(facts),
+        event_summary=provenance.event_summary(facts.events),
+        told_events=provenance.told_events(facts.events),
+        environment=provenance.pretty(facts.environment),
+        payload=Markup(words.script_json({figure.key: _plots(figure) for figure in sections.all})),  # noqa: S704 - script_json escapes
+        style=Markup(_variables() + _resource(STYLE)),  # noqa: S704 - the package's own text
+        plotly=Markup(_plotly()),  # noqa: S704 - the package's own text
+        script=Markup(script),  # noqa: S704 - the package's own text
+        policy=_policy([_plotly(), script]),
+    )  # fmt: skip
+
+
+def status(facts: RunFacts) -> str:
+    if facts.running:
+        return "running"
+    if facts.complete:
+        return "finished"
+    return "unfinished" if any(arm.manifests for arm in facts.arms) else "not begun"
+
+
+def _sections(run: RunDirectory, facts: RunFacts, looks: dict[str, Style], timing: list[Figure]) -> Sections:
+    planned = metric_figures(facts, looks)
+    other = other_figures(facts, looks, planned + timing)
+    main = [figure for figure in planned if figure.key in AFTER]
+    more = [figure for figure in planned if figure.key not in AFTER]
+    place = next((index + 1 for index, figure in enumerate(more) if figure.key == "onpolicy"), len(more))
+    return Sections(main, more[:place] + surprisal_figure(run, facts, looks) + more[place:], other, timing)
+
+
+def _plots(figure: Figure) -> list[dict[str, Any]]:
+    return [{"data": panel.traces, "layout": panel.layout} for panel in figure.panels]
+
+
+@cache
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs  # plotly's package is slow to import, and only the page needs it
+
+    text: str = get_plotlyjs()
+    return text.replace("</script", "<\\/script").replace("\r\n", "\n")
+
+
+def _resource(name: str) -> str:
+    return resources.files("autophage.report").joinpath(name).read_text("utf-8")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_resource), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        visible=words.visible, duration=words.duration, number=words.number, percent=words.percent, plural=words.plural
+    )
+    return environment
+
+
+def _variables() -> str:
+    """The palette as CSS: light, and dark unless the page asks for light (it does so while printing)."""
+    light = ";".join(f"{key}:{value}" for key, value in variables(dark=False).items())
+    dark = ";".join(f"{key}:{value}" for key, value in variables(dark=True).items())
+    return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\n"
+
+
+def _policy(scripts: list[str]) -> str:
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    admitted = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'none'; script-src {admitted}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )

@@ -1,0 +1,118 @@
+"""What the models wrote: a few samples of each arm at the same places of its corpus, and how surprised it was by them.
+
+Owns the reading of corpora for the report, and reads no more than the first shard of a generation. Samples are picked
+by place, never by content, so that nobody chooses what looks collapsed. Texts are hostile: they leave here as plain
+strings and runs of visible characters, for a template that escapes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from autophage.report.load import ArmFacts
+from autophage.report.words import visible
+from autophage.store.corpus import read_corpus
+from autophage.store.manifest import Manifest, shards
+from autophage.store.rundir import RunDirectory
+
+PLACES = 5
+"""Samples shown per arm and generation: few enough to be read, not only looked at."""
+LONGEST = 1500
+"""Characters of a text that are shown; the corpus has the rest."""
+BARS = 160
+"""Tokens of a sample whose surprisal is drawn."""
+FEWEST_BARS = 24
+TALLEST = 6.0
+"""Nats at which a surprisal bar is full height: one chance in 400."""
+COLUMNS = ["prompt", "text", "logprob", "entropy", "finish_reason", "accepted", "gate"]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One sample. `bars` is an SVG path with one stroke per token; `tint` is the mean surprisal as a share of TALLEST."""
+
+    prompt: list[tuple[str, bool]]
+    text: list[tuple[str, bool]]
+    cut: int
+    tokens: int
+    logprob: float | None
+    entropy: float | None
+    bars: str
+    tint: float
+    finish: str
+    rejected: str
+
+
+@dataclass(frozen=True)
+class ArmSamples:
+    """`rows` hold one sample per shown generation, row by row the same `places`; `missing` generations have no corpus here."""
+
+    arm: str
+    generations: list[int]
+    places: list[int]
+    rows: list[list[Shown]]
+    missing: list[int]
+
+    @property
+    def width(self) -> int:
+        """Units of the surprisal strips: the same for all of an arm, so that lengths can be compared."""
+        return 3 * max([FEWEST_BARS, *(min(BARS, one.tokens) for row in self.rows for one in row)])
+
+
+def shown_generations(last: int, count: int = 3) -> list[int]:
+    """Generation 0, the last, and those between them at even distances; `count` of them, or fewer where there are fewer."""
+    return sorted({round(place * last / max(1, count - 1)) for place in range(count)}) if last >= 0 else []
+
+
+def arm_samples(run: RunDirectory, arm: ArmFacts) -> ArmSamples:
+    """The samples of an arm at generation 0, a middle one and the last."""
+    tables = {}
+    missing = []
+    for generation in shown_generations(arm.last):
+        table = first_shard(run, arm.manifests[generation], COLUMNS)
+        if table is None:
+            missing.append(generation)
+        else:
+            tables[generation] = table
+    smallest = min((table.num_rows for table in tables.values()), default=0)
+    places = sorted({round(place * (smallest - 1) / max(1, PLACES - 1)) for place in range(PLACES)}) if smallest else []
+    rows = [[_shown(table.slice(place, 1).to_pylist()[0]) for table in tables.values()] for place in places]
+    return ArmSamples(arm.name, list(tables), places, rows, missing)
+
+
+def first_shard(run: RunDirectory, manifest: Manifest, columns: list[str]) -> pa.Table | None:
+    """The first corpus shard of a generation; None where the run was copied without its corpora."""
+    paths = shards(run, manifest)[:1]
+    if any(not path.is_file() for path in paths):
+        return None
+    return read_corpus(paths, columns)
+
+
+def _shown(row: dict[str, Any]) -> Shown:
+    logprob = np.asarray(row["logprob"] or [], dtype=float)
+    entropy = np.asarray(row["entropy"] or [], dtype=float)
+    surprisal = -logprob[np.isfinite(logprob)]
+    text, prompt = row["text"] or "", row["prompt"] or ""
+    mean = float(surprisal.mean()) if surprisal.size else None
+    return Shown(
+        prompt=visible(prompt[-LONGEST:]),
+        text=visible(text[:LONGEST]),
+        cut=max(0, len(text) - LONGEST),
+        tokens=int(logprob.size),
+        logprob=None if mean is None else -mean,
+        entropy=float(entropy.mean()) if entropy.size and np.isfinite(entropy).all() else None,
+        bars=_bars(surprisal[:BARS]),
+        tint=0.0 if mean is None else min(1.0, mean / TALLEST),
+        finish=row["finish_reason"] or "",
+        rejected="" if row["accepted"] else (row["gate"] or "no reason given"),
+    )
+
+
+def _bars(surprisal: np.ndarray) -> str:
+    """One vertical stroke per token, 0 to 20 units high, 3 units apart, standing on y = 20."""
+    heights = 20 * np.clip(surprisal / TALLEST, 0.03, 1)
+    return "".join(f"M{3 * place + 2} 20v-{height:.1f}" for place, height in enumerate(heights))

@@ -1,0 +1,80 @@
+"""The settings that flip the outcome of recursive training, per arm, and the caption every figure carries.
+
+Each row alone can decide whether a run shows collapse, so they are named wherever a number is shown. Pure; knows the
+recipe's keys and nothing of the engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autophage.recipe.schema import Recipe
+from autophage.report.load import ArmFacts
+
+CAPTIONED = ("chain", "pool", "prompts", "decoding", "method", "learning rate")
+"""What a figure's caption must name: without these a curve cannot be compared with another one."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row: `values` in the order of the arms; `differs` when they are not all equal."""
+
+    name: str
+    values: list[str]
+    differs: bool
+
+
+def outcome_settings(arms: list[ArmFacts]) -> list[Setting]:
+    """The rows for the arms that have a recipe."""
+    columns = [_of(arm.recipe) for arm in arms if arm.recipe is not None]
+    if not columns:
+        return []
+    rows = [(name, [column[name] for column in columns]) for name in columns[0]]
+    return [Setting(name, values, len(set(values)) > 1) for name, values in rows]
+
+
+def caption(arms: list[ArmFacts]) -> str:
+    """`chain cumulative · pool replace · ...`; what differs between arms is listed with every value it takes."""
+    parts = []
+    for setting in outcome_settings(arms):
+        if setting.name in CAPTIONED:
+            values = list(dict.fromkeys(setting.values))
+            parts.append(f"{setting.name} {' or '.join(values)}" + (" (by arm)" if setting.differs else ""))
+    return " \u00b7 ".join(parts)
+
+
+def _of(recipe: Recipe) -> dict[str, str]:
+    sample, mix, train, model = recipe.sample, recipe.mix, recipe.train, recipe.model
+    return {
+        "synthetic fraction (alpha)": f"{mix.alpha:g}",
+        "chain": train.chain,
+        "pool": mix.pool,
+        "prompts": _prompts(recipe),
+        "decoding": _decoding(recipe),
+        "method": f"LoRA rank {model.rank}" if model.method == "lora" else str(model.method),
+        "learning rate": f"{train.learning_rate:g}",
+        "schedule": train.schedule if train.warmup == 0 else f"{train.schedule}, warmup {train.warmup:g}",
+        "epochs": f"{train.epochs:g}",
+        "batch size": str(train.batch_size),
+        "human text": mix.human,
+        "loss on": train.loss_on,
+        "samples per generation": f"{sample.count:,} of at most {recipe.max_tokens} tokens",
+        "seed": str(recipe.seed),
+    }
+
+
+def _prompts(recipe: Recipe) -> str:
+    prompts: str = recipe.sample.prompts
+    if prompts == "auto" and recipe.source.kind == "world":
+        prompts = "bos"
+    return prompts if prompts == "bos" else f"{prompts}, {recipe.sample.prompt_set}"
+
+
+def _decoding(recipe: Recipe) -> str:
+    sample = recipe.sample
+    if sample.temperature == 0:
+        return "greedy"
+    parts = [f"temperature {sample.temperature:g}"]
+    parts += [f"top-p {sample.top_p:g}"] if sample.top_p < 1 else []
+    parts += [f"top-k {sample.top_k}"] if sample.top_k else []
+    return ", ".join(parts) + ("" if len(parts) > 1 else ", whole distribution")

@@ -1,0 +1,151 @@
+"""Where the time went: seconds per stage, arm and generation, and how much of the wall clock did the run's own work.
+
+Reads events; where there are none, the `speed/*_seconds` metrics. Sessions (a run may be resumed) are counted from
+`run-start` to their last event, so time between sessions is not wall clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autophage.report.colours import Style
+from autophage.report.figures import TIMING_METRICS
+from autophage.report.load import RunFacts
+from autophage.report.panels import Figure, Panel, generation_axis, metric_panel
+from autophage.report.words import duration, percent
+
+STAGES = ("train", "swap", "sample", "measure", "commit")
+USEFUL = ("train", "sample", "measure")
+"""Stages a run exists for; swap, commit, starting and waiting are what they cost."""
+
+
+@dataclass(frozen=True)
+class Timings:
+    """`stages` maps (arm, generation) to seconds per stage, of the attempt that was committed. Times in seconds."""
+
+    stages: dict[tuple[str, int], dict[str, float]]
+    wall: float
+    base: float
+    sessions: int
+    tokens: dict[str, int]
+
+    @property
+    def useful(self) -> float:
+        return sum(seconds for parts in self.stages.values() for stage, seconds in parts.items() if stage in USEFUL)
+
+
+def timings(facts: RunFacts) -> Timings:
+    sessions = _sessions(facts.events)
+    stages: dict[tuple[str, int], dict[str, float]] = {}
+    tokens: dict[tuple[str, int, str], int] = {}
+    for event in facts.events:
+        key = _stage_key(event) if event.get("kind") == "stage-end" else None
+        if key is not None:
+            arm, generation, stage = key
+            stages.setdefault((arm, generation), {})[stage] = _seconds(event.get("seconds"))
+            tokens[key] = int(_seconds(event.get("tokens")))
+    if not stages:
+        stages = _from_metrics(facts)
+    total: dict[str, int] = {}
+    for (_, _, stage), count in tokens.items():
+        total[stage] = total.get(stage, 0) + count
+    wall = sum(end - start for start, end in sessions)
+    return Timings(stages, wall, _base_seconds(facts.events), len(sessions), total)
+
+
+def timing_words(measured: Timings) -> list[str]:
+    """Sentences for the head of the section; empty where nothing was timed."""
+    words = []
+    if measured.wall > 0:
+        sessions = f" in {measured.sessions} sessions" if measured.sessions > 1 else ""
+        words.append(f"Wall clock: {duration(measured.wall)}{sessions}.")
+        busy, base = measured.useful / measured.wall, measured.base / measured.wall
+        if busy + base <= 1:
+            first = f", the base model {percent(base)}" if base else ""
+            words.append(
+                f"Training, sampling and measuring what was committed took {percent(busy)} of it{first}; the remaining "
+                f"{percent(1 - busy - base)} is starting, swapping, committing, waiting and work that was done again."
+            )
+        else:
+            words.append(f"Stages overlapped: {busy:.2f} seconds of training, sampling and measuring per second of wall clock.")
+    for stage in ("sample", "train"):
+        seconds = sum(parts.get(stage, 0.0) for parts in measured.stages.values())
+        count = measured.tokens.get(stage, 0)
+        if seconds > 0 and count > 0:
+            words.append(f"{'Sampled' if stage == 'sample' else 'Trained on'} {count:,} tokens at {count / seconds:,.0f} a second.")
+    return words
+
+
+def timing_figures(facts: RunFacts, measured: Timings, looks: dict[str, Style]) -> list[Figure]:
+    """Stacked bars per arm, then tokens per second of all arms."""
+    figures = []
+    present = [stage for stage in (*STAGES, "other") if any(stage in parts for parts in measured.stages.values())]
+    tallest = max((sum(parts.values()) for parts in measured.stages.values()), default=0.0)
+    panels = [panel for arm in facts.arms if (panel := _stack(facts, measured, arm.name, present, tallest))]
+    if panels:
+        legend = [(stage, f"--stage-{stage}") for stage in present]
+        figures.append(Figure("stages", "Seconds by stage", panels, legend=legend))
+    speeds = [metric_panel(facts, looks, name) for name in TIMING_METRICS if facts.metrics.has(name)]
+    if speeds:
+        figures.append(Figure("speed", "Tokens per second", speeds))
+    return figures
+
+
+def _stack(facts: RunFacts, measured: Timings, arm: str, present: list[str], tallest: float) -> Panel | None:
+    mine = {generation: parts for (name, generation), parts in sorted(measured.stages.items()) if name == arm}
+    if not mine:
+        return None
+    traces: list[dict[str, Any]] = []
+    for stage in present:
+        seconds = [round(parts.get(stage, 0.0), 3) for parts in mine.values()]
+        traces.append(
+            {
+                "x": list(mine), "y": seconds, "type": "bar", "name": stage, "meta": arm,
+                "marker": {"color": f"--stage-{stage}"}, "text": [f"{stage} <b>{duration(value)}</b>" for value in seconds],
+                "textposition": "none", "hovertemplate": "%{text}<extra></extra>",
+            }  # fmt: skip
+        )
+    axis = generation_axis(facts)
+    axis["range"] = [-0.7, axis["range"][1] + 0.5]
+    layout = {
+        "xaxis": axis, "yaxis": {"range": [0, 1.05 * tallest or 1], "ticksuffix": " s"},
+        "barmode": "stack", "bargap": 0.35, "hovermode": "x unified",
+    }  # fmt: skip
+    return Panel(arm, traces, layout)
+
+
+def _sessions(events: list[dict[str, Any]]) -> list[tuple[float, float]]:
+    sessions: list[tuple[float, float]] = []
+    for event in events:
+        time = _seconds(event.get("time"))
+        if event.get("kind") == "run-start" or not sessions:
+            sessions.append((time, time))
+        sessions[-1] = (sessions[-1][0], max(sessions[-1][1], time))
+    return sessions
+
+
+def _base_seconds(events: list[dict[str, Any]]) -> float:
+    times = [_seconds(event.get("time")) for event in events if event.get("kind") == "base-progress"]
+    return max(times) - min(times) if times else 0.0
+
+
+def _stage_key(event: Mapping[str, Any]) -> tuple[str, int, str] | None:
+    arm, generation, stage = event.get("arm"), event.get("generation"), event.get("stage")
+    if not isinstance(arm, str) or not isinstance(generation, int) or not isinstance(stage, str):
+        return None
+    return arm, generation, stage if stage in STAGES else "other"
+
+
+def _seconds(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _from_metrics(facts: RunFacts) -> dict[tuple[str, int], dict[str, float]]:
+    found: dict[tuple[str, int], dict[str, float]] = {}
+    for arm in facts.arms:
+        for stage in STAGES:
+            for point in facts.metrics.series(arm.name, f"speed/{stage}_seconds"):
+                found.setdefault((arm.name, point.generation), {})[stage] = point.value
+    return found

@@ -1,0 +1,162 @@
+"""A vLLM engine in this process: requests in, documents out, adapters swapped between steps.
+
+Every request of a batch is submitted before the first step, in the order given, so the composition of each step, and
+with it every bit of the result on a CPU, is decided by the requests alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from autophage import vllm_window
+from autophage.errors import RunError, SwapError
+from autophage.recipe.schema import SUPPORTED_RANKS
+from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request, Served
+from autophage.store.adapter import Adapter
+
+EXTENSION = "autophage.sampler.worker.WorkerExtension"
+PACKED = {"qkv_proj": {"q_proj", "k_proj", "v_proj"}, "gate_up_proj": {"gate_proj", "up_proj"}}
+"""vLLM's fused layers and the layers of the checkpoint that they are made of."""
+MINIMUM_KV_BYTES = 64 << 20
+SHARED_GPU_SHARE, OWN_GPU_SHARE = 0.4, 0.88
+"""Of a GPU's memory: beside a trainer, and alone. vLLM's own default of 0.92 leaves no room for the adapters' buffers."""
+
+Progress = Callable[[int, int], None]
+"""Called with (documents finished, tokens written) after each step."""
+
+
+class Sampler:
+    def __init__(self, settings: EngineSettings) -> None:
+        vllm_window.require()
+        from vllm import EngineArgs, LLMEngine
+
+        if settings.device == "cpu":
+            from autophage.sampler import cpu_lora
+
+            cpu_lora.install()
+        self._engine = LLMEngine.from_engine_args(EngineArgs(**_arguments(settings)))
+        self._next_id = 1
+        self._next_request = 0
+
+    def install(self, label: str, adapter: Adapter) -> Served:
+        """Hold `adapter` under a fresh id and a name that carries its digest; nothing is ever replaced in place."""
+        served = Served(f"{label}-{adapter.digest[:16]}", self._next_id, adapter.digest)
+        self._next_id += 1
+        try:
+            self._call("autophage_install_adapter", served.adapter_id, adapter.weights, json.dumps(adapter.config))
+        except Exception as error:
+            raise SwapError(f"{label}: vLLM does not take the adapter ({error})") from error
+        return served
+
+    def remove(self, served: Served) -> None:
+        """Let go of an adapter that no request uses any more."""
+        self._call("autophage_remove_adapter", served.adapter_id)
+
+    def canary(self, served: Served, prompts: Sequence[Sequence[int]]) -> list[Completion]:
+        """The greedy continuation of each prompt and its tokens' log-probs, for the trainer to compare with its own."""
+        from vllm import SamplingParams
+
+        greedy = SamplingParams(temperature=0.0, max_tokens=CANARY_TOKENS, ignore_eos=True, logprobs=0, detokenize=False)
+        return self._run(served, [(list(prompt), greedy) for prompt in prompts], lambda *_: None)
+
+    def sample(self, served: Served, requests: Sequence[Request], decoding: Decoding, progress: Progress) -> list[Completion]:
+        """One document per request, in order, by the adapter `served`."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        # A greedy request draws nothing, and vLLM refuses top_k and top_p beside temperature 0.
+        random = decoding.temperature > 0
+        jobs = [
+            (
+                request.prompt_ids,
+                SamplingParams(
+                    max_tokens=decoding.max_tokens,
+                    temperature=decoding.temperature,
+                    top_p=decoding.top_p if random else 1.0,
+                    top_k=decoding.top_k if random else 0,
+                    seed=request.seed if random else None,
+                    stop_token_ids=list(decoding.stop_ids),
+                    detokenize=False,
+                    output_kind=RequestOutputKind.FINAL_ONLY,
+                ),
+            )
+            for request in requests
+        ]
+        return self._run(served, jobs, progress)
+
+    def _run(self, served: Served, jobs: Sequence[tuple[list[int], Any]], progress: Progress) -> list[Completion]:
+        from vllm.lora.request import LoRARequest
+
+        if served.adapter_id not in self._call("autophage_adapters"):
+            raise SwapError(f"{served.name}: is not in the sampler; a request for it would stop the engine")
+        # The path is never read: the adapter is in memory. It differs per adapter, because vLLM's caches go by it.
+        lora = LoRARequest(served.name, served.adapter_id, f"/memory/{served.name}")
+        numbers: dict[str, int] = {}
+        for index, (prompt, params) in enumerate(jobs):
+            request_id = str(self._next_request)
+            self._next_request += 1
+            numbers[request_id] = index
+            self._engine.add_request(request_id, {"prompt_token_ids": prompt}, params, lora_request=lora)
+        done: dict[int, Completion] = {}
+        tokens = 0
+        while self._engine.has_unfinished_requests():
+            for output in self._engine.step():
+                if output.finished:
+                    completion = _completion(output.outputs[0])
+                    done[numbers[output.request_id]] = completion
+                    tokens += len(completion.token_ids)
+                    progress(len(done), tokens)
+        if len(done) != len(jobs):
+            raise RunError(f"vLLM returned {len(done)} of {len(jobs)} documents")
+        return [done[index] for index in range(len(jobs))]
+
+    def _call(self, method: str, *args: Any) -> Any:
+        """Run a method of the worker extension; with one worker there is one answer."""
+        return self._engine.collective_rpc(method, args=args)[0]
+
+
+def _completion(output: Any) -> Completion:
+    token_ids = list(output.token_ids)
+    logprobs = None
+    if output.logprobs is not None:
+        logprobs = [step[token].logprob for step, token in zip(output.logprobs, token_ids, strict=True)]
+    return Completion(token_ids, str(output.finish_reason), logprobs)
+
+
+def _arguments(settings: EngineSettings) -> dict[str, Any]:
+    """vLLM's engine arguments. On a CPU: eager, no prefix cache and no chunked prefill (seeded requests break under it)."""
+    # PEFT may name every layer in full; vLLM goes by the last part.
+    targets = {name.rsplit(".", 1)[-1] for name in settings.target_modules}
+    targets |= {packed for packed, parts in PACKED.items() if parts & targets}
+    arguments: dict[str, Any] = {
+        "model": settings.model_path,
+        "dtype": settings.dtype,
+        "seed": settings.seed % 2**31,
+        "max_model_len": settings.longest,
+        "max_num_seqs": settings.concurrency,
+        "max_num_batched_tokens": max(8192, settings.longest),
+        "skip_tokenizer_init": True,
+        "disable_log_stats": True,
+        "enable_lora": True,
+        "max_loras": min(settings.adapters, 4),
+        "max_cpu_loras": settings.adapters,
+        "max_lora_rank": next(rank for rank in SUPPORTED_RANKS if rank >= settings.rank),
+        "lora_target_modules": sorted(targets),
+        "worker_extension_cls": EXTENSION,
+        "trust_remote_code": False,
+    }
+    if settings.device == "cpu":
+        wanted = max(MINIMUM_KV_BYTES, int(1.25 * settings.concurrency * settings.longest * settings.kv_bytes_per_token))
+        limit = int((settings.memory or 4.0) * 2**30)
+        arguments |= {
+            "enforce_eager": True,
+            "enable_prefix_caching": False,
+            "enable_chunked_prefill": False,
+            "kv_cache_memory_bytes": min(wanted, limit),
+        }
+    else:
+        share = SHARED_GPU_SHARE if settings.shares_device else OWN_GPU_SHARE
+        arguments["gpu_memory_utilization"] = settings.memory or share
+    return arguments

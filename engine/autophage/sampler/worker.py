@@ -1,0 +1,62 @@
+"""The part that runs inside vLLM's worker: adapters in and out of its adapter manager, as bytes.
+
+vLLM appends `WorkerExtension` to its worker class (`worker_extension_cls`), and the engine reaches these methods by
+`collective_rpc`. Tensors do not survive that call between processes, so weights come as safetensors bytes. This and
+`cpu_lora` are the only places that touch vLLM's internals; the names used hold for vLLM 0.26 to 0.33.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+class WorkerExtension:
+    """Names start with `autophage_`: vLLM refuses extensions whose names collide with its worker's."""
+
+    model_runner: Any
+
+    def autophage_install_adapter(self, adapter_id: int, weights: bytes, config: str) -> None:
+        """Register and activate an adapter under a fresh id. The id must not have been used before."""
+        import safetensors.torch
+        from vllm.lora.lora_model import LoRAModel
+        from vllm.lora.peft_helper import PEFTHelper
+
+        lora = self.model_runner.lora_manager
+        adapters = lora._adapter_manager
+        helper = PEFTHelper.from_dict(json.loads(config))
+        helper.validate_legal(lora.lora_config)
+        # safetensors gives fresh tensors: vLLM scales B in place, which must not reach anybody else's copy.
+        model = LoRAModel.from_lora_tensors(
+            adapter_id,
+            safetensors.torch.load(weights),
+            helper,
+            device="cpu",
+            dtype=lora.lora_config.lora_dtype,
+            weights_mapper=_weights_mapper(self.model_runner.model),
+        )
+        if adapter_id in adapters.list_adapters():
+            raise ValueError(f"adapter id {adapter_id} was used before")
+        # Evicting an adapter that a request still needs would kill the engine; the engine side keeps enough room.
+        if len(adapters) >= adapters.capacity:
+            raise ValueError(f"no room for another adapter: {len(adapters)} of {adapters.capacity} are registered")
+        adapters.add_adapter(model)
+        if homeless := sorted(set(model.loras) - set(adapters.modules)):
+            adapters.remove_adapter(adapter_id)
+            raise ValueError(f"vLLM has no place for the adapter's {', '.join(homeless[:4])} ({len(homeless)} layers)")
+        adapters.activate_adapter(adapter_id)
+
+    def autophage_remove_adapter(self, adapter_id: int) -> bool:
+        return bool(self.model_runner.lora_manager._adapter_manager.remove_adapter(adapter_id))
+
+    def autophage_adapters(self) -> list[int]:
+        return sorted(self.model_runner.lora_manager._adapter_manager.list_adapters())
+
+
+def _weights_mapper(model: Any) -> Any:
+    """How Hugging Face's names become vLLM's, for models that rename; None for those that do not."""
+    mapper = getattr(model, "hf_to_vllm_mapper", None)
+    for name in ("get_rename_mapper", "get_unstacked_mapper"):
+        if mapper is not None and hasattr(mapper, name):
+            return getattr(mapper, name)()
+    return mapper

@@ -1,0 +1,207 @@
+"""The stages of a generation, on the trainer's side: what is asked of the sampler, training, the canary, measuring.
+
+`Workbench` binds one recipe's source to its resident model. Each method is a function of (arm, generation, what came
+before): nothing is remembered between calls that could change a result, so `loop.py` and the engine share it, and a
+resumed run computes what an uninterrupted one does. Knows neither vLLM nor Ray nor where files go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from autophage.data.build import RawSource, bind, prompt_style
+from autophage.data.mix import pool_rows, prompt_ids, training_order
+from autophage.data.source import Source
+from autophage.devices import device, element_type
+from autophage.errors import RunError, SwapError, UserError
+from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
+from autophage.metrics.knowledge import knowledge_metrics
+from autophage.metrics.scored import Scored
+from autophage.metrics.text import text_metrics
+from autophage.recipe.arms import Arm
+from autophage.recipe.schema import Recipe
+from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
+from autophage.seeds import derive
+from autophage.store.corpus import STATISTICS, Sample, sample_id
+from autophage.store.manifest import Metric
+from autophage.store.adapter import Adapter
+from autophage.trainer.resident import ResidentModel
+
+CANARIES = 4
+CANARY_TOLERANCE = {"float32": 2e-3, "bfloat16": 0.25}
+"""Largest difference in nats between the sampler's and the trainer's log-prob of a canary token. Rounding alone gives
+1e-5 in float32 and a few hundredths in bfloat16; a stale or partial adapter of a trained model gives tenths to many."""
+PROMPT_SLACK = 1.25
+"""Chat prompts are decoded and tokenized again, so later ones may be somewhat longer than the first."""
+
+
+class Workbench:
+    def __init__(self, recipe: Recipe, raw: RawSource, model_path: str) -> None:
+        self.recipe = recipe
+        self.resident = ResidentModel(model_path, recipe)
+        self.tokenizer = self.resident.tokenizer
+        self._raw = raw
+        self._sources: dict[tuple[str, str], Source] = {}
+        self.source = self._source(recipe)
+
+    def zero_adapter(self) -> Adapter:
+        return self.resident.zero_adapter()
+
+    def _source(self, recipe: Recipe) -> Source:
+        """The source with the prompts of `recipe`; arms may differ in how they prompt, and in nothing else here."""
+        key = (prompt_style(recipe, self.tokenizer), recipe.sample.system)
+        if key not in self._sources:
+            self._sources[key] = bind(self._raw, self.tokenizer, recipe)
+        return self._sources[key]
+
+    def engine_settings(self, arms: Sequence[Arm]) -> EngineSettings:
+        """What the sampler must make room for."""
+        config = self.resident.model.config.get_text_config()
+        longest = max(self._longest(arm.recipe) for arm in arms)
+        positions = getattr(config, "max_position_embeddings", None)
+        if positions is not None and longest > positions:
+            raise UserError(
+                f"a prompt with its sample takes {longest} tokens, but the model has {positions} positions. "
+                "Lower source.block or sample.max_tokens."
+            )
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        dtype = element_type(self.recipe)
+        return EngineSettings(
+            model_path=self.resident.path,
+            seed=self.recipe.seed,
+            rank=self.recipe.model.rank,
+            target_modules=tuple(self.zero_adapter().config["target_modules"]),
+            longest=longest,
+            concurrency=self.recipe.sample.concurrency,
+            adapters=4,
+            dtype=str(dtype).removeprefix("torch."),
+            device=device().type,
+            memory=self.recipe.sample.memory,
+            kv_bytes_per_token=2 * config.num_hidden_layers * heads * head_size * dtype.itemsize,
+            shares_device=self.recipe.devices != "disjoint",
+        )
+
+    def decoding(self, arm: Arm) -> Decoding:
+        sample = arm.recipe.sample
+        generation_config = self.resident.model.generation_config
+        ends = {self.tokenizer.eos_token_id}
+        configured = getattr(generation_config, "eos_token_id", None)
+        ends |= set(configured if isinstance(configured, list) else [configured]) - {None}
+        return Decoding(arm.recipe.max_tokens, sample.temperature, sample.top_p, sample.top_k, tuple(sorted(ends)))
+
+    def requests(self, arm: Arm, generation: int) -> list[Request]:
+        """The documents that model `generation` of `arm` is asked to write, each with its own seed."""
+        return [
+            Request(prompt, derive(arm.recipe.seed, "sample", arm.name, generation, index))
+            for index, prompt in enumerate(prompt_ids(self._source(arm.recipe), arm.recipe, generation))
+        ]
+
+    def fit(
+        self,
+        arm: Arm,
+        generation: int,
+        start: Adapter,
+        corpora: Mapping[int, Sequence[Sample]],
+        progress: Callable[[int, int], None],
+    ) -> tuple[Adapter, int]:
+        """Train model `generation` on what came before it; returns its adapter and the tokens trained on."""
+        seed = derive(arm.recipe.seed, "train", arm.name, generation)
+        rows = training_order(pool_rows(self._source(arm.recipe), arm.recipe, corpora), arm.recipe, seed)
+        return self.resident.fit(start, rows, arm.recipe, seed, progress), sum(len(row.token_ids) for row in rows)
+
+    def _longest(self, recipe: Recipe) -> int:
+        """Tokens of the longest prompt with its sample, or of a canary."""
+        longest = max(len(prompt) for prompt in prompt_ids(self._source(recipe), recipe, 0))
+        if prompt_style(recipe, self.tokenizer) == "instruct":
+            longest = round(longest * PROMPT_SLACK)
+        canary = max(map(len, self.canary_prompts)) + CANARY_TOKENS
+        return max(longest + recipe.max_tokens, canary)
+
+    @cached_property
+    def canary_prompts(self) -> list[list[int]]:
+        """First halves of held-out documents: never trained on, so no adapter answers them by heart."""
+        documents = self.source.held_out()[:CANARIES]
+        return [document.token_ids[: max(document.context, len(document.token_ids) // 2)] for document in documents]
+
+    def check_canary(self, adapter: Adapter, answers: Sequence[Completion]) -> float:
+        """Largest difference in nats between the sampler's log-probs of its canary tokens and this model's own.
+
+        Raises:
+            SwapError: above `CANARY_TOLERANCE`: the sampler serves something else than what was trained.
+        """
+        self.resident.load(adapter)
+        sequences = [[*prompt, *answer.token_ids] for prompt, answer in zip(self.canary_prompts, answers, strict=True)]
+        scored = self.resident.score(sequences, [len(prompt) for prompt in self.canary_prompts])
+        worst = max(
+            float(np.abs(own.logprob - np.array(answer.logprobs)).max())
+            for own, answer in zip(scored, answers, strict=True)
+        )
+        tolerance = CANARY_TOLERANCE[str(element_type(self.recipe)).removeprefix("torch.")]
+        if not worst <= tolerance:
+            raise SwapError(
+                f"the sampler does not serve adapter {adapter.digest[:16]}: canary log-probs differ by {worst:.3g} nats "
+                f"(at most {tolerance:g}). The swap was rolled back and nothing was committed."
+            )
+        return worst
+
+    def measure(
+        self, arm: Arm, generation: int, adapter: Adapter, completions: Sequence[Completion]
+    ) -> tuple[list[Sample], list[Metric]]:
+        """The samples with their statistics, and every metric of model and corpus `generation`."""
+        self.resident.load(adapter)
+        samples, scored = self._watch(arm, generation, completions)
+        settings = arm.recipe.measure
+        seed = derive(arm.recipe.seed, "bootstrap", arm.name, generation)
+        metrics = self._knowledge(arm, settings.resamples, seed)
+        documents = _spread(self.source.held_out(), settings.documents)
+        human = self.resident.score([one.token_ids for one in documents], [one.context for one in documents])
+        metrics += perplexity_metrics(documents, human, settings.resamples, seed)
+        metrics += onpolicy_metrics(scored, settings.resamples, seed)
+        metrics += text_metrics([sample.text for sample in samples])
+        if broken := [metric.metric for metric in metrics if not np.isfinite(metric.value)]:
+            raise RunError(f"{arm.name}, generation {generation}: {', '.join(broken)} is not finite; nothing was committed")
+        return samples, metrics
+
+    def _knowledge(self, arm: Arm, resamples: int, seed: int) -> list[Metric]:
+        probes = self.source.probes(list(arm.recipe.measure.formats), arm.recipe.measure.probes)
+        if not probes:
+            return []
+        sequences = [probe.prompt_ids + probe.answer_ids for probe in probes]
+        scored = self.resident.score(sequences, [len(probe.prompt_ids) for probe in probes])
+        return knowledge_metrics(probes, scored, arm.recipe.measure.confident, resamples, seed)
+
+    def _watch(self, arm: Arm, generation: int, completions: Sequence[Completion]) -> tuple[list[Sample], list[Scored]]:
+        """Samples with full-vocabulary statistics of every token, from a teacher-forced pass of the model that wrote them."""
+        requests = self.requests(arm, generation)
+        scored = self.resident.score(
+            [[*request.prompt_ids, *answer.token_ids] for request, answer in zip(requests, completions, strict=True)],
+            [len(request.prompt_ids) for request in requests],
+        )
+        samples = []
+        for index, (request, answer, stats) in enumerate(zip(requests, completions, scored, strict=True)):
+            statistics: dict[str, Any] = {name: getattr(stats, name) for name in (*STATISTICS, "rank")}
+            samples.append(
+                Sample(
+                    sample_id=sample_id(arm.recipe.seed, arm.name, generation, index, request.prompt_ids, request.seed),
+                    prompt=self.tokenizer.decode(request.prompt_ids),
+                    text=self.tokenizer.decode(answer.token_ids, skip_special_tokens=True),
+                    prompt_ids=request.prompt_ids,
+                    token_ids=answer.token_ids,
+                    finish_reason=answer.finish_reason,
+                    seed=request.seed,
+                    **statistics,
+                )
+            )
+        return samples, scored
+
+
+def _spread(documents: Sequence[Any], count: int) -> list[Any]:
+    """`count` of `documents` at equal distances."""
+    if count >= len(documents):
+        return list(documents)
+    return [documents[index * len(documents) // count] for index in range(count)]

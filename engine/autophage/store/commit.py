@@ -1,0 +1,68 @@
+"""Committing a generation: shards, adapter and metrics first, the manifest last. And reading committed ones back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autophage.store import manifest as manifests
+from autophage.store.adapter import Adapter, load_adapter
+from autophage.store.atomic import sha256
+from autophage.store.corpus import Sample, read_samples, write_corpus
+from autophage.store.manifest import ADAPTER, MANIFEST, Manifest, Metric
+from autophage.store.metrics_table import write_metrics_table
+from autophage.store.rundir import RunDirectory
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Everything that makes up generation g of an arm: model g's adapter, corpus g, and what was measured on both."""
+
+    arm: str
+    generation: int
+    adapter: Adapter
+    served_as: str
+    samples: list[Sample]
+    metrics: list[Metric]
+    canary: float
+    seed: int
+
+
+def commit_generation(run: RunDirectory, made: Generation, *, level: str, versions: dict[str, str], arms: list[str]) -> None:
+    """Write `made` so that it counts: atomically, parent hash included; then refresh the table of metrics."""
+    folder = run.generation(made.arm, made.generation)
+    manifests.clear_uncommitted(folder)
+    write_corpus(folder, made.samples)
+    made.adapter.save(folder / ADAPTER)
+    manifests.write_metrics(folder, made.metrics)
+    manifests.write_manifest(
+        folder,
+        Manifest(
+            arm=made.arm,
+            generation=made.generation,
+            parent=_parent(run, made),
+            files=manifests.describe_files(folder),
+            counts={
+                "samples": len(made.samples),
+                "accepted": sum(sample.accepted for sample in made.samples),
+                "tokens": sum(len(sample.token_ids) for sample in made.samples),
+            },
+            seeds={"run": made.seed},
+            adapter={"digest": made.adapter.digest, "served_as": made.served_as, "canary_nats": made.canary},
+            versions=versions,
+            level=level,
+        ),
+    )
+    write_metrics_table(run, arms)
+
+
+def committed_adapter(run: RunDirectory, arm: str, generation: int) -> Adapter:
+    return load_adapter(run.generation(arm, generation) / ADAPTER)
+
+
+def committed_samples(run: RunDirectory, arm: str, generation: int) -> list[Sample]:
+    manifest = manifests.read_manifest(run.generation(arm, generation))
+    return read_samples(manifests.shards(run, manifest)) if manifest else []
+
+
+def _parent(run: RunDirectory, made: Generation) -> str | None:
+    return sha256(run.generation(made.arm, made.generation - 1) / MANIFEST) if made.generation else None

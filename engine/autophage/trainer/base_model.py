@@ -1,0 +1,129 @@
+"""`model.path = "from-source"`: a small Llama trained from scratch on the source's training part, cached by content.
+
+The cache key hashes everything that decides the weights: source content, the `[base]` table and this module's
+`VERSION`. A folder in the cache is complete, because it is renamed into place; two processes that want the same model
+wait for one another.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autophage.cache import cache_folder
+from autophage.data.build import RawSource
+from autophage.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+
+VERSION = 1
+"""Raise when the architecture, the tokenizer or the training procedure below changes."""
+WARMUP_STEPS = 50
+FINAL_SHARE = 0.05
+"""Of the peak learning rate, reached at the last step."""
+
+Progress = Callable[[int, int, float], None]
+"""Called with (tokens done, tokens in all, loss)."""
+
+
+def base_model_folder(recipe: Recipe, raw: RawSource) -> Path:
+    """Where the base model of this recipe is, or will be."""
+    key = json.dumps([VERSION, raw.digest, recipe.base.model_dump(), _positions(recipe)], sort_keys=True)
+    return cache_folder() / "models" / hashlib.sha256(key.encode()).hexdigest()[:24]
+
+
+def ensure_base_model(recipe: Recipe, raw: RawSource, progress: Progress) -> Path:
+    """The folder of the base model, trained now if it is not in the cache."""
+    folder = base_model_folder(recipe, raw)
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _only_one(folder.with_suffix(".lock")):
+        if not folder.is_dir():
+            scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".training-"))
+            try:
+                _train(recipe, raw, scratch, progress)
+                scratch.rename(folder)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def _train(recipe: Recipe, raw: RawSource, folder: Path, progress: Progress) -> None:
+    """AdamW on packed rows with linear warm-up and decay; standard Hugging Face files into `folder`."""
+    import torch
+    from transformers import set_seed
+
+    from autophage.devices import device
+
+    base = recipe.base
+    set_seed(base.seed)
+    tokenizer = raw.make_tokenizer(recipe)
+    model = _new_model(recipe, tokenizer).to(device()).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=base.learning_rate, betas=(0.9, 0.98), weight_decay=0.05)
+    per_step = base.batch_size * base.length
+    steps = max(1, base.tokens // per_step)
+    rows = raw.rows(tokenizer, base.length + 1, base.seed)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = base.learning_rate * _rate(step, steps)
+        ids = torch.tensor([next(rows) for _ in range(base.batch_size)], device=model.device)
+        logits = model(input_ids=ids[:, :-1], use_cache=False).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if step % 10 == 9 or step == steps - 1:
+            progress((step + 1) * per_step, steps * per_step, float(loss.detach()))
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _rate(step: int, steps: int) -> float:
+    warmup = min(WARMUP_STEPS, max(1, steps // 10))
+    decay = 1.0 - (1.0 - FINAL_SHARE) * step / steps
+    return min(1.0, (step + 1) / warmup) * decay
+
+
+def _new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    base = recipe.base
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=base.hidden_size,
+            intermediate_size=3 * base.hidden_size,
+            num_hidden_layers=base.layers,
+            num_attention_heads=base.heads,
+            num_key_value_heads=base.heads,
+            max_position_embeddings=_positions(recipe),
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def _positions(recipe: Recipe) -> int:
+    """Positions the model has: room for its training rows and for any prompt with its sample, in powers of two."""
+    prompt = 64 if recipe.source.kind == "world" else recipe.source.block
+    need = max(recipe.base.length, prompt + max(recipe.max_tokens, recipe.source.continuation)) + 8
+    return max(256, 1 << (need - 1).bit_length())
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """Wait until no other process holds `path`; the kernel lets go when its holder dies."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,133 @@
+"""What a shell sees: exit codes, one message on standard error, and no slow imports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from autophage.cli import main
+from autophage.cli.app import VERBS
+
+
+def autophage(*arguments, cwd=None):
+    command = [sys.executable, "-c", "import sys; from autophage.cli import main; sys.exit(main())", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
+
+
+def test_a_wrong_verb_is_told_what_was_meant():
+    done = autophage("stauts")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith('error: Unknown command "stauts". Did you mean "status"?')
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_wrong_recipe_is_the_users_error(tmp_path):
+    (tmp_path / "bad.toml").write_text('name = "bad"\n[sample]\ncuont = 3\n', "utf-8")
+    done = autophage("run", "bad.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "bad.toml:3" in done.stderr
+    assert "count" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_recipe_is_the_users_error(tmp_path):
+    done = autophage("plan", "no-such-recipe", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no recipe 'no-such-recipe'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["run", "x", "--ot", "y"], "--out"),
+        (["export", "x", "--arm", "a", "--generation", "1", "--out", "y", "--what", "mergd"], "merged"),
+        (["status"], "DIRECTORY requires an argument"),
+        (["plan", "x", "--price-per-hour", "cheap"], "--price-per-hour"),
+    ],
+)
+def test_wrong_options(arguments, meant, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert meant in error
+    assert f"`autophage {arguments[0]} --help`" in error
+
+
+def test_messages_cannot_carry_control_characters(capsys):
+    assert main(["\x1b[31mred"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example_of_itself(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    assert f"Example: autophage {verb}" in capsys.readouterr().out
+
+
+def test_the_verbs_are_these():
+    """The command line is a public surface: a verb leaves or comes on purpose only."""
+    names = ["run", "watch", "status", "report", "export", "verify", "recipes", "show", "plan", "doctor"]
+    assert list(VERBS) == names
+
+
+def test_version():
+    from importlib.metadata import version
+
+    done = autophage("--version")
+    assert (done.returncode, done.stdout.strip()) == (0, version("autophage"))
+
+
+HEAVY = ("torch", "ray", "vllm", "transformers", "peft", "trl", "datasets", "plotly")
+
+
+@pytest.mark.parametrize("verb", ["help", "recipes", "show", "plan", "status", "verify", "watch"])
+def test_reading_verbs_import_nothing_heavy(verb, make_run, recipe_file):
+    run = make_run(main=2, control=1)
+    arguments = {
+        "help": ["--help"],
+        "recipes": ["recipes"],
+        "show": ["show", str(recipe_file), "--resolved"],
+        "plan": ["plan", str(recipe_file)],
+    }.get(verb, [verb, str(run.root)])
+    code = (
+        "import sys; from autophage.cli import main; code = main(sys.argv[1:]);"
+        f"print(sorted(set({HEAVY}) & set(sys.modules)), file=sys.stderr); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+
+
+def test_a_reader_that_leaves_is_no_traceback(recipe_file):
+    code = "import sys; from autophage.cli import main; sys.exit(main(['show', sys.argv[1], '--resolved']))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", code, str(recipe_file)]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_termination_is_an_interrupt(make_run):
+    """SIGTERM, as a cluster sends it, ends `watch` like Ctrl-C does."""
+    run = make_run("", main=1, control=0)
+    code = (
+        "import sys; from autophage.cli import main; from autophage.store.rundir import RunLock\n"
+        "from pathlib import Path\n"
+        "with RunLock(Path(sys.argv[1]) / '.lock'):\n    sys.exit(main(['watch', sys.argv[1]]))"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(run.root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    first = child.stdout.readline()
+    child.send_signal(signal.SIGTERM)
+    _, error = child.communicate(timeout=60)
+    assert "run tiny" in first
+    assert (child.returncode, error) == (130, "stopped watching; the run itself was not touched\n")

@@ -1,0 +1,194 @@
+"""`run` around an engine that is stood in for, and `watch` beside a writer.
+
+The engine needs vLLM and minutes; what is tested here is what the command line does with its answers, so `execute` is
+replaced by functions that commit what a run would.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from types import ModuleType
+
+import pytest
+
+from autophage.cli import main
+from autophage.errors import RunError, UserError
+from autophage.store.rundir import EventLog, RunLock
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """`engine(function)` makes `function` what `autophage.run.execute` is."""
+
+    def install(execute):
+        module = ModuleType("autophage.run")
+        module.execute = execute
+        monkeypatch.setitem(sys.modules, "autophage.run", module)
+
+    return install
+
+
+@pytest.fixture
+def written_reports(monkeypatch):
+    """The runs whose report was written; the report itself has its own tests."""
+    runs = []
+
+    def write_report(run):
+        runs.append(run.root)
+        run.report.write_text("<html>", "utf-8")
+        return run.report
+
+    module = ModuleType("autophage.report")
+    module.write_report = write_report
+    monkeypatch.setitem(sys.modules, "autophage.report", module)
+    return runs
+
+
+def test_a_run_ends_with_its_headlines_and_its_report(engine, written_reports, make_run, recipe_file, capsys):
+    seen = []
+
+    def execute(loaded, out, view):
+        seen.append((loaded.recipe.sample.count, out.name))
+        make_run(main=3, control=3)
+        view.handle({"time": time.time(), "kind": "note", "text": "at work"})
+        return True
+
+    engine(execute)
+    out = recipe_file.parent / "run"
+    assert main(["run", str(recipe_file), "--out", str(out), "--set", "sample.count=7", "--set", "seed=3"]) == 0
+    printed = capsys.readouterr().out
+    assert seen == [(7, "run")]
+    assert written_reports == [out]
+    assert "at work" in printed
+    expected = "main     generation 0 -> 2: torso accuracy 0.87 -> 0.47, form ppl 1.25 -> 1.45, entropy 0.50 -> 0.30"
+    assert expected in printed
+    assert printed.endswith(f"report: {out / 'report.html'}\n")
+
+
+def test_the_default_directory_is_named_after_the_recipe(engine, written_reports, recipe_file, monkeypatch, capsys):
+    monkeypatch.chdir(recipe_file.parent)
+    engine(lambda loaded, out, view: (out.mkdir(parents=True), False)[1])
+    assert main(["run", "tiny.toml"]) == 0
+    assert [str(path) for path in written_reports] == ["runs/tiny"]
+
+
+def test_a_finished_run_says_so_in_one_line(engine, written_reports, make_run, recipe_file, capsys):
+    run = make_run(main=3, control=3)
+    engine(lambda loaded, out, view: False)
+    for reports in (1, 1):  # missing the first time, there the second time
+        assert main(["run", str(recipe_file), "--out", str(run.root)]) == 0
+        printed = capsys.readouterr().out
+        assert printed.startswith("nothing to do: ")
+        assert printed.count("\n") == 1
+        assert len(written_reports) == reports
+
+
+def _raises(error):
+    def execute(loaded, out, view):
+        out.mkdir(parents=True, exist_ok=True)
+        raise error
+
+    return execute
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (UserError("the recipe changed"), 2, "error: the recipe changed\n"),
+        (RunError("the sampler died"), 1, "error: the sampler died\n"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command goes on after the last commit\n"),
+    ],
+)
+def test_how_a_run_can_end(engine, recipe_file, capsys, error, code, message):
+    engine(_raises(error))
+    assert main(["run", str(recipe_file), "--out", str(recipe_file.parent / "out")]) == code
+    assert capsys.readouterr().err == message
+
+
+def test_a_fault_of_ours_leaves_its_traceback_in_the_run(engine, recipe_file, capsys):
+    engine(_raises(KeyError("lost")))
+    out = recipe_file.parent / "out"
+    assert main(["run", str(recipe_file), "--out", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert error == f"error: unexpected KeyError: 'lost'. The traceback is in {out / 'logs' / 'crash.log'}.\n"
+    assert "Traceback" in (out / "logs" / "crash.log").read_text("utf-8")
+
+
+def test_a_fault_before_there_is_a_run_shows_its_traceback(engine, recipe_file, capsys):
+    def execute(loaded, out, view):
+        raise KeyError("lost")
+
+    engine(execute)
+    assert main(["run", str(recipe_file), "--out", str(recipe_file.parent / "out")]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_warnings_of_the_recipe_are_printed(engine, written_reports, recipe_file, capsys):
+    recipe_file.write_text(recipe_file.read_text("utf-8") + '[source]\ncolumn = "body"\n', "utf-8")
+    engine(lambda loaded, out, view: (out.mkdir(), False)[1])
+    assert main(["run", str(recipe_file), "--out", str(recipe_file.parent / "out")]) == 0
+    assert capsys.readouterr().err.startswith("warning: ")
+
+
+def test_watch_follows_a_writer_to_the_end(make_run, capsys):
+    run = make_run("", main=1, control=0)
+
+    def write():
+        with RunLock(run.lock):
+            written.set()
+            log = EventLog(run.events)
+            time.sleep(0.3)
+            log.append("note", text="from the writer")
+            log.append("run-end", seconds=3.0)
+            finished.wait(30)
+
+    written, finished = threading.Event(), threading.Event()
+    writer = threading.Thread(target=write)
+    writer.start()
+    written.wait(30)
+    try:
+        assert main(["watch", str(run.root)]) == 0  # returns at run-end, though the writer still holds the lock
+    finally:
+        finished.set()
+        writer.join()
+    printed = capsys.readouterr().out
+    assert "main, generation 0: committed" in printed
+    assert printed.index("from the writer") < printed.index("finished in 0:03")
+
+
+def test_watch_of_a_run_whose_writer_died(make_run, capsys):
+    run = make_run("", main=1, control=1)
+    assert main(["watch", str(run.root)]) == 0
+    assert "its process is gone without a word" in capsys.readouterr().out
+
+
+def test_watch_of_a_finished_run_shows_its_end(make_run, capsys):
+    run = make_run(main=3, control=3)
+    assert main(["watch", str(run.root)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("run tiny: finished in 0:12")
+
+
+def test_watch_before_the_first_event(make_run, capsys):
+    run = make_run(main=0)
+    run.events.unlink()
+    assert main(["watch", str(run.root)]) == 0
+    assert "nothing has happened" in capsys.readouterr().out
+
+
+def test_the_report_verb_writes_page_and_figure(make_run, capsys):
+    run = make_run(main=3, control=3)
+    figure = run.root / "figure.svg"
+    assert main(["report", str(run.root), "--figure", str(figure), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"report": str(run.report), "figure": str(figure)}
+    assert "</html>" in run.report.read_text("utf-8")
+    assert figure.read_text("utf-8").startswith("<svg")
+
+
+def test_export_knows_the_arms(make_run, capsys):
+    run = make_run(main=1, control=1)
+    code = main(["export", str(run.root), "--arm", "mian", "--generation", "0", "--out", str(run.root / "x")])
+    assert code == 2
+    assert "It has main, control." in capsys.readouterr().err

@@ -1,0 +1,147 @@
+"""Values that do not go together, arms that cannot be named, and keys without effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from autophage.recipe import LoadedRecipe
+from autophage.recipe.inert import RULES
+from autophage.recipe.keys import KEYS
+
+Load = Callable[..., LoadedRecipe]
+Refuse = Callable[..., str]
+NAME = 'name = "x"\n'
+TEXT = NAME + 'source.kind = "text"\nsource.path = "a.txt"\n'
+
+
+@pytest.mark.parametrize("kind", ["text", "dataset"])
+def test_a_source_without_a_path(refuse: Refuse, kind: str) -> None:
+    message = refuse(NAME + f'[source]\nkind = "{kind}"\n')
+    assert message.startswith(
+        f'demo.toml:3:8: source.kind = "{kind}" needs source.path\n    give source.path, for example'
+    )
+
+
+@pytest.mark.parametrize("prompts", ["blocks", "instruct"])
+def test_a_world_has_no_blocks(refuse: Refuse, prompts: str) -> None:
+    head = f'sample.prompts = "{prompts}" continues blocks of text, and source.kind = "world" has none'
+    assert refuse(NAME + f'sample.prompts = "{prompts}"\n').startswith(f"demo.toml:2:18: {head}\n")
+    assert refuse(NAME, f"sample.prompts={prompts}").startswith(f"--set sample.prompts={prompts}: {head}\n")
+    swept = refuse(NAME + f'[sweep]\n"sample.prompts" = ["bos", "{prompts}"]\n')
+    assert swept.startswith(f"demo.toml:3:28: {head} (in arm prompts-{prompts})\n")
+
+
+def test_bos_is_for_worlds_and_texts(load: Load) -> None:
+    assert load(NAME, "sample.prompts=bos").recipe.sample.prompts == "bos"
+    assert load(TEXT, "sample.prompts=bos").recipe.sample.prompts == "bos"
+
+
+def test_heads_that_do_not_divide(refuse: Refuse) -> None:
+    assert refuse(NAME + "[base]\nheads = 5\n") == "\n".join(
+        [
+            "demo.toml:3:9: base.hidden_size = 192 is not a multiple of base.heads = 5",
+            "    hidden_size / heads must be a head size that vLLM serves: "
+            "32, 64, 80, 96, 112, 128, 160, 192, 224, 256",
+            "    with hidden_size = 192, heads may be 1, 2, 3, 6",
+            "    with heads = 5, hidden_size may be 160, 320, 400, 480, 560, 640, 800, 960, 1120, 1280",
+        ]
+    )
+
+
+def test_heads_of_a_size_that_is_not_served(refuse: Refuse, load: Load) -> None:
+    head = "base.hidden_size = 48 by base.heads = 3 makes heads of 16\n"
+    assert refuse(NAME + "[base]\nhidden_size = 48\n").startswith(f"demo.toml:3:15: {head}")
+    assert load(NAME + '[base]\nhidden_size = 48\n[model]\npath = "gpt2"\n').recipe.base.hidden_size == 48
+
+
+def test_arm_names_that_collide(refuse: Refuse) -> None:
+    message = refuse(NAME + '[sweep]\n"sample.system" = ["Hi!", "Hi?"]\n')
+    assert message.startswith(
+        'demo.toml:3:27: "Hi!" and "Hi?" of sample.system give the same arm name \'system-Hi-\'\n'
+    )
+    message = refuse(NAME + '[source]\nkind = "text"\n[sweep]\n"source.path" = ["/a/x", "/b/x"]\n')
+    assert "give the same arm name 'path-x'" in message
+
+
+def test_arm_names_that_are_too_long(refuse: Refuse, load: Load) -> None:
+    message = refuse(NAME + f'[sweep]\n"sample.system" = ["{"a" * 114}"]\n')
+    assert message.startswith("demo.toml:3:1: the arm name 'system-aaaa")
+    assert "has 121 characters, and may have 120" in message
+    assert load(NAME + f'[sweep]\n"sample.system" = ["{"a" * 113}"]\n').arms[0].name == "system-" + "a" * 113
+
+
+def test_a_sweep_that_nobody_meant(refuse: Refuse) -> None:
+    keys = ("train.epochs", "sample.count", "train.batch_size", "seed", "model.rank", "base.tokens")
+    lines = [f'"{key}" = {list(range(1000, 1100)) if key == "base.tokens" else list(range(1, 101))}' for key in keys]
+    message = refuse(NAME + "[sweep]\n" + "\n".join(lines))
+    assert "demo.toml:2:2: the sweep has 1,000,000,000,000 combinations, and a run at most 1,000" in message
+
+
+# Keys without effect
+
+WORLD_ONLY = ["source.people=20", "source.zipf=1.0", "source.held_out_documents=9", "source.seed=1"]
+PROBES = ['measure.formats=["cloze"]', "measure.probes=3", "measure.confident=0.6"]
+NO_PROBES = 'probes need source.kind = "world"'
+
+
+@pytest.mark.parametrize(
+    ("text", "override", "reason"),
+    [
+        (NAME, "base.layers=2", None),
+        (NAME + 'model.path = "gpt2"\n', "base.layers=2", 'model.path is not "from-source"'),
+        (NAME, "base.vocabulary=300", "a world has a word list of its own"),
+        (TEXT, "base.vocabulary=300", None),
+        *((TEXT, override, 'source.kind is not "world"') for override in WORLD_ONLY),
+        *((NAME, override, None) for override in WORLD_ONLY),
+        *((TEXT, override, NO_PROBES) for override in PROBES),
+        *((NAME, override, None) for override in PROBES),
+        (NAME, "source.path=x", 'source.kind is "world"'),
+        (NAME, "source.block=3", 'source.kind is "world"'),
+        (NAME, "source.held_out=0.2", 'source.kind is "world"'),
+        (TEXT, "source.continuation=3", None),
+        (TEXT, "source.split=test", 'source.kind is not "dataset"'),
+        (TEXT, "source.kind=dataset", None),
+        (NAME, "sample.prompt_set=fixed", "prompts are nothing but the start token"),
+        (TEXT, "sample.prompt_set=fixed", None),
+        (TEXT, "sample.system=x", None),
+        (TEXT + 'sample.prompts = "blocks"\n', "sample.system=x", 'sample.prompts is not "instruct"'),
+        (NAME, "train.loss_on=all", "prompts are nothing but the start token, so every choice is the same"),
+        (TEXT, "train.loss_on=all", None),
+        (NAME, "mix.human=fixed", None),
+        (
+            NAME + "control.enabled = false\n",
+            "mix.human=fixed",
+            "every arm is trained on synthetic data alone, and there is no control",
+        ),
+        (NAME + 'control.enabled = false\nmix.pool = "accumulate"\n', "mix.human=fixed", None),
+        (NAME + "control.enabled = false\nsweep.mix.alpha = [1.0, 0.5]\n", "mix.human=fixed", None),
+        (NAME + "sample.temperature = 0\n", "sample.top_k=3", "sample.temperature = 0 is greedy"),
+        (NAME, "sample.top_k=3", None),
+        (NAME + 'train.schedule = "constant"\n', "train.warmup=0.1", None),
+        (NAME + "mix.alpha = 0\n", "control.enabled=true", "every arm is trained on human data alone"),
+    ],
+)
+def test_a_key_without_effect_is_a_warning(load: Load, text: str, override: str, reason: str | None) -> None:
+    key = override.partition("=")[0]
+    expected = [] if reason is None else [f"--set {override}: {key} has no effect: {reason}"]
+    assert load(text, override).warnings == expected
+
+
+def test_warnings_say_the_line_and_come_in_file_order(load: Load) -> None:
+    text = (
+        TEXT + '[sweep]\n"source.zipf" = [0.5, 1.0]\n"mix.alpha" = [1.0]\n[measure]\nprobes = 3\n[mix]\nalpha = 0.5\n'
+    )
+    assert load(text, "source.seed=3").warnings == [
+        'demo.toml:5: sweeping source.zipf has no effect: source.kind is not "world"',
+        'demo.toml:8: measure.probes has no effect: probes need source.kind = "world"',
+        "demo.toml:10: mix.alpha has no effect: it is swept (demo.toml:6)",
+        '--set source.seed=3: source.seed has no effect: source.kind is not "world"',
+    ]
+
+
+def test_rules_name_keys_that_exist() -> None:
+    for rule in RULES:
+        for name in rule.keys:
+            assert any(rule.covers(key) and key.startswith(name.rstrip("*")) for key in KEYS), name

@@ -1,0 +1,133 @@
+"""The shape of the code: imports point one way, light packages stay light, files stay short."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ENGINE = ROOT / "engine" / "autophage"
+KERNELS = ROOT / "kernels" / "autophage_kernels"
+FILES = sorted([*ENGINE.rglob("*.py"), *KERNELS.rglob("*.py")])
+LINES = 400
+LOOP_LINES = 150
+
+LIGHT = ("store", "recipe", "report", "metrics")
+"""Reading a finished run needs none of the GPU stack, so these import neither of `HEAVY`, however deep in a function."""
+HEAVY = {"ray", "vllm"}
+
+UPWARD = {
+    "recipe": {"store", "data", "sampler", "trainer", "metrics", "gates", "actors", "scheduler", "run", "cli", "loop"},
+    "store": {"data", "sampler", "trainer", "metrics", "gates", "actors", "scheduler", "run", "cli", "report", "loop"},
+    "metrics": {"sampler", "trainer", "actors", "scheduler", "run", "cli", "report", "loop"},
+    "data": {"sampler", "trainer", "actors", "scheduler", "run", "cli", "report", "loop"},
+    "gates": {"sampler", "trainer", "actors", "scheduler", "run", "cli", "report", "loop"},
+    "sampler": {"trainer", "actors", "scheduler", "run", "cli", "report", "loop"},
+    "trainer": {"sampler", "actors", "scheduler", "run", "cli", "report", "loop"},
+    "report": {"data", "sampler", "trainer", "gates", "actors", "scheduler", "run", "cli", "loop"},
+    "actors": {"scheduler", "run", "cli", "report", "loop"},
+    "loop": {"actors", "scheduler", "run", "cli"},
+    "scheduler": {"cli"},
+    "run": {"cli"},
+}
+"""cli -> run, scheduler -> actors -> {sampler, trainer, data, gates, metrics, store} -> recipe: what each may not import."""
+
+TORCH_FREE = ("autophage", "autophage.recipe", "autophage.store", "autophage.doctor", "autophage.report", "autophage.cli")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, also inside functions, but not for type checkers only."""
+    tree = ast.parse(path.read_text("utf-8"), str(path))
+    typing_only = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for child in node.body
+        for inner in ast.walk(child)
+    }
+    modules: set[str] = set()
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute here"
+            assert node.module is not None
+            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return modules
+
+
+def part(path: Path) -> str:
+    """The package of the engine that a file belongs to, or the name of its own module."""
+    first = path.relative_to(ENGINE).parts[0]
+    return first.removesuffix(".py")
+
+
+def present(name: str) -> list[Path]:
+    """The files of a part of the engine; skips, visibly, where it is not there yet."""
+    files = [path for path in FILES if path.is_relative_to(ENGINE) and part(path) == name]
+    if not files:
+        pytest.skip(f"there is no autophage.{name} yet")
+    return files
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert len(FILES) > 10
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_reading_a_run_needs_neither_ray_nor_vllm(name: str) -> None:
+    for path in present(name):
+        heavy = {module for module in imports(path) if module.split(".")[0] in HEAVY}
+        assert not heavy, f"{path} imports {heavy}"
+
+
+@pytest.mark.parametrize("name", sorted(UPWARD))
+def test_imports_point_one_way(name: str) -> None:
+    upward = {f"autophage.{other}" for other in UPWARD[name]}
+    for path in present(name):
+        wrong = {module for module in imports(path) if ".".join(module.split(".")[:2]) in upward}
+        assert not wrong, f"{path} imports {wrong}, which stand above it"
+
+
+def test_the_kernels_import_nothing_of_the_engine() -> None:
+    for path in KERNELS.rglob("*.py"):
+        wrong = {module for module in imports(path) if module.split(".")[0] == "autophage"}
+        assert not wrong, f"{path} imports {wrong}"
+
+
+@pytest.mark.parametrize("name", TORCH_FREE)
+def test_importing_it_imports_no_torch(name: str) -> None:
+    where = ROOT.joinpath("engine", *name.split("."))
+    if not where.is_dir() and not where.with_suffix(".py").is_file():
+        pytest.skip(f"there is no {name} yet")
+    script = f"import {name}, sys; print(*({{'torch', 'ray', 'vllm', 'transformers', 'trl'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_grows_beyond_one_idea(path: Path) -> None:
+    lines = len(path.read_text("utf-8").splitlines())
+    assert lines <= LINES, f"{path}: {lines} lines; it usually holds two ideas by then"
+
+
+def test_the_loop_stays_the_whole_idea_on_a_page_or_two() -> None:
+    (path,) = present("loop")
+    assert len(path.read_text("utf-8").splitlines()) <= LOOP_LINES
+
+
+def test_imports_are_found_wherever_they_stand(tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    file.write_text(
+        "from __future__ import annotations\nfrom typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    import vllm\ndef work():\n    import ray.data\n    from autophage import cli\n"
+    )
+    assert {"ray.data", "autophage.cli"} <= imports(file)
+    assert "vllm" not in imports(file)
