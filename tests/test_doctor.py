@@ -25,7 +25,8 @@ def install(folder: Path, name: str, version: str, requires: tuple[str, ...] = (
     """A distribution's metadata in `folder`, as an installer leaves it."""
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
-    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {r}" for r in requires)]
+    needs = [f"Requires-Dist: {line}" for line in requires]
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *needs]
     (info / "METADATA").write_text("\n".join(lines) + "\n")
     (info / "RECORD").write_text("")
 

@@ -17,7 +17,7 @@ LINES = 400
 LOOP_LINES = 150
 
 LIGHT = ("store", "recipe", "report", "metrics")
-"""Reading a finished run needs none of the GPU stack, so these import neither of `HEAVY`, however deep in a function."""
+"""Reading a finished run needs none of the GPU stack: these import neither of `HEAVY`, not even inside a function."""
 HEAVY = {"ray", "vllm"}
 
 UPWARD = {
@@ -34,9 +34,11 @@ UPWARD = {
     "scheduler": {"cli"},
     "run": {"cli"},
 }
-"""cli -> run, scheduler -> actors -> {sampler, trainer, data, gates, metrics, store} -> recipe: what each may not import."""
+"""Who imports whom: cli, then run and scheduler, actors, the parts that work, and recipe. These point upward."""
 
-TORCH_FREE = ("autophage", "autophage.recipe", "autophage.store", "autophage.doctor", "autophage.report", "autophage.cli")
+TORCH_FREE = tuple(
+    f"autophage{part}" for part in ("", ".recipe", ".store", ".doctor", ".export", ".report", ".live", ".cli")
+)
 
 
 def imports(path: Path) -> set[str]:

@@ -22,7 +22,7 @@ from autophage import environment
 
 
 def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) -> None:
-    """Run every arm of a recipe into `out`, a directory that must not hold a run yet."""
+    """Run every arm of a recipe into `out`, which must not hold a run yet."""
     environment.apply()
     from autophage.data.build import read_source
     from autophage.provenance import begin_run, model_path, resume_level, versions
@@ -30,11 +30,12 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     from autophage.sampler.engine import Sampler
     from autophage.stages import Workbench
     from autophage.store.commit import Generation, commit_generation
+    from autophage.store.rundir import RunDirectory
 
     loaded = load_recipe(recipe_name, overrides or [])
     recipe, arms = loaded.recipe, loaded.arms
     source = read_source(recipe)
-    run = begin_run(loaded, out)
+    run = begin_run(loaded, RunDirectory(out))
 
     bench = Workbench(recipe, source, model_path(recipe, source, _print_base))
     sampler = Sampler(bench.engine_settings(arms))

@@ -27,7 +27,7 @@ BASE_TOKENS_PER_SECOND = 8500.0
 CPU_FLOPS = 5e10
 """What two cores sustain in float32; every parameter above the reference costs its operations at this speed."""
 SAMPLE_OPERATIONS, TRAIN_OPERATIONS, MEASURE_OPERATIONS, BASE_OPERATIONS = 2, 4, 2, 6
-"""Floating-point operations per parameter and token: forward; forward and backward to the activations; all of backward."""
+"""Per parameter and token: forward; forward and backward past frozen weights; forward; forward and full backward."""
 START_UP_SECONDS = 35.0
 """Imports, sampler and trainer, once a run."""
 

@@ -5,10 +5,13 @@ Also the first writes of a run, which the loop and the engine share.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 from autophage.errors import UserError
 from autophage.recipe import LoadedRecipe, describe_difference, read_resolved, resolved_toml
 from autophage.recipe.schema import FROM_SOURCE, Recipe
-from autophage.store.atomic import write_text
-from autophage.store.manifest import tidy
+from autophage.store.atomic import TEMPORARY, sha256, write_text
 from autophage.store.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -44,31 +46,98 @@ def resume_level(recipe: Recipe) -> str:
     return "exact" if recipe.devices == "serial" and not torch.cuda.is_available() else "statistical"
 
 
-def begin_run(loaded: LoadedRecipe, out: Path) -> RunDirectory:
-    """A run directory for this recipe, new or the one it already has.
+def begin_run(loaded: LoadedRecipe, run: RunDirectory) -> RunDirectory:
+    """Write the recipe of a new run; of a run that has one, check that it is the same.
 
     Raises:
-        UserError: the directory cannot be written, holds something else, or a run of another recipe.
+        UserError: the directory holds a run of another recipe.
     """
-    run = RunDirectory(out)
-    if run.exists:
-        differences = describe_difference(read_resolved(run.recipe), loaded.recipe)
-        if differences:
-            listed = "\n  ".join(differences)
-            raise UserError(
-                f"{out}: holds a run of another recipe:\n  {listed}\nGive another --out, or the settings it was begun with."
-            )
-        tidy(run)
-        return run
-    if out.exists() and (not out.is_dir() or any(path.name != run.lock.name for path in out.iterdir())):
-        raise UserError(f"{out}: exists and is not a run directory. Give a new or empty one as --out.")
-    try:
+    if not run.exists:
         run.arms.mkdir(parents=True, exist_ok=True)
         run.logs.mkdir(exist_ok=True)
         write_text(run.recipe, resolved_toml(loaded))
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror}). Give another --out.") from error
+        return run
+    if differences := describe_difference(read_resolved(run.recipe), loaded.recipe):
+        listed = "\n  ".join(differences)
+        raise UserError(
+            f"{run.root}: holds a run of another recipe:\n  {listed}\nGive another --out, or the settings it was begun with."
+        )
     return run
+
+
+@contextmanager
+def open_directory(run: RunDirectory) -> Iterator[None]:
+    """Make the run's directory if need be, and see that it can be written.
+
+    Raises:
+        UserError: it holds something else than a run, or cannot be written.
+    """
+    root = run.root
+    if not run.exists and root.exists() and (not root.is_dir() or _foreign(run)):
+        raise UserError(f"{root}: exists and is not a run directory. Give a new or empty one as --out.")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise UserError(f"{root}: cannot be written ({error.strerror}). Give another --out.") from error
+    yield
+
+
+def _foreign(run: RunDirectory) -> bool:
+    """Whether the directory holds anything but what a run that ended before its recipe was written leaves."""
+    own = {run.lock.name, run.arms.name, run.logs.name, run.recipe.name + TEMPORARY}
+    return any(path.name not in own for path in run.root.iterdir())
+
+
+def check_model(recipe: Recipe) -> None:
+    """See that a model named by the user can be had as far as its tokenizer goes (`UserError` where not)."""
+    if recipe.model.path != FROM_SOURCE:
+        from autophage.data.build import prompt_style
+        from autophage.data.tokens import load_tokenizer
+
+        prompt_style(recipe, load_tokenizer(recipe.model.path))
+
+
+def machine_facts() -> dict[str, Any]:
+    """What the run was made on. Nothing here names a person, a host or an account."""
+    return {
+        "autophage": metadata.version("autophage"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "threads": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "packages": versions(),
+        "git": _git_commit(),
+    }
+
+
+def model_facts(recipe: Recipe, path: str, parameters: int) -> dict[str, Any]:
+    """What the run says about its model; the digest is of its weight files, where they are on this machine."""
+    import torch
+
+    folder = Path(path)
+    local = folder.is_dir()
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")) if local else []:
+        digest.update(sha256(file).encode())
+    return {
+        "path": path,
+        "kind": FROM_SOURCE if recipe.model.path == FROM_SOURCE else "folder" if local else "hub",
+        "parameters": parameters,
+        "digest": digest.hexdigest() if local else None,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout this package runs from, None for an installed one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def model_path(recipe: Recipe, source: RawSource, progress: Callable[[int, int, float], None]) -> str:

@@ -108,9 +108,9 @@ def test_how_a_run_can_end(engine, recipe_file, capsys, error, code, message):
     assert capsys.readouterr().err == message
 
 
-def test_a_fault_of_ours_leaves_its_traceback_in_the_run(engine, recipe_file, capsys):
+def test_a_fault_of_ours_leaves_its_traceback_in_the_run(engine, make_run, recipe_file, capsys):
     engine(_raises(KeyError("lost")))
-    out = recipe_file.parent / "out"
+    out = make_run("", main=1, control=0).root
     assert main(["run", str(recipe_file), "--out", str(out)]) == 1
     error = capsys.readouterr().err
     assert error == f"error: unexpected KeyError: 'lost'. The traceback is in {out / 'logs' / 'crash.log'}.\n"
@@ -118,12 +118,11 @@ def test_a_fault_of_ours_leaves_its_traceback_in_the_run(engine, recipe_file, ca
 
 
 def test_a_fault_before_there_is_a_run_shows_its_traceback(engine, recipe_file, capsys):
-    def execute(loaded, out, view):
-        raise KeyError("lost")
-
-    engine(execute)
-    assert main(["run", str(recipe_file), "--out", str(recipe_file.parent / "out")]) == 1
+    engine(_raises(KeyError("lost")))
+    out = recipe_file.parent / "out"
+    assert main(["run", str(recipe_file), "--out", str(out)]) == 1
     assert "Traceback" in capsys.readouterr().err
+    assert list(out.iterdir()) == []  # a directory that holds no run is none of our business
 
 
 def test_warnings_of_the_recipe_are_printed(engine, written_reports, recipe_file, capsys):

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autophage.recipe.arms import Arm, expand
-from autophage.recipe.schema import Recipe
+from autophage.recipe import Arm, expand, read_resolved
 from autophage.store.atomic import sha256, write_text
 from autophage.store.corpus import Sample, sample_id, write_corpus
 from autophage.store.manifest import MANIFEST, Manifest, Metric, describe_files, write_manifest, write_metrics
@@ -25,7 +24,17 @@ from autophage.store.rundir import EventLog, RunDirectory
 STARTED = 1_770_000_000.0
 BUCKETS = {"head": (0.99, 0.30), "torso": (0.88, 1.0), "tail": (0.51, 1.3)}
 FORMATS = {"question-answer": 0.0, "cloze": -0.04, "few-shot": 0.05}
-NAMES = ("Mara Ellison", "Tobin Hale", "Ines Quill", "Oskar Venn", "Lidia Marsh", "Piet Rowan", "Anselm Grey", "Noor Castell")
+STAGES = {"train": (21.0, 96_000), "swap": (0.4, 0), "sample": (9.0, 24_000), "measure": (6.5, 0), "commit": (0.3, 0)}
+NAMES = (
+    "Mara Ellison",
+    "Tobin Hale",
+    "Ines Quill",
+    "Oskar Venn",
+    "Lidia Marsh",
+    "Piet Rowan",
+    "Anselm Grey",
+    "Noor Castell",
+)
 PLACES = ("Port Elm", "Varrow", "Sankt Ilm", "Low Haven", "Brisk", "Ostermere", "Calder Bay", "Quince")
 TRADES = ("glazier", "cartographer", "beekeeper", "locksmith", "botanist", "organ builder", "pilot", "typesetter")
 
@@ -98,12 +107,10 @@ def world_run(make_run: MakeRun) -> RunDirectory:
 
 
 def build(root: Path, plan: Plan) -> RunDirectory:
-    import tomllib
-
     run = RunDirectory(root)
     text = plan.recipe.format(name=plan.name, generations=plan.generations)
     write_text(run.recipe, text)
-    recipe = Recipe.model_validate(tomllib.loads(text))
+    recipe = read_resolved(run.recipe)
     arms = expand(recipe)
     run.write_environment(environment())
     events = Clock(EventLog(run.events))
@@ -139,7 +146,7 @@ def commit(run: RunDirectory, arm: Arm, generation: int, plan: Plan, events: Clo
     folder = run.generation(arm.name, generation)
     folder.mkdir(parents=True)
     rng = np.random.default_rng([generation, len(arm.name)])
-    for stage, seconds, tokens in (("train", 21.0, 96_000), ("swap", 0.4, 0), ("sample", 9.0, 24_000), ("measure", 6.5, 0), ("commit", 0.3, 0)):  # fmt: skip
+    for stage, (seconds, tokens) in STAGES.items():
         if stage != "train" or generation:
             spent = seconds * float(rng.uniform(0.9, 1.15))
             events("stage-start", 0.1, arm=arm.name, generation=generation, stage=stage)
@@ -148,14 +155,20 @@ def commit(run: RunDirectory, arm: Arm, generation: int, plan: Plan, events: Clo
     samples = [sample(arm, generation, index, text, rng) for index, text in enumerate(texts)]
     write_corpus(folder, samples)
     write_text(folder / "adapter" / "adapter_config.json", '{"r": 32}\n')
-    measure = world_metrics if "knowledge" in plan.recipe or arm.recipe.source.kind == "world" else text_metrics
+    measure = world_metrics if arm.recipe.source.kind == "world" else text_metrics
     write_metrics(folder, measure(arm, generation, rng))
-    parent = sha256(run.generation(arm.name, generation - 1) / MANIFEST) if generation else None
-    write_manifest(
-        folder,
-        Manifest(arm.name, generation, parent, describe_files(folder), {"samples": len(samples), "accepted": len(samples)},
-                 {"sample": 1000 + generation, "train": 2000 + generation}, {"rank": 32}, {"torch": "2.13.0", "vllm": "0.32.0"}, "exact"),
-    )  # fmt: skip
+    manifest = Manifest(
+        arm=arm.name,
+        generation=generation,
+        parent=sha256(run.generation(arm.name, generation - 1) / MANIFEST) if generation else None,
+        files=describe_files(folder),
+        counts={"samples": len(samples), "accepted": sum(one.accepted for one in samples)},
+        seeds={"sample": 1000 + generation, "train": 2000 + generation},
+        adapter={"rank": 32},
+        versions={"torch": "2.13.0", "vllm": "0.32.0"},
+        level="exact",
+    )
+    write_manifest(folder, manifest)
     events("commit", 0.1, arm=arm.name, generation=generation, metrics={})
 
 
@@ -193,11 +206,18 @@ def world_metrics(arm: Arm, generation: int, rng: np.random.Generator) -> list[M
     metrics = []
     for suffix, start, speed in [("", 0.80, 0.8), *((f".{name}", *facts) for name, facts in BUCKETS.items())]:
         for form, shift in [("", 0.0), *((f".{name}", shift) for name, shift in FORMATS.items())]:
-            value = start * math.exp(-0.21 * speed * dose) - 0.004 * generation + shift * (start - 0.3) + rng.normal(0, 0.006)
+            value = (
+                start * math.exp(-0.21 * speed * dose)
+                - 0.004 * generation
+                + shift * (start - 0.3)
+                + rng.normal(0, 0.006)
+            )
             n = 400 if not form else 300
             metrics.append(proportion(f"knowledge/accuracy{suffix}{form}", value, n))
             metrics.append(proportion(f"knowledge/confidence{suffix}{form}", 0.83 - 0.02 * dose + shift / 2, n))
-            metrics.append(proportion(f"knowledge/confidently_wrong{suffix}{form}", 0.06 + 0.085 * dose * speed - shift / 3, n))
+            metrics.append(
+                proportion(f"knowledge/confidently_wrong{suffix}{form}", 0.06 + 0.085 * dose * speed - shift / 3, n)
+            )
     for form in ("", *(f".{name}" for name in FORMATS)):
         metrics.append(proportion(f"format/compliance{form}", 0.985 - 0.012 * dose, 400))
     metrics += [
@@ -214,12 +234,11 @@ def text_metrics(arm: Arm, generation: int, rng: np.random.Generator) -> list[Me
         ratio("onpolicy/entropy", 1.9 * math.exp(-0.06 * dose), 0.03),
         ratio("onpolicy/varentropy", 2.4 * math.exp(-0.04 * dose), 0.04),
         Metric("text/distinct_2", 0.61 * math.exp(-0.11 * dose)),
-        Metric("text/compression", 0.42 * math.exp(-0.05 * dose)),
+        Metric("text/compression", 2.4 * math.exp(0.05 * dose)),
         proportion("text/duplicate", 0.01 + 0.03 * dose, 600),
         Metric("speed/sample_seconds", 9.0), Metric("speed/measure_seconds", 6.5), Metric("speed/swap_seconds", 0.4),
         Metric("speed/sample_tokens_per_second", 2600 + float(rng.normal(0, 60))),
-        *([Metric("speed/train_seconds", 21.0), Metric("speed/train_tokens_per_second", 3400 + float(rng.normal(0, 80)))]
-          if generation else []),
+        *([Metric("speed/train_seconds", 21.0), Metric("speed/train_tokens_per_second", 3400.0)] if generation else []),
     ]  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from autophage.cli.output import AsJson, print_json, print_table
+from autophage.cli.output import AsJson, print_json, print_table, say
 
 VERDICTS = {True: "ok", False: "WRONG", None: "-"}
 
@@ -17,6 +17,8 @@ def doctor(*, as_json: AsJson = False) -> int:
     if as_json:
         print_json([asdict(check) for check in checks])
     else:
-        rows = [(VERDICTS[check.ok], check.name, check.found, check.remedy) for check in checks]
-        print_table(["", "check", "found", "remedy"], rows)
+        print_table(["", "check", "found"], [(VERDICTS[check.ok], check.name, check.found) for check in checks])
+        for check in checks:
+            if check.remedy:
+                say(f"{check.name}: {check.remedy}")
     return 1 if any(check.ok is False for check in checks) else 0

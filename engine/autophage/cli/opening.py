@@ -40,7 +40,7 @@ def crashes_logged(run: RunDirectory) -> Iterator[None]:
     except (AutophageError, CycloptsError, BrokenPipeError):
         raise
     except Exception as error:
-        if not run.root.is_dir():
+        if not run.exists:
             raise
         path = run.logs / CRASH_LOG
         try:

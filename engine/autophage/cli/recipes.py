@@ -107,7 +107,8 @@ def _print_plan(made: Plan) -> None:
     say()
     parameters = "unknown" if made.parameters is None else count(made.parameters)
     say(f"parameters  {parameters} ({made.parameters_from})")
-    say(f"time        {_or_unknown(made.seconds, duration)}, of it {duration(made.base_seconds)} for the base model")
+    base = f", of it {duration(made.base_seconds)} for the base model" if made.base_seconds else ""
+    say(f"time        {_or_unknown(made.seconds, duration)}{base}")
     say(f"memory      {_or_unknown(made.memory_bytes, size)}")
     say(f"disk        {_or_unknown(made.disk_bytes, size)}")
     if made.cost is not None:

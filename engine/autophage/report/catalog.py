@@ -24,24 +24,40 @@ class Meaning:
 
 
 BASES = {
-    "knowledge/accuracy": Meaning("Accuracy", "Share of probes whose right answer the model prefers.", "share"),
-    "knowledge/confidence": Meaning("Confidence", "Probability the model gives to the answer it prefers.", "share"),
+    "knowledge/accuracy": Meaning(
+        "Accuracy", "Share of probes whose answer is the model's first choice, word for word.", "share"
+    ),
+    "knowledge/confidence": Meaning("Confidence", "Probability the model gives to its own answer.", "share"),
     "knowledge/confidently_wrong": Meaning(
         "Confidently wrong", "Share of probes answered wrongly above the confidence threshold.", "share"
     ),
     "knowledge/ece": Meaning("Calibration error", "Expected gap between confidence and accuracy.", "share"),
-    "format/compliance": Meaning("Format compliance", "Share of probes answered in the form that was asked for.", "share"),
+    "format/compliance": Meaning(
+        "Format compliance", "Share of answers of the kind asked for (a city for a city), right or wrong.", "share"
+    ),
     "fluency/ppl_form": Meaning("Perplexity of form", "Of the words of a sentence that carry no fact.", "perplexity"),
-    "fluency/ppl_human": Meaning("Perplexity of human text", "On human text that no model was trained on.", "perplexity"),
+    "fluency/ppl_human": Meaning(
+        "Perplexity of human text", "On human text that no model was trained on.", "perplexity"
+    ),
     "fact/ppl": Meaning("Perplexity of facts", "Of the words of a sentence that carry the fact.", "perplexity"),
-    "onpolicy/entropy": Meaning("Entropy", "Mean entropy of the next token, while the model writes its own text.", "nats"),
-    "onpolicy/varentropy": Meaning("Varentropy", "Variance of the surprisal of the next token, on its own text.", "number"),
-    "onpolicy/surprisal_gap": Meaning("Surprisal gap", "Surprisal of its own tokens minus their entropy.", "nats"),
+    "onpolicy/entropy": Meaning(
+        "Entropy", "Mean entropy of the next token while it writes its own text, in nats.", "nats"
+    ),
+    "onpolicy/varentropy": Meaning(
+        "Varentropy", "Variance of the surprisal of the next token, on its own text, in nats\u00b2.", "number"
+    ),
+    "onpolicy/surprisal_gap": Meaning(
+        "Surprisal gap", "Surprisal of its own tokens minus their entropy, in nats; it moves with the decoding.", "nats"
+    ),
     "drift/kl_to_base": Meaning("Divergence from the base", "KL divergence from model 0.", "nats"),
     "tail/mass": Meaning("Tail mass", "Probability the model still gives to rare tokens.", "share"),
     "tail/coverage": Meaning("Tail coverage", "Share of rare tokens that still appear.", "share"),
-    "text/distinct_2": Meaning("Distinct bigrams", "Different bigrams, as a share of all bigrams in the corpus.", "number"),
-    "text/compression": Meaning("Compression", "How far the corpus compresses: a measure of repetition.", "number"),
+    "text/distinct_2": Meaning(
+        "Distinct bigrams", "Different word bigrams over all word bigrams; falls with the size of a corpus.", "number"
+    ),
+    "text/compression": Meaning(
+        "Compression", "Bytes over gzip bytes of all samples together; higher is more redundant.", "number"
+    ),
     "text/duplicate": Meaning("Duplicates", "Share of samples that repeat another sample.", "share"),
     "text/self_bleu": Meaning("Self-BLEU", "How much samples resemble one another.", "number"),
     "text/vendi": Meaning("Vendi score", "Effective number of different samples.", "number"),

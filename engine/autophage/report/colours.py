@@ -24,9 +24,9 @@ STAGE_DARK = {
 
 MARKS = {
     "circle": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0", "square": "M-3.5-3.5h7v7h-7z", "diamond": "M0-5L4.5 0 0 5-4.5 0z",
-    "triangle-up": "M0-4.5L4.5 3.5h-9z", "triangle-down": "M0 4.5L4.5-3.5h-9z", "pentagon": "M0-4.5L4.5-1 3 4h-6L-4.5-1z",
-    "star": "M0-5.5L1.6-1.6 5.5-1.6 2.4 1 3.5 5 0 2.6-3.5 5-2.4 1-5.5-1.6-1.6-1.6z", "hexagon": "M-2.3-4h4.6L4.6 0 2.3 4h-4.6L-4.6 0z",
-    "circle-open": "",
+    "triangle-up": "M0-4.5L4.5 3.5h-9z", "triangle-down": "M0 4.5L4.5-3.5h-9z",
+    "pentagon": "M0-4.5L4.5-1 3 4h-6L-4.5-1z", "hexagon": "M-2.3-4h4.6L4.6 0 2.3 4h-4.6L-4.6 0z",
+    "star": "M0-5.5L1.6-1.6 5.5-1.6 2.4 1 3.5 5 0 2.6-3.5 5-2.4 1-5.5-1.6-1.6-1.6z", "circle-open": "",
 }  # fmt: skip
 """plotly's markers as SVG paths about the origin, for the legend."""
 DASH_ARRAYS = {

@@ -30,8 +30,8 @@ WORLD_MAIN = Plan(
     "main",
     "Knowledge against fluency",
     ("knowledge/accuracy.torso", "fluency/ppl_form", "fact/ppl"),
-    "Does accuracy fall while the perplexity of form stands still? Then the model still writes well about what it no longer knows. "
-    "The two perplexities share one scale.",
+    "Does accuracy fall while the perplexity of form stands still? Then the model still writes well about what it no "
+    "longer knows. The two perplexities share one scale.",
     ("Accuracy, torso questions", "", ""),
 )
 TEXT_MAIN = Plan(
@@ -66,14 +66,15 @@ PLANS = (
         "compliance",
         "Format compliance",
         ("format/compliance", *(f"format/compliance.{name}" for name in FORMATS)),
-        "A wrong answer in the right form is lost knowledge; an answer in no form is lost obedience.",
+        "A wrong city is lost knowledge; a colour for a city is lost form.",
         ("All formats", "Question and answer", "Cloze", "Few-shot"),
     ),
     Plan(
         "onpolicy",
         "How sure the model is while it writes",
         ("onpolicy/entropy", "onpolicy/varentropy", "onpolicy/surprisal_gap"),
-        "Recorded while sampling, from the model's whole distribution. Falling entropy: ever fewer continuations are thought possible.",
+        "Of the model's whole distribution, on its own samples. Falling entropy: ever fewer continuations are thought "
+        "possible.",
     ),
     Plan(
         "text",
@@ -121,8 +122,8 @@ def other_figures(facts: RunFacts, looks: dict[str, Style], above: list[Figure])
 def _trajectory(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
     panel = trajectory_panel(facts, looks, "fluency/ppl_form", "knowledge/accuracy.torso")
     lead = (
-        "Each arm's path from generation 0. Straight down: facts are lost and fluency is kept. To the right: language itself "
-        "comes apart. A knot that stays where it began: nothing happened."
+        "Each arm's path from generation 0. Straight down: facts are lost and fluency is kept. To the right: language "
+        "itself comes apart. A knot that stays where it began: nothing happened."
     )
     return [Figure("trajectory", "The way each arm went", [panel], lead, wide=True)] if panel else []
 

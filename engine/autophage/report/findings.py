@@ -19,9 +19,9 @@ FULL_SENTENCES = 4
 KNOWLEDGE = ("knowledge/accuracy.torso", "knowledge/accuracy")
 TEXT_METRICS = ("fluency/ppl_human", "onpolicy/entropy", "text/distinct_2")
 NAMES = {
-    "fluency/ppl_human": "the perplexity of held-out human text",
-    "onpolicy/entropy": "the entropy of its own text",
-    "text/distinct_2": "the share of distinct bigrams",
+    "fluency/ppl_human": "perplexity of held-out human text",
+    "onpolicy/entropy": "entropy of its own text",
+    "text/distinct_2": "share of distinct bigrams",
 }
 
 
@@ -72,7 +72,8 @@ def _knowledge_finding(facts: RunFacts, arm: ArmFacts) -> str:
     form = metrics.ends(arm.name, "fluency/ppl_form")
     if form is None:
         return sentence + "."
-    moved = f"{number(form[0].value)} \u2192 {number(form[1].value)} ({change('fluency/ppl_form', form[0].value, form[1].value)})"
+    before, after = form[0].value, form[1].value
+    moved = f"{number(before)} \u2192 {number(after)} ({change('fluency/ppl_form', before, after)})"
     overlap = "; its intervals overlap" if apart(*form) is False else ""
     return f"{sentence}, while the perplexity of its sentence forms moved {moved}{overlap}."
 
@@ -86,14 +87,14 @@ def _text_finding(facts: RunFacts, arm: ArmFacts) -> str:
             moved = f"{shown(metric, start.value)} \u2192 {shown(metric, end.value)}"
             moves.append(f"{NAMES[metric]} {moved} ({change(metric, start.value, end.value)}{_hedge(start, end)})")
     if moves:
-        generation = max(end.generation for metric in TEXT_METRICS if (end := facts.metrics.last(arm.name, metric)))
-        return f"After {plural(generation, 'generation')} on {_diet(arm)}, {arm.name}: {listed(moves)}."
+        lasts = [last.generation for metric in TEXT_METRICS if (last := facts.metrics.last(arm.name, metric))]
+        return f"After {plural(max(lasts), 'generation')} on {_diet(arm)}, {arm.name}: {listed(moves)}."
     first = next((last for metric in TEXT_METRICS if (last := facts.metrics.last(arm.name, metric))), None)
     if first is None:
         return ""
     values = [f"{NAMES[metric]} is {shown(metric, last.value)}" for metric in TEXT_METRICS
               if (last := facts.metrics.last(arm.name, metric))]  # fmt: skip
-    return _only_start(arm.name, first, f"starts where {listed(values)}")
+    return _only_start(arm.name, first, f"begins where {listed(values)}")
 
 
 def _control(facts: RunFacts, arm: ArmFacts) -> str:
@@ -104,8 +105,9 @@ def _control(facts: RunFacts, arm: ArmFacts) -> str:
         ends = facts.metrics.ends(arm.name, name)
         if ends is not None:
             start, end = ends
-            label = "" if metric else NAMES[name].replace("its own", "its") + " "
-            parts.append(f"{label}{shown(name, end.value)} (generation 0: {shown(name, start.value)}{_hedge(start, end)})")
+            label = "" if metric else NAMES[name] + " "
+            was = "of them (generation 0" if metric else "(generation 0"
+            parts.append(f"{label}{shown(name, end.value)} {was}: {shown(name, start.value)}{_hedge(start, end)})")
     if not parts:
         return ""
     last = facts.metrics.last(arm.name, names[0])

@@ -14,7 +14,7 @@ from autophage.report.catalog import describe
 from autophage.report.colours import Style, styles, variables
 from autophage.report.findings import knowledge_metric
 from autophage.report.load import RunFacts, load
-from autophage.report.panels import NARROWEST
+from autophage.report.panels import perplexity_bounds
 from autophage.report.series import Point
 from autophage.report.words import number, percent, visible
 from autophage.store.rundir import RunDirectory
@@ -93,7 +93,10 @@ def _panel(facts: RunFacts, looks: dict[str, Style], metric: str, left: float, r
         parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(_text(left - 8, y + 4, percent(tick) if share else number(tick), "soft", "end"))
     step = max(1, -(-last // 8))
-    parts += [_text(frame.x(generation), BOTTOM + 20, str(generation), "soft", "middle") for generation in range(0, last + 1, step)]
+    parts += [
+        _text(frame.x(generation), BOTTOM + 20, str(generation), "soft", "middle")
+        for generation in range(0, last + 1, step)
+    ]
     parts.append(_text((left + right) / 2, BOTTOM + 42, "generation", "soft", "middle"))
     for arm in [*facts.controls, *facts.treated]:
         parts += _line(frame, facts.metrics.series(arm.name, metric), looks[arm.name])
@@ -116,7 +119,8 @@ def _line(frame: Frame, points: list[Point], look: Style) -> list[str]:
         f'stroke-dasharray="{look.dash_array}"/>'
     )
     parts += [
-        f'<circle cx="{frame.x(p.generation):.1f}" cy="{frame.y(p.value):.1f}" r="3.2" style="fill:{paint}"/>' for p in points
+        f'<circle cx="{frame.x(p.generation):.1f}" cy="{frame.y(p.value):.1f}" r="3.2" style="fill:{paint}"/>'
+        for p in points
     ]
     return parts
 
@@ -132,7 +136,8 @@ def _labels(facts: RunFacts, looks: dict[str, Style], metric: str, edges: tuple[
         placed.append((max(wanted, placed[-1][0] + LABEL_GAP) if placed else wanted, name))
     overshoot = max(0.0, placed[-1][0] - BOTTOM) if placed else 0.0
     return [
-        f'<text x="{edges[1] + 10}" y="{y - overshoot:.1f}" style="fill:var({looks[name].colour})" font-weight="600">{_safe(name)}</text>'
+        f'<text x="{edges[1] + 10}" y="{y - overshoot:.1f}" style="fill:var({looks[name].colour})" '
+        f'font-weight="600">{_safe(name)}</text>'
         for y, name in placed
     ]
 
@@ -144,7 +149,7 @@ def _ticks(metric: str, points: list[Point]) -> list[float]:
     values = [bound for point in points for bound in (point.interval or (point.value, point.value))]
     low, high = min(values), max(values)
     if describe(metric).kind == "perplexity":
-        high = max(high, low * (1 + NARROWEST))
+        low, high = perplexity_bounds(values)
     spread = (high - low) or abs(high) * 0.1 or 1.0
     step = 10 ** math.floor(math.log10(spread / 4))
     step *= next(factor for factor in (1, 2, 2.5, 5, 10) if spread / (factor * step) <= 5)

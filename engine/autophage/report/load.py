@@ -6,16 +6,11 @@ metrics of a committed generation that `metrics.parquet` lacks (a crash between 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
-from autophage.errors import UserError
-from autophage.recipe.arms import expand
-from autophage.recipe.schema import Recipe
+from autophage.recipe import Recipe, expand, read_resolved
 from autophage.report.series import Metrics
 from autophage.store.atomic import sha256
 from autophage.store.manifest import MANIFEST, METRICS, Manifest, committed, read_metrics
@@ -83,9 +78,8 @@ class RunFacts:
 
 def load(run: RunDirectory) -> RunFacts:
     """Everything the report says but the corpora; `UserError` where `run` holds no run that this version reads."""
-    run.require()
+    recipe = read_resolved(run.require().recipe)
     text = run.recipe.read_text("utf-8")
-    recipe = _recipe(run, text)
     manifests = {arm.name: committed(run, arm.name) for arm in expand(recipe)}
     rows = _metric_rows(run, manifests)
     metrics = Metrics(rows)
@@ -97,15 +91,6 @@ def load(run: RunDirectory) -> RunFacts:
     return RunFacts(
         recipe, text, arms, metrics, rows, list(read_events(run.events)), run.read_environment(), is_locked(run.lock)
     )
-
-
-def _recipe(run: RunDirectory, text: str) -> Recipe:
-    try:
-        return Recipe.model_validate(tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise UserError(
-            f"{run.recipe}: is not a recipe that this version reads. Report with the version that environment.json names.\n{error}"
-        ) from error
 
 
 def _metric_rows(run: RunDirectory, manifests: Mapping[str, list[Manifest]]) -> list[dict[str, Any]]:

@@ -46,10 +46,16 @@ def _state(facts: RunFacts) -> list[str]:
     if facts.complete:
         return []
     arms = [arm for arm in facts.arms if arm.recipe is not None]
-    reached = [f"{arm.name} at {arm.last} of {facts.generations}" if arm.last >= 0 else f"{arm.name} not begun" for arm in arms]
+    reached = [
+        f"{arm.name} at {arm.last} of {facts.generations}" if arm.last >= 0 else f"{arm.name} not begun" for arm in arms
+    ]
     uneven = " Arms stand at different generations: compare them at the same one, not at their last."
     word = "still running" if facts.running else "not finished"
-    return [f"The run is {word} ({_several(reached)}).{uneven if len({arm.last for arm in arms}) > 1 else ''}"]
+    found = [f"The run is {word} ({_several(reached)}).{uneven if len({arm.last for arm in arms}) > 1 else ''}"]
+    last = facts.events[-1] if facts.events else {}
+    if last.get("kind") in ("failed", "interrupted"):
+        found.append(f"Its last event: {last['kind']}, {last.get('error') or last.get('reason') or 'no reason given'}.")
+    return found
 
 
 def _main_metric(facts: RunFacts) -> str:
@@ -68,6 +74,8 @@ def _control_moved(facts: RunFacts) -> list[str]:
     if not facts.controls:
         return ["There is no control arm: nothing here tells self-training from training as such."]
     metric = _main_metric(facts)
+    if facts.metrics.arms and not any(facts.metrics.ends(arm.name, metric) for arm in facts.controls):
+        return ["No control has been measured beyond generation 0 yet: nothing here tells self-training from training."]
     moved = [
         f"{arm.name} by {change(metric, start.value, end.value)}"
         for arm, start, end in _clear_changes(facts, facts.controls, metric)
@@ -75,8 +83,8 @@ def _control_moved(facts: RunFacts) -> list[str]:
     if not moved:
         return []
     return [
-        f"The control moved too ({_several(moved)}), beyond its intervals. Part of what the other arms show is the effect of "
-        "training, not of synthetic text: read them against the control, not against generation 0."
+        f"The control moved too ({_several(moved)}), beyond its intervals. Part of what the other arms show is the "
+        "effect of training, not of synthetic text: read them against the control, not against generation 0."
     ]
 
 
@@ -96,12 +104,14 @@ def _same_as_control(facts: RunFacts) -> list[str]:
 
 def _fluency_hid_the_loss(facts: RunFacts) -> list[str]:
     metric = knowledge_metric(facts.metrics)
-    fluent, broken = [], []
+    fluent: list[str] = []
+    broken: list[str] = []
     for arm, start, end in _clear_changes(facts, facts.treated, metric) if metric else ():
         form = facts.metrics.ends(arm.name, "fluency/ppl_form")
         if form is not None and end.value < start.value:
             rise = form[1].value / form[0].value - 1
-            text = f"{arm.name} lost {100 * (start.value - end.value):.0f} points of accuracy (form perplexity {100 * rise:+.0f}%)"
+            points = f"{100 * (start.value - end.value):.0f} points of accuracy"
+            text = f"{arm.name} lost {points} (form perplexity {100 * rise:+.0f}%)"
             (fluent if rise <= FLUENT else broken).append(text)
     found = [f"{_several(fluent)} and stayed fluent: fluency alone would not have shown the loss."] if fluent else []
     if broken:
@@ -143,7 +153,9 @@ def _confidently_wrong(facts: RunFacts) -> list[str]:
     ]
     if not found:
         return []
-    return [f"Confidently wrong answers became more frequent in {_several(found)}: confidence does not warn of the loss."]
+    return [
+        f"Confidently wrong answers became more frequent in {_several(found)}: confidence does not warn of the loss."
+    ]
 
 
 def _format_decides(facts: RunFacts) -> list[str]:
@@ -155,7 +167,9 @@ def _format_decides(facts: RunFacts) -> list[str]:
             continue
         low, high = min(points, key=lambda name: points[name].value), max(points, key=lambda name: points[name].value)
         if apart(points[low], points[high]):
-            found.append(f"{arm.name} answers {percent(points[low].value)} by {low} and {percent(points[high].value)} by {high}")
+            found.append(
+                f"{arm.name} answers {percent(points[low].value)} by {low} and {percent(points[high].value)} by {high}"
+            )
     return [f"How one asks matters: {_several(found)}."] if found else []
 
 
@@ -165,12 +179,20 @@ def _compliance(facts: RunFacts) -> list[str]:
         for arm, start, end in _clear_changes(facts, facts.treated, "format/compliance")
         if end.value < start.value
     ]
-    return [f"Format compliance fell in {_several(found)}: some lost accuracy may be lost form, not lost knowledge."] if found else []
+    return (
+        [f"Format compliance fell in {_several(found)}: some lost accuracy may be lost form, not lost knowledge."]
+        if found
+        else []
+    )
 
 
 def _left_out(facts: RunFacts) -> list[str]:
     count = facts.metrics.left_out
-    return [f"{plural(count, 'value')} not finite and left out of every figure and table; the CSV has them."] if count else []
+    return (
+        [f"{plural(count, 'value')} not finite and left out of every figure and table; the CSV has them."]
+        if count
+        else []
+    )
 
 
 def _chains(facts: RunFacts) -> list[str]:
@@ -179,7 +201,9 @@ def _chains(facts: RunFacts) -> list[str]:
     for arm in facts.arms:
         broken = [m.generation for m, parent in zip(arm.manifests[1:], arm.hashes, strict=False) if m.parent != parent]
         if broken:
-            found.append(f"{arm.name}: the parent of generation {broken[0]} is not the generation before it. Run `autophage verify`.")
+            found.append(
+                f"{arm.name}: the parent of generation {broken[0]} is not the one before it. Run `autophage verify`."
+            )
     versions = {tuple(sorted(m.versions.items())) for arm in facts.arms for m in arm.manifests}
     if len(versions) > 1:
         found.append("Package versions changed during the run: see Provenance before comparing its generations.")

@@ -19,7 +19,7 @@ BAND_OPACITY = 0.16
 NARROWEST = 0.5
 """A perplexity axis spans at least this share of its lowest value: a change of 5% must not fill a picture."""
 LOGARITHMIC = 20.0
-"""A perplexity that spans more than this factor gets a logarithmic axis: on a linear one its start would be a flat line."""
+"""A perplexity that spans more than this factor gets a logarithmic axis: on a linear one its start would be flat."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ class Figure:
 
     @property
     def intervals(self) -> bool:
-        return any("error_y" in trace or trace.get("fill") == "toself" for panel in self.panels for trace in panel.traces)
+        return any(
+            "error_y" in trace or trace.get("fill") == "toself" for panel in self.panels for trace in panel.traces
+        )
 
 
 def metric_panel(facts: RunFacts, looks: dict[str, Style], metric: str, title: str = "") -> Panel:
@@ -66,15 +68,26 @@ def metric_panel(facts: RunFacts, looks: dict[str, Style], metric: str, title: s
             traces += _lines(arm, points, metric, looks[arm.name])
     meaning = describe(metric)
     logarithmic = meaning.kind == "perplexity" and max(values) > LOGARITHMIC * min(values) > 0
-    layout = {"xaxis": generation_axis(facts), "yaxis": _value_axis(metric, values, logarithmic), "hovermode": "x unified"}
-    return Panel((title or meaning.label) + (" (log scale)" if logarithmic else ""), traces, layout, meaning.note, metric)
+    layout = {
+        "xaxis": generation_axis(facts),
+        "yaxis": _value_axis(metric, values, logarithmic),
+        "hovermode": "x unified",
+    }
+    return Panel(
+        (title or meaning.label) + (" (log scale)" if logarithmic else ""), traces, layout, meaning.note, metric
+    )
 
 
 def generation_axis(facts: RunFacts) -> dict[str, Any]:
     """The same for every panel, so that they can be read across; an unfinished run keeps room for what is to come."""
     last = max([facts.generations, *(row["generation"] for row in facts.rows)])
     margin = 0.03 * last + 0.12
-    return {"range": [-margin, last + margin], "dtick": max(1, -(-last // 8)), "tick0": 0, "title": {"text": "generation"}}
+    return {
+        "range": [-margin, last + margin],
+        "dtick": max(1, -(-last // 8)),
+        "tick0": 0,
+        "title": {"text": "generation"},
+    }
 
 
 def trajectory_panel(facts: RunFacts, looks: dict[str, Style], across: str, up: str) -> Panel | None:
@@ -90,24 +103,35 @@ def trajectory_panel(facts: RunFacts, looks: dict[str, Style], across: str, up: 
         look, last = looks[arm.name], len(pairs) - 1
         labels = [f" {x.generation}" if place == last else "" for place, (x, _) in enumerate(pairs)]
         hovers = [
-            f"<b>{plotly_text(arm.name)}</b>, generation {x.generation}<br>{plotly_text(describe(up).label)} {shown(up, y.value)}"
-            f"<br>{plotly_text(describe(across).label)} {shown(across, x.value)}"
+            f"<b>{plotly_text(arm.name)}</b>, generation {x.generation}"
+            f"<br>{describe(up).label} {shown(up, y.value)}<br>{describe(across).label} {shown(across, x.value)}"
             for x, y in pairs
         ]
         traces.append(
             {
-                "x": [x.value for x, _ in pairs], "y": [y.value for _, y in pairs], "text": labels, "hovertext": hovers,
-                "mode": "lines+markers+text", "type": "scatter", "name": plotly_text(arm.name), "meta": arm.name,
+                "x": [x.value for x, _ in pairs],
+                "y": [y.value for _, y in pairs],
+                "text": labels,
+                "hovertext": hovers,
+                "mode": "lines+markers+text",
+                "type": "scatter",
+                "name": plotly_text(arm.name),
+                "meta": arm.name,
                 "line": {"color": look.colour, "dash": look.dash, "width": 2, "shape": "linear"},
-                "marker": {"color": look.colour, "symbol": look.symbol, "size": 8}, "hoverinfo": "text",
-                "textposition": "middle right", "cliponaxis": False,
-            }  # fmt: skip
+                "marker": {"color": look.colour, "symbol": look.symbol, "size": 8},
+                "hoverinfo": "text",
+                "textposition": "middle right",
+                "cliponaxis": False,
+            }
         )
     if not traces:
         return None
     vertical = {**_value_axis(up, [], False), "title": {"text": describe(up).label.lower()}}
     layout = {
-        "xaxis": {"title": {"text": describe(across).label.lower()}, "range": wide_range([x for t in traces for x in t["x"]])},
+        "xaxis": {
+            "title": {"text": describe(across).label.lower()},
+            "range": wide_range([x for t in traces for x in t["x"]]),
+        },
         "yaxis": vertical,
         "hovermode": "closest",
     }
@@ -116,9 +140,15 @@ def trajectory_panel(facts: RunFacts, looks: dict[str, Style], across: str, up: 
 
 def wide_range(values: list[float]) -> list[float]:
     """An axis range around `values` that is never narrower than `NARROWEST`."""
-    low, high = min(values), max(values)
-    room = 0.04 * max(high - low, NARROWEST * low)
-    return [low - room, max(high, low * (1 + NARROWEST)) + room]
+    low, high = perplexity_bounds(values)
+    room = 0.04 * (high - low)
+    return [low - room, high + room]
+
+
+def perplexity_bounds(values: list[float]) -> tuple[float, float]:
+    """From 1 (certainty) where that is near, else the lowest value, to the highest; at least `NARROWEST` wide."""
+    low = 1.0 if 1.0 <= min(values) < 2.0 else min(values)
+    return low, max(*values, min(values) * (1 + NARROWEST))
 
 
 def share_scale(panels: list[Panel]) -> None:
@@ -152,7 +182,13 @@ def _lines(arm: ArmFacts, points: list[Point], metric: str, look: Style) -> list
         point, (low, high) = with_band[0]
         above = [high - point.value if p is point else 0 for p in points]
         below = [point.value - low if p is point else 0 for p in points]
-        line["error_y"] = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": look.colour}
+        line["error_y"] = {
+            "type": "data",
+            "symmetric": False,
+            "array": above,
+            "arrayminus": below,
+            "color": look.colour,
+        }
     return [*traces, line]
 
 

@@ -66,7 +66,7 @@ def event_summary(events: list[dict[str, Any]]) -> str:
 
 
 def told_events(events: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    """(time, what, detail) of the events worth a line: starts, ends, notes, interruptions and failures; the last ones."""
+    """(time, what, detail) of the last events worth a line: starts, ends, notes, interruptions and failures."""
     lines = []
     for event in events:
         kind = event.get("kind")

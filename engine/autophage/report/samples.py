@@ -33,7 +33,7 @@ COLUMNS = ["prompt", "text", "logprob", "entropy", "finish_reason", "accepted", 
 
 @dataclass(frozen=True)
 class Shown:
-    """One sample. `bars` is an SVG path with one stroke per token; `tint` is the mean surprisal as a share of TALLEST."""
+    """One sample. `bars` is an SVG path with one stroke per token; `tint` is the mean surprisal over TALLEST."""
 
     prompt: list[tuple[str, bool]]
     text: list[tuple[str, bool]]
@@ -49,7 +49,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class ArmSamples:
-    """`rows` hold one sample per shown generation, row by row the same `places`; `missing` generations have no corpus here."""
+    """`rows` hold one sample per generation, row by row at `places`; `missing` generations have no corpus here."""
 
     arm: str
     generations: list[int]
@@ -64,7 +64,7 @@ class ArmSamples:
 
 
 def shown_generations(last: int, count: int = 3) -> list[int]:
-    """Generation 0, the last, and those between them at even distances; `count` of them, or fewer where there are fewer."""
+    """Generation 0, the last, and those between at even distances; `count` of them, or as many as there are."""
     return sorted({round(place * last / max(1, count - 1)) for place in range(count)}) if last >= 0 else []
 
 

@@ -39,7 +39,7 @@ def apart(first: Point, second: Point) -> bool | None:
 
 
 class Metrics:
-    """Rows of (arm, generation, metric, value, low, high, n), grouped. `left_out` counts the values that were not finite."""
+    """Rows of (arm, generation, metric, value, low, high, n), grouped; `left_out` counts values that are not finite."""
 
     def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self.left_out = 0

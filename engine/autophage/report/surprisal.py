@@ -23,7 +23,7 @@ POINTS = 140
 
 
 def surprisal_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
-    """One panel per arm, one line per shown generation, faint for the first and full for the last; empty without corpora."""
+    """One panel per arm, one line per shown generation, from faint to full; no figure without corpora."""
     found = {arm.name: values for arm in facts.arms if (values := _by_generation(run, arm))}
     if not found:
         return []
@@ -36,8 +36,9 @@ def surprisal_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]
     for panel in panels:
         panel.layout["yaxis"]["range"] = [0, 1.05 * highest]
     lead = (
-        "Mean surprisal of each sample under the model that wrote it; faint is generation 0, full is the last one. Mass that "
-        "gathers on the left is text that no longer surprises its author; a new tail on the right is text that never was human."
+        "Mean surprisal of each sample under the model that wrote it; faint is generation 0, full is the last one. "
+        "Mass that gathers on the left is text that no longer surprises its author; a new tail on the right is text "
+        "that no person would have written."
     )
     return [Figure("surprisal", "What a model thinks of its own text", panels, lead)]
 
@@ -71,7 +72,10 @@ def _panel(name: str, values: dict[int, np.ndarray], grid: np.ndarray, look: Sty
             trace |= {"fill": "tozeroy", "fillcolor": f"{look.colour}:0.10"}
         traces.append(trace)
     layout = {
-        "xaxis": {"title": {"text": "mean surprisal of a sample, nats per token"}, "range": [float(grid[0]), float(grid[-1])]},
+        "xaxis": {
+            "title": {"text": "mean surprisal of a sample, nats per token"},
+            "range": [float(grid[0]), float(grid[-1])],
+        },
         "yaxis": {"showticklabels": False, "showgrid": False, "title": {"text": "density of samples"}},
         "hovermode": "closest",
     }
@@ -80,8 +84,10 @@ def _panel(name: str, values: dict[int, np.ndarray], grid: np.ndarray, look: Sty
 
 
 def density(sample: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Gaussian kernel density of `sample` [N] on `grid` [G], with Silverman's width; a point mass keeps a narrow bell."""
-    spread = min(float(sample.std()), float(np.subtract(*np.quantile(sample, [0.75, 0.25]))) / 1.34) or float(sample.std())
+    """Gaussian kernel density of `sample` [N] on `grid` [G], Silverman's width; a point mass keeps a narrow bell."""
+    spread = min(float(sample.std()), float(np.subtract(*np.quantile(sample, [0.75, 0.25]))) / 1.34) or float(
+        sample.std()
+    )
     width = max(0.9 * spread * sample.size**-0.2, (grid[-1] - grid[0]) / len(grid))
     total = np.zeros_like(grid)
     for part in np.array_split(sample, max(1, sample.size // 1024)):

@@ -20,7 +20,8 @@ from autophage.store.metrics_table import SCHEMA
 HEADLINES = (
     "knowledge/accuracy", "knowledge/accuracy.head", "knowledge/accuracy.torso", "knowledge/accuracy.tail",
     "knowledge/confidence", "knowledge/confidently_wrong", "format/compliance", "fact/ppl", "fluency/ppl_form",
-    "fluency/ppl_human", "onpolicy/entropy", "onpolicy/varentropy", "text/distinct_2", "text/compression", "text/duplicate",
+    "fluency/ppl_human", "onpolicy/entropy", "onpolicy/varentropy", "text/distinct_2", "text/compression",
+    "text/duplicate",
 )  # fmt: skip
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
@@ -91,4 +92,6 @@ def guarded(value: object) -> object:
 
 
 def csv_uri(rows: list[dict[str, Any]]) -> str:
-    return "data:text/csv;charset=utf-8;base64," + base64.b64encode(to_csv(rows).encode("utf-8", "replace")).decode("ascii")
+    return "data:text/csv;charset=utf-8;base64," + base64.b64encode(to_csv(rows).encode("utf-8", "replace")).decode(
+        "ascii"
+    )

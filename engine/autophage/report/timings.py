@@ -69,12 +69,15 @@ def timing_words(measured: Timings) -> list[str]:
                 f"{percent(1 - busy - base)} is starting, swapping, committing, waiting and work that was done again."
             )
         else:
-            words.append(f"Stages overlapped: {busy:.2f} seconds of training, sampling and measuring per second of wall clock.")
+            words.append(
+                f"Stages overlapped: {busy:.2f} seconds of training, sampling and measuring per second of wall clock."
+            )
     for stage in ("sample", "train"):
         seconds = sum(parts.get(stage, 0.0) for parts in measured.stages.values())
         count = measured.tokens.get(stage, 0)
         if seconds > 0 and count > 0:
-            words.append(f"{'Sampled' if stage == 'sample' else 'Trained on'} {count:,} tokens at {count / seconds:,.0f} a second.")
+            verb = "Sampled" if stage == "sample" else "Trained on"
+            words.append(f"{verb} {count:,} tokens at {count / seconds:,.0f} a second.")
     return words
 
 
@@ -102,10 +105,16 @@ def _stack(facts: RunFacts, measured: Timings, arm: str, present: list[str], tal
         seconds = [round(parts.get(stage, 0.0), 3) for parts in mine.values()]
         traces.append(
             {
-                "x": list(mine), "y": seconds, "type": "bar", "name": stage, "meta": arm,
-                "marker": {"color": f"--stage-{stage}"}, "text": [f"{stage} <b>{duration(value)}</b>" for value in seconds],
-                "textposition": "none", "hovertemplate": "%{text}<extra></extra>",
-            }  # fmt: skip
+                "x": list(mine),
+                "y": seconds,
+                "type": "bar",
+                "name": stage,
+                "meta": arm,
+                "marker": {"color": f"--stage-{stage}"},
+                "text": [f"{stage} <b>{duration(value)}</b>" for value in seconds],
+                "textposition": "none",
+                "hovertemplate": "%{text}<extra></extra>",
+            }
         )
     axis = generation_axis(facts)
     axis["range"] = [-0.7, axis["range"][1] + 0.5]

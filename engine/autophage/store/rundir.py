@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -66,10 +65,9 @@ class EventLog:
         self.path = path
         self._end_torn_line()
 
-    def append(self, kind: str, **fields: Any) -> None:
-        line = json.dumps({"time": round(time.time(), 3), "kind": kind, **fields})
+    def append(self, event: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+            file.write(json.dumps(event) + "\n")
 
     def _end_torn_line(self) -> None:
         """A crash can leave half a line; end it, so that the next event starts on its own."""

@@ -1,0 +1,145 @@
+"""The two Ray actors of a run: one holds the trainer's side, one the sampler's.
+
+Each is a thin shell: it sends its process's output to a log file, keeps a progress counter that can be read while it
+works, and calls `stages.Workbench` or `sampler.engine.Sampler`. They know one another only through the driver.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autophage.recipe.arms import expand
+from autophage.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request, Served
+    from autophage.store.adapter import Adapter
+    from autophage.store.corpus import Sample
+    from autophage.store.manifest import Metric
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the work in hand is: `done` of `total` (samples, steps, or base-model tokens), and tokens written."""
+
+    done: int = 0
+    total: int = 0
+    tokens: int = 0
+    loss: float = 0.0
+
+
+class Shell:
+    """What both actors have: a log file in place of stdout and stderr, and a progress counter."""
+
+    def __init__(self, log: str) -> None:
+        _redirect(Path(log))
+        self._progress = Progress()
+
+    def progress(self) -> Progress:
+        """Answered from a thread of its own, while work goes on."""
+        return self._progress
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+class TrainerActor(Shell):
+    def __init__(self, recipe: str, log: str) -> None:
+        super().__init__(log)
+        self._recipe = Recipe.model_validate_json(recipe)
+        self._arms = {arm.name: arm for arm in expand(self._recipe)}
+
+    def prepare(self) -> dict[str, Any]:
+        """Read the source, train or find the base model, load it. Returns what the run says about its model."""
+        from autophage.data.build import read_source
+        from autophage.provenance import model_facts, model_path
+        from autophage.stages import Workbench
+
+        source = read_source(self._recipe)
+        path = model_path(self._recipe, source, self._base_progress)
+        self._progress = Progress()
+        self._bench = Workbench(self._recipe, source, path)
+        return model_facts(self._recipe, path, self._bench.resident.parameters)
+
+    def engine_settings(self) -> EngineSettings:
+        return self._bench.engine_settings(list(self._arms.values()))
+
+    def canary_prompts(self) -> list[list[int]]:
+        return self._bench.canary_prompts
+
+    def orders(self, arm: str, generation: int) -> tuple[list[Request], Decoding]:
+        """What the sampler is asked for."""
+        return self._bench.requests(self._arms[arm], generation), self._bench.decoding(self._arms[arm])
+
+    def zero_adapter(self) -> Adapter:
+        return self._bench.zero_adapter()
+
+    def fit(
+        self, arm: str, generation: int, start: Adapter | None, corpora: Mapping[int, Sequence[Sample]]
+    ) -> tuple[Adapter, int]:
+        """Train from `start`, or from the base model where it is None; returns the adapter and the tokens trained on."""
+        self._progress = Progress()
+        adapter = start or self._bench.zero_adapter()
+        return self._bench.fit(self._arms[arm], generation, adapter, corpora, self._step_progress)
+
+    def check_canary(self, adapter: Adapter, answers: Sequence[Completion]) -> float:
+        return self._bench.check_canary(adapter, answers)
+
+    def measure(
+        self, arm: str, generation: int, adapter: Adapter, answers: Sequence[Completion]
+    ) -> tuple[list[Sample], list[Metric]]:
+        self._progress = Progress()
+        return self._bench.measure(self._arms[arm], generation, adapter, answers)
+
+    def _step_progress(self, done: int, total: int) -> None:
+        self._progress = Progress(done, total)
+
+    def _base_progress(self, done: int, total: int, loss: float) -> None:
+        self._progress = Progress(done, total, done, loss)
+
+
+class SamplerActor(Shell):
+    def __init__(self, log: str) -> None:
+        super().__init__(log)
+        # Importing vLLM takes as long as the trainer takes to load its model; both happen at once.
+        import vllm  # noqa: F401
+
+    def start(self, settings: EngineSettings) -> None:
+        from autophage.sampler.engine import Sampler
+
+        self._sampler = Sampler(settings)
+
+    def install(self, label: str, adapter: Adapter) -> Served:
+        return self._sampler.install(label, adapter)
+
+    def remove(self, served: Served) -> None:
+        self._sampler.remove(served)
+
+    def canary(self, served: Served, prompts: Sequence[Sequence[int]]) -> list[Completion]:
+        return self._sampler.canary(served, prompts)
+
+    def sample(self, served: Served, orders: tuple[Sequence[Request], Decoding]) -> list[Completion]:
+        requests, decoding = orders
+        self._progress = Progress(0, len(requests))
+
+        def count(done: int, tokens: int) -> None:
+            self._progress = Progress(done, len(requests), tokens)
+
+        return self._sampler.sample(served, requests, decoding, count)
+
+
+def _redirect(log: Path) -> None:
+    """Send this process's stdout and stderr, of Python and of libraries below it, to the end of `log`."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+

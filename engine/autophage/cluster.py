@@ -1,0 +1,89 @@
+"""A private Ray on this machine for the time of a run: loopback only, token-protected, gone when the run is.
+
+Knows Ray; does not know what its actors do.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from autophage.actors import SamplerActor, TrainerActor
+from autophage.errors import AutophageError, RunError
+from autophage.recipe.schema import Recipe
+
+OBJECT_STORE_BYTES = 512 << 20
+"""Adapters and corpora in transit; a generation of the largest shipped recipe is a few MB."""
+GPU_SHARES = {"serial": 0.5, "colocated": 0.5, "disjoint": 1.0}
+
+
+@contextmanager
+def local_ray() -> Iterator[None]:
+    """Start Ray for this process and stop it on the way out, whatever happened."""
+    import ray
+
+    scratch = Path(tempfile.mkdtemp(prefix="autophage-ray-"))
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(scratch),
+        )
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def start_actors(recipe: Recipe, logs: Path) -> tuple[Any, Any]:
+    """Handles of the trainer and the sampler. On a GPU each takes its share of a device.
+
+    Raises:
+        RunError: the devices that the recipe asks for are not here.
+    """
+    import ray
+
+    gpus = ray.cluster_resources().get("GPU", 0.0)
+    share = GPU_SHARES[recipe.devices] if gpus else 0.0
+    if recipe.devices != "serial" and 2 * share > gpus:
+        raise RunError(
+            f'devices = "{recipe.devices}" takes {2 * share:g} GPU and this machine has {gpus:g}. Use devices = "serial".'
+        )
+    options = {"num_cpus": 0, "num_gpus": share, "max_restarts": 0, "concurrency_groups": {"watch": 1}}
+    trainer = ray.remote(**options)(TrainerActor).remote(recipe.model_dump_json(), str(logs / "trainer.log"))
+    sampler = ray.remote(**options)(SamplerActor).remote(str(logs / "sampler.log"))
+    return trainer, sampler
+
+
+def fetch(reference: Any, who: str, logs: Path) -> Any:
+    """The result behind a reference; errors come out as the actor raised them, and a dead actor is named.
+
+    Raises:
+        AutophageError: as raised in the actor.
+        RunError: the actor died, or failed in a way nobody foresaw; its log says more.
+    """
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, AutophageError):
+            raise cause from None
+        raise RunError(f"the {who} failed: {type(cause).__name__}: {cause}. Its log: {logs / (who + '.log')}") from error
+    except ray.exceptions.RayActorError as error:
+        raise RunError(
+            f"the {who} died while working (out of memory, or killed). Its log: {logs / (who + '.log')}. "
+            "The same command goes on after the last commit."
+        ) from error
