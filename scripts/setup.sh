@@ -46,7 +46,7 @@ find_python() {  # prints the first Python of the window; a name on PATH may be 
   done
 }
 
-is_usable_uv() { "$1" pip install --help 2>/dev/null | grep -q -- --torch-backend; }
+is_usable_uv() { "$1" pip install --help 2>/dev/null | grep -- --torch-backend >/dev/null; }  # older ones lack it
 
 find_uv() {
   local uv

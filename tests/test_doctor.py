@@ -49,7 +49,7 @@ def test_it_answers_quickly_and_without_the_gpu_stack() -> None:
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert int(answer[0]) >= 15
     assert answer[1:] == []
-    assert time.monotonic() - started < 5, "far above what it takes: a busy machine may not fail it"
+    assert time.monotonic() - started < 10, "far above what it takes: a busy machine may not fail it"
 
 
 def test_every_fault_has_a_remedy_and_every_check_a_name_of_its_own() -> None:

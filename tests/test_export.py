@@ -82,7 +82,7 @@ def front_matter(out: Path) -> dict[str, Any]:
 
 def test_an_adapter_is_copied_byte_for_byte_with_its_lineage(run: RunDirectory, tmp_path: Path) -> None:
     out = export(run, ARM, 2, "adapter", tmp_path / "out")
-    assert sorted(path.name for path in out.iterdir()) == sorted([CONFIG, WEIGHTS, "README.md", "recipe.toml", MANIFEST])
+    assert {path.name for path in out.iterdir()} == {CONFIG, WEIGHTS, "README.md", "recipe.toml", MANIFEST}
     assert (out / WEIGHTS).read_bytes() == adapter(2).weights
     assert sha256(out / MANIFEST) == sha256(run.generation(ARM, 2) / MANIFEST)
     card = (out / "README.md").read_text("utf-8")
@@ -211,7 +211,7 @@ def test_an_export_that_fails_half_way_leaves_nothing(run: RunDirectory, tmp_pat
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_merged_model_is_base_and_adapter_in_the_bases_own_type(run: RunDirectory, tmp_path: Path, dtype: str) -> None:
+def test_a_merged_model_is_base_and_adapter_in_the_bases_type(run: RunDirectory, tmp_path: Path, dtype: str) -> None:
     import torch
     from peft import LoraConfig, PeftModel, get_peft_model
     from safetensors.torch import load_file

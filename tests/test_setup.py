@@ -212,7 +212,10 @@ def test_a_link_folder_with_the_cpu_torch_is_used_and_one_without_is_not_enough(
 
 
 def test_pip_indexes_are_passed_on_unless_uv_has_its_own(place: Place) -> None:
-    pip = {"PIP_INDEX_URL": "https://mirror.invalid/simple", "PIP_EXTRA_INDEX_URL": "https://a.invalid  https://b.invalid"}
+    pip = {
+        "PIP_INDEX_URL": "https://mirror.invalid/simple",
+        "PIP_EXTRA_INDEX_URL": "https://a.invalid  https://b.invalid",
+    }
     place.setup(**pip)
     assert "default=https://mirror.invalid/simple index=https://a.invalid https://b.invalid" in place.install
     shutil.rmtree(place.root / ".venv")

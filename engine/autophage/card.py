@@ -20,8 +20,8 @@ SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "1
 
 WARNING = (
     "**Machine-generated text: do not train on it unknowingly.** A model wrote every row. Models that are trained on "
-    "such text, generation after generation, lose rare knowledge first and grow confident in what is wrong; to show that "
-    "is what this text was made for."
+    "such text, generation after generation, lose rare knowledge first and grow confident in what is wrong; to show "
+    "that is what this text was made for."
 )
 
 
@@ -41,7 +41,7 @@ def card(facts: RunFacts, arm: ArmFacts, generation: int, what: str) -> str:
         "## Base model",
         _base_facts(facts),
         "## Lineage",
-        f"Each manifest holds the hash of its parent's: the last line fixes all above it. Resume level: {manifest.level}.",
+        f"Each manifest holds the hash of its parent's: the last fixes all before it. Resume level: {manifest.level}.",
         _table(("generation", "sha256 of its manifest", "sha256 of its adapter"), _chain(arm, generation)),
         "## Made with",
         _table(("what", "version"), sorted(manifest.versions.items())),
@@ -85,11 +85,11 @@ def _summary(facts: RunFacts, arm: ArmFacts, generation: int, what: str) -> str:
         origin = f"It was trained for {_times(generation)} on human text only, by the same steps as the other arms."
     else:
         share = f"{arm.recipe.mix.alpha:g}" if arm.recipe is not None else "unknown"
-        origin = f"It was trained for {_times(generation)} on text of which the models before it wrote a share of {share}."
+        origin = f"It was trained for {_times(generation)} on text of which its forerunners wrote a share of {share}."
     if what == "corpus":
         return f"{WARNING}\n\nThis is what {model}, wrote. {origin}"
-    thing = "The LoRA adapter (PEFT) that makes the base model" if what == "adapter" else "Base model and adapter in one:"
-    return f"{thing} {model}. {origin} It was made to study what such training does, and is good for nothing else."
+    thing = "The LoRA adapter that makes the base model" if what == "adapter" else "Base model and adapter in one:"
+    return f"{thing} {model}. {origin} It was made to study what such training does."
 
 
 def _times(generation: int) -> str:

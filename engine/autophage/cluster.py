@@ -81,7 +81,9 @@ def fetch(reference: Any, who: str, logs: Path) -> Any:
         cause = error.cause
         if isinstance(cause, AutophageError):
             raise cause from None
-        raise RunError(f"the {who} failed: {type(cause).__name__}: {cause}. Its log: {logs / (who + '.log')}") from error
+        raise RunError(
+            f"the {who} failed: {type(cause).__name__}: {cause}. Its log: {logs / (who + '.log')}"
+        ) from error
     except ray.exceptions.RayActorError as error:
         raise RunError(
             f"the {who} died while working (out of memory, or killed). Its log: {logs / (who + '.log')}. "

@@ -172,7 +172,9 @@ class Driver:
         """Tell how far the running stages are, and end the run when one has stopped moving."""
         now = time.monotonic()
         for reference, running in list(self._running.items()):
-            side, actor = ("sampler", self._sampler) if running.work.stage is Stage.SAMPLE else ("trainer", self._trainer)
+            side, actor = (
+                ("sampler", self._sampler) if running.work.stage is Stage.SAMPLE else ("trainer", self._trainer)
+            )
             progress = self._get(actor.progress.options(concurrency_group="watch").remote(), side)
             if progress != running.seen:
                 running.seen, running.last = progress, now

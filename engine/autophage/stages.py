@@ -26,9 +26,9 @@ from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
 from autophage.seeds import derive
+from autophage.store.adapter import Adapter
 from autophage.store.corpus import STATISTICS, Sample, sample_id
 from autophage.store.manifest import Metric
-from autophage.store.adapter import Adapter
 from autophage.trainer.resident import ResidentModel
 
 CANARIES = 4
@@ -164,7 +164,9 @@ class Workbench:
         metrics += onpolicy_metrics(scored, settings.resamples, seed)
         metrics += text_metrics([sample.text for sample in samples])
         if broken := [metric.metric for metric in metrics if not np.isfinite(metric.value)]:
-            raise RunError(f"{arm.name}, generation {generation}: {', '.join(broken)} is not finite; nothing was committed")
+            raise RunError(
+                f"{arm.name}, generation {generation}: {', '.join(broken)} is not finite; nothing was committed"
+            )
         return samples, metrics
 
     def _knowledge(self, arm: Arm, resamples: int, seed: int) -> list[Metric]:

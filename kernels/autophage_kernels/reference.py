@@ -48,8 +48,7 @@ def token_stats(logits_TV: torch.Tensor, target_T: torch.Tensor) -> TokenStats:
     _check(logits_TV, target_T)
     rows = max(1, CHUNK_ELEMENTS // logits_TV.shape[1])
     chunks = [
-        _chunk(logits, target)
-        for logits, target in zip(logits_TV.split(rows), target_T.split(rows), strict=True)
+        _chunk(logits, target) for logits, target in zip(logits_TV.split(rows), target_T.split(rows), strict=True)
     ]
     return TokenStats(*(torch.cat(column) for column in zip(*chunks, strict=True)))
 
@@ -85,6 +84,8 @@ def _check(logits_TV: torch.Tensor, target_T: torch.Tensor) -> None:
     if logits_TV.shape[1] == 0:
         raise ValueError(f"token_stats needs a vocabulary; got {shapes}")
     if not logits_TV.is_floating_point() or target_T.is_floating_point():
-        raise ValueError(f"token_stats needs floating-point logits and integer targets; got {logits_TV.dtype}, {target_T.dtype}")
+        raise ValueError(
+            f"token_stats needs floating-point logits and integer targets; got {logits_TV.dtype}, {target_T.dtype}"
+        )
     if logits_TV.device != target_T.device:
         raise ValueError(f"token_stats needs one device; logits are on {logits_TV.device}, target on {target_T.device}")

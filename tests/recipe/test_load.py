@@ -210,16 +210,11 @@ def test_hub_ids_stay_and_local_folders_become_absolute(texts: Path) -> None:
         assert loaded.recipe.model.path == expected
 
 
-def test_swept_paths_are_absolute_and_name_their_arms_by_their_end(texts: Path) -> None:
-    (texts / "recipes/demo.toml").write_text(
-        f'{NAME}[source]\nkind = "text"\n[sweep]\n"source.path" = ["beside.txt", "here.txt"]\n'
-    )
-    loaded = load_recipe("../recipes/demo.toml")
-    assert [arm.recipe.source.path for arm in loaded.arms[:2]] == [
-        f"{texts}/recipes/beside.txt",
-        f"{texts}/work/here.txt",
-    ]
-    assert [arm.name for arm in loaded.arms[:2]] == ["path-beside.txt", "path-here.txt"]
+@pytest.mark.parametrize("key", ["source.path", "model.rank", "base.tokens", "generations"])
+def test_what_all_arms_share_cannot_be_swept(texts: Path, key: str) -> None:
+    (texts / "recipes/demo.toml").write_text(f'{NAME}[sweep]\n"{key}" = [1, 2]\n')
+    with pytest.raises(RecipeError, match=f"{key} is the same for all arms of a run"):
+        load_recipe("../recipes/demo.toml")
 
 
 def test_loading_needs_nothing_heavy() -> None:

@@ -101,6 +101,16 @@ def make_run(tmp_path: Path) -> MakeRun:
 
 
 @pytest.fixture
+def world_recipe() -> str:
+    return WORLD
+
+
+@pytest.fixture
+def text_recipe() -> str:
+    return TEXT
+
+
+@pytest.fixture
 def world_run(make_run: MakeRun) -> RunDirectory:
     """Three arms (two fractions and the control), generations 0 to 5."""
     return make_run()
@@ -139,7 +149,7 @@ class Clock:
 
     def __call__(self, kind: str, later: float, **fields: object) -> None:
         self.now += later
-        self.log.append(kind, **{"time": self.now, **fields})
+        self.log.append({"time": self.now, "kind": kind, **fields})
 
 
 def commit(run: RunDirectory, arm: Arm, generation: int, plan: Plan, events: Clock) -> None:
@@ -162,9 +172,13 @@ def commit(run: RunDirectory, arm: Arm, generation: int, plan: Plan, events: Clo
         generation=generation,
         parent=sha256(run.generation(arm.name, generation - 1) / MANIFEST) if generation else None,
         files=describe_files(folder),
-        counts={"samples": len(samples), "accepted": sum(one.accepted for one in samples)},
-        seeds={"sample": 1000 + generation, "train": 2000 + generation},
-        adapter={"rank": 32},
+        counts={
+            "samples": len(samples),
+            "accepted": sum(one.accepted for one in samples),
+            "tokens": sum(len(one.token_ids) for one in samples),
+        },
+        seeds={"run": 1},
+        adapter={"digest": "c0ffee" * 10, "served_as": f"{arm.name}-{generation}", "canary_nats": 0.0004},
         versions={"torch": "2.13.0", "vllm": "0.32.0"},
         level="exact",
     )

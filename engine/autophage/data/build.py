@@ -69,7 +69,9 @@ class RawSource:
         assert isinstance(self.content, Text)
         ids = tokenizer.encode(self.content.train, add_special_tokens=False)
         if len(ids) < length:
-            raise UserError(f"source.path: {len(ids)} tokens of training text, but base.length is {length}. Give more text.")
+            raise UserError(
+                f"source.path: {len(ids)} tokens of training text, but base.length is {length}. Give more text."
+            )
         rng = generator(seed, "base", "offsets")
         while True:
             start = rng.randrange(len(ids) - length + 2)

@@ -56,9 +56,7 @@ class TextSource:
         return start_ids(self.tokenizer)
 
     def items(self, draw: int, count: int) -> list[Item]:
-        return [
-            Item(self._prompt(window), window[self._block :]) for window in self._draw(draw, count)
-        ]
+        return [Item(self._prompt(window), window[self._block :]) for window in self._draw(draw, count)]
 
     def prompts(self, draw: int, count: int) -> list[list[int]]:
         return [self._prompt(window) for window in self._draw(draw, count)]
@@ -69,7 +67,7 @@ class TextSource:
             for window in self._held_out
         ]
 
-    def probes(self, formats: list[str], people: int | None) -> list[Probe]:  # noqa: ARG002 - nothing is known of a text
+    def probes(self, formats: list[str], people: int | None) -> list[Probe]:
         return []
 
     def _draw(self, draw: int, count: int) -> list[list[int]]:
@@ -161,7 +159,5 @@ def _read_dataset(table: SourceTable) -> str:
             "Give a hub id that is reachable or cached, or a local dataset folder."
         ) from error
     if table.column not in rows.column_names:
-        raise UserError(
-            f"source.column = {table.column!r}: the dataset's columns are {', '.join(rows.column_names)}."
-        )
+        raise UserError(f"source.column = {table.column!r}: the dataset's columns are {', '.join(rows.column_names)}.")
     return "\n".join(text for text in rows[table.column] if isinstance(text, str))

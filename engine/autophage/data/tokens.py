@@ -61,7 +61,9 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
             "(or the files of a slow tokenizer) and tokenizer_config.json beside its weights."
         ) from error
     if tokenizer.eos_token_id is None:
-        raise UserError(f"{path}: its tokenizer names no eos_token, so no document could end. Set it in tokenizer_config.json.")
+        raise UserError(
+            f"{path}: its tokenizer names no eos_token, so no document could end. Set it in tokenizer_config.json."
+        )
     return tokenizer
 
 

@@ -159,7 +159,9 @@ def _invent_names(rng: random.Random, people: int) -> tuple[list[tuple[str, str]
     words: dict[str, None] = {}
     syllables = 2
     while len(words) < first_count + last_count + city_count + employer_count:
-        words.setdefault("".join(rng.choice(SYLLABLES) for _ in range(rng.choice((syllables, syllables + 1)))).capitalize())
+        words.setdefault(
+            "".join(rng.choice(SYLLABLES) for _ in range(rng.choice((syllables, syllables + 1)))).capitalize()
+        )
     pool = list(words)
     first, last = pool[:first_count], pool[first_count : first_count + last_count]
     cities = pool[first_count + last_count : first_count + last_count + city_count]

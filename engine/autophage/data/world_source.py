@@ -33,11 +33,9 @@ class WorldSource:
 
     def items(self, draw: int, count: int) -> list[Item]:
         end = [self.tokenizer.eos_token_id]
-        return [
-            Item(self.start_ids, self.encode(self.world.document(draw, index))[0] + end) for index in range(count)
-        ]
+        return [Item(self.start_ids, self.encode(self.world.document(draw, index))[0] + end) for index in range(count)]
 
-    def prompts(self, draw: int, count: int) -> list[list[int]]:  # noqa: ARG002 - a world's prompts are all the start
+    def prompts(self, draw: int, count: int) -> list[list[int]]:
         return [list(self.start_ids) for _ in range(count)]
 
     def held_out(self) -> list[HeldOut]:
@@ -95,7 +93,9 @@ class WorldSource:
         if form == "question-answer":
             return question
         rng = generator(self.world.seed, "shots", attribute, person.rank)
-        others = [other for other in self.world.people[: max(SHOTS + 1, len(self.world.people) // 10)] if other != person]
+        others = [
+            other for other in self.world.people[: max(SHOTS + 1, len(self.world.people) // 10)] if other != person
+        ]
         shots = [self.world.statement(other, attribute, QUESTIONS[attribute]) for other in rng.sample(others, SHOTS)]
         return [word for shot in shots for word in shot] + question
 
@@ -112,5 +112,3 @@ def _spread(people: list[Person], count: int) -> list[Person]:
     if count >= len(people):
         return people
     return [people[index * len(people) // count] for index in range(count)]
-
-

@@ -19,14 +19,18 @@ from autophage.store.manifest import Metric
 ROLE_METRICS = {"fluency/ppl_form": Role.FORM, "fact/ppl": Role.FACT}
 
 
-def perplexity_metrics(documents: Sequence[HeldOut], scored: Sequence[Scored], resamples: int, seed: int) -> list[Metric]:
+def perplexity_metrics(
+    documents: Sequence[HeldOut], scored: Sequence[Scored], resamples: int, seed: int
+) -> list[Metric]:
     """`fluency/ppl_human` over every token; `fluency/ppl_form` and `fact/ppl` where the tokens are labelled."""
     masks = {"fluency/ppl_human": [np.ones(len(stats.logprob), dtype=bool) for stats in scored]}
     for name, role in ROLE_METRICS.items():
         masks[name] = [np.array([r is role for r in document.roles[document.context :]]) for document in documents]
     metrics = []
     for name, kept in masks.items():
-        losses = np.array([-stats.logprob[mask].sum(dtype=np.float64) for stats, mask in zip(scored, kept, strict=True)])
+        losses = np.array(
+            [-stats.logprob[mask].sum(dtype=np.float64) for stats, mask in zip(scored, kept, strict=True)]
+        )
         counts = np.array([float(mask.sum()) for mask in kept])
         if counts.sum() > 0:
             low, high = ratio_bootstrap(losses, counts, resamples, seed)

@@ -20,7 +20,9 @@ from autophage.metrics.scored import Scored
 from autophage.store.manifest import Metric
 
 
-def knowledge_metrics(probes: Sequence[Probe], scored: Sequence[Scored], confident: float, resamples: int, seed: int) -> list[Metric]:
+def knowledge_metrics(
+    probes: Sequence[Probe], scored: Sequence[Scored], confident: float, resamples: int, seed: int
+) -> list[Metric]:
     """Metrics over all probes and per bucket, per format and per both; `scored[i]` holds the answer tokens of `probes[i]`."""
     right, confidence, complies = _answers(probes, scored)
     wrong_and_sure = ~right & (confidence > confident)
@@ -38,7 +40,9 @@ def knowledge_metrics(probes: Sequence[Probe], scored: Sequence[Scored], confide
             metrics.append(Metric(name + suffix, share, low, high, len(chosen)))
         sums, counts = _per_fact(probes, confidence, chosen)
         low, high = ratio_bootstrap(sums, counts, resamples, seed)
-        metrics.append(Metric("knowledge/confidence" + suffix, float(confidence[chosen].mean()), low, high, len(chosen)))
+        metrics.append(
+            Metric("knowledge/confidence" + suffix, float(confidence[chosen].mean()), low, high, len(chosen))
+        )
     return metrics
 
 

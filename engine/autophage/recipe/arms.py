@@ -10,7 +10,6 @@ import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from autophage.recipe.schema import Recipe
 
@@ -68,12 +67,11 @@ def _identity(arm: Arm) -> str:
 
 
 def arm_name(settings: dict[str, object]) -> str:
-    """`{"mix.alpha": 0.5}` -> `alpha-0.5`; the table is named where two swept keys end alike, a path by its end."""
+    """`{"mix.alpha": 0.5}` -> `alpha-0.5`; the table is named where two swept keys end alike."""
     lasts = [key.rsplit(".", 1)[-1] for key in settings]
     parts = []
     for key, value in settings.items():
         last = key.rsplit(".", 1)[-1]
         label = key if lasts.count(last) > 1 else last
-        word = PurePath(str(value)).name if last == "path" else value
-        parts.append(re.sub(r"[^A-Za-z0-9._-]+", "-", f"{label}-{word}"))
+        parts.append(re.sub(r"[^A-Za-z0-9._-]+", "-", f"{label}-{value}"))
     return "_".join(parts)

@@ -13,7 +13,6 @@ from pathlib import Path
 import autophage
 from autophage.errors import RecipeError
 from autophage.recipe.document import Document
-from autophage.recipe.keys import SWEEP
 from autophage.recipe.literals import printable
 from autophage.recipe.schema import FROM_SOURCE, Recipe
 
@@ -59,22 +58,16 @@ def _hidden(path: Path) -> bool:
 
 def with_absolute_paths(recipe: Recipe, document: Document) -> Recipe:
     """`recipe` with a text source's path absolute, and those of a dataset and a model where they exist locally."""
-    kinds = {recipe.source.kind, *recipe.sweep.get("source.kind", ())}
-    sweep = dict(recipe.sweep)
 
     def source(path: str, in_file: bool) -> str:
-        if "text" in kinds:
+        if recipe.source.kind == "text":
             return _absolute(path, document, in_file)
-        return _where_it_exists(path, document, in_file, folder=False) if "dataset" in kinds else path
+        return _where_it_exists(path, document, in_file, folder=False) if recipe.source.kind == "dataset" else path
 
     def model(path: str, in_file: bool) -> str:
         return path if path == FROM_SOURCE else _where_it_exists(path, document, in_file, folder=True)
 
-    for dotted, mend in (("source.path", source), ("model.path", model)):
-        if dotted in sweep:
-            in_file = not document.value_place((SWEEP, dotted)).override
-            sweep[dotted] = [mend(str(path), in_file) for path in sweep[dotted]]
-    changes: dict[str, object] = {"sweep": sweep}
+    changes: dict[str, object] = {}
     if recipe.source.path is not None:
         mended = source(recipe.source.path, not document.value_place(("source", "path")).override)
         changes["source"] = recipe.source.model_copy(update={"path": mended})

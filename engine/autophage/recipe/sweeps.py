@@ -21,8 +21,9 @@ LONGEST_NAME = 120
 MOST_ARMS = 1000
 """Each arm is a chain of models with folders of its own; a sweep above this is a slip that would take hours to list."""
 
-WHOLE_RUN = ("name", "description", "generations", "devices", "control.enabled")
-"""Keys that all arms of a run share."""
+WHOLE_RUN = ("name", "description", "generations", "devices", "sample.concurrency", "sample.memory")
+WHOLE_RUN_TABLES = ("model", "base", "source", "control")
+"""Keys that all arms of a run share: one engine with one base model and one source serves them all."""
 
 
 def check_values(document: Document) -> tuple[dict[str, list[Any]], list[Fault]]:
@@ -55,8 +56,12 @@ def _check_key(document: Document, dotted: str, values: object) -> Fault | None:
     label = toml_key([SWEEP, dotted])
     if dotted not in KEYS:
         return unknown_key(place, dotted, label)
-    if dotted in WHOLE_RUN:
-        return Fault(place, f"{label}: {dotted} is the same for all arms of a run", ("it cannot be swept",))
+    if dotted in WHOLE_RUN or dotted.split(".")[0] in WHOLE_RUN_TABLES:
+        return Fault(
+            place,
+            f"{label}: {dotted} is the same for all arms of a run",
+            ("it cannot be swept; make a run of its own for each value",),
+        )
     if KEYS[dotted].type == "array":
         return Fault(place, f"{label}: {dotted} is a list", ("only keys with single values can be swept",))
     value_place = document.value_place((SWEEP, dotted))

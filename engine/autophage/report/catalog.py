@@ -24,9 +24,7 @@ class Meaning:
 
 
 BASES = {
-    "knowledge/accuracy": Meaning(
-        "Accuracy", "Share of probes whose answer is the model's first choice, word for word.", "share"
-    ),
+    "knowledge/accuracy": Meaning("Accuracy", "Share of probes answered right, word for word.", "share"),
     "knowledge/confidence": Meaning("Confidence", "Probability the model gives to its own answer.", "share"),
     "knowledge/confidently_wrong": Meaning(
         "Confidently wrong", "Share of probes answered wrongly above the confidence threshold.", "share"
@@ -40,12 +38,8 @@ BASES = {
         "Perplexity of human text", "On human text that no model was trained on.", "perplexity"
     ),
     "fact/ppl": Meaning("Perplexity of facts", "Of the words of a sentence that carry the fact.", "perplexity"),
-    "onpolicy/entropy": Meaning(
-        "Entropy", "Mean entropy of the next token while it writes its own text, in nats.", "nats"
-    ),
-    "onpolicy/varentropy": Meaning(
-        "Varentropy", "Variance of the surprisal of the next token, on its own text, in nats\u00b2.", "number"
-    ),
+    "onpolicy/entropy": Meaning("Entropy", "Of the next token, on its own text; in nats.", "nats"),
+    "onpolicy/varentropy": Meaning("Varentropy", "Variance of the next token's surprisal, on its own text.", "number"),
     "onpolicy/surprisal_gap": Meaning(
         "Surprisal gap", "Surprisal of its own tokens minus their entropy, in nats; it moves with the decoding.", "nats"
     ),
@@ -65,6 +59,12 @@ BASES = {
     "speed/sample_tokens_per_second": Meaning("Sampling", "", "rate"),
     "speed/train_tokens_per_second": Meaning("Training", "", "rate"),
 }
+
+
+def order(metric: str) -> tuple[int, ...]:
+    """Where a suffixed metric stands among its family: by bucket, then by format, as they are listed here."""
+    places = [*BUCKETS, *FORMATS]
+    return tuple(places.index(suffix) if suffix in places else len(places) for suffix in split(metric)[1])
 
 
 def split(metric: str) -> tuple[str, list[str]]:

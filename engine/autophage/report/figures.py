@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autophage.report.catalog import BUCKETS, FORMATS
+from autophage.report.catalog import BUCKETS, FORMATS, describe, order, split
 from autophage.report.colours import Style
 from autophage.report.load import RunFacts
-from autophage.report.panels import Figure, Panel, metric_panel, share_scale, trajectory_panel
+from autophage.report.panels import Figure, metric_panel, share_scale, trajectory_panel
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,21 @@ def metric_figures(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
 def other_figures(facts: RunFacts, looks: dict[str, Style], above: list[Figure]) -> list[Figure]:
     """One group of small plots per family (`knowledge/confidence`, ...) of the metrics that no figure `above` draws."""
     drawn = {panel.metric for figure in above for panel in figure.panels}
-    families: dict[str, list[Panel]] = {}
+    families: dict[str, list[str]] = {}
     for name in facts.metrics.names:
         if name not in drawn and not (name.startswith("speed/") and name.endswith("_seconds")):
-            families.setdefault(name.split(".", 1)[0], []).append(metric_panel(facts, looks, name))
-    return [Figure(f"other-{number}", family, panels) for number, (family, panels) in enumerate(families.items())]
+            families.setdefault(split(name)[0], []).append(name)
+    return [
+        Figure(
+            f"other-{number}",
+            describe(family).label,
+            [
+                metric_panel(facts, looks, name, ", ".join(split(name)[1]).capitalize())
+                for name in sorted(names, key=order)
+            ],
+        )
+        for number, (family, names) in enumerate(families.items())
+    ]
 
 
 def _trajectory(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:

@@ -143,10 +143,10 @@ def _environment() -> Environment:
 
 
 def _variables() -> str:
-    """The palette as CSS: light, and dark unless the page asks for light (it does so while printing)."""
+    """The palette as CSS: light, and dark but for print."""
     light = ";".join(f"{key}:{value}" for key, value in variables(dark=False).items())
     dark = ";".join(f"{key}:{value}" for key, value in variables(dark=True).items())
-    return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\n"
+    return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root:not([data-print]){{{dark}}}}}\n"
 
 
 def _policy(scripts: list[str]) -> str:

@@ -214,7 +214,7 @@ def _value_axis(metric: str, values: list[float], logarithmic: bool) -> dict[str
         axis["rangemode"] = "tozero"
     if logarithmic:
         axis["type"] = "log"
-    elif values and max(values) - min(values) < 1e-9:
+    elif values and "rangemode" not in axis and max(values) - min(values) < 1e-9:
         middle = values[0]
         room = abs(middle) * 0.1 or 1.0
         axis.setdefault("range", [middle - room, middle + room])

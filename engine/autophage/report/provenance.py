@@ -24,6 +24,7 @@ class Link:
     sound: bool
     counts: str
     seeds: str
+    adapter: str
     level: str
     megabytes: float
 
@@ -35,7 +36,16 @@ def chain(arm: ArmFacts) -> list[Link]:
         sound = place == 0 or manifest.parent == arm.hashes[place - 1]
         size = sum(facts.get("bytes", 0) for facts in manifest.files.values()) / 1e6
         links.append(
-            Link(manifest.generation, own, sound, _pairs(manifest.counts), _pairs(manifest.seeds), manifest.level, size)
+            Link(
+                generation=manifest.generation,
+                sha256=own,
+                sound=sound,
+                counts=_pairs(manifest.counts),
+                seeds=_pairs(manifest.seeds),
+                adapter=_adapter(manifest.adapter),
+                level=manifest.level,
+                megabytes=size,
+            )
         )
     return links
 
@@ -97,6 +107,14 @@ def machine_words(environment: dict[str, Any]) -> list[str]:
     if environment.get("autophage"):
         words.append(f"autophage {environment['autophage']}")
     return words
+
+
+def _adapter(adapter: dict[str, Any]) -> str:
+    """The adapter's digest, and how far the sampler's log-probs were from the trainer's when it was swapped in."""
+    words = [str(adapter["digest"])[:12]] if adapter.get("digest") else []
+    canary = adapter.get("canary_nats")
+    words += [f"canary {canary:.1e} nats"] if isinstance(canary, int | float) else []
+    return ", ".join(words)
 
 
 def _pairs(values: dict[str, int]) -> str:

@@ -51,11 +51,12 @@
   const draw = (element) => {
     const { data, layout: own } = figures[element.dataset.figure][Number(element.dataset.panel)];
     const traces = data.map((trace) => ({ ...resolve(trace), visible: !hidden.has(trace.meta) }));
-    Plotly.react(element, traces, layout(own), config);
+    const paper = "print" in root.dataset ? { width: element.clientWidth, height: element.clientHeight } : {};
+    Plotly.react(element, traces, { ...layout(own), ...paper }, config);
     drawn.set(element, data);
   };
   const drawAll = () => document.querySelectorAll(".plot").forEach((element) => {
-    if (element.offsetParent !== null) draw(element); // a closed <details> has no width to draw in
+    if (element.offsetParent !== null) draw(element); // a closed group has no width to draw in
   });
 
   document.querySelectorAll("details").forEach((details) => details.addEventListener("toggle", () => {
@@ -70,7 +71,7 @@
     }
   }));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  addEventListener("beforeprint", () => { root.dataset.theme = "light"; drawAll(); });
-  addEventListener("afterprint", () => { delete root.dataset.theme; drawAll(); });
+  addEventListener("beforeprint", () => { root.dataset.print = ""; drawAll(); });
+  addEventListener("afterprint", () => { delete root.dataset.print; drawAll(); });
   drawAll();
 })();

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from autophage.report.colours import Style
 from autophage.report.load import ArmFacts, RunFacts
@@ -48,11 +50,21 @@ def _by_generation(run: RunDirectory, arm: ArmFacts) -> dict[int, np.ndarray]:
     for generation in shown_generations(arm.last, LINES):
         table = first_shard(run, arm.manifests[generation], ["logprob"])
         if table is not None:
-            means = [-float(np.mean(values)) for values in table.column("logprob").to_pylist() if values]
-            finite = np.asarray([value for value in means if np.isfinite(value)])
-            if finite.size >= FEWEST:
-                found[generation] = finite
+            means = mean_surprisal(table.column("logprob"))
+            if means.size >= FEWEST:
+                found[generation] = means
     return found
+
+
+def mean_surprisal(logprob: pa.ChunkedArray) -> np.ndarray:
+    """Mean over the tokens of each sample that has any; `logprob` is a column of lists. Leaves out what is not finite."""
+    lengths = pc.fill_null(pc.list_value_length(logprob), 0).to_numpy()
+    lengths = lengths[lengths > 0]
+    if not lengths.size:
+        return np.empty(0)
+    flat = pc.list_flatten(logprob).to_numpy().astype(float)
+    means: np.ndarray = -np.add.reduceat(flat, np.cumsum(lengths) - lengths) / lengths
+    return means[np.isfinite(means)]
 
 
 def _panel(name: str, values: dict[int, np.ndarray], grid: np.ndarray, look: Style) -> Panel:

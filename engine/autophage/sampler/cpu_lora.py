@@ -79,7 +79,14 @@ def _add_lora_logits(
     **_: Any,
 ) -> None:
     width = lora_b_stacked.shape[-2]
-    _add(y.view(-1, y.shape[-1])[:, :width], x.view(-1, x.shape[-1]), lora_a_stacked, lora_b_stacked, scale, self.sampler_groups)
+    _add(
+        y.view(-1, y.shape[-1])[:, :width],
+        x.view(-1, x.shape[-1]),
+        lora_a_stacked,
+        lora_b_stacked,
+        scale,
+        self.sampler_groups,
+    )
 
 
 def _add(y: torch.Tensor, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: float, groups: Groups) -> None:

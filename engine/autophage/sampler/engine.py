@@ -58,10 +58,14 @@ class Sampler:
         """The greedy continuation of each prompt and its tokens' log-probs, for the trainer to compare with its own."""
         from vllm import SamplingParams
 
-        greedy = SamplingParams(temperature=0.0, max_tokens=CANARY_TOKENS, ignore_eos=True, logprobs=0, detokenize=False)
+        greedy = SamplingParams(
+            temperature=0.0, max_tokens=CANARY_TOKENS, ignore_eos=True, logprobs=0, detokenize=False
+        )
         return self._run(served, [(list(prompt), greedy) for prompt in prompts], lambda *_: None)
 
-    def sample(self, served: Served, requests: Sequence[Request], decoding: Decoding, progress: Progress) -> list[Completion]:
+    def sample(
+        self, served: Served, requests: Sequence[Request], decoding: Decoding, progress: Progress
+    ) -> list[Completion]:
         """One document per request, in order, by the adapter `served`."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
@@ -148,7 +152,9 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
         "trust_remote_code": False,
     }
     if settings.device == "cpu":
-        wanted = max(MINIMUM_KV_BYTES, int(1.25 * settings.concurrency * settings.longest * settings.kv_bytes_per_token))
+        wanted = max(
+            MINIMUM_KV_BYTES, int(1.25 * settings.concurrency * settings.longest * settings.kv_bytes_per_token)
+        )
         limit = int((settings.memory or 4.0) * 2**30)
         arguments |= {
             "enforce_eager": True,

@@ -27,7 +27,9 @@ class Generation:
     seed: int
 
 
-def commit_generation(run: RunDirectory, made: Generation, *, level: str, versions: dict[str, str], arms: list[str]) -> None:
+def commit_generation(
+    run: RunDirectory, made: Generation, *, level: str, versions: dict[str, str], arms: list[str]
+) -> None:
     """Write `made` so that it counts: atomically, parent hash included; then refresh the table of metrics."""
     folder = run.generation(made.arm, made.generation)
     manifests.clear_uncommitted(folder)

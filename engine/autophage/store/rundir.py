@@ -43,9 +43,13 @@ class RunDirectory:
     def require(self) -> RunDirectory:
         """This directory, or a `UserError` that says what is there instead of a run."""
         if not self.root.is_dir():
-            raise UserError(f"{self.root}: there is no such directory. Give the directory that `autophage run --out` wrote.")
+            raise UserError(
+                f"{self.root}: there is no such directory. Give the directory that `autophage run --out` wrote."
+            )
         if not self.exists:
-            raise UserError(f"{self.root}: holds no run (no recipe.toml). Give the directory that `autophage run --out` wrote.")
+            raise UserError(
+                f"{self.root}: holds no run (no recipe.toml). Give the directory that `autophage run --out` wrote."
+            )
         return self
 
     def read_environment(self) -> dict[str, Any]:
@@ -116,7 +120,9 @@ class RunLock:
         self._file = file
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._file is not None:
             self._file.truncate(0)
             self._file.close()

@@ -74,7 +74,9 @@ class ResidentModel:
             run_sft(self.model, self.tokenizer, rows, settings, seed, progress)
         adapter = self._pack(self._tensors())
         if not all(torch.isfinite(tensor).all() for tensor in self._tensors().values()):
-            raise RunError("training left NaN or infinity in the adapter; nothing was committed. Lower train.learning_rate.")
+            raise RunError(
+                "training left NaN or infinity in the adapter; nothing was committed. Lower train.learning_rate."
+            )
         return adapter
 
     def score(self, sequences: Sequence[Sequence[int]], contexts: Sequence[int]) -> list[Scored]:
@@ -88,7 +90,9 @@ class ResidentModel:
         return state
 
     def _pack(self, tensors: dict[str, torch.Tensor]) -> Adapter:
-        weights = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in sorted(tensors.items())}
+        weights = {
+            name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in sorted(tensors.items())
+        }
         return Adapter(safetensors.torch.save(weights), self._config())
 
     def _config(self) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from autophage_kernels import token_stats
 
 from autophage.metrics.scored import Scored
+from autophage_kernels import token_stats
 
 LOGIT_BUDGET = 1 << 26
 """Logits held at once: 256 MiB in float32."""

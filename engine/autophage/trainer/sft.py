@@ -75,7 +75,7 @@ class ReportSteps(TrainerCallback):  # type: ignore[misc]
     def __init__(self, progress: Callable[[int, int], None]) -> None:
         self._progress = progress
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - transformers' signature
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._progress(state.global_step, state.max_steps)
 
 

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autophage.data.mix import Row, needed_corpora, pool_rows, prompt_ids, training_order
+from autophage.data.tokens import word_tokenizer
+from autophage.data.world import World
+from autophage.data.world_source import WorldSource
+from autophage.recipe.schema import Mix, Recipe, Sample, Train
+from autophage.store import corpus
+
+COUNT = 20
+
+
+@pytest.fixture(scope="module")
+def source() -> WorldSource:
+    world = World(people=20, zipf=0.8, seed=0, held_out=5)
+    return WorldSource(world, word_tokenizer(world.vocabulary))
+
+
+def recipe(**tables: object) -> Recipe:
+    return Recipe(name="t", sample=Sample(count=COUNT), **tables)  # type: ignore[arg-type]
+
+
+def samples(generation: int, accepted: int = COUNT) -> list[corpus.Sample]:
+    empty = np.zeros(0, dtype=np.float32)
+    return [
+        corpus.Sample(
+            f"{generation}-{i}",
+            "",
+            "",
+            [1],
+            [1000 + generation, i, 2],
+            "stop",
+            0,
+            empty,
+            empty,
+            empty,
+            empty,
+            empty,
+            i < accepted,
+        )
+        for i in range(COUNT)
+    ]
+
+
+def synthetic(rows: list[Row], generation: int | None = None) -> int:
+    return sum(row.token_ids[1] >= 1000 and generation in (None, row.token_ids[1] - 1000) for row in rows)
+
+
+@pytest.mark.parametrize(("alpha", "expected"), [(0.0, 0), (0.25, 5), (0.5, 10), (1.0, 20)])
+def test_alpha_is_the_synthetic_share(source: WorldSource, alpha: float, expected: int) -> None:
+    rows = pool_rows(source, recipe(mix=Mix(alpha=alpha)), {0: samples(0)})
+    assert (len(rows), synthetic(rows)) == (COUNT, expected)
+
+
+def test_rejected_samples_are_never_trained_on(source: WorldSource) -> None:
+    rows = pool_rows(source, recipe(mix=Mix(alpha=1.0)), {0: samples(0, accepted=7)})
+    assert len(rows) == synthetic(rows) == 7
+
+
+def test_pools(source: WorldSource) -> None:
+    corpora = {g: samples(g) for g in range(3)}
+    kept = pool_rows(source, recipe(mix=Mix(pool="accumulate")), corpora)
+    assert len(kept) == 4 * COUNT
+    assert [synthetic(kept, g) for g in range(3)] == [COUNT] * 3
+    drawn = pool_rows(source, recipe(mix=Mix(pool="accumulate-subsample")), corpora)
+    assert len(drawn) == COUNT
+    assert 0 < synthetic(drawn) < COUNT
+    assert needed_corpora(recipe(mix=Mix(pool="accumulate")), 3) == [0, 1, 2]
+    assert needed_corpora(recipe(), 3) == [2]
+
+
+def test_human_data_fixed_or_fresh(source: WorldSource) -> None:
+    for human, same in (("fixed", True), ("fresh", False)):
+        told = recipe(mix=Mix(alpha=0.0, human=human))  # type: ignore[arg-type]
+        first, second = (pool_rows(source, told, {g: samples(g)}) for g in (0, 1))
+        assert (first == second) is same
+
+
+def test_prompts_fixed_or_fresh(source: WorldSource) -> None:
+    assert prompt_ids(source, recipe(), 0) == [source.start_ids] * COUNT
+
+
+def test_a_world_sample_trains_whole_whatever_the_loss_is_on(source: WorldSource) -> None:
+    rows = [
+        pool_rows(source, recipe(train=Train(loss_on=loss_on)), {0: samples(0)})  # type: ignore[arg-type]
+        for loss_on in ("continuation", "completion", "all")
+    ]
+    assert rows[0] == rows[1] == rows[2]
+
+
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=90),
+    epochs=st.sampled_from([0.5, 1.0, 2.5]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_row_is_seen_once_an_epoch(lengths: list[int], epochs: float, seed: int) -> None:
+    rows = [Row([index, *[0] * length], 1) for index, length in enumerate(lengths)]
+    told = recipe(train=Train(epochs=epochs, batch_size=4))
+    order = training_order(rows, told, seed)
+    assert len(order) == max(1, round(epochs * len(rows)))
+    for epoch in range(int(epochs)):
+        seen = order[epoch * len(rows) : (epoch + 1) * len(rows)]
+        assert sorted(row.token_ids[0] for row in seen) == list(range(len(rows)))
+    assert order == training_order(rows, told, seed)
+
+
+def test_batches_hold_rows_of_similar_length() -> None:
+    rng = np.random.default_rng(0)
+    rows = [Row([0] * int(n), 1) for n in rng.integers(2, 60, size=512)]
+    order = training_order(rows, recipe(train=Train(epochs=1.0, batch_size=8)), 1)
+    padded = sum(8 * max(len(row.token_ids) for row in order[i : i + 8]) for i in range(0, 512, 8))
+    unsorted = sum(8 * max(len(row.token_ids) for row in rows[i : i + 8]) for i in range(0, 512, 8))
+    real = sum(len(row.token_ids) for row in rows)
+    assert padded / real < 1.15 < unsorted / real
+
+
+def test_nothing_to_train_on_is_no_error() -> None:
+    assert training_order([], recipe(), 1) == []

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from autophage.metrics.intervals import grouped_jackknife, ratio_bootstrap, wilson
+
+
+def test_wilson_agrees_with_the_textbook() -> None:
+    # Newcombe 1998, table I: 81 of 263, and 0 of 20.
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (29, 29), (500, 500)])
+def test_wilson_contains_the_share(successes: int, n: int) -> None:
+    low, high = wilson(successes, n)
+    assert 0.0 <= low <= successes / n <= high <= 1.0
+
+
+def test_bootstrap_covers_a_known_mean_about_95_times_in_100() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for trial in range(200):
+        values = rng.exponential(2.0, size=80)
+        low, high = ratio_bootstrap(values, np.ones(80), 400, trial)
+        hits += low <= 2.0 <= high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_bootstrap_depends_on_nothing_but_its_seed() -> None:
+    values, counts = np.arange(30.0), np.arange(1.0, 31.0)
+    assert ratio_bootstrap(values, counts, 200, 5) == ratio_bootstrap(values, counts, 200, 5)
+    assert ratio_bootstrap(values, counts, 200, 5) != ratio_bootstrap(values, counts, 200, 6)
+
+
+def test_one_unit_has_no_spread() -> None:
+    assert all(map(math.isnan, ratio_bootstrap(np.ones(1), np.ones(1), 100, 0)))
+    assert all(map(math.isnan, grouped_jackknife([1.0], lambda units: sum(units))))
+
+
+def test_jackknife_of_a_mean_is_its_standard_error() -> None:
+    values = list(np.random.default_rng(1).normal(size=2000))
+    low, high = grouped_jackknife(values, lambda units: float(np.mean(units)))
+    expected = np.std(values) / math.sqrt(len(values))
+    assert (high - low) / 2 / 1.96 == pytest.approx(expected, rel=0.4)

@@ -1,0 +1,171 @@
+"""Settings, numbers, CSV, timings and provenance: what stands in the tables is what the run says."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from autophage.report.load import load
+from autophage.report.provenance import chain, event_summary
+from autophage.report.samples import arm_samples, shown_generations
+from autophage.report.settings import caption, outcome_settings
+from autophage.report.surprisal import density, mean_surprisal
+from autophage.report.tables import guarded, headline_table, to_csv
+from autophage.report.timings import timing_words, timings
+from autophage.report.words import change, duration, number, percent, plotly_text, script_json, visible
+from autophage.store.metrics_table import SCHEMA
+from autophage.store.rundir import EventLog, RunDirectory
+
+MakeRun = Callable[..., RunDirectory]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "  =cmd|' /C calc'!A0"])
+def test_a_text_that_a_spreadsheet_would_run_is_guarded(text: str) -> None:
+    assert str(guarded(text)).startswith("'")
+
+
+def test_numbers_and_plain_texts_stay_as_they_are_in_csv() -> None:
+    values = {"arm": "=evil,\n", "generation": 1, "metric": "m", "value": -0.5, "low": None, "high": 2.0, "n": 3}
+    header, line = list(csv.reader(io.StringIO(to_csv([values]))))
+    assert header == SCHEMA.names
+    assert line == ["'=evil,\n", "1", "m", "-0.5", "", "2.0", "3"]
+
+
+def test_the_headline_table_has_both_ends_of_every_arm(make_run: MakeRun) -> None:
+    facts = load(make_run(reached={"alpha-1.0": 4, "alpha-0.5": 0, "control": 5}))
+    rows = dict(headline_table(facts))["Accuracy, torso"]
+    assert [(row.arm, row.generation, row.end is None) for row in rows] == [
+        ("alpha-1.0", 4, False),
+        ("alpha-0.5", None, True),
+        ("control", 5, False),
+    ]
+    assert rows[0].beyond is True
+    assert rows[2].beyond is False
+
+
+def test_settings_that_differ_are_marked_and_the_caption_lists_their_values(
+    make_run: MakeRun, world_recipe: str
+) -> None:
+    recipe = world_recipe.replace("[1.0, 0.5]", '[1.0]\n"train.chain" = ["cumulative", "restart"]')
+    facts = load(make_run(recipe=recipe, generations=1))
+    differing = {setting.name for setting in outcome_settings(facts.arms) if setting.differs}
+    assert differing == {"synthetic fraction (alpha)", "chain"}
+    assert "chain cumulative or restart (by arm)" in caption(facts.arms)
+
+
+def test_every_arm_is_compared_with_its_own_control(make_run: MakeRun, world_recipe: str) -> None:
+    recipe = world_recipe.replace("[1.0, 0.5]", '[1.0]\n"train.chain" = ["cumulative", "restart"]')
+    facts = load(make_run(recipe=recipe, generations=1))
+    for arm in facts.treated:
+        control = facts.control_of(arm)
+        assert control is not None
+        assert control.recipe is not None
+        assert arm.recipe is not None
+        assert control.recipe.train.chain == arm.recipe.train.chain
+
+
+def test_time_between_sessions_is_not_wall_clock(world_run: RunDirectory) -> None:
+    before = timings(load(world_run))
+    log = EventLog(world_run.events)
+    later = 1_770_000_000.0 + 86_400
+    log.append({"time": later, "kind": "run-start"})
+    log.append({"time": later + 10, "kind": "run-end"})
+    after = timings(load(world_run))
+    assert after.sessions == 2
+    assert after.wall == pytest.approx(before.wall + 10)
+    assert event_summary(load(world_run).events).startswith("The run was started once, resumed 1 time")
+
+
+def test_work_that_was_done_again_counts_once(world_run: RunDirectory) -> None:
+    before = timings(load(world_run)).stages[("control", 5)]["train"]
+    again = {"kind": "stage-end", "arm": "control", "generation": 5, "stage": "train", "seconds": 7.0}
+    EventLog(world_run.events).append({"time": 1_770_001_000.0, **again})
+    assert before != 7.0
+    assert timings(load(world_run)).stages[("control", 5)]["train"] == 7.0
+
+
+def test_stage_seconds_come_from_the_metrics_where_events_are_missing(world_run: RunDirectory) -> None:
+    world_run.events.unlink()
+    measured = timings(load(world_run))
+    assert measured.stages[("control", 1)]["train"] == 21.0
+    assert measured.wall == 0
+    assert timing_words(measured) == []
+
+
+def test_shares_of_the_wall_clock_add_up(world_run: RunDirectory) -> None:
+    measured = timings(load(world_run))
+    assert 0 < measured.useful + measured.base < measured.wall
+    assert "of it, the base model" in " ".join(timing_words(measured))
+
+
+def test_a_chain_of_manifests_is_sound_until_one_is_changed(world_run: RunDirectory) -> None:
+    assert all(link.sound for arm in load(world_run).arms for link in chain(arm))
+    manifest = world_run.generation("control", 0) / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    control = next(arm for arm in load(world_run).arms if arm.name == "control")
+    assert [link.sound for link in chain(control)] == [True, False, True, True, True, True]
+
+
+def test_samples_of_all_generations_stand_at_the_same_places(world_run: RunDirectory) -> None:
+    facts = load(world_run)
+    shown = arm_samples(world_run, facts.arms[0])
+    assert shown.generations == [0, 2, 5]
+    assert shown.places == [0, 15, 30, 44, 59]
+    assert all(len(row) == 3 for row in shown.rows)
+    one = shown.rows[0][0]
+    assert one.bars.count("M") == one.tokens
+    assert one.logprob is not None
+    assert one.logprob < 0
+
+
+@pytest.mark.parametrize(("last", "expected"), [(-1, []), (0, [0]), (1, [0, 1]), (2, [0, 1, 2]), (20, [0, 10, 20])])
+def test_first_middle_and_last_generation_are_shown(last: int, expected: list[int]) -> None:
+    assert shown_generations(last) == expected
+
+
+def test_a_density_has_area_one_also_for_equal_samples() -> None:
+    grid = np.linspace(-4, 8, 600)
+    for sample in (np.random.default_rng(1).normal(2, 1, 500), np.full(50, 2.0)):
+        assert np.trapezoid(density(sample, grid), grid) == pytest.approx(1.0, abs=0.01)
+
+
+def test_mean_surprisal_is_per_sample_and_skips_the_empty() -> None:
+    column = pa.chunked_array([[[-1.0, -3.0], [], None], [[-0.5], [float("-inf")]]], type=pa.list_(pa.float32()))
+    assert mean_surprisal(column).tolist() == [2.0, 0.5]
+    assert mean_surprisal(pa.chunked_array([[[]]], type=pa.list_(pa.float32()))).size == 0
+
+
+def test_only_invisible_characters_are_replaced() -> None:
+    assert visible("caf\u00e9 \u4e16\nline") == [("caf\u00e9 \u4e16\nline", False)]
+    assert visible("a\tb\u200d") == [
+        ("a", False),
+        ("\u2039TAB\u203a", True),
+        ("b", False),
+        ("\u2039U+200D\u203a", True),
+    ]
+
+
+def test_text_for_plotly_and_json_for_scripts_hold_no_markup() -> None:
+    assert plotly_text("<b>&amp;\x00") == "&lt;b&gt;&amp;amp;\u2039NUL\u203a"
+    assert "<" not in script_json({"a": "</script><!--", "b": "\u2028"})
+    with pytest.raises(ValueError, match="JSON"):
+        script_json(float("nan"))
+
+
+def test_numbers_read_like_numbers() -> None:
+    assert [number(value) for value in (0.0, 0.0123, 1.254, 14.04, 1234.5)] == [
+        "0.00",
+        "0.012",
+        "1.25",
+        "14.0",
+        "1,234",
+    ]
+    assert [percent(value) for value in (0.0, 0.024, 0.313, 1.0)] == ["0%", "2.4%", "31%", "100%"]
+    assert change("knowledge/accuracy", 0.88, 0.31) == "-57.0 points"
+    assert change("fact/ppl", 1.6, 6.9) == "4.3 times"
+    assert [duration(seconds) for seconds in (1.25, 61, 7260)] == ["1.2 s", "1 min 01 s", "2 h 01 min"]
