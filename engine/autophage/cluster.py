@@ -60,7 +60,7 @@ def start_actors(recipe: Recipe, logs: Path) -> tuple[Any, Any]:
         raise RunError(
             f'devices = "{recipe.devices}" takes {2 * share:g} GPU and this machine has {gpus:g}. Use devices = "serial".'
         )
-    options = {"num_cpus": 0, "num_gpus": share, "max_restarts": 0, "concurrency_groups": {"watch": 1}}
+    options: Any = {"num_cpus": 0, "num_gpus": share, "max_restarts": 0, "concurrency_groups": {"watch": 1}}
     trainer = ray.remote(**options)(TrainerActor).remote(recipe.model_dump_json(), str(logs / "trainer.log"))
     sampler = ray.remote(**options)(SamplerActor).remote(str(logs / "sampler.log"))
     return trainer, sampler

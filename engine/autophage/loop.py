@@ -30,6 +30,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     from autophage.sampler.engine import Sampler
     from autophage.stages import Workbench
     from autophage.store.commit import Generation, commit_generation
+    from autophage.store.corpus import Sample
     from autophage.store.rundir import RunDirectory
 
     loaded = load_recipe(recipe_name, overrides or [])
@@ -42,7 +43,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
 
     for arm in arms:
         adapter = bench.zero_adapter()
-        corpora = {}
+        corpora: dict[int, list[Sample]] = {}
         for generation in range(recipe.generations + 1):
             begun = time.perf_counter()
             if generation > 0:

@@ -16,6 +16,7 @@ import numpy as np
 from autophage.data.build import RawSource, bind, prompt_style
 from autophage.data.mix import pool_rows, prompt_ids, training_order
 from autophage.data.source import Source
+from autophage.data.tokens import decode
 from autophage.devices import device, element_type
 from autophage.errors import RunError, SwapError, UserError
 from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
@@ -190,8 +191,8 @@ class Workbench:
             samples.append(
                 Sample(
                     sample_id=sample_id(arm.recipe.seed, arm.name, generation, index, request.prompt_ids, request.seed),
-                    prompt=self.tokenizer.decode(request.prompt_ids),
-                    text=self.tokenizer.decode(answer.token_ids, skip_special_tokens=True),
+                    prompt=decode(self.tokenizer, request.prompt_ids),
+                    text=decode(self.tokenizer, answer.token_ids, special=False),
                     prompt_ids=request.prompt_ids,
                     token_ids=answer.token_ids,
                     finish_reason=answer.finish_reason,

@@ -39,13 +39,13 @@ def test_labels_of_lines_that_end_together_do_not_overlap(world_run: RunDirector
 
 
 def test_hostile_names_are_text(world_run: RunDirectory) -> None:
-    arm = "<script>alert(1)</script>\x00&"
+    arm = "<script>\x00&"
     row = {"arm": arm, "metric": "knowledge/accuracy.torso", "value": 0.5, "low": None, "high": None, "n": None}
     rows = [*read_metrics_table(world_run).to_pylist(), row | {"generation": 0}]
     rows.append(row | {"generation": 0, "metric": "fluency/ppl_form", "value": 1.3})
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), world_run.metrics)
     svg = hero_figure(world_run)
-    assert "<script>alert(1)</script>\u2039NUL\u203a&" in texts(svg)
+    assert "<script>\u2039NUL\u203a&" in texts(svg)
 
 
 def test_a_text_run_shows_perplexity_and_entropy(make_run: MakeRun, text_recipe: str) -> None:

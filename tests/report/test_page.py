@@ -167,6 +167,20 @@ def test_colours_are_the_same_for_an_arm_in_every_figure(world_run: RunDirectory
     assert seen == {"alpha-1.0": {"--arm0"}, "alpha-0.5": {"--arm1"}, "control": {"--control0"}}
 
 
+def test_the_two_perplexities_of_the_main_figure_share_one_scale(world_run: RunDirectory) -> None:
+    plain = [panel["layout"]["yaxis"] for panel in report(world_run).payload["main"][1:]]
+    assert plain[0]["range"] == plain[1]["range"]
+    rows = read_metrics_table(world_run).to_pylist()
+    for row in rows:
+        row["value"] *= 20 if row["metric"] == "fact/ppl" and row["generation"] == 5 else 1
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), world_run.metrics)
+    page = report(world_run)
+    wide = [panel["layout"]["yaxis"] for panel in page.payload["main"][1:]]
+    assert [axis["type"] for axis in wide] == ["log", "log"]
+    assert wide[0]["range"] == wide[1]["range"]
+    assert "Perplexity of form (log scale)" in page.text
+
+
 def test_a_text_run_has_its_own_main_figure(make_run: MakeRun, text_recipe: str) -> None:
     page = report(make_run(recipe=text_recipe))
     assert len(page.payload["main"]) == 3

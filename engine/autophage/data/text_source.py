@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autophage.data.source import HeldOut, Item, Probe, Role
-from autophage.data.tokens import first_line, start_ids
+from autophage.data.tokens import decode, first_line, start_ids
 from autophage.errors import UserError
 from autophage.recipe.schema import Recipe
 from autophage.recipe.schema import Source as SourceTable
@@ -87,7 +87,7 @@ class TextSource:
             return list(self.start_ids)
         if self._style == "blocks":
             return self.start_ids + block
-        messages = [{"role": "user", "content": self.tokenizer.decode(block)}]
+        messages = [{"role": "user", "content": decode(self.tokenizer, block)}]
         if self._system:
             messages.insert(0, {"role": "system", "content": self._system})
         return apply_template(self.tokenizer, messages)

@@ -73,6 +73,11 @@ def start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [tokenizer.eos_token_id if start is None else start]
 
 
+def decode(tokenizer: PreTrainedTokenizerBase, token_ids: list[int], *, special: bool = True) -> str:
+    """The text of one sequence; without its special tokens if `special` is False."""
+    return str(tokenizer.decode(token_ids, skip_special_tokens=not special))
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, for messages that quote it."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

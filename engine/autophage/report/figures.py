@@ -26,10 +26,13 @@ class Plan:
 
 TIMING_METRICS = ("speed/sample_tokens_per_second", "speed/train_tokens_per_second")
 
+PERPLEXITIES = ("fluency/ppl_form", "fact/ppl")
+"""Drawn on one scale, because the claim is that one of them moves and the other does not."""
+
 WORLD_MAIN = Plan(
     "main",
     "Knowledge against fluency",
-    ("knowledge/accuracy.torso", "fluency/ppl_form", "fact/ppl"),
+    ("knowledge/accuracy.torso", *PERPLEXITIES),
     "Does accuracy fall while the perplexity of form stands still? Then the model still writes well about what it no "
     "longer knows. The two perplexities share one scale.",
     ("Accuracy, torso questions", "", ""),
@@ -101,7 +104,8 @@ def metric_figures(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
             continue
         panels = [metric_panel(facts, looks, name, _title(plan, name)) for name in names]
         if plan is WORLD_MAIN:
-            share_scale([panel for panel in panels if panel.metric in ("fluency/ppl_form", "fact/ppl")])
+            shared = share_scale([panel for panel in panels if panel.metric in PERPLEXITIES])
+            panels = [panel for panel in panels if panel.metric not in PERPLEXITIES] + shared
         figures.append(Figure(plan.key, plan.title, panels, plan.lead))
         used |= set(names)
         if plan is WORLD_MAIN:

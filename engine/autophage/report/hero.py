@@ -24,6 +24,8 @@ TOP, BOTTOM = 84, 324
 PANELS = ((56, 400), (486, 770))
 """Left and right edge of each panel; what is right of the last one holds the arms' names."""
 LABEL_GAP = 17
+LONGEST_LABEL = 18
+"""Characters of an arm's name that fit beside the second panel."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
@@ -137,9 +139,13 @@ def _labels(facts: RunFacts, looks: dict[str, Style], metric: str, edges: tuple[
     overshoot = max(0.0, placed[-1][0] - BOTTOM) if placed else 0.0
     return [
         f'<text x="{edges[1] + 10}" y="{y - overshoot:.1f}" style="fill:var({looks[name].colour})" '
-        f'font-weight="600">{_safe(name)}</text>'
+        f'font-weight="600">{_safe(_shortened(name))}</text>'
         for y, name in placed
     ]
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "\u2026"
 
 
 def _ticks(metric: str, points: list[Point]) -> list[float]:

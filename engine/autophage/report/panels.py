@@ -6,7 +6,8 @@ own HTML goes through `plotly_text`. Each trace carries `meta` with its arm, so 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autophage.report.catalog import describe
@@ -16,6 +17,7 @@ from autophage.report.series import Point
 from autophage.report.words import interval, plotly_text, shown
 
 BAND_OPACITY = 0.16
+LOG_MARK = " (log scale)"
 NARROWEST = 0.5
 """A perplexity axis spans at least this share of its lowest value: a change of 5% must not fill a picture."""
 LOGARITHMIC = 20.0
@@ -67,15 +69,13 @@ def metric_panel(facts: RunFacts, looks: dict[str, Style], metric: str, title: s
             values += [point.value for point in points]
             traces += _lines(arm, points, metric, looks[arm.name])
     meaning = describe(metric)
-    logarithmic = meaning.kind == "perplexity" and max(values) > LOGARITHMIC * min(values) > 0
+    logarithmic = meaning.kind == "perplexity" and _needs_logarithm(values)
     layout = {
         "xaxis": generation_axis(facts),
         "yaxis": _value_axis(metric, values, logarithmic),
         "hovermode": "x unified",
     }
-    return Panel(
-        (title or meaning.label) + (" (log scale)" if logarithmic else ""), traces, layout, meaning.note, metric
-    )
+    return Panel((title or meaning.label) + LOG_MARK * logarithmic, traces, layout, meaning.note, metric)
 
 
 def generation_axis(facts: RunFacts) -> dict[str, Any]:
@@ -151,13 +151,34 @@ def perplexity_bounds(values: list[float]) -> tuple[float, float]:
     return low, max(*values, min(values) * (1 + NARROWEST))
 
 
-def share_scale(panels: list[Panel]) -> None:
-    """Give panels of the same unit one vertical range, so that their heights can be compared."""
+def share_scale(panels: list[Panel]) -> list[Panel]:
+    """The same panels on one vertical axis, so that their heights can be compared; logarithmic where needed."""
     reach = [value for panel in panels for trace in panel.traces for value in trace["y"]]
-    if len(panels) < 2 or max(reach) > LOGARITHMIC * min(reach):
-        return
-    for panel in panels:
-        panel.layout["yaxis"]["range"] = wide_range(reach)
+    if len(panels) < 2:
+        return panels
+    axis: dict[str, Any] = {"range": wide_range(reach)}
+    logarithmic = _needs_logarithm(reach)
+    if logarithmic:
+        axis = {**_logarithmic(reach), "range": [math.log10(0.9 * min(reach)), math.log10(1.1 * max(reach))]}
+    return [
+        replace(
+            panel,
+            title=panel.title.removesuffix(LOG_MARK) + LOG_MARK * logarithmic,
+            layout={**panel.layout, "yaxis": {**panel.layout["yaxis"], **axis}},
+        )
+        for panel in panels
+    ]
+
+
+def _logarithmic(values: list[float]) -> dict[str, Any]:
+    """A logarithmic axis with ticks at 1, 2 and 5 times the powers of ten, each written in full."""
+    powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
+    ticks = [float(f"{factor * 10.0**power:.6g}") for power in powers for factor in (1, 2, 5)]
+    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+
+
+def _needs_logarithm(values: list[float]) -> bool:
+    return max(values) > LOGARITHMIC * min(values) > 0
 
 
 def _lines(arm: ArmFacts, points: list[Point], metric: str, look: Style) -> list[dict[str, Any]]:
@@ -168,7 +189,7 @@ def _lines(arm: ArmFacts, points: list[Point], metric: str, look: Style) -> list
     name = plotly_text(arm.name)
     line: dict[str, Any] = {
         "x": [point.generation for point in points],
-        "y": [point.value for point in points],
+        "y": [_short(point.value) for point in points],
         "text": [f"{name}  <b>{shown(metric, p.value)}</b> {interval(metric, p)}" for p in points],
         "hovertemplate": "%{text}<extra></extra>",
         "type": "scatter",
@@ -196,10 +217,15 @@ def _band(name: str, points: list[tuple[Point, tuple[float, float]]], look: Styl
     over = [point.generation for point, _ in points]
     return {
         "x": over + over[::-1],
-        "y": [high for _, (_, high) in points] + [low for _, (low, _) in reversed(points)],
+        "y": [_short(high) for _, (_, high) in points] + [_short(low) for _, (low, _) in reversed(points)],
         "type": "scatter", "mode": "lines", "fill": "toself", "fillcolor": f"{look.colour}:{BAND_OPACITY}",
         "line": {"width": 0, "color": look.colour}, "hoverinfo": "skip", "meta": name,
     }  # fmt: skip
+
+
+def _short(value: float) -> float:
+    """Six digits are more than a plot can show, and a third of the file."""
+    return float(f"{value:.6g}")
 
 
 def _value_axis(metric: str, values: list[float], logarithmic: bool) -> dict[str, Any]:
@@ -213,7 +239,7 @@ def _value_axis(metric: str, values: list[float], logarithmic: bool) -> dict[str
     if describe(metric).kind in ("rate", "seconds"):
         axis["rangemode"] = "tozero"
     if logarithmic:
-        axis["type"] = "log"
+        axis |= _logarithmic(values)
     elif values and "rangemode" not in axis and max(values) - min(values) < 1e-9:
         middle = values[0]
         room = abs(middle) * 0.1 or 1.0

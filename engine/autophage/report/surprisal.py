@@ -57,14 +57,15 @@ def _by_generation(run: RunDirectory, arm: ArmFacts) -> dict[int, np.ndarray]:
 
 
 def mean_surprisal(logprob: pa.ChunkedArray) -> np.ndarray:
-    """Mean over the tokens of each sample that has any; `logprob` is a column of lists. Leaves out what is not finite."""
+    """Mean over the tokens of each sample that has any; `logprob` is a column of lists. Finite means only."""
     lengths = pc.fill_null(pc.list_value_length(logprob), 0).to_numpy()
     lengths = lengths[lengths > 0]
     if not lengths.size:
         return np.empty(0)
     flat = pc.list_flatten(logprob).to_numpy().astype(float)
-    means: np.ndarray = -np.add.reduceat(flat, np.cumsum(lengths) - lengths) / lengths
-    return means[np.isfinite(means)]
+    means = -np.add.reduceat(flat, np.cumsum(lengths) - lengths) / lengths
+    finite: np.ndarray = means[np.isfinite(means)]
+    return finite
 
 
 def _panel(name: str, values: dict[int, np.ndarray], grid: np.ndarray, look: Style) -> Panel:

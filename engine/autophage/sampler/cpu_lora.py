@@ -26,7 +26,7 @@ def install() -> bool:
     """Replace the CPU wrapper's three methods; False (and a log line) where this vLLM has them otherwise."""
     from vllm.lora.punica_wrapper import punica_cpu
 
-    wrapper = punica_cpu.PunicaWrapperCPU
+    wrapper: Any = punica_cpu.PunicaWrapperCPU
     if not all(callable(getattr(wrapper, name, None)) for name in OWN):
         logger.warning("vLLM's CPU LoRA wrapper has changed; its own, slower path stays in use")
         return False

@@ -36,7 +36,7 @@ class Sampler:
             from autophage.sampler import cpu_lora
 
             cpu_lora.install()
-        self._engine = LLMEngine.from_engine_args(EngineArgs(**_arguments(settings)))
+        self._engine: Any = LLMEngine.from_engine_args(EngineArgs(**_arguments(settings)))
         self._next_id = 1
         self._next_request = 0
 

@@ -86,7 +86,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 def committed(run: RunDirectory, arm: str) -> list[Manifest]:
     """The committed generations of an arm, from 0 without a gap."""
-    manifests = []
+    manifests: list[Manifest] = []
     while (manifest := read_manifest(run.generation(arm, len(manifests)))) is not None:
         manifests.append(manifest)
     return manifests

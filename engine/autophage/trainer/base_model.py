@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autophage.cache import cache_folder
 from autophage.data.build import RawSource
@@ -67,7 +67,8 @@ def _train(recipe: Recipe, raw: RawSource, folder: Path, progress: Progress) -> 
     base = recipe.base
     set_seed(base.seed)
     tokenizer = raw.make_tokenizer(recipe)
-    model = _new_model(recipe, tokenizer).to(device()).train()
+    model: Any = _new_model(recipe, tokenizer)
+    model.to(device()).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=base.learning_rate, betas=(0.9, 0.98), weight_decay=0.05)
     per_step = base.batch_size * base.length
     steps = max(1, base.tokens // per_step)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -26,9 +26,6 @@ from autophage.seeds import derive
 from autophage.store.adapter import Adapter
 from autophage.trainer.scoring import score
 from autophage.trainer.sft import run_sft
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
@@ -103,14 +100,14 @@ class ResidentModel:
         return plain
 
 
-def load_model(path: str, recipe: Recipe) -> PreTrainedModel:
+def load_model(path: str, recipe: Recipe) -> Any:
     """The causal language model of a folder or hub id, in evaluation mode on this process's device.
 
     Raises:
         UserError: it cannot be loaded, or wants code of its own to be run.
     """
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             path, dtype=element_type(recipe), trust_remote_code=False, use_safetensors=True
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:

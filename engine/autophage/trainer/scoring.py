@@ -6,6 +6,7 @@ Batches hold sequences of similar length and at most `LOGIT_BUDGET` logits at on
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 
@@ -19,8 +20,11 @@ BATCH = 64
 
 
 @torch.inference_mode()
-def score(model: torch.nn.Module, sequences: Sequence[Sequence[int]], contexts: Sequence[int]) -> list[Scored]:
-    """Statistics of `sequences[i][contexts[i]:]` for each i, in order; contexts are at least 1."""
+def score(model: Any, sequences: Sequence[Sequence[int]], contexts: Sequence[int]) -> list[Scored]:
+    """Statistics of `sequences[i][contexts[i]:]` for each i, in order; contexts are at least 1.
+
+    `model` is a causal language model of transformers, or PEFT around one.
+    """
     results: dict[int, Scored] = {}
     vocabulary = model.config.vocab_size
     for batch in _batches([len(sequence) for sequence in sequences], vocabulary):

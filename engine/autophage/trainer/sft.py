@@ -58,11 +58,11 @@ def run_sft(
     model.eval()
 
 
-class CheckedTrainer(SFTTrainer):  # type: ignore[misc]
+class CheckedTrainer(SFTTrainer):
     """SFTTrainer that stops at a loss which is not finite instead of training on it."""
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        loss: torch.Tensor = super().compute_loss(*args, **kwargs)
+        loss: torch.Tensor = super().compute_loss(*args, **kwargs)  # type: ignore[no-untyped-call]
         if not torch.isfinite(loss.detach()).all():
             raise RunError(
                 f"the training loss is {float(loss.detach()):g} at step {self.state.global_step + 1} of {self.state.max_steps}; "
@@ -71,7 +71,7 @@ class CheckedTrainer(SFTTrainer):  # type: ignore[misc]
         return loss
 
 
-class ReportSteps(TrainerCallback):  # type: ignore[misc]
+class ReportSteps(TrainerCallback):
     def __init__(self, progress: Callable[[int, int], None]) -> None:
         self._progress = progress
 

@@ -1,0 +1,94 @@
+"""The real stack on the smallest recipe: vLLM, TRL, Ray, the swap, the store."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+Contents = Callable[[Path], dict[str, object]]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def test_loop_and_engine_make_the_same_run(
+    smoke_run: Path, contents: Contents, variables: dict[str, str], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "autophage.loop", "smoke", "--out", str(tmp_path / "loop")]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    engine, loop = contents(smoke_run), contents(tmp_path / "loop")
+    assert engine.keys() == loop.keys()
+    assert len(engine) == 3 * 3 * 4
+    assert [name for name in engine if engine[name] != loop[name]] == []
+
+
+def test_training_changed_what_is_sampled(smoke_run: Path, contents: Contents) -> None:
+    found = contents(smoke_run)
+    for arm in ("alpha-1.0", "alpha-0.5", "control"):
+        adapters = {found[f"arms/{arm}/gen-00{g}/adapter/adapter_model.safetensors"] for g in range(3)}
+        assert len(adapters) == 3
+
+
+def test_corpora_are_whole(smoke_run: Path) -> None:
+    ids = []
+    for shard in smoke_run.glob("arms/*/gen-*/corpus-*.parquet"):
+        for row in pq.read_table(shard).to_pylist():
+            ids.append(row["sample_id"])
+            lengths = {len(row[name]) for name in ("token_ids", "logprob", "entropy", "varentropy", "rank", "max_prob")}
+            assert len(lengths) == 1
+            assert all(value <= 0 for value in row["logprob"])
+            assert row["accepted"]
+            assert (row["token_ids"][-1] == 2) == (row["finish_reason"] == "stop")
+    assert len(ids) == len(set(ids)) == 9 * 48
+
+
+def test_every_swap_was_checked(smoke_run: Path) -> None:
+    for path in smoke_run.glob("arms/*/gen-*/manifest.json"):
+        adapter = json.loads(path.read_text("utf-8"))["adapter"]
+        assert 0 <= adapter["canary_nats"] < 1e-4
+        assert adapter["served_as"].endswith(adapter["digest"][:16])
+
+
+def test_a_finished_run_has_nothing_to_do(smoke_run: Path, contents: Contents, autophage: Run) -> None:
+    before = contents(smoke_run)
+    began = time.monotonic()
+    done = autophage("run", "smoke", "--out", smoke_run)
+    assert (done.returncode, "nothing to do" in done.stdout) == (0, True), done.stderr
+    assert time.monotonic() - began < 20
+    assert contents(smoke_run) == before
+
+
+def test_a_changed_recipe_is_refused(smoke_run: Path, autophage: Run) -> None:
+    done = autophage("run", "smoke", "--out", smoke_run, "--set", "train.epochs=3")
+    assert done.returncode == 2
+    assert "train.epochs" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["status", "verify", "report", "watch"])
+def test_readers_read_it(smoke_run: Path, autophage: Run, verb: str) -> None:
+    done = autophage(verb, smoke_run)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_exported_adapters_load_in_peft(smoke_run: Path, autophage: Run, tmp_path: Path) -> None:
+    for what in ("adapter", "merged", "corpus"):
+        place = ["--arm", "control", "--generation", "2", "--what", what, "--out", tmp_path / what]
+        done = autophage("export", smoke_run, *place)
+        assert done.returncode == 0, done.stderr
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = json.loads((smoke_run / "environment.json").read_text("utf-8"))["model"]["path"]
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "adapter")
+    assert sum(float(p.abs().sum()) for name, p in model.named_parameters() if "lora_B" in name) > 0
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "merged").config.vocab_size > 0

@@ -1,0 +1,139 @@
+"""The resident model on a tiny base: exact over repeats, honest about what it trained, right about what it scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from autophage.data.build import bind, read_source
+from autophage.data.mix import Row
+from autophage.errors import RunError, UserError
+from autophage.metrics.scored import Scored
+from autophage.recipe.schema import Base, Model, Recipe, Source, Train
+from autophage.trainer.base_model import base_model_folder, ensure_base_model
+from autophage.trainer.resident import ResidentModel
+
+pytestmark = pytest.mark.slow
+
+RECIPE = Recipe(
+    name="t",
+    model=Model(rank=4),
+    base=Base(hidden_size=64, layers=2, heads=2, tokens=20_000),
+    source=Source(people=12, held_out_documents=8),
+    train=Train(batch_size=8, learning_rate=1e-2),
+)
+
+
+@pytest.fixture(scope="module")
+def resident(tmp_path_factory: pytest.TempPathFactory) -> ResidentModel:
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AUTOPHAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    seen: list[int] = []
+    raw = read_source(RECIPE)
+    folder = ensure_base_model(RECIPE, raw, lambda done, total, loss: seen.append(done))
+    assert seen[-1] > 15_000
+    assert ensure_base_model(RECIPE, raw, lambda *_: pytest.fail("trained again")) == folder
+    patch.undo()
+    return ResidentModel(str(folder), RECIPE)
+
+
+@pytest.fixture(scope="module")
+def rows(resident: ResidentModel) -> list[Row]:
+    source = bind(read_source(RECIPE), resident.tokenizer, RECIPE)
+    return [Row(item.prompt_ids + item.continuation_ids, 1) for item in source.items(5, 30)]
+
+
+def fit(resident: ResidentModel, rows: list[Row], recipe: Recipe = RECIPE, seed: int = 3) -> str:
+    return resident.fit(resident.zero_adapter(), rows, recipe, seed, lambda *_: None).digest
+
+
+def test_training_is_a_function_of_its_arguments(resident: ResidentModel, rows: list[Row]) -> None:
+    first = fit(resident, rows)
+    other = fit(resident, rows[::-1])
+    assert fit(resident, rows) == first != other
+    assert ResidentModel(resident.path, RECIPE).fit(resident.zero_adapter(), rows, RECIPE, 3, lambda *_: None).digest == first
+
+
+def test_nothing_is_left_on_the_model(resident: ResidentModel, rows: list[Row]) -> None:
+    for _ in range(3):
+        fit(resident, rows)
+    base = resident.model.get_base_model()
+    assert "forward" not in base.__dict__
+    assert not base.is_gradient_checkpointing
+    assert not base.get_input_embeddings()._forward_hooks
+    assert not base.training
+
+
+def test_only_the_adapter_is_trained(resident: ResidentModel, rows: list[Row]) -> None:
+    def base_weights() -> dict[str, torch.Tensor]:
+        return {name: p.clone() for name, p in resident.model.named_parameters() if "lora" not in name}
+
+    before = base_weights()
+    fit(resident, rows)
+    assert all(torch.equal(weight, before[name]) for name, weight in base_weights().items())
+
+
+def test_the_loss_ignores_the_context(resident: ResidentModel, rows: list[Row]) -> None:
+    """Other tokens in a context that the model cannot see from must not matter; what carries loss must."""
+    whole = [Row(row.token_ids, 1) for row in rows]
+    half = [Row(row.token_ids, len(row.token_ids) // 2) for row in rows]
+    none = [Row(row.token_ids, len(row.token_ids)) for row in rows]
+    assert fit(resident, whole) != fit(resident, half)
+    assert fit(resident, none) == resident.zero_adapter().digest
+
+
+def test_padding_free_equals_padded_to_rounding(resident: ResidentModel, rows: list[Row]) -> None:
+    def scores(packing: str) -> list[Scored]:
+        settings = RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update={"packing": packing})})
+        fit(resident, rows, settings)
+        return resident.score([row.token_ids for row in rows], [1] * len(rows))
+
+    for padded, flat in zip(scores("padded"), scores("padding-free"), strict=True):
+        np.testing.assert_allclose(padded.logprob, flat.logprob, atol=2e-2)
+
+
+def test_an_empty_corpus_leaves_the_adapter_as_it_was(resident: ResidentModel) -> None:
+    assert fit(resident, []) == resident.zero_adapter().digest
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(resident: ResidentModel, rows: list[Row]) -> None:
+    weight = resident.model.get_base_model().get_input_embeddings().weight
+    kept = weight.detach().clone()
+    try:
+        with torch.no_grad():
+            weight[rows[0].token_ids[1]] = float("nan")
+        with pytest.raises(RunError, match="loss is nan at step"):
+            fit(resident, rows)
+    finally:
+        with torch.no_grad():
+            weight.copy_(kept)
+    assert fit(resident, rows)
+
+
+def test_scores_are_those_of_a_plain_forward_pass(resident: ResidentModel, rows: list[Row]) -> None:
+    fit(resident, rows)
+    contexts = [1 + index % 5 for index in range(len(rows))]
+    for row, context, scored in zip(rows, contexts, resident.score([r.token_ids for r in rows], contexts), strict=True):
+        with torch.no_grad():
+            log_p = resident.model(torch.tensor([row.token_ids])).logits[0].double().log_softmax(-1)
+        expected = log_p[context - 1 : -1].gather(1, torch.tensor(row.token_ids[context:])[:, None])[:, 0]
+        np.testing.assert_allclose(scored.logprob, expected.numpy(), atol=1e-5)
+        entropy = -(log_p.exp() * log_p).sum(-1)[context - 1 : -1]
+        np.testing.assert_allclose(scored.entropy, entropy.numpy(), atol=1e-5)
+
+
+def test_the_cache_goes_by_content(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AUTOPHAGE_CACHE", str(tmp_path))
+    other = RECIPE.model_copy(update={"source": Source(people=12, held_out_documents=8, seed=1)})
+    longer = RECIPE.model_copy(update={"base": RECIPE.base.model_copy(update={"tokens": 30_000})})
+    trained = RECIPE.model_copy(update={"train": Train(epochs=9)})
+    folders = [base_model_folder(recipe, read_source(recipe)) for recipe in (RECIPE, other, longer, trained)]
+    assert len(set(folders)) == 3
+    assert folders[0] == folders[3]
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no tokenizer"):
+        ResidentModel(str(tmp_path), RECIPE)
