@@ -96,8 +96,8 @@ class TrainerActor(Shell):
         self._progress = Progress()
         return self._bench.measure(self._arms[arm], generation, adapter, answers)
 
-    def _step_progress(self, done: int, total: int) -> None:
-        self._progress = Progress(done, total)
+    def _step_progress(self, done: int, total: int, tokens: int) -> None:
+        self._progress = Progress(done, total, tokens)
 
     def _base_progress(self, done: int, total: int, loss: float) -> None:
         self._progress = Progress(done, total, done, loss)

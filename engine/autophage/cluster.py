@@ -6,6 +6,7 @@ Knows Ray; does not know what its actors do.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from autophage.recipe.schema import Recipe
 
 OBJECT_STORE_BYTES = 512 << 20
 """Adapters and corpora in transit; a generation of the largest shipped recipe is a few MB."""
+SCRATCH = "autophage-ray-"
+"""Prefix of a run's temporary folder: Ray's session and whatever the actors put aside."""
 GPU_SHARES = {"serial": 0.5, "colocated": 0.5, "disjoint": 1.0}
 
 
@@ -27,7 +30,10 @@ def local_ray() -> Iterator[None]:
     """Start Ray for this process and stop it on the way out, whatever happened."""
     import ray
 
-    scratch = Path(tempfile.mkdtemp(prefix="autophage-ray-"))
+    _clear_abandoned()
+    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(scratch)
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         ray.init(
@@ -43,7 +49,16 @@ def local_ray() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+        os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _clear_abandoned() -> None:
+    """Remove what runs that were killed left in the temporary folder; the name holds the pid of the owner."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        owner = folder.name.removeprefix(SCRATCH).split("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def start_actors(recipe: Recipe, logs: Path) -> tuple[Any, Any]:

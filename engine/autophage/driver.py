@@ -52,12 +52,15 @@ class Running:
 
 
 class Driver:
-    def __init__(self, loaded: LoadedRecipe, run: RunDirectory, trainer: Any, sampler: Any, emit: Emit) -> None:
+    def __init__(
+        self, loaded: LoadedRecipe, run: RunDirectory, trainer: Any, sampler: Any, emit: Emit, *, device: str
+    ) -> None:
         self._recipe = loaded.recipe
         self._arms = {arm.name: arm for arm in loaded.arms}
         self._run = run
         self._trainer, self._sampler = trainer, sampler
         self._emit = emit
+        self._level = resume_level(device)
         self._making: dict[str, Making] = {}
         self._running: dict[Any, Running] = {}
         self._canary_prompts = self._get(trainer.canary_prompts.remote(), "trainer")
@@ -162,8 +165,7 @@ class Driver:
             canary=made.canary,
             seed=self._arms[work.arm].recipe.seed,
         )
-        level = resume_level(self._recipe)
-        commit_generation(self._run, generation, level=level, versions=versions(), arms=list(self._arms))
+        commit_generation(self._run, generation, level=self._level, versions=versions(), arms=list(self._arms))
         self._emit("stage-end", **_names(work), seconds=round(time.monotonic() - began, 3), tokens=0)
         headline = {metric.metric: metric.value for metric in made.metrics if metric.metric.count(".") < 2}
         self._emit("commit", arm=work.arm, generation=work.generation, metrics=headline)

@@ -25,6 +25,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     """Run every arm of a recipe into `out`, which must not hold a run yet."""
     environment.apply()
     from autophage.data.build import read_source
+    from autophage.devices import device
     from autophage.provenance import begin_run, model_path, resume_level, versions
     from autophage.recipe import load_recipe
     from autophage.sampler.engine import Sampler
@@ -61,7 +62,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
             commit_generation(
                 run,
                 Generation(arm.name, generation, adapter, served.name, samples, metrics, canary, arm.recipe.seed),
-                level=resume_level(recipe),
+                level=resume_level(device().type),
                 versions=versions(),
                 arms=[one.name for one in arms],
             )

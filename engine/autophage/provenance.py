@@ -51,11 +51,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def resume_level(recipe: Recipe) -> str:
+def resume_level(device: str) -> str:
     """Which of the promises a resumed run keeps: bitwise equal corpora on a CPU; on a GPU batches change the last bits."""
-    import torch
-
-    return "exact" if recipe.devices == "serial" and not torch.cuda.is_available() else "statistical"
+    return "exact" if device == "cpu" else "statistical"
 
 
 def begin_run(loaded: LoadedRecipe, run: RunDirectory) -> RunDirectory:
@@ -69,7 +67,10 @@ def begin_run(loaded: LoadedRecipe, run: RunDirectory) -> RunDirectory:
         run.logs.mkdir(exist_ok=True)
         write_text(run.recipe, resolved_toml(loaded))
         return run
-    if differences := describe_difference(read_resolved(run.recipe), loaded.recipe):
+    begun = read_resolved(run.recipe)
+    # Words about a recipe change nothing that it makes.
+    same_words = loaded.recipe.model_copy(update={"description": begun.description})
+    if differences := describe_difference(begun, same_words):
         listed = "\n  ".join(differences)
         raise UserError(
             f"{run.root}: holds a run of another recipe:\n  {listed}\nGive another --out, or the settings it was begun with."

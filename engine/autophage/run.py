@@ -91,7 +91,7 @@ def _work(loaded: LoadedRecipe, run: RunDirectory, emit: Emit) -> None:
         trainer, sampler = start_actors(loaded.recipe, run.logs)
         facts = _prepare(trainer, sampler, run, emit)
         run.write_environment({**machine_facts(), "model": facts})
-        Driver(loaded, run, trainer, sampler, emit).drive(counts)
+        Driver(loaded, run, trainer, sampler, emit, device=facts["device"]).drive(counts)
     write_metrics_table(run, names)
     emit("run-end", seconds=round(time.monotonic() - began, 3))
 

@@ -108,12 +108,20 @@ class Workbench:
         generation: int,
         start: Adapter,
         corpora: Mapping[int, Sequence[Sample]],
-        progress: Callable[[int, int], None],
+        progress: Callable[[int, int, int], None],
     ) -> tuple[Adapter, int]:
-        """Train model `generation` on what came before it; returns its adapter and the tokens trained on."""
+        """Train model `generation` on what came before it; returns its adapter and the tokens trained on.
+
+        `progress` is called with (steps done, steps in all, tokens done).
+        """
         seed = derive(arm.recipe.seed, "train", arm.name, generation)
         rows = training_order(pool_rows(self._source(arm.recipe), arm.recipe, corpora), arm.recipe, seed)
-        return self.resident.fit(start, rows, arm.recipe, seed, progress), sum(len(row.token_ids) for row in rows)
+        tokens = sum(len(row.token_ids) for row in rows)
+
+        def count(done: int, total: int) -> None:
+            progress(done, total, tokens * done // total)
+
+        return self.resident.fit(start, rows, arm.recipe, seed, count), tokens
 
     def _longest(self, recipe: Recipe) -> int:
         """Tokens of the longest prompt with its sample, or of a canary."""

@@ -12,7 +12,10 @@ from autophage.errors import UserError
 from autophage.recipe.schema import Recipe, Sample, Source
 
 TEXT = "".join(f"Line {n} tells of number {n * n} and of the sea, twice over.\n" for n in range(400))
-TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+TEMPLATE = (
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 
 
 def recipe(path: Path, **sample: object) -> Recipe:

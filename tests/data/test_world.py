@@ -91,7 +91,7 @@ def test_fewer_probes_keep_every_bucket(source: WorldSource) -> None:
 def test_held_out_tokens_carry_their_roles(world: World, source: WorldSource) -> None:
     for document, words in zip(source.held_out(), world.held_out, strict=True):
         assert len(document.token_ids) == len(document.roles)
-        assert [role for role in document.roles[1:-1]] == [role for _, role in words]
+        assert list(document.roles[1:-1]) == [role for _, role in words]
         assert document.token_ids[0] == source.tokenizer.bos_token_id
         assert document.token_ids[-1] == source.tokenizer.eos_token_id
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from autophage.data.build import bind, read_source
 from autophage.data.mix import Row
 from autophage.errors import RunError, UserError
@@ -53,7 +54,10 @@ def test_training_is_a_function_of_its_arguments(resident: ResidentModel, rows: 
     first = fit(resident, rows)
     other = fit(resident, rows[::-1])
     assert fit(resident, rows) == first != other
-    assert ResidentModel(resident.path, RECIPE).fit(resident.zero_adapter(), rows, RECIPE, 3, lambda *_: None).digest == first
+    assert (
+        ResidentModel(resident.path, RECIPE).fit(resident.zero_adapter(), rows, RECIPE, 3, lambda *_: None).digest
+        == first
+    )
 
 
 def test_nothing_is_left_on_the_model(resident: ResidentModel, rows: list[Row]) -> None:

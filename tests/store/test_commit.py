@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from autophage.errors import StoreError, UserError
 from autophage.store import manifest as manifests
 from autophage.store.adapter import Adapter

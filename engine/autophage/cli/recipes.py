@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 def recipes(*, as_json: AsJson = False) -> int:
     """List the recipes that ship with autophage."""
-    from autophage.recipe import load_recipe, shipped_recipes
+    from autophage.recipe import read_recipe_file, shipped_recipes
 
-    rows = [(name, load_recipe(name, []).recipe.description, path) for name, path in shipped_recipes().items()]
+    rows = [
+        (name, read_recipe_file(name).data.get("description", ""), path) for name, path in shipped_recipes().items()
+    ]
     if as_json:
         print_json([{"name": name, "description": text, "path": str(path)} for name, text, path in rows])
     else:
@@ -44,11 +46,15 @@ def show(
     resolved
         Fill in every default and say where each value comes from.
     """
-    from autophage.recipe import load_recipe, resolved_toml
+    from autophage.recipe import load_recipe, read_recipe_file, resolved_toml
 
+    # As it is written it may lack what only its user can give, such as a path; with its defaults it must be whole.
+    if not (resolved or settings or as_json):
+        text = read_recipe_file(recipe).path.read_text("utf-8")
+        print(safe(text, keep="\n\t"), end="" if text.endswith("\n") else "\n")
+        return 0
     loaded = load_recipe(recipe, settings or [])
-    as_resolved = resolved or bool(settings)
-    text = resolved_toml(loaded) if as_resolved else loaded.path.read_text("utf-8")
+    text = resolved_toml(loaded) if resolved or settings else loaded.path.read_text("utf-8")
     if as_json:
         values = loaded.recipe.model_dump(mode="json")
         print_json({"path": str(loaded.path), "toml": text, "recipe": values, "warnings": list(loaded.warnings)})

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 from collections.abc import Sequence
 
 from autophage.metrics.intervals import grouped_jackknife, wilson
@@ -32,7 +33,7 @@ def distinct_2(texts: Sequence[str]) -> float:
     total = 0
     for text in texts:
         words = text.split()
-        different.update(zip(words, words[1:], strict=False))
+        different.update(itertools.pairwise(words))
         total += max(0, len(words) - 1)
     return len(different) / total if total else 0.0
 

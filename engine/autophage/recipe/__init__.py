@@ -5,7 +5,7 @@ faults are told at once.
 """
 
 from autophage.recipe.arms import Arm, expand
-from autophage.recipe.load import LoadedRecipe, load_recipe, resolved_toml
+from autophage.recipe.load import LoadedRecipe, load_recipe, read_recipe_file, resolved_toml
 from autophage.recipe.paths import shipped_recipes
 from autophage.recipe.resolved import describe_difference, read_resolved
 from autophage.recipe.schema import Recipe
@@ -17,6 +17,7 @@ __all__ = [
     "describe_difference",
     "expand",
     "load_recipe",
+    "read_recipe_file",
     "read_resolved",
     "resolved_toml",
     "shipped_recipes",

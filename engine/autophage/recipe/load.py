@@ -37,17 +37,21 @@ class LoadedRecipe:
     path: Path
 
 
+def read_recipe_file(name_or_path: str) -> Document:
+    """The recipe as it is written: found, decoded and parsed, its keys and values not yet checked."""
+    return read_document(*find_recipe(name_or_path))
+
+
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
     """The recipe of a file, or a shipped one by name, with `key=value` overrides put over it."""
-    path, display = find_recipe(name_or_path)
-    document = read_document(path, display)
+    document = read_recipe_file(name_or_path)
     faults = apply_overrides(document, overrides)
     recipe = with_absolute_paths(validate(document, faults), document)
     raise_faults(check_names(recipe, document))
     arms = expand(recipe)
     raise_faults(check_arms(recipe, arms, document))
     warnings = inert_warnings(recipe, arms, document)
-    return LoadedRecipe(recipe, arms, _provenance(recipe, document), warnings, path)
+    return LoadedRecipe(recipe, arms, _provenance(recipe, document), warnings, document.path)
 
 
 def resolved_toml(loaded: LoadedRecipe) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,8 @@ from typing import IO, Any
 
 from autophage.errors import UserError
 from autophage.store.atomic import write_text
+
+LOCK_TRIES, LOCK_PAUSE = 3, 0.1
 
 
 class RunDirectory:
@@ -104,16 +107,14 @@ class RunLock:
 
     def __enter__(self) -> RunLock:
         file = self.path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(file):
             file.seek(0)
             owner = file.read().strip() or "unknown"
             file.close()
             raise UserError(
                 f"{self.path.parent}: another process (pid {owner}) is writing this run. "
                 "Wait for it, stop it, or give another --out; `autophage watch` shows how far it is."
-            ) from None
+            )
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -127,6 +128,18 @@ class RunLock:
             self._file.truncate(0)
             self._file.close()
             self._file = None
+
+
+def _locked(file: IO[str]) -> bool:
+    """Take the lock. `is_locked` holds it for an instant, so one refusal is asked again."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE)
+        else:
+            return True
+    return False
 
 
 def is_locked(path: Path) -> bool:

@@ -48,7 +48,10 @@ def ensure_base_model(recipe: Recipe, raw: RawSource, progress: Progress) -> Pat
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _only_one(folder.with_suffix(".lock")):
         if not folder.is_dir():
-            scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".training-"))
+            # Nobody else is making this model, so whatever stands half-made was left by a process that died.
+            for abandoned in folder.parent.glob(f".{folder.name}-*"):
+                shutil.rmtree(abandoned)
+            scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
             try:
                 _train(recipe, raw, scratch, progress)
                 scratch.rename(folder)

@@ -41,6 +41,7 @@ class ResidentModel:
         self.recipe = recipe
         self.tokenizer = load_tokenizer(path)
         base = load_model(path, recipe)
+        self.parameters = base.num_parameters()
         config = LoraConfig(
             r=recipe.model.rank,
             lora_alpha=recipe.model.scale_numerator,  # type: ignore[arg-type]
@@ -49,7 +50,6 @@ class ResidentModel:
         )
         torch.manual_seed(derive(recipe.seed, "adapter"))
         self.model = get_peft_model(base, config)
-        self.parameters = base.num_parameters()
         self._initial = {name: tensor.clone() for name, tensor in self._tensors().items()}
         # SFTTrainer collects garbage on every train(); what lives forever need not be walked each time.
         gc.collect()

@@ -1,0 +1,123 @@
+"""The swap: what the sampler serves is what the trainer trained, and anything else is caught."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SCRIPT = '''
+"""In a process of its own: vLLM changes global state of the process it runs in."""
+from autophage import environment
+environment.apply()
+import sys
+import safetensors.torch, torch
+from autophage.data.build import read_source
+from autophage.errors import SwapError
+from autophage.provenance import model_path
+from autophage.recipe import load_recipe
+from autophage.sampler.engine import Sampler
+from autophage.sampler.protocol import Decoding, Request
+from autophage.stages import Workbench
+from autophage.store.adapter import Adapter
+
+loaded = load_recipe("smoke")
+source = read_source(loaded.recipe)
+bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, lambda *_: None))
+sampler = Sampler(bench.engine_settings(loaded.arms))
+zero = bench.zero_adapter()
+
+
+def random_adapter(seed, scale=0.05, only=""):
+    torch.manual_seed(seed)
+    tensors = safetensors.torch.load(zero.weights)
+    for name, tensor in tensors.items():
+        if "lora_B" in name and only in name:
+            tensors[name] = torch.randn_like(tensor) * scale
+    return Adapter(safetensors.torch.save(tensors), zero.config)
+
+
+def difference(trained, served_adapter):
+    served = sampler.install("test@0", served_adapter)
+    try:
+        return bench.check_canary(trained, sampler.canary(served, bench.canary_prompts))
+    finally:
+        sampler.remove(served)
+
+
+def caught(trained, served_adapter, what):
+    try:
+        found = difference(trained, served_adapter)
+    except SwapError:
+        return
+    sys.exit(f"{what} was not caught: {found}")
+
+
+# Every kind of layer takes part, and agrees with PEFT to rounding.
+for layer in ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", ""):
+    found = difference(random_adapter(1, only=layer), random_adapter(1, only=layer))
+    assert found < 1e-5, (layer, found)
+
+good = random_adapter(1)
+caught(good, zero, "the adapter of generation 0")
+caught(good, random_adapter(2), "another arm's adapter")
+tensors = safetensors.torch.load(good.weights)
+without = {name: tensor for name, tensor in tensors.items() if "v_proj" not in name}
+caught(good, Adapter(safetensors.torch.save(without), zero.config), "a missing module")
+caught(good, Adapter(good.weights, {**zero.config, "lora_alpha": 2 * zero.config["lora_alpha"]}), "a wrong scale")
+
+for broken, what in (
+    (Adapter(good.weights[: len(good.weights) // 2], zero.config), "half a file"),
+    (Adapter(good.weights, {**zero.config, "use_dora": True}), "an adapter that vLLM cannot serve"),
+):
+    try:
+        sampler.install("test@1", broken)
+    except SwapError as error:
+        assert "test@1" in str(error)
+    else:
+        sys.exit(f"{what} was installed")
+
+# What a request draws depends on its own seed, not on what else is in the batch; and swaps leave nothing behind.
+decoding = Decoding(24, 1.0, 1.0, 0, (2,))
+prompt = bench.canary_prompts[0][:1]
+
+
+def sample(adapter, seeds):
+    served = sampler.install("test@2", adapter)
+    found = sampler.sample(served, [Request(prompt, seed) for seed in seeds], decoding, lambda *_: None)
+    sampler.remove(served)
+    return [one.token_ids for one in found]
+
+
+first = sample(good, range(40))
+assert sample(good, range(40)) == first
+assert sample(random_adapter(2), range(40)) != first
+for seed in range(30):
+    sample(random_adapter(seed), [seed])
+assert sample(good, range(40)) == first
+assert len({tuple(one) for one in first}) > 30
+
+greedy = Decoding(24, 0.0, 0.5, 3, (2,))
+served = sampler.install("test@3", good)
+answers = sampler.sample(served, [Request(prompt, seed) for seed in (1, 2)], greedy, lambda *_: None)
+assert answers[0] == answers[1]
+sampler.remove(served)
+try:
+    sampler.sample(served, [Request(prompt, 1)], decoding, lambda *_: None)
+except SwapError as error:
+    assert "is not in the sampler" in str(error)
+else:
+    sys.exit("a request for a removed adapter was taken")
+print("swap holds")
+'''
+
+
+def test_swaps(variables: dict[str, str], tmp_path: Path) -> None:
+    script = tmp_path / "swap.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    done = subprocess.run([sys.executable, str(script)], env=variables, capture_output=True, text=True, check=False)
+    assert "swap holds" in done.stdout, done.stdout[-1000:] + done.stderr[-3000:]
