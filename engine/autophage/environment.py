@@ -36,6 +36,8 @@ def apply() -> None:
     """Set the variables in this process, and a Ray token that its cluster then asks of everybody."""
     for name, value in process_variables().items():
         os.environ.setdefault(name, value)
+    # Ray takes the machine's outside address, even where loopback is asked for, unless it is told not to form clusters.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if os.environ["RAY_AUTH_MODE"] == "token" and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

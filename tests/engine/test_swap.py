@@ -35,7 +35,7 @@ zero = bench.zero_adapter()
 def random_adapter(seed, scale=0.05, only=""):
     torch.manual_seed(seed)
     tensors = safetensors.torch.load(zero.weights)
-    for name, tensor in tensors.items():
+    for name, tensor in sorted(tensors.items()):  # safetensors gives them in any order
         if "lora_B" in name and only in name:
             tensors[name] = torch.randn_like(tensor) * scale
     return Adapter(safetensors.torch.save(tensors), zero.config)
