@@ -33,6 +33,7 @@ def test_the_commands_work_one_after_the_other(tmp_path: Path) -> None:
     texts = tmp_path / "my-texts"
     texts.mkdir()
     (texts / "one.txt").write_text("The sea was calm and the harbour slept. " * 400, encoding="utf-8")
+    variables = {**os.environ, "AUTOPHAGE_CACHE": str(tmp_path / "cache")}
     for command in COMMANDS:
         if not command.startswith("autophage"):
             assert command.startswith("make"), f"what runs {command!r}?"
@@ -42,7 +43,7 @@ def test_the_commands_work_one_after_the_other(tmp_path: Path) -> None:
             words[words.index("autophage") + 1] = "plan"
             if "--out" in words:
                 del words[words.index("--out") : words.index("--out") + 2]
-        done = subprocess.run(words, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
         assert done.returncode == 0, (command, done.stdout[-1000:], done.stderr[-2000:])
     assert (tmp_path / "runs/smoke/report.html").stat().st_size > 1_000_000
     assert (tmp_path / "exported/adapter_model.safetensors").is_file()
