@@ -1,6 +1,6 @@
 """The demo's claim, on the run that `make demo` left: facts fail, fluency survives, the control forgets nothing.
 
-Left out of `make test` because the run takes ten minutes; `python -m pytest -m demo` after `make demo` checks it.
+Left out of `make test` because the run takes minutes; `python -m pytest -m demo` after `make demo` checks it.
 """
 
 from __future__ import annotations

@@ -116,5 +116,5 @@ def test_a_larger_model_is_slower_than_the_reference_but_not_in_proportion_to_it
     no_time = Speeds(train=1e30)
     large = made(model=model, sample=sample, speeds=no_time).arms[0]
     small = made(sample=sample, speeds=no_time).arms[0]
-    assert small.seconds / small.sampled == pytest.approx(1 / 2500, rel=1e-3)
-    assert large.seconds / large.sampled == pytest.approx(1 / 2500 + 0.024, rel=0.01)
+    assert small.seconds / small.sampled == pytest.approx(1 / 4500, rel=1e-3)
+    assert large.seconds / large.sampled == pytest.approx(1 / 4500 + 0.024, rel=0.01)

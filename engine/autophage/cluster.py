@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autophage.actors import SamplerActor, TrainerActor
-from autophage.errors import AutophageError, RunError
+from autophage.errors import AutophageError, RunError, UserError
 from autophage.recipe.schema import Recipe
 
 OBJECT_STORE_BYTES = 512 << 20
@@ -62,18 +62,19 @@ def _clear_abandoned() -> None:
 
 
 def start_actors(recipe: Recipe, logs: Path) -> tuple[Any, Any]:
-    """Handles of the trainer and the sampler. On a GPU each takes its share of a device.
+    """Handles of the trainer and the sampler. On a GPU each takes its share of a device; without one they share cores.
 
     Raises:
-        RunError: the devices that the recipe asks for are not here.
+        UserError: the GPUs that the recipe asks for are not here.
     """
     import ray
 
     gpus = ray.cluster_resources().get("GPU", 0.0)
     share = GPU_SHARES[recipe.devices] if gpus else 0.0
-    if recipe.devices != "serial" and 2 * share > gpus:
-        raise RunError(
-            f'devices = "{recipe.devices}" takes {2 * share:g} GPU and this machine has {gpus:g}. Use devices = "serial".'
+    if 2 * share > gpus:
+        raise UserError(
+            f'devices = "{recipe.devices}" takes {2 * share:g} GPUs and this machine has {gpus:g}. '
+            'Use devices = "colocated" or "serial", which share one.'
         )
     options: Any = {"num_cpus": 0, "num_gpus": share, "max_restarts": 0, "concurrency_groups": {"watch": 1}}
     trainer = ray.remote(**options)(TrainerActor).remote(recipe.model_dump_json(), str(logs / "trainer.log"))

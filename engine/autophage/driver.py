@@ -34,6 +34,7 @@ class Making:
 
     adapter: Any = None
     served: Any = None
+    orders: Any = None
     canary: float = 0.0
     answers: Any = None
     samples: Any = None
@@ -119,12 +120,14 @@ class Driver:
         making.served = self._get(
             self._sampler.install.remote(f"{work.arm}@{work.generation}", making.adapter), "sampler"
         )
+        # Asked for now, while the trainer is free: when sampling begins it may be busy with another arm.
+        making.orders = self._trainer.orders.remote(work.arm, work.generation)
         answers = self._sampler.canary.remote(making.served, self._canary_prompts)
         return self._trainer.check_canary.remote(making.adapter, answers)
 
     def _begin_sample(self, work: Work) -> Any:
-        orders = self._trainer.orders.remote(work.arm, work.generation)
-        return self._sampler.sample.remote(self._making[work.arm].served, orders)
+        making = self._making[work.arm]
+        return self._sampler.sample.remote(making.served, making.orders)
 
     def _begin_measure(self, work: Work) -> Any:
         making = self._making[work.arm]

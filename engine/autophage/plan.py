@@ -19,7 +19,7 @@ from autophage.recipe.schema import FROM_SOURCE, Recipe
 
 REFERENCE_PARAMETERS = 2_000_000
 """Size of the model at which the speeds below were measured."""
-SAMPLE_TOKENS_PER_SECOND = 2500.0
+SAMPLE_TOKENS_PER_SECOND = 4500.0
 TRAIN_TOKENS_PER_SECOND = 6000.0
 MEASURE_TOKENS_PER_SECOND = 2 * TRAIN_TOKENS_PER_SECOND
 """Scoring is the forward half of a training step with frozen weights."""

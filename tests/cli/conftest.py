@@ -44,24 +44,27 @@ def make_run(tmp_path: Path, recipe_file: Path) -> RunMaker:
         write_text(run.recipe, resolved_toml(load_recipe(str(recipe_file))))
         log = EventLog(run.events)
         log.append(
-            "run-start",
-            name="tiny",
-            arms=["main", "control"],
-            controls=["control"],
-            generations=2,
-            devices="serial",
-            committed={},
+            {
+                "kind": "run-start",
+                "time": 1.0,
+                "name": "tiny",
+                "arms": ["main", "control"],
+                "controls": ["control"],
+                "generations": 2,
+                "devices": "serial",
+                "committed": {},
+            }
         )
         for arm, count in committed.items():
             for generation in range(count):
                 metrics = commit(run, arm, generation)
                 values = {metric.metric: metric.value for metric in metrics}
-                log.append("commit", arm=arm, generation=generation, metrics=values)
+                log.append({"kind": "commit", "time": 1.0, "arm": arm, "generation": generation, "metrics": values})
         write_metrics_table(run, list(committed))
         if end == "run-end":
-            log.append("run-end", seconds=12.5)
+            log.append({"kind": "run-end", "time": 1.0, "seconds": 12.5})
         elif end == "interrupted":
-            log.append("interrupted", reason="Ctrl-C")
+            log.append({"kind": "interrupted", "time": 1.0, "reason": "Ctrl-C"})
         return run
 
     return make

@@ -38,8 +38,19 @@ def test_status_counts_manifests_not_events(make_run, capsys):
 def test_status_shows_the_stage_only_while_a_writer_lives(make_run, capsys):
     run = make_run("", main=1, control=1)
     log = EventLog(run.events)
-    log.append("stage-start", arm="main", generation=1, stage="train")
-    log.append("stage-progress", arm="main", generation=1, stage="train", done=3, total=4, tokens_per_second=100.0)
+    log.append({"kind": "stage-start", "time": 1.0, "arm": "main", "generation": 1, "stage": "train"})
+    log.append(
+        {
+            "kind": "stage-progress",
+            "time": 1.0,
+            "arm": "main",
+            "generation": 1,
+            "stage": "train",
+            "done": 3,
+            "total": 4,
+            "tokens_per_second": 100.0,
+        }
+    )
     with RunLock(run.lock):
         assert main(["status", str(run.root)]) == 0
         alive = capsys.readouterr().out

@@ -47,7 +47,7 @@ def test_plan_for_people(recipe_file, capsys):
     assert "of it 1:58 for the base model" in rows["time"]
     assert rows["cost"].split()[1].startswith("1.")  # 36 an hour is a cent a second, and a run is some 150 s
     assert "These are estimates. They assume:" in printed
-    assert "sampling at 2500" in printed
+    assert "sampling at 4500" in printed
 
 
 def test_plan_json(recipe_file, capsys):

@@ -140,8 +140,8 @@ def test_watch_follows_a_writer_to_the_end(make_run, capsys):
             written.set()
             log = EventLog(run.events)
             time.sleep(0.3)
-            log.append("note", text="from the writer")
-            log.append("run-end", seconds=3.0)
+            log.append({"kind": "note", "time": 1.0, "text": "from the writer"})
+            log.append({"kind": "run-end", "time": 1.0, "seconds": 3.0})
             finished.wait(30)
 
     written, finished = threading.Event(), threading.Event()

@@ -30,6 +30,24 @@ def test_loop_and_engine_make_the_same_run(
     assert [name for name in engine if engine[name] != loop[name]] == []
 
 
+def test_working_on_two_arms_at_once_changes_nothing(
+    smoke_run: Path, contents: Contents, autophage: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "disjoint"
+    done = autophage("run", "smoke", "--set", "devices=disjoint", "--out", out)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert contents(out) == contents(smoke_run)
+    begun, overlapped = set(), False
+    for line in (out / "events.jsonl").read_text("utf-8").splitlines():
+        event = json.loads(line)
+        if event["kind"] == "stage-start":
+            begun.add((event["arm"], event["stage"]))
+        elif event["kind"] == "stage-end":
+            begun.discard((event["arm"], event["stage"]))
+        overlapped |= len({arm for arm, _ in begun}) > 1
+    assert overlapped, "sampler and trainer never worked at once"
+
+
 def test_training_changed_what_is_sampled(smoke_run: Path, contents: Contents) -> None:
     found = contents(smoke_run)
     for arm in ("alpha-1.0", "alpha-0.5", "control"):

@@ -10,10 +10,10 @@ def test_only_what_is_new(tmp_path):
     tail = EventTail(tmp_path / "events.jsonl")
     assert tail.read() == []
     log = EventLog(tmp_path / "events.jsonl")
-    log.append("note", text="ü")
+    log.append({"kind": "note", "time": 1.0, "text": "ü"})
     assert [event["text"] for event in tail.read()] == ["ü"]
     assert tail.read() == []
-    log.append("note", text="b")
+    log.append({"kind": "note", "time": 1.0, "text": "b"})
     assert [event["text"] for event in tail.read()] == ["b"]
 
 

@@ -168,7 +168,7 @@ class Recipe(Table):
     devices: Literal["serial", "colocated", "disjoint"] = Field(
         "serial",
         description="serial: sampler and trainer take turns; colocated: both at once on one GPU; "
-        "disjoint: each its own GPU",
+        "disjoint: each its own GPU. Without a GPU the last two share the cores",
     )
     model: Model = Model()
     base: Base = Base()
