@@ -64,7 +64,7 @@ class TrainerActor(Shell):
         path = model_path(self._recipe, source, self._base_progress)
         self._progress = Progress()
         self._bench = Workbench(self._recipe, source, path)
-        return model_facts(self._recipe, path, self._bench.resident.parameters)
+        return model_facts(self._recipe, path, source, self._bench.resident)
 
     def engine_settings(self) -> EngineSettings:
         return self._bench.engine_settings(list(self._arms.values()))
@@ -94,9 +94,9 @@ class TrainerActor(Shell):
         self, arm: str, generation: int, adapter: Adapter, answers: Sequence[Completion]
     ) -> tuple[list[Sample], list[Metric]]:
         self._progress = Progress()
-        return self._bench.measure(self._arms[arm], generation, adapter, answers)
+        return self._bench.measure(self._arms[arm], generation, adapter, answers, self._step_progress)
 
-    def _step_progress(self, done: int, total: int, tokens: int) -> None:
+    def _step_progress(self, done: int, total: int, tokens: int = 0) -> None:
         self._progress = Progress(done, total, tokens)
 
     def _base_progress(self, done: int, total: int, loss: float) -> None:

@@ -20,6 +20,11 @@ from autophage.recipe.schema import Recipe
 
 OBJECT_STORE_BYTES = 512 << 20
 """Adapters and corpora in transit; a generation of the largest shipped recipe is a few MB."""
+CALL_SECONDS = 1800.0
+"""Deadline of a call that reports no progress. Loading the largest models from a slow disk takes minutes."""
+PROGRESS_SECONDS = 10.0
+LONGEST_TEMPORARY = 12
+"""Characters of a temporary folder's path that leave room for Ray's sockets, whose paths may have 107."""
 SCRATCH = "autophage-ray-"
 """Prefix of a run's temporary folder: Ray's session and whatever the actors put aside."""
 GPU_SHARES = {"serial": 0.5, "colocated": 0.5, "disjoint": 1.0}
@@ -30,8 +35,9 @@ def local_ray() -> Iterator[None]:
     """Start Ray for this process and stop it on the way out, whatever happened."""
     import ray
 
-    _clear_abandoned()
-    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))
+    parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_TEMPORARY else "/tmp"
+    _clear_abandoned(Path(parent))
+    scratch = Path(tempfile.mkdtemp(dir=parent, prefix=f"{SCRATCH}{os.getpid()}-"))
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(scratch)
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -53,9 +59,9 @@ def local_ray() -> Iterator[None]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _clear_abandoned() -> None:
+def _clear_abandoned(parent: Path) -> None:
     """Remove what runs that were killed left in the temporary folder; the name holds the pid of the owner."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+    for folder in parent.glob(f"{SCRATCH}*"):
         owner = folder.name.removeprefix(SCRATCH).split("-")[0]
         if owner.isdigit() and not Path("/proc", owner).exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -82,17 +88,22 @@ def start_actors(recipe: Recipe, logs: Path) -> tuple[Any, Any]:
     return trainer, sampler
 
 
-def fetch(reference: Any, who: str, logs: Path) -> Any:
-    """The result behind a reference; errors come out as the actor raised them, and a dead actor is named.
+def fetch(reference: Any, who: str, logs: Path, *, seconds: float = CALL_SECONDS) -> Any:
+    """The result behind a reference; errors come out as the actor raised them, and a dead or hung actor is named.
 
     Raises:
         AutophageError: as raised in the actor.
-        RunError: the actor died, or failed in a way nobody foresaw; its log says more.
+        RunError: the actor died, did not answer in `seconds`, or failed in a way nobody foresaw; its log says more.
     """
     import ray
 
     try:
-        return ray.get(reference)
+        return ray.get(reference, timeout=seconds)
+    except ray.exceptions.GetTimeoutError as error:
+        raise RunError(
+            f"the {who} did not answer within {seconds:.0f} s and was given up. Its log: {logs / (who + '.log')}. "
+            "The same command goes on after the last commit."
+        ) from error
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
         if isinstance(cause, AutophageError):
@@ -105,3 +116,15 @@ def fetch(reference: Any, who: str, logs: Path) -> Any:
             f"the {who} died while working (out of memory, or killed). Its log: {logs / (who + '.log')}. "
             "The same command goes on after the last commit."
         ) from error
+
+
+def latest_progress(actor: Any, before: Any) -> Any:
+    """What the actor says of its progress; `before` where it does not get to answer, as when its process is stopped."""
+    import ray
+
+    try:
+        return ray.get(actor.progress.options(concurrency_group="watch").remote(), timeout=PROGRESS_SECONDS)
+    except ray.exceptions.GetTimeoutError:
+        return before
+    except ray.exceptions.RayActorError:
+        return before  # the stage's own result says that the actor died, and which one

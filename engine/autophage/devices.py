@@ -1,8 +1,6 @@
-"""What this process computes on: device, element type, threads. The one place that asks torch about hardware."""
+"""What this process computes on: device and element type. The one place that asks torch about hardware."""
 
 from __future__ import annotations
-
-import os
 
 import torch
 
@@ -18,16 +16,3 @@ def element_type(recipe: Recipe) -> torch.dtype:
     if recipe.model.dtype != "auto":
         return torch.float32 if recipe.model.dtype == "float32" else torch.bfloat16
     return torch.bfloat16 if device().type == "cuda" else torch.float32
-
-
-def cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0))
-
-
-def pin_threads() -> None:
-    """One thread per core and no spinning while waiting: two processes that spin on the same cores run 20x slower.
-
-    Call before torch is imported where possible; inside an engine that fixed its threads already this changes nothing.
-    """
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", cores())))

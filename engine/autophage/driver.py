@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from autophage.cluster import fetch
+from autophage.cluster import fetch, latest_progress
 from autophage.data.mix import needed_corpora
 from autophage.errors import RunError, SwapError
 from autophage.provenance import resume_level, versions
@@ -122,7 +122,7 @@ class Driver:
         )
         # Asked for now, while the trainer is free: when sampling begins it may be busy with another arm.
         making.orders = self._trainer.orders.remote(work.arm, work.generation)
-        answers = self._sampler.canary.remote(making.served, self._canary_prompts)
+        answers = self._get(self._sampler.canary.remote(making.served, self._canary_prompts), "sampler")
         return self._trainer.check_canary.remote(making.adapter, answers)
 
     def _begin_sample(self, work: Work) -> Any:
@@ -180,7 +180,7 @@ class Driver:
             side, actor = (
                 ("sampler", self._sampler) if running.work.stage is Stage.SAMPLE else ("trainer", self._trainer)
             )
-            progress = self._get(actor.progress.options(concurrency_group="watch").remote(), side)
+            progress = latest_progress(actor, running.seen)
             if progress != running.seen:
                 running.seen, running.last = progress, now
                 if progress.total:

@@ -57,7 +57,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
             answers = sampler.sample(served, bench.requests(arm, generation), bench.decoding(arm), _ignore)
             sampler.remove(served)
 
-            samples, metrics = bench.measure(arm, generation, adapter, answers)
+            samples, metrics = bench.measure(arm, generation, adapter, answers, _ignore)
             corpora[generation] = samples
             commit_generation(
                 run,

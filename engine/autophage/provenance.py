@@ -24,6 +24,7 @@ from autophage.store.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from autophage.data.build import RawSource
+    from autophage.trainer.resident import ResidentModel
 
 PACKAGES = (
     "torch",
@@ -99,8 +100,9 @@ def open_directory(run: RunDirectory) -> Iterator[None]:
 
 def _foreign(run: RunDirectory) -> bool:
     """Whether the directory holds anything but what a run that ended before its recipe was written leaves."""
-    own = {run.lock.name, run.arms.name, run.logs.name, run.recipe.name + TEMPORARY}
-    return any(path.name not in own for path in run.root.iterdir())
+    own = {run.lock.name, run.recipe.name + TEMPORARY}
+    empty = {folder.name for folder in (run.arms, run.logs) if folder.is_dir() and not any(folder.iterdir())}
+    return any(path.name not in own | empty for path in run.root.iterdir())
 
 
 def check_model(recipe: Recipe) -> None:
@@ -126,22 +128,49 @@ def machine_facts() -> dict[str, Any]:
     }
 
 
-def model_facts(recipe: Recipe, path: str, parameters: int) -> dict[str, Any]:
-    """What the run says about its model; the digest is of its weight files, where they are on this machine."""
+def model_facts(recipe: Recipe, path: str, source: RawSource, resident: ResidentModel) -> dict[str, Any]:
+    """What the run says about its model and source, so that a resumed one can tell whether they are the same.
+
+    `digest` is of weights, configuration and tokenizer, where they lie on this machine; `revision` is the hub's commit.
+    """
     import torch
 
     folder = Path(path)
     local = folder.is_dir()
     digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")) if local else []:
-        digest.update(sha256(file).encode())
+    for pattern in ("*.safetensors", "config.json", "tokenizer*"):
+        for file in sorted(folder.glob(pattern)) if local else []:
+            digest.update(sha256(file).encode())
     return {
         "path": path,
         "kind": FROM_SOURCE if recipe.model.path == FROM_SOURCE else "folder" if local else "hub",
-        "parameters": parameters,
+        "parameters": resident.parameters,
         "digest": digest.hexdigest() if local else None,
+        "revision": getattr(resident.model.config, "_commit_hash", None),
+        "source": source.digest,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
+
+
+def check_same(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Compare what a run was begun with to what a resumed one would go on with; returns notes about the machine.
+
+    Raises:
+        UserError: the model or the source is another one: one run would mix two experiments.
+    """
+    model = before.get("model", {})
+    changed = [name for name in ("digest", "revision", "source") if model.get(name) != now["model"][name]]
+    if changed:
+        what = " and ".join(dict.fromkeys("the source" if name == "source" else "the model" for name in changed))
+        raise UserError(
+            f"{what} changed since this run was begun, though the recipe names the same path. Put back what was there, "
+            "or begin a new run with another --out."
+        )
+    return [
+        f"{name} was {before.get(name)} when this run was begun and is {now[name]}: last bits may differ from here on"
+        for name in ("threads", "packages")
+        if before.get(name) != now[name]
+    ]
 
 
 def _git_commit() -> str | None:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from autophage import environment, vllm_window
 from autophage.errors import AutophageError, UserError
-from autophage.provenance import begin_run, check_model, machine_facts, open_directory
+from autophage.provenance import begin_run, check_model, check_same, machine_facts, open_directory
 from autophage.recipe import LoadedRecipe
 from autophage.store.manifest import committed, tidy
-from autophage.store.metrics_table import write_metrics_table
+from autophage.store.metrics_table import collect, read_metrics_table, write_metrics_table
 from autophage.store.rundir import EventLog, RunDirectory, RunLock
 
 if TYPE_CHECKING:
@@ -40,11 +40,13 @@ def execute(loaded: LoadedRecipe, out: Path, view: View) -> bool:
     """
     run = RunDirectory(out)
     if run.exists and begin_run(loaded, run) and _complete(loaded, run):
+        _finish_table(loaded, run)
         return False
     environment.apply()
     vllm_window.require()
     _refuse_early(loaded)
     new = not run.exists
+    before = {path.name for path in out.iterdir()} if out.is_dir() else None
     with open_directory(run), RunLock(run.lock):
         begin_run(loaded, run)
         tidy(run)
@@ -53,9 +55,27 @@ def execute(loaded: LoadedRecipe, out: Path, view: View) -> bool:
                 _work(loaded, run, emit)
             except UserError:
                 if new and not any(committed(run, arm.name) for arm in loaded.arms):
-                    shutil.rmtree(run.root)
+                    _undo(run.root, before)
                 raise
     return True
+
+
+def _undo(root: Path, before: set[str] | None) -> None:
+    """Remove what a run that never began has written; `before` is what stood in its directory, None if it did not exist."""
+    if before is None:
+        shutil.rmtree(root)
+        return
+    for path in root.iterdir():
+        if path.name not in before:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _finish_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
+    """A process that died after its last manifest did not get to write the table of metrics; write it now."""
+    names = [arm.name for arm in loaded.arms]
+    if read_metrics_table(run).num_rows != collect(run, names).num_rows:
+        with RunLock(run.lock):
+            write_metrics_table(run, names)
 
 
 def _refuse_early(loaded: LoadedRecipe) -> None:
@@ -90,7 +110,12 @@ def _work(loaded: LoadedRecipe, run: RunDirectory, emit: Emit) -> None:
     with local_ray():
         trainer, sampler = start_actors(loaded.recipe, run.logs)
         facts = _prepare(trainer, sampler, run, emit)
-        run.write_environment({**machine_facts(), "model": facts})
+        now = {**machine_facts(), "model": facts}
+        if any(counts.values()):
+            for note in check_same(run.read_environment(), now):
+                emit("note", text=note)
+        else:
+            run.write_environment(now)
         Driver(loaded, run, trainer, sampler, emit, device=facts["device"]).drive(counts)
     write_metrics_table(run, names)
     emit("run-end", seconds=round(time.monotonic() - began, 3))
@@ -100,13 +125,14 @@ def _prepare(trainer: Any, sampler: Any, run: RunDirectory, emit: Emit) -> dict[
     """Load the model on the trainer's side (training it first where there is none), then start the sampler on it."""
     import ray
 
-    from autophage.cluster import fetch
+    from autophage.cluster import fetch, latest_progress
 
     emit("note", text="starting sampler and trainer")
     preparing = trainer.prepare.remote()
+    progress = None
     while not ray.wait([preparing], timeout=0.5)[0]:
-        progress = fetch(trainer.progress.options(concurrency_group="watch").remote(), "trainer", run.logs)
-        if progress.total:
+        progress = latest_progress(trainer, progress)
+        if progress is not None and progress.total:
             emit("base-progress", done=progress.done, total=progress.total, loss=round(progress.loss, 4))
     facts: dict[str, Any] = fetch(preparing, "trainer", run.logs)
     settings = fetch(trainer.engine_settings.remote(), "trainer", run.logs)

@@ -15,7 +15,7 @@ import numpy as np
 
 from autophage.data.build import RawSource, bind, prompt_style
 from autophage.data.mix import pool_rows, prompt_ids, training_order
-from autophage.data.source import Source
+from autophage.data.source import Probe, Source
 from autophage.data.tokens import decode
 from autophage.devices import device, element_type
 from autophage.errors import RunError, SwapError, UserError
@@ -93,7 +93,12 @@ class Workbench:
         ends = {self.tokenizer.eos_token_id}
         configured = getattr(generation_config, "eos_token_id", None)
         ends |= set(configured if isinstance(configured, list) else [configured]) - {None}
-        return Decoding(arm.recipe.max_tokens, sample.temperature, sample.top_p, sample.top_k, tuple(sorted(ends)))
+        stops = tuple(sorted(ends)) if self._ends(arm.recipe) else ()
+        return Decoding(arm.recipe.max_tokens, sample.temperature, sample.top_p, sample.top_k, stops)
+
+    def _ends(self, recipe: Recipe) -> bool:
+        """Whether a sample may end itself. Human continuations of a text are cut to length and never do."""
+        return recipe.source.kind == "world" if recipe.sample.end == "auto" else recipe.sample.end == "stop"
 
     def requests(self, arm: Arm, generation: int) -> list[Request]:
         """The documents that model `generation` of `arm` is asked to write, each with its own seed."""
@@ -138,7 +143,7 @@ class Workbench:
         return [document.token_ids[: max(document.context, len(document.token_ids) // 2)] for document in documents]
 
     def check_canary(self, adapter: Adapter, answers: Sequence[Completion]) -> float:
-        """Largest difference in nats between the sampler's log-probs of its canary tokens and this model's own.
+        """Largest difference in nats between the sampler's log-probs of what it sampled and this model's own.
 
         Raises:
             SwapError: above `CANARY_TOLERANCE`: the sampler serves something else than what was trained.
@@ -159,16 +164,32 @@ class Workbench:
         return worst
 
     def measure(
-        self, arm: Arm, generation: int, adapter: Adapter, completions: Sequence[Completion]
+        self,
+        arm: Arm,
+        generation: int,
+        adapter: Adapter,
+        completions: Sequence[Completion],
+        progress: Callable[[int, int], None],
     ) -> tuple[list[Sample], list[Metric]]:
-        """The samples with their statistics, and every metric of model and corpus `generation`."""
+        """The samples with their statistics, and every metric of model and corpus `generation`.
+
+        `progress` is called with (sequences scored, sequences in all).
+        """
         self.resident.load(adapter)
-        samples, scored = self._watch(arm, generation, completions)
         settings = arm.recipe.measure
-        seed = derive(arm.recipe.seed, "bootstrap", arm.name, generation)
-        metrics = self._knowledge(arm, settings.resamples, seed)
+        probes = self.source.probes(list(settings.formats), settings.probes)
         documents = _spread(self.source.held_out(), settings.documents)
-        human = self.resident.score([one.token_ids for one in documents], [one.context for one in documents])
+        total, done = len(completions) + len(probes) + len(documents), 0
+
+        def count(sequences: int) -> None:
+            nonlocal done
+            done += sequences
+            progress(done, total)
+
+        seed = derive(arm.recipe.seed, "bootstrap", arm.name, generation)
+        samples, scored = self._watch(arm, generation, completions, count)
+        metrics = self._knowledge(arm, probes, seed, count)
+        human = self.resident.score([one.token_ids for one in documents], [one.context for one in documents], count)
         metrics += perplexity_metrics(documents, human, settings.resamples, seed)
         metrics += onpolicy_metrics(scored, settings.resamples, seed)
         metrics += text_metrics([sample.text for sample in samples])
@@ -178,20 +199,23 @@ class Workbench:
             )
         return samples, metrics
 
-    def _knowledge(self, arm: Arm, resamples: int, seed: int) -> list[Metric]:
-        probes = self.source.probes(list(arm.recipe.measure.formats), arm.recipe.measure.probes)
+    def _knowledge(self, arm: Arm, probes: Sequence[Probe], seed: int, count: Callable[[int], None]) -> list[Metric]:
         if not probes:
             return []
         sequences = [probe.prompt_ids + probe.answer_ids for probe in probes]
-        scored = self.resident.score(sequences, [len(probe.prompt_ids) for probe in probes])
-        return knowledge_metrics(probes, scored, arm.recipe.measure.confident, resamples, seed)
+        scored = self.resident.score(sequences, [len(probe.prompt_ids) for probe in probes], count)
+        settings = arm.recipe.measure
+        return knowledge_metrics(probes, scored, settings.confident, settings.resamples, seed)
 
-    def _watch(self, arm: Arm, generation: int, completions: Sequence[Completion]) -> tuple[list[Sample], list[Scored]]:
+    def _watch(
+        self, arm: Arm, generation: int, completions: Sequence[Completion], count: Callable[[int], None]
+    ) -> tuple[list[Sample], list[Scored]]:
         """Samples with full-vocabulary statistics of every token, from a teacher-forced pass of the model that wrote them."""
         requests = self.requests(arm, generation)
         scored = self.resident.score(
             [[*request.prompt_ids, *answer.token_ids] for request, answer in zip(requests, completions, strict=True)],
             [len(request.prompt_ids) for request in requests],
+            count,
         )
         samples = []
         for index, (request, answer, stats) in enumerate(zip(requests, completions, scored, strict=True)):

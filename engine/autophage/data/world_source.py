@@ -86,17 +86,19 @@ class WorldSource:
         )
 
     def _question(self, form: str, person: Person, attribute: str) -> list[Word]:
-        """The words up to the open answer. Few-shot examples are people of the head, so that the examples are known."""
+        """The words up to the open answer.
+
+        Few-shot examples are the best-known people whose answer is another one: what is asked is never in the prompt.
+        """
         if form == "cloze":
             return _until_fact(self.world.statement(person, attribute, STATEMENTS[attribute][0]))
         question = _until_fact(self.world.statement(person, attribute, QUESTIONS[attribute]))
         if form == "question-answer":
             return question
         rng = generator(self.world.seed, "shots", attribute, person.rank)
-        others = [
-            other for other in self.world.people[: max(SHOTS + 1, len(self.world.people) // 10)] if other != person
-        ]
-        shots = [self.world.statement(other, attribute, QUESTIONS[attribute]) for other in rng.sample(others, SHOTS)]
+        others = [other for other in self.world.people if other.facts[attribute] != person.facts[attribute]]
+        known = others[: max(SHOTS, len(self.world.people) // 10)]
+        shots = [self.world.statement(other, attribute, QUESTIONS[attribute]) for other in rng.sample(known, SHOTS)]
         return [word for shot in shots for word in shot] + question
 
     def _valid_first(self, attribute: str) -> frozenset[int]:

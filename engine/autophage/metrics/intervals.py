@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 Z = 1.959963984540054
 """97.5th percentile of the standard normal distribution."""
+DRAWS = 1 << 22
+"""Bootstrap counts held at once (32 MiB); more are drawn in turns."""
 GROUPS = 20
 """Groups of the delete-a-group jackknife: enough for a stable variance, few enough to be quick."""
 
@@ -40,9 +42,15 @@ def ratio_bootstrap(numerators: np.ndarray, denominators: np.ndarray, resamples:
     if units < 2:
         return math.nan, math.nan
     rng = np.random.default_rng(seed)
-    draws = rng.multinomial(units, np.full(units, 1.0 / units), size=resamples)
-    totals = draws @ denominators
-    ratios = np.divide(draws @ numerators, totals, out=np.full(resamples, math.nan), where=totals > 0)
+    both = np.stack([numerators, denominators], axis=1)
+    rows = max(1, DRAWS // units)
+    sums = np.concatenate(
+        [
+            rng.multinomial(units, np.full(units, 1.0 / units), size=min(rows, resamples - start)) @ both
+            for start in range(0, resamples, rows)
+        ]
+    )
+    ratios = np.divide(sums[:, 0], sums[:, 1], out=np.full(resamples, math.nan), where=sums[:, 1] > 0)
     low, high = np.nanpercentile(ratios, [2.5, 97.5]) if np.isfinite(ratios).any() else (math.nan, math.nan)
     return float(low), float(high)
 

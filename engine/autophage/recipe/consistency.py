@@ -61,7 +61,7 @@ def _needs_path(recipe: Recipe) -> Conflict | None:
     kind = recipe.source.kind
     if kind == "world" or recipe.source.path is not None:
         return None
-    example = '"texts/"' if kind == "text" else '"wikitext"'
+    example = '"texts/"' if kind == "text" else '"owner/name"'
     wrong = f"source.kind = {toml_value(kind)} needs source.path"
     remedy = f"give source.path, for example: path = {example} under [source]"
     return Conflict(("source.kind", "source.path"), wrong, (remedy, str(KEYS["source.path"])))

@@ -95,6 +95,11 @@ class Sample(Table):
     max_tokens: Positive | None = Field(
         None, description="tokens of a sample; left out: source.continuation, or 64 for a world"
     )
+    end: Literal["auto", "stop", "ignore"] = Field(
+        "auto",
+        description="stop: a sample ends where the model ends it; ignore: it always has max_tokens; auto: ignore for texts, "
+        "whose human continuations have a fixed length too, so that arms differ in nothing but who wrote",
+    )
     temperature: float = Field(1.0, ge=0.0, le=10.0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0.0, le=1.0, description="nucleus mass; 1 keeps the whole distribution")
     top_k: int = Field(0, ge=0, description="0 keeps the whole distribution")

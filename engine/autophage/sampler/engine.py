@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from autophage import vllm_window
-from autophage.errors import RunError, SwapError
+from autophage.data.tokens import first_line
+from autophage.errors import RunError, SwapError, UserError
 from autophage.recipe.schema import SUPPORTED_RANKS
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request, Served
 from autophage.store.adapter import Adapter
@@ -19,6 +20,8 @@ from autophage.store.adapter import Adapter
 EXTENSION = "autophage.sampler.worker.WorkerExtension"
 PACKED = {"qkv_proj": {"q_proj", "k_proj", "v_proj"}, "gate_up_proj": {"gate_proj", "up_proj"}}
 """vLLM's fused layers and the layers of the checkpoint that they are made of."""
+CPU_BLOCK = 128
+"""Tokens of a KV block on a CPU; every sequence holds whole ones."""
 MINIMUM_KV_BYTES = 64 << 20
 SHARED_GPU_SHARE, OWN_GPU_SHARE = 0.4, 0.88
 """Of a GPU's memory: beside a trainer, and alone. vLLM's own default of 0.92 leaves no room for the adapters' buffers."""
@@ -36,7 +39,12 @@ class Sampler:
             from autophage.sampler import cpu_lora
 
             cpu_lora.install()
-        self._engine: Any = LLMEngine.from_engine_args(EngineArgs(**_arguments(settings)))
+        try:
+            self._engine: Any = LLMEngine.from_engine_args(EngineArgs(**_arguments(settings)))
+        except (ValueError, NotImplementedError) as error:
+            raise UserError(
+                f"model.path = {settings.model_path!r}: vLLM cannot serve it with a LoRA adapter ({first_line(error)})"
+            ) from error
         self._next_id = 1
         self._next_request = 0
 
@@ -55,13 +63,20 @@ class Sampler:
         self._call("autophage_remove_adapter", served.adapter_id)
 
     def canary(self, served: Served, prompts: Sequence[Sequence[int]]) -> list[Completion]:
-        """The greedy continuation of each prompt and its tokens' log-probs, for the trainer to compare with its own."""
+        """A sampled continuation of each prompt and its tokens' log-probs, for the trainer to compare with its own.
+
+        Sampled, because the greedy tokens of a confident model have log-probs near 0 under any adapter.
+        """
         from vllm import SamplingParams
 
-        greedy = SamplingParams(
-            temperature=0.0, max_tokens=CANARY_TOKENS, ignore_eos=True, logprobs=0, detokenize=False
-        )
-        return self._run(served, [(list(prompt), greedy) for prompt in prompts], lambda *_: None)
+        jobs = [
+            (
+                list(prompt),
+                SamplingParams(max_tokens=CANARY_TOKENS, ignore_eos=True, logprobs=0, seed=index, detokenize=False),
+            )
+            for index, prompt in enumerate(prompts)
+        ]
+        return self._run(served, jobs, lambda *_: None)
 
     def sample(
         self, served: Served, requests: Sequence[Request], decoding: Decoding, progress: Progress
@@ -82,6 +97,7 @@ class Sampler:
                     top_k=decoding.top_k if random else 0,
                     seed=request.seed if random else None,
                     stop_token_ids=list(decoding.stop_ids),
+                    ignore_eos=not decoding.stop_ids,
                     detokenize=False,
                     output_kind=RequestOutputKind.FINAL_ONLY,
                 ),
@@ -152,9 +168,8 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
         "trust_remote_code": False,
     }
     if settings.device == "cpu":
-        wanted = max(
-            MINIMUM_KV_BYTES, int(1.25 * settings.concurrency * settings.longest * settings.kv_bytes_per_token)
-        )
+        blocks = -(-settings.longest // CPU_BLOCK) + 1
+        wanted = max(MINIMUM_KV_BYTES, settings.concurrency * blocks * CPU_BLOCK * settings.kv_bytes_per_token)
         limit = int((settings.memory or 4.0) * 2**30)
         arguments |= {
             "enforce_eager": True,
@@ -164,5 +179,11 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
         }
     else:
         share = SHARED_GPU_SHARE if settings.shares_device else OWN_GPU_SHARE
+        if settings.dtype == "float32":
+            raise UserError(
+                'model.dtype = "float32": vLLM serves adapters in 16 bits on a GPU. Use "auto" or "bfloat16".'
+            )
+        if (settings.memory or share) > 1:
+            raise UserError(f"sample.memory = {settings.memory:g}: on a GPU it is a share of the device, at most 1.")
         arguments["gpu_memory_utilization"] = settings.memory or share
     return arguments

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CANARY_TOKENS = 8
-"""Greedy tokens of a canary answer."""
+CANARY_TOKENS = 16
+"""Tokens of a canary answer."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Decoding:
     top_p: float
     top_k: int
     stop_ids: tuple[int, ...]
+    """Empty: nothing ends a document before `max_tokens`."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ without one is scrap from an interrupted run, and is cleared before the generati
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -52,8 +53,13 @@ class Manifest:
 
 
 def write_metrics(folder: Path, metrics: list[Metric]) -> None:
-    rows = [asdict(metric) for metric in metrics]
-    write_text(folder / METRICS, json.dumps(rows, indent=1) + "\n")
+    """Write `metrics.json`; an interval that does not exist (one document has no spread) is null."""
+    rows = [{**asdict(metric), "low": _finite(metric.low), "high": _finite(metric.high)} for metric in metrics]
+    write_text(folder / METRICS, json.dumps(rows, indent=1, allow_nan=False) + "\n")
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def read_metrics(folder: Path) -> list[Metric]:

@@ -76,9 +76,14 @@ class ResidentModel:
             )
         return adapter
 
-    def score(self, sequences: Sequence[Sequence[int]], contexts: Sequence[int]) -> list[Scored]:
+    def score(
+        self,
+        sequences: Sequence[Sequence[int]],
+        contexts: Sequence[int],
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> list[Scored]:
         """Full-vocabulary statistics of each sequence's tokens after its context, under the loaded adapter."""
-        return score(self.model, sequences, contexts)
+        return score(self.model, sequences, contexts, progress)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         from peft import get_peft_model_state_dict

@@ -5,7 +5,7 @@ Batches hold sequences of similar length and at most `LOGIT_BUDGET` logits at on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,13 +20,16 @@ BATCH = 64
 
 
 @torch.inference_mode()
-def score(model: Any, sequences: Sequence[Sequence[int]], contexts: Sequence[int]) -> list[Scored]:
+def score(
+    model: Any, sequences: Sequence[Sequence[int]], contexts: Sequence[int], progress: Callable[[int], None]
+) -> list[Scored]:
     """Statistics of `sequences[i][contexts[i]:]` for each i, in order; contexts are at least 1.
 
-    `model` is a causal language model of transformers, or PEFT around one.
+    `progress` is called with the number of sequences after each batch. `model` is a causal language model of transformers,
+    or PEFT around one.
     """
     results: dict[int, Scored] = {}
-    vocabulary = model.config.vocab_size
+    vocabulary = model.config.get_text_config().vocab_size
     for batch in _batches([len(sequence) for sequence in sequences], vocabulary):
         rows = [sequences[index] for index in batch]
         width = max(map(len, rows))
@@ -43,6 +46,7 @@ def score(model: Any, sequences: Sequence[Sequence[int]], contexts: Sequence[int
         ]
         for position, index in enumerate(batch):
             results[index] = Scored(*(column[position].numpy() for column in columns))
+        progress(len(batch))
     return [results[index] for index in range(len(sequences))]
 
 

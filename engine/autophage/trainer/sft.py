@@ -40,12 +40,12 @@ def run_sft(
     Raises:
         RunError: a loss that is not finite, before the optimizer step that would spread it.
     """
-    base = model.get_base_model()
-    base.__dict__.pop("forward", None)
+    base: Any = model.get_base_model()
+    _take_off(model, base)
     with tempfile.TemporaryDirectory(prefix="autophage-sft-") as scratch:
         trainer = CheckedTrainer(
             model,
-            args=_arguments(recipe, len(rows), seed, scratch, model.device),
+            args=_arguments(recipe, len(rows), seed, scratch, model.device, base.dtype),
             train_dataset=_dataset(rows),
             processing_class=tokenizer,
             callbacks=[ReportSteps(progress)],
@@ -54,8 +54,15 @@ def run_sft(
             trainer.remove_callback(callback)
         trainer.train()
     # SFTTrainer wraps the base model's forward each time it is built; left on, a thousand generations nest a thousand deep.
-    base.__dict__.pop("forward", None)
+    _take_off(model, base)
     model.eval()
+
+
+def _take_off(*modules: Any) -> None:
+    """Undo what SFTTrainer and accelerate put on a model: a wrapped forward, and the mark that it is there already."""
+    for module in modules:
+        for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
+            module.__dict__.pop(name, None)
 
 
 class CheckedTrainer(SFTTrainer):
@@ -88,7 +95,9 @@ def _dataset(rows: Sequence[Row]) -> Dataset:
     )
 
 
-def _arguments(recipe: Recipe, row_count: int, seed: int, scratch: str, device: torch.device) -> SFTConfig:
+def _arguments(
+    recipe: Recipe, row_count: int, seed: int, scratch: str, device: torch.device, model_type: torch.dtype
+) -> SFTConfig:
     train = recipe.train
     schedule = {"constant": "constant_with_warmup"}.get(train.schedule, train.schedule)
     on_gpu = device.type == "cuda"
@@ -106,7 +115,7 @@ def _arguments(recipe: Recipe, row_count: int, seed: int, scratch: str, device: 
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         padding_free=_padding_free(recipe, device),
-        bf16=on_gpu,
+        bf16=on_gpu and model_type is torch.bfloat16,
         use_cpu=not on_gpu,
         gradient_checkpointing=False,
         save_strategy="no",
