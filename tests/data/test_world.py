@@ -100,3 +100,8 @@ def test_documents_round_trip_through_the_tokenizer(world: World, source: WorldS
     item = source.items(4, 1)[0]
     assert source.tokenizer.decode(item.continuation_ids, skip_special_tokens=True) == text_of(world.document(4, 0))
     assert source.tokenizer.unk_token_id not in item.continuation_ids
+
+
+def test_few_shot_prompts_never_hold_the_answer(source: WorldSource) -> None:
+    for probe in source.probes(["few-shot"], None):
+        assert probe.answer_ids[0] not in probe.prompt_ids

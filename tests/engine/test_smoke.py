@@ -110,3 +110,31 @@ def test_exported_adapters_load_in_peft(smoke_run: Path, autophage: Run, tmp_pat
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "adapter")
     assert sum(float(p.abs().sum()) for name, p in model.named_parameters() if "lora_B" in name) > 0
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "merged").config.vocab_size > 0
+
+
+def test_a_source_that_changed_meanwhile_is_refused(autophage: Run, tmp_path: Path) -> None:
+    text, out = tmp_path / "text.txt", tmp_path / "run"
+    text.write_text("The harbour was calm and the pilot slept. " * 300, encoding="utf-8")
+    settings = {"source.path": text, "generations": 1, "base.tokens": 4000, "base.hidden_size": 64, "base.heads": 2}
+    settings |= {
+        "base.layers": 1,
+        "base.vocabulary": 300,
+        "source.block": 8,
+        "source.continuation": 8,
+        "sample.count": 8,
+    }
+    command = [
+        "run",
+        "text",
+        "--out",
+        out,
+        *(word for key, value in settings.items() for word in ("--set", f"{key}={value}")),
+    ]
+    assert autophage(*command).returncode == 0
+    for folder in out.glob("arms/*/gen-001"):
+        (folder / "manifest.json").unlink()
+    text.write_text("The harbour was wild and the pilot drowned. " * 300, encoding="utf-8")
+    done = autophage(*command)
+    assert done.returncode == 2, done.stderr[-1000:]
+    assert "changed since this run was begun" in done.stderr
+    assert (out / "arms/control/gen-000/manifest.json").is_file()
