@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +43,7 @@ def local_ray() -> Iterator[None]:
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(scratch)
     logging.getLogger("ray").setLevel(logging.ERROR)
+    terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address="local",
@@ -52,6 +55,9 @@ def local_ray() -> Iterator[None]:
             _node_ip_address="127.0.0.1",
             _temp_dir=str(scratch),
         )
+        # Ray puts a handler of its own over the caller's, which prints a native stack and leaves things behind.
+        if terminate is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminate)
         yield
     finally:
         ray.shutdown()

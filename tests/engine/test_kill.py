@@ -64,8 +64,9 @@ def test_killed_again_and_again(
     assert list(out.rglob("*.partial")) == []
 
 
-def test_ctrl_c_ends_with_130_and_goes_on(
-    smoke_run: Path, contents: Contents, autophage: Run, variables: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_with_130_and_go_on(
+    stop: signal.Signals, smoke_run: Path, contents: Contents, autophage: Run, variables: dict[str, str], tmp_path: Path
 ) -> None:
     out = tmp_path / "stopped"
     command = [*AUTOPHAGE, "run", "smoke", "--out", str(out)]
@@ -74,7 +75,7 @@ def test_ctrl_c_ends_with_130_and_goes_on(
     )
     while process.poll() is None and _lines(out) < 12:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, stop) if stop is signal.SIGINT else process.send_signal(stop)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
