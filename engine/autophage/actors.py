@@ -44,9 +44,6 @@ class Shell:
         """Answered from a thread of its own, while work goes on."""
         return self._progress
 
-    def pid(self) -> int:
-        return os.getpid()
-
 
 class TrainerActor(Shell):
     def __init__(self, recipe: str, log: str) -> None:

@@ -130,7 +130,5 @@ def latest_progress(actor: Any, before: Any) -> Any:
 
     try:
         return ray.get(actor.progress.options(concurrency_group="watch").remote(), timeout=PROGRESS_SECONDS)
-    except ray.exceptions.GetTimeoutError:
-        return before
-    except ray.exceptions.RayActorError:
-        return before  # the stage's own result says that the actor died, and which one
+    except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError):
+        return before  # of a dead actor the stage's own result says that it died, and which one

@@ -117,7 +117,6 @@ def _work(loaded: LoadedRecipe, run: RunDirectory, emit: Emit) -> None:
         else:
             run.write_environment(now)
         Driver(loaded, run, trainer, sampler, emit, device=facts["device"]).drive(counts)
-    write_metrics_table(run, names)
     emit("run-end", seconds=round(time.monotonic() - began, 3))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from autophage.data.build import RawSource, bind, prompt_style
 from autophage.data.mix import pool_rows, prompt_ids, training_order
-from autophage.data.source import Probe, Source
+from autophage.data.source import Probe, Source, spread
 from autophage.data.tokens import decode
 from autophage.devices import device, element_type
 from autophage.errors import RunError, SwapError, UserError
@@ -178,7 +178,7 @@ class Workbench:
         self.resident.load(adapter)
         settings = arm.recipe.measure
         probes = self.source.probes(list(settings.formats), settings.probes)
-        documents = _spread(self.source.held_out(), settings.documents)
+        documents = spread(self.source.held_out(), settings.documents)
         total, done = len(completions) + len(probes) + len(documents), 0
 
         def count(sequences: int) -> None:
@@ -233,10 +233,3 @@ class Workbench:
                 )
             )
         return samples, scored
-
-
-def _spread(documents: Sequence[Any], count: int) -> list[Any]:
-    """`count` of `documents` at equal distances."""
-    if count >= len(documents):
-        return list(documents)
-    return [documents[index * len(documents) // count] for index in range(count)]

@@ -6,9 +6,12 @@ model could have: a prompt and its human continuation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Role(IntEnum):
@@ -74,3 +77,10 @@ class Source(Protocol):
     def probes(self, formats: list[str], people: int | None) -> list[Probe]:
         """Questions about what the source says; empty where nothing is known about it."""
         ...
+
+
+def spread(ordered: Sequence[T], count: int) -> list[T]:
+    """`count` of `ordered` at equal distances, so that every part keeps its share; all of them where there are no more."""
+    if count >= len(ordered):
+        return list(ordered)
+    return [ordered[index * len(ordered) // count] for index in range(count)]

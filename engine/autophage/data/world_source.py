@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from autophage.data.source import HeldOut, Item, Probe, Role
+from autophage.data.source import HeldOut, Item, Probe, Role, spread
 from autophage.data.tokens import start_ids
 from autophage.data.world import ATTRIBUTES, QUESTIONS, STATEMENTS, Person, Word, World
 from autophage.seeds import generator
@@ -52,7 +52,7 @@ class WorldSource:
         return documents
 
     def probes(self, formats: list[str], people: int | None) -> list[Probe]:
-        asked = self.world.people if people is None else _spread(self.world.people, people)
+        asked = self.world.people if people is None else spread(self.world.people, people)
         return [
             self._probe(form, person, attribute) for form in formats for attribute in ATTRIBUTES for person in asked
         ]
@@ -107,10 +107,3 @@ class WorldSource:
 
 def _until_fact(words: list[Word]) -> list[Word]:
     return words[: next(index for index, (_, role) in enumerate(words) if role is Role.FACT)]
-
-
-def _spread(people: list[Person], count: int) -> list[Person]:
-    """`count` people at equal distances in rank, so that every bucket keeps its share."""
-    if count >= len(people):
-        return people
-    return [people[index * len(people) // count] for index in range(count)]

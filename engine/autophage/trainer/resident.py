@@ -69,12 +69,12 @@ class ResidentModel:
         self.load(start)
         if rows:
             run_sft(self.model, self.tokenizer, rows, settings, seed, progress)
-        adapter = self._pack(self._tensors())
-        if not all(torch.isfinite(tensor).all() for tensor in self._tensors().values()):
+        tensors = self._tensors()
+        if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
             raise RunError(
                 "training left NaN or infinity in the adapter; nothing was committed. Lower train.learning_rate."
             )
-        return adapter
+        return self._pack(tensors)
 
     def score(
         self,
