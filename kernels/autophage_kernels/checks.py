@@ -1,0 +1,81 @@
+"""What a caller may hand in. Every refusal is a `ValueError` that names what was given; nothing here reads a tensor's values."""
+
+from __future__ import annotations
+
+import torch
+
+LARGEST_VOCABULARY = 1 << 24
+"""Counts and indices travel in float32 partial results, which hold integers exactly up to here."""
+
+
+def describe(**tensors: torch.Tensor | None) -> str:
+    """`logits (4, 9), target (3,)`."""
+    return ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items() if tensor is not None)
+
+
+def check_logits(logits: torch.Tensor, caller: str, **others: torch.Tensor | None) -> None:
+    """Floating-point [..., V] with V > 0; every other tensor that is given lives on the same device."""
+    shapes = describe(logits=logits, **others)
+    if logits.ndim < 1 or logits.shape[-1] == 0:
+        raise ValueError(f"{caller} needs logits [..., V] with a vocabulary; got {shapes}")
+    if logits.shape[-1] > LARGEST_VOCABULARY:
+        raise ValueError(f"{caller} takes vocabularies up to {LARGEST_VOCABULARY}; got {shapes}")
+    if not logits.is_floating_point():
+        raise ValueError(f"{caller} needs floating-point logits; got {logits.dtype} in {shapes}")
+    check_devices(caller, shapes, logits=logits, **others)
+
+
+def check_devices(caller: str, shapes: str, **tensors: torch.Tensor | None) -> None:
+    places = {name: str(tensor.device) for name, tensor in tensors.items() if tensor is not None}
+    if len(set(places.values())) > 1:
+        where = ", ".join(f"{name} on {place}" for name, place in places.items())
+        raise ValueError(f"{caller} needs everything on one device; got {where} ({shapes})")
+
+
+def check_target(target: torch.Tensor | None, rows: torch.Size, caller: str, shapes: str) -> None:
+    """Integer, one for each row."""
+    if target is None:
+        return
+    if target.shape != rows:
+        raise ValueError(f"{caller} needs one target for each row; got {shapes}")
+    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        raise ValueError(f"{caller} needs integer targets; got {target.dtype} in {shapes}")
+
+
+def as_temperature(
+    temperature: float | torch.Tensor | None, rows: torch.Size, device: torch.device, caller: str
+) -> torch.Tensor | None:
+    """None, or one temperature for each row as float32 [T] or for all of them as [1]."""
+    if temperature is None:
+        return None
+    if isinstance(temperature, torch.Tensor):
+        if temperature.device != device:
+            raise ValueError(
+                f"{caller} needs everything on one device; logits are on {device}, temperature on {temperature.device}"
+            )
+        if temperature.numel() != 1 and temperature.shape != rows:
+            raise ValueError(
+                f"{caller} needs one temperature, or one for each row {tuple(rows)}; got {describe(temperature=temperature)}"
+            )
+        return temperature.detach().reshape(-1).float()
+    if not temperature > 0:
+        raise ValueError(f"{caller} needs a temperature above 0; got {temperature}")
+    return None if temperature == 1 else torch.full((1,), temperature, dtype=torch.float32, device=device)
+
+
+def as_softcap(softcap: float | None, caller: str) -> float:
+    """0 stands for none, inside."""
+    if softcap is None:
+        return 0.0
+    if not softcap > 0:
+        raise ValueError(f"{caller} needs a softcap above 0, or None; got {softcap}")
+    return float(softcap)
+
+
+def as_rows(logits: torch.Tensor) -> torch.Tensor:
+    """[..., V] as [B, L, V], without a copy for up to three dimensions whatever their strides."""
+    if logits.ndim == 3:
+        return logits
+    if logits.ndim < 3:
+        return logits.reshape(1, -1, logits.shape[-1]) if logits.ndim == 1 else logits.unsqueeze(0)
+    return logits.flatten(0, -3)

@@ -1,0 +1,127 @@
+"""The operations as `torch.library` custom ops: opaque to compilers, so that no scalar is retyped and no graph breaks.
+
+`autophage::token_stats` and its backward. Each dispatches to Triton or torch by the device of its tensors. The moments
+that the backward needs leave the forward in a tensor that callers never see: what they do to the statistics in place
+cannot reach a gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from autophage_kernels.backend import operations
+from autophage_kernels.partial import COEFFICIENTS, MOMENTS, Coefficient
+from autophage_kernels.reference.chunks import work_type
+from autophage_kernels.statistics import DIFFERENTIABLE, FLOATS, INTEGERS, slots
+
+
+@torch.library.custom_op("autophage::token_stats", mutates_args=())
+def token_stats_op(
+    logits_BLV: torch.Tensor,
+    target_T: torch.Tensor | None,
+    temperature: torch.Tensor | None,
+    softcap: float,
+    ignore_index: int,
+    statistics: int,
+    batch_invariant: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Packed floats [F, T], packed int64 [I, T], moments [MOMENTS, T]."""
+    serving = operations(logits_BLV)
+    partial_PST = serving.partial_stats(
+        logits_BLV, target_T, None, temperature, softcap, 0, statistics, batch_invariant
+    )
+    result: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = serving.merge_stats(
+        partial_PST, target_T, temperature, softcap, ignore_index, logits_BLV.shape[2], statistics
+    )
+    return result
+
+
+@token_stats_op.register_fake
+def _(
+    logits_BLV: torch.Tensor,
+    target_T: torch.Tensor | None,
+    temperature: torch.Tensor | None,
+    softcap: float,
+    ignore_index: int,
+    statistics: int,
+    batch_invariant: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return empty_outputs(logits_BLV, logits_BLV.shape[0] * logits_BLV.shape[1], statistics)
+
+
+@torch.library.custom_op("autophage::token_stats_backward", mutates_args=())
+def token_stats_backward_op(
+    logits_BLV: torch.Tensor,
+    target_T: torch.Tensor | None,
+    temperature: torch.Tensor | None,
+    softcap: float,
+    moments_MT: torch.Tensor,
+    coefficients_CT: torch.Tensor,
+) -> torch.Tensor:
+    """Gradient with respect to the logits, in their type, contiguous."""
+    gradient: torch.Tensor = operations(logits_BLV).stats_gradient(
+        logits_BLV, target_T, temperature, softcap, 0, moments_MT, coefficients_CT, logits_BLV.dtype
+    )
+    return gradient
+
+
+@token_stats_backward_op.register_fake
+def _(
+    logits_BLV: torch.Tensor,
+    target_T: torch.Tensor | None,
+    temperature: torch.Tensor | None,
+    softcap: float,
+    moments_MT: torch.Tensor,
+    coefficients_CT: torch.Tensor,
+) -> torch.Tensor:
+    return torch.empty_like(logits_BLV, memory_format=torch.contiguous_format)
+
+
+def empty_outputs(like: torch.Tensor, rows: Any, statistics: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Unfilled outputs of a statistics op: shapes and types without values."""
+    dtype = work_type(like)
+    return (
+        like.new_empty(len(slots(statistics, FLOATS)), rows, dtype=dtype),
+        like.new_empty(len(slots(statistics, INTEGERS)), rows, dtype=torch.int64),
+        like.new_empty(MOMENTS, rows, dtype=dtype),
+    )
+
+
+def coefficients(
+    grad_floats_FT: torch.Tensor, target_T: torch.Tensor | None, ignore_index: int, vocabulary: int, statistics: int
+) -> torch.Tensor:
+    """The incoming gradients of the differentiable statistics, [COEFFICIENTS, T].
+
+    That of the log-prob is 0 where the target is ignored or no token.
+    """
+    place = slots(statistics, FLOATS)
+    coefficients_CT = grad_floats_FT.new_zeros(COEFFICIENTS, grad_floats_FT.shape[1])
+    for statistic in DIFFERENTIABLE:
+        if statistic in place:
+            coefficients_CT[Coefficient[str(statistic.name)]] = grad_floats_FT[place[statistic]]
+    if target_T is not None:
+        counts_T = (target_T != ignore_index) & (target_T >= 0) & (target_T < vocabulary)
+        coefficients_CT[Coefficient.LOGPROB].mul_(counts_T)
+    return coefficients_CT
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+    logits_BLV, target_T, temperature, ctx.softcap, ctx.ignore_index, ctx.statistics, _ = inputs
+    _, integers_IT, moments_MT = output
+    ctx.save_for_backward(logits_BLV, target_T, temperature, moments_MT)
+    ctx.mark_non_differentiable(integers_IT, moments_MT)
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, grad_floats_FT: torch.Tensor | None, *_: Any) -> tuple[torch.Tensor | None, ...]:
+    if grad_floats_FT is None:
+        return (None,) * 7
+    logits_BLV, target_T, temperature, moments_MT = ctx.saved_tensors
+    coefficients_CT = coefficients(grad_floats_FT, target_T, ctx.ignore_index, logits_BLV.shape[2], ctx.statistics)
+    gradient = token_stats_backward_op(logits_BLV, target_T, temperature, ctx.softcap, moments_MT, coefficients_CT)
+    return gradient, None, None, None, None, None, None
+
+
+token_stats_op.register_autograd(_backward, setup_context=_keep)

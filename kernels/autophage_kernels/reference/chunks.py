@@ -1,0 +1,63 @@
+"""Chunks of rows, the transform of logits, and what is -inf or NaN: shared by the passes of the reference.
+
+Shapes: B, L leading dimensions of the logits, T = B * L rows, R rows of one chunk, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+CHUNK_ELEMENTS = 1 << 17
+"""Logits of one chunk: 512 KiB of float32, so that it and three buffers of its size stay in a core's second-level cache."""
+
+FLOOR = {torch.float32: -150.0, torch.float64: -800.0}
+"""Lowest exponent (nats): e^FLOOR is exactly 0, and 0 * FLOOR is 0 where 0 * -inf would be NaN."""
+
+
+def work_type(logits: torch.Tensor) -> torch.dtype:
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+
+
+def chunk_rows(vocabulary: int, batch_invariant: bool) -> int:
+    """Rows of a chunk. One by one where a row's result may not depend on how many others there are."""
+    return 1 if batch_invariant else max(1, CHUNK_ELEMENTS // vocabulary)
+
+
+def row_chunks(logits_BLV: torch.Tensor, rows: int) -> Iterator[tuple[slice, torch.Tensor]]:
+    """(rows of T, their logits [R, V]) in order; views, whatever the strides."""
+    outer, inner, _ = logits_BLV.shape
+    if outer == 1 or logits_BLV.stride(0) == inner * logits_BLV.stride(1):
+        slabs = [logits_BLV.flatten(0, 1)]
+    else:
+        slabs = list(logits_BLV)
+    start = 0
+    for slab in slabs:
+        for chunk_RV in slab.split(rows):
+            yield slice(start, start + len(chunk_RV)), chunk_RV
+            start += len(chunk_RV)
+
+
+def softcapped(x: torch.Tensor, softcap: float) -> torch.Tensor:
+    """softcap * tanh(x / softcap); x itself where there is none."""
+    return torch.tanh(x / softcap).mul_(softcap) if softcap else x
+
+
+def shift_of(peak: torch.Tensor, softcap: float) -> torch.Tensor:
+    """What is subtracted from a row whose largest logit is `peak`; 0 for infinite ones, for which (inf - inf) would be NaN."""
+    return softcapped(peak, softcap) if softcap else peak.nan_to_num(nan=torch.nan, posinf=0.0, neginf=0.0)
+
+
+def inverse(temperature: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | float:
+    """1 / temperature, [T] or [1]; NaN where it is not above 0, as no distribution belongs to it."""
+    if temperature is None:
+        return 1.0
+    return torch.where(temperature > 0, 1.0 / temperature.to(dtype), torch.nan)
+
+
+def of_rows(values: torch.Tensor | float, rows: slice) -> torch.Tensor | float:
+    """The values of a chunk as a column [R, 1] (or [1, 1], or the number itself)."""
+    if isinstance(values, float):
+        return values
+    return (values[rows] if len(values) > 1 else values).unsqueeze(-1)

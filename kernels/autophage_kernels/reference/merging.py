@@ -1,0 +1,128 @@
+"""Partial statistics of the parts of a row become the statistics of the row (`partial.py` has the algebra).
+
+Few numbers per row are left here, so the work is float64 whatever the logits were.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from autophage_kernels.partial import Field
+from autophage_kernels.reference.chunks import FLOOR, inverse, shift_of, softcapped
+from autophage_kernels.statistics import FLOATS, INTEGERS, OF_TARGET, Statistic, slots
+
+ROUNDING = 1e-5
+"""A log-prob may exceed 0 by this much through rounding and is then 0. More is a wrong sum, and is shown as NaN."""
+
+
+def merge_stats(
+    partial_PST: torch.Tensor,
+    target_T: torch.Tensor | None,
+    temperature: torch.Tensor | None,
+    softcap: float,
+    ignore_index: int,
+    vocabulary: int,
+    statistics: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Packed floats [F, T], packed int64 [I, T], and the moments [MOMENTS, T] that a backward pass needs.
+
+    `target_T` counts in the whole vocabulary, which has `vocabulary` tokens.
+    """
+    scale = inverse(temperature, torch.float64)
+    part = _whole(partial_PST.double(), scale, softcap, statistics)
+    results = _of_distribution(part, scale, softcap, statistics)
+    if target_T is not None and statistics & OF_TARGET:
+        results |= _of_target(part, results, target_T, scale, softcap, ignore_index, vocabulary)
+    floats = [results[statistic] for statistic in slots(statistics, FLOATS)]
+    integers = [results[statistic] for statistic in slots(statistics, INTEGERS)]
+    dtype, rows = partial_PST.dtype, partial_PST.shape[2]
+    moments = [
+        part[Field.PEAK],
+        *(results[kept] for kept in (Statistic.LOG_SUM, Statistic.ENTROPY, Statistic.VARENTROPY)),
+    ]
+    return (
+        torch.stack(floats).to(dtype) if floats else partial_PST.new_empty(0, rows),
+        torch.stack(integers).long() if integers else partial_PST.new_empty(0, rows, dtype=torch.int64),
+        torch.stack(moments).to(dtype),
+    )
+
+
+def _whole(
+    part_PST: torch.Tensor, scale: torch.Tensor | float, softcap: float, statistics: int
+) -> dict[Field, torch.Tensor]:
+    """Every field that is needed, re-based to the common peak and added up over the parts."""
+    if part_PST.shape[1] == 1:
+        return dict(zip(Field, part_PST[:, 0], strict=True))
+    peak_ST, s_ST, t_ST = part_PST[Field.PEAK], part_PST[Field.SUM], part_PST[Field.FIRST]
+    peak_T = peak_ST.amax(0)
+    d_ST = (shift_of(peak_ST, softcap) - shift_of(peak_T, softcap)) * scale
+    d_ST = torch.where(peak_ST == -torch.inf, 0.0, d_ST).clamp_(FLOOR[torch.float64], 0.0)
+    a_ST = d_ST.exp()
+    whole = {Field.PEAK: peak_T, Field.SUM: (a_ST * s_ST).sum(0), Field.OWN: part_PST[Field.OWN].amax(0)}
+    if statistics & (Statistic.ENTROPY | Statistic.VARENTROPY):
+        whole[Field.FIRST] = (a_ST * (t_ST + d_ST * s_ST)).sum(0)
+    if statistics & Statistic.VARENTROPY:
+        whole[Field.SECOND] = (a_ST * (part_PST[Field.SECOND] + d_ST * (2 * t_ST + d_ST * s_ST))).sum(0)
+    if statistics & Statistic.RENYI2:
+        whole[Field.SQUARE] = (a_ST.square() * part_PST[Field.SQUARE]).sum(0)
+    if statistics & Statistic.ARGMAX:
+        whole[Field.ARGMAX] = torch.where(peak_ST == peak_T, part_PST[Field.ARGMAX], torch.inf).amin(0)
+    whole[Field.MASS] = (a_ST * part_PST[Field.MASS]).sum(0)
+    for counted in (Field.ABOVE, Field.EQUAL):
+        whole[counted] = part_PST[counted].sum(0)
+    return whole
+
+
+def _of_distribution(
+    part: dict[Field, torch.Tensor], scale: torch.Tensor | float, softcap: float, statistics: int
+) -> dict[Statistic, torch.Tensor]:
+    """What needs no target. log_sum, and entropy and varentropy (0 where not asked for), are always there."""
+    peak_T, sum_T = part[Field.PEAK], part[Field.SUM]
+    # NaN where there is no distribution: a row that is all -inf, has +inf, or has NaN. It spreads to what is made of it.
+    finite_T = torch.where((sum_T > 0) & (sum_T < torch.inf), sum_T, torch.nan)
+    log_sum_T = finite_T.log()
+    results = dict.fromkeys((Statistic.ENTROPY, Statistic.VARENTROPY), torch.zeros_like(sum_T))
+    results[Statistic.LOG_SUM] = log_sum_T
+    if statistics & (Statistic.ENTROPY | Statistic.VARENTROPY):
+        mean_T = part[Field.FIRST] / finite_T
+        results[Statistic.ENTROPY] = (log_sum_T - mean_T).clamp_(min=0.0)
+    if statistics & Statistic.VARENTROPY:
+        results[Statistic.VARENTROPY] = (part[Field.SECOND] / finite_T - mean_T.square()).clamp_(min=0.0)
+    if statistics & Statistic.RENYI2:
+        results[Statistic.RENYI2] = (2 * log_sum_T - part[Field.SQUARE].log()).clamp_(min=0.0)
+    if statistics & Statistic.LSE:
+        lse_T = shift_of(peak_T, softcap) * scale + log_sum_T
+        empty_T = torch.where(sum_T == 0, -torch.inf, sum_T)  # -inf, +inf and NaN speak for themselves
+        results[Statistic.LSE] = torch.where(finite_T.isnan(), empty_T, lse_T)
+    if statistics & Statistic.MAX_LOGIT:
+        results[Statistic.MAX_LOGIT] = torch.where(sum_T.isnan(), torch.nan, softcapped(peak_T, softcap) * scale)
+    if statistics & Statistic.MAX_PROB:
+        results[Statistic.MAX_PROB] = finite_T.reciprocal()
+    if statistics & Statistic.ARGMAX:
+        results[Statistic.ARGMAX] = torch.where(sum_T.isnan(), -1.0, part[Field.ARGMAX])
+    return results
+
+
+def _of_target(
+    part: dict[Field, torch.Tensor],
+    results: dict[Statistic, torch.Tensor],
+    target_T: torch.Tensor,
+    scale: torch.Tensor | float,
+    softcap: float,
+    ignore_index: int,
+    vocabulary: int,
+) -> dict[Statistic, torch.Tensor]:
+    """An ignored target counts as 0 and has no rank; one outside the vocabulary has no log-prob either."""
+    log_sum_T = results[Statistic.LOG_SUM]
+    ignored_T = target_T == ignore_index
+    outside_T = (target_T < 0) | (target_T >= vocabulary)
+    logprob_T = (softcapped(part[Field.OWN], softcap) - shift_of(part[Field.PEAK], softcap)) * scale - log_sum_T
+    logprob_T = torch.where(outside_T | (logprob_T > ROUNDING), torch.nan, logprob_T.clamp(max=0.0))
+    mass_T = torch.where(outside_T, torch.nan, part[Field.MASS])
+    unranked_T = ignored_T | outside_T | part[Field.SUM].isnan()
+    return {
+        Statistic.LOGPROB: torch.where(ignored_T, 0.0, logprob_T),
+        Statistic.MASS_ABOVE: torch.where(ignored_T, 0.0, mass_T * (-log_sum_T).exp()),
+        Statistic.RANK: torch.where(unranked_T, -1.0, part[Field.ABOVE] + 1),
+        Statistic.TIES: torch.where(unranked_T, -1.0, part[Field.EQUAL] + 1),
+    }

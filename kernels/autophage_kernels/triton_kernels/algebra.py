@@ -1,0 +1,66 @@
+"""What the kernels share: the transform of logits, re-basing, and the units.
+
+Exponents are in base 2 inside a kernel, u2 = u log2(e), because 2^x is what the hardware has; moments are multiplied by
+ln 2 (and its square) when they leave it. Every reduction is over float32.
+"""
+
+import triton
+import triton.language as tl
+
+LOG2E = tl.constexpr(1.4426950408889634)
+LN2 = tl.constexpr(0.6931471805599453)
+FLOOR = tl.constexpr(-200.0)
+"""Lowest exponent (base 2): 2^FLOOR is 0 in float32, and 0 * FLOOR is 0 where 0 * -inf would be NaN."""
+INFINITY = tl.constexpr(float("inf"))
+NAN = tl.constexpr(float("nan"))
+NOWHERE = tl.constexpr(1 << 30)
+"""A column behind every other."""
+
+
+@triton.jit
+def tanh(y):
+    """Odd series near 0, where (1 - e) would cancel; otherwise by e^-2|y|, which cannot overflow. Relative error 2e-7."""
+    e = tl.exp2(tl.abs(y) * (-2.0 * LOG2E))
+    far = (1.0 - e) / (1.0 + e)
+    y2 = y * y
+    near = y * (1.0 + y2 * (-1.0 / 3.0 + y2 * (2.0 / 15.0 + y2 * (-17.0 / 315.0 + y2 * (62.0 / 2835.0)))))
+    return tl.where(tl.abs(y) < 0.25, near, tl.where(y < 0.0, -far, far))
+
+
+@triton.jit
+def softcapped(x, softcap, SOFTCAP: tl.constexpr):
+    if SOFTCAP:
+        x = softcap * tanh(x / softcap)
+    return x
+
+
+@triton.jit
+def shift_of(peak, softcap, SOFTCAP: tl.constexpr):
+    """What is subtracted from a row whose largest logit is `peak`; 0 for infinite ones, for which (inf - inf) would be NaN."""
+    if SOFTCAP:
+        shift = softcapped(peak, softcap, SOFTCAP)
+    else:
+        shift = tl.where(tl.abs(peak) == INFINITY, 0.0, peak)
+    return shift
+
+
+@triton.jit
+def base2_scale(temperature_ptr, rows, stride, TEMPERATURE: tl.constexpr):
+    """log2(e) / temperature of each row; NaN where it is not above 0, as no distribution belongs to it."""
+    scale = LOG2E
+    if TEMPERATURE:
+        temperature = tl.load(temperature_ptr + rows * stride)
+        scale = tl.where(temperature > 0.0, LOG2E / temperature, NAN)
+    return scale
+
+
+@triton.jit
+def rebase(peak, shift, new_shift, scale):
+    """d = (old shift - new shift) in base 2, 0 for a part that has seen nothing but -inf; never above 0."""
+    d = tl.where(peak == -INFINITY, 0.0, (shift - new_shift) * scale)
+    return tl.minimum(floored(d), 0.0, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def floored(u2):
+    return tl.maximum(u2, FLOOR, propagate_nan=tl.PropagateNan.ALL)

@@ -1,0 +1,140 @@
+"""Compiles a launch for a GPU that is not there, and reads its machine code: registers, spills, widths of loads, loops.
+
+Needs the compiler and disassembler that ship with Triton, and no driver.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from autophage_kernels.triton_kernels.launch import Launch
+
+TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+TYPES = {
+    torch.float32: "*fp32",
+    torch.bfloat16: "*bf16",
+    torch.float16: "*fp16",
+    torch.int64: "*i64",
+}
+DIVISIBLE = [["tt.divisibility", 16]]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Instructions of one loop, without the blocks inside it that are jumped over more often than not."""
+
+    instructions: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.instructions)
+
+    @property
+    def opcodes(self) -> Counter[str]:
+        return Counter(re.sub(r"^@!?U?P[\dT]+\s+", "", line).split()[0] for line in self.instructions)
+
+
+class MachineCode:
+    """What one launch becomes on one architecture (80, 90, 100, 120)."""
+
+    def __init__(self, launch: Launch, capability: int) -> None:
+        signature, constants, attributes = _specialised(launch)
+        source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=attributes)
+        compiled = triton.compile(
+            source,
+            target=GPUTarget("cuda", capability, 32),
+            options={"num_warps": launch.warps, "enable_fp_fusion": True},
+        )
+        self.shared = int(compiled.metadata.shared)
+        with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+            Path(file.name).write_bytes(compiled.asm["cubin"])
+            self._usage = _tool("cuobjdump", "-res-usage", file.name)
+            self._listing = _tool("nvdisasm", "-c", file.name)
+
+    @property
+    def registers(self) -> int:
+        return self._used("REG")
+
+    @property
+    def spilled(self) -> int:
+        """Bytes of a thread's registers that live in memory."""
+        return self._used("STACK") + self._used("LOCAL")
+
+    def _used(self, what: str) -> int:
+        (found,) = re.findall(rf"\b{what}:(\d+)", self._usage)
+        return int(found)
+
+    @cached_property
+    def instructions(self) -> tuple[str, ...]:
+        return tuple(line for label, line in self._lines if line)
+
+    @cached_property
+    def _lines(self) -> list[tuple[str, str]]:
+        """(label, "") or ("", instruction), in order."""
+        lines: list[tuple[str, str]] = []
+        for text in self._listing.splitlines():
+            if label := re.match(r"\s*\.?(L_x_\d+):", text):
+                lines.append((label[1], ""))
+            elif instruction := re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+(.*?);", text):
+                lines.append(("", instruction[1].strip()))
+        return lines
+
+    @cached_property
+    def loops(self) -> list[Loop]:
+        """Every backward jump's body, longest first."""
+        position: dict[str, int] = {}
+        found = []
+        body: list[str] = []
+        for label, instruction in self._lines:
+            if label:
+                position[label] = len(body)
+                continue
+            body.append(instruction)
+            jump = re.search(r"\bBRA\S*\s.*`\(\.?(L_x_\d+)\)", instruction)
+            if jump and jump[1] in position and position[jump[1]] < len(body) - 1:
+                found.append(Loop(tuple(body[position[jump[1]] :])))
+        return sorted(found, key=len, reverse=True)
+
+
+def _specialised(launch: Launch) -> tuple[dict[str, str], dict[str, Any], dict[tuple[int], Any]]:
+    """Signature, constants and attributes that Triton would give to this call."""
+    kernel = launch.kernel
+    never = set(kernel.do_not_specialize or ())
+    signature: dict[str, str] = {}
+    constants: dict[str, Any] = dict(launch.constants)
+    attributes: dict[tuple[int], Any] = {}
+    for index, name in enumerate(kernel.arg_names):
+        if name in launch.constants:
+            signature[name] = "constexpr"
+            continue
+        value = launch.arguments[name]
+        specialise = name not in never
+        if value is None or (specialise and isinstance(value, int) and value == 1):
+            signature[name] = "constexpr"
+            constants[name] = value
+        elif isinstance(value, torch.Tensor):
+            signature[name] = TYPES[value.dtype]
+            if value.data_ptr() % 16 == 0:
+                attributes[(index,)] = DIVISIBLE
+        elif isinstance(value, float):
+            signature[name] = "fp32"
+        else:
+            signature[name] = "i32" if -(1 << 31) <= value < 1 << 31 else "i64"
+            if specialise and value % 16 == 0:
+                attributes[(index,)] = DIVISIBLE
+    return signature, constants, attributes
+
+
+def _tool(name: str, *arguments: str) -> str:
+    return subprocess.run([str(TOOLS / name), *arguments], capture_output=True, text=True, check=True).stdout
