@@ -51,14 +51,18 @@ def _choose(device_type: str, double: bool, override: str) -> Backend:
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if device_type == "cpu" and not interpreted:
         if override == "triton":
-            raise RuntimeError(f"{OVERRIDE}=triton, but the tensors are on a CPU (TRITON_INTERPRET=1 interprets the kernels)")
+            raise RuntimeError(
+                f"{OVERRIDE}=triton, but the tensors are on a CPU (TRITON_INTERPRET=1 interprets the kernels)"
+            )
         return "torch"
     missing = _why_triton_is_missing()
     if missing is None:
         return "interpreter" if interpreted else "triton"
     if override == "triton":
         raise RuntimeError(f"{OVERRIDE}=triton, but Triton cannot be used: {missing}")
-    log.warning("Triton cannot be used (%s): token statistics on %s come from plain torch, more slowly", missing, device_type)
+    log.warning(
+        "Triton cannot be used (%s): token statistics on %s come from plain torch, more slowly", missing, device_type
+    )
     return "torch"
 
 

@@ -79,3 +79,20 @@ def as_rows(logits: torch.Tensor) -> torch.Tensor:
     if logits.ndim < 3:
         return logits.reshape(1, -1, logits.shape[-1]) if logits.ndim == 1 else logits.unsqueeze(0)
     return logits.flatten(0, -3)
+
+
+def check_head(
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, caller: str, **others: torch.Tensor | None
+) -> None:
+    """hidden [..., H], weight [V, H] with V > 0, bias [V] or None: one floating type, one device."""
+    shapes = describe(hidden=hidden, weight=weight, bias=bias, **others)
+    if hidden.ndim < 1 or weight.ndim != 2 or hidden.shape[-1] != weight.shape[1] or hidden.shape[-1] == 0:
+        raise ValueError(f"{caller} needs hidden [..., H] and weight [V, H]; got {shapes}")
+    if weight.shape[0] == 0 or weight.shape[0] > LARGEST_VOCABULARY:
+        raise ValueError(f"{caller} needs a vocabulary of 1 to {LARGEST_VOCABULARY} tokens; got {shapes}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"{caller} needs bias [V]; got {shapes}")
+    types = {tensor.dtype for tensor in (hidden, weight, bias) if tensor is not None}
+    if len(types) > 1 or not hidden.is_floating_point():
+        raise ValueError(f"{caller} needs one floating type; got {', '.join(map(str, types))} ({shapes})")
+    check_devices(caller, shapes, hidden=hidden, weight=weight, bias=bias, **others)

@@ -1,8 +1,8 @@
 """The operations as `torch.library` custom ops: opaque to compilers, so that no scalar is retyped and no graph breaks.
 
-`autophage::token_stats` and its backward. Each dispatches to Triton or torch by the device of its tensors. The moments
-that the backward needs leave the forward in a tensor that callers never see: what they do to the statistics in place
-cannot reach a gradient.
+`autophage::token_stats`, `autophage::token_divergence`, `autophage::mass_below`, and their backwards. Each dispatches to Triton
+or torch by the device of its tensors. The moments that a backward needs leave the forward in a tensor that callers never see:
+what they do to the statistics in place cannot reach a gradient.
 """
 
 from __future__ import annotations
@@ -12,6 +12,14 @@ from typing import Any
 import torch
 
 from autophage_kernels.backend import operations
+from autophage_kernels.divergences import (
+    DIVERGENCE_COEFFICIENTS,
+    DIVERGENCE_MOMENTS,
+    Divergence,
+    DivergenceCoefficient,
+    DivergenceMoment,
+    divergence_slots,
+)
 from autophage_kernels.partial import COEFFICIENTS, MOMENTS, Coefficient
 from autophage_kernels.reference.chunks import work_type
 from autophage_kernels.statistics import DIFFERENTIABLE, FLOATS, INTEGERS, slots
@@ -125,3 +133,139 @@ def _backward(ctx: Any, grad_floats_FT: torch.Tensor | None, *_: Any) -> tuple[t
 
 
 token_stats_op.register_autograd(_backward, setup_context=_keep)
+
+
+@torch.library.custom_op("autophage::mass_below", mutates_args=())
+def mass_below_op(
+    logits_BLV: torch.Tensor,
+    temperature: torch.Tensor | None,
+    softcap: float,
+    moments_MT: torch.Tensor,
+    log_bounds_N: torch.Tensor,
+) -> torch.Tensor:
+    """[N, T], the mass of the tokens whose log-prob is below each bound."""
+    mass: torch.Tensor = operations(logits_BLV).mass_below(logits_BLV, temperature, softcap, moments_MT, log_bounds_N)
+    return mass
+
+
+@mass_below_op.register_fake
+def _(
+    logits_BLV: torch.Tensor,
+    temperature: torch.Tensor | None,
+    softcap: float,
+    moments_MT: torch.Tensor,
+    log_bounds_N: torch.Tensor,
+) -> torch.Tensor:
+    return moments_MT.new_empty(log_bounds_N.shape[0], moments_MT.shape[1])
+
+
+@torch.library.custom_op("autophage::token_divergence", mutates_args=())
+def token_divergence_op(
+    logits_BLV: torch.Tensor,
+    reference_BLV: torch.Tensor,
+    temperature: torch.Tensor | None,
+    softcap: float,
+    divergences: int,
+    batch_invariant: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Packed values [D, T], moments [DIVERGENCE_MOMENTS, T]."""
+    serving = operations(logits_BLV)
+    pair = (logits_BLV, reference_BLV, temperature, softcap)
+    values_DT, moments_MT = serving.merge_divergence(
+        serving.partial_divergence(*pair, divergences, batch_invariant), temperature, softcap, divergences
+    )
+    if divergences & Divergence.JSD:
+        with_mixture(values_DT, moments_MT, serving.mixture_divergence(*pair, moments_MT, batch_invariant), divergences)
+    return values_DT, moments_MT
+
+
+@token_divergence_op.register_fake
+def _(
+    logits_BLV: torch.Tensor,
+    reference_BLV: torch.Tensor,
+    temperature: torch.Tensor | None,
+    softcap: float,
+    divergences: int,
+    batch_invariant: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return empty_divergences(logits_BLV, logits_BLV.shape[0] * logits_BLV.shape[1], divergences)
+
+
+@torch.library.custom_op("autophage::token_divergence_backward", mutates_args=())
+def token_divergence_backward_op(
+    logits_BLV: torch.Tensor,
+    reference_BLV: torch.Tensor,
+    temperature: torch.Tensor | None,
+    softcap: float,
+    divergences: int,
+    moments_MT: torch.Tensor,
+    coefficients_CT: torch.Tensor,
+) -> torch.Tensor:
+    """Gradient with respect to the first logits, in their type, contiguous."""
+    gradient: torch.Tensor = operations(logits_BLV).divergence_gradient(
+        logits_BLV, reference_BLV, temperature, softcap, divergences, moments_MT, coefficients_CT, logits_BLV.dtype
+    )
+    return gradient
+
+
+@token_divergence_backward_op.register_fake
+def _(
+    logits_BLV: torch.Tensor,
+    reference_BLV: torch.Tensor,
+    temperature: torch.Tensor | None,
+    softcap: float,
+    divergences: int,
+    moments_MT: torch.Tensor,
+    coefficients_CT: torch.Tensor,
+) -> torch.Tensor:
+    return torch.empty_like(logits_BLV, memory_format=torch.contiguous_format)
+
+
+def with_mixture(values_DT: torch.Tensor, moments_MT: torch.Tensor, mixture_2T: torch.Tensor, divergences: int) -> None:
+    """Writes what the second pass found where it belongs."""
+    values_DT[divergence_slots(divergences)[Divergence.JSD]] = mixture_2T.mean(0).clamp_(min=0.0)
+    moments_MT[DivergenceMoment.TO_MIXTURE] = mixture_2T[0]
+
+
+def empty_divergences(like: torch.Tensor, rows: Any, divergences: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unfilled outputs of a divergence op."""
+    dtype = work_type(like)
+    return (
+        like.new_empty(len(divergence_slots(divergences)), rows, dtype=dtype),
+        like.new_empty(DIVERGENCE_MOMENTS, rows, dtype=dtype),
+    )
+
+
+def divergence_coefficients(grad_values_DT: torch.Tensor, divergences: int) -> torch.Tensor:
+    """The incoming gradients, [DIVERGENCE_COEFFICIENTS, T]."""
+    coefficients_CT = grad_values_DT.new_zeros(DIVERGENCE_COEFFICIENTS, grad_values_DT.shape[1])
+    for divergence, row in divergence_slots(divergences).items():
+        if divergence != Divergence.REFERENCE_ENTROPY:
+            coefficients_CT[DivergenceCoefficient[divergence.name]] = grad_values_DT[row]
+    return coefficients_CT
+
+
+def _keep_divergence(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+    logits_BLV, reference_BLV, temperature, ctx.softcap, ctx.divergences, _ = inputs
+    ctx.save_for_backward(logits_BLV, reference_BLV, temperature, output[1])
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+
+
+def _divergence_backward(ctx: Any, grad_values_DT: torch.Tensor | None, *_: Any) -> tuple[torch.Tensor | None, ...]:
+    if grad_values_DT is None:
+        return (None,) * 6
+    logits_BLV, reference_BLV, temperature, moments_MT = ctx.saved_tensors
+    gradient = token_divergence_backward_op(
+        logits_BLV,
+        reference_BLV,
+        temperature,
+        ctx.softcap,
+        ctx.divergences,
+        moments_MT,
+        divergence_coefficients(grad_values_DT, ctx.divergences),
+    )
+    return gradient, None, None, None, None, None
+
+
+token_divergence_op.register_autograd(_divergence_backward, setup_context=_keep_divergence)

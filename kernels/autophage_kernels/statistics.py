@@ -122,4 +122,3 @@ def unpack(floats_FT: torch.Tensor, integers_IT: torch.Tensor, bits: int, shape:
             values = packed[row].view(shape)
             fields[statistic.name.lower()] = values if statistic in DIFFERENTIABLE else values.detach()
     return TokenStats(**fields)
-

@@ -27,16 +27,22 @@ def chunk_rows(vocabulary: int, batch_invariant: bool) -> int:
 
 def row_chunks(logits_BLV: torch.Tensor, rows: int) -> Iterator[tuple[slice, torch.Tensor]]:
     """(rows of T, their logits [R, V]) in order; views, whatever the strides."""
-    outer, inner, _ = logits_BLV.shape
-    if outer == 1 or logits_BLV.stride(0) == inner * logits_BLV.stride(1):
-        slabs = [logits_BLV.flatten(0, 1)]
+    for chunk, (logits_RV,) in paired_chunks((logits_BLV,), rows):
+        yield chunk, logits_RV
+
+
+def paired_chunks(tensors_BLV: tuple[torch.Tensor, ...], rows: int) -> Iterator[tuple[slice, tuple[torch.Tensor, ...]]]:
+    """The same rows of several tensors of one shape, whose strides may differ."""
+    outer, inner, _ = tensors_BLV[0].shape
+    if outer == 1 or all(tensor.stride(0) == inner * tensor.stride(1) for tensor in tensors_BLV):
+        slabs = [tuple(tensor.flatten(0, 1) for tensor in tensors_BLV)]
     else:
-        slabs = list(logits_BLV)
+        slabs = list(zip(*tensors_BLV, strict=True))
     start = 0
     for slab in slabs:
-        for chunk_RV in slab.split(rows):
-            yield slice(start, start + len(chunk_RV)), chunk_RV
-            start += len(chunk_RV)
+        for chunks in zip(*(tensor.split(rows) for tensor in slab), strict=True):
+            yield slice(start, start + len(chunks[0])), chunks
+            start += len(chunks[0])
 
 
 def softcapped(x: torch.Tensor, softcap: float) -> torch.Tensor:

@@ -79,6 +79,11 @@ def partial_stats(
     return out_PST
 
 
+def split_count(rows: int, vocabulary: int, device: torch.device) -> int:
+    """Parts that a row is split into."""
+    return 1
+
+
 def _own(logits_BLV: torch.Tensor, column_T: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """The target's logit in each row; NaN, which compares with nothing, where the target is in none of these columns."""
     here_T = (column_T >= 0) & (column_T < logits_BLV.shape[2])

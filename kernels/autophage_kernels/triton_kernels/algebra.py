@@ -37,9 +37,8 @@ def softcapped(x, softcap, SOFTCAP: tl.constexpr):
 @triton.jit
 def shift_of(peak, softcap, SOFTCAP: tl.constexpr):
     """What is subtracted from a row whose largest logit is `peak`; 0 for infinite ones, for which (inf - inf) would be NaN."""
-    if SOFTCAP:
-        shift = softcapped(peak, softcap, SOFTCAP)
-    else:
+    shift = softcapped(peak, softcap, SOFTCAP)
+    if not SOFTCAP:
         shift = tl.where(tl.abs(peak) == INFINITY, 0.0, peak)
     return shift
 

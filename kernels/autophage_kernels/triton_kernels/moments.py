@@ -166,7 +166,9 @@ def partial_stats_kernel(
         if ALIGNMENT == PEEL:
             columns = tl.where(place < head, low + place, columns)
         valid = columns < high
-        x = tl.load(logits_ptr + offset + columns.to(tl.int64) * stride_column, mask=valid, other=-INFINITY).to(tl.float32)
+        x = tl.load(logits_ptr + offset + columns.to(tl.int64) * stride_column, mask=valid, other=-INFINITY).to(
+            tl.float32
+        )
         peak, shift, s, t, q, r, counts, equals, mass, best = absorb(
             x, columns, valid, peak, shift, s, t, q, r, counts, equals, mass, best, level, scale, softcap,
             SOFTCAP, FIRST, SECOND, SQUARE, ABOVE, EQUAL, MASS, ARGMAX, True,

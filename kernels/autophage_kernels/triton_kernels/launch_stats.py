@@ -47,20 +47,29 @@ def partial_stats(
     """[FIELDS, S, T] float32; arguments and result as in `reference.partial_stats`. `out_PST` has one split."""
     if out_PST is None:
         rows, vocabulary = logits_BLV.shape[:2].numel(), logits_BLV.shape[2]
-        parts = split_count(rows, vocabulary, processors(logits_BLV.device), batch_invariant)
+        parts = split_count(rows, vocabulary, logits_BLV.device, batch_invariant)
         out_PST = logits_BLV.new_empty(FIELDS, parts, rows, dtype=torch.float32)
     if out_PST.shape[2]:
         partial_launch(
-            logits_BLV, target_T, target_logit_T, temperature, softcap, first_column, statistics, batch_invariant, out_PST
+            logits_BLV,
+            target_T,
+            target_logit_T,
+            temperature,
+            softcap,
+            first_column,
+            statistics,
+            batch_invariant,
+            out_PST,
         ).run()
     return out_PST
 
 
-def split_count(rows: int, vocabulary: int, multiprocessors: int, batch_invariant: bool) -> int:
+def split_count(rows: int, vocabulary: int, device: torch.device, batch_invariant: bool = False) -> int:
+    """Parts that a row is split into."""
     blocks = divide_up(vocabulary, BLOCK)
     if batch_invariant:
         return divide_up(blocks, INVARIANT_SPLIT)
-    programs = WAVES * multiprocessors * WARPS_PER_PROCESSOR // WARPS
+    programs = WAVES * processors(device) * WARPS_PER_PROCESSOR // WARPS
     return max(1, min(programs // max(rows, 1), blocks // SHORTEST_SPLIT))
 
 

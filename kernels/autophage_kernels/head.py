@@ -1,0 +1,147 @@
+"""The LM head fused with its statistics: logits = hidden @ weight^T + bias, tile by tile, [T, V] never in memory.
+
+A tile is a product in float32 whatever the inputs are: rounded to bfloat16, it would cost 4e-2 nats in a log-prob. Each tile
+leaves one part of the partial result, and parts merge as everywhere (`partial.py`). In a backward pass tiles are computed
+again; gradients add up in float32.
+
+On a GPU tiles are as large as stays in its second-level cache. There a row's target usually lies in another tile than the one
+being counted, so its logit is computed beforehand, by a product of the same shape: equal columns then compare equal, and the
+target is left out by its index. On a CPU a tile is some whole rows, which have the target's own logit in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+
+from autophage_kernels.reference.chunks import work_type
+
+GPU_TILE = (2048, 4096)
+"""Rows and columns: 32 MiB of float32, which a product writes and the statistics read from the cache of an H100 or H200."""
+CPU_TILE = (256, 8192)
+CPU_ROW_ELEMENTS = 1 << 23
+"""Logits of a tile of whole rows: 32 MiB of float32."""
+
+
+class Head(NamedTuple):
+    """hidden [T, H], weight [V, H], bias [V] or None; one type and device."""
+
+    hidden: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+    @property
+    def rows(self) -> int:
+        return self.hidden.shape[0]
+
+    @property
+    def vocabulary(self) -> int:
+        return self.weight.shape[0]
+
+    def tile(self, rows: slice, columns: slice, buffer: torch.Tensor) -> torch.Tensor:
+        """Logits [rows, columns] in float32 (float64 for float64), in the first elements of `buffer`."""
+        hidden_RH, weight_CH = self.hidden[rows], self.weight[columns]
+        shape = (hidden_RH.shape[0], weight_CH.shape[0])
+        tile_RC = buffer[: shape[0] * shape[1]].view(shape)
+        product(hidden_RH, weight_CH.t(), out=tile_RC)
+        return tile_RC if self.bias is None else tile_RC.add_(self.bias[columns])
+
+    def buffer(self, shape: tuple[int, int]) -> torch.Tensor:
+        elements = min(shape[0], self.rows) * min(shape[1], self.vocabulary)
+        return self.hidden.new_empty(elements, dtype=work_type(self.hidden))
+
+
+def whole_rows(head: Head) -> bool:
+    return head.hidden.device.type != "cuda"
+
+
+def forward_tile(head: Head) -> tuple[int, int]:
+    if whole_rows(head):
+        return max(1, CPU_ROW_ELEMENTS // head.vocabulary), head.vocabulary
+    return GPU_TILE[0], even_width(head.vocabulary, GPU_TILE[1])
+
+
+def backward_tile(head: Head) -> tuple[int, int]:
+    rows, columns = CPU_TILE if whole_rows(head) else GPU_TILE
+    return rows, even_width(head.vocabulary, columns)
+
+
+def even_width(vocabulary: int, widest: int) -> int:
+    """Columns of a tile, a multiple of 16 where there is more than one, such that the last tile is no remnant."""
+    tiles = -(-vocabulary // widest)
+    return vocabulary if tiles == 1 else -(-vocabulary // (16 * tiles)) * 16
+
+
+def spans(total: int, step: int) -> Iterator[slice]:
+    for start in range(0, total, step):
+        yield slice(start, min(start + step, total))
+
+
+def product(a: torch.Tensor, b: torch.Tensor, *, out: torch.Tensor, add: bool = False) -> None:
+    """out = a @ b, or out += a @ b: summed and stored in the type of `out`, also where a and b have 16 bits."""
+    if a.dtype == b.dtype == out.dtype:
+        torch.addmm(out, a, b, out=out) if add else torch.mm(a, b, out=out)
+    elif a.device.type == "cuda":
+        torch.addmm(out, a, b, out_dtype=out.dtype, out=out) if add else torch.mm(a, b, out_dtype=out.dtype, out=out)
+    else:
+        wide = a.to(out.dtype)
+        for columns in spans(b.shape[1], CPU_TILE[1]):  # in turns: no copy of a whole weight in the wider type
+            part = wide @ b[:, columns].to(out.dtype)
+            out[:, columns] = part.add_(out[:, columns]) if add else part
+
+
+def target_logits(head: Head, target_T: torch.Tensor, rows: slice, columns: int) -> torch.Tensor:
+    """Each row's logit of its target, [rows]: the diagonal of a product as wide as a tile, whose columns are the targets."""
+    target_R = target_T[rows].clamp(0, head.vocabulary - 1)
+    count = len(target_R)
+    target_C = target_R[torch.arange(max(columns, count), device=target_R.device) % count]
+    picked = Head(head.hidden, head.weight[target_C], None if head.bias is None else head.bias[target_C])
+    shape = (count, len(target_C))
+    return picked.tile(rows, slice(0, shape[1]), picked.buffer(shape)).diagonal().clone()
+
+
+def forward_tiles(head: Head, shape: tuple[int, int], visit: Callable[[slice, slice, int, torch.Tensor], None]) -> None:
+    """Calls visit(rows, columns, number of the column span, logits) for each tile."""
+    buffer = head.buffer(shape)
+    for rows in spans(head.rows, shape[0]):
+        for number, columns in enumerate(spans(head.vocabulary, shape[1])):
+            visit(rows, columns, number, head.tile(rows, columns, buffer))
+
+
+def gradient_type(head: Head) -> torch.dtype:
+    """A GPU multiplies 16-bit numbers by 16-bit numbers; on a CPU there is no reason to round."""
+    return head.hidden.dtype if head.hidden.device.type == "cuda" else work_type(head.hidden)
+
+
+def backward_tiles(
+    head: Head,
+    gradient: Callable[[slice, slice, torch.Tensor], torch.Tensor],
+    needs_hidden: bool,
+    needs_weight: bool,
+    needs_bias: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gradients to hidden [T, H], weight [V, H] and bias [V] in their types; empty where not needed.
+
+    `gradient(rows, columns, logits)` gives d loss / d logits of a tile, in `gradient_type(head)`.
+    """
+    work, shape = work_type(head.hidden), backward_tile(head)
+    hidden_TH = torch.zeros_like(head.hidden, dtype=work) if needs_hidden else head.hidden.new_empty(0)
+    weight_VH = torch.empty_like(head.weight) if needs_weight else head.weight.new_empty(0)
+    bias_V = head.weight.new_zeros(head.vocabulary, dtype=work) if needs_bias else head.weight.new_empty(0)
+    buffer = head.buffer(shape)
+    for columns in spans(head.vocabulary, shape[1]):
+        weight_CH = head.weight[columns]
+        sum_CH = torch.zeros_like(weight_CH, dtype=work) if needs_weight else None
+        for rows in spans(head.rows, shape[0]):
+            gradient_RC = gradient(rows, columns, head.tile(rows, columns, buffer))
+            if needs_hidden:
+                product(gradient_RC, weight_CH, out=hidden_TH[rows], add=True)
+            if sum_CH is not None:
+                product(gradient_RC.t(), head.hidden[rows], out=sum_CH, add=True)
+            if needs_bias:
+                bias_V[columns] += gradient_RC.sum(0, dtype=work)
+        if sum_CH is not None:
+            weight_VH[columns] = sum_CH
+    return hidden_TH.to(head.hidden.dtype), weight_VH, bias_V.to(head.weight.dtype)

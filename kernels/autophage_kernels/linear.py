@@ -1,0 +1,114 @@
+"""`linear_token_stats` and `linear_token_divergence`: from hidden states, with the LM head fused in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+
+from autophage_kernels.checks import as_softcap, as_temperature, check_devices, check_head, check_target, describe
+from autophage_kernels.divergences import TokenDivergence, chosen_divergences, unpack_divergences
+from autophage_kernels.linear_ops import linear_token_divergence_op, linear_token_stats_op
+from autophage_kernels.statistics import TokenStats, chosen, unpack
+
+
+def linear_token_stats(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    target: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    *,
+    statistics: Collection[str] | None = None,
+    temperature: float | torch.Tensor | None = None,
+    softcap: float | None = None,
+    ignore_index: int = -100,
+) -> TokenStats:
+    """`token_stats` of hidden @ weight^T + bias, without the logits ever being in memory as a whole.
+
+    Logits are products in float32 also for 16-bit inputs, so the statistics are more exact than those of 16-bit logits.
+
+    Args:
+        hidden: [..., H], what the last norm of the model gives.
+        weight: [V, H], the LM head; frozen (no gradient is computed for it) unless it requires one.
+        target: [...] integers, or None.
+        bias: [V] or None.
+        statistics, temperature, softcap, ignore_index: as in `token_stats`.
+
+    Returns:
+        `TokenStats`. Differentiable once with respect to hidden, weight and bias through logprob, lse, entropy, varentropy.
+        What is not a number in the inputs is treated as `token_stats` treats the logits it makes.
+
+    Raises:
+        ValueError: shapes, types or devices do not fit; the message names what was given.
+    """
+    check_head(hidden, weight, bias, "linear_token_stats", target=target)
+    rows = hidden.shape[:-1]
+    shapes = describe(hidden=hidden, weight=weight, target=target, bias=bias)
+    check_target(target, rows, "linear_token_stats", shapes)
+    bits = chosen(statistics, with_target=target is not None)
+    floats_FT, integers_IT, _ = linear_token_stats_op(
+        hidden.reshape(-1, hidden.shape[-1]),
+        weight,
+        bias,
+        None if target is None else target.reshape(-1).long(),
+        as_temperature(temperature, rows, hidden.device, "linear_token_stats"),
+        as_softcap(softcap, "linear_token_stats"),
+        ignore_index,
+        bits,
+    )
+    return unpack(floats_FT, integers_IT, bits, rows)
+
+
+def linear_token_divergence(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    reference_hidden: torch.Tensor,
+    reference_weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    reference_bias: torch.Tensor | None = None,
+    *,
+    divergences: Collection[str] | None = None,
+    temperature: float | torch.Tensor | None = None,
+    softcap: float | None = None,
+) -> TokenDivergence:
+    """`token_divergence` between two LM heads on two hidden states, without the logits of either in memory as a whole.
+
+    The models may differ in hidden size, not in vocabulary. `divergences`, `temperature` and `softcap` as in `token_divergence`;
+    `jsd` computes every product twice.
+
+    Args:
+        hidden, reference_hidden: [..., H] and [..., K] with the same leading dimensions.
+        weight, reference_weight: [V, H] and [V, K].
+        bias, reference_bias: [V] or None.
+
+    Returns:
+        `TokenDivergence`. Differentiable once with respect to hidden, weight and bias.
+
+    Raises:
+        ValueError: shapes, types or devices do not fit; the message names what was given.
+    """
+    caller = "linear_token_divergence"
+    check_head(hidden, weight, bias, caller)
+    check_head(reference_hidden, reference_weight, reference_bias, f"the reference of {caller}")
+    shapes = describe(
+        hidden=hidden, weight=weight, reference_hidden=reference_hidden, reference_weight=reference_weight
+    )
+    rows = hidden.shape[:-1]
+    if reference_hidden.shape[:-1] != rows or reference_weight.shape[0] != weight.shape[0]:
+        raise ValueError(f"{caller} needs the same rows and one vocabulary; got {shapes}")
+    if reference_hidden.dtype != hidden.dtype:
+        raise ValueError(f"{caller} needs one type; got {hidden.dtype} and {reference_hidden.dtype} ({shapes})")
+    check_devices(caller, shapes, hidden=hidden, reference_hidden=reference_hidden)
+    bits = chosen_divergences(divergences)
+    values_DT, _ = linear_token_divergence_op(
+        hidden.reshape(-1, hidden.shape[-1]),
+        weight,
+        bias,
+        reference_hidden.detach().reshape(-1, reference_hidden.shape[-1]),
+        reference_weight.detach(),
+        None if reference_bias is None else reference_bias.detach(),
+        as_temperature(temperature, rows, hidden.device, caller),
+        as_softcap(softcap, caller),
+        bits,
+    )
+    return unpack_divergences(values_DT, bits, rows)

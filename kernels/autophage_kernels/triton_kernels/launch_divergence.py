@@ -1,0 +1,192 @@
+"""Launches of the divergence kernels, and the operations made of them: the Triton twin of `reference.divergence`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from autophage_kernels.divergences import (
+    DIVERGENCE_FIELDS,
+    DIVERGENCE_MOMENTS,
+    ORDER,
+    Divergence,
+    divergence_slots,
+)
+from autophage_kernels.triton_kernels.divergence import (
+    divergence_gradient_kernel,
+    merge_divergence_kernel,
+    mixture_divergence_kernel,
+    partial_divergence_kernel,
+)
+from autophage_kernels.triton_kernels.launch import Launch, divide_up, power_of_two
+from autophage_kernels.triton_kernels.launch_stats import (
+    ALIGNED,
+    MERGE_TILE,
+    WARPS,
+    alignment,
+    split_count,
+    temperature_stride,
+)
+
+BLOCK = 1024
+"""Columns of a block: half of that of one distribution, as two are in flight."""
+STAGES = 4
+
+
+def partial_divergence(
+    logits_BLV: torch.Tensor,
+    reference_BLV: torch.Tensor,
+    temperature: torch.Tensor | None,
+    softcap: float,
+    divergences: int,
+    batch_invariant: bool,
+    out_PST: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """[DIVERGENCE_FIELDS, S, T] float32; as `reference.partial_divergence`. `out_PST` has one split."""
+    rows, vocabulary = logits_BLV.shape[:2].numel(), logits_BLV.shape[2]
+    if out_PST is None:
+        parts = split_count(rows, vocabulary, logits_BLV.device, batch_invariant)
+        out_PST = logits_BLV.new_empty(DIVERGENCE_FIELDS, parts, rows, dtype=torch.float32)
+    if rows:
+        partial_divergence_launch(logits_BLV, reference_BLV, temperature, softcap, divergences, out_PST).run()
+    return out_PST
+
+
+def _pair(
+    logits_BLV: torch.Tensor, reference_BLV: torch.Tensor, temperature: torch.Tensor | None, softcap: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments and constants that every kernel over two distributions takes."""
+    arguments = {
+        "x_ptr": logits_BLV,
+        "y_ptr": reference_BLV,
+        "temperature_ptr": temperature,
+        "n_inner": logits_BLV.shape[1],
+        "n_columns": logits_BLV.shape[2],
+        "temperature_stride": temperature_stride(temperature),
+        "softcap": softcap,
+    }
+    for name, tensor in (("x", logits_BLV), ("y", reference_BLV)):
+        arguments |= dict(zip((f"{name}_outer", f"{name}_inner", f"{name}_column"), tensor.stride(), strict=True))
+    aligned = all(alignment(tensor, batch_invariant=True) == ALIGNED for tensor in (logits_BLV, reference_BLV))
+    return arguments, {"TEMPERATURE": temperature is not None, "SOFTCAP": softcap > 0, "ALIGNED": aligned}
+
+
+def partial_divergence_launch(
+    logits_BLV: torch.Tensor,
+    reference_BLV: torch.Tensor,
+    temperature: torch.Tensor | None,
+    softcap: float,
+    divergences: int,
+    out_PST: torch.Tensor,
+) -> Launch:
+    parts, rows = out_PST.shape[1:]
+    arguments, constants = _pair(logits_BLV, reference_BLV, temperature, softcap)
+    cross = divergences & Divergence.CROSS_ENTROPY
+    return Launch(
+        partial_divergence_kernel,
+        (rows, parts),
+        arguments
+        | {
+            "partial_ptr": out_PST,
+            "blocks_per_split": divide_up(divide_up(logits_BLV.shape[2], BLOCK), parts),
+            "partial_field": out_PST.stride(0),
+            "partial_split": out_PST.stride(1),
+        },
+        constants
+        | {
+            "GAP": bool(divergences & Divergence.KL or cross),
+            "REFERENCE_GAP": bool(divergences & Divergence.REVERSE_KL),
+            "FIRST": bool(divergences & Divergence.ENTROPY or cross),
+            "REFERENCE_FIRST": bool(divergences & Divergence.REFERENCE_ENTROPY),
+            "BLOCK": BLOCK,
+            "STAGES": STAGES,
+        },
+        WARPS,
+    )
+
+
+def merge_divergence(
+    partial_PST: torch.Tensor, temperature: torch.Tensor | None, softcap: float, divergences: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Packed values [D, T] (that of jsd left empty) and moments; as `reference.merge_divergence`."""
+    parts, rows = partial_PST.shape[1:]
+    place = divergence_slots(divergences)
+    values_DT = partial_PST.new_empty(len(place), rows)
+    moments_MT = partial_PST.new_empty(DIVERGENCE_MOMENTS, rows)
+    if rows:
+        padded = power_of_two(parts)
+        tile = max(1, min(MERGE_TILE // padded, power_of_two(rows)))
+        Launch(
+            merge_divergence_kernel,
+            (divide_up(rows, tile),),
+            {
+                "partial_ptr": partial_PST,
+                "temperature_ptr": temperature,
+                "values_ptr": values_DT,
+                "moments_ptr": moments_MT,
+                "n_rows": rows,
+                "n_parts": parts,
+                "partial_field": partial_PST.stride(0),
+                "partial_split": partial_PST.stride(1),
+                "temperature_stride": temperature_stride(temperature),
+                "softcap": softcap,
+            },
+            {
+                "TEMPERATURE": temperature is not None,
+                "SOFTCAP": softcap > 0,
+                **{kept.name: place.get(kept, -1) for kept in ORDER if kept != Divergence.JSD},
+                "PARTS": padded,
+                "ROWS": tile,
+            },
+            WARPS,
+        ).run()
+    return values_DT, moments_MT
+
+
+def mixture_divergence(
+    logits_BLV: torch.Tensor,
+    reference_BLV: torch.Tensor,
+    temperature: torch.Tensor | None,
+    softcap: float,
+    moments_MT: torch.Tensor,
+    batch_invariant: bool,
+) -> torch.Tensor:
+    """[2, T]; as `reference.mixture_divergence`. Rows are not split, so that every mode is batch-invariant."""
+    rows = moments_MT.shape[1]
+    out_2T = moments_MT.new_empty(2, rows)
+    if rows:
+        arguments, constants = _pair(logits_BLV, reference_BLV, temperature, softcap)
+        arguments |= {"moments_ptr": moments_MT, "out_ptr": out_2T, "n_rows": rows}
+        constants |= {"BLOCK": BLOCK, "STAGES": STAGES}
+        Launch(mixture_divergence_kernel, (rows,), arguments, constants, WARPS).run()
+    return out_2T
+
+
+def divergence_gradient(
+    logits_BLV: torch.Tensor,
+    reference_BLV: torch.Tensor,
+    temperature: torch.Tensor | None,
+    softcap: float,
+    divergences: int,
+    moments_MT: torch.Tensor,
+    coefficients_CT: torch.Tensor,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """[B, L, V] of `dtype`; as `reference.divergence_gradient`."""
+    gradient_BLV = torch.empty(logits_BLV.shape, dtype=dtype, device=logits_BLV.device)
+    if gradient_BLV.numel():
+        outer, inner, vocabulary = logits_BLV.shape
+        block = min(BLOCK, power_of_two(vocabulary))
+        arguments, constants = _pair(logits_BLV, reference_BLV, temperature, softcap)
+        arguments |= {
+            "moments_ptr": moments_MT,
+            "coefficients_ptr": coefficients_CT,
+            "gradient_ptr": gradient_BLV,
+            "n_rows": outer * inner,
+        }
+        constants |= {"JSD": bool(divergences & Divergence.JSD), "BLOCK": block}
+        Launch(
+            divergence_gradient_kernel, (outer * inner, divide_up(vocabulary, block)), arguments, constants, WARPS
+        ).run()
+    return gradient_BLV
