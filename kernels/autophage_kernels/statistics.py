@@ -85,6 +85,17 @@ class TokenStats(NamedTuple):
     log_sum: torch.Tensor | None = None
     renyi2: torch.Tensor | None = None
 
+    @property
+    def vllm_rank(self) -> torch.Tensor:
+        """Rank as vLLM counts it, #{v : x_v >= x_t}: the last place among the tied instead of the first; -1 where rank is.
+
+        Raises:
+            ValueError: rank or ties were not asked for.
+        """
+        if self.rank is None or self.ties is None:
+            raise ValueError("vllm_rank is made of rank and ties: ask for both")
+        return torch.where(self.rank > 0, self.rank + self.ties - 1, self.rank)
+
 
 def chosen(statistics: Collection[str] | None, *, with_target: bool) -> int:
     """The bits for names of `TokenStats`; None stands for everything that can be told with or without a target.

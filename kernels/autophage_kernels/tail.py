@@ -83,12 +83,15 @@ def top_k_mass(
     if isinstance(scale, torch.Tensor):
         scale = scale.view(*rows, 1) if len(scale) > 1 else scale
     u = (softcapped(largest, cap) - shift_of(moments_MT[Moment.PEAK], cap).unsqueeze(-1)) * scale
-    cumulative: torch.Tensor = (u - moments_MT[Moment.LOG_SUM].unsqueeze(-1)).exp().cumsum(-1).clamp(max=1.0)
-    picked: list[torch.Tensor] = [cumulative[..., min(size, logits.shape[-1]) - 1] for size in sizes]
-    return picked[0] if isinstance(k, int) else torch.stack(picked, -1)
+    cumulative = (u - moments_MT[Moment.LOG_SUM].unsqueeze(-1)).exp().cumsum(-1).clamp(max=1.0)
+    picked = [cumulative[..., min(size, logits.shape[-1]) - 1] for size in sizes]
+    if isinstance(k, int):
+        return picked[0]
+    return torch.stack(picked, -1)
 
 
 def _moments(logits_BLV: torch.Tensor, temperature: torch.Tensor | None, softcap: float) -> torch.Tensor:
     """[MOMENTS, T], of which peak and log-sum are filled."""
-    _, _, moments_MT = token_stats_op(logits_BLV, None, temperature, softcap, -100, int(Statistic.LOG_SUM), False)
+    log_sum = int(Statistic.LOG_SUM)
+    moments_MT: torch.Tensor = token_stats_op(logits_BLV, None, temperature, softcap, -100, log_sum, False)[2]
     return moments_MT

@@ -6,6 +6,7 @@ Batches hold sequences of similar length and at most `LOGIT_BUDGET` logits at on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ LOGIT_BUDGET = 1 << 26
 """Logits held at once: 256 MiB in float32."""
 BATCH = 64
 """Sequences of a batch at most; more is no faster on a CPU and pads more."""
+
+COLUMNS = tuple(field.name for field in fields(Scored))
 
 
 @torch.inference_mode()
@@ -39,11 +42,8 @@ def score(
         spans = [(contexts[index], len(row)) for index, row in zip(batch, rows, strict=True)]
         logits_TV = torch.cat([logits_BLV[b, low - 1 : high - 1] for b, (low, high) in enumerate(spans)])
         target_T = torch.cat([ids_BL[b, low:high] for b, (low, high) in enumerate(spans)])
-        stats = token_stats(logits_TV, target_T)
-        columns = [
-            getattr(stats, name).cpu().split([high - low for low, high in spans])
-            for name in ("logprob", "entropy", "varentropy", "max_prob", "rank", "argmax")
-        ]
+        stats = token_stats(logits_TV, target_T, statistics=COLUMNS)
+        columns = [getattr(stats, name).cpu().split([high - low for low, high in spans]) for name in COLUMNS]
         for position, index in enumerate(batch):
             results[index] = Scored(*(column[position].numpy() for column in columns))
         progress(len(batch))
