@@ -92,20 +92,31 @@ def product(a: torch.Tensor, b: torch.Tensor, *, out: torch.Tensor, add: bool = 
             out[:, columns] = part.add_(out[:, columns]) if add else part
 
 
-def target_logits(head: Head, target_T: torch.Tensor, rows: slice, columns: int) -> torch.Tensor:
+def target_logits(head: Head, target_T: torch.Tensor, rows: slice, columns: int, buffer: torch.Tensor) -> torch.Tensor:
     """Each row's logit of its target, [rows]: the diagonal of a product as wide as a tile, whose columns are the targets."""
     target_R = target_T[rows].clamp(0, head.vocabulary - 1)
     count = len(target_R)
     target_C = target_R[torch.arange(max(columns, count), device=target_R.device) % count]
     picked = Head(head.hidden, head.weight[target_C], None if head.bias is None else head.bias[target_C])
-    shape = (count, len(target_C))
-    return picked.tile(rows, slice(0, shape[1]), picked.buffer(shape)).diagonal().clone()
+    if buffer.numel() < count * len(target_C):  # a vocabulary with fewer columns than the tile has rows
+        buffer = buffer.new_empty(count * len(target_C))
+    return picked.tile(rows, slice(0, len(target_C)), buffer).diagonal().clone()
 
 
-def forward_tiles(head: Head, shape: tuple[int, int], visit: Callable[[slice, slice, int, torch.Tensor], None]) -> None:
-    """Calls visit(rows, columns, number of the column span, logits) for each tile."""
+def forward_tiles(
+    head: Head,
+    shape: tuple[int, int],
+    visit: Callable[[slice, slice, int, torch.Tensor], None],
+    begin: Callable[[slice, torch.Tensor], None] | None = None,
+) -> None:
+    """Calls visit(rows, columns, number of the column span, logits) for each tile.
+
+    `begin(rows, buffer)` comes before the first tile of each span of rows and may use the buffer that tiles are made in.
+    """
     buffer = head.buffer(shape)
     for rows in spans(head.rows, shape[0]):
+        if begin is not None:
+            begin(rows, buffer)
         for number, columns in enumerate(spans(head.vocabulary, shape[1])):
             visit(rows, columns, number, head.tile(rows, columns, buffer))
 

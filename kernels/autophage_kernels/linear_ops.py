@@ -64,9 +64,11 @@ def linear_token_stats_op(
     if target_T is not None and statistics & OF_TARGET and parts > 1:
         level_T = hidden_TH.new_empty(head.rows, dtype=work_type(hidden_TH))
 
+    def begin(rows: slice, buffer: torch.Tensor) -> None:
+        if level_T is not None and target_T is not None:
+            level_T[rows] = target_logits(head, target_T, rows, shape[1], buffer)
+
     def visit(rows: slice, columns: slice, number: int, logits_RC: torch.Tensor) -> None:
-        if level_T is not None and target_T is not None and number == 0:
-            level_T[rows] = target_logits(head, target_T, rows, shape[1])
         serving.partial_stats(
             logits_RC.unsqueeze(0),
             None if target_T is None else target_T[rows],
@@ -79,7 +81,7 @@ def linear_token_stats_op(
             partial_PST[:, number : number + 1, rows],
         )
 
-    forward_tiles(head, shape, visit)
+    forward_tiles(head, shape, visit, begin)
     result: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = serving.merge_stats(
         partial_PST, target_T, temperature, softcap, ignore_index, head.vocabulary, statistics
     )

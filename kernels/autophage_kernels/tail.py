@@ -45,7 +45,7 @@ def tail_mass(
     rows = logits.shape[:-1]
     cap, heat = as_softcap(softcap, "tail_mass"), as_temperature(temperature, rows, logits.device, "tail_mass")
     moments_MT = _moments(as_rows(logits), heat, cap)
-    log_bounds_N = torch.tensor([math.log(bound) for bound in bounds], dtype=moments_MT.dtype, device=logits.device)
+    log_bounds_N = torch.cat([moments_MT.new_full((1,), math.log(bound)) for bound in bounds])  # no copy from the host
     mass_TN: torch.Tensor = mass_below_op(as_rows(logits), heat, cap, moments_MT, log_bounds_N).T
     return mass_TN[:, 0].reshape(rows) if isinstance(below, int | float) else mass_TN.reshape(*rows, len(bounds))
 

@@ -116,7 +116,7 @@ def merge_divergence(
     moments_MT = partial_PST.new_empty(DIVERGENCE_MOMENTS, rows)
     if rows:
         padded = power_of_two(parts)
-        tile = max(1, min(MERGE_TILE // padded, power_of_two(rows)))
+        tile = max(1, MERGE_TILE // padded)
         Launch(
             merge_divergence_kernel,
             (divide_up(rows, tile),),

@@ -134,11 +134,15 @@ def temperature_stride(temperature: torch.Tensor | None) -> int:
 
 
 def alignment(logits_BLV: torch.Tensor, batch_invariant: bool) -> int:
-    """What is known of where rows begin. Peeling moves a column to another lane row by row, so an invariant pass does without."""
+    """What is known of where rows begin.
+
+    An invariant pass may not peel, which moves columns to other lanes row by row, and judges a single row as if there were more.
+    """
     outer, inner, _ = logits_BLV.shape
     if logits_BLV.stride(2) != 1 or logits_BLV.data_ptr() % 16:
         return UNKNOWN
-    if (inner == 1 or logits_BLV.stride(1) % 16 == 0) and (outer == 1 or logits_BLV.stride(0) % 16 == 0):
+    several_outer, several_inner = outer > 1 or batch_invariant, inner > 1 or batch_invariant
+    if not (several_inner and logits_BLV.stride(1) % 16) and not (several_outer and logits_BLV.stride(0) % 16):
         return ALIGNED
     return UNKNOWN if batch_invariant else PEEL
 
@@ -180,7 +184,7 @@ def merge_launch(
 ) -> Launch:
     parts, rows = partial_PST.shape[1:]
     padded = power_of_two(parts)
-    tile = max(1, min(MERGE_TILE // padded, power_of_two(rows)))
+    tile = max(1, MERGE_TILE // padded)
     return Launch(
         merge_stats_kernel,
         (divide_up(rows, tile),),
