@@ -24,8 +24,9 @@ from autophage.metrics.scored import Scored
 from autophage.recipe.schema import Recipe
 from autophage.seeds import derive
 from autophage.store.adapter import Adapter
+from autophage.trainer.head import find_head
 from autophage.trainer.scoring import score
-from autophage.trainer.sft import run_sft
+from autophage.trainer.sft import StepStatistics, run_sft
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
@@ -50,6 +51,7 @@ class ResidentModel:
         )
         torch.manual_seed(derive(recipe.seed, "adapter"))
         self.model = get_peft_model(base, config)
+        self.head = find_head(self.model)
         self._initial = {name: tensor.clone() for name, tensor in self._tensors().items()}
         # SFTTrainer collects garbage on every train(); what lives forever need not be walked each time.
         gc.collect()
@@ -64,11 +66,22 @@ class ResidentModel:
 
         set_peft_model_state_dict(self.model, safetensors.torch.load(adapter.weights))
 
-    def fit(self, start: Adapter, rows: Sequence[Row], settings: Recipe, seed: int, progress: Progress) -> Adapter:
-        """Train `start` on `rows` in the order given; returns the trained adapter, which stays loaded."""
+    def fit(
+        self,
+        start: Adapter,
+        rows: Sequence[Row],
+        settings: Recipe,
+        seed: int,
+        progress: Progress,
+        observe: Callable[[StepStatistics], None] = lambda _: None,
+    ) -> Adapter:
+        """Train `start` on `rows` in the order given; returns the trained adapter, which stays loaded.
+
+        `observe` is handed what the model made of each step's tokens.
+        """
         self.load(start)
         if rows:
-            run_sft(self.model, self.tokenizer, rows, settings, seed, progress)
+            run_sft(self.model, self.head, self.tokenizer, rows, settings, seed, progress, observe)
         tensors = self._tensors()
         if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
             raise RunError(
@@ -83,7 +96,7 @@ class ResidentModel:
         progress: Callable[[int], None] = lambda _: None,
     ) -> list[Scored]:
         """Full-vocabulary statistics of each sequence's tokens after its context, under the loaded adapter."""
-        return score(self.model, sequences, contexts, progress)
+        return score(self.head, sequences, contexts, progress)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         from peft import get_peft_model_state_dict

@@ -1,6 +1,7 @@
 """Teacher-forced scoring: the model's full distribution at every token of given sequences, without training it.
 
-Batches hold sequences of similar length and at most `LOGIT_BUDGET` logits at once.
+Batches hold sequences of similar length and at most `TOKEN_BUDGET` tokens, padding included. The LM head is fused where the
+model's can be: no logits are in memory as a whole.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import Any
 import torch
 
 from autophage.metrics.scored import Scored
-from autophage_kernels import token_stats
+from autophage.trainer.head import Head
 
+TOKEN_BUDGET = 1 << 14
+"""Tokens of a batch; their hidden states take 256 MiB at width 4096 in float32."""
 LOGIT_BUDGET = 1 << 26
-"""Logits held at once: 256 MiB in float32."""
+"""Logits of a batch, where they have to be in memory: 256 MiB in float32."""
 BATCH = 64
 """Sequences of a batch at most; more is no faster on a CPU and pads more."""
 
@@ -24,25 +27,18 @@ COLUMNS = tuple(field.name for field in fields(Scored))
 
 @torch.inference_mode()
 def score(
-    model: Any, sequences: Sequence[Sequence[int]], contexts: Sequence[int], progress: Callable[[int], None]
+    head: Head, sequences: Sequence[Sequence[int]], contexts: Sequence[int], progress: Callable[[int], None]
 ) -> list[Scored]:
     """Statistics of `sequences[i][contexts[i]:]` for each i, in order; contexts are at least 1.
 
-    `progress` is called with the number of sequences after each batch. `model` is a causal language model of transformers,
-    or PEFT around one.
+    `progress` is called with the number of sequences after each batch.
     """
     results: dict[int, Scored] = {}
-    vocabulary = model.config.get_text_config().vocab_size
-    for batch in _batches([len(sequence) for sequence in sequences], vocabulary):
-        rows = [sequences[index] for index in batch]
-        width = max(map(len, rows))
-        ids_BL = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=model.device)
-        mask_BL = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
-        logits_BLV = model(input_ids=ids_BL, attention_mask=mask_BL, use_cache=False).logits
-        spans = [(contexts[index], len(row)) for index, row in zip(batch, rows, strict=True)]
-        logits_TV = torch.cat([logits_BLV[b, low - 1 : high - 1] for b, (low, high) in enumerate(spans)])
-        target_T = torch.cat([ids_BL[b, low:high] for b, (low, high) in enumerate(spans)])
-        stats = token_stats(logits_TV, target_T, statistics=COLUMNS)
+    for batch in batches([len(sequence) for sequence in sequences], batch_tokens(head)):
+        chosen = [sequences[index] for index in batch]
+        spans = [(contexts[index], len(sequences[index])) for index in batch]
+        rows_TX, target_T = scored_rows(head, chosen, spans)
+        stats = head.stats(rows_TX, target_T, COLUMNS)
         columns = [getattr(stats, name).cpu().split([high - low for low, high in spans]) for name in COLUMNS]
         for position, index in enumerate(batch):
             results[index] = Scored(*(column[position].numpy() for column in columns))
@@ -50,11 +46,32 @@ def score(
     return [results[index] for index in range(len(sequences))]
 
 
-def _batches(lengths: Sequence[int], vocabulary: int) -> Iterator[list[int]]:
-    """Indices in batches of similar length, within the logit budget (one sequence at least)."""
+def scored_rows(
+    head: Head, sequences: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The head's rows [T, ...] that predict sequences[b][low:high] for each b, and those tokens [T]."""
+    width = max(map(len, sequences))
+    device = head.model.device
+    ids_BL = torch.tensor([[*row, *[0] * (width - len(row))] for row in sequences], device=device)
+    mask_BL = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in sequences], device=device)
+    inputs: dict[str, Any] = {"input_ids": ids_BL, "attention_mask": mask_BL}
+    rows_BLX = head.rows(inputs)
+    rows_TX = torch.cat([rows_BLX[b, low - 1 : high - 1] for b, (low, high) in enumerate(spans)])
+    return rows_TX, torch.cat([ids_BL[b, low:high] for b, (low, high) in enumerate(spans)])
+
+
+def batch_tokens(head: Head) -> int:
+    """Tokens that a batch may hold."""
+    if head.fused:
+        return TOKEN_BUDGET
+    return max(1, LOGIT_BUDGET // int(head.model.config.get_text_config().vocab_size))
+
+
+def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Indices in batches of similar length, within the budget of tokens (one sequence at least)."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if batch and (len(batch) == BATCH or (len(batch) + 1) * lengths[index] * vocabulary > LOGIT_BUDGET):
+        if batch and (len(batch) == BATCH or (len(batch) + 1) * lengths[index] > tokens):
             yield batch
             batch = []
         batch.append(index)

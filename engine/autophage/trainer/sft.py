@@ -1,5 +1,7 @@
 """One supervised pass with TRL's `SFTTrainer` over rows whose order, masks and epochs are already fixed.
 
+The loss is TRL's, sum of -log p over the trained tokens / their number, taken through the fused LM head: logits are not in
+memory, only tokens that are trained on are scored, and what the head knows of each of them is there without another pass.
 What TRL and transformers leave behind on a resident model (a patched `forward`, training mode) is taken off again.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,21 +22,40 @@ from trl import SFTConfig, SFTTrainer
 from autophage.data.mix import Row
 from autophage.errors import RunError
 from autophage.recipe.schema import Recipe
+from autophage.trainer.head import Head
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
+    from autophage_kernels import TokenStats
+
 IGNORED = -100
+WATCHED = ("logprob", "entropy", "varentropy", "rank")
+
+
+@dataclass(frozen=True)
+class StepStatistics:
+    """What the model made of the tokens of one training step, before it learnt from them: means over the trained tokens."""
+
+    step: int
+    tokens: int
+    loss: float  # nats
+    entropy: float  # nats
+    varentropy: float  # nats^2
+    rank: float  # 1 is the model's own first choice
+    top1: float  # share of tokens of rank 1
 
 
 def run_sft(
     model: PeftModel,
+    head: Head,
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[Row],
     recipe: Recipe,
     seed: int,
     progress: Callable[[int, int], None],
+    observe: Callable[[StepStatistics], None],
 ) -> None:
     """Train the adapter of `model` in place: one pass over `rows`, fresh AdamW, seeded generators.
 
@@ -43,8 +65,10 @@ def run_sft(
     base: Any = model.get_base_model()
     _take_off(model, base)
     with tempfile.TemporaryDirectory(prefix="autophage-sft-") as scratch:
-        trainer = CheckedTrainer(
+        trainer = WatchedTrainer(
             model,
+            head=head,
+            observe=observe,
             args=_arguments(recipe, len(rows), seed, scratch, model.device, base.dtype),
             train_dataset=_dataset(rows),
             processing_class=tokenizer,
@@ -65,17 +89,48 @@ def _take_off(*modules: Any) -> None:
             module.__dict__.pop(name, None)
 
 
-class CheckedTrainer(SFTTrainer):
-    """SFTTrainer that stops at a loss which is not finite instead of training on it."""
+class WatchedTrainer(SFTTrainer):
+    """SFTTrainer with the loss of the fused head, which stops at one that is not finite instead of training on it."""
 
-    def compute_loss(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        loss: torch.Tensor = super().compute_loss(*args, **kwargs)  # type: ignore[no-untyped-call]
+    loss_is_scaled_for_ga = True  # type: ignore[assignment]  # divided by the tokens of all micro-batches already
+
+    def __init__(self, *args: Any, head: Head, observe: Callable[[StepStatistics], None], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head = head
+        self._observe = observe
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        labels_BL = inputs["labels"][:, 1:]
+        trained_BL = labels_BL != IGNORED
+        # TRL's forward is not called: the backbone is, and with it the precision that accelerate would have put around it.
+        with self.accelerator.autocast():
+            rows_BLX = self._head.rows({name: value for name, value in inputs.items() if name != "labels"})
+        stats = self._head.stats(rows_BLX[:, :-1][trained_BL], labels_BL[trained_BL], WATCHED)
+        assert stats.logprob is not None
+        tokens = trained_BL.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        loss = -stats.logprob.sum() / tokens.clamp(min=1).to(stats.logprob.device)
         if not torch.isfinite(loss.detach()).all():
             raise RunError(
                 f"the training loss is {float(loss.detach()):g} at step {self.state.global_step + 1} of {self.state.max_steps}; "
                 "stopped before the optimizer step. Lower train.learning_rate, or look at the corpus it was trained on."
             )
-        return loss
+        self._observe(_means(self.state.global_step + 1, stats))
+        return (loss, {}) if return_outputs else loss
+
+
+def _means(step: int, stats: TokenStats) -> StepStatistics:
+    columns = (stats.logprob, stats.entropy, stats.varentropy, stats.rank)
+    logprob, entropy, varentropy, rank = (column.detach().double() for column in columns if column is not None)
+    if not len(rank):  # a batch of rows without a token to train on
+        return StepStatistics(step, 0, *(math.nan,) * 5)
+    means = torch.stack([-logprob, entropy, varentropy, rank, (rank == 1).double()]).mean(1).tolist()
+    return StepStatistics(step, len(rank), *means)
 
 
 class ReportSteps(TrainerCallback):

@@ -1,0 +1,131 @@
+"""The border between a language model's body and its head: statistics of tokens without logits in memory.
+
+A causal language model of transformers is a backbone, an LM head and, in some families, a scale and a softcap on the logits.
+Taken apart here, its hidden states go into `autophage_kernels.linear_token_stats`, tile by tile. Whether the parts make up the
+model is not assumed but tried, on a few tokens, against the model's own logits; where they do not (a head of another kind, a
+transform that is not known here) the model's own logits are used, and that is said once.
+
+Shapes: B sequences of L tokens, T chosen positions, H hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autophage_kernels import TokenDivergence, TokenStats, linear_token_divergence, linear_token_stats
+from autophage_kernels import token_divergence as divergence_of_logits
+from autophage_kernels import token_stats as stats_of_logits
+
+TRIAL_TOKENS = 8
+ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 4e-3, torch.float64: 1e-9}
+"""Largest difference between a model's own logits and those of its parts, relative to the largest logit. Rounding to 16 bits is
+a few thousandths; a forgotten scale or softcap is tenths."""
+
+log = logging.getLogger("autophage")
+
+
+@dataclass(frozen=True)
+class Head:
+    """What turns the rows of `rows` into statistics. With no weight, rows are the model's own logits."""
+
+    model: Any
+    backbone: Any
+    weight: torch.Tensor | None
+    bias: torch.Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+    @property
+    def fused(self) -> bool:
+        return self.weight is not None
+
+    def rows(self, inputs: dict[str, Any]) -> torch.Tensor:
+        """[B, L, H] hidden states, scaled as the head wants them, or [B, L, V] logits where the head is not fused."""
+        if self.weight is None:
+            logits: torch.Tensor = self.model(**inputs, use_cache=False).logits
+            return logits
+        hidden: torch.Tensor = self.backbone(**inputs, use_cache=False).last_hidden_state
+        return (hidden if self.scale == 1.0 else hidden * self.scale).to(self.weight.dtype)
+
+    def stats(self, rows_TX: torch.Tensor, target_T: torch.Tensor, statistics: Collection[str]) -> TokenStats:
+        if self.weight is None:
+            return stats_of_logits(rows_TX, target_T, statistics=statistics)
+        return linear_token_stats(
+            rows_TX, self.weight, target_T, self.bias, statistics=statistics, softcap=self.softcap
+        )
+
+    def divergence(
+        self, rows_TX: torch.Tensor, other: Head, other_rows_TX: torch.Tensor, divergences: Collection[str]
+    ) -> TokenDivergence:
+        """Of this model's distributions from another's with the same vocabulary."""
+        if self.weight is not None and other.weight is not None and self.softcap == other.softcap:
+            return linear_token_divergence(
+                rows_TX,
+                self.weight,
+                other_rows_TX,
+                other.weight,
+                self.bias,
+                other.bias,
+                divergences=divergences,
+                softcap=self.softcap,
+            )
+        return divergence_of_logits(self.logits(rows_TX), other.logits(other_rows_TX), divergences=divergences)
+
+    def logits(self, rows_TX: torch.Tensor) -> torch.Tensor:
+        """[T, V] in float32, in memory: for a few rows."""
+        if self.weight is None:
+            return rows_TX.float()
+        bias = None if self.bias is None else self.bias.float()
+        logits_TV = torch.nn.functional.linear(rows_TX.float(), self.weight.float(), bias)
+        return self.softcap * torch.tanh(logits_TV / self.softcap) if self.softcap else logits_TV
+
+
+def find_head(model: Any) -> Head:
+    """The head of a causal language model of transformers, or of PEFT around one; tried before it is believed."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    whole = Head(model, None, None)
+    layer = base.get_output_embeddings()
+    if type(layer) is not torch.nn.Linear or not isinstance(getattr(base, "base_model", None), torch.nn.Module):
+        log.warning("%s: its LM head is not a plain linear layer; its whole logits are used", type(base).__name__)
+        return whole
+    config = base.config.get_text_config()
+    softcap = getattr(config, "final_logit_softcapping", None)
+    parts = Head(model, base.base_model, layer.weight, layer.bias, _scale(config), softcap or None)
+    error = _trial(parts, whole, config.vocab_size)
+    if error > ROUNDING[layer.weight.dtype]:
+        log.warning(
+            "%s: backbone and LM head do not make up its logits (off by %.2g of the largest); its whole logits are used",
+            type(base).__name__,
+            error,
+        )
+        return whole
+    return parts
+
+
+def _scale(config: Any) -> float:
+    """What the family multiplies hidden @ weight^T with, before any softcap."""
+    for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
+        if (factor := getattr(config, name, None)) is not None:
+            return float(factor)
+    scaling = getattr(config, "logits_scaling", None)
+    if scaling is None:
+        return 1.0
+    return float(scaling) if config.model_type == "hyperclovax" else 1.0 / scaling
+
+
+@torch.no_grad()
+def _trial(parts: Head, whole: Head, vocabulary: int) -> float:
+    """Largest difference between the two ways to the logits of a few tokens, relative to the largest logit."""
+    training = parts.model.training
+    parts.model.eval()
+    ids_BL = torch.arange(TRIAL_TOKENS, device=parts.model.device).remainder(vocabulary).unsqueeze(0)
+    inputs = {"input_ids": ids_BL, "attention_mask": torch.ones_like(ids_BL)}
+    own_TV = whole.rows(inputs)[0].float()
+    made_TV = parts.logits(parts.rows(inputs)[0])
+    parts.model.train(training)
+    return float((made_TV - own_TV).abs().max() / own_TV.abs().max().clamp(min=1e-6))
