@@ -26,7 +26,7 @@ TIERS = (
     {"driver"},
     {"cluster"},
     {"actors", "scheduler"},
-    {"stages"},
+    {"stages", "scoring"},
     {"report"},
     {"sampler", "trainer"},
     {"metrics"},

@@ -128,13 +128,18 @@ def _read_path(path: Path) -> str:
         files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
         if not files:
             raise UserError(f"source.path = '{path}': the folder holds no {', '.join(SUFFIXES)} file.")
-        return "\n\n".join(_read_file(file) for file in files)
+        return "\n\n".join(read_file(file) for file in files)
     if not path.is_file():
         raise UserError(f"source.path = '{path}': there is no such file or folder.")
-    return _read_file(path)
+    return read_file(path)
 
 
-def _read_file(path: Path) -> str:
+def read_file(path: Path) -> str:
+    """The text of a UTF-8 file.
+
+    Raises:
+        UserError: it cannot be read, or is not UTF-8 (with the byte's position).
+    """
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -41,7 +41,7 @@ class ResidentModel:
         self.path = path
         self.recipe = recipe
         self.tokenizer = load_tokenizer(path)
-        base = load_model(path, recipe)
+        base = load_model(path, element_type(recipe))
         self.parameters = base.num_parameters()
         config = LoraConfig(
             r=recipe.model.rank,
@@ -118,7 +118,7 @@ class ResidentModel:
         return plain
 
 
-def load_model(path: str, recipe: Recipe) -> Any:
+def load_model(path: str, dtype: torch.dtype) -> Any:
     """The causal language model of a folder or hub id, in evaluation mode on this process's device.
 
     Raises:
@@ -126,11 +126,11 @@ def load_model(path: str, recipe: Recipe) -> Any:
     """
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
-            path, dtype=element_type(recipe), trust_remote_code=False, use_safetensors=True
+            path, dtype=dtype, trust_remote_code=False, use_safetensors=True
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(
-            f"model.path = {path!r}: cannot be loaded as a causal language model ({first_line(error)}). Give a folder with "
+            f"model {path!r}: cannot be loaded as a causal language model ({first_line(error)}). Give a folder with "
             "config.json and safetensors weights, or a hub id that is reachable or cached."
         ) from error
     return model.to(device()).eval()

@@ -1,0 +1,83 @@
+"""The verb `score`: what a model makes of a text, token by token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from autophage.cli.output import AsJson, print_json, print_table, say
+from autophage.live.format import value
+from autophage.live.progress import progress_bar
+
+MEANINGS = {
+    "perplexity": "exp of the mean surprisal",
+    "entropy": "nats, of the model's distribution",
+    "varentropy": "nats^2, variance of the surprisal",
+    "surprisal_gap": "nats, surprisal above entropy",
+    "rank": "mean; 1 is the model's own choice",
+    "top1": "share of tokens of rank 1",
+    "kl": "nats, KL(model || reference)",
+    "reverse_kl": "nats, KL(reference || model)",
+}
+
+
+def score(
+    model: str,
+    text: Path,
+    /,
+    *,
+    adapter: Path | None = None,
+    reference: str | None = None,
+    reference_adapter: Path | None = None,
+    context: int | None = None,
+    stride: int | None = None,
+    out: Path | None = None,
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+    as_json: AsJson = False,
+) -> int:
+    """Score a text under a model: log-prob, entropy, varentropy and rank of every token, in the whole vocabulary.
+
+    Parameters
+    ----------
+    model
+        A model folder or hub id.
+    text
+        A UTF-8 file, or a folder of text files.
+    adapter
+        A PEFT adapter folder to put on the model.
+    reference
+        Another model of the same vocabulary: adds the KL divergence both ways, token by token.
+    reference_adapter
+        A PEFT adapter folder to put on the reference; the reference is then the model itself unless named.
+    context
+        Tokens of a window; 1024, or what the model has positions for.
+    stride
+        Tokens from one window to the next; half of the context. Each token is scored once.
+    out
+        A Parquet file for the tokens; only the summary is printed when left out.
+    dtype
+        Element type of the weights; auto is float32 on a CPU and bfloat16 on a GPU.
+    """
+    from autophage.scoring import load_scorer, read_documents, score_documents
+
+    documents = read_documents(text)
+    scorer = load_scorer(model, adapter, dtype)
+    other = None
+    if reference is not None or reference_adapter is not None:
+        other = load_scorer(reference or model, reference_adapter, dtype)
+    with progress_bar("scoring", "tokens") as progress:
+        summary = score_documents(
+            scorer, documents, reference=other, context=context, stride=stride, out=out, progress=progress
+        )
+    if as_json:
+        print_json({"model": scorer.name, "reference": other and other.name, **summary.facts(), "out": out})
+        return 0
+    say(f"{summary.tokens} tokens of {summary.documents} documents in {summary.windows} windows under {scorer.name}")
+    rows = [
+        (name, value(found.value), value(found.low), value(found.high), MEANINGS[name])
+        for name, found in summary.estimates.items()
+    ]
+    print_table(("statistic", ">mean", ">low", ">high", "what it is"), rows)
+    if out is not None:
+        say(f"tokens: {out}")
+    return 0

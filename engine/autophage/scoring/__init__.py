@@ -1,0 +1,11 @@
+"""Scoring any text under any model: full-vocabulary statistics of every token, teacher-forced.
+
+`windows` cuts documents, `models` loads what scores them, `table` is the file that comes out, `score` does it.
+"""
+
+from autophage.scoring.models import Scorer, load_scorer
+from autophage.scoring.score import score_documents
+from autophage.scoring.table import ScoreSummary
+from autophage.scoring.windows import Document, read_documents
+
+__all__ = ["Document", "ScoreSummary", "Scorer", "load_scorer", "read_documents", "score_documents"]

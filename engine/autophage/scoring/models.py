@@ -1,0 +1,67 @@
+"""What scores: a causal language model, its tokenizer and perhaps an adapter, loaded for reading only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from autophage.data.tokens import first_line, load_tokenizer
+from autophage.devices import device
+from autophage.errors import UserError
+from autophage.trainer.head import Head, find_head
+from autophage.trainer.resident import load_model
+
+DType = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model ready to score, and the tokenizer of its folder."""
+
+    name: str
+    head: Head
+    tokenizer: Any
+
+    @property
+    def vocabulary(self) -> int:
+        return int(self.head.model.config.get_text_config().vocab_size)
+
+    @property
+    def positions(self) -> int | None:
+        """Longest sequence the model has positions for; None where it states none."""
+        return getattr(self.head.model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def load_scorer(model: str, adapter: Path | None = None, dtype: DType = "auto") -> Scorer:
+    """A folder or hub id, with a PEFT adapter folder on it if one is given; "auto" is float32 on a CPU, bfloat16 on a GPU.
+
+    Raises:
+        UserError: model, tokenizer or adapter cannot be loaded, or the adapter belongs to another model.
+    """
+    loaded = load_model(model, _element_type(dtype))
+    if adapter is not None:
+        loaded = _with_adapter(loaded, adapter, model)
+    name = model if adapter is None else f"{model} + {adapter}"
+    return Scorer(name, find_head(loaded), load_tokenizer(model))
+
+
+def _element_type(dtype: DType) -> torch.dtype:
+    if dtype == "auto":
+        return torch.bfloat16 if device().type == "cuda" else torch.float32
+    return torch.float32 if dtype == "float32" else torch.bfloat16
+
+
+def _with_adapter(loaded: Any, adapter: Path, model: str) -> Any:
+    from peft import PeftModel
+
+    if not (adapter / "adapter_config.json").is_file():
+        raise UserError(f"{adapter}: has no adapter_config.json; give the folder of a PEFT adapter.")
+    try:
+        return PeftModel.from_pretrained(loaded, str(adapter)).eval()
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise UserError(
+            f"{adapter}: cannot be put on {model} ({first_line(error)}). An adapter fits the model it was trained on."
+        ) from error

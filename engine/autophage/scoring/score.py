@@ -1,0 +1,127 @@
+"""Documents in, statistics of every token out: windows in order, batch by batch, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from autophage.errors import UserError
+from autophage.scoring.models import Scorer
+from autophage.scoring.table import DIVERGENCES, STATISTICS, ScoreSummary, Sums, TokenTable
+from autophage.scoring.windows import Document, Window, windows
+from autophage.store.atomic import replacing
+from autophage.trainer.scoring import BATCH, batch_tokens, scored_rows
+
+DEFAULT_CONTEXT = 1024
+
+Piece = tuple[str, list[int], Window]
+"""Document's name, its token ids, and one window of it."""
+
+
+def score_documents(
+    scorer: Scorer,
+    documents: Sequence[Document],
+    *,
+    reference: Scorer | None = None,
+    context: int | None = None,
+    stride: int | None = None,
+    out: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ScoreSummary:
+    """Statistics of every token of `documents` but each one's first, to Parquet at `out` if given.
+
+    Args:
+        scorer: the model, whose tokenizer and default special tokens are used.
+        documents: scored one by one; no context crosses from one to the next.
+        reference: another model of the same vocabulary; adds KL(model || reference) and KL(reference || model) per token.
+        context: tokens of a window; 1024, or what the model has positions for, if None.
+        stride: tokens from one window to the next; half of the context, if None.
+        out: a Parquet file, there whole or not at all.
+        progress: called with (tokens done, tokens in all).
+
+    Raises:
+        UserError: context or stride that cannot be, vocabularies that do not fit, no document with two tokens.
+    """
+    context, stride = _settings(scorer, reference, context, stride)
+    encoded = [(document.name, _encode(scorer, document)) for document in documents]
+    pieces = [(name, ids, window) for name, ids in encoded for window in windows(len(ids), context, stride)]
+    if not pieces:
+        raise UserError("no document has two tokens, so there is nothing to score: a first token has nothing before it")
+    total = sum(window.end - window.first for _, _, window in pieces)
+    sums = Sums()
+    with ExitStack() as stack:
+        table = None
+        if out is not None:
+            table = TokenTable(stack.enter_context(replacing(out)), reference is not None)
+            stack.callback(table.close)
+        for batch in _batches(pieces, min(batch_tokens(one.head) for one in (scorer, reference) if one is not None)):
+            for (name, ids, window), columns in zip(batch, _score(scorer, reference, batch), strict=True):
+                sums.add(columns)
+                if table is not None:
+                    tokens = scorer.tokenizer.convert_ids_to_tokens(ids[window.first : window.end])
+                    table.add(name, range(window.first, window.end), tokens, columns)
+            progress(sums.tokens, total)
+    return ScoreSummary(len(documents), sums.windows, sums.tokens, sums.estimates())
+
+
+def _settings(scorer: Scorer, reference: Scorer | None, context: int | None, stride: int | None) -> tuple[int, int]:
+    if reference is not None and reference.vocabulary != scorer.vocabulary:
+        raise UserError(
+            f"divergences need one vocabulary: {scorer.name} has {scorer.vocabulary} tokens, {reference.name} has "
+            f"{reference.vocabulary}"
+        )
+    bounds = [one.positions for one in (scorer, reference) if one is not None and one.positions is not None]
+    longest = min(bounds, default=None)
+    if context is None:
+        context = DEFAULT_CONTEXT if longest is None else min(DEFAULT_CONTEXT, longest)
+    if context < 2 or (longest is not None and context > longest):
+        limit = "" if longest is None else f" and at most {longest}, the model's positions"
+        raise UserError(f"context = {context}: must be at least 2{limit}")
+    stride = max(1, context // 2) if stride is None else stride
+    if not 1 <= stride <= context:
+        raise UserError(f"stride = {stride}: must be from 1 to the context, {context}")
+    return context, stride
+
+
+def _encode(scorer: Scorer, document: Document) -> list[int]:
+    ids: list[int] = scorer.tokenizer(document.text, verbose=False)["input_ids"]
+    if ids and max(ids) >= scorer.vocabulary:
+        raise UserError(
+            f"{scorer.name}: its tokenizer gives token {max(ids)}, but the model has {scorer.vocabulary}: they do not belong "
+            "together"
+        )
+    return ids
+
+
+def _batches(pieces: Sequence[Piece], tokens: int) -> Iterator[list[Piece]]:
+    """Neighbours together, within the budget of tokens; nearly all windows are of one length."""
+    batch: list[Piece] = []
+    for piece in pieces:
+        width = max(window.end - window.begin for _, _, window in [*batch[:1], piece])
+        if batch and (len(batch) == BATCH or (len(batch) + 1) * width > tokens):
+            yield batch
+            batch = []
+        batch.append(piece)
+    yield batch
+
+
+@torch.inference_mode()
+def _score(scorer: Scorer, reference: Scorer | None, batch: Sequence[Piece]) -> list[dict[str, np.ndarray]]:
+    """Columns of each window, the token ids with them."""
+    sequences = [ids[window.begin : window.end] for _, ids, window in batch]
+    spans = [(window.first - window.begin, window.end - window.begin) for _, _, window in batch]
+    rows_TX, target_T = scored_rows(scorer.head, sequences, spans)
+    stats = scorer.head.stats(rows_TX, target_T, STATISTICS)
+    columns = {name: getattr(stats, name) for name in STATISTICS}
+    columns["token_id"] = target_T
+    if reference is not None:
+        other_TX, _ = scored_rows(reference.head, sequences, spans)
+        divergence = scorer.head.divergence(rows_TX, reference.head, other_TX, DIVERGENCES)
+        columns |= {name: getattr(divergence, name) for name in DIVERGENCES}
+    lengths = [high - low for low, high in spans]
+    parts = {name: column.cpu().split(lengths) for name, column in columns.items()}
+    return [{name: part[index].numpy() for name, part in parts.items()} for index in range(len(batch))]

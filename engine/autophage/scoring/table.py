@@ -1,0 +1,125 @@
+"""What scoring leaves: one Parquet row a token, and a summary with intervals.
+
+Rows are written as they come, so that memory does not grow with the text. The summary keeps sums per window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from autophage.metrics.intervals import ratio_bootstrap
+
+STATISTICS = ("logprob", "entropy", "varentropy", "max_prob", "mass_above", "rank", "ties", "argmax")
+DIVERGENCES = ("kl", "reverse_kl")
+RESAMPLES = 1000
+SEED = 0
+
+
+def schema(with_reference: bool) -> pa.Schema:
+    """Columns of the file. Log-probs, entropies and divergences in nats, varentropy in nats^2."""
+    integers = {"rank", "ties", "argmax"}
+    columns = [
+        ("document", pa.string()),
+        ("position", pa.int32()),  # of the token in its document, from 0
+        ("token_id", pa.int32()),
+        ("token", pa.string()),
+        *((name, pa.int32() if name in integers else pa.float32()) for name in STATISTICS),
+    ]
+    return pa.schema([*columns, *((name, pa.float32()) for name in DIVERGENCES)] if with_reference else columns)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean per token with its 95% interval (bootstrap over windows); low and high are NaN for a single window."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """`estimates`: perplexity, entropy, varentropy, surprisal_gap, rank, top1 and, with a reference, kl and reverse_kl."""
+
+    documents: int
+    windows: int
+    tokens: int
+    estimates: dict[str, Estimate]
+
+    def facts(self) -> dict[str, object]:
+        return asdict(self)
+
+
+class Sums:
+    """Sums of each window, from which means and their intervals come."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[float]] = {}
+        self._counts: list[float] = []
+
+    @property
+    def windows(self) -> int:
+        return len(self._counts)
+
+    @property
+    def tokens(self) -> int:
+        return int(sum(self._counts))
+
+    def add(self, columns: Mapping[str, np.ndarray]) -> None:
+        """The columns of one window."""
+        surprisal = -columns["logprob"].astype(np.float64)
+        entropy = columns["entropy"].astype(np.float64)
+        values = {
+            "perplexity": surprisal,
+            "entropy": entropy,
+            "varentropy": columns["varentropy"],
+            "surprisal_gap": surprisal - entropy,
+            "rank": columns["rank"],
+            "top1": columns["rank"] == 1,
+            **{name: columns[name] for name in DIVERGENCES if name in columns},
+        }
+        for name, value in values.items():
+            self._sums.setdefault(name, []).append(float(np.sum(value, dtype=np.float64)))
+        self._counts.append(float(len(surprisal)))
+
+    def estimates(self) -> dict[str, Estimate]:
+        counts = np.array(self._counts)
+        found = {}
+        for name, sums in self._sums.items():
+            totals = np.array(sums)
+            low, high = ratio_bootstrap(totals, counts, RESAMPLES, SEED)
+            estimate = Estimate(float(totals.sum() / counts.sum()), low, high)
+            if name == "perplexity":
+                estimate = Estimate(*(_exp(part) for part in (estimate.value, estimate.low, estimate.high)))
+            found[name] = estimate
+        return found
+
+
+class TokenTable:
+    """Writes rows to a Parquet file under a temporary name that its owner renames."""
+
+    def __init__(self, path: Path, with_reference: bool) -> None:
+        self._schema = schema(with_reference)
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+
+    def add(
+        self, document: str, positions: Sequence[int], tokens: Sequence[str], columns: Mapping[str, np.ndarray]
+    ) -> None:
+        """`columns` has token_id and every statistic."""
+        rows = {"document": [document] * len(positions), "position": positions, "token": tokens, **columns}
+        self._writer.write_table(pa.table({name: rows[name] for name in self._schema.names}, schema=self._schema))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _exp(value: float) -> float:
+    """Infinite where a token was impossible under the model, or nearly so."""
+    return math.exp(value) if value < 700 else math.inf if value == value else math.nan
