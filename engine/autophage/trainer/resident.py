@@ -15,6 +15,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from transformers import AutoModelForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from autophage.data.mix import Row
 from autophage.data.tokens import first_line, load_tokenizer
@@ -124,6 +125,7 @@ def load_model(path: str, dtype: torch.dtype) -> Any:
     Raises:
         UserError: it cannot be loaded, or wants code of its own to be run.
     """
+    disable_progress_bar()  # of the weights, over which a run's own view would have to be drawn
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             path, dtype=dtype, trust_remote_code=False, use_safetensors=True
