@@ -1,0 +1,14 @@
+"""Who is measured at a point."""
+
+from __future__ import annotations
+
+import torch
+
+from kernel_bench.contenders import Entry, compiled, eager, ours, product
+from kernel_bench.peers import PEERS
+from kernel_bench.points import Point
+
+
+def field(point: Point, device: torch.device) -> list[Entry]:
+    """Everyone, this repository first; those who cannot run say why."""
+    return [entry for maker in (ours, eager, product, compiled, *PEERS) for entry in maker(point, device)]

@@ -1,0 +1,148 @@
+"""Points of measurement: what is computed, on what shape, in what order of importance, and what it must cost at least.
+
+A point knows bytes and FLOPs and nothing of devices; `Limits` turns them into milliseconds. Bytes are those of [T, V], [T, H]
+and [V, H] tensors that have to be read or written once, at the width of the dtype; what has one value a row is left out (less
+than a part in a thousand). FLOPs are those of matrix products; a product computed again in a backward pass is not counted,
+as it buys memory and no result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Task = Literal["logits", "pair", "head", "heads"]
+"""Statistics of logits, divergences between two of them, and the same two of hidden states with the LM head fused in."""
+Direction = Literal["forward", "backward", "both"]
+Data = Literal["normal", "zipf", "ramp"]
+
+STATISTICS: dict[str, tuple[str, ...] | None] = {
+    "two": ("logprob", "entropy"),
+    "three": ("logprob", "entropy", "varentropy"),
+    "all": None,
+}
+DIVERGENCES: dict[str, tuple[str, ...] | None] = {"kl": ("kl",), "onepass": None, "jsd": ("jsd",)}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+SHORT = 256
+"""Up to this many rows the time of a launch shows: such points are also measured inside a CUDA graph, cold and hot."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a device can do at best: bytes per second, and FLOPs per second of matrix products."""
+
+    bandwidth: float
+    throughput: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """One thing to measure."""
+
+    task: Task
+    outputs: str
+    rows: int
+    vocabulary: int
+    dtype: str = "bf16"
+    direction: Direction = "forward"
+    data: Data = "normal"
+    hidden: int = 0
+
+    @property
+    def name(self) -> str:
+        shape = f"T{self.rows}/V{self.vocabulary}" + (f"/H{self.hidden}" if self.hidden else "")
+        return f"{self.task}/{self.outputs}/{self.direction}/{self.dtype}/{shape}/{self.data}"
+
+    @property
+    def input_key(self) -> tuple[object, ...]:
+        """Equal for points that can share tensors."""
+        return self.task, self.rows, self.vocabulary, self.hidden, self.dtype, self.data, self.direction == "forward"
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return DTYPES[self.dtype]
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Statistics or divergences asked for; None is everything that one pass gives."""
+        return (STATISTICS if self.task in ("logits", "head") else DIVERGENCES)[self.outputs]
+
+    @property
+    def logits_bytes(self) -> int:
+        """One [T, V] in the point's dtype, whether it ever exists or not."""
+        return self.rows * self.vocabulary * self.torch_dtype.itemsize
+
+    @property
+    def bytes(self) -> int:
+        distributions = 2 if self.task in ("pair", "heads") else 1
+        if self.hidden:
+            heads = (self.rows + self.vocabulary) * self.hidden * self.torch_dtype.itemsize
+            reads, writes = distributions * heads, heads
+        else:
+            reads, writes = distributions * self.logits_bytes, self.logits_bytes
+        return {"forward": reads, "backward": reads + writes, "both": 2 * reads + writes}[self.direction]
+
+    @property
+    def flops(self) -> int:
+        product = 2 * self.rows * self.vocabulary * self.hidden
+        forward = product * (2 if self.task == "heads" else 1)
+        return {"forward": forward, "backward": 2 * product, "both": forward + 2 * product}[self.direction]
+
+    def ideal_ms(self, limits: Limits) -> float:
+        return 1e3 * max(self.bytes / limits.bandwidth, self.flops / limits.throughput)
+
+
+def gpu_points() -> list[Point]:
+    """The full sweep, what matters most first: a budget cuts it from the end."""
+    llama = 128_256
+    return [
+        Point("logits", "three", 8192, llama),
+        Point("logits", "two", 8192, llama),
+        Point("logits", "all", 8192, llama),
+        Point("logits", "three", 8192, llama, data="zipf"),
+        Point("logits", "all", 8192, llama, data="zipf"),
+        Point("head", "three", 8192, llama, hidden=2048),
+        Point("head", "three", 8192, llama, hidden=4096),
+        Point("logits", "three", 256, llama),
+        Point("logits", "all", 256, llama),
+        Point("logits", "three", 64, llama),
+        Point("logits", "three", 8192, llama, "fp32"),
+        Point("logits", "two", 8192, llama, direction="both"),
+        Point("logits", "two", 8192, llama, direction="backward"),
+        Point("head", "two", 8192, llama, direction="both", hidden=2048, data="zipf"),
+        Point("head", "two", 8192, llama, direction="both", hidden=4096, data="zipf"),
+        Point("pair", "kl", 8192, llama),
+        Point("pair", "onepass", 8192, llama),
+        Point("heads", "kl", 8192, llama, hidden=2048),
+        Point("logits", "three", 8192, 256_000),
+        Point("head", "three", 8192, 256_000, hidden=2048),
+        Point("logits", "three", 1, llama),
+        Point("logits", "all", 8192, llama, data="ramp"),
+        Point("logits", "two", 8192, 151_936),
+        Point("logits", "three", 8192, 32_000),
+        Point("logits", "three", 8192, 50_257),
+        Point("logits", "three", 1024, llama),
+        Point("logits", "three", 64, 256_000),
+        Point("head", "two", 8192, llama, hidden=4096, data="zipf"),
+        Point("pair", "kl", 8192, llama, direction="both", data="zipf"),
+        Point("heads", "kl", 8192, llama, direction="both", hidden=2048, data="zipf"),
+        Point("pair", "jsd", 8192, llama),
+        Point("head", "all", 8192, llama, hidden=2048),
+        Point("logits", "all", 1, 256_000),
+    ]
+
+
+def cpu_points() -> list[Point]:
+    """Small, for the reference in plain torch against eager torch."""
+    return [
+        Point("logits", "all", 64, 128_256, "fp32"),
+        Point("logits", "two", 64, 128_256, "fp32"),
+        Point("logits", "all", 64, 128_256, "bf16", data="zipf"),
+        Point("logits", "all", 256, 32_000, "fp32", data="zipf"),
+        Point("logits", "two", 64, 50_257, "fp32", direction="both"),
+        Point("head", "all", 64, 32_000, "fp32", hidden=256),
+        Point("pair", "onepass", 64, 32_000, "fp32"),
+    ]

@@ -1,0 +1,172 @@
+"""Rows as data, tables for people, and the targets of the reference on a CPU."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from kernel_bench.contenders import EAGER, OURS, Absent
+from kernel_bench.machine import Machine
+from kernel_bench.points import Limits, Point
+
+CPU_TIME, CPU_MEMORY = 1.5, 0.5
+"""All statistics may take so much of the time, and so much of the peak memory, that log-softmax, gather and entropy take."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender at one point, measured in one way; without `ms`, `note` says why."""
+
+    point: Point
+    contender: str
+    version: str = ""
+    gives: str = ""
+    method: str = ""
+    ms: float | None = None
+    ms_low: float | None = None
+    ms_high: float | None = None
+    peak_bytes: int | None = None
+    error: float | None = None
+    note: str = ""
+
+    def record(self, machine: Machine, limits: Limits) -> dict[str, object]:
+        """Flat, for a file: everything that the table shows, and where and with what it was measured."""
+        ideal = self.point.ideal_ms(limits)
+        derived: dict[str, object] = {"ideal_ms": ideal}
+        if self.ms is not None:
+            derived |= {
+                "fraction_of_ideal": ideal / self.ms,
+                "gb_per_s": self.point.bytes / self.ms / 1e6,
+                "tflop_per_s": self.point.flops / self.ms / 1e9,
+            }
+        if self.peak_bytes is not None:
+            derived["peak_of_logits"] = self.peak_bytes / self.point.logits_bytes
+        point = asdict(self.point) | {"bytes": self.point.bytes, "flops": self.point.flops}
+        measured = {key: value for key, value in asdict(self).items() if key != "point"}
+        limit = {"limit_gb_per_s": limits.bandwidth / 1e9, "limit_tflop_per_s": limits.throughput / 1e12}
+        return {"name": self.point.name} | point | measured | derived | limit | asdict(machine)
+
+
+class File:
+    """Rows as lines of JSON, each written when it is known: what breaks later takes nothing away."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+
+    def append(self, record: dict[str, object]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+HEADER = (
+    "contender",
+    "gives",
+    "method",
+    "ms",
+    "spread",
+    "GB/s",
+    "TFLOP/s",
+    "ideal",
+    "x ours",
+    "peak MB",
+    "logits",
+    "error",
+)
+TEXT = 3
+
+
+def table(rows: Sequence[Row], limits: Limits) -> str:
+    """Grouped by point, in the order measured; those without a time follow under their notes."""
+    lines: list[str] = []
+    timed = [row for row in rows if row.ms is not None]
+    for point in dict.fromkeys(row.point for row in timed):
+        here = [row for row in timed if row.point == point]
+        lines += ["", f"{point.name}    ideal {point.ideal_ms(limits):.4g} ms"]
+        lines += aligned([HEADER, *(_cells(row, here, limits) for row in here)])
+        lines += [f"  {row.contender}: {row.note}" for row in {row.contender: row for row in here if row.note}.values()]
+    failed = [row for row in rows if row.ms is None]
+    lines += ["", "Without a time:"] * bool(failed)
+    lines += [f"  {row.point.name}: {row.contender}: {row.note}" for row in failed]
+    return "\n".join(lines)
+
+
+def _cells(row: Row, here: Sequence[Row], limits: Limits) -> tuple[str, ...]:
+    ours = [other.ms for other in here if other.contender == OURS and other.method == row.method and other.ms]
+    point, peak, ms = row.point, row.peak_bytes, row.ms or float("nan")
+    return (
+        row.contender,
+        row.gives,
+        row.method,
+        figure(ms),
+        f"{figure(row.ms_low)}-{figure(row.ms_high)}",
+        figure(point.bytes / ms / 1e6),
+        figure(point.flops / ms / 1e9) if point.flops else "",
+        f"{point.ideal_ms(limits) / ms:.0%}",
+        f"{ms / ours[0]:.2f}" if ours else "",
+        "" if peak is None else figure(peak / 1e6),
+        "" if peak is None else f"{peak / point.logits_bytes:.1%}",
+        "" if row.error is None else f"{row.error:.0e}",
+    )
+
+
+def figure(value: float | None) -> str:
+    """Three digits, or all that stand before the point."""
+    return "" if value is None else f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of equal width; numbers, which follow the first `TEXT` columns, to the right."""
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = []
+    for row in cells:
+        padded = [text.ljust(width) for text, width in zip(row[:TEXT], widths, strict=False)]
+        padded += [text.rjust(width) for text, width in zip(row[TEXT:], widths[TEXT:], strict=True)]
+        lines.append("  " + "  ".join(padded).rstrip())
+    return lines
+
+
+def headlines(rows: Sequence[Row], limits: Limits) -> list[str]:
+    """One line a point and method: how near to the ideal this repository is, and its time as a multiple of others'."""
+    lines = []
+    for mine in rows:
+        if mine.contender != OURS or not mine.ms or mine.peak_bytes is None:
+            continue
+        peers = [row for row in rows if row.point == mine.point and row.method == mine.method and row.contender != OURS]
+        times = "".join(f", {mine.ms / row.ms:.2f}x the time of {row.contender}" for row in peers if row.ms)
+        share, peak = mine.point.ideal_ms(limits) / mine.ms, mine.peak_bytes / mine.point.logits_bytes
+        lines.append(
+            f"  {mine.point.name} ({mine.method}): {share:.0%} of the ideal, peak {peak:.1%} of the logits{times}"
+        )
+    return lines
+
+
+def absences(found: Iterable[tuple[Point, Absent]]) -> list[str]:
+    """Everyone who did not run somewhere, with the reasons and at how many points each held."""
+    counts = Counter((absent.name, absent.reason) for _, absent in found)
+    grouped = itertools.groupby(sorted(counts.items()), key=lambda item: item[0][0])
+    return [
+        f"  {name}: " + "; ".join(f"{reason} (points: {count})" for (_, reason), count in reasons)
+        for name, reasons in grouped
+    ]
+
+
+def cpu_verdicts(rows: Sequence[Row]) -> list[str]:
+    """Where all statistics were measured beside eager torch on a CPU: do they keep to the targets?"""
+    lines = []
+    for point in dict.fromkeys(row.point for row in rows if row.point.outputs == "all" and not row.point.hidden):
+        here = {row.contender: row for row in rows if row.point == point}
+        ours, eager = here.get(OURS), here.get(EAGER)
+        if not (ours and eager and ours.ms and eager.ms and ours.peak_bytes and eager.peak_bytes):
+            continue
+        time, memory = ours.ms / eager.ms, ours.peak_bytes / eager.peak_bytes
+        kept = "kept" if time <= CPU_TIME and memory <= CPU_MEMORY else "MISSED"
+        lines.append(
+            f"  {kept}: {point.name}: {time:.2f}x the time of eager torch (at most {CPU_TIME}), "
+            f"{memory:.2f}x its peak memory (at most {CPU_MEMORY})"
+        )
+    return lines

@@ -1,0 +1,163 @@
+"""Which contender runs when: everyone at every point, the core first, until the budget is spent.
+
+Knows the order and what may fail; how things are timed and shown is elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from kernel_bench import field as fields
+from kernel_bench.accuracy import largest_error, truth
+from kernel_bench.contenders import OURS, Absent, Contender, Outputs
+from kernel_bench.inputs import Inputs, make
+from kernel_bench.machine import version
+from kernel_bench.points import SHORT, Point
+from kernel_bench.report import Row
+from kernel_bench.timing import REPEATS, Call, Timing, flushed, graphed, interleaved, peak_bytes
+
+COLD_BYTES, COLD_SETS = 200_000_000, 4
+"""A cold measurement rotates over so many bytes of inputs, and so many sets of them, at least: no cache holds a set until its
+turn comes again."""
+
+
+@dataclass
+class Sweep:
+    """What is measured on one device, and what came of it."""
+
+    points: Sequence[Point]
+    device: torch.device
+    budget_s: float
+    emit: Callable[[Row], None]
+    only: str = ""
+    """Of contenders: a part of the name."""
+    repeats: int = REPEATS
+    absent: list[tuple[Point, Absent]] = field(default_factory=list)
+    unmeasured: list[str] = field(default_factory=list)
+    failed: bool = False
+
+    def __post_init__(self) -> None:
+        self._end = time.monotonic() + self.budget_s
+        self._inputs: tuple[object, Inputs, dict[str, torch.Tensor]] | None = None
+
+    def run(self) -> None:
+        entries = [(point, entry) for point in self.points for entry in fields.field(point, self.device)]
+        self.absent = [(point, entry) for point, entry in entries if isinstance(entry, Absent)]
+        present = [
+            (point, entry) for point, entry in entries if isinstance(entry, Contender) and self.only in entry.name
+        ]
+        if self.device.type == "cuda":
+            for job in sorted(present, key=lambda job: not job[1].core):  # stable: points stay in their order
+                self._unless_spent(job[0], [job[1]])
+        else:
+            for point in self.points:
+                self._unless_spent(point, [contender for at, contender in present if at == point])
+
+    def _unless_spent(self, point: Point, contenders: list[Contender]) -> None:
+        if time.monotonic() >= self._end:
+            self.unmeasured += [f"{point.name}: {contender.name}" for contender in contenders]
+        elif self.device.type == "cuda":
+            self._on_gpu(point, contenders[0])
+        elif contenders:
+            self._on_cpu(point, contenders)
+
+    def _on_gpu(self, point: Point, contender: Contender) -> None:
+        try:
+            self._measure_on_gpu(point, contender)
+        except torch.OutOfMemoryError:
+            self._fail(point, contender, "out of memory")
+        except Exception as error:  # a peer may break in any way at a shape, and the others still get their turn
+            self._fail(point, contender, f"failed: {in_short(error)}")
+        if contender.overwrites:
+            self._inputs = None
+
+    def _measure_on_gpu(self, point: Point, contender: Contender) -> None:
+        if point.direction == "backward" and not contender.backward_alone:
+            self._fail(point, contender, "its forward pass makes the gradients")
+            return
+        inputs, exact = self._at(point)
+        row = self._first(point, contender, inputs, exact)
+        call = call_of(point, contender, inputs)
+        peak = peak_bytes(call, self.device)
+        self._emit(row, "flushed", flushed(call), peak)
+        if point.rows <= SHORT and point.direction == "forward":
+            if not contender.captures:
+                self._fail(point, contender, "waits for the device, so it cannot be timed inside a CUDA graph")
+                return
+            sets = max(COLD_SETS, -(-COLD_BYTES // inputs.bytes))
+            rotated = [inputs, *(make(point, self.device, seed) for seed in range(1, sets))]
+            self._emit(row, "cold", graphed([call_of(point, contender, one) for one in rotated]), peak)
+            self._emit(row, "hot", graphed([call]), peak)
+
+    def _on_cpu(self, point: Point, contenders: list[Contender]) -> None:
+        inputs, exact = self._at(point)
+        rows, calls, peaks = {}, {}, {}
+        for contender in contenders:
+            try:
+                rows[contender.name] = self._first(point, contender, inputs, exact)
+                calls[contender.name] = call_of(point, contender, inputs)
+                peaks[contender.name] = peak_bytes(calls[contender.name], self.device)
+            except Exception as error:  # as on a GPU
+                calls.pop(contender.name, None)
+                self._fail(point, contender, f"failed: {in_short(error)}")
+        for name, timing in interleaved(calls, self.repeats).items():
+            self._emit(rows[name], "in turns", timing, peaks[name])
+
+    def _at(self, point: Point) -> tuple[Inputs, dict[str, torch.Tensor]]:
+        """Inputs and truth, kept from the job before where it had the same."""
+        if self._inputs is None or self._inputs[0] != point.input_key:
+            self._inputs = None  # before new ones are made: there may not be room for both
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            inputs = make(point, self.device)
+            self._inputs = (point.input_key, inputs, truth(inputs))
+        return self._inputs[1:]
+
+    def _first(self, point: Point, contender: Contender, inputs: Inputs, exact: dict[str, torch.Tensor]) -> Row:
+        """The first call: it compiles, and shows what is given and how exact it is."""
+        outputs = contender.forward(inputs)
+        return Row(
+            point,
+            contender.name,
+            version(contender.package),
+            gives(outputs),
+            error=largest_error(outputs, exact),
+            note=contender.note,
+        )
+
+    def _emit(self, row: Row, method: str, timing: Timing, peak: int) -> None:
+        measured = {"method": method, "ms": timing.ms, "ms_low": timing.low, "ms_high": timing.high}
+        self.emit(Row(**{**vars(row), **measured, "peak_bytes": peak}))
+
+    def _fail(self, point: Point, contender: Contender, why: str) -> None:
+        self.failed |= contender.name == OURS
+        self.emit(Row(point, contender.name, version(contender.package), note=why))
+
+
+def call_of(point: Point, contender: Contender, inputs: Inputs) -> Call:
+    """What is timed: the forward pass, the backward pass of one that was made before, or both."""
+    if point.direction == "forward":
+        return torch.no_grad()(lambda: contender.forward(inputs))
+    if point.direction == "both":
+        return lambda: gradients(contender.forward(inputs), inputs)
+    outputs = contender.forward(inputs)
+    return lambda: gradients(outputs, inputs, keep=True)
+
+
+def gradients(outputs: Outputs, inputs: Inputs, keep: bool = False) -> tuple[torch.Tensor, ...]:
+    """Of every output that has one, with incoming gradients of 1."""
+    roots = [values for values in outputs.values() if values.requires_grad]
+    return torch.autograd.grad(roots, inputs.leaves, [torch.ones_like(root) for root in roots], retain_graph=keep)
+
+
+def in_short(error: Exception) -> str:
+    """Its type, and the first line of what it says."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+
+
+def gives(outputs: Outputs) -> str:
+    return "all" if len(outputs) > 5 else ", ".join(outputs)
