@@ -41,8 +41,8 @@ def token_stats(
 
     Where a row has no distribution, values say so instead of being repaired:
         - a logit of -inf is a masked token: probability 0. A target there has log-prob -inf.
-        - a row that is all -inf: lse -inf, rank 1, argmax 0; every other statistic NaN.
-        - a row with +inf (and no NaN): lse +inf; rank, ties and argmax as counted; every other statistic NaN.
+        - a row that is all -inf: lse and max_logit -inf; rank, ties and argmax as counted (1, V, 0); every other NaN.
+        - a row with +inf (and no NaN): lse and max_logit +inf; rank, ties and argmax as counted; every other NaN.
         - a row with NaN: NaN in every float, -1 in every integer.
         - a target outside 0..V-1 that is not `ignore_index`: log-prob and mass above NaN, rank and ties -1.
 

@@ -63,15 +63,13 @@ def partial_stats(
         _exponentials(x_RV, peak_R, of_rows(scale, chunk), softcap, u_RV, e_RV)
         _sum(e_RV, partial_PR, Field.SUM)
         if statistics & Statistic.RENYI2:
-            torch.linalg.vector_norm(e_RV, dim=1, out=partial_PR[Field.SQUARE])
+            _sum(torch.mul(e_RV, e_RV, out=other_RV), partial_PR, Field.SQUARE)  # a norm would add up without cascades
         if level_T is not None:
             _compare(x_RV, e_RV, other_RV, level_T[chunk].unsqueeze(1), statistics, partial_PR)
         if statistics & (Statistic.ENTROPY | Statistic.VARENTROPY):
             _sum(e_RV.mul_(u_RV), partial_PR, Field.FIRST)
         if statistics & Statistic.VARENTROPY:
             _sum(e_RV.mul_(u_RV), partial_PR, Field.SECOND)
-    if statistics & Statistic.RENYI2:
-        partial_PT[Field.SQUARE].square_()
     if statistics & Statistic.ARGMAX:
         partial_PT[Field.ARGMAX] = _argmax(logits_BLV, block_T, batch_invariant) + first_column
     if level_T is not None:
