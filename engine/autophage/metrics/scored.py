@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Statistics:
     """Of the T tokens after a sequence's context, each under the model's full distribution at temperature 1, in nats."""
 
@@ -18,7 +18,7 @@ class Statistics:
     rank: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scored(Statistics):
     """Statistics of tokens that somebody else wrote; `argmax` is the token that the model prefers in their place."""
 

@@ -126,6 +126,7 @@ class Recorder:
         self._used += copied
         self._pending.append(rows)
 
+    @torch.inference_mode()
     def _compute(self) -> None:
         """Turn the rows in the buffer into statistics. Rows of a block that fails are missing from the record."""
         used, pending = self._used, self._pending
