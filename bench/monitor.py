@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from autophage import environment
 
@@ -61,11 +61,12 @@ class Turn:
 def main() -> int:
     arguments = _arguments()
     environment.apply()
+    out = _only_json_on_stdout()
     with tempfile.TemporaryDirectory() as folder:
         subject = _random(arguments, Path(folder)) if arguments.random else _recipe(arguments.recipe)
         result = measure(subject, arguments.repeats, arguments.compare)
     text = json.dumps(result, indent=1)
-    print(text)
+    print(text, file=out)
     if arguments.out:
         arguments.out.write_text(text + "\n", encoding="utf-8")
     return 0 if result["identical"] else 1
@@ -185,18 +186,20 @@ def _random(arguments: argparse.Namespace, folder: Path) -> Subject:
 
     gpu = torch.cuda.is_available()
     device, dtype = ("cuda", torch.bfloat16) if gpu else ("cpu", torch.float32)
+    kv_heads = max(1, arguments.hidden // 256)
     config = LlamaConfig(
         vocab_size=arguments.vocabulary,
         hidden_size=arguments.hidden,
         intermediate_size=4 * arguments.hidden,
         num_hidden_layers=arguments.layers,
         num_attention_heads=arguments.hidden // 64,
-        num_key_value_heads=max(1, arguments.hidden // 256),
+        num_key_value_heads=kv_heads,
         max_position_embeddings=max(2048, 2 * arguments.tokens),
         tie_word_embeddings=True,
     )
     torch.manual_seed(0)
-    model: Any = LlamaForCausalLM(config).to(dtype)
+    model: Any = LlamaForCausalLM(config)
+    model.to(dtype)
     model.model.norm.weight.data *= 3  # random weights give nearly flat distributions otherwise
     model.save_pretrained(folder)
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -208,8 +211,8 @@ def _random(arguments: argparse.Namespace, folder: Path) -> Subject:
         from peft import set_peft_model_state_dict
         from safetensors.torch import load
 
-        whole: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device).eval()
-        peft = get_peft_model(whole, lora)
+        whole: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        peft = get_peft_model(whole.to(device).eval(), lora)
         set_peft_model_state_dict(peft, load(adapter.weights))
         return lambda sequences, contexts: score(peft, sequences, contexts, lambda _: None)
 
@@ -228,7 +231,7 @@ def _random(arguments: argparse.Namespace, folder: Path) -> Subject:
             dtype=str(dtype).removeprefix("torch."),
             device=device,
             memory=0.6 if gpu else None,  # of the GPU: the float32 pass needs room beside it
-            kv_bytes_per_token=2 * config.num_hidden_layers * config.num_key_value_heads * 64 * dtype.itemsize,
+            kv_bytes_per_token=2 * arguments.layers * kv_heads * 64 * dtype.itemsize,
             shares_device=True,
         ),
         adapter,
@@ -263,6 +266,13 @@ def _quartiles(values: Sequence[float]) -> dict[str, float]:
 
 def _ratio_line(on: Turn, off: Turn) -> str:
     return f"{off.seconds:.2f} s off, {on.seconds:.2f} s on, {on.seconds / off.seconds:.3f}"
+
+
+def _only_json_on_stdout() -> TextIO:
+    """The real stdout; whatever else writes to it from here on, vLLM's log lines above all, goes to stderr."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return out
 
 
 def _device() -> str:

@@ -221,6 +221,11 @@ def test_a_runner_without_the_names_is_refused() -> None:
         hooks.attach(v1, Recorder(8))
     with pytest.raises(RunError, match=r"has no req_states\.prompt_len\.np"):
         hooks.attach(v2, Recorder(8))
+    undecoded = V2Runner()
+    del undecoded.sampler.sampling_states
+    hooks.attach(undecoded, Recorder(8))()
+    with pytest.raises(RunError, match=r"has no sampler\.sampling_states\.temperature"):
+        hooks.attach(undecoded, Recorder(8, processed=True))
     last = V2Runner()
     last.sampler = None  # type: ignore[assignment]
     with pytest.raises(RunError, match="has no sampler"):
@@ -259,7 +264,11 @@ class TestTheInstalledVllm:
         assert self._arguments(runner, "_sample") == ["self", "logits", "spec_decode_metadata"]
         assert {"optimistic_seq_lens_cpu", "discard_request_mask", "input_batch", "vllm_config"} <= self._own(runner)
         batch = self._class(source("v1/worker/gpu_input_batch.py"), "InputBatch")
-        needed = {name.removeprefix("input_batch.") for name in hooks.V1_NEEDS if name.startswith("input_batch.")}
+        needed = {
+            name.removeprefix("input_batch.")
+            for name in hooks.V1_NEEDS + hooks.V1_DECODING
+            if name.startswith("input_batch.")
+        }
         assert needed <= self._own(batch)
 
     def test_v2(self, source: Any) -> None:

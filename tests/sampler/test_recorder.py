@@ -174,3 +174,14 @@ def test_a_vocabulary_that_float32_cannot_count_is_a_fault() -> None:
 def test_nothing_recorded_is_an_empty_record() -> None:
     record = Recorder(4, processed=True).finish()
     assert (record.spans, record.faults, record.columns.shape) == ({}, {}, (11, 0))
+
+
+def test_blocks_keep_apart_in_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pinning needs a GPU; here the memory is plain, and as little of it at once as makes blocks cross its end."""
+    plain = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *sizes, pin_memory=False, **settings: plain(*sizes, **settings))
+    monkeypatch.setattr(module, "PINNED_VALUES", 50)
+    recorder = Recorder(4)
+    blocks = [torch.randn(6, rows) for rows in (4, 1, 4, 20, 3, 1, 8)]
+    kept = [recorder._to_host(block) for block in blocks]
+    assert all(torch.equal(one, other) for one, other in zip(kept, blocks, strict=True))

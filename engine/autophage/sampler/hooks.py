@@ -29,18 +29,15 @@ V1_NEEDS = (
     "input_batch.req_ids",
     "input_batch.num_reqs",
     "input_batch.num_prompt_tokens",
-    "input_batch.temperature_cpu",
-    "input_batch.top_k_cpu",
-    "input_batch.top_p_cpu",
 )
-V2_NEEDS = (
-    "sampler",
-    "req_states.prompt_len.np",
-    "req_states.prefill_len.np",
+V1_DECODING = ("input_batch.temperature_cpu", "input_batch.top_k_cpu", "input_batch.top_p_cpu")
+V2_NEEDS = ("sampler", "req_states.prompt_len.np", "req_states.prefill_len.np")
+V2_DECODING = (
     "sampler.sampling_states.temperature.np",
     "sampler.sampling_states.top_k.np",
     "sampler.sampling_states.top_p.np",
 )
+"""What is read of a runner, and what beside it where processed statistics are asked for."""
 
 
 def records_here() -> bool:
@@ -68,7 +65,7 @@ def attach(runner: Any, recorder: Recorder) -> Detach:
 
 
 def _attach_v1(runner: Any, recorder: Recorder) -> Detach:
-    _require(runner, V1_NEEDS)
+    _require(runner, V1_NEEDS + V1_DECODING * recorder.processed)
     own = runner._sample
 
     def _sample(logits: Any, *args: Any, **kwargs: Any) -> Any:
@@ -85,7 +82,7 @@ def _attach_v1(runner: Any, recorder: Recorder) -> Detach:
 
 
 def _attach_v2(runner: Any, recorder: Recorder) -> Detach:
-    _require(runner, V2_NEEDS)
+    _require(runner, V2_NEEDS + V2_DECODING * recorder.processed)
     sampler = runner.sampler
     own = type(sampler)
 

@@ -2,8 +2,9 @@
 
 Each step's raw logits are copied into a buffer before the sampler may overwrite them; when the buffer is full, one call
 computes the statistics of all its rows, so that the cost of calling an operation is shared by many tokens and memory
-stays bounded. Nothing here raises during a step and nothing waits for the device: a fault is counted by name, and
-`finish` hands the count over beside the rows. Knows torch; knows neither vLLM nor what a request is for.
+stays bounded. Where blocks end follows from the steps alone, so a batch that is sampled again gives the same bits.
+Nothing here raises during a step and nothing waits for the device: a fault is counted by name, and `finish` hands the
+count over beside the rows. Knows torch; knows neither vLLM nor what a request is for.
 
 Shapes: R rows of a step, N rows of a block, V vocabulary, S columns of `record.columns`.
 """
@@ -24,6 +25,8 @@ from autophage_kernels import token_stats
 BUFFER_BYTES = 1 << 20
 """Logits kept before statistics are computed. More saves no more calls worth saving and falls out of a core's cache: with
 16 MiB a token costs twice the time. A larger step (256 sequences of 128k logits, 64 MiB) is a block of its own."""
+PINNED_VALUES = 1 << 18
+"""Float32 values of host memory that are pinned at once (1 MiB): pinning may wait for the device, so it must be rare."""
 EXACT = 1 << 24
 """Token ids and ranks travel in float32 beside the statistics; integers below this are exact in it."""
 
@@ -58,6 +61,7 @@ class Recorder:
         self._pending: list[Rows] = []
         self._rows_done: list[Rows] = []
         self._blocks_SN: list[torch.Tensor] = []
+        self._host = torch.empty(0)
 
     def before(self, logits_RV: torch.Tensor) -> None:
         """Copy the raw logits of a step; the sampler may scale and mask them in place."""
@@ -80,8 +84,8 @@ class Recorder:
         """Everything that was recorded, per request in order of position. The recorder is spent afterwards."""
         try:
             self._compute()
-            if any(block.is_pinned() for block in self._blocks_SN):
-                torch.cuda.synchronize()
+            if self._logits_NV.is_cuda:
+                torch.cuda.synchronize(self._logits_NV.device)
         except Exception as fault:  # as above: the caller is told by the faults of the record
             self._count(fault)
         return Record.of(
@@ -140,12 +144,16 @@ class Recorder:
             decoding = torch.from_numpy(decoding_3N).to(logits_NV.device)
             columns += _statistics(truncated(logits_NV, token_N, *decoding), token_N)
         block_SN = torch.stack(columns)
-        if block_SN.is_cuda:
-            # Pinned memory is filled in stream order, while the next steps run; `finish` waits for it once.
-            host_SN = torch.empty(block_SN.shape, pin_memory=True)
-            block_SN = host_SN.copy_(block_SN, non_blocking=True)
-        self._blocks_SN.append(block_SN)
+        self._blocks_SN.append(self._to_host(block_SN) if block_SN.is_cuda else block_SN)
         self._rows_done += pending
+
+    def _to_host(self, block_SN: torch.Tensor) -> torch.Tensor:
+        """A view of pinned memory that is filled in stream order, while the next steps run; `finish` waits for it once."""
+        size = block_SN.numel()
+        if len(self._host) < size:
+            self._host = torch.empty(max(size, PINNED_VALUES), pin_memory=True)
+        view, self._host = self._host[:size].view(block_SN.shape), self._host[size:]
+        return view.copy_(block_SN, non_blocking=True)
 
     def _count(self, fault: Exception) -> None:
         self.faults[f"{type(fault).__name__}: {str(fault).splitlines()[0] if str(fault) else 'no message'}"] += 1
