@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -21,14 +20,13 @@ from autophage.devices import device, element_type
 from autophage.errors import RunError, SwapError, UserError
 from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
 from autophage.metrics.knowledge import knowledge_metrics
-from autophage.metrics.scored import Scored
 from autophage.metrics.text import text_metrics
 from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
 from autophage.seeds import derive
 from autophage.store.adapter import Adapter
-from autophage.store.corpus import STATISTICS, Sample, sample_id
+from autophage.store.corpus import Sample, sample_id
 from autophage.store.manifest import Metric
 from autophage.trainer.resident import ResidentModel
 
@@ -179,7 +177,7 @@ class Workbench:
         settings = arm.recipe.measure
         probes = self.source.probes(list(settings.formats), settings.probes)
         documents = spread(self.source.held_out(), settings.documents)
-        total, done = len(completions) + len(probes) + len(documents), 0
+        total, done = len(probes) + len(documents), 0
 
         def count(sequences: int) -> None:
             nonlocal done
@@ -187,11 +185,11 @@ class Workbench:
             progress(done, total)
 
         seed = derive(arm.recipe.seed, "bootstrap", arm.name, generation)
-        samples, scored = self._watch(arm, generation, completions, count)
+        samples = self._samples(arm, generation, completions)
         metrics = self._knowledge(arm, probes, seed, count)
         human = self.resident.score([one.token_ids for one in documents], [one.context for one in documents], count)
         metrics += perplexity_metrics(documents, human, settings.resamples, seed)
-        metrics += onpolicy_metrics(scored, settings.resamples, seed)
+        metrics += onpolicy_metrics(samples, settings.resamples, seed)
         metrics += text_metrics([sample.text for sample in samples])
         if broken := [metric.metric for metric in metrics if not np.isfinite(metric.value)]:
             raise RunError(
@@ -207,19 +205,12 @@ class Workbench:
         settings = arm.recipe.measure
         return knowledge_metrics(probes, scored, settings.confident, settings.resamples, seed)
 
-    def _watch(
-        self, arm: Arm, generation: int, completions: Sequence[Completion], count: Callable[[int], None]
-    ) -> tuple[list[Sample], list[Scored]]:
-        """Samples with full-vocabulary statistics of every token, from a teacher-forced pass of the model that wrote them."""
-        requests = self.requests(arm, generation)
-        scored = self.resident.score(
-            [[*request.prompt_ids, *answer.token_ids] for request, answer in zip(requests, completions, strict=True)],
-            [len(request.prompt_ids) for request in requests],
-            count,
-        )
+    def _samples(self, arm: Arm, generation: int, completions: Sequence[Completion]) -> list[Sample]:
+        """The completions as the corpus holds them, with the statistics that were recorded while they were sampled."""
         samples = []
-        for index, (request, answer, stats) in enumerate(zip(requests, completions, scored, strict=True)):
-            statistics: dict[str, Any] = {name: getattr(stats, name) for name in (*STATISTICS, "rank")}
+        for index, (request, answer) in enumerate(zip(self.requests(arm, generation), completions, strict=True)):
+            if answer.statistics is None:
+                raise RunError(f"{arm.name}, generation {generation}: sample {index} came without its statistics")
             samples.append(
                 Sample(
                     sample_id=sample_id(arm.recipe.seed, arm.name, generation, index, request.prompt_ids, request.seed),
@@ -229,7 +220,7 @@ class Workbench:
                     token_ids=answer.token_ids,
                     finish_reason=answer.finish_reason,
                     seed=request.seed,
-                    **statistics,
+                    **vars(answer.statistics),
                 )
             )
-        return samples, scored
+        return samples

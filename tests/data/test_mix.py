@@ -26,7 +26,7 @@ def recipe(**tables: object) -> Recipe:
 
 
 def samples(generation: int, accepted: int = COUNT) -> list[corpus.Sample]:
-    empty = np.zeros(0, dtype=np.float32)
+    values = np.zeros(3, dtype=np.float32)
     return [
         corpus.Sample(
             f"{generation}-{i}",
@@ -36,11 +36,11 @@ def samples(generation: int, accepted: int = COUNT) -> list[corpus.Sample]:
             [1000 + generation, i, 2],
             "stop",
             0,
-            empty,
-            empty,
-            empty,
-            empty,
-            empty,
+            values,
+            values,
+            values,
+            values,
+            values,
             i < accepted,
         )
         for i in range(COUNT)

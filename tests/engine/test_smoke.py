@@ -9,8 +9,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+
+from autophage.store.corpus import STATISTICS
+from autophage.trainer.scoring import score
 
 Contents = Callable[[Path], dict[str, object]]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -66,6 +70,25 @@ def test_corpora_are_whole(smoke_run: Path) -> None:
             assert row["accepted"]
             assert (row["token_ids"][-1] == 2) == (row["finish_reason"] == "stop")
     assert len(ids) == len(set(ids)) == 9 * 48
+
+
+def test_recorded_statistics_are_those_of_the_model_that_is_committed(smoke_run: Path) -> None:
+    """A teacher-forced pass of the exported model over its own corpus finds what was recorded while it was sampled."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = json.loads((smoke_run / "environment.json").read_text("utf-8"))["model"]["path"]
+    tokens = 0
+    for folder in smoke_run.glob("arms/*/gen-002"):
+        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder / "adapter").eval()
+        rows = pq.read_table(folder / "corpus-00000.parquet").to_pylist()
+        sequences = [row["prompt_ids"] + row["token_ids"] for row in rows]
+        found = score(model, sequences, [len(row["prompt_ids"]) for row in rows], lambda _: None)
+        for row, own in zip(rows, found, strict=True):
+            tokens += len(row["token_ids"])
+            for name in STATISTICS:
+                np.testing.assert_allclose(row[name], getattr(own, name), atol=1e-4)
+    assert tokens > 3000
 
 
 def test_every_swap_was_checked(smoke_run: Path) -> None:

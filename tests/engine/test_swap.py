@@ -1,4 +1,4 @@
-"""The swap: what the sampler serves is what the trainer trained, and anything else is caught."""
+"""The sampler: what it serves is what the trainer trained, what it records is what it sampled; all else is caught."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ SCRIPT = '''
 from autophage import environment
 environment.apply()
 import sys
-import safetensors.torch, torch
+import numpy as np, safetensors.torch, torch
 from autophage.data.build import read_source
-from autophage.errors import SwapError
+from autophage.errors import RunError, SwapError
 from autophage.provenance import model_path
 from autophage.recipe import load_recipe
 from autophage.sampler.engine import Sampler
-from autophage.sampler.protocol import Decoding, Request
+from autophage.sampler import recorder
+from autophage.sampler.protocol import Decoding, Observe, Request
 from autophage.stages import Workbench
 from autophage.store.adapter import Adapter
 
@@ -104,7 +105,7 @@ assert len({tuple(one) for one in first}) > 30
 greedy = Decoding(24, 0.0, 0.5, 3, (2,))
 served = sampler.install("test@3", good)
 answers = sampler.sample(served, [Request(prompt, seed) for seed in (1, 2)], greedy, lambda *_: None)
-assert answers[0] == answers[1]
+assert answers[0].token_ids == answers[1].token_ids
 sampler.remove(served)
 try:
     sampler.sample(served, [Request(prompt, 1)], decoding, lambda *_: None)
@@ -112,6 +113,55 @@ except SwapError as error:
     assert "is not in the sampler" in str(error)
 else:
     sys.exit("a request for a removed adapter was taken")
+
+# Statistics: the same tokens without them, the same values from a teacher-forced pass, and no silence when they fail.
+served = sampler.install("test@4", good)
+orders = [Request(prompt, seed) for seed in range(40)]
+observed = sampler.sample(served, orders, decoding, lambda *_: None)
+plain = sampler.sample(served, orders, decoding, lambda *_: None, Observe.NOTHING)
+assert [one.token_ids for one in observed] == [one.token_ids for one in plain]
+assert {one.statistics for one in plain} == {one.processed for one in observed} == {None}
+bench.resident.load(good)
+scored = bench.resident.score([prompt + one.token_ids for one in observed], [len(prompt)] * len(observed))
+for own, one in zip(scored, observed, strict=True):
+    for name in ("logprob", "entropy", "varentropy", "max_prob"):
+        np.testing.assert_allclose(getattr(one.statistics, name), getattr(own, name), atol=1e-4)
+cold = Decoding(24, 0.5, 1.0, 0, (2,))
+for one in sampler.sample(served, orders, cold, lambda *_: None, Observe.PROCESSED):
+    assert one.processed.entropy.mean() < one.statistics.entropy.mean()
+
+
+def refused(call, broken, what):
+    whole, recorder._statistics = recorder._statistics, broken
+    try:
+        call()
+    except RunError as error:
+        assert what in str(error), error
+    else:
+        sys.exit(f"passed in silence: {what}")
+    finally:
+        recorder._statistics = whole
+
+
+def no_memory(logits, tokens):
+    raise MemoryError("none left")
+
+
+def shifted(logits, tokens):
+    return whole_statistics(logits, tokens.roll(1))
+
+
+def not_a_number(logits, tokens):
+    return whole_statistics(logits * float("nan"), tokens)
+
+
+whole_statistics = recorder._statistics
+ask = lambda: sampler.sample(served, orders, decoding, lambda *_: None)
+refused(ask, no_memory, "MemoryError: none left (")
+refused(ask, not_a_number, "is not finite")
+refused(lambda: sampler.canary(served, bench.canary_prompts), shifted, "differ from vLLM's own")
+assert [one.token_ids for one in ask()] == [one.token_ids for one in plain]
+sampler.remove(served)
 print("swap holds")
 '''
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -179,3 +180,10 @@ def test_a_manifest_of_another_format_is_refused(run: RunDirectory) -> None:
     path.write_text(json.dumps(data))
     with pytest.raises(StoreError, match="format 99"):
         committed(run, "a")
+
+
+@pytest.mark.parametrize("name", ["logprob", "entropy", "varentropy", "max_prob", "rank"])
+def test_a_sample_that_lacks_a_statistic_is_none(name: str) -> None:
+    sample = make_samples(0)[3]
+    with pytest.raises(StoreError, match=f"3 tokens with 2 values of {name}"):
+        replace(sample, **{name: getattr(sample, name)[:-1]})

@@ -13,14 +13,15 @@ import numpy as np
 
 from autophage.data.source import HeldOut, Role
 from autophage.metrics.intervals import ratio_bootstrap
-from autophage.metrics.scored import Scored
+from autophage.metrics.scored import Statistics
+from autophage.store.corpus import Sample
 from autophage.store.manifest import Metric
 
 ROLE_METRICS = {"fluency/ppl_form": Role.FORM, "fact/ppl": Role.FACT}
 
 
 def perplexity_metrics(
-    documents: Sequence[HeldOut], scored: Sequence[Scored], resamples: int, seed: int
+    documents: Sequence[HeldOut], scored: Sequence[Statistics], resamples: int, seed: int
 ) -> list[Metric]:
     """`fluency/ppl_human` over every token; `fluency/ppl_form` and `fact/ppl` where the tokens are labelled."""
     masks = {"fluency/ppl_human": [np.ones(len(stats.logprob), dtype=bool) for stats in scored]}
@@ -39,18 +40,18 @@ def perplexity_metrics(
     return metrics
 
 
-def onpolicy_metrics(scored: Sequence[Scored], resamples: int, seed: int) -> list[Metric]:
+def onpolicy_metrics(samples: Sequence[Statistics | Sample], resamples: int, seed: int) -> list[Metric]:
     """Mean entropy (nats), varentropy (nats^2) and surprisal minus entropy per token of the model's own samples.
 
     At temperature 1 without truncation the surprisal gap is 0 in expectation; it moves with the decoding settings.
     """
-    counts = np.array([float(len(stats.logprob)) for stats in scored])
+    counts = np.array([float(len(one.logprob)) for one in samples])
     if counts.sum() == 0:
         return []
     sums = {
-        "onpolicy/entropy": [stats.entropy.sum(dtype=np.float64) for stats in scored],
-        "onpolicy/varentropy": [stats.varentropy.sum(dtype=np.float64) for stats in scored],
-        "onpolicy/surprisal_gap": [(-stats.logprob - stats.entropy).sum(dtype=np.float64) for stats in scored],
+        "onpolicy/entropy": [one.entropy.sum(dtype=np.float64) for one in samples],
+        "onpolicy/varentropy": [one.varentropy.sum(dtype=np.float64) for one in samples],
+        "onpolicy/surprisal_gap": [(-one.logprob - one.entropy).sum(dtype=np.float64) for one in samples],
     }
     metrics = []
     for name, values in sums.items():

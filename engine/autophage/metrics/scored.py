@@ -1,4 +1,4 @@
-"""Token statistics of one sequence, as the metrics see them: numpy arrays, one value per scored token."""
+"""Token statistics of one sequence, as the metrics see them: numpy arrays, one value per token."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Statistics of the T tokens after a sequence's context, in nats; `argmax` is the token the model prefers there."""
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Of the T tokens after a sequence's context, each under the model's full distribution at temperature 1, in nats."""
 
     logprob: np.ndarray
     entropy: np.ndarray
     varentropy: np.ndarray
     max_prob: np.ndarray
     rank: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Scored(Statistics):
+    """Statistics of tokens that somebody else wrote; `argmax` is the token that the model prefers in their place."""
+
     argmax: np.ndarray

@@ -1,4 +1,4 @@
-"""A vLLM engine in this process: requests in, documents out, adapters swapped between steps.
+"""A vLLM engine in this process: requests in, documents with the statistics of their tokens out, adapters swapped between.
 
 Every request of a batch is submitted before the first step, in the order given, so the composition of each step, and
 with it every bit of the result on a CPU, is decided by the requests alone.
@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from autophage import vllm_window
 from autophage.data.tokens import first_line
 from autophage.errors import RunError, SwapError, UserError
 from autophage.recipe.schema import SUPPORTED_RANKS
-from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request, Served
+from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Observe, Request, Served
+from autophage.sampler.record import Record
 from autophage.store.adapter import Adapter
 
 EXTENSION = "autophage.sampler.worker.WorkerExtension"
@@ -23,6 +27,9 @@ PACKED = {"qkv_proj": {"q_proj", "k_proj", "v_proj"}, "gate_up_proj": {"gate_pro
 CPU_BLOCK = 128
 """Tokens of a KV block on a CPU; every sequence holds whole ones."""
 MINIMUM_KV_BYTES = 64 << 20
+OWN_LOGPROB_TOLERANCE = 1e-3
+"""Nats between a recorded log-prob and vLLM's own of the same token. Both are of the same logits, so that rounding leaves
+1e-5 at any element type; another row, step or distribution gives tenths to many."""
 SHARED_GPU_SHARE, OWN_GPU_SHARE = 0.4, 0.88
 """Of a GPU's memory: beside a trainer, and alone. vLLM's own default of 0.92 leaves no room for the adapters' buffers."""
 
@@ -76,12 +83,19 @@ class Sampler:
             )
             for index, prompt in enumerate(prompts)
         ]
-        return self._run(served, jobs, lambda *_: None)
+        answers = self._run(served, jobs, lambda *_: None, Observe.RAW)
+        _agree(answers)
+        return answers
 
     def sample(
-        self, served: Served, requests: Sequence[Request], decoding: Decoding, progress: Progress
+        self,
+        served: Served,
+        requests: Sequence[Request],
+        decoding: Decoding,
+        progress: Progress,
+        observe: Observe = Observe.RAW,
     ) -> list[Completion]:
-        """One document per request, in order, by the adapter `served`."""
+        """One document per request, in order, by the adapter `served`; what is observed never changes what is sampled."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -104,9 +118,31 @@ class Sampler:
             )
             for request in requests
         ]
-        return self._run(served, jobs, progress)
+        return self._run(served, jobs, progress, observe)
 
-    def _run(self, served: Served, jobs: Sequence[tuple[list[int], Any]], progress: Progress) -> list[Completion]:
+    def _run(
+        self, served: Served, jobs: Sequence[tuple[list[int], Any]], progress: Progress, observe: Observe
+    ) -> list[Completion]:
+        if observe is not Observe.NOTHING:
+            self._call("autophage_observe", observe is Observe.PROCESSED)
+        request_ids, done = self._finish_all(served, jobs, progress)
+        if observe is Observe.NOTHING:
+            return done
+        data = next(data for data in self._engine.collective_rpc("autophage_observed") if data is not None)
+        record = Record.from_bytes(data)
+        record.require_faultless()
+        observed = [
+            record.statistics(request_id, one.token_ids) for request_id, one in zip(request_ids, done, strict=True)
+        ]
+        return [
+            replace(one, statistics=raw, processed=processed)
+            for one, (raw, processed) in zip(done, observed, strict=True)
+        ]
+
+    def _finish_all(
+        self, served: Served, jobs: Sequence[tuple[list[int], Any]], progress: Progress
+    ) -> tuple[list[str], list[Completion]]:
+        """Submit every job, step until all have ended; returns vLLM's internal id and the document of each, in order."""
         from vllm.lora.request import LoRARequest
 
         if served.adapter_id not in self._call("autophage_adapters"):
@@ -114,11 +150,13 @@ class Sampler:
         # The path is never read: the adapter is in memory. It differs per adapter, because vLLM's caches go by it.
         lora = LoRARequest(served.name, served.adapter_id, f"/memory/{served.name}")
         numbers: dict[str, int] = {}
+        internal = []
         for index, (prompt, params) in enumerate(jobs):
             request_id = str(self._next_request)
             self._next_request += 1
             numbers[request_id] = index
-            self._engine.add_request(request_id, {"prompt_token_ids": prompt}, params, lora_request=lora)
+            prompted = {"prompt_token_ids": prompt}
+            internal.append(self._engine.add_request(request_id, prompted, params, lora_request=lora))
         done: dict[int, Completion] = {}
         tokens = 0
         while self._engine.has_unfinished_requests():
@@ -130,11 +168,28 @@ class Sampler:
                     progress(len(done), tokens)
         if len(done) != len(jobs):
             raise RunError(f"vLLM returned {len(done)} of {len(jobs)} documents")
-        return [done[index] for index in range(len(jobs))]
+        return internal, [done[index] for index in range(len(jobs))]
 
     def _call(self, method: str, *args: Any) -> Any:
-        """Run a method of the worker extension; with one worker there is one answer."""
+        """Run a method of the worker extension in every worker; they all give the same answer."""
         return self._engine.collective_rpc(method, args=args)[0]
+
+
+def _agree(answers: Sequence[Completion]) -> None:
+    """Hold the recorded log-probs to those that vLLM reports for the same tokens.
+
+    Raises:
+        RunError: they differ: what is recorded is not of the token, row or distribution that it is taken for.
+    """
+    for answer in answers:
+        if answer.statistics is None or answer.logprobs is None:
+            raise RunError("a canary came back without its log-probs")
+        worst = float(np.abs(answer.statistics.logprob - np.array(answer.logprobs)).max())
+        if not worst <= OWN_LOGPROB_TOLERANCE:
+            raise RunError(
+                f"recorded log-probs differ from vLLM's own by {worst:.3g} nats (at most {OWN_LOGPROB_TOLERANCE:g}): the "
+                "statistics of sampled tokens cannot be trusted with this vLLM. Nothing was committed."
+            )
 
 
 def _completion(output: Any) -> Completion:

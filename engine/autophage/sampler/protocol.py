@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+
+from autophage.metrics.scored import Statistics
 
 CANARY_TOKENS = 16
 """Tokens of a canary answer."""
@@ -14,6 +17,15 @@ class Request:
 
     prompt_ids: list[int]
     seed: int
+
+
+class Observe(Enum):
+    """Which statistics of sampled tokens are recorded: of the raw distribution, and of the one that is sampled from."""
+
+    NOTHING = 0
+    RAW = 1
+    PROCESSED = 2
+    """Both."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +40,15 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Completion:
-    """What the model wrote after the prompt, stop token included. `logprobs` only where they were asked for."""
+    """What the model wrote after the prompt, stop token included. `logprobs` are vLLM's own, of a canary only."""
 
     token_ids: list[int]
     finish_reason: str
     logprobs: list[float] | None = None
+    statistics: Statistics | None = None
+    """Of the raw distribution: temperature 1, nothing cut."""
+    processed: Statistics | None = None
+    """Of the distribution that was sampled from."""
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,25 @@
-"""The part that runs inside vLLM's worker: adapters in and out of its adapter manager, as bytes.
+"""The part that runs inside vLLM's worker: adapters in, statistics of sampled tokens out, both as bytes.
 
 vLLM appends `WorkerExtension` to its worker class (`worker_extension_cls`), and the engine reaches these methods by
-`collective_rpc`. Tensors do not survive that call between processes, so weights come as safetensors bytes. This and
-`cpu_lora` are the only places that touch vLLM's internals; the names used hold for vLLM 0.26 to 0.33.
+`collective_rpc`. Tensors do not survive that call between processes, so weights come and statistics go as safetensors
+bytes. With `hooks` and `cpu_lora` this is all that touches vLLM's internals; the names used hold for vLLM 0.26 to 0.33.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autophage.sampler.hooks import Detach
+    from autophage.sampler.recorder import Recorder
 
 
 class WorkerExtension:
     """Names start with `autophage_`: vLLM refuses extensions whose names collide with its worker's."""
 
     model_runner: Any
+    autophage_recording: tuple[Recorder, Detach] | None = None
 
     def autophage_install_adapter(self, adapter_id: int, weights: bytes, config: str) -> None:
         """Register and activate an adapter under a fresh id. The id must not have been used before."""
@@ -51,6 +56,25 @@ class WorkerExtension:
 
     def autophage_adapters(self) -> list[int]:
         return sorted(self.model_runner.lora_manager._adapter_manager.list_adapters())
+
+    def autophage_observe(self, processed: bool) -> None:
+        """Record the statistics of every token from now on. What an earlier call recorded and nobody fetched is lost."""
+        from autophage.sampler import hooks
+        from autophage.sampler.recorder import Recorder
+
+        self.autophage_observed()
+        if hooks.records_here():
+            recorder = Recorder(self.model_runner.vllm_config.scheduler_config.max_num_seqs, processed=processed)
+            self.autophage_recording = recorder, hooks.attach(self.model_runner, recorder)
+
+    def autophage_observed(self) -> bytes | None:
+        """Stop recording and hand over what was recorded (`record.Record`); None from a worker that does not record."""
+        if self.autophage_recording is None:
+            return None
+        recorder, detach = self.autophage_recording
+        self.autophage_recording = None
+        detach()
+        return recorder.finish().to_bytes()
 
 
 def _weights_mapper(model: Any) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from autophage.errors import StoreError
 from autophage.store.atomic import replacing
 
 ROWS_PER_SHARD = 8192
@@ -40,7 +41,11 @@ SCHEMA = pa.schema(
 
 @dataclass
 class Sample:
-    """One document that a model wrote. Statistics are arrays of len(token_ids), filled in by the watch stage."""
+    """One document that a model wrote. Statistics are arrays of len(token_ids), recorded while it was sampled.
+
+    Raises:
+        StoreError: a token has no statistics, so that the sample must not be committed.
+    """
 
     sample_id: str
     prompt: str
@@ -57,6 +62,11 @@ class Sample:
     accepted: bool = True
     weight: float = 1.0
     gate: str = ""
+
+    def __post_init__(self) -> None:
+        for name in (*STATISTICS, "rank"):
+            if (found := len(getattr(self, name))) != len(self.token_ids):
+                raise StoreError(f"sample {self.sample_id}: {len(self.token_ids)} tokens with {found} values of {name}")
 
     @property
     def complete(self) -> bool:

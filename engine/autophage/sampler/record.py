@@ -1,0 +1,121 @@
+"""What was recorded about a batch, as it crosses from vLLM's worker to the engine: plain bytes, numpy on both sides.
+
+A row is one sampled token. Rows are held per request in order of output position; a position that was sampled twice
+counts as it was sampled last. Joining rows to the tokens that the engine returned is where every fault of the recording
+shows: a missing row, another token, a number that is not one. Knows neither torch nor vLLM.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import safetensors.numpy
+
+from autophage.errors import RunError
+from autophage.metrics.scored import Statistics
+from autophage.store.corpus import STATISTICS
+
+NAMES = (*STATISTICS, "rank")
+"""The statistics of a distribution, in the order of their columns. `rank` counts from 1."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """N rows in the order of (request, position)."""
+
+    spans: dict[str, tuple[int, int]]
+    """The rows of each request, by vLLM's internal id."""
+    positions: np.ndarray
+    """[N]: index of the token in its request's output."""
+    columns: np.ndarray
+    """[S, N]: the token, `NAMES` raw, and `NAMES` processed if that was asked for."""
+    faults: dict[str, int]
+    """How often something went wrong while recording, by name."""
+
+    @classmethod
+    def of(
+        cls,
+        request_ids: Sequence[str],
+        position_N: np.ndarray,
+        valid_N: np.ndarray,
+        blocks_SN: Sequence[np.ndarray],
+        faults: dict[str, int],
+        *,
+        processed: bool,
+    ) -> Record:
+        """From rows in the order they were sampled; those that are not `valid_N` were thrown away by vLLM too."""
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(request_ids))}
+        owner_N = np.array([numbers[name] for name in request_ids], dtype=np.int64)
+        width = 1 + len(NAMES) * (2 if processed else 1)
+        columns_SN = np.concatenate([*blocks_SN, np.empty((width, 0), np.float32)], axis=1)
+        # Stable, so that among rows of one (request, position) the last is the one sampled last.
+        order = np.lexsort((position_N, owner_N))
+        order = order[valid_N[order]]
+        owner_N, position_N = owner_N[order], position_N[order]
+        last = np.ones(len(order), dtype=bool)
+        last[:-1] = (owner_N[1:] != owner_N[:-1]) | (position_N[1:] != position_N[:-1])
+        owner_N, position_N, columns_SN = owner_N[last], position_N[last], columns_SN[:, order[last]]
+        low, high = (np.searchsorted(owner_N, np.arange(len(numbers)), side=side) for side in ("left", "right"))
+        spans = {name: (int(low[number]), int(high[number])) for name, number in numbers.items()}
+        return cls(spans, position_N.astype(np.int32), columns_SN, faults)
+
+    def to_bytes(self) -> bytes:
+        header = json.dumps({"spans": self.spans, "faults": self.faults}).encode()
+        return safetensors.numpy.save(
+            {
+                "header": np.frombuffer(header, np.uint8),
+                "position": self.positions,
+                "columns": np.ascontiguousarray(self.columns),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Record:
+        arrays = safetensors.numpy.load(data)
+        header = json.loads(arrays["header"].tobytes())
+        spans = {name: (low, high) for name, (low, high) in header["spans"].items()}
+        return cls(spans, arrays["position"], arrays["columns"], header["faults"])
+
+    def require_faultless(self) -> None:
+        """Raises `RunError` with the name of every fault that recording met."""
+        if self.faults:
+            told = "; ".join(f"{name} ({count} times)" for name, count in sorted(self.faults.items()))
+            raise RunError(f"the statistics of sampled tokens could not be recorded: {told}. Nothing was committed.")
+
+    def statistics(self, request_id: str, token_ids: Sequence[int]) -> tuple[Statistics, Statistics | None]:
+        """Of the tokens that `request_id` returned: raw, and processed where that was recorded.
+
+        Rows beyond the last token belong to a step that ran before vLLM knew that the request had ended.
+
+        Raises:
+            RunError: a token has no row, or the row is of another token, or holds a number that is not finite.
+        """
+        low, high = self.spans.get(request_id, (0, 0))
+        count = len(token_ids)
+        rows = slice(low, min(low + count, high))
+        if not np.array_equal(self.positions[rows], np.arange(count)):
+            found = len(set(self.positions[low:high].tolist()) & set(range(count)))
+            raise RunError(f"request {request_id}: statistics were recorded for {found} of its {count} tokens")
+        columns_ST = self.columns[:, rows]
+        if (wrong := np.flatnonzero(columns_ST[0] != np.asarray(token_ids))).size:
+            at = int(wrong[0])
+            raise RunError(
+                f"request {request_id}: token {at} is {token_ids[at]}, but statistics were recorded for token "
+                f"{int(columns_ST[0, at])}"
+            )
+        if not np.isfinite(columns_ST).all():
+            at = int(np.flatnonzero(~np.isfinite(columns_ST).all(0))[0])
+            raise RunError(f"request {request_id}: the model's distribution at token {at} is not finite")
+        raw, processed = columns_ST[1 : 1 + len(NAMES)], columns_ST[1 + len(NAMES) :]
+        return _named(raw), _named(processed) if len(processed) else None
+
+
+def _named(columns_ST: np.ndarray) -> Statistics:
+    """Copies, so that one sample does not keep the whole batch in memory."""
+    named = dict(zip(NAMES, columns_ST, strict=True))
+    return Statistics(
+        **{name: column.astype(np.int64 if name == "rank" else np.float32) for name, column in named.items()}
+    )
