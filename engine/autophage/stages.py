@@ -19,10 +19,12 @@ from autophage.data.source import Probe, Source, spread
 from autophage.data.tokens import decode
 from autophage.devices import device, element_type
 from autophage.errors import RunError, SwapError, UserError
+from autophage.metrics.corpus import corpus_metrics, drift_metrics
+from autophage.metrics.drift import perplexities
 from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
+from autophage.metrics.human import HumanText, count_human
 from autophage.metrics.knowledge import knowledge_metrics
 from autophage.metrics.scored import Scored
-from autophage.metrics.text import text_metrics
 from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
@@ -30,6 +32,7 @@ from autophage.seeds import derive
 from autophage.store.adapter import Adapter
 from autophage.store.corpus import STATISTICS, Sample, sample_id
 from autophage.store.manifest import Metric
+from autophage.trainer.divergence import compare
 from autophage.trainer.resident import ResidentModel
 
 CANARIES = 4
@@ -45,6 +48,7 @@ class Workbench:
         self.recipe = recipe
         self.resident = ResidentModel(model_path, recipe)
         self.tokenizer = self.resident.tokenizer
+        self._special = frozenset(self.tokenizer.all_special_ids)
         self._raw = raw
         self._sources: dict[tuple[str, str], Source] = {}
         self.source = self._source(recipe)
@@ -142,6 +146,12 @@ class Workbench:
         documents = self.source.held_out()[:CANARIES]
         return [document.token_ids[: max(document.context, len(document.token_ids) // 2)] for document in documents]
 
+    @cached_property
+    def human_text(self) -> HumanText:
+        """What rare tokens and new n-grams are told by, in every arm and generation alike."""
+        documents = self.source.reference(self.recipe.measure.reference)
+        return count_human(documents, [decode(self.tokenizer, document) for document in documents])
+
     def check_canary(self, adapter: Adapter, answers: Sequence[Completion]) -> float:
         """Largest difference in nats between the sampler's log-probs of what it sampled and this model's own.
 
@@ -168,18 +178,20 @@ class Workbench:
         arm: Arm,
         generation: int,
         adapter: Adapter,
+        previous: Adapter | None,
         completions: Sequence[Completion],
         progress: Callable[[int, int], None],
     ) -> tuple[list[Sample], list[Metric]]:
         """The samples with their statistics, and every metric of model and corpus `generation`.
 
-        `progress` is called with (sequences scored, sequences in all).
+        `previous` is the adapter of the generation before, None at generation 0. `progress` is called with (sequences
+        scored, sequences in all).
         """
         self.resident.load(adapter)
         settings = arm.recipe.measure
         probes = self.source.probes(list(settings.formats), settings.probes)
         documents = spread(self.source.held_out(), settings.documents)
-        total, done = len(completions) + len(probes) + len(documents), 0
+        total, done = (1 + settings.drift) * len(completions) + len(probes) + len(documents), 0
 
         def count(sequences: int) -> None:
             nonlocal done
@@ -192,7 +204,10 @@ class Workbench:
         human = self.resident.score([one.token_ids for one in documents], [one.context for one in documents], count)
         metrics += perplexity_metrics(documents, human, settings.resamples, seed)
         metrics += onpolicy_metrics(scored, settings.resamples, seed)
-        metrics += text_metrics([sample.text for sample in samples])
+        plain = [[token for token in sample.token_ids if token not in self._special] for sample in samples]
+        metrics += corpus_metrics([sample.text for sample in samples], plain, self.human_text, settings, seed)
+        if settings.drift:
+            metrics += self._drift(arm, adapter, previous, samples, seed, count)
         if broken := [metric.metric for metric in metrics if not np.isfinite(metric.value)]:
             raise RunError(
                 f"{arm.name}, generation {generation}: {', '.join(broken)} is not finite; nothing was committed"
@@ -206,6 +221,24 @@ class Workbench:
         scored = self.resident.score(sequences, [len(probe.prompt_ids) for probe in probes], count)
         settings = arm.recipe.measure
         return knowledge_metrics(probes, scored, settings.confident, settings.resamples, seed)
+
+    def _drift(
+        self,
+        arm: Arm,
+        adapter: Adapter,
+        previous: Adapter | None,
+        samples: Sequence[Sample],
+        seed: int,
+        count: Callable[[int], None],
+    ) -> list[Metric]:
+        """What model 0 and the previous model say of the samples, whose perplexity under model 0 is filled in."""
+        others = [self.zero_adapter(), *([previous] if previous else [])]
+        sequences = [sample.prompt_ids + sample.token_ids for sample in samples]
+        contexts = [len(sample.prompt_ids) for sample in samples]
+        base, *before = compare(self.resident, adapter, others, sequences, contexts, count)
+        for sample, value in zip(samples, perplexities([one.scored for one in base]), strict=True):
+            sample.ppl_under_base = value
+        return drift_metrics(samples, base, before[0] if before else None, arm.recipe.measure, seed)
 
     def _watch(
         self, arm: Arm, generation: int, completions: Sequence[Completion], count: Callable[[int], None]

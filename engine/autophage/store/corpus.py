@@ -1,7 +1,8 @@
 """Corpus shards: one Parquet row per sample, one value per generated token in the list columns.
 
 `ROWS_PER_SHARD` bounds a shard. Statistics are float32 and of the model's own full distribution at temperature 1,
-before any truncation; `rank` counts tokens that are strictly more probable, plus one.
+before any truncation; `rank` counts tokens that are strictly more probable, plus one. `ppl_under_base` is one number a
+sample, its perplexity under model 0: null where it has no tokens or was not asked for.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ SCHEMA = pa.schema(
         ("weight", pa.float32()),
         ("gate", pa.string()),
         ("seed", pa.int64()),
+        ("ppl_under_base", pa.float64()),
     ]
 )
 
 
 @dataclass
 class Sample:
-    """One document that a model wrote. Statistics are arrays of len(token_ids), filled in by the watch stage."""
+    """One document that a model wrote. Statistics are arrays of len(token_ids), filled in when it is measured."""
 
     sample_id: str
     prompt: str
@@ -57,6 +59,7 @@ class Sample:
     accepted: bool = True
     weight: float = 1.0
     gate: str = ""
+    ppl_under_base: float | None = None
 
     @property
     def complete(self) -> bool:

@@ -1,0 +1,111 @@
+"""The comparison of models on a tiny base: equal to scoring each model by itself, and a KL that is one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from autophage.data.build import bind, read_source
+from autophage.data.mix import Row
+from autophage.metrics.scored import FLOOR
+from autophage.recipe.schema import Base, Model, Recipe, Source, Train
+from autophage.store.adapter import Adapter
+from autophage.trainer.base_model import ensure_base_model
+from autophage.trainer.divergence import compare, token_divergence
+from autophage.trainer.resident import ResidentModel
+
+RECIPE = Recipe(
+    name="t",
+    model=Model(rank=4),
+    base=Base(hidden_size=64, layers=2, heads=2, tokens=20_000),
+    source=Source(people=12, held_out_documents=8),
+    train=Train(batch_size=8, learning_rate=1e-2),
+)
+
+
+@pytest.fixture(scope="module")
+def resident(tmp_path_factory: pytest.TempPathFactory) -> ResidentModel:
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AUTOPHAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    folder = ensure_base_model(RECIPE, read_source(RECIPE), lambda *_: None)
+    patch.undo()
+    return ResidentModel(str(folder), RECIPE)
+
+
+@pytest.fixture(scope="module")
+def rows(resident: ResidentModel) -> list[Row]:
+    source = bind(read_source(RECIPE), resident.tokenizer, RECIPE)
+    return [Row(item.prompt_ids + item.continuation_ids, 1) for item in source.items(5, 30)]
+
+
+def trained(resident: ResidentModel, rows: list[Row], seed: int) -> Adapter:
+    return resident.fit(resident.zero_adapter(), rows, RECIPE, seed, lambda *_: None)
+
+
+@pytest.mark.slow
+def test_every_model_is_seen_as_if_it_were_alone(resident: ResidentModel, rows: list[Row]) -> None:
+    base, first, second = resident.zero_adapter(), trained(resident, rows, 1), trained(resident, rows[:9], 2)
+    sequences = [row.token_ids for row in rows] + [[1, 5], [1, 2, 3]]
+    contexts = [1] * len(rows) + [2, 1]
+    done: list[int] = []
+    to_base, to_first = compare(resident, second, [base, first], sequences, contexts, done.append)
+    assert sum(done) == len(sequences)
+    loaded = resident.score(sequences, contexts)
+    for adapter, found in ((base, to_base), (first, to_first)):
+        resident.load(adapter)
+        for alone, one in zip(resident.score(sequences, contexts), found, strict=True):
+            np.testing.assert_allclose(one.scored.logprob, alone.logprob, atol=1e-4)
+            np.testing.assert_allclose(one.scored.varentropy, alone.varentropy, atol=1e-3)
+            assert (one.kl >= 0).all()
+    # The same KL, summed in double precision.
+    resident.load(second)
+    probability_TV = plain_log_probs(resident, sequences[0])
+    resident.load(base)
+    expected = (np.exp(probability_TV) * (probability_TV - plain_log_probs(resident, sequences[0]))).sum(axis=1)
+    np.testing.assert_allclose(to_base[0].kl, expected, rtol=1e-3, atol=1e-6)
+    assert to_base[0].kl.mean() > 1e-4
+    assert to_base[-2].kl.size == 0
+    resident.load(second)
+    for own, left in zip(resident.score(sequences, contexts), loaded, strict=True):
+        assert np.array_equal(own.logprob, left.logprob), "the writer is not what was left loaded"
+
+
+def plain_log_probs(resident: ResidentModel, sequence: list[int]) -> np.ndarray:
+    with torch.inference_mode():
+        logits = resident.model(input_ids=torch.tensor([sequence])).logits[0, :-1].double()
+    return logits.log_softmax(1).numpy()
+
+
+@pytest.mark.slow
+def test_a_model_does_not_differ_from_itself(resident: ResidentModel, rows: list[Row]) -> None:
+    own = trained(resident, rows, 1)
+    again = Adapter(bytes(own.weights), own.config)
+    ((*same,),) = compare(resident, own, [again], [row.token_ids for row in rows], [1] * len(rows), lambda _: None)
+    assert all((one.kl == 0).all() for one in same)
+
+
+def test_divergence_by_hand() -> None:
+    p, q = torch.tensor([[0.5, 0.25, 0.25]]), torch.tensor([[0.25, 0.5, 0.25]])
+    expected = 0.5 * np.log(2) + 0.25 * np.log(0.5)
+    assert token_divergence(p.log(), q.log() + 7.0).item() == pytest.approx(expected, rel=1e-5)
+    assert token_divergence(p.log(), p.log()).item() == 0.0
+
+
+def test_impossible_tokens_have_defined_divergences() -> None:
+    masked = torch.tensor([[0.0, 0.0, -torch.inf]])
+    open_ = torch.tensor([[0.0, 0.0, 0.0]])
+    assert token_divergence(masked, masked).item() == 0.0
+    assert token_divergence(masked, open_).item() == pytest.approx(np.log(1.5), rel=1e-5)
+    # A third of the probability is where the other model has none.
+    floored = np.log(1 / 3) - (2 * np.log(0.5) + FLOOR) / 3
+    assert token_divergence(open_, masked).item() == pytest.approx(floored, rel=1e-5)
+
+
+def test_divergence_does_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    own, other = (torch.randn(50, 7, generator=generator) for _ in range(2))
+    whole = token_divergence(own, other)
+    monkeypatch.setattr("autophage.trainer.divergence.CHUNK_ELEMENTS", 21)
+    assert torch.equal(token_divergence(own, other), whole)
+    assert token_divergence(own[:0], other[:0]).shape == (0,)
