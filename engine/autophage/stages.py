@@ -51,6 +51,7 @@ class Workbench:
         self._special = frozenset(self.tokenizer.all_special_ids)
         self._raw = raw
         self._sources: dict[tuple[str, str], Source] = {}
+        self._human_texts: dict[int, HumanText] = {}
         self.source = self._source(recipe)
 
     def zero_adapter(self) -> Adapter:
@@ -146,11 +147,12 @@ class Workbench:
         documents = self.source.held_out()[:CANARIES]
         return [document.token_ids[: max(document.context, len(document.token_ids) // 2)] for document in documents]
 
-    @cached_property
-    def human_text(self) -> HumanText:
+    def _human_text(self, count: int) -> HumanText:
         """What rare tokens and new n-grams are told by, in every arm and generation alike."""
-        documents = self.source.reference(self.recipe.measure.reference)
-        return count_human(documents, [decode(self.tokenizer, document) for document in documents])
+        if count not in self._human_texts:
+            documents = self.source.reference(count)
+            self._human_texts[count] = count_human(documents, [decode(self.tokenizer, one) for one in documents])
+        return self._human_texts[count]
 
     def check_canary(self, adapter: Adapter, answers: Sequence[Completion]) -> float:
         """Largest difference in nats between the sampler's log-probs of what it sampled and this model's own.
@@ -205,7 +207,8 @@ class Workbench:
         metrics += perplexity_metrics(documents, human, settings.resamples, seed)
         metrics += onpolicy_metrics(scored, settings.resamples, seed)
         plain = [[token for token in sample.token_ids if token not in self._special] for sample in samples]
-        metrics += corpus_metrics([sample.text for sample in samples], plain, self.human_text, settings, seed)
+        human_text = self._human_text(settings.reference)
+        metrics += corpus_metrics([sample.text for sample in samples], plain, human_text, settings, seed)
         if settings.drift:
             metrics += self._drift(arm, adapter, previous, samples, seed, count)
         if broken := [metric.metric for metric in metrics if not np.isfinite(metric.value)]:

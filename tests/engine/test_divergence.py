@@ -9,8 +9,13 @@ import torch
 from autophage.data.build import bind, read_source
 from autophage.data.mix import Row
 from autophage.metrics.scored import FLOOR
+from autophage.recipe.arms import expand
 from autophage.recipe.schema import Base, Model, Recipe, Source, Train
+from autophage.sampler.protocol import Completion
+from autophage.stages import Workbench
 from autophage.store.adapter import Adapter
+from autophage.store.corpus import Sample
+from autophage.store.manifest import Metric
 from autophage.trainer.base_model import ensure_base_model
 from autophage.trainer.divergence import compare, token_divergence
 from autophage.trainer.resident import ResidentModel
@@ -75,6 +80,65 @@ def plain_log_probs(resident: ResidentModel, sequence: list[int]) -> np.ndarray:
     with torch.inference_mode():
         logits = resident.model(input_ids=torch.tensor([sequence])).logits[0, :-1].double()
     return logits.log_softmax(1).numpy()
+
+
+def measured(
+    resident: ResidentModel, adapter: Adapter, previous: Adapter | None, completions: list[Completion], drift: bool
+) -> tuple[list[Sample], dict[str, Metric], list[tuple[int, int]]]:
+    """Model 1 of the recipe's only treated arm and what it is said to have written, through the stage itself."""
+    settings = RECIPE.measure.model_copy(update={"drift": drift, "resamples": 100, "reference": 50})
+    recipe = RECIPE.model_copy(
+        update={"measure": settings, "sample": RECIPE.sample.model_copy(update={"count": len(completions)})}
+    )
+    bench = Workbench(recipe, read_source(recipe), resident.path)
+    seen: list[tuple[int, int]] = []
+    arm = expand(recipe)[0]
+    generation = 0 if previous is None else 1
+    samples, metrics = bench.measure(arm, generation, adapter, previous, completions, lambda *at: seen.append(at))
+    assert len({metric.metric for metric in metrics}) == len(metrics)
+    return samples, {metric.metric: metric for metric in metrics}, seen
+
+
+@pytest.mark.slow
+def test_the_stage_measures_all_of_it(resident: ResidentModel, rows: list[Row]) -> None:
+    written = [Completion(row.token_ids[1:], "stop") for row in rows]
+    adapter = trained(resident, rows, 1)
+    samples, found, seen = measured(resident, adapter, resident.zero_adapter(), written, drift=True)
+    assert seen[-1][0] == seen[-1][1]
+    assert found["drift/kl_to_base"].value == found["drift/kl_to_previous"].value > 0
+    values = [sample.ppl_under_base for sample in samples]
+    assert found["tail/ppl_under_base"].value == pytest.approx(np.median([value for value in values if value]))
+    # Human documents, so human shares: what the reference draw has and they lack is chance.
+    assert found["tail/mass_vs_human"].value == pytest.approx(1.0, abs=0.5)
+    assert {"detect/fast_detectgpt", "text/vendi", "text/novelty", "text/junk", "knowledge/ece.tail"} <= found.keys()
+    for metric in found.values():
+        assert metric.low is None or metric.high is None or metric.low <= metric.high, metric
+    plain, without, seen = measured(resident, adapter, resident.zero_adapter(), written, drift=False)
+    assert seen[-1][0] == seen[-1][1]
+    assert {sample.ppl_under_base for sample in plain} == {None}
+    kept = {name: one for name, one in found.items() if not name.startswith(("drift/", "detect/", "tail/ppl"))}
+    assert without == kept
+
+
+@pytest.mark.slow
+def test_model_0_is_its_own_base(resident: ResidentModel, rows: list[Row]) -> None:
+    written = [Completion(row.token_ids[1:], "stop") for row in rows]
+    samples, found, _ = measured(resident, resident.zero_adapter(), None, written, drift=True)
+    assert (found["drift/kl_to_base"].value, found["drift/kl_to_base"].high) == (0.0, 0.0)
+    assert "drift/kl_to_previous" not in found
+    own = [float(np.exp(-sample.logprob.mean())) for sample in samples]
+    assert [sample.ppl_under_base for sample in samples] == pytest.approx(own, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("token_ids", [[], [2], [7] * 20, [9]], ids=["empty", "end alone", "one repeated", "one"])
+def test_collapsed_corpora_are_measured_not_refused(resident: ResidentModel, token_ids: list[int]) -> None:
+    written = [Completion(token_ids, "length") for _ in range(5)]
+    samples, found, _ = measured(resident, resident.zero_adapter(), resident.zero_adapter(), written, drift=True)
+    assert len(samples) == 5
+    assert all(np.isfinite(metric.value) for metric in found.values())
+    assert found["text/duplicate"].value == 4 / 5
+    assert found["text/vendi"].value == pytest.approx(1.0)
 
 
 @pytest.mark.slow
