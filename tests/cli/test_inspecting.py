@@ -160,6 +160,5 @@ def test_the_report_as_json_says_which_metric_saw_it_first(make_run, capsys):
     assert facts["report"] == str(run.report)
     warning = facts["early_warning"]
     assert (warning["stay"], set(warning["arms"])) == (2, {"main"})
-    verdicts = {one["metric"]: one for one in warning["arms"]["main"]}
-    assert verdicts["onpolicy/entropy"]["reason"] == "no spread"  # a control that never moves and has no intervals
-    assert verdicts["knowledge/accuracy.torso"]["generation"] is None
+    reasons = {one["metric"]: one["reason"] for one in warning["arms"]["main"]}
+    assert reasons["onpolicy/entropy"] == reasons["knowledge/accuracy.torso"] == "too few generations"

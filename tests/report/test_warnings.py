@@ -63,7 +63,7 @@ def test_the_sentence_says_what_saw_it_when(facts: RunFacts) -> None:
     assert sentence.startswith(
         "In alpha-1.0, entropy saw it at generation 1, torso accuracy at 3; perplexity of human text never did."
     )
-    assert sentence.endswith("Earliest of 3 metrics, at generation 1: entropy.")
+    assert sentence.endswith("Earliest of 3 metrics, at generation 1: Entropy.")
 
 
 def test_the_table_has_the_metrics_that_fired_earliest_first(facts: RunFacts) -> None:
@@ -71,7 +71,7 @@ def test_the_table_has_the_metrics_that_fired_earliest_first(facts: RunFacts) ->
     assert view.arms == ["alpha-1.0"]
     assert [(row.label, [cell.text for cell in row.cells]) for row in view.rows] == [
         ("Entropy", ["1 \u2193"]),
-        ("Accuracy, torso", ["3 \u2193"]),
+        ("Accuracy (torso)", ["3 \u2193"]),
     ]
     assert view.never == "Perplexity of human text"
 
@@ -128,7 +128,8 @@ def test_json_has_every_verdict_and_the_rule(facts: RunFacts) -> None:
 def test_the_page_shows_it(world_run: RunDirectory) -> None:
     page = write_report(world_run).read_text("utf-8")
     assert "Which metric saw it first" in page
-    assert "Fired in no arm:" in page
+    assert "In alpha-1.0, " in page
+    assert 'href="#warning"' in page
 
 
 @pytest.mark.parametrize("last", [-1, 0])

@@ -111,15 +111,15 @@ def quantile_interval(values: np.ndarray, quantile: float) -> tuple[float, float
 def student_t(probability: float, degrees: int) -> float:
     """Quantile of Student's t distribution, `probability` in (0.5, 1), by bisection of its closed-form distribution."""
     low, high = 0.0, 1.0
-    while _student_cdf(high, degrees) < probability:
+    while student_cdf(high, degrees) < probability:
         low, high = high, 2 * high
     for _ in range(80):  # halvings: more than a double can tell apart
         middle = (low + high) / 2
-        low, high = (middle, high) if _student_cdf(middle, degrees) < probability else (low, middle)
+        low, high = (middle, high) if student_cdf(middle, degrees) < probability else (low, middle)
     return high
 
 
-def _student_cdf(t: float, degrees: int) -> float:
+def student_cdf(t: float, degrees: int) -> float:
     """P(T <= t) for t >= 0 and whole degrees of freedom: a finite sum (Abramowitz & Stegun 26.7.3 and 26.7.4)."""
     angle = math.atan2(t, math.sqrt(degrees))
     cosine, sine = math.cos(angle), math.sin(angle)

@@ -2,22 +2,25 @@
 
 The control takes the same steps on human text, so what it does is what training does. At generation g >= 1 let d_g be an
 arm's value minus the control's at the same generation. Were the arm another control, both would have wandered from the
-same model 0 by g independent steps, each with the scatter s of the control's own generation-to-generation steps about
-their mean, and both values would carry the error of their measurement, se = (high - low) / (2 * 1.96). So the
-prediction band around the control has the half-width
+same model 0 by g independent steps with the scatter s of the control's own steps about their mean, and both values would
+carry the error of their measurement, se = (high - low) / (2 * 1.96). So d_g is held against a prediction band of
+half-width
 
     h_g = max( t * s * sqrt(2 g),  z * sqrt(se_arm^2 + se_control^2) )
 
-with the quantiles at 1 - ALARMS / (2 M) of Student's t (as many degrees of freedom as s has) and of the normal
-distribution, M being the number of metrics that are asked (Bonferroni). Steps that wander and errors that do not both
-stay inside: independent errors of size e give s = e * sqrt(2), twice the variance that d_g then has at g = 1.
+with t and z the two-sided quantiles of Student's t (as many degrees of freedom as s has) and of the normal distribution
+at a level q. The step from model 0 to model 1 does not count for s: every arm takes it, from an untouched model to a
+trained one, and it is larger than the others. Measurement errors that do not add up stay inside as well: independent
+ones of size e give s = e * sqrt(2), twice the variance that d_g has at g = 1.
 
 A metric *fires* at the first g from which it is outside on one side at every generation that both arms have, at least
-`STAY` of them. What fires is therefore outside at the last generation, so the chance that any of the M metrics fires
-in an arm that is another control is at most `ALARMS`, however many generations there are and although metrics are
-correlated. A metric that leaves the band and comes back has not fired.
+`STAY` of them. So what fires is outside at the last generation, and q bounds false alarms for any number of generations:
+it is the level that Benjamini and Hochberg (1995) give for M metrics at their last generation, `FALSE` * k / M for the
+largest k that leaves k metrics outside. In expectation at most `FALSE` of what fires is a false alarm (for metrics that
+depend on one another positively, Benjamini & Yekutieli 2001), and where nothing is the matter at all, the chance that
+anything fires is at most `FALSE`. A metric that leaves the band and comes back has not fired.
 
-A metric is not judged (`reason` says why) without a control, with fewer than `STAY` common generations after 0, or where
+A metric is not judged (`reason` says why) without a control, with too few generations to know the scatter, or where
 neither steps nor intervals give a spread. Pure functions of numbers; knows no files, arms or reports.
 """
 
@@ -30,10 +33,10 @@ from statistics import NormalDist
 
 import numpy as np
 
-from autophage.metrics.intervals import Z, student_t
+from autophage.metrics.intervals import Z, student_cdf, student_t
 
-ALARMS = 0.05
-"""Largest chance of any false alarm among all metrics of an arm."""
+FALSE = 0.05
+"""Largest expected share of false alarms among the metrics that fire in an arm."""
 STAY = 2
 """Generations that a metric must be outside, up to the last: one may be an accident of its samples."""
 
@@ -77,60 +80,98 @@ class Verdict:
         return not self.reason
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """An arm's metric beside the control's at the generations both have after 0: differences, their measurement errors, and the
+    scatter of a step with its degrees of freedom."""
+
+    differences: dict[int, float]
+    errors: dict[int, float]
+    scatter: float
+    degrees: int
+
+    def p_value(self) -> float:
+        """Two-sided p-value of the difference at the last generation: the larger of what steps and intervals allow."""
+        last = max(self.differences)
+        distance = abs(self.differences[last])
+        wander, error = self.scatter * math.sqrt(2 * last), self.errors[last]
+        by_steps = 2 * (1 - student_cdf(distance / wander, self.degrees)) if wander else 0.0
+        by_error = 2 * (1 - NormalDist().cdf(distance / error)) if error else 0.0
+        return max(by_steps, by_error)
+
+    def half_width(self, generation: int, level: float) -> float:
+        t, z = student_t(1 - level / 2, self.degrees), NormalDist().inv_cdf(1 - level / 2)
+        return max(t * self.scatter * math.sqrt(2 * generation), z * self.errors[generation])
+
+
 def early_warnings(
     arm: Mapping[str, Series], control: Mapping[str, Series] | None, twins: Sequence[Mapping[str, Series]] = ()
 ) -> list[Verdict]:
-    """A verdict for every metric of `arm`, earliest first (`ranked`).
+    """A verdict for every metric of `arm`: what fired, earliest first, what did not, what was not judged.
 
     `twins` are further controls that differ from `control` in their seed alone: their steps tell more of the scatter.
     """
-    if control is None:
-        return [Verdict(metric, reason="no control") for metric in sorted(arm)]
-    asked = len(arm)
-    verdicts = [
-        judge(metric, series, control.get(metric, {}), [twin.get(metric, {}) for twin in twins], asked)
-        for metric, series in arm.items()
-    ]
+    comparisons: dict[str, Comparison] = {}
+    verdicts = []
+    for metric, series in arm.items():
+        own = {} if control is None else control.get(metric, {})
+        found = comparison(series, own, [twin.get(metric, {}) for twin in twins])
+        if isinstance(found, str):
+            verdicts.append(Verdict(metric, reason=found))
+        else:
+            comparisons[metric] = found
+    level = significance([one.p_value() for one in comparisons.values()])
+    verdicts += [verdict(metric, one, level) for metric, one in comparisons.items()]
     return sorted(verdicts, key=_place)
 
 
-def judge(metric: str, arm: Series, control: Series, twins: Sequence[Series], asked: int) -> Verdict:
-    """Whether and when `arm` leaves the band around `control`, as one of `asked` metrics."""
+def comparison(arm: Series, control: Series, twins: Sequence[Series] = ()) -> Comparison | str:
+    """What `arm` and `control` can be compared by, or why they cannot be."""
     arm, control = _finite(arm), _finite(control)
+    if not control:
+        return "no control"
     common = sorted(generation for generation in arm.keys() & control.keys() if generation > 0)
-    if len(common) < STAY:
-        return Verdict(metric, reason="no control" if not control else "too few generations")
     spread, degrees = scatter([control, *map(_finite, twins)])
-    tail = 1 - ALARMS / (2 * max(1, asked))
-    t, z = student_t(tail, degrees) if degrees else 0.0, NormalDist().inv_cdf(tail)
-    outside: list[tuple[int, int, float]] = []
-    for generation in reversed(common):
-        one, other = arm[generation], control[generation]
-        half = max(t * spread * math.sqrt(2 * generation), z * math.hypot(one.error, other.error))
-        if half == 0:
-            return Verdict(metric, reason="no spread")
-        distance = one.value - other.value
-        side = 1 if distance > 0 else -1
-        if abs(distance) <= half or (outside and side != outside[-1][1]):
-            break
-        outside.append((generation, side, abs(distance) / half))
-    if len(outside) < STAY:
-        return Verdict(metric)
-    return Verdict(metric, *outside[-1])
+    if len(common) < STAY or not degrees:
+        return "too few generations"
+    errors = {g: math.hypot(arm[g].error, control[g].error) for g in common}
+    if spread == 0 and min(errors.values()) == 0:
+        return "no spread"
+    return Comparison({g: arm[g].value - control[g].value for g in common}, errors, spread, degrees)
 
 
 def scatter(controls: Sequence[Series]) -> tuple[float, int]:
-    """Standard deviation of steps from one generation to the next about each control's mean step, and its degrees of freedom.
+    """Standard deviation of steps between generations after 0 about each control's mean step, and its degrees of freedom.
 
-    (0, 0) where no control has two steps.
+    (0, 0) where no control has two such steps.
     """
     squares, degrees = 0.0, 0
     for series in controls:
-        steps = np.array([series[g + 1].value - series[g].value for g in sorted(series) if g + 1 in series])
+        steps = np.array([series[g + 1].value - series[g].value for g in sorted(series) if g > 0 and g + 1 in series])
         if steps.size > 1:
             squares += float(((steps - steps.mean()) ** 2).sum())
             degrees += steps.size - 1
     return (math.sqrt(squares / degrees), degrees) if degrees else (0.0, 0)
+
+
+def significance(p_values: Sequence[float]) -> float:
+    """The level of Benjamini and Hochberg: `FALSE` * k / M for the largest k of which k p-values are at most that; else 0."""
+    asked = len(p_values)
+    reached = [k for k, p_value in enumerate(sorted(p_values), start=1) if p_value <= FALSE * k / asked]
+    return FALSE * reached[-1] / asked if reached else 0.0
+
+
+def verdict(metric: str, found: Comparison, level: float) -> Verdict:
+    """Whether and when a metric fires at a `level` of significance; at level 0 nothing does."""
+    first: tuple[int, int, float] | None = None
+    stayed = 0
+    for generation in sorted(found.differences, reverse=True) if level > 0 else ():
+        difference, half = found.differences[generation], found.half_width(generation, level)
+        side = 1 if difference > 0 else -1
+        if abs(difference) <= half or (first and side != first[1]):
+            break
+        first, stayed = (generation, side, abs(difference) / half), stayed + 1
+    return Verdict(metric, *first) if first and stayed >= STAY else Verdict(metric)
 
 
 def ranked(arms: Mapping[str, Sequence[Verdict]], last: int) -> list[str]:

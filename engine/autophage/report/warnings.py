@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from autophage.metrics.warning import ALARMS, STAY, Measured, Series, Verdict, early_warnings, ranked
+from autophage.metrics.warning import FALSE, STAY, Measured, Series, Verdict, early_warnings, ranked
 from autophage.report.catalog import FORMATS, describe, split
 from autophage.report.load import ArmFacts, RunFacts
-from autophage.report.words import listed, percent, plural
+from autophage.report.words import listed, plural
 
 NAMED = {
     "onpolicy/entropy": "entropy",
@@ -27,8 +27,8 @@ SENTENCES = 4
 RULE = (
     "The first generation from which a metric is outside the control's prediction band at every later one, "
     f"at least {STAY} of them. The band opens with the generations as the control's own steps scatter, is never narrower "
-    f"than the intervals, and is wide enough that an arm which is another control fires any of its metrics in at most "
-    f"{percent(ALARMS)} of runs. Arrows: above or below the control."
+    f"than the intervals, and is so wide that at most {FALSE:.0%} of what fires in an arm is a false alarm, in "
+    "expectation. Arrows: above or below the control."
 )
 
 
@@ -60,8 +60,8 @@ def warning_view(facts: RunFacts) -> WarningView:
     order = ranked(verdicts, facts.generations)
     found = {arm: {one.metric: one for one in mine} for arm, mine in verdicts.items()}
     fired = [m for m in order if any(m in mine and mine[m].generation is not None for mine in found.values())]
-    rows = [Row(describe(metric).label, [_cell(mine.get(metric)) for mine in found.values()]) for metric in fired]
-    never = [describe(metric).label for metric in order if metric not in fired]
+    rows = [Row(_name(metric), [_cell(mine.get(metric)) for mine in found.values()]) for metric in fired]
+    never = [_name(metric) for metric in order if metric not in fired]
     sentences = [_sentence(arm, mine) for arm, mine in list(verdicts.items())[:SENTENCES]]
     return WarningView(RULE, [text for text in sentences if text], list(verdicts), rows, ", ".join(never))
 
@@ -70,7 +70,7 @@ def warning_facts(facts: RunFacts) -> dict[str, Any]:
     """The same as plain values for JSON: verdicts of every arm, the metrics ranked over arms, and the rule's numbers."""
     verdicts = _verdicts(facts)
     return {
-        "false_alarms": ALARMS,
+        "false_alarms": FALSE,
         "stay": STAY,
         "ranking": ranked(verdicts, facts.generations),
         "arms": {arm: [asdict(one) for one in mine] for arm, mine in verdicts.items()},
@@ -131,14 +131,24 @@ def _sentence(arm: str, verdicts: list[Verdict]) -> str:
     fired = [one for one in judged if one.generation is not None]
     if not fired:
         return f"In {arm}, none of {plural(len(judged), 'metric')} left the control's spread and stayed outside."
-    seen = {NAMED[one.metric]: one.generation for one in judged if one.metric in NAMED}
-    saw = [f"{name} saw it at generation {when}" for name, when in seen.items() if when is not None]
-    never = [name for name, when in seen.items() if when is None]
-    parts = [saw[0], *(part.replace("saw it at generation", "at") for part in saw[1:])] if saw else []
+    named = [one for one in judged if one.metric in NAMED]
+    saw: dict[int, list[str]] = {}
+    for one in named:
+        if one.generation is not None:
+            saw.setdefault(one.generation, []).append(NAMED[one.metric])
+    never = [NAMED[one.metric] for one in named if one.generation is None]
+    parts = [f"{listed(names)} saw it at generation {when}" for when, names in saw.items()]
+    parts = [part if place == 0 else part.replace("saw it at generation", "at") for place, part in enumerate(parts)]
     told = ", ".join(parts) + ("; " if parts and never else "") + (f"{listed(never)} never did" if never else "")
-    first = [describe(one.metric).label.lower() for one in fired if one.generation == fired[0].generation]
+    first = [_name(one.metric) for one in fired if one.generation == fired[0].generation]
     earliest = f"Earliest of {len(judged)} metrics, at generation {fired[0].generation}: {listed(_few(first))}."
     return f"In {arm}, {told}. {earliest}" if told else f"In {arm}: {earliest}"
+
+
+def _name(metric: str) -> str:
+    """`Accuracy (torso)`: a label that can stand in a list."""
+    base, suffixes = split(metric)
+    return describe(base).label + (f" ({', '.join(suffixes)})" if suffixes else "")
 
 
 def _few(names: list[str]) -> list[str]:
