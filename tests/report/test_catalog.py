@@ -25,7 +25,7 @@ def everything() -> set[str]:
                for text, ids in zip(texts, token_ids, strict=True)]  # fmt: skip
     compared = [Compared(STATS, ONE)] * 6
     probes = [Probe(str(n), "cloze", "head", [1], [7, 7, 7], frozenset()) for n in range(4)]
-    metrics = corpus_metrics(texts, token_ids, count_human([[1, 2, 3]], ["a b c d e"]), settings, 0)
+    metrics = corpus_metrics(texts, token_ids, count_human([[1] * 9 + [2] * 9 + [3]], ["a b c d e"]), settings, 0)
     metrics += drift_metrics(samples, compared, compared, settings, 0)
     metrics += knowledge_metrics(probes, [STATS] * 4, 0.5, 100, 0)
     return {metric.metric for metric in metrics}
