@@ -62,7 +62,8 @@ def token_divergence(logits_TV: torch.Tensor, other_TV: torch.Tensor) -> torch.T
     """KL(softmax(logits) || softmax(other)) of each row, nats, float32 [T].
 
     A token without probability under the first contributes 0; one without any under the second alone counts as if it had
-    e^FLOOR there, so the result is finite. Rows are computed in float32 in chunks.
+    e^FLOOR there, so the result is finite. Rows are computed in float32 in chunks. This is the one place where two whole
+    distributions meet: a fused kernel over hidden states stands in for it and for the logits it is given.
     """
     rows = max(1, CHUNK_ELEMENTS // logits_TV.shape[1])
     chunks = []
