@@ -24,7 +24,10 @@ def test_tokens_of_an_arm():
     arm = made(sample={"count": 100}, train={"epochs": 2.0}).arms[0]
     assert arm.sampled == 4 * 100 * WORLD_DOCUMENT_WORDS  # generations 0 to 3
     assert arm.trained == 3 * 100 * 2 * WORLD_DOCUMENT_WORDS  # models 1 to 3
-    assert arm.measured == 4 * (300 * 4 * (10 + 8 + 44) + 200 * WORLD_DOCUMENT_WORDS)
+    human = 4 * (300 * 4 * (10 + 8 + 44) + 200 * WORLD_DOCUMENT_WORDS)
+    assert arm.measured == human + 4 * arm.sampled  # by its own model, and by three for drift
+    plain = made(sample={"count": 100}, measure={"drift": False}).arms[0]
+    assert plain.measured == human + plain.sampled
 
 
 def test_a_text_samples_to_its_limit_and_trains_on_the_mix():
@@ -42,7 +45,7 @@ def test_held_out_text_is_counted_from_its_size(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("x" * 40_000, "utf-8")
     arm = made(source={"kind": "text", "path": str(path), "held_out": 0.1}).arms[0]
-    assert arm.measured == 4 * 1000
+    assert arm.measured - 4 * arm.sampled == 4 * 1000
 
 
 def test_an_accumulated_pool_grows():

@@ -88,10 +88,10 @@ class TrainerActor(Shell):
         return self._bench.check_canary(adapter, answers)
 
     def measure(
-        self, arm: str, generation: int, adapter: Adapter, answers: Sequence[Completion]
+        self, arm: str, generation: int, adapter: Adapter, previous: Adapter | None, answers: Sequence[Completion]
     ) -> tuple[list[Sample], list[Metric]]:
         self._progress = Progress()
-        return self._bench.measure(self._arms[arm], generation, adapter, answers, self._step_progress)
+        return self._bench.measure(self._arms[arm], generation, adapter, previous, answers, self._step_progress)
 
     def _step_progress(self, done: int, total: int, tokens: int = 0) -> None:
         self._progress = Progress(done, total, tokens)

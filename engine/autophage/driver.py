@@ -131,7 +131,8 @@ class Driver:
 
     def _begin_measure(self, work: Work) -> Any:
         making = self._making[work.arm]
-        return self._trainer.measure.remote(work.arm, work.generation, making.adapter, making.answers)
+        previous = committed_adapter(self._run, work.arm, work.generation - 1) if work.generation else None
+        return self._trainer.measure.remote(work.arm, work.generation, making.adapter, previous, making.answers)
 
     def _finish(self, running: Running, reference: Any) -> None:
         work, making = running.work, self._making.setdefault(running.work.arm, Making())

@@ -47,6 +47,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
         corpora: dict[int, list[Sample]] = {}
         for generation in range(recipe.generations + 1):
             begun = time.perf_counter()
+            previous = adapter if generation > 0 else None
             if generation > 0:
                 start = adapter if arm.recipe.train.chain == "cumulative" else bench.zero_adapter()
                 adapter, _ = bench.fit(arm, generation, start, corpora, _ignore)
@@ -57,7 +58,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
             answers = sampler.sample(served, bench.requests(arm, generation), bench.decoding(arm), _ignore)
             sampler.remove(served)
 
-            samples, metrics = bench.measure(arm, generation, adapter, answers, _ignore)
+            samples, metrics = bench.measure(arm, generation, adapter, previous, answers, _ignore)
             corpora[generation] = samples
             commit_generation(
                 run,

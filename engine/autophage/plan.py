@@ -35,6 +35,8 @@ WORLD_DOCUMENT_WORDS = 41
 """Mean length of a document of the built-in world, with its end token."""
 PROBE_WORDS = {"question-answer": 10, "cloze": 8, "few-shot": 44}
 FACTS_PER_PERSON = 4
+WATCH_PASSES, DRIFT_PASSES = 1, 3
+"""Times that samples are scored: by the model that wrote them; with `measure.drift` by it, model 0 and the previous one."""
 PIECES_PER_WORD = 2.0
 """Tokens of a world's word under a tokenizer that was not made for that world."""
 BYTES_PER_TOKEN = 4.0
@@ -184,7 +186,8 @@ def _arm_plan(arm: Arm, shape: Shape | None, speeds: Speeds) -> ArmPlan:
         sum(_rows(recipe, g) for g in range(1, generations + 1)) * recipe.train.epochs * _row_tokens(recipe)
     )
     each = _measured_tokens(recipe)
-    measured = None if each is None else (generations + 1) * each
+    passes = WATCH_PASSES + DRIFT_PASSES * recipe.measure.drift
+    measured = None if each is None else (generations + 1) * each + passes * sampled
     disk = seconds = None
     if shape is not None:
         adapter = shape.adapter_per_rank * recipe.model.rank * 4
@@ -233,7 +236,7 @@ def _rows(recipe: Recipe, generation: int) -> int:
 
 
 def _measured_tokens(recipe: Recipe) -> int | None:
-    """Tokens scored per generation."""
+    """Human tokens and questions scored per generation; samples come on top."""
     source = recipe.source
     if source.kind == "world":
         people = min(recipe.measure.probes or source.people, source.people)

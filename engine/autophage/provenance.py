@@ -38,6 +38,7 @@ PACKAGES = (
     "tokenizers",
     "numpy",
     "pyarrow",
+    "sacrebleu",
 )
 
 

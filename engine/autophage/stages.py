@@ -18,9 +18,11 @@ from autophage.data.source import Probe, Source, spread
 from autophage.data.tokens import decode
 from autophage.devices import device, element_type
 from autophage.errors import RunError, SwapError, UserError
+from autophage.metrics.corpus import corpus_metrics, drift_metrics
+from autophage.metrics.drift import perplexities
 from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
+from autophage.metrics.human import HumanText, count_human
 from autophage.metrics.knowledge import knowledge_metrics
-from autophage.metrics.text import text_metrics
 from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
@@ -28,6 +30,7 @@ from autophage.seeds import derive
 from autophage.store.adapter import Adapter
 from autophage.store.corpus import Sample, sample_id
 from autophage.store.manifest import Metric
+from autophage.trainer.divergence import compare
 from autophage.trainer.resident import ResidentModel
 
 CANARIES = 4
@@ -43,8 +46,10 @@ class Workbench:
         self.recipe = recipe
         self.resident = ResidentModel(model_path, recipe)
         self.tokenizer = self.resident.tokenizer
+        self._special = frozenset(self.tokenizer.all_special_ids)
         self._raw = raw
         self._sources: dict[tuple[str, str], Source] = {}
+        self._human_texts: dict[int, HumanText] = {}
         self.source = self._source(recipe)
 
     def zero_adapter(self) -> Adapter:
@@ -140,6 +145,13 @@ class Workbench:
         documents = self.source.held_out()[:CANARIES]
         return [document.token_ids[: max(document.context, len(document.token_ids) // 2)] for document in documents]
 
+    def _human_text(self, count: int) -> HumanText:
+        """What rare tokens and new n-grams are told by, in every arm and generation alike."""
+        if count not in self._human_texts:
+            documents = self.source.reference(count)
+            self._human_texts[count] = count_human(documents, [decode(self.tokenizer, one) for one in documents])
+        return self._human_texts[count]
+
     def check_canary(self, adapter: Adapter, answers: Sequence[Completion]) -> float:
         """Largest difference in nats between the sampler's log-probs of what it sampled and this model's own.
 
@@ -166,18 +178,20 @@ class Workbench:
         arm: Arm,
         generation: int,
         adapter: Adapter,
+        previous: Adapter | None,
         completions: Sequence[Completion],
         progress: Callable[[int, int], None],
     ) -> tuple[list[Sample], list[Metric]]:
         """The samples with their statistics, and every metric of model and corpus `generation`.
 
-        `progress` is called with (sequences scored, sequences in all).
+        `previous` is the adapter of the generation before, None at generation 0. `progress` is called with (sequences
+        scored, sequences in all).
         """
         self.resident.load(adapter)
         settings = arm.recipe.measure
         probes = self.source.probes(list(settings.formats), settings.probes)
         documents = spread(self.source.held_out(), settings.documents)
-        total, done = len(probes) + len(documents), 0
+        total, done = settings.drift * len(completions) + len(probes) + len(documents), 0
 
         def count(sequences: int) -> None:
             nonlocal done
@@ -190,7 +204,11 @@ class Workbench:
         human = self.resident.score([one.token_ids for one in documents], [one.context for one in documents], count)
         metrics += perplexity_metrics(documents, human, settings.resamples, seed)
         metrics += onpolicy_metrics(samples, settings.resamples, seed)
-        metrics += text_metrics([sample.text for sample in samples])
+        plain = [[token for token in sample.token_ids if token not in self._special] for sample in samples]
+        human_text = self._human_text(settings.reference)
+        metrics += corpus_metrics([sample.text for sample in samples], plain, human_text, settings, seed)
+        if settings.drift:
+            metrics += self._drift(arm, adapter, previous, samples, seed, count)
         if broken := [metric.metric for metric in metrics if not np.isfinite(metric.value)]:
             raise RunError(
                 f"{arm.name}, generation {generation}: {', '.join(broken)} is not finite; nothing was committed"
@@ -204,6 +222,24 @@ class Workbench:
         scored = self.resident.score(sequences, [len(probe.prompt_ids) for probe in probes], count)
         settings = arm.recipe.measure
         return knowledge_metrics(probes, scored, settings.confident, settings.resamples, seed)
+
+    def _drift(
+        self,
+        arm: Arm,
+        adapter: Adapter,
+        previous: Adapter | None,
+        samples: Sequence[Sample],
+        seed: int,
+        count: Callable[[int], None],
+    ) -> list[Metric]:
+        """What model 0 and the previous model say of the samples, whose perplexity under model 0 is filled in."""
+        others = [self.zero_adapter(), *([previous] if previous else [])]
+        sequences = [sample.prompt_ids + sample.token_ids for sample in samples]
+        contexts = [len(sample.prompt_ids) for sample in samples]
+        base, *before = compare(self.resident, adapter, others, sequences, contexts, count)
+        for sample, value in zip(samples, perplexities([one.scored for one in base]), strict=True):
+            sample.ppl_under_base = value
+        return drift_metrics(samples, base, before[0] if before else None, arm.recipe.measure, seed)
 
     def _samples(self, arm: Arm, generation: int, completions: Sequence[Completion]) -> list[Sample]:
         """The completions as the corpus holds them, with the statistics that were recorded while they were sampled."""

@@ -151,3 +151,14 @@ def test_verify_checks_the_chain_of_parents(make_run, capsys):
 def test_a_directory_without_a_run_is_the_users_error(verb, tmp_path, capsys):
     assert main([verb, str(tmp_path)]) == 2
     assert "holds no run" in capsys.readouterr().err
+
+
+def test_the_report_as_json_says_which_metric_saw_it_first(make_run, capsys):
+    run = make_run(main=3, control=3)
+    assert main(["report", str(run.root), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["report"] == str(run.report)
+    warning = facts["early_warning"]
+    assert (warning["stay"], set(warning["arms"])) == (2, {"main"})
+    reasons = {one["metric"]: one["reason"] for one in warning["arms"]["main"]}
+    assert reasons["onpolicy/entropy"] == reasons["knowledge/accuracy.torso"] == "too few generations"

@@ -181,7 +181,9 @@ def test_the_report_verb_writes_page_and_figure(make_run, capsys):
     run = make_run(main=3, control=3)
     figure = run.root / "figure.svg"
     assert main(["report", str(run.root), "--figure", str(figure), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"report": str(run.report), "figure": str(figure)}
+    facts = json.loads(capsys.readouterr().out)
+    assert facts.keys() == {"report", "figure", "early_warning"}
+    assert (facts["report"], facts["figure"]) == (str(run.report), str(figure))
     assert "</html>" in run.report.read_text("utf-8")
     assert figure.read_text("utf-8").startswith("<svg")
 

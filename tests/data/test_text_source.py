@@ -130,3 +130,15 @@ def test_a_text_too_short_for_a_window_says_so(tmp_path: Path) -> None:
     told = recipe(path)
     with pytest.raises(UserError, match="too short"):
         bind(read_source(told), byte_pair_tokenizer([TEXT], 400), told)
+
+
+def test_the_reference_is_of_the_training_part_whatever_the_prompts(file: Path) -> None:
+    tokenizer = byte_pair_tokenizer([TEXT], 400)
+    told = recipe(file, prompts="bos")
+    raw = read_source(told)
+    documents = bind(raw, tokenizer, told).reference(10)
+    assert len(documents) == 10
+    assert bind(raw, tokenizer, recipe(file, prompts="blocks")).reference(10) == documents
+    everything = bind(raw, tokenizer, told).reference(10**6)
+    ids = tokenizer.encode(raw.content.train, add_special_tokens=False)  # type: ignore[union-attr]
+    assert [token for document in everything for token in document] == ids[: len(ids) // 24 * 24]

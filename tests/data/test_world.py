@@ -105,3 +105,12 @@ def test_documents_round_trip_through_the_tokenizer(world: World, source: WorldS
 def test_few_shot_prompts_never_hold_the_answer(source: WorldSource) -> None:
     for probe in source.probes(["few-shot"], None):
         assert probe.answer_ids[0] not in probe.prompt_ids
+
+
+def test_the_reference_is_other_documents_of_the_same_world(world: World, source: WorldSource) -> None:
+    documents = source.reference(50)
+    assert source.reference(20) == documents[:20]
+    held_out = [source.encode(words)[0] for words in world.held_out]
+    assert not any(document in held_out for document in documents)
+    special = set(source.tokenizer.all_special_ids)
+    assert not any(special & set(document) for document in documents)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 
-from autophage.metrics.intervals import grouped_jackknife, ratio_bootstrap, wilson
+from autophage.metrics.intervals import grouped_jackknife, quantile_interval, ratio_bootstrap, student_t, wilson
 
 
 def test_wilson_agrees_with_the_textbook() -> None:
@@ -47,3 +48,30 @@ def test_jackknife_of_a_mean_is_its_standard_error() -> None:
     low, high = grouped_jackknife(values, lambda units: float(np.mean(units)))
     expected = np.std(values) / math.sqrt(len(values))
     assert (high - low) / 2 / 1.96 == pytest.approx(expected, rel=0.4)
+
+
+def test_quantile_interval_agrees_with_the_textbook() -> None:
+    # Conover: the median of 10 lies between the 2nd and 9th value, of 100 between the 40th and 61st.
+    assert quantile_interval(np.arange(1.0, 11.0), 0.5) == (2.0, 9.0)
+    assert quantile_interval(np.arange(1.0, 101.0), 0.5) == (40.0, 61.0)
+    assert all(map(math.isnan, quantile_interval(np.ones(1), 0.5)))
+
+
+@pytest.mark.parametrize("quantile", [0.05, 0.5, 0.95])
+def test_quantile_interval_covers_at_least_95_times_in_100(quantile: float) -> None:
+    rng = np.random.default_rng(5)
+    true = -math.log(1 - quantile)
+    hits = 0
+    for _ in range(400):
+        low, high = quantile_interval(rng.exponential(size=200), quantile)
+        hits += low <= true <= high
+    assert hits / 400 >= 0.93
+
+
+@pytest.mark.parametrize(
+    ("probability", "degrees", "expected"),
+    [(0.975, 1, 12.7062), (0.975, 2, 4.30265), (0.975, 3, 3.18245), (0.9995, 4, 8.61030), (0.995, 10, 3.16927)],
+)
+def test_student_t_agrees_with_the_table(probability: float, degrees: int, expected: float) -> None:
+    assert student_t(probability, degrees) == pytest.approx(expected, rel=1e-5)
+    assert student_t(probability, 2000) == pytest.approx(NormalDist().inv_cdf(probability), rel=0.01)

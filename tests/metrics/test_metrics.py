@@ -10,7 +10,7 @@ from autophage.data.source import HeldOut, Probe, Role
 from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
 from autophage.metrics.knowledge import knowledge_metrics
 from autophage.metrics.scored import Scored
-from autophage.metrics.text import compression, distinct_2, text_metrics
+from autophage.metrics.text import compression, distinct, text_metrics
 
 
 def scored(logprob: list[float], argmax: list[int] | None = None, max_prob: list[float] | None = None) -> Scored:
@@ -82,9 +82,9 @@ def test_onpolicy_statistics_are_means_over_tokens() -> None:
     assert found["onpolicy/surprisal_gap"] == pytest.approx(3.0 / 4 - 0.5)
 
 
-def test_distinct_2_by_hand() -> None:
-    assert distinct_2(["a b a b", "a b"]) == 2 / 4
-    assert distinct_2(["", "one"]) == 0.0
+def test_distinct_n_by_hand() -> None:
+    assert [value for value, _ in distinct(["a b a b", "a b"])] == [2 / 6, 2 / 4, 2 / 2, 1 / 1]
+    assert distinct(["", "one"])[1][0] == 0.0
 
 
 def test_compression_is_gzip() -> None:

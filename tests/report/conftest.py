@@ -202,6 +202,7 @@ def sample(arm: Arm, generation: int, index: int, text: str, rng: np.random.Gene
         sample_id(1, arm.name, generation, index, [1], 7), prompt, text, [1], list(range(count)), "stop", 7, -surprisal,
         entropy, entropy * 0.8, np.exp(-entropy), np.ones(count, dtype=np.int64), accepted=index % 17 != 16,
         gate="" if index % 17 != 16 else "repeats its prompt",
+        ppl_under_base=float(rng.lognormal(1.2 - 0.1 * generation * arm.recipe.mix.alpha, 0.4)),
     )  # fmt: skip
 
 
@@ -247,6 +248,8 @@ def text_metrics(arm: Arm, generation: int, rng: np.random.Generator) -> list[Me
         ratio("fluency/ppl_human", 14.0 * (1 + 0.05 * dose + 0.01 * generation)),
         ratio("onpolicy/entropy", 1.9 * math.exp(-0.06 * dose), 0.03),
         ratio("onpolicy/varentropy", 2.4 * math.exp(-0.04 * dose), 0.04),
+        ratio("drift/kl_to_base", 0.01 * generation + 0.2 * dose, 0.05),
+        ratio("tail/ppl_under_base", 3.3 * math.exp(-0.1 * dose)), proportion("tail/coverage", 0.9 - 0.1 * dose, 300),
         Metric("text/distinct_2", 0.61 * math.exp(-0.11 * dose)),
         Metric("text/compression", 2.4 * math.exp(0.05 * dose)),
         proportion("text/duplicate", 0.01 + 0.03 * dose, 600),

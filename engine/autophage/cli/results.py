@@ -22,15 +22,22 @@ def report(directory: Path, /, *, figure: Path | None = None, as_json: AsJson = 
     """
     from autophage.report import write_report
 
+    warnings = None
     with opened(directory) as run:
         path = write_report(run)
+        if as_json:
+            from autophage.report.load import load
+            from autophage.report.warnings import warning_facts
+
+            warnings = warning_facts(load(run))
         if figure is not None:
             from autophage.report.hero import hero_figure
             from autophage.store.atomic import write_text
 
             write_text(figure, hero_figure(run))
     if as_json:
-        print_json({"report": str(path), "figure": None if figure is None else str(figure)})
+        drawn = None if figure is None else str(figure)
+        print_json({"report": str(path), "figure": drawn, "early_warning": warnings})
     else:
         say(path)
         if figure is not None:

@@ -74,6 +74,13 @@ class Source(Protocol):
 
     def held_out(self) -> list[HeldOut]: ...
 
+    def reference(self, count: int) -> list[list[int]]:
+        """At most `count` documents of the human text that may be trained on, without start and end tokens.
+
+        The same in every run on one source, whatever its seed and its prompts.
+        """
+        ...
+
     def probes(self, formats: list[str], people: int | None) -> list[Probe]:
         """Questions about what the source says; empty where nothing is known about it."""
         ...

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autophage.data.source import HeldOut, Item, Probe, Role
+from autophage.data.source import HeldOut, Item, Probe, Role, spread
 from autophage.data.tokens import decode, first_line, start_ids
 from autophage.errors import UserError
 from autophage.recipe.schema import Recipe
@@ -66,6 +66,9 @@ class TextSource:
             HeldOut(self.start_ids + window, [Role.TEXT] * (len(self.start_ids) + len(window)), len(self.start_ids))
             for window in self._held_out
         ]
+
+    def reference(self, count: int) -> list[list[int]]:
+        return [list(window) for window in spread(self._windows, count)]
 
     def probes(self, formats: list[str], people: int | None) -> list[Probe]:
         return []

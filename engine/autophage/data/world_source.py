@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from autophage.data.source import HeldOut, Item, Probe, Role, spread
 from autophage.data.tokens import start_ids
 from autophage.data.world import ATTRIBUTES, QUESTIONS, STATEMENTS, Person, Word, World
-from autophage.seeds import generator
+from autophage.seeds import derive, generator
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,6 +50,10 @@ class WorldSource:
                 )
             )
         return documents
+
+    def reference(self, count: int) -> list[list[int]]:
+        draw = derive(self.world.seed, "reference")
+        return [self.encode(self.world.document(draw, index))[0] for index in range(count)]
 
     def probes(self, formats: list[str], people: int | None) -> list[Probe]:
         asked = self.world.people if people is None else spread(self.world.people, people)

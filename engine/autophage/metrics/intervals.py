@@ -1,4 +1,5 @@
-"""95% intervals: Wilson for shares, the bootstrap for ratios of sums, the grouped jackknife for whole-corpus statistics.
+"""95% intervals: Wilson for shares, the bootstrap for ratios of sums, the grouped jackknife for whole-corpus statistics,
+order statistics for quantiles.
 
 All are deterministic: resampling takes its seed from the caller.
 """
@@ -57,10 +58,77 @@ def ratio_bootstrap(numerators: np.ndarray, denominators: np.ndarray, resamples:
 
 def grouped_jackknife(units: Sequence[T], statistic: Callable[[Sequence[T]], float]) -> tuple[float, float]:
     """Interval of a statistic that is no mean (distinct-n, compression): value +- Z standard errors, from leaving out groups."""
-    value = statistic(units)
-    groups = min(GROUPS, len(units))
+    groups = group_count(len(units))
     if groups < 2:
         return math.nan, math.nan
-    left_out = np.array([statistic([u for i, u in enumerate(units) if i % groups != g]) for g in range(groups)])
-    error = math.sqrt((groups - 1) / groups * float(np.sum((left_out - left_out.mean()) ** 2)))
+    left_out = [statistic([u for i, u in enumerate(units) if i % groups != g]) for g in range(groups)]
+    return jackknife_interval(statistic(units), left_out)
+
+
+def group_count(units: int) -> int:
+    """Groups of the jackknife over so many units; unit i belongs to group i modulo this."""
+    return min(GROUPS, units)
+
+
+def jackknife_interval(value: float, left_out: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """value +- Z standard errors, where `left_out[g]` is the statistic without group g (Efron & Tibshirani 1993, ch. 11).
+
+    The error is sqrt((G - 1) / G * sum_g (left_out[g] - their mean)^2). Fewer than two groups have no spread: (nan, nan).
+    """
+    groups = len(left_out)
+    if groups < 2:
+        return math.nan, math.nan
+    parts = np.asarray(left_out, dtype=np.float64)
+    error = math.sqrt((groups - 1) / groups * float(np.sum((parts - parts.mean()) ** 2)))
     return value - Z * error, value + Z * error
+
+
+def clipped(interval: tuple[float, float], low: float = 0.0, high: float = 1.0) -> tuple[float, float]:
+    """An interval within the values that a statistic can have; nan stays nan."""
+    first, last = np.clip(interval, low, high)
+    return float(first), float(last)
+
+
+def quantile_interval(values: np.ndarray, quantile: float) -> tuple[float, float]:
+    """Interval of a quantile between two order statistics, exact for any distribution (Conover 1999, section 3.2).
+
+    The number of values below the true quantile is binomial, so it lies between the orders that cut 2.5% off either
+    tail. Where n is too small for that the extreme values stand in, and fewer than two values give (nan, nan).
+    """
+    n = len(values)
+    if n < 2:
+        return math.nan, math.nan
+    below = np.arange(n + 1)
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    log_choose = log_factorial[n] - log_factorial[below] - log_factorial[n - below]
+    cumulative = np.cumsum(np.exp(log_choose + below * math.log(quantile) + (n - below) * math.log1p(-quantile)))
+    ordered = np.sort(values)
+    low = int(np.searchsorted(cumulative, 0.025))
+    high = int(np.searchsorted(cumulative, 0.975))
+    return float(ordered[max(0, low - 1)]), float(ordered[min(n - 1, high)])
+
+
+def student_t(probability: float, degrees: int) -> float:
+    """Quantile of Student's t distribution, `probability` in (0.5, 1), by bisection of its closed-form distribution."""
+    low, high = 0.0, 1.0
+    while student_cdf(high, degrees) < probability:
+        low, high = high, 2 * high
+    for _ in range(80):  # halvings: more than a double can tell apart
+        middle = (low + high) / 2
+        low, high = (middle, high) if student_cdf(middle, degrees) < probability else (low, middle)
+    return high
+
+
+def student_cdf(t: float, degrees: int) -> float:
+    """P(T <= t) for t >= 0 and whole degrees of freedom: a finite sum (Abramowitz & Stegun 26.7.3 and 26.7.4)."""
+    angle = math.atan2(t, math.sqrt(degrees))
+    cosine, sine = math.cos(angle), math.sin(angle)
+    term, total = 1.0, 0.0
+    for power in range(degrees // 2):
+        total += term
+        term *= (
+            cosine * cosine * ((2 * power + 2) / (2 * power + 3) if degrees % 2 else (2 * power + 1) / (2 * power + 2))
+        )
+    if degrees % 2:
+        return 0.5 + (angle + sine * cosine * total) / math.pi
+    return 0.5 + sine * total / 2

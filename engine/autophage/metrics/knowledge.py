@@ -3,8 +3,9 @@
 A probe is answered by the model's greedy continuation, teacher-forced along the right answer: it is right when every
 answer token is the most probable one. `confidence` is the probability the model gives to its own greedy answer (up to
 and including the first token that leaves the right answer). `confidently_wrong` is the share of all probes answered
-wrongly with more confidence than the recipe's bound. `format/compliance` is the share of answers that are of the kind
-asked for (a city for a city), right or wrong.
+wrongly with more confidence than the recipe's bound. `knowledge/ece` is the expected calibration error of that confidence
+(`calibration`). `format/compliance` is the share of answers that are of the kind asked for (a city for a city), right
+or wrong.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autophage.data.source import Probe
+from autophage.metrics.calibration import calibration_error
 from autophage.metrics.intervals import ratio_bootstrap, wilson
 from autophage.metrics.scored import Scored
 from autophage.store.manifest import Metric
@@ -38,11 +40,14 @@ def knowledge_metrics(
             share = float(values[chosen].mean())
             low, high = wilson(share * facts, facts)
             metrics.append(Metric(name + suffix, share, low, high, len(chosen)))
-        sums, counts = _per_fact(probes, confidence, chosen)
+        units = _fact_numbers(probes, chosen)
+        sums, counts = np.bincount(units, weights=confidence[chosen]), np.bincount(units).astype(float)
         low, high = ratio_bootstrap(sums, counts, resamples, seed)
         metrics.append(
             Metric("knowledge/confidence" + suffix, float(confidence[chosen].mean()), low, high, len(chosen))
         )
+        error, interval = calibration_error(right[chosen], confidence[chosen], units)
+        metrics.append(Metric("knowledge/ece" + suffix, error, *interval, len(chosen)))
     return metrics
 
 
@@ -69,8 +74,7 @@ def _slices(probes: Sequence[Probe]) -> dict[str, np.ndarray]:
     return {suffix: np.asarray(indices) for suffix, indices in slices.items()}
 
 
-def _per_fact(probes: Sequence[Probe], values: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of `values` and number of probes for each fact among `chosen`."""
+def _fact_numbers(probes: Sequence[Probe], chosen: np.ndarray) -> np.ndarray:
+    """For each of `chosen`, the number of the fact it asks for."""
     numbers: dict[str, int] = {}
-    units = np.array([numbers.setdefault(probes[index].fact, len(numbers)) for index in chosen])
-    return np.bincount(units, weights=values[chosen]), np.bincount(units).astype(float)
+    return np.array([numbers.setdefault(probes[index].fact, len(numbers)) for index in chosen])

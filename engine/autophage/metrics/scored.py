@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+FLOOR = -100.0
+"""Log-prob in nats that stands for probability 0: less than the smallest float32 (e^-103 is 0 there), and its sums, ratios and
+perplexities stay finite."""
+
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
@@ -23,3 +27,16 @@ class Scored(Statistics):
     """Statistics of tokens that somebody else wrote; `argmax` is the token that the model prefers in their place."""
 
     argmax: np.ndarray
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The same T tokens seen by another model: its statistics, and `kl` = KL(writer || that model) at each, in nats."""
+
+    scored: Scored
+    kl: np.ndarray
+
+
+def log_probs(scored: Scored) -> np.ndarray:
+    """Log-probs as float64 [T], with `FLOOR` for tokens that the model gave no probability."""
+    return np.maximum(scored.logprob.astype(np.float64), FLOOR)

@@ -1,44 +1,121 @@
-"""What can be seen in the samples' text alone: variety, redundancy, repetition.
+"""What can be seen in the samples' text alone: variety, redundancy, repetition, novelty, rubbish. Words end at whitespace.
 
-- `text/distinct_2`: different word bigrams / all word bigrams (Li et al. 2016, arXiv 1510.03055). It falls with the
-  number of samples, so compare only corpora of one size.
+- `text/distinct_1` to `text/distinct_4`: different word n-grams / all word n-grams (Li et al. 2016, arXiv 1510.03055).
+  They fall with the number of samples, so compare only corpora of one size. 0 where no text has n words.
 - `text/compression`: bytes / gzip bytes of all samples together (Shaib et al. 2024, arXiv 2403.00553); higher is more
-  redundant.
+  redundant. 1 for nothing at all, which neither shrinks nor grows.
 - `text/duplicate`: share of samples whose text is also an earlier sample's.
+- `text/novelty`: share of the samples' word 4-grams that the human reference (`human`) does not have (n-gram novelty,
+  McCoy et al. 2023, arXiv 2111.09509). It is an upper bound: the reference is a draw, not everything humans wrote.
+- `text/junk`: share of samples that are no text by a fixed rule (`is_junk`): nothing but whitespace, no letter of any
+  script, or one token that makes up more than half of at least `LONG` tokens.
+
+Intervals: Wilson for shares of samples, bootstrap over samples for novelty, grouped jackknife for the rest. Where there
+is no 4-gram, novelty is 0 in the interval (0, 1): nothing is known.
 """
 
 from __future__ import annotations
 
 import gzip
-import itertools
+from collections import Counter
 from collections.abc import Sequence
 
-from autophage.metrics.intervals import grouped_jackknife, wilson
+import numpy as np
+
+from autophage.metrics.human import NGRAM, HumanText, word_ngrams
+from autophage.metrics.intervals import (
+    clipped,
+    group_count,
+    grouped_jackknife,
+    jackknife_interval,
+    ratio_bootstrap,
+    wilson,
+)
 from autophage.store.manifest import Metric
+
+ORDERS = (1, 2, 3, 4)
+"""Lengths n of `text/distinct_n`."""
+LONG = 8
+"""Tokens from which one token may be said to be repeated: in shorter answers ("no, no") half is nothing unusual."""
 
 
 def text_metrics(texts: Sequence[str]) -> list[Metric]:
+    """Duplicates, distinct n-grams and compression; nothing where there are no samples."""
     if not texts:
         return []
     repeated = len(texts) - len(set(texts))
     metrics = [Metric("text/duplicate", repeated / len(texts), *wilson(repeated, len(texts)), len(texts))]
-    for name, statistic in (("text/distinct_2", distinct_2), ("text/compression", compression)):
-        metrics.append(Metric(name, statistic(texts), *grouped_jackknife(texts, statistic), len(texts)))
+    for n, (value, interval) in zip(ORDERS, distinct(texts), strict=True):
+        metrics.append(Metric(f"text/distinct_{n}", value, *clipped(interval), len(texts)))
+    metrics.append(Metric("text/compression", compression(texts), *grouped_jackknife(texts, compression), len(texts)))
     return metrics
 
 
-def distinct_2(texts: Sequence[str]) -> float:
-    """0 where no text has two words."""
-    different: set[tuple[str, str]] = set()
-    total = 0
-    for text in texts:
-        words = text.split()
-        different.update(itertools.pairwise(words))
-        total += max(0, len(words) - 1)
-    return len(different) / total if total else 0.0
+def distinct(texts: Sequence[str]) -> list[tuple[float, tuple[float, float]]]:
+    """Distinct-n with its jackknife interval, for each n of `ORDERS`.
+
+    An n-gram is a number, made from the number of the (n-1)-gram that starts where it does and the word after that. What
+    a group of texts takes with it when left out are the n-grams that only it has, so nothing is computed 20 times.
+    """
+    groups = group_count(len(texts))
+    numbers: dict[str, int] = {}
+    rows = [[numbers.setdefault(word, len(numbers)) for word in text.split()] for text in texts]
+    words = np.array([word for row in rows for word in row], dtype=np.int64)
+    text_of = np.repeat(np.arange(len(texts)), [len(row) for row in rows])
+    codes = words
+    found = []
+    for n in ORDERS:
+        starts = np.flatnonzero(text_of[: max(0, len(words) - n + 1)] == text_of[n - 1 :])
+        if n > 1:
+            pairs = codes[starts] * len(numbers) + words[starts + n - 1]
+            codes = np.zeros(len(words), dtype=np.int64)
+            codes[starts] = np.unique(pairs, return_inverse=True)[1]
+        found.append(_distinct(codes[starts], text_of[starts] % groups, groups))
+    return found
+
+
+def _distinct(grams: np.ndarray, group_of: np.ndarray, groups: int) -> tuple[float, tuple[float, float]]:
+    """Types over tokens of n-grams numbered without a gap, `group_of` the jackknife's group of each."""
+    if not grams.size:
+        return 0.0, jackknife_interval(0.0, np.zeros(groups))
+    types = int(grams.max()) + 1
+    first, last = np.full(types, groups), np.full(types, -1)
+    np.minimum.at(first, grams, group_of)
+    np.maximum.at(last, grams, group_of)
+    lost = np.bincount(first[first == last], minlength=groups)
+    remaining = grams.size - np.bincount(group_of, minlength=groups)
+    left_out = (types - lost) / np.maximum(remaining, 1)
+    value = types / grams.size
+    return value, jackknife_interval(value, left_out)
 
 
 def compression(texts: Sequence[str]) -> float:
-    """1 for nothing at all, which neither shrinks nor grows."""
     raw = "\n".join(texts).encode("utf-8", "replace")
     return len(raw) / len(gzip.compress(raw, mtime=0)) if raw else 1.0
+
+
+def novelty_metrics(texts: Sequence[str], human: HumanText, resamples: int, seed: int) -> list[Metric]:
+    """`text/novelty`; `n` counts the samples' n-grams."""
+    if not texts:
+        return []
+    grams = [word_ngrams(text.split(), NGRAM) for text in texts]
+    totals = np.array([float(len(own)) for own in grams])
+    new = np.array([float(sum(gram not in human.ngrams for gram in own)) for own in grams])
+    if not totals.sum():
+        return [Metric("text/novelty", 0.0, 0.0, 1.0, 0)]
+    low, high = ratio_bootstrap(new, totals, resamples, seed)
+    return [Metric("text/novelty", float(new.sum() / totals.sum()), low, high, int(totals.sum()))]
+
+
+def junk_metrics(texts: Sequence[str], token_ids: Sequence[Sequence[int]]) -> list[Metric]:
+    if not texts:
+        return []
+    junk = sum(is_junk(text, ids) for text, ids in zip(texts, token_ids, strict=True))
+    return [Metric("text/junk", junk / len(texts), *wilson(junk, len(texts)), len(texts))]
+
+
+def is_junk(text: str, token_ids: Sequence[int]) -> bool:
+    """No letter (an empty text has none either), or one token for more than half of at least `LONG` tokens."""
+    if not any(character.isalpha() for character in text):
+        return True
+    return len(token_ids) >= LONG and 2 * max(Counter(token_ids).values()) > len(token_ids)

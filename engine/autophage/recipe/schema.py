@@ -146,6 +146,17 @@ class Measure(Table):
     confident: float = Field(
         0.5, gt=0.0, lt=1.0, description="world: a wrong answer above this probability is confidently wrong"
     )
+    drift: bool = Field(
+        True,
+        description="score the samples under model 0 and the previous model too (drift/*, detect/*, tail/ppl_under_base): "
+        "up to three forward passes",
+    )
+    pairwise: int = Field(
+        100, ge=2, le=2000, description="samples that are compared pair by pair (self-BLEU, Vendi score, distances)"
+    )
+    reference: int = Field(
+        2000, ge=1, description="human documents or windows that rare tokens and new n-grams are told by"
+    )
     resamples: int = Field(1000, ge=100, le=100_000, description="bootstrap resamples behind a 95% interval")
 
     @field_validator("formats")

@@ -29,7 +29,9 @@ BASES = {
     "knowledge/confidently_wrong": Meaning(
         "Confidently wrong", "Share of probes answered wrongly above the confidence threshold.", "share"
     ),
-    "knowledge/ece": Meaning("Calibration error", "Expected gap between confidence and accuracy.", "share"),
+    "knowledge/ece": Meaning(
+        "Calibration error", "Expected gap between confidence and accuracy, over 15 bins of confidence.", "share"
+    ),
     "format/compliance": Meaning(
         "Format compliance", "Share of answers of the kind asked for (a city for a city), right or wrong.", "share"
     ),
@@ -43,19 +45,64 @@ BASES = {
     "onpolicy/surprisal_gap": Meaning(
         "Surprisal gap", "Surprisal of its own tokens minus their entropy, in nats; it moves with the decoding.", "nats"
     ),
-    "drift/kl_to_base": Meaning("Divergence from the base", "KL divergence from model 0.", "nats"),
-    "tail/mass": Meaning("Tail mass", "Probability the model still gives to rare tokens.", "share"),
-    "tail/coverage": Meaning("Tail coverage", "Share of rare tokens that still appear.", "share"),
-    "text/distinct_2": Meaning(
-        "Distinct bigrams", "Different word bigrams over all word bigrams; falls with the size of a corpus.", "number"
+    "drift/kl_to_base": Meaning(
+        "Divergence from the base",
+        "KL from model 0 per token of its own text, over the whole vocabulary; in nats.",
+        "nats",
     ),
+    "drift/kl_to_previous": Meaning(
+        "Divergence from the previous model", "KL from the model before it per token of its own text; in nats.", "nats"
+    ),
+    "tail/ppl_under_base": Meaning(
+        "Perplexity under the base", "Of each sample, to model 0: median, mean and outer twentieths.", "perplexity"
+    ),
+    "tail/mass": Meaning(
+        "Tail mass", "Share of its tokens that are of the rare tenth of human text; suffixes name other parts.", "share"
+    ),
+    "tail/mass_vs_human": Meaning(
+        "Tail mass against human text", "Its share of rare tokens over that of human text; 1 is as human.", "number"
+    ),
+    "tail/coverage": Meaning(
+        "Tail coverage", "Share of rare human tokens that occur in its corpus at all; rises with its size.", "share"
+    ),
+    **{
+        f"text/distinct_{n}": Meaning(
+            f"Distinct {name}", f"Different {of} over all {of}; falls with the size of a corpus.", "number"
+        )
+        for n, name, of in (
+            (1, "words", "words"),
+            (2, "bigrams", "word bigrams"),
+            (3, "trigrams", "word trigrams"),
+            (4, "4-grams", "word 4-grams"),
+        )
+    },
     "text/compression": Meaning(
         "Compression", "Bytes over gzip bytes of all samples together; higher is more redundant.", "number"
     ),
     "text/duplicate": Meaning("Duplicates", "Share of samples that repeat another sample.", "share"),
-    "text/self_bleu": Meaning("Self-BLEU", "How much samples resemble one another.", "number"),
-    "text/vendi": Meaning("Vendi score", "Effective number of different samples.", "number"),
-    "detect/fast_detectgpt": Meaning("Fast-DetectGPT", "How machine-written the samples look to a detector.", "number"),
+    "text/novelty": Meaning("Novel 4-grams", "Share of word 4-grams that the human reference does not have.", "share"),
+    "text/junk": Meaning(
+        "Junk", "Share of samples that are empty, have no letter, or are mostly one token repeated.", "share"
+    ),
+    "text/self_bleu": Meaning(
+        "Self-BLEU", "BLEU-4 of a sample with others as references; higher is more alike.", "share"
+    ),
+    "text/vendi": Meaning(
+        "Vendi score", "Effective number of different samples in a draw, by words and bigrams.", "number"
+    ),
+    "text/embedding_diversity": Meaning(
+        "Embedding diversity", "Mean cosine distance of two samples, as TF-IDF of their tokens.", "number"
+    ),
+    "detect/fast_detectgpt": Meaning(
+        "Fast-DetectGPT",
+        "How much likelier than its own samples model 0 finds the text, in standard deviations.",
+        "number",
+    ),
+    "detect/log_rank_ratio": Meaning(
+        "Log-likelihood log-rank ratio",
+        "Surprisal over log rank under model 0; higher looks more machine-written.",
+        "number",
+    ),
     "speed/sample_tokens_per_second": Meaning("Sampling", "", "rate"),
     "speed/train_tokens_per_second": Meaning("Training", "", "rate"),
 }

@@ -82,13 +82,31 @@ PLANS = (
     Plan(
         "text",
         "What the corpora look like",
-        ("text/distinct_2", "text/compression", "text/duplicate", "text/self_bleu", "text/vendi"),
-        "Diversity of what was written, whatever the model believes of it.",
+        ("text/distinct_2", "text/compression", "text/duplicate", "text/novelty", "text/junk"),
+        "Redundancy of what was written, whatever the model believes of it.",
+    ),
+    Plan(
+        "diversity",
+        "How different samples are from one another",
+        ("text/self_bleu", "text/vendi", "text/embedding_diversity"),
+        "Pairs of samples of one draw. Self-BLEU rises where samples grow alike; the other two fall.",
+    ),
+    Plan(
+        "tail",
+        "What becomes of the rare",
+        ("tail/mass_vs_human", "tail/coverage", "tail/mass.unseen", "tail/ppl_under_base", "tail/ppl_under_base.p95"),
+        "Tokens that humans use rarely, and samples that model 0 finds unlikely.",
     ),
     Plan(
         "human",
         "Against human text and the base model",
-        ("fluency/ppl_human", "drift/kl_to_base", "tail/mass", "tail/coverage", "detect/fast_detectgpt"),
+        (
+            "fluency/ppl_human",
+            "drift/kl_to_base",
+            "drift/kl_to_previous",
+            "detect/fast_detectgpt",
+            "detect/log_rank_ratio",
+        ),
     ),
 )
 

@@ -28,7 +28,9 @@ from autophage.report.panels import Figure
 from autophage.report.samples import arm_samples
 from autophage.report.settings import caption, outcome_settings
 from autophage.report.surprisal import surprisal_figure
+from autophage.report.tailplot import tail_figure
 from autophage.report.timings import timing_figures, timing_words, timings
+from autophage.report.warnings import warning_view
 from autophage.store.atomic import write_bytes
 from autophage.store.rundir import RunDirectory
 
@@ -73,6 +75,7 @@ def render(run: RunDirectory, facts: RunFacts) -> str:
         sections=sections,
         findings=findings(facts),
         observations=observations(facts),
+        warnings=warning_view(facts),
         settings=outcome_settings(facts.arms),
         set_arms=[arm for arm in facts.arms if arm.recipe is not None],
         caption=caption(facts.arms),
@@ -109,7 +112,8 @@ def _sections(run: RunDirectory, facts: RunFacts, looks: dict[str, Style], timin
     main = [figure for figure in planned if figure.key in AFTER]
     more = [figure for figure in planned if figure.key not in AFTER]
     place = next((index + 1 for index, figure in enumerate(more) if figure.key == "onpolicy"), len(more))
-    return Sections(main, more[:place] + surprisal_figure(run, facts, looks) + more[place:], other, timing)
+    spreads = [*surprisal_figure(run, facts, looks), *tail_figure(run, facts, looks)]
+    return Sections(main, more[:place] + spreads + more[place:], other, timing)
 
 
 def _plots(figure: Figure) -> list[dict[str, Any]]:

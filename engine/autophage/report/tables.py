@@ -21,7 +21,7 @@ HEADLINES = (
     "knowledge/accuracy", "knowledge/accuracy.head", "knowledge/accuracy.torso", "knowledge/accuracy.tail",
     "knowledge/confidence", "knowledge/confidently_wrong", "format/compliance", "fact/ppl", "fluency/ppl_form",
     "fluency/ppl_human", "onpolicy/entropy", "onpolicy/varentropy", "text/distinct_2", "text/compression",
-    "text/duplicate",
+    "text/duplicate", "drift/kl_to_base", "tail/ppl_under_base", "tail/coverage",
 )  # fmt: skip
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 

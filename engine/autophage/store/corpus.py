@@ -1,7 +1,8 @@
 """Corpus shards: one Parquet row per sample, one value per generated token in the list columns.
 
 `ROWS_PER_SHARD` bounds a shard. Statistics are float32 and of the model's own full distribution at temperature 1,
-before any truncation; `rank` counts tokens that are strictly more probable, plus one.
+before any truncation; `rank` counts tokens that are strictly more probable, plus one. `ppl_under_base` is one number a
+sample, its perplexity under model 0: null where it has no tokens or was not asked for.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ SCHEMA = pa.schema(
         ("weight", pa.float32()),
         ("gate", pa.string()),
         ("seed", pa.int64()),
+        ("ppl_under_base", pa.float64()),
     ]
 )
+ADDED = ("ppl_under_base",)
+"""Columns that corpora of earlier versions lack."""
 
 
 @dataclass
@@ -62,6 +66,7 @@ class Sample:
     accepted: bool = True
     weight: float = 1.0
     gate: str = ""
+    ppl_under_base: float | None = None
 
     def __post_init__(self) -> None:
         for name in (*STATISTICS, "rank"):
@@ -94,12 +99,20 @@ def write_corpus(folder: Path, samples: list[Sample]) -> list[Path]:
 
 
 def read_corpus(shards: Iterable[Path], columns: list[str] | None = None) -> pa.Table:
-    """The shards, in order, as one table; `columns` limits what is read."""
-    tables = [pq.read_table(path, columns=columns) for path in shards]
+    """The shards, in order, as one table; `columns` limits what is read. A column of `ADDED` may be all null."""
+    tables = [_read_shard(path, SCHEMA.names if columns is None else columns) for path in shards]
     if not tables:
         schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
         return schema.empty_table()
     return pa.concat_tables(tables)
+
+
+def _read_shard(path: Path, columns: list[str]) -> pa.Table:
+    lacking = [name for name in columns if name in ADDED and name not in pq.read_schema(path).names]
+    table = pq.read_table(path, columns=[name for name in columns if name not in lacking])
+    for name in lacking:
+        table = table.append_column(SCHEMA.field(name), pa.nulls(len(table), SCHEMA.field(name).type))
+    return table
 
 
 def read_samples(shards: Iterable[Path]) -> list[Sample]:

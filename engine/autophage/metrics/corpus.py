@@ -1,0 +1,45 @@
+"""Every metric of a corpus, from its samples and what models think of them. Which metric is which stands in its module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autophage.metrics.detection import detection_metrics
+from autophage.metrics.diversity import diversity_metrics
+from autophage.metrics.drift import divergence_metrics, tail_perplexity_metrics
+from autophage.metrics.human import HumanText
+from autophage.metrics.scored import Compared
+from autophage.metrics.tail import tail_metrics
+from autophage.metrics.text import junk_metrics, novelty_metrics, text_metrics
+from autophage.recipe.schema import Measure
+from autophage.store.corpus import Sample
+from autophage.store.manifest import Metric
+
+
+def corpus_metrics(
+    texts: Sequence[str], token_ids: Sequence[Sequence[int]], human: HumanText, settings: Measure, seed: int
+) -> list[Metric]:
+    """What can be said of samples without a model; `token_ids` without special tokens, as `texts` are."""
+    return [
+        *text_metrics(texts),
+        *novelty_metrics(texts, human, settings.resamples, seed),
+        *junk_metrics(texts, token_ids),
+        *diversity_metrics(texts, token_ids, human, settings.pairwise, settings.resamples, seed),
+        *tail_metrics(token_ids, human, settings.resamples, seed),
+    ]
+
+
+def drift_metrics(
+    samples: Sequence[Sample],
+    base: Sequence[Compared],
+    previous: Sequence[Compared] | None,
+    settings: Measure,
+    seed: int,
+) -> list[Metric]:
+    """What model 0 and the previous model (None for generation 0) say of the samples."""
+    metrics = tail_perplexity_metrics([sample.ppl_under_base for sample in samples], settings.resamples, seed)
+    metrics += detection_metrics([one.scored for one in base], settings.resamples, seed)
+    metrics += divergence_metrics("drift/kl_to_base", base, settings.resamples, seed)
+    if previous is not None:
+        metrics += divergence_metrics("drift/kl_to_previous", previous, settings.resamples, seed)
+    return metrics

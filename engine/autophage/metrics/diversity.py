@@ -1,0 +1,118 @@
+"""How different samples are from one another, pair by pair. Quadratic, so on a seeded draw of `measure.pairwise` samples.
+
+- `text/self_bleu`: mean over samples of BLEU-4 with all others of the draw as references, 0 to 1, higher is more alike
+  (Zhu et al. 2018, arXiv 1802.01886); sacrebleu's sentence BLEU (effective order, exponential smoothing) on
+  whitespace-separated words.
+- `text/vendi`: exp(-sum_i l_i log l_i), l the eigenvalues of K / n (Friedman & Dieng 2023, arXiv 2210.02410): the
+  effective number of different samples, from 1 to n. K is the cosine similarity of counts of words and word bigrams, the
+  text's beginning and end among the bigrams, so that an empty text resembles itself.
+- `text/embedding_diversity`: mean cosine distance of all pairs, each sample embedded as TF-IDF of its tokens: count times
+  1 + ln((1 + D) / (1 + D_v)), D_v of the D human reference documents with token v. No embedding model is needed, and the
+  yardstick is human text: what every human document has in common (templates, function words) hardly counts.
+
+Intervals: bootstrap over samples for self-BLEU (a sample's references held fixed), grouped jackknife for the others; a
+draw of fewer than two has none. One sample alone resembles nobody (self-BLEU 0), and differs from nobody (Vendi 1,
+distance 0).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from autophage.metrics.human import HumanText
+from autophage.metrics.intervals import clipped, group_count, jackknife_interval, ratio_bootstrap
+from autophage.store.manifest import Metric
+
+BORDER = ""
+"""Stands before the first and after the last word; no word is empty."""
+
+
+def diversity_metrics(
+    texts: Sequence[str], token_ids: Sequence[Sequence[int]], human: HumanText, pairs_of: int, resamples: int, seed: int
+) -> list[Metric]:
+    """All three on one draw of `pairs_of` samples (all, where there are no more); `n` is its size."""
+    if not texts:
+        return []
+    size = min(pairs_of, len(texts))
+    drawn = np.sort(np.random.default_rng(seed).choice(len(texts), size=size, replace=False))
+    chosen = [texts[index] for index in drawn]
+    bleu = self_bleu(chosen)
+    kernel = cosine(counts([Counter([*text.split(), *word_bigrams(text)]) for text in chosen]))
+    tokens = cosine(tf_idf([token_ids[index] for index in drawn], human))
+    return [
+        Metric("text/self_bleu", float(bleu.mean()), *ratio_bootstrap(bleu, np.ones(size), resamples, seed), size),
+        _jackknifed("text/vendi", kernel, vendi, (1.0, float(size))),
+        _jackknifed("text/embedding_diversity", tokens, mean_distance, (0.0, 1.0)),
+    ]
+
+
+def self_bleu(texts: Sequence[str]) -> np.ndarray:
+    """BLEU of each text against all others, 0 to 1."""
+    from sacrebleu.metrics.bleu import BLEU  # imports an XML library; reading a finished run needs none
+
+    if len(texts) < 2:
+        return np.zeros(len(texts))
+    bleu = BLEU(tokenize="none", effective_order=True)
+    others = [[*texts[:index], *texts[index + 1 :]] for index in range(len(texts))]
+    return np.array([bleu.sentence_score(text, rest).score / 100 for text, rest in zip(texts, others, strict=True)])
+
+
+def vendi(kernel_NN: np.ndarray) -> float:
+    """Vendi score of a similarity matrix with ones on its diagonal: exp of the von Neumann entropy of K / n."""
+    values = np.linalg.eigvalsh(kernel_NN / len(kernel_NN))
+    kept = values[values > 0]  # rounding leaves some of the zeros a hair below zero
+    return float(np.exp(-(kept * np.log(kept)).sum()))
+
+
+def mean_distance(kernel_NN: np.ndarray) -> float:
+    """Mean of 1 - similarity over all pairs of different samples; 0 where there are none."""
+    n = len(kernel_NN)
+    return float(1 - (kernel_NN.sum() - np.trace(kernel_NN)) / (n * (n - 1))) if n > 1 else 0.0
+
+
+def word_bigrams(text: str) -> list[tuple[str, str]]:
+    return list(pairwise([BORDER, *text.split(), BORDER]))
+
+
+def counts(bags: Sequence[Counter[Hashable]]) -> np.ndarray:
+    """Bags as rows [N, U] over all U things that occur in some bag."""
+    numbers: dict[Hashable, int] = {}
+    places = [[numbers.setdefault(thing, len(numbers)) for thing in bag] for bag in bags]
+    rows_NU = np.zeros((len(bags), len(numbers)))
+    for row, place, bag in zip(rows_NU, places, bags, strict=True):
+        row[place] = list(bag.values())
+    return rows_NU
+
+
+def tf_idf(token_ids: Sequence[Sequence[int]], human: HumanText) -> np.ndarray:
+    """Counts [N, U] of the U tokens that occur, weighted by how few human documents have each."""
+    used = np.unique(np.array([token for ids in token_ids for token in ids], dtype=np.int64))
+    known = used < len(human.documents)
+    documents = np.where(known, human.documents[np.where(known, used, 0)], 0) if len(human.documents) else used * 0
+    weights = 1 + np.log((1 + human.size) / (1 + documents))
+    rows = [np.bincount(np.searchsorted(used, ids), minlength=len(used)) for ids in token_ids]
+    weighted_NU: np.ndarray = np.stack(rows) * weights
+    return weighted_NU
+
+
+def cosine(rows_NU: np.ndarray) -> np.ndarray:
+    """Cosine similarities [N, N]. A row of zeros is like other rows of zeros and unlike everything else."""
+    lengths = np.linalg.norm(rows_NU, axis=1)
+    empty = lengths == 0
+    unit_NU = rows_NU / np.where(empty, 1.0, lengths)[:, None]
+    similar_NN: np.ndarray = np.clip(unit_NU @ unit_NU.T, 0.0, 1.0) + np.outer(empty, empty)
+    return similar_NN
+
+
+def _jackknifed(
+    name: str, kernel_NN: np.ndarray, statistic: Callable[[np.ndarray], float], bounds: tuple[float, float]
+) -> Metric:
+    n = len(kernel_NN)
+    groups = group_count(n)
+    kept = [np.arange(n) % groups != group for group in range(groups)] if groups > 1 else []
+    interval = jackknife_interval(statistic(kernel_NN), [statistic(kernel_NN[np.ix_(k, k)]) for k in kept])
+    return Metric(name, statistic(kernel_NN), *clipped(interval, *bounds), n)

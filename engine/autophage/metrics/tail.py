@@ -1,0 +1,70 @@
+"""What becomes of the rare: the samples' tokens by how often humans use them (buckets of `human`).
+
+- `tail/mass`: share of the samples' tokens that are of the human tail, an estimate of the probability the model gives to
+  it; `.head`, `.torso` and `.unseen` (types humans did not use in the reference) make up the rest. Arithmetic of arXiv
+  2402.07043: a finite sample and a truncated distribution both take from the tail.
+- `tail/mass_vs_human`: the tail's share over its share of human text; 1 is as human.
+- `tail/coverage`: share of the human tail's types that occur in the samples at all; `.head` and `.torso` of theirs. It
+  rises with the size of a corpus, so compare corpora of one size.
+
+Intervals: bootstrap over samples for shares of tokens, grouped jackknife for coverage. Samples without a single token
+have mass 0 in every bucket, and the interval (0, 1): nothing is known. A bucket without types is covered whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autophage.metrics.human import BUCKETS, UNSEEN, HumanText
+from autophage.metrics.intervals import clipped, group_count, jackknife_interval, ratio_bootstrap
+from autophage.store.manifest import Metric
+
+TAIL = BUCKETS.index("tail")
+SUFFIXES = {TAIL: "", **{place: f".{name}" for place, name in enumerate(BUCKETS) if place != TAIL}, UNSEEN: ".unseen"}
+"""The tail is what the metric is named after; the other buckets are suffixes."""
+
+
+def tail_metrics(token_ids: Sequence[Sequence[int]], human: HumanText, resamples: int, seed: int) -> list[Metric]:
+    """Mass and coverage of every bucket; nothing where there are no samples."""
+    if not token_ids:
+        return []
+    return [*_mass(token_ids, human, resamples, seed), *_coverage(token_ids, human)]
+
+
+def _mass(token_ids: Sequence[Sequence[int]], human: HumanText, resamples: int, seed: int) -> list[Metric]:
+    found = np.array([np.bincount(human.bucket_of(ids), minlength=UNSEEN + 1) for ids in token_ids], dtype=np.float64)
+    lengths = found.sum(axis=1)
+    tokens = int(lengths.sum())
+    metrics = []
+    for bucket, suffix in SUFFIXES.items():
+        share = float(found[:, bucket].sum() / tokens) if tokens else 0.0
+        low, high = ratio_bootstrap(found[:, bucket], lengths, resamples, seed) if tokens else (0.0, 1.0)
+        metrics.append(Metric(f"tail/mass{suffix}", share, low, high, tokens))
+        if bucket == TAIL and (expected := human.share(TAIL)):
+            metrics.append(Metric("tail/mass_vs_human", share / expected, low / expected, high / expected, tokens))
+    return metrics
+
+
+def _coverage(token_ids: Sequence[Sequence[int]], human: HumanText) -> list[Metric]:
+    groups = group_count(len(token_ids))
+    vocabulary = len(human.bucket)
+    # seen[g, v]: whether type v occurs in group g of samples.
+    seen = np.zeros((groups, vocabulary), dtype=bool)
+    for index, ids in enumerate(token_ids):
+        known = np.asarray(ids, dtype=np.int64)
+        seen[index % groups, known[known < vocabulary]] = True
+    in_groups = seen.sum(axis=0)
+    metrics = []
+    for bucket, suffix in list(SUFFIXES.items())[:-1]:
+        types = human.bucket == bucket
+        count = int(types.sum())
+        found = int((in_groups[types] > 0).sum())
+        value = found / count if count else 1.0
+        # Left out of a group goes what is in that group alone.
+        lost = (seen[:, types] & (in_groups[types] == 1)).sum(axis=1)
+        left_out = (found - lost) / count if count else np.ones(groups)
+        low, high = clipped(jackknife_interval(value, left_out))
+        metrics.append(Metric(f"tail/coverage{suffix}", value, low, high, count))
+    return metrics

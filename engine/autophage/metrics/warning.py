@@ -1,0 +1,210 @@
+"""Early warning: the generation at which a metric leaves the spread of the control arm for good.
+
+The control takes the same steps on human text, so what it does is what training does. At generation g >= 1 let d_g be an
+arm's value minus the control's at the same generation. Were the arm another control, both would have wandered from the
+same model 0 by g independent steps with the scatter s of the control's own steps about their mean, and both values would
+carry the error of their measurement, se = (high - low) / (2 * 1.96). So d_g is held against a prediction band of
+half-width
+
+    h_g = max( t * s * sqrt(2 g),  z * sqrt(se_arm^2 + se_control^2) )
+
+with t and z the two-sided quantiles of Student's t (as many degrees of freedom as s has) and of the normal distribution
+at a level q. The step from model 0 to model 1 does not count for s: every arm takes it, from an untouched model to a
+trained one, and it is larger than the others. Measurement errors that do not add up stay inside as well: independent
+ones of size e give s = e * sqrt(2), twice the variance that d_g has at g = 1.
+
+A metric *fires* at the first g from which it is outside on one side at every generation that both arms have, at least
+`STAY` of them. So what fires is outside at the last generation, and q bounds false alarms for any number of generations:
+it is the level that Benjamini and Hochberg (1995) give for M metrics at their last generation, `FALSE` * k / M for the
+largest k that leaves k metrics outside. In expectation at most `FALSE` of what fires is a false alarm (for metrics that
+depend on one another positively, Benjamini & Yekutieli 2001), and where nothing is the matter at all, the chance that
+anything fires is at most `FALSE`. A metric that leaves the band and comes back has not fired.
+
+A metric is not judged (`reason` says why) without a control, with too few generations to know the scatter, or where
+neither steps nor intervals give a spread. Pure functions of numbers; knows no files, arms or reports.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from autophage.metrics.intervals import Z, student_cdf, student_t
+
+FALSE = 0.05
+"""Largest expected share of false alarms among the metrics that fire in an arm."""
+STAY = 2
+"""Generations that a metric must be outside, up to the last: one may be an accident of its samples."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric at one generation; `low` and `high` bound its 95% interval where it has one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def error(self) -> float:
+        """Standard error by the interval's width; 0 where there is none."""
+        if self.low is None or self.high is None or not math.isfinite(self.high - self.low):
+            return 0.0
+        return abs(self.high - self.low) / (2 * Z)
+
+
+Series = Mapping[int, Measured]
+"""Generation -> value. A value that is not finite counts as not measured."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`generation` is where the metric fired, None where it never did; `reason` is why it was not judged, else empty.
+
+    `direction` is +1 or -1 for above or below the control; `margin` is the distance from the control at that generation
+    over the band's half-width.
+    """
+
+    metric: str
+    generation: int | None = None
+    direction: int = 0
+    margin: float = 0.0
+    reason: str = ""
+
+    @property
+    def judged(self) -> bool:
+        return not self.reason
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An arm's metric beside the control's at the generations both have after 0: differences, their measurement errors, and the
+    scatter of a step with its degrees of freedom."""
+
+    differences: dict[int, float]
+    errors: dict[int, float]
+    scatter: float
+    degrees: int
+
+    def p_value(self) -> float:
+        """Two-sided p-value of the difference at the last generation: the larger of what steps and intervals allow."""
+        last = max(self.differences)
+        distance = abs(self.differences[last])
+        wander, error = self.scatter * math.sqrt(2 * last), self.errors[last]
+        by_steps = 2 * (1 - student_cdf(distance / wander, self.degrees)) if wander else 0.0
+        by_error = 2 * (1 - NormalDist().cdf(distance / error)) if error else 0.0
+        return max(by_steps, by_error)
+
+    def half_width(self, generation: int, level: float) -> float:
+        t, z = student_t(1 - level / 2, self.degrees), NormalDist().inv_cdf(1 - level / 2)
+        return max(t * self.scatter * math.sqrt(2 * generation), z * self.errors[generation])
+
+
+def early_warnings(
+    arm: Mapping[str, Series], control: Mapping[str, Series] | None, twins: Sequence[Mapping[str, Series]] = ()
+) -> list[Verdict]:
+    """A verdict for every metric of `arm`: what fired, earliest first, what did not, what was not judged.
+
+    `twins` are further controls that differ from `control` in their seed alone: their steps tell more of the scatter.
+    """
+    comparisons: dict[str, Comparison] = {}
+    verdicts = []
+    for metric, series in arm.items():
+        own = {} if control is None else control.get(metric, {})
+        found = comparison(series, own, [twin.get(metric, {}) for twin in twins])
+        if isinstance(found, str):
+            verdicts.append(Verdict(metric, reason=found))
+        else:
+            comparisons[metric] = found
+    level = significance([one.p_value() for one in comparisons.values()])
+    verdicts += [verdict(metric, one, level) for metric, one in comparisons.items()]
+    return sorted(verdicts, key=_place)
+
+
+def comparison(arm: Series, control: Series, twins: Sequence[Series] = ()) -> Comparison | str:
+    """What `arm` and `control` can be compared by, or why they cannot be."""
+    arm, control = _finite(arm), _finite(control)
+    if not control:
+        return "no control"
+    common = sorted(generation for generation in arm.keys() & control.keys() if generation > 0)
+    spread, degrees = scatter([control, *map(_finite, twins)])
+    if len(common) < STAY or not degrees:
+        return "too few generations"
+    errors = {g: math.hypot(arm[g].error, control[g].error) for g in common}
+    if spread == 0 and min(errors.values()) == 0:
+        return "no spread"
+    return Comparison({g: arm[g].value - control[g].value for g in common}, errors, spread, degrees)
+
+
+def scatter(controls: Sequence[Series]) -> tuple[float, int]:
+    """Standard deviation of steps between generations after 0 about each control's mean step, and its degrees of freedom.
+
+    (0, 0) where no control has two such steps.
+    """
+    squares, degrees = 0.0, 0
+    for series in controls:
+        steps = np.array([series[g + 1].value - series[g].value for g in sorted(series) if g > 0 and g + 1 in series])
+        if steps.size > 1:
+            squares += float(((steps - steps.mean()) ** 2).sum())
+            degrees += steps.size - 1
+    return (math.sqrt(squares / degrees), degrees) if degrees else (0.0, 0)
+
+
+def significance(p_values: Sequence[float]) -> float:
+    """The level of Benjamini and Hochberg: `FALSE` * k / M for the largest k of which k p-values are at most that; else 0."""
+    asked = len(p_values)
+    reached = [k for k, p_value in enumerate(sorted(p_values), start=1) if p_value <= FALSE * k / asked]
+    return FALSE * reached[-1] / asked if reached else 0.0
+
+
+def verdict(metric: str, found: Comparison, level: float) -> Verdict:
+    """Whether and when a metric fires at a `level` of significance; at level 0 nothing does."""
+    first: tuple[int, int, float] | None = None
+    stayed = 0
+    for generation in sorted(found.differences, reverse=True) if level > 0 else ():
+        difference, half = found.differences[generation], found.half_width(generation, level)
+        side = 1 if difference > 0 else -1
+        if abs(difference) <= half or (first and side != first[1]):
+            break
+        first, stayed = (generation, side, abs(difference) / half), stayed + 1
+    return Verdict(metric, *first) if first and stayed >= STAY else Verdict(metric)
+
+
+def ranked(arms: Mapping[str, Sequence[Verdict]], last: int) -> list[str]:
+    """The metrics that some arm judged, by how early they fire in the mean over those arms.
+
+    Never counts as the generation after `last`; among equals the wider margin is first, then the name.
+    """
+    by_metric: dict[str, list[Verdict]] = {}
+    for verdicts in arms.values():
+        for verdict in verdicts:
+            if verdict.judged:
+                by_metric.setdefault(verdict.metric, []).append(verdict)
+
+    def place(metric: str) -> tuple[float, float, str]:
+        found = by_metric[metric]
+        return (
+            _mean(last + 1 if one.generation is None else one.generation for one in found),
+            -_mean(one.margin for one in found),
+            metric,
+        )
+
+    return sorted(by_metric, key=place)
+
+
+def _place(verdict: Verdict) -> tuple[bool, float, float, str]:
+    generation = math.inf if verdict.generation is None else verdict.generation
+    return not verdict.judged, generation, -verdict.margin, verdict.metric
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found)
+
+
+def _finite(series: Series) -> dict[int, Measured]:
+    return {generation: one for generation, one in series.items() if math.isfinite(one.value)}

@@ -1,0 +1,44 @@
+"""The report knows every metric that is computed: its label, its unit, a sentence."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from autophage.data.source import Probe
+from autophage.metrics.corpus import corpus_metrics, drift_metrics
+from autophage.metrics.human import count_human
+from autophage.metrics.knowledge import knowledge_metrics
+from autophage.metrics.scored import Compared, Scored
+from autophage.recipe.schema import Measure
+from autophage.report.catalog import BASES, describe, split
+from autophage.report.figures import PLANS
+from autophage.store.corpus import Sample
+
+ONE = np.ones(3, dtype=np.float32)
+STATS = Scored(-ONE, ONE, ONE, 0.5 * ONE, np.ones(3, dtype=np.int64), np.full(3, 7))
+
+
+def everything() -> set[str]:
+    settings = Measure(resamples=100)
+    texts, token_ids = ["a b c d e", "a b c d f"] * 3, [[1, 2, 3, 4, 5]] * 6
+    samples = [Sample("", "", text, [0], ids, "stop", 0, ONE, ONE, ONE, ONE, ONE, ppl_under_base=2.0)
+               for text, ids in zip(texts, token_ids, strict=True)]  # fmt: skip
+    compared = [Compared(STATS, ONE)] * 6
+    probes = [Probe(str(n), "cloze", "head", [1], [7, 7, 7], frozenset()) for n in range(4)]
+    metrics = corpus_metrics(texts, token_ids, count_human([[1] * 9 + [2] * 9 + [3]], ["a b c d e"]), settings, 0)
+    metrics += drift_metrics(samples, compared, compared, settings, 0)
+    metrics += knowledge_metrics(probes, [STATS] * 4, 0.5, 100, 0)
+    return {metric.metric for metric in metrics}
+
+
+def test_every_metric_has_a_label_a_unit_and_a_sentence() -> None:
+    for name in everything():
+        assert split(name)[0] in BASES, name
+        assert describe(name).note, name
+
+
+def test_figures_name_metrics_that_exist() -> None:
+    planned = {
+        name for plan in PLANS for name in plan.metrics if name.startswith(("text/", "tail/", "drift/", "detect/"))
+    }
+    assert planned <= everything()
