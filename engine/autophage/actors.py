@@ -18,6 +18,7 @@ from autophage.recipe.schema import Recipe
 
 if TYPE_CHECKING:
     from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request, Served
+    from autophage.stages import Trained
     from autophage.store.adapter import Adapter
     from autophage.store.corpus import Sample
     from autophage.store.manifest import Metric
@@ -76,10 +77,8 @@ class TrainerActor(Shell):
     def zero_adapter(self) -> Adapter:
         return self._bench.zero_adapter()
 
-    def fit(
-        self, arm: str, generation: int, start: Adapter | None, corpora: Mapping[int, Sequence[Sample]]
-    ) -> tuple[Adapter, int]:
-        """Train from `start`, or from the base model where it is None; returns the adapter and the tokens trained on."""
+    def fit(self, arm: str, generation: int, start: Adapter | None, corpora: Mapping[int, Sequence[Sample]]) -> Trained:
+        """Train from `start`, or from the base model where it is None."""
         self._progress = Progress()
         adapter = start or self._bench.zero_adapter()
         return self._bench.fit(self._arms[arm], generation, adapter, corpora, self._step_progress)

@@ -20,6 +20,7 @@ from autophage.scheduler import Done, Stage, State, Work, begin, step
 from autophage.store.commit import Generation, commit_generation, committed_adapter, committed_samples
 from autophage.store.manifest import Metric
 from autophage.store.rundir import RunDirectory
+from autophage.store.training import StepStatistics
 
 POLL_SECONDS = 0.25
 STALL_SECONDS = 1800.0
@@ -39,6 +40,7 @@ class Making:
     answers: Any = None
     samples: Any = None
     metrics: list[Metric] = field(default_factory=list)
+    steps: list[StepStatistics] = field(default_factory=list)
     speed: list[Metric] = field(default_factory=list)
 
 
@@ -143,7 +145,7 @@ class Driver:
             raise
         tokens = 0
         if work.stage is Stage.TRAIN:
-            making.adapter, tokens = result
+            making.adapter, tokens, making.steps = result.adapter, result.tokens, result.steps
         elif work.stage is Stage.SWAP:
             making.canary = result
         elif work.stage is Stage.SAMPLE:
@@ -168,6 +170,7 @@ class Driver:
             metrics=made.metrics + made.speed,
             canary=made.canary,
             seed=self._arms[work.arm].recipe.seed,
+            steps=made.steps,
         )
         commit_generation(self._run, generation, level=self._level, versions=versions(), arms=list(self._arms))
         self._emit("stage-end", **_names(work), seconds=round(time.monotonic() - began, 3), tokens=0)

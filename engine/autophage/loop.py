@@ -33,6 +33,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     from autophage.store.commit import Generation, commit_generation
     from autophage.store.corpus import Sample
     from autophage.store.rundir import RunDirectory
+    from autophage.store.training import StepStatistics
 
     loaded = load_recipe(recipe_name, overrides or [])
     recipe, arms = loaded.recipe, loaded.arms
@@ -48,9 +49,11 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
         for generation in range(recipe.generations + 1):
             begun = time.perf_counter()
             previous = adapter if generation > 0 else None
+            steps: list[StepStatistics] = []
             if generation > 0:
                 start = adapter if arm.recipe.train.chain == "cumulative" else bench.zero_adapter()
-                adapter, _ = bench.fit(arm, generation, start, corpora, _ignore)
+                trained = bench.fit(arm, generation, start, corpora, _ignore)
+                adapter, steps = trained.adapter, trained.steps
 
             served = sampler.install(f"{arm.name}@{generation}", adapter)
             canary = bench.check_canary(adapter, sampler.canary(served, bench.canary_prompts))
@@ -62,7 +65,9 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
             corpora[generation] = samples
             commit_generation(
                 run,
-                Generation(arm.name, generation, adapter, served.name, samples, metrics, canary, arm.recipe.seed),
+                Generation(
+                    arm.name, generation, adapter, served.name, samples, metrics, canary, arm.recipe.seed, steps
+                ),
                 level=resume_level(device().type),
                 versions=versions(),
                 arms=[one.name for one in arms],

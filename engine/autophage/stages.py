@@ -8,6 +8,7 @@ resumed run computes what an uninterrupted one does. Knows neither vLLM nor Ray 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -30,6 +31,7 @@ from autophage.seeds import derive
 from autophage.store.adapter import Adapter
 from autophage.store.corpus import Sample, sample_id
 from autophage.store.manifest import Metric
+from autophage.store.training import StepStatistics
 from autophage.trainer.divergence import compare
 from autophage.trainer.resident import ResidentModel
 
@@ -39,6 +41,15 @@ CANARY_TOLERANCE = {"float32": 5e-4, "bfloat16": 0.25}
 1e-5 in float32 and a few hundredths in bfloat16; a stale or partial adapter of a trained model gives tenths to many."""
 PROMPT_SLACK = 1.25
 """Chat prompts are decoded and tokenized again, so later ones may be somewhat longer than the first."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained adapter, how many tokens it was trained on, and what each step's tokens looked like to the model."""
+
+    adapter: Adapter
+    tokens: int
+    steps: list[StepStatistics]
 
 
 class Workbench:
@@ -117,8 +128,8 @@ class Workbench:
         start: Adapter,
         corpora: Mapping[int, Sequence[Sample]],
         progress: Callable[[int, int, int], None],
-    ) -> tuple[Adapter, int]:
-        """Train model `generation` on what came before it; returns its adapter and the tokens trained on.
+    ) -> Trained:
+        """Train model `generation` on what came before it.
 
         `progress` is called with (steps done, steps in all, tokens done).
         """
@@ -129,7 +140,9 @@ class Workbench:
         def count(done: int, total: int) -> None:
             progress(done, total, tokens * done // total)
 
-        return self.resident.fit(start, rows, arm.recipe, seed, count), tokens
+        steps: list[StepStatistics] = []
+        adapter = self.resident.fit(start, rows, arm.recipe, seed, count, steps.append)
+        return Trained(adapter, tokens, steps)
 
     def _longest(self, recipe: Recipe) -> int:
         """Tokens of the longest prompt with its sample, or of a canary."""

@@ -13,6 +13,7 @@ from autophage.data.mix import Row
 from autophage.errors import RunError, UserError
 from autophage.metrics.scored import Scored
 from autophage.recipe.schema import Base, Model, Recipe, Source, Train
+from autophage.store.training import StepStatistics
 from autophage.trainer.base_model import base_model_folder, ensure_base_model
 from autophage.trainer.resident import ResidentModel
 
@@ -58,6 +59,20 @@ def test_training_is_a_function_of_its_arguments(resident: ResidentModel, rows: 
         ResidentModel(resident.path, RECIPE).fit(resident.zero_adapter(), rows, RECIPE, 3, lambda *_: None).digest
         == first
     )
+
+
+def test_each_step_says_what_the_model_made_of_its_tokens(resident: ResidentModel, rows: list[Row]) -> None:
+    steps: list[StepStatistics] = []
+    resident.fit(resident.zero_adapter(), rows, RECIPE, 3, lambda *_: None, steps.append)
+    assert [step.step for step in steps] == list(range(1, len(steps) + 1))
+    assert sum(step.tokens for step in steps) == sum(len(row.token_ids) - row.context for row in rows)
+    # The first step sees the untrained adapter, so its numbers are those of scoring its rows.
+    resident.load(resident.zero_adapter())
+    first = rows[: RECIPE.train.batch_size]
+    scored = resident.score([row.token_ids for row in first], [row.context for row in first])
+    for name, sign in (("logprob", -1), ("entropy", 1), ("varentropy", 1), ("rank", 1)):
+        expected = sign * np.concatenate([getattr(one, name) for one in scored]).mean()
+        assert getattr(steps[0], "loss" if name == "logprob" else name) == pytest.approx(expected, rel=1e-4)
 
 
 def test_nothing_is_left_on_the_model(resident: ResidentModel, rows: list[Row]) -> None:

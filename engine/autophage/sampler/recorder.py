@@ -161,7 +161,7 @@ class Recorder:
 
 def _statistics(logits_NV: torch.Tensor, token_N: torch.Tensor) -> list[torch.Tensor]:
     """The columns `NAMES`, in float32."""
-    statistics = token_stats(logits_NV, token_N)
+    statistics = token_stats(logits_NV, token_N, statistics=NAMES)
     return [getattr(statistics, name).float() for name in NAMES]
 
 

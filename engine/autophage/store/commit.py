@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autophage.store import manifest as manifests
 from autophage.store.adapter import Adapter, load_adapter
@@ -11,6 +11,7 @@ from autophage.store.corpus import Sample, read_samples, write_corpus
 from autophage.store.manifest import ADAPTER, MANIFEST, Manifest, Metric
 from autophage.store.metrics_table import write_metrics_table
 from autophage.store.rundir import RunDirectory
+from autophage.store.training import StepStatistics, write_training
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Generation:
     metrics: list[Metric]
     canary: float
     seed: int
+    steps: list[StepStatistics] = field(default_factory=list)
+    """Of the training that made the model; none at generation 0."""
 
 
 def commit_generation(
@@ -36,6 +39,8 @@ def commit_generation(
     write_corpus(folder, made.samples)
     made.adapter.save(folder / ADAPTER)
     manifests.write_metrics(folder, made.metrics)
+    if made.generation:
+        write_training(folder, made.steps)
     manifests.write_manifest(
         folder,
         Manifest(

@@ -25,9 +25,10 @@ from autophage.metrics.scored import Scored
 from autophage.recipe.schema import Recipe
 from autophage.seeds import derive
 from autophage.store.adapter import Adapter
+from autophage.store.training import StepStatistics
 from autophage.trainer.head import find_head
 from autophage.trainer.scoring import score
-from autophage.trainer.sft import StepStatistics, run_sft
+from autophage.trainer.sft import run_sft
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""

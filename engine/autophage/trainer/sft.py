@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +21,7 @@ from trl import SFTConfig, SFTTrainer
 from autophage.data.mix import Row
 from autophage.errors import RunError
 from autophage.recipe.schema import Recipe
+from autophage.store.training import StepStatistics
 from autophage.trainer.head import Head
 
 if TYPE_CHECKING:
@@ -32,19 +32,6 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 WATCHED = ("logprob", "entropy", "varentropy", "rank")
-
-
-@dataclass(frozen=True)
-class StepStatistics:
-    """What the model made of the tokens of one training step, before it learnt from them: means over the trained tokens."""
-
-    step: int
-    tokens: int
-    loss: float  # nats
-    entropy: float  # nats
-    varentropy: float  # nats^2
-    rank: float  # 1 is the model's own first choice
-    top1: float  # share of tokens of rank 1
 
 
 def run_sft(
