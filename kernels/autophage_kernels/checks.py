@@ -15,31 +15,38 @@ def describe(**tensors: torch.Tensor | None) -> str:
 
 def check_logits(logits: torch.Tensor, caller: str, **others: torch.Tensor | None) -> None:
     """Floating-point [..., V] with V > 0; every other tensor that is given lives on the same device."""
-    shapes = describe(logits=logits, **others)
     if logits.ndim < 1 or logits.shape[-1] == 0:
-        raise ValueError(f"{caller} needs logits [..., V] with a vocabulary; got {shapes}")
+        raise ValueError(f"{caller} needs logits [..., V] with a vocabulary; got {describe(logits=logits, **others)}")
     if logits.shape[-1] > LARGEST_VOCABULARY:
+        shapes = describe(logits=logits, **others)
         raise ValueError(f"{caller} takes vocabularies up to {LARGEST_VOCABULARY}; got {shapes}")
     if not logits.is_floating_point():
+        shapes = describe(logits=logits, **others)
         raise ValueError(f"{caller} needs floating-point logits; got {logits.dtype} in {shapes}")
-    check_devices(caller, shapes, logits=logits, **others)
+    check_devices(caller, logits=logits, **others)
 
 
-def check_devices(caller: str, shapes: str, **tensors: torch.Tensor | None) -> None:
-    places = {name: str(tensor.device) for name, tensor in tensors.items() if tensor is not None}
-    if len(set(places.values())) > 1:
-        where = ", ".join(f"{name} on {place}" for name, place in places.items())
-        raise ValueError(f"{caller} needs everything on one device; got {where} ({shapes})")
+def check_devices(caller: str, **tensors: torch.Tensor | None) -> None:
+    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    if len({tensor.device for tensor in given.values()}) > 1:
+        where = ", ".join(f"{name} on {tensor.device}" for name, tensor in given.items())
+        raise ValueError(f"{caller} needs everything on one device; got {where} ({describe(**given)})")
 
 
-def check_target(target: torch.Tensor | None, rows: torch.Size, caller: str, shapes: str) -> None:
+def check_target(target: torch.Tensor | None, rows: torch.Size, caller: str, **others: torch.Tensor | None) -> None:
     """Integer, one for each row."""
     if target is None:
         return
     if target.shape != rows:
-        raise ValueError(f"{caller} needs one target for each row; got {shapes}")
+        raise ValueError(f"{caller} needs one target for each row; got {describe(**others, target=target)}")
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        shapes = describe(**others, target=target)
         raise ValueError(f"{caller} needs integer targets; got {target.dtype} in {shapes}")
+
+
+def as_target(target: torch.Tensor | None) -> torch.Tensor | None:
+    """[T] int64, side by side in memory as kernels read it."""
+    return None if target is None else target.reshape(-1).long().contiguous()
 
 
 def as_temperature(
@@ -85,14 +92,15 @@ def check_head(
     hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, caller: str, **others: torch.Tensor | None
 ) -> None:
     """hidden [..., H], weight [V, H] with V > 0, bias [V] or None: one floating type, one device."""
-    shapes = describe(hidden=hidden, weight=weight, bias=bias, **others)
+    given = {"hidden": hidden, "weight": weight, "bias": bias, **others}
     if hidden.ndim < 1 or weight.ndim != 2 or hidden.shape[-1] != weight.shape[1] or hidden.shape[-1] == 0:
-        raise ValueError(f"{caller} needs hidden [..., H] and weight [V, H]; got {shapes}")
+        raise ValueError(f"{caller} needs hidden [..., H] and weight [V, H]; got {describe(**given)}")
     if weight.shape[0] == 0 or weight.shape[0] > LARGEST_VOCABULARY:
-        raise ValueError(f"{caller} needs a vocabulary of 1 to {LARGEST_VOCABULARY} tokens; got {shapes}")
+        raise ValueError(f"{caller} needs a vocabulary of 1 to {LARGEST_VOCABULARY} tokens; got {describe(**given)}")
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"{caller} needs bias [V]; got {shapes}")
+        raise ValueError(f"{caller} needs bias [V]; got {describe(**given)}")
     types = {tensor.dtype for tensor in (hidden, weight, bias) if tensor is not None}
     if len(types) > 1 or not hidden.is_floating_point():
-        raise ValueError(f"{caller} needs one floating type; got {', '.join(map(str, types))} ({shapes})")
-    check_devices(caller, shapes, hidden=hidden, weight=weight, bias=bias, **others)
+        names = ", ".join(map(str, types))
+        raise ValueError(f"{caller} needs one floating type; got {names} ({describe(**given)})")
+    check_devices(caller, **given)

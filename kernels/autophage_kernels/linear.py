@@ -6,7 +6,15 @@ from collections.abc import Collection
 
 import torch
 
-from autophage_kernels.checks import as_softcap, as_temperature, check_devices, check_head, check_target, describe
+from autophage_kernels.checks import (
+    as_softcap,
+    as_target,
+    as_temperature,
+    check_devices,
+    check_head,
+    check_target,
+    describe,
+)
 from autophage_kernels.divergences import TokenDivergence, chosen_divergences, unpack_divergences
 from autophage_kernels.linear_ops import linear_token_divergence_op, linear_token_stats_op
 from autophage_kernels.statistics import TokenStats, chosen, unpack
@@ -43,14 +51,13 @@ def linear_token_stats(
     """
     check_head(hidden, weight, bias, "linear_token_stats", target=target)
     rows = hidden.shape[:-1]
-    shapes = describe(hidden=hidden, weight=weight, target=target, bias=bias)
-    check_target(target, rows, "linear_token_stats", shapes)
+    check_target(target, rows, "linear_token_stats", hidden=hidden, weight=weight, bias=bias)
     bits = chosen(statistics, with_target=target is not None)
     floats_FT, integers_IT, _ = linear_token_stats_op(
         hidden.reshape(-1, hidden.shape[-1]),
         weight,
         bias,
-        None if target is None else target.reshape(-1).long(),
+        as_target(target),
         as_temperature(temperature, rows, hidden.device, "linear_token_stats"),
         as_softcap(softcap, "linear_token_stats"),
         ignore_index,
@@ -90,15 +97,19 @@ def linear_token_divergence(
     caller = "linear_token_divergence"
     check_head(hidden, weight, bias, caller)
     check_head(reference_hidden, reference_weight, reference_bias, f"the reference of {caller}")
-    shapes = describe(
-        hidden=hidden, weight=weight, reference_hidden=reference_hidden, reference_weight=reference_weight
-    )
+    given = {
+        "hidden": hidden,
+        "weight": weight,
+        "reference_hidden": reference_hidden,
+        "reference_weight": reference_weight,
+    }
     rows = hidden.shape[:-1]
     if reference_hidden.shape[:-1] != rows or reference_weight.shape[0] != weight.shape[0]:
-        raise ValueError(f"{caller} needs the same rows and one vocabulary; got {shapes}")
+        raise ValueError(f"{caller} needs the same rows and one vocabulary; got {describe(**given)}")
     if reference_hidden.dtype != hidden.dtype:
-        raise ValueError(f"{caller} needs one type; got {hidden.dtype} and {reference_hidden.dtype} ({shapes})")
-    check_devices(caller, shapes, hidden=hidden, reference_hidden=reference_hidden)
+        types = f"{hidden.dtype} and {reference_hidden.dtype}"
+        raise ValueError(f"{caller} needs one type; got {types} ({describe(**given)})")
+    check_devices(caller, **given)
     bits = chosen_divergences(divergences)
     values_DT, _ = linear_token_divergence_op(
         hidden.reshape(-1, hidden.shape[-1]),

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 
 from autophage_kernels.backend import operations
-from autophage_kernels.checks import as_rows, as_softcap, as_temperature, check_logits, check_target, describe
+from autophage_kernels.checks import as_rows, as_softcap, as_target, as_temperature, check_logits, check_target
 from autophage_kernels.ops import coefficients
 from autophage_kernels.partial import FIELDS
 from autophage_kernels.reference.chunks import work_type
@@ -59,11 +59,11 @@ def vocabulary_parallel_token_stats(
         last = first_column + logits.shape[-1]
         raise ValueError(f"{caller}: columns {first_column} to {last} are not within a vocabulary of {vocabulary}")
     rows = logits.shape[:-1]
-    check_target(target, rows, caller, describe(logits=logits, target=target))
+    check_target(target, rows, caller, logits=logits)
     bits = chosen(statistics, with_target=target is not None)
     floats_FT, integers_IT = _VocabularyParallel.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
         as_rows(logits),
-        None if target is None else target.reshape(-1).long(),
+        as_target(target),
         as_temperature(temperature, rows, logits.device, caller),
         as_softcap(softcap, caller),
         ignore_index,

@@ -19,7 +19,6 @@ was not. A masked token (-inf) has probability 0 and adds nothing.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Mapping
 from enum import IntEnum
 from typing import NamedTuple
@@ -118,7 +117,6 @@ def chosen(statistics: Collection[str] | None, *, with_target: bool) -> int:
     return bits
 
 
-@functools.cache
 def slots(bits: int, order: tuple[Statistic, ...]) -> Mapping[Statistic, int]:
     """Row of each chosen statistic in the packed output that holds `order`."""
     kept = [statistic for statistic in order if statistic & bits]

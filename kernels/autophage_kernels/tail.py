@@ -9,7 +9,7 @@ import torch
 
 from autophage_kernels.checks import as_rows, as_softcap, as_temperature, check_logits
 from autophage_kernels.ops import mass_below_op, token_stats_op
-from autophage_kernels.partial import Moment
+from autophage_kernels.partial import MOMENTS, Moment
 from autophage_kernels.reference.chunks import inverse, shift_of, softcapped
 from autophage_kernels.statistics import Statistic
 
@@ -77,7 +77,7 @@ def top_k_mass(
     check_logits(logits, "top_k_mass")
     rows = logits.shape[:-1]
     cap, heat = as_softcap(softcap, "top_k_mass"), as_temperature(temperature, rows, logits.device, "top_k_mass")
-    moments_MT = _moments(as_rows(logits), heat, cap).view(-1, *rows)
+    moments_MT = _moments(as_rows(logits), heat, cap).view(MOMENTS, *rows)
     largest = logits.topk(min(max(sizes), logits.shape[-1]), dim=-1).values.to(moments_MT.dtype)
     scale = inverse(heat, moments_MT.dtype)
     if isinstance(scale, torch.Tensor):

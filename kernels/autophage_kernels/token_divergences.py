@@ -41,11 +41,15 @@ def token_divergence(
         ValueError: shapes, types or devices do not fit; the message names what was given.
     """
     check_logits(logits, "token_divergence", reference=reference)
-    shapes = describe(logits=logits, reference=reference)
     if logits.shape != reference.shape:
-        raise ValueError(f"token_divergence needs two logits of one shape; got {shapes}")
+        raise ValueError(
+            f"token_divergence needs two logits of one shape; got {describe(logits=logits, reference=reference)}"
+        )
     if logits.dtype != reference.dtype:
-        raise ValueError(f"token_divergence needs one type; got {logits.dtype} and {reference.dtype} ({shapes})")
+        types = f"{logits.dtype} and {reference.dtype}"
+        raise ValueError(
+            f"token_divergence needs one type; got {types} ({describe(logits=logits, reference=reference)})"
+        )
     rows = logits.shape[:-1]
     bits = chosen_divergences(divergences)
     values_DT, _ = token_divergence_op(

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import torch
 
-from autophage_kernels.checks import as_rows, as_softcap, as_temperature, check_logits, check_target, describe
+from autophage_kernels.checks import as_rows, as_softcap, as_target, as_temperature, check_logits, check_target
 from autophage_kernels.ops import token_stats_op
 from autophage_kernels.statistics import TokenStats, chosen, unpack
 
@@ -40,7 +40,8 @@ def token_stats(
         Differentiable once with respect to the logits: logprob, lse, entropy, varentropy.
 
     Where a row has no distribution, values say so instead of being repaired:
-        - a logit of -inf is a masked token: probability 0. A target there has log-prob -inf.
+        - a logit of -inf is a masked token: probability 0 (under a softcap c, which makes -c of it, as any other logit). A target
+          there has log-prob -inf.
         - a row that is all -inf: lse and max_logit -inf; rank, ties and argmax as counted (1, V, 0); every other NaN.
         - a row with +inf (and no NaN): lse and max_logit +inf; rank, ties and argmax as counted; every other NaN.
         - a row with NaN: NaN in every float, -1 in every integer.
@@ -51,11 +52,11 @@ def token_stats(
     """
     check_logits(logits, "token_stats", target=target)
     rows = logits.shape[:-1]
-    check_target(target, rows, "token_stats", describe(logits=logits, target=target))
+    check_target(target, rows, "token_stats", logits=logits)
     bits = chosen(statistics, with_target=target is not None)
     floats_FT, integers_IT, _ = token_stats_op(
         as_rows(logits),
-        None if target is None else target.reshape(-1).long(),
+        as_target(target),
         as_temperature(temperature, rows, logits.device, "token_stats"),
         as_softcap(softcap, "token_stats"),
         ignore_index,

@@ -31,18 +31,35 @@ TYPES = {
 DIVISIBLE = [["tt.divisibility", 16]]
 
 
+JUMP = re.compile(r"\bBRA\S*\s.*`\(\.?(L_x_\d+)\)")
+
+
 @dataclass(frozen=True)
 class Loop:
-    """Instructions of one loop, without the blocks inside it that are jumped over more often than not."""
+    """One loop: all its instructions, and those of the path that leaves out what a conditional forward jump can skip.
+
+    In these kernels that is the re-basing of the moments, which a row asks for a few times in a hundred blocks.
+    """
 
     instructions: tuple[str, ...]
+    hot: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.instructions)
 
     @property
     def opcodes(self) -> Counter[str]:
-        return Counter(re.sub(r"^@!?U?P[\dT]+\s+", "", line).split()[0] for line in self.instructions)
+        return Counter(_opcode(line) for line in self.instructions)
+
+    @property
+    def local(self) -> tuple[str, ...]:
+        """Instructions of the hot path that move registers to memory or back."""
+        return tuple(line for line in self.hot if _opcode(line).startswith(("LDL", "STL")))
+
+    @property
+    def is_pipelined(self) -> bool:
+        """Whether it copies blocks to shared memory ahead of their use: the loop over whole blocks, never the edge."""
+        return any(opcode.startswith("LDGSTS") for opcode in self.opcodes)
 
 
 class MachineCode:
@@ -79,6 +96,10 @@ class MachineCode:
     def instructions(self) -> tuple[str, ...]:
         return tuple(line for label, line in self._lines if line)
 
+    @property
+    def opcodes(self) -> Counter[str]:
+        return Counter(_opcode(line) for line in self.instructions)
+
     @cached_property
     def _lines(self) -> list[tuple[str, str]]:
         """(label, "") or ("", instruction), in order."""
@@ -95,16 +116,37 @@ class MachineCode:
         """Every backward jump's body, longest first."""
         position: dict[str, int] = {}
         found = []
-        body: list[str] = []
-        for label, instruction in self._lines:
+        for end, (label, instruction) in enumerate(self._lines):
             if label:
-                position[label] = len(body)
-                continue
-            body.append(instruction)
-            jump = re.search(r"\bBRA\S*\s.*`\(\.?(L_x_\d+)\)", instruction)
-            if jump and jump[1] in position and position[jump[1]] < len(body) - 1:
-                found.append(Loop(tuple(body[position[jump[1]] :])))
+                position[label] = end
+            elif (jump := JUMP.search(instruction)) and jump[1] in position and position[jump[1]] < end - 1:
+                found.append(_loop(self._lines[position[jump[1]] : end + 1]))
         return sorted(found, key=len, reverse=True)
+
+    @property
+    def stream(self) -> Loop:
+        """The loop over whole blocks; jumps to rare blocks that were moved behind the kernel, and back, make longer ones."""
+        return min((loop for loop in self.loops if loop.is_pipelined), key=len)
+
+
+def _loop(lines: list[tuple[str, str]]) -> Loop:
+    """The body's instructions; from the hot path, what lies between a conditional jump and its label further down is missing."""
+    labels = {label for label, _ in lines if label}
+    hot: list[str] = []
+    skipping = ""
+    for label, instruction in lines:
+        if label == skipping:
+            skipping = ""
+        if instruction and not skipping:
+            hot.append(instruction)
+            jump = JUMP.search(instruction)
+            if jump and instruction.startswith("@") and jump[1] in labels and jump[1] != lines[0][0]:
+                skipping = jump[1]
+    return Loop(tuple(instruction for _, instruction in lines if instruction), tuple(hot))
+
+
+def _opcode(instruction: str) -> str:
+    return re.sub(r"^@!?U?P[\dT]+\s+", "", instruction).split()[0]
 
 
 def _specialised(launch: Launch) -> tuple[dict[str, str], dict[str, Any], dict[tuple[int], Any]]:

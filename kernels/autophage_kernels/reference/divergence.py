@@ -114,7 +114,9 @@ def merge_divergence(
 def _rebase(peak_ST: torch.Tensor, peak_T: torch.Tensor, scale: torch.Tensor | float, softcap: float) -> torch.Tensor:
     """Not floored: a part whose own sum vanishes may still hold what the other distribution gives to its columns."""
     d_ST = (shift_of(peak_ST, softcap) - shift_of(peak_T, softcap)) * scale
-    return torch.where(peak_ST == -torch.inf, 0.0, d_ST).clamp_(LOWEST, 0.0)
+    if not softcap:
+        d_ST = torch.where(peak_ST == -torch.inf, 0.0, d_ST)
+    return d_ST.clamp(LOWEST, 0.0)
 
 
 def _or_infinite(value_T: torch.Tensor, forbidden_T: torch.Tensor, defined_T: torch.Tensor) -> torch.Tensor:
@@ -153,7 +155,8 @@ def _log_probs(
 
 
 def _log_mixture(log_p_RV: torch.Tensor, log_q_RV: torch.Tensor) -> torch.Tensor:
-    return torch.logaddexp(log_p_RV, log_q_RV) - math.log(2)
+    gap_RV = (log_p_RV - log_q_RV).abs_().neg_()
+    return torch.maximum(log_p_RV, log_q_RV) + gap_RV.exp_().log1p_().sub_(math.log(2))  # exactly log p where p = q
 
 
 def divergence_gradient(
@@ -192,5 +195,6 @@ def divergence_gradient(
         dz_RV = p_RV * (dz_RV + g[Coefficient.REVERSE_KL]) - g[Coefficient.REVERSE_KL] * log_q_RV.exp()
         if softcap:
             dz_RV *= 1 - torch.tanh(x_RV.to(dz_RV.dtype) / softcap).square()
-        gradient_TV[chunk] = dz_RV * scale_R1
+        unused_R1 = (coefficients_CT[:, chunk] == 0).all(0).unsqueeze(1)
+        gradient_TV[chunk] = (dz_RV * scale_R1).masked_fill_(unused_R1, 0.0)  # whatever is in such a row
     return gradient_TV.view(outer, inner, vocabulary)

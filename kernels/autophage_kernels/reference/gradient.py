@@ -66,5 +66,8 @@ def stats_gradient(
             dz_RV.scatter_add_(1, torch.where(here_R1, local_R1, 0), true_class_R1)
         if softcap:
             dz_RV.mul_(1 - (y_RV / softcap).square())
-        gradient_TV[chunk] = dz_RV.mul_(scale_R1)
+        unused_R1 = (g_CR1 == 0).all(0)
+        gradient_TV[chunk] = dz_RV.mul_(scale_R1).masked_fill_(
+            unused_R1, 0.0
+        )  # whatever is in a row nobody asked about
     return gradient_TV.view(outer, inner, vocabulary)

@@ -56,7 +56,9 @@ def _whole(
     peak_ST, s_ST, t_ST = part_PST[Field.PEAK], part_PST[Field.SUM], part_PST[Field.FIRST]
     peak_T = peak_ST.amax(0)
     d_ST = (shift_of(peak_ST, softcap) - shift_of(peak_T, softcap)) * scale
-    d_ST = torch.where(peak_ST == -torch.inf, 0.0, d_ST).clamp_(FLOOR[torch.float64], 0.0)
+    if not softcap:  # a part that is all -inf has no sum to re-base; a softcap makes numbers of -inf too
+        d_ST = torch.where(peak_ST == -torch.inf, 0.0, d_ST)
+    d_ST = d_ST.clamp(FLOOR[torch.float64], 0.0)
     a_ST = d_ST.exp()
     whole = {Field.PEAK: peak_T, Field.SUM: (a_ST * s_ST).sum(0), Field.OWN: part_PST[Field.OWN].amax(0)}
     if statistics & (Statistic.ENTROPY | Statistic.VARENTROPY):

@@ -54,9 +54,14 @@ def base2_scale(temperature_ptr, rows, stride, TEMPERATURE: tl.constexpr):
 
 
 @triton.jit
-def rebase(peak, shift, new_shift, scale):
-    """d = (old shift - new shift) in base 2, 0 for a part that has seen nothing but -inf; never above 0."""
-    d = tl.where(peak == -INFINITY, 0.0, (shift - new_shift) * scale)
+def rebase(peak, shift, new_shift, scale, SOFTCAP: tl.constexpr):
+    """d = (old shift - new shift) in base 2; never above 0.
+
+    0 for a part that has seen nothing but -inf, which has no sum to re-base; a softcap makes numbers of -inf too.
+    """
+    d = (shift - new_shift) * scale
+    if not SOFTCAP:
+        d = tl.where(peak == -INFINITY, 0.0, d)
     return tl.minimum(floored(d), 0.0, propagate_nan=tl.PropagateNan.ALL)
 
 

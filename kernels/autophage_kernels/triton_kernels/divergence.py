@@ -30,9 +30,11 @@ def exponent(x, shift, scale, softcap, SOFTCAP: tl.constexpr):
 
 
 @triton.jit
-def shift_change(peak, shift, new_shift, scale):
-    """d = (old shift - new shift) in base 2; 0 for a part that has seen nothing but -inf. Not floored."""
-    d = tl.where(peak == -INFINITY, 0.0, (shift - new_shift) * scale)
+def shift_change(peak, shift, new_shift, scale, SOFTCAP: tl.constexpr):
+    """`rebase`, but not floored."""
+    d = (shift - new_shift) * scale
+    if not SOFTCAP:
+        d = tl.where(peak == -INFINITY, 0.0, d)
     return tl.minimum(tl.maximum(d, LOWEST), 0.0)
 
 
@@ -93,8 +95,8 @@ def partial_divergence_kernel(
             y_new = tl.maximum(y_top, y_peak)
             x_new_shift = shift_of(x_new, softcap, SOFTCAP)
             y_new_shift = shift_of(y_new, softcap, SOFTCAP)
-            dx = shift_change(x_peak, x_shift, x_new_shift, scale)
-            dy = shift_change(y_peak, y_shift, y_new_shift, scale)
+            dx = shift_change(x_peak, x_shift, x_new_shift, scale, SOFTCAP)
+            dy = shift_change(y_peak, y_shift, y_new_shift, scale, SOFTCAP)
             a = factor(dx)
             b = factor(dy)
             if GAP:
@@ -180,8 +182,12 @@ def merge_divergence_kernel(
     y_peaks = part(partial_ptr, 4, partial_field, parts, rows, partial_split, valid, -INFINITY)
     x_peak = tl.max(x_peaks, axis=0)
     y_peak = tl.max(y_peaks, axis=0)
-    dx = shift_change(x_peaks, shift_of(x_peaks, softcap, SOFTCAP), shift_of(x_peak, softcap, SOFTCAP)[None, :], spread)
-    dy = shift_change(y_peaks, shift_of(y_peaks, softcap, SOFTCAP), shift_of(y_peak, softcap, SOFTCAP)[None, :], spread)
+    dx = shift_change(
+        x_peaks, shift_of(x_peaks, softcap, SOFTCAP), shift_of(x_peak, softcap, SOFTCAP)[None, :], spread, SOFTCAP
+    )
+    dy = shift_change(
+        y_peaks, shift_of(y_peaks, softcap, SOFTCAP), shift_of(y_peak, softcap, SOFTCAP)[None, :], spread, SOFTCAP
+    )
     a = factor(dx)
     b = factor(dy)
     dx *= LN2
@@ -245,7 +251,7 @@ def log_probs(
 @triton.jit
 def log_mixture(log_p, log_q):
     """log ((p + q) / 2) in base 2."""
-    return tl.maximum(log_p, log_q) + tl.log2(1.0 + tl.exp2(-tl.abs(log_p - log_q))) - 1.0
+    return tl.maximum(log_p, log_q) + (tl.log2(1.0 + tl.exp2(-tl.abs(log_p - log_q))) - 1.0)
 
 
 @triton.jit(do_not_specialize=["n_rows", "n_inner", "x_outer", "x_inner", "y_outer", "y_inner", "temperature_stride"])
@@ -331,6 +337,9 @@ def divergence_gradient_kernel(
     if SOFTCAP:
         slope = tanh(x / softcap)
         dz *= 1.0 - slope * slope
-    dx = dz * (scale * LN2)
+    unused = (g_kl == 0.0) & (g_reverse == 0.0) & (g_cross == 0.0) & (g_entropy == 0.0)
+    if JSD:
+        unused = unused & (g_jsd == 0.0)
+    dx = tl.where(unused, 0.0, dz * (scale * LN2))  # whatever is in a row that nobody asked about
     place = gradient_ptr + row.to(tl.int64) * n_columns + columns
     tl.store(place, dx.to(gradient_ptr.dtype.element_ty), mask=valid)

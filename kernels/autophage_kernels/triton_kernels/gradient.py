@@ -56,5 +56,6 @@ def stats_gradient_kernel(
     if SOFTCAP:
         slope = tanh(x / softcap)
         dz *= 1.0 - slope * slope
-    dx = dz * (scale * LN2)
+    unused = (g_logprob == 0.0) & (g_lse == 0.0) & (g_entropy == 0.0) & (g_varentropy == 0.0)
+    dx = tl.where(unused, 0.0, dz * (scale * LN2))  # whatever is in a row that nobody asked about
     tl.store(gradient_ptr + out_offset + columns, dx.to(gradient_ptr.dtype.element_ty), mask=valid)

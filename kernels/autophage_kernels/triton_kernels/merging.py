@@ -63,7 +63,7 @@ def merge_stats_kernel(
     peaks = part(partial_ptr, 0, partial_field, parts, rows, partial_split, valid, -INFINITY)
     peak = tl.max(peaks, axis=0)
     shift = shift_of(peak, softcap, SOFTCAP)
-    d = rebase(peaks, shift_of(peaks, softcap, SOFTCAP), shift[None, :], spread)
+    d = rebase(peaks, shift_of(peaks, softcap, SOFTCAP), shift[None, :], spread, SOFTCAP)
     a = tl.exp2(d)
     sums = part(partial_ptr, 1, partial_field, parts, rows, partial_split, valid, 0.0)
     s = tl.sum(a * sums, axis=0)

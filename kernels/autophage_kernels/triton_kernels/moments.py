@@ -40,7 +40,7 @@ def absorb(
         grows = top >= peak  # the edge comes last, but its columns may come first
     if grows:
         new_shift = shift_of(top, softcap, SOFTCAP)
-        d = rebase(peak, shift, new_shift, scale)
+        d = rebase(peak, shift, new_shift, scale, SOFTCAP)
         a = tl.exp2(d)
         if SECOND:
             q = (q + d * (2.0 * t + d * s)) * a
