@@ -58,10 +58,12 @@ def linear_token_stats_op(
     """Packed floats [F, T], packed int64 [I, T], moments [MOMENTS, T]."""
     head, serving = Head(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
     shape = forward_tile(head)
-    parts = -(-head.vocabulary // shape[1])
-    partial_PST = hidden_TH.new_empty(FIELDS, parts, head.rows, dtype=work_type(hidden_TH))
+    tiles = -(-head.vocabulary // shape[1])
+    # A tile of whole rows is split as rows of logits are; of narrower ones, each is one part.
+    splits = serving.split_count(head.rows, head.vocabulary, hidden_TH.device) if tiles == 1 else 1
+    partial_PST = hidden_TH.new_empty(FIELDS, tiles * splits, head.rows, dtype=work_type(hidden_TH))
     level_T = None
-    if target_T is not None and statistics & OF_TARGET and parts > 1:
+    if target_T is not None and statistics & OF_TARGET and tiles > 1:
         level_T = hidden_TH.new_empty(head.rows, dtype=work_type(hidden_TH))
 
     def begin(rows: slice, buffer: torch.Tensor) -> None:
@@ -78,7 +80,7 @@ def linear_token_stats_op(
             columns.start,
             statistics,
             False,
-            partial_PST[:, number : number + 1, rows],
+            partial_PST[:, number * splits : (number + 1) * splits, rows],
         )
 
     forward_tiles(head, shape, visit, begin)

@@ -159,6 +159,6 @@ def test_batch_invariant_rows_have_the_same_bits_anywhere(vocabulary: int, dtype
 def test_chunks_do_not_change_results(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
     logits, target = 4 * torch.randn(2, 25, 265), torch.randint(265, (2, 25))
     whole = token_stats(logits, target)
-    monkeypatch.setattr(chunks, "CHUNK_ELEMENTS", elements)
+    monkeypatch.setattr(chunks, "chunk_elements", lambda total: elements)
     for name, values in token_stats(logits, target)._asdict().items():
         torch.testing.assert_close(values, getattr(whole, name), atol=1e-6, rtol=1e-6, msg=name)

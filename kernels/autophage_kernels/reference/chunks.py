@@ -5,12 +5,20 @@ Shapes: B, L leading dimensions of the logits, T = B * L rows, R rows of one chu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import torch
 
-CHUNK_ELEMENTS = 1 << 17
-"""Logits of one chunk: 512 KiB of float32, so that it and three buffers of its size stay in a core's second-level cache."""
+CACHED_ELEMENTS = 1 << 17
+"""Logits of a chunk: 512 KiB of float32, so that it and three buffers of its size stay in a core's second-level cache."""
+SERIAL_ELEMENTS = (1 << 15) - 1
+"""Most that torch works on without spreading an operation over threads."""
+SPREAD_ELEMENTS = 1 << 22
+SPREAD_CHUNKS = 8
+PASSIVE = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
+"""Where OpenMP's threads sleep while they wait, an operation that is spread over them first has to wake them, which takes longer
+than the work on a chunk: then chunks are too small to be spread or, of many logits, so large that few operations are."""
 
 FLOOR = {torch.float32: -150.0, torch.float64: -800.0}
 """Lowest exponent (nats): e^FLOOR is exactly 0, and 0 * FLOOR is 0 where 0 * -inf would be NaN."""
@@ -20,9 +28,18 @@ def work_type(logits: torch.Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
-def chunk_rows(vocabulary: int, batch_invariant: bool) -> int:
+def chunk_elements(total: int) -> int:
+    """Logits of a chunk, of so many in all."""
+    if not PASSIVE or torch.get_num_threads() == 1:
+        return CACHED_ELEMENTS
+    if total < SPREAD_ELEMENTS:
+        return SERIAL_ELEMENTS
+    return min(total // SPREAD_CHUNKS, SPREAD_ELEMENTS // 2)
+
+
+def chunk_rows(rows: int, vocabulary: int, batch_invariant: bool) -> int:
     """Rows of a chunk. One by one where a row's result may not depend on how many others there are."""
-    return 1 if batch_invariant else max(1, CHUNK_ELEMENTS // vocabulary)
+    return 1 if batch_invariant else max(1, chunk_elements(rows * vocabulary) // max(1, vocabulary))
 
 
 def row_chunks(logits_BLV: torch.Tensor, rows: int) -> Iterator[tuple[slice, torch.Tensor]]:

@@ -43,7 +43,7 @@ def partial_divergence(
     if out_PST is None:
         out_PST = logits_BLV.new_empty(DIVERGENCE_FIELDS, 1, rows, dtype=dtype)
     scale = inverse(temperature, dtype)
-    step = chunk_rows(vocabulary, batch_invariant)
+    step = chunk_rows(rows, vocabulary, batch_invariant)
     for chunk, (x_RV, y_RV) in paired_chunks((logits_BLV, reference_BLV), step):
         out_PR = out_PST[:, 0, chunk]
         scale_R1 = of_rows(scale, chunk)
@@ -134,7 +134,7 @@ def mixture_divergence(
     """Second pass: [2, T], KL(p || m) and KL(q || m) with m = (p + q) / 2."""
     out_2T = moments_MT.new_empty(2, moments_MT.shape[1])
     scale = inverse(temperature, moments_MT.dtype)
-    step = chunk_rows(logits_BLV.shape[2], batch_invariant)
+    step = chunk_rows(moments_MT.shape[1], logits_BLV.shape[2], batch_invariant)
     for chunk, (x_RV, y_RV) in paired_chunks((logits_BLV, reference_BLV), step):
         log_p_RV, log_q_RV = _log_probs(x_RV, y_RV, moments_MT[:, chunk], of_rows(scale, chunk), softcap)
         log_m_RV = _log_mixture(log_p_RV, log_q_RV)
@@ -177,7 +177,7 @@ def divergence_gradient(
     outer, inner, vocabulary = logits_BLV.shape
     gradient_TV = logits_BLV.new_empty(outer * inner, vocabulary, dtype=dtype)
     scale = inverse(temperature, moments_MT.dtype)
-    step = chunk_rows(vocabulary, batch_invariant=False)
+    step = chunk_rows(outer * inner, vocabulary, batch_invariant=False)
     for chunk, (x_RV, y_RV) in paired_chunks((logits_BLV, reference_BLV), step):
         m_MR, scale_R1 = moments_MT[:, chunk], of_rows(scale, chunk)
         g = dict(zip(Coefficient, coefficients_CT[:, chunk].unsqueeze(-1), strict=True))

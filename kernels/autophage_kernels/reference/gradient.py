@@ -45,7 +45,7 @@ def stats_gradient(
     gradient_TV = logits_BLV.new_empty(outer * inner, vocabulary, dtype=dtype)
     work = work_type(logits_BLV)
     scale = inverse(temperature, work)
-    for chunk, logits_RV in row_chunks(logits_BLV, chunk_rows(vocabulary, batch_invariant=False)):
+    for chunk, logits_RV in row_chunks(logits_BLV, chunk_rows(outer * inner, vocabulary, batch_invariant=False)):
         m_MR1 = moments_MT[:, chunk].to(work).unsqueeze(-1)
         g_CR1 = coefficients_CT[:, chunk].to(work).unsqueeze(-1)
         scale_R1 = of_rows(scale, chunk)

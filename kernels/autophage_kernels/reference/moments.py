@@ -5,11 +5,14 @@ Inside the loop over chunks stand only operations on whole chunks; what is one n
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
 from autophage_kernels.partial import FIELDS, Field
 from autophage_kernels.reference.chunks import (
     FLOOR,
+    chunk_elements,
     chunk_rows,
     inverse,
     of_rows,
@@ -36,7 +39,7 @@ def partial_stats(
     batch_invariant: bool,
     out_PST: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """[FIELDS, 1, T]. Fields that `statistics` does not need are left as they are.
+    """[FIELDS, S, T]. Fields that `statistics` does not need are left as they are.
 
     The columns are first_column, ..., first_column + V - 1 of the whole vocabulary. Rank, ties and mass above count against
     `target_logit_T` where it is given (the target may live in another part), else against the row's own value.
@@ -44,42 +47,68 @@ def partial_stats(
     rows, vocabulary = logits_BLV.shape[:2].numel(), logits_BLV.shape[2]
     dtype = work_type(logits_BLV)
     if out_PST is None:
-        out_PST = logits_BLV.new_empty(FIELDS, 1, rows, dtype=dtype)
-    partial_PT = out_PST[:, 0]
-    step = chunk_rows(vocabulary, batch_invariant)
-    asks_target = target_T is not None and bool(statistics & OF_TARGET)
-    level_T = None
-    if asks_target and target_T is not None:
+        parts = 1 if batch_invariant else split_count(rows, vocabulary, logits_BLV.device)
+        out_PST = logits_BLV.new_empty(FIELDS, parts, rows, dtype=dtype)
+    own_T = level_T = None
+    if target_T is not None and statistics & OF_TARGET:
         own_T = _own(logits_BLV, target_T - first_column, dtype)
         level_T = own_T if target_logit_T is None else target_logit_T.to(dtype)
-    block_T = torch.zeros(rows, dtype=torch.int64, device=logits_BLV.device)
-    buffers = logits_BLV.new_empty(3, min(step, rows), vocabulary, dtype=dtype)
-    scale = inverse(temperature, dtype)
-    for chunk, logits_RV in row_chunks(logits_BLV, step):
-        partial_PR = partial_PT[:, chunk]
-        u_RV, e_RV, other_RV = buffers[:, : len(logits_RV)].unbind()
-        x_RV = logits_RV.to(dtype)
-        peak_R = _peak(x_RV, partial_PR[Field.PEAK], block_T[chunk] if statistics & Statistic.ARGMAX else None)
-        _exponentials(x_RV, peak_R, of_rows(scale, chunk), softcap, u_RV, e_RV)
-        _sum(e_RV, partial_PR, Field.SUM)
-        if statistics & Statistic.RENYI2:
-            _sum(torch.mul(e_RV, e_RV, out=other_RV), partial_PR, Field.SQUARE)  # a norm would add up without cascades
-        if level_T is not None:
-            _compare(x_RV, e_RV, other_RV, level_T[chunk].unsqueeze(1), statistics, partial_PR)
-        if statistics & (Statistic.ENTROPY | Statistic.VARENTROPY):
-            _sum(e_RV.mul_(u_RV), partial_PR, Field.FIRST)
-        if statistics & Statistic.VARENTROPY:
-            _sum(e_RV.mul_(u_RV), partial_PR, Field.SECOND)
+    parts = out_PST.shape[1]
+    width = -(-vocabulary // parts)
+    blocks_ST = torch.zeros(parts, rows, dtype=torch.int64, device=logits_BLV.device)
+    task = _Pass(inverse(temperature, dtype), softcap, statistics, level_T, out_PST, blocks_ST)
+    step = chunk_rows(rows * parts, width, batch_invariant)
+    slabs = [logits_BLV[..., part * width : (part + 1) * width] for part in range(parts)]
+    buffers = logits_BLV.new_empty(3, min(step, rows), width, dtype=dtype)
+    for part, slab in enumerate(slabs):
+        for chunk, logits_RV in row_chunks(slab, step):
+            task.visit(part, chunk, logits_RV.to(dtype), buffers)
     if statistics & Statistic.ARGMAX:
-        partial_PT[Field.ARGMAX] = _argmax(logits_BLV, block_T, batch_invariant) + first_column
-    if level_T is not None:
-        _leave_out_target(partial_PT, own_T, level_T, scale, softcap, statistics)
+        for part, slab in enumerate(slabs):
+            argmax_T = _argmax(slab, blocks_ST[part], batch_invariant) if slab.shape[2] else 0
+            out_PST[Field.ARGMAX, part] = argmax_T + (first_column + part * width)
+    if own_T is not None and level_T is not None and target_T is not None:
+        part_1T = (target_T - first_column).div(width, rounding_mode="floor").clamp_(0, parts - 1).unsqueeze(0)
+        _leave_out_target(out_PST, part_1T, own_T, level_T, task.scale, softcap, statistics)
     return out_PST
 
 
 def split_count(rows: int, vocabulary: int, device: torch.device) -> int:
-    """Parts that a row is split into."""
-    return 1
+    """Parts that a row is split into: as many as chunks of one row make of it."""
+    return -(-vocabulary // chunk_elements(rows * vocabulary))
+
+
+class _Pass(NamedTuple):
+    """What is the same for every chunk of one call."""
+
+    scale: torch.Tensor | float
+    softcap: float
+    statistics: int
+    level: torch.Tensor | None  # [T]
+    out: torch.Tensor  # [FIELDS, S, T]
+    blocks: torch.Tensor  # [S, T], where each row's largest logit is
+
+    def visit(self, part: int, chunk: slice, x_RV: torch.Tensor, buffers: torch.Tensor) -> None:
+        """Every field of the rows `chunk` in one part, but for what `_leave_out_target` and `_argmax` put right."""
+        statistics = self.statistics
+        partial_PR = self.out[:, part, chunk]
+        if not x_RV.shape[1]:
+            partial_PR.zero_()
+            partial_PR[Field.PEAK] = -torch.inf
+            return
+        u_RV, e_RV, other_RV = buffers[:, : x_RV.shape[0], : x_RV.shape[1]].unbind()
+        block_R = self.blocks[part, chunk] if statistics & Statistic.ARGMAX else None
+        peak_R = _peak(x_RV, partial_PR[Field.PEAK], block_R)
+        _exponentials(x_RV, peak_R, of_rows(self.scale, chunk), self.softcap, u_RV, e_RV)
+        _sum(e_RV, partial_PR, Field.SUM)
+        if statistics & Statistic.RENYI2:
+            _sum(torch.mul(e_RV, e_RV, out=other_RV), partial_PR, Field.SQUARE)  # a norm would add up without cascades
+        if self.level is not None:
+            _compare(x_RV, e_RV, other_RV, self.level[chunk].unsqueeze(1), statistics, partial_PR)
+        if statistics & (Statistic.ENTROPY | Statistic.VARENTROPY):
+            _sum(e_RV.mul_(u_RV), partial_PR, Field.FIRST)
+        if statistics & Statistic.VARENTROPY:
+            _sum(e_RV.mul_(u_RV), partial_PR, Field.SECOND)
 
 
 def _own(logits_BLV: torch.Tensor, column_T: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -116,7 +145,7 @@ def _argmax(logits_BLV: torch.Tensor, block_T: torch.Tensor, batch_invariant: bo
     first_T = (block_T * width).clamp_(max=vocabulary - width)
     lane_W = torch.arange(width, device=block_T.device)
     argmax_T = first_T.clone()
-    for chunk, logits_RV in row_chunks(logits_BLV, chunk_rows(width, batch_invariant=False)):
+    for chunk, logits_RV in row_chunks(logits_BLV, chunk_rows(len(block_T), width, batch_invariant=False)):
         argmax_T[chunk] += logits_RV.gather(1, first_T[chunk, None] + lane_W).argmax(1)
     return argmax_T
 
@@ -154,24 +183,27 @@ def _compare(
 
 
 def _leave_out_target(
-    partial_PT: torch.Tensor,
+    out_PST: torch.Tensor,
+    part_1T: torch.Tensor,
     own_T: torch.Tensor,
     level_T: torch.Tensor,
     scale: torch.Tensor | float,
     softcap: float,
     statistics: int,
 ) -> None:
-    """Takes the target itself out of counts and mass: by its index, whatever its recomputed logit says."""
-    partial_PT[Field.OWN] = torch.where(own_T.isnan(), -torch.inf, own_T)
+    """Takes the target itself out of counts and mass of its part: by its index, whatever its recomputed logit says."""
+    out_PST[Field.OWN] = -torch.inf
+    out_PST[Field.OWN].scatter_(0, part_1T, torch.where(own_T.isnan(), -torch.inf, own_T).unsqueeze(0))
     above_T = own_T > level_T
     if statistics & (Statistic.RANK | Statistic.MASS_ABOVE):
-        partial_PT[Field.ABOVE] -= above_T.to(own_T.dtype)
+        out_PST[Field.ABOVE].scatter_add_(0, part_1T, -above_T.to(own_T.dtype).unsqueeze(0))
     if statistics & Statistic.MASS_ABOVE:
-        u_T = (softcapped(own_T, softcap) - shift_of(partial_PT[Field.PEAK], softcap)) * scale
-        mass_T = partial_PT[Field.MASS] - torch.where(above_T, u_T.exp(), 0.0)
-        partial_PT[Field.MASS] = mass_T.clamp_(min=0.0)
+        peak_T = out_PST[Field.PEAK].gather(0, part_1T).squeeze(0)
+        u_T = (softcapped(own_T, softcap) - shift_of(peak_T, softcap)) * scale
+        out_PST[Field.MASS].scatter_add_(0, part_1T, -torch.where(above_T, u_T.exp(), 0.0).unsqueeze(0))
+        out_PST[Field.MASS].clamp_(min=0.0)
     if statistics & Statistic.TIES:
-        partial_PT[Field.EQUAL] -= (own_T == level_T).to(own_T.dtype)
+        out_PST[Field.EQUAL].scatter_add_(0, part_1T, -(own_T == level_T).to(own_T.dtype).unsqueeze(0))
 
 
 def _sum(values_RV: torch.Tensor, partial_PR: torch.Tensor, field: Field) -> None:

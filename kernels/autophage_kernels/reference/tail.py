@@ -18,7 +18,9 @@ def mass_below(
     """[N, T], sum of p over the tokens with log p < log_bounds_N[n]."""
     mass_NT = moments_MT.new_empty(len(log_bounds_N), moments_MT.shape[1])
     scale = inverse(temperature, moments_MT.dtype)
-    for chunk, logits_RV in row_chunks(logits_BLV, chunk_rows(logits_BLV.shape[2], batch_invariant=False)):
+    for chunk, logits_RV in row_chunks(
+        logits_BLV, chunk_rows(moments_MT.shape[1], logits_BLV.shape[2], batch_invariant=False)
+    ):
         peak_R, log_sum_R = moments_MT[Moment.PEAK, chunk], moments_MT[Moment.LOG_SUM, chunk]
         u_RV = softcapped(logits_RV.to(moments_MT.dtype), softcap) - shift_of(peak_R, softcap).unsqueeze(1)
         log_p_RV = u_RV.mul_(of_rows(scale, chunk)).clamp_(min=FLOOR[u_RV.dtype]).sub_(log_sum_R.unsqueeze(1))
