@@ -182,6 +182,7 @@ def _random(arguments: argparse.Namespace, folder: Path) -> Subject:
     from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
     from autophage.sampler.protocol import Decoding, EngineSettings, Request
+    from autophage.trainer.head import find_head
     from autophage.trainer.scoring import score
 
     gpu = torch.cuda.is_available()
@@ -214,7 +215,8 @@ def _random(arguments: argparse.Namespace, folder: Path) -> Subject:
         whole: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         peft = get_peft_model(whole.to(device).eval(), lora)
         set_peft_model_state_dict(peft, load(adapter.weights))
-        return lambda sequences, contexts: score(peft, sequences, contexts, lambda _: None)
+        head = find_head(peft)
+        return lambda sequences, contexts: score(head, sequences, contexts, lambda _: None)
 
     generator = torch.Generator().manual_seed(1)
     prompts = torch.randint(3, arguments.vocabulary, (arguments.sequences, 16), generator=generator).tolist()

@@ -11,6 +11,7 @@ target is left out by its index. On a CPU a tile is some whole rows, which have 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -84,12 +85,28 @@ def product(a: torch.Tensor, b: torch.Tensor, *, out: torch.Tensor, add: bool = 
     if a.dtype == b.dtype == out.dtype:
         torch.addmm(out, a, b, out=out) if add else torch.mm(a, b, out=out)
     elif a.device.type == "cuda":
-        torch.addmm(out, a, b, out_dtype=out.dtype, out=out) if add else torch.mm(a, b, out_dtype=out.dtype, out=out)
+        if not add:
+            torch.mm(a, b, out_dtype=out.dtype, out=out)
+        elif _adds_to_wider(a.dtype, a.device):
+            torch.addmm(out, a, b, out_dtype=out.dtype, out=out)
+        else:
+            out += torch.mm(a, b, out_dtype=out.dtype)
     else:
         wide = a.to(out.dtype)
         for columns in spans(b.shape[1], CPU_TILE[1]):  # in turns: no copy of a whole weight in the wider type
             part = wide @ b[:, columns].to(out.dtype)
             out[:, columns] = part.add_(out[:, columns]) if add else part
+
+
+@functools.cache
+def _adds_to_wider(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether this torch adds a product of 16-bit matrices to a float32 one in one operation; earlier ones refuse."""
+    one, sum_ = torch.ones(16, 16, dtype=dtype, device=device), torch.zeros(16, 16, device=device)
+    try:
+        torch.addmm(sum_, one, one, out_dtype=torch.float32, out=sum_)
+    except RuntimeError:
+        return False
+    return True
 
 
 def target_logits(head: Head, target_T: torch.Tensor, rows: slice, columns: int, buffer: torch.Tensor) -> torch.Tensor:
