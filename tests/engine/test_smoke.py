@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from autophage.store.corpus import STATISTICS
+from autophage.trainer.head import find_head
 from autophage.trainer.scoring import score
 
 Contents = Callable[[Path], dict[str, object]]
@@ -84,7 +85,7 @@ def test_recorded_statistics_are_those_of_the_model_that_is_committed(smoke_run:
         model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder / "adapter").eval()
         rows = pq.read_table(folder / "corpus-00000.parquet").to_pylist()
         sequences = [row["prompt_ids"] + row["token_ids"] for row in rows]
-        found = score(model, sequences, [len(row["prompt_ids"]) for row in rows], lambda _: None)
+        found = score(find_head(model), sequences, [len(row["prompt_ids"]) for row in rows], lambda _: None)
         for row, own in zip(rows, found, strict=True):
             tokens += len(row["token_ids"])
             for name in STATISTICS:
