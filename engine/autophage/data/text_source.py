@@ -128,13 +128,18 @@ def read_text(table: SourceTable) -> Text:
 
 def _read_path(path: Path) -> str:
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+        files = text_files(path)
         if not files:
             raise UserError(f"source.path = '{path}': the folder holds no {', '.join(SUFFIXES)} file.")
         return "\n\n".join(read_file(file) for file in files)
     if not path.is_file():
         raise UserError(f"source.path = '{path}': there is no such file or folder.")
     return read_file(path)
+
+
+def text_files(folder: Path) -> list[Path]:
+    """The files of a folder that are read, in the order of their names."""
+    return sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES and file.is_file())
 
 
 def read_file(path: Path) -> str:

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from autophage.data.tokens import first_line, load_tokenizer
-from autophage.devices import device
+from autophage.devices import named_type
 from autophage.errors import UserError
 from autophage.trainer.head import Head, find_head
 from autophage.trainer.resident import load_model
@@ -41,17 +39,11 @@ def load_scorer(model: str, adapter: Path | None = None, dtype: DType = "auto") 
     Raises:
         UserError: model, tokenizer or adapter cannot be loaded, or the adapter belongs to another model.
     """
-    loaded = load_model(model, _element_type(dtype))
+    loaded = load_model(model, named_type(dtype))
     if adapter is not None:
         loaded = _with_adapter(loaded, adapter, model)
     name = model if adapter is None else f"{model} + {adapter}"
     return Scorer(name, find_head(loaded), load_tokenizer(model))
-
-
-def _element_type(dtype: DType) -> torch.dtype:
-    if dtype == "auto":
-        return torch.bfloat16 if device().type == "cuda" else torch.float32
-    return torch.float32 if dtype == "float32" else torch.bfloat16
 
 
 def _with_adapter(loaded: Any, adapter: Path, model: str) -> Any:

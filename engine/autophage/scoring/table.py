@@ -20,6 +20,8 @@ STATISTICS = ("logprob", "entropy", "varentropy", "max_prob", "mass_above", "ran
 DIVERGENCES = ("kl", "reverse_kl")
 RESAMPLES = 1000
 SEED = 0
+ROW_GROUP = 1 << 16
+"""Rows that are written together: a row group for each window would be mostly headers."""
 
 
 def schema(with_reference: bool) -> pa.Schema:
@@ -107,6 +109,7 @@ class TokenTable:
 
     def __init__(self, path: Path, with_reference: bool) -> None:
         self._schema = schema(with_reference)
+        self._waiting: list[pa.Table] = []
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
 
     def add(
@@ -114,10 +117,18 @@ class TokenTable:
     ) -> None:
         """`columns` has token_id and every statistic."""
         rows = {"document": [document] * len(positions), "position": positions, "token": tokens, **columns}
-        self._writer.write_table(pa.table({name: rows[name] for name in self._schema.names}, schema=self._schema))
+        self._waiting.append(pa.table({name: rows[name] for name in self._schema.names}, schema=self._schema))
+        if sum(table.num_rows for table in self._waiting) >= ROW_GROUP:
+            self._write()
 
     def close(self) -> None:
+        self._write()
         self._writer.close()
+
+    def _write(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting))
+        self._waiting = []
 
 
 def _exp(value: float) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from autophage.data.text_source import SUFFIXES, read_file
+from autophage.data.text_source import SUFFIXES, read_file, text_files
 from autophage.errors import UserError
 
 
@@ -37,7 +37,7 @@ def read_documents(path: Path) -> list[Document]:
         UserError: nothing there, nothing in it, or not UTF-8.
     """
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+        files = text_files(path)
         if not files:
             raise UserError(f"{path}: the folder holds no {', '.join(SUFFIXES)} file.")
         documents = [Document(str(file.relative_to(path)), read_file(file)) for file in files]
