@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from autophage.metrics.scored import Scored
     from autophage.sampler.engine import Sampler
     from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request, Served
-    from autophage.store.adapter import Adapter
+    from autophage.store.weights import Weights
 
 Score = Callable[[Sequence[Sequence[int]], Sequence[int]], "list[Scored]"]
 
@@ -44,7 +44,7 @@ class Subject:
 
     name: str
     settings: EngineSettings
-    adapter: Adapter
+    adapter: Weights
     requests: list[Request]
     decoding: Decoding
     canaries: list[list[int]]
@@ -157,7 +157,7 @@ def _recipe(name: str) -> Subject:
     loaded = load_recipe(name)
     source = read_source(loaded.recipe)
     bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, lambda *_: None))
-    arm, adapter = loaded.arms[0], bench.zero_adapter()
+    arm, adapter = loaded.arms[0], bench.base_weights()
 
     def score() -> Score:
         exact = loaded.recipe.model_copy(update={"model": loaded.recipe.model.model_copy(update={"dtype": "float32"})})
@@ -214,7 +214,7 @@ def _random(arguments: argparse.Namespace, folder: Path) -> Subject:
 
         whole: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         peft = get_peft_model(whole.to(device).eval(), lora)
-        set_peft_model_state_dict(peft, load(adapter.weights))
+        set_peft_model_state_dict(peft, load(adapter.tensors))
         head = find_head(peft)
         return lambda sequences, contexts: score(head, sequences, contexts, lambda _: None)
 
@@ -244,11 +244,11 @@ def _random(arguments: argparse.Namespace, folder: Path) -> Subject:
     )
 
 
-def _random_adapter(peft: Any, state: Callable[[Any], dict[str, Any]]) -> Adapter:
+def _random_adapter(peft: Any, state: Callable[[Any], dict[str, Any]]) -> Weights:
     import safetensors.torch
     import torch
 
-    from autophage.store.adapter import Adapter
+    from autophage.store.weights import Weights
 
     tensors = {name: tensor.detach().float().contiguous() for name, tensor in sorted(state(peft).items())}
     for name, tensor in tensors.items():
@@ -256,7 +256,7 @@ def _random_adapter(peft: Any, state: Callable[[Any], dict[str, Any]]) -> Adapte
             tensors[name] = torch.randn_like(tensor) * 0.02
     config = peft.peft_config["default"].to_dict()
     config = {**config, "target_modules": sorted(config["target_modules"]), "inference_mode": True}
-    return Adapter(safetensors.torch.save(tensors), json.loads(json.dumps(config, default=str)))
+    return Weights(safetensors.torch.save(tensors), json.loads(json.dumps(config, default=str)))
 
 
 def _quartiles(values: Sequence[float]) -> dict[str, float]:

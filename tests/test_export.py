@@ -13,12 +13,12 @@ import yaml
 
 from autophage.errors import StoreError, UserError
 from autophage.export import export
-from autophage.store.adapter import CONFIG, WEIGHTS, Adapter
 from autophage.store.atomic import sha256
 from autophage.store.commit import Generation, commit_generation
 from autophage.store.corpus import SCHEMA, Sample, sample_id
 from autophage.store.manifest import MANIFEST, Metric
 from autophage.store.rundir import RunDirectory
+from autophage.store.weights import CONFIG, WEIGHTS, Weights
 
 RECIPE = """
 name = "night"
@@ -50,14 +50,14 @@ def sample(arm: str, generation: int, index: int) -> Sample:
     )
 
 
-def commit(run: RunDirectory, generation: int, adapter: Adapter, arm: str = ARM) -> None:
+def commit(run: RunDirectory, generation: int, adapter: Weights, arm: str = ARM) -> None:
     samples = [sample(arm, generation, index) for index in range(5)]
     made = Generation(arm, generation, adapter, "a", samples, [Metric("onpolicy/entropy", 1.0)], 0.0, 1)
     commit_generation(run, made, level="exact", versions={"torch": "2.13.0"}, arms=[arm])
 
 
-def adapter(number: int) -> Adapter:
-    return Adapter(b"weights %d" % number, {"peft_type": "LORA", "r": 8})
+def adapter(number: int) -> Weights:
+    return Weights(b"weights %d" % number, {"peft_type": "LORA", "r": 8})
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def front_matter(out: Path) -> dict[str, Any]:
 def test_an_adapter_is_copied_byte_for_byte_with_its_lineage(run: RunDirectory, tmp_path: Path) -> None:
     out = export(run, ARM, 2, "adapter", tmp_path / "out")
     assert {path.name for path in out.iterdir()} == {CONFIG, WEIGHTS, "README.md", "recipe.toml", MANIFEST}
-    assert (out / WEIGHTS).read_bytes() == adapter(2).weights
+    assert (out / WEIGHTS).read_bytes() == adapter(2).tensors
     assert sha256(out / MANIFEST) == sha256(run.generation(ARM, 2) / MANIFEST)
     card = (out / "README.md").read_text("utf-8")
     for generation in range(3):
@@ -232,7 +232,7 @@ def test_a_merged_model_is_base_and_adapter_in_the_bases_type(run: RunDirectory,
     peft.save_pretrained(trained)
 
     config = json.loads((trained / CONFIG).read_text())
-    commit(run, 0, Adapter((trained / WEIGHTS).read_bytes(), config), arm="control")
+    commit(run, 0, Weights((trained / WEIGHTS).read_bytes(), config), arm="control")
     run.write_environment({"model": {"path": str(base), "kind": "from-source"}})
     out = export(run, "control", 0, "merged", tmp_path / "out")
 

@@ -19,9 +19,9 @@ from autophage.recipe.schema import Recipe
 if TYPE_CHECKING:
     from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request, Served
     from autophage.stages import Trained
-    from autophage.store.adapter import Adapter
     from autophage.store.corpus import Sample
     from autophage.store.manifest import Metric
+    from autophage.store.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -74,20 +74,20 @@ class TrainerActor(Shell):
         """What the sampler is asked for."""
         return self._bench.requests(self._arms[arm], generation), self._bench.decoding(self._arms[arm])
 
-    def zero_adapter(self) -> Adapter:
-        return self._bench.zero_adapter()
+    def base_weights(self) -> Weights:
+        return self._bench.base_weights()
 
-    def fit(self, arm: str, generation: int, start: Adapter | None, corpora: Mapping[int, Sequence[Sample]]) -> Trained:
+    def fit(self, arm: str, generation: int, start: Weights | None, corpora: Mapping[int, Sequence[Sample]]) -> Trained:
         """Train from `start`, or from the base model where it is None."""
         self._progress = Progress()
-        adapter = start or self._bench.zero_adapter()
+        adapter = start or self._bench.base_weights()
         return self._bench.fit(self._arms[arm], generation, adapter, corpora, self._step_progress)
 
-    def check_canary(self, adapter: Adapter, answers: Sequence[Completion]) -> float:
+    def check_canary(self, adapter: Weights, answers: Sequence[Completion]) -> float:
         return self._bench.check_canary(adapter, answers)
 
     def measure(
-        self, arm: str, generation: int, adapter: Adapter, previous: Adapter | None, answers: Sequence[Completion]
+        self, arm: str, generation: int, adapter: Weights, previous: Weights | None, answers: Sequence[Completion]
     ) -> tuple[list[Sample], list[Metric]]:
         self._progress = Progress()
         return self._bench.measure(self._arms[arm], generation, adapter, previous, answers, self._step_progress)
@@ -110,7 +110,7 @@ class SamplerActor(Shell):
 
         self._sampler = Sampler(settings)
 
-    def install(self, label: str, adapter: Adapter) -> Served:
+    def install(self, label: str, adapter: Weights) -> Served:
         return self._sampler.install(label, adapter)
 
     def remove(self, served: Served) -> None:

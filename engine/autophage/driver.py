@@ -17,7 +17,7 @@ from autophage.errors import RunError, SwapError
 from autophage.provenance import resume_level, versions
 from autophage.recipe import LoadedRecipe
 from autophage.scheduler import Done, Stage, State, Work, begin, step
-from autophage.store.commit import Generation, commit_generation, committed_adapter, committed_samples
+from autophage.store.commit import Generation, commit_generation, committed_samples, committed_weights
 from autophage.store.manifest import Metric
 from autophage.store.rundir import RunDirectory
 from autophage.store.training import StepStatistics
@@ -108,7 +108,7 @@ class Driver:
 
     def _begin_train(self, work: Work) -> Any:
         arm = self._arms[work.arm].recipe
-        start = committed_adapter(self._run, work.arm, work.generation - 1) if arm.train.chain == "cumulative" else None
+        start = committed_weights(self._run, work.arm, work.generation - 1) if arm.train.chain == "cumulative" else None
         corpora = {
             generation: committed_samples(self._run, work.arm, generation)
             for generation in needed_corpora(arm, work.generation)
@@ -118,7 +118,7 @@ class Driver:
     def _begin_swap(self, work: Work) -> Any:
         making = self._making.setdefault(work.arm, Making())
         if work.generation == 0:
-            making.adapter = self._get(self._trainer.zero_adapter.remote(), "trainer")
+            making.adapter = self._get(self._trainer.base_weights.remote(), "trainer")
         making.served = self._get(
             self._sampler.install.remote(f"{work.arm}@{work.generation}", making.adapter), "sampler"
         )
@@ -133,7 +133,7 @@ class Driver:
 
     def _begin_measure(self, work: Work) -> Any:
         making = self._making[work.arm]
-        previous = committed_adapter(self._run, work.arm, work.generation - 1) if work.generation else None
+        previous = committed_weights(self._run, work.arm, work.generation - 1) if work.generation else None
         return self._trainer.measure.remote(work.arm, work.generation, making.adapter, previous, making.answers)
 
     def _finish(self, running: Running, reference: Any) -> None:

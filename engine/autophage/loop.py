@@ -44,14 +44,14 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     sampler = Sampler(bench.engine_settings(arms))
 
     for arm in arms:
-        adapter = bench.zero_adapter()
+        adapter = bench.base_weights()
         corpora: dict[int, list[Sample]] = {}
         for generation in range(recipe.generations + 1):
             begun = time.perf_counter()
             previous = adapter if generation > 0 else None
             steps: list[StepStatistics] = []
             if generation > 0:
-                start = adapter if arm.recipe.train.chain == "cumulative" else bench.zero_adapter()
+                start = adapter if arm.recipe.train.chain == "cumulative" else bench.base_weights()
                 trained = bench.fit(arm, generation, start, corpora, _ignore)
                 adapter, steps = trained.adapter, trained.steps
 

@@ -28,10 +28,10 @@ from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
 from autophage.seeds import derive
-from autophage.store.adapter import Adapter
 from autophage.store.corpus import Sample, sample_id
 from autophage.store.manifest import Metric
 from autophage.store.training import StepStatistics
+from autophage.store.weights import Weights
 from autophage.trainer.divergence import compare
 from autophage.trainer.resident import ResidentModel
 
@@ -47,7 +47,7 @@ PROMPT_SLACK = 1.25
 class Trained:
     """A trained adapter, how many tokens it was trained on, and what each step's tokens looked like to the model."""
 
-    adapter: Adapter
+    adapter: Weights
     tokens: int
     steps: list[StepStatistics]
 
@@ -63,8 +63,8 @@ class Workbench:
         self._human_texts: dict[int, HumanText] = {}
         self.source = self._source(recipe)
 
-    def zero_adapter(self) -> Adapter:
-        return self.resident.zero_adapter()
+    def base_weights(self) -> Weights:
+        return self.resident.base_weights()
 
     def _source(self, recipe: Recipe) -> Source:
         """The source with the prompts of `recipe`; arms may differ in how they prompt, and in nothing else here."""
@@ -90,7 +90,7 @@ class Workbench:
             model_path=self.resident.path,
             seed=self.recipe.seed,
             rank=self.recipe.model.rank,
-            target_modules=tuple(self.zero_adapter().config["target_modules"]),
+            target_modules=tuple(self.base_weights().config["target_modules"]),
             longest=longest,
             concurrency=self.recipe.sample.concurrency,
             adapters=4,
@@ -125,7 +125,7 @@ class Workbench:
         self,
         arm: Arm,
         generation: int,
-        start: Adapter,
+        start: Weights,
         corpora: Mapping[int, Sequence[Sample]],
         progress: Callable[[int, int, int], None],
     ) -> Trained:
@@ -165,7 +165,7 @@ class Workbench:
             self._human_texts[count] = count_human(documents, [decode(self.tokenizer, one) for one in documents])
         return self._human_texts[count]
 
-    def check_canary(self, adapter: Adapter, answers: Sequence[Completion]) -> float:
+    def check_canary(self, adapter: Weights, answers: Sequence[Completion]) -> float:
         """Largest difference in nats between the sampler's log-probs of what it sampled and this model's own.
 
         Raises:
@@ -190,8 +190,8 @@ class Workbench:
         self,
         arm: Arm,
         generation: int,
-        adapter: Adapter,
-        previous: Adapter | None,
+        adapter: Weights,
+        previous: Weights | None,
         completions: Sequence[Completion],
         progress: Callable[[int, int], None],
     ) -> tuple[list[Sample], list[Metric]]:
@@ -239,14 +239,14 @@ class Workbench:
     def _drift(
         self,
         arm: Arm,
-        adapter: Adapter,
-        previous: Adapter | None,
+        adapter: Weights,
+        previous: Weights | None,
         samples: Sequence[Sample],
         seed: int,
         count: Callable[[int], None],
     ) -> list[Metric]:
         """What model 0 and the previous model say of the samples, whose perplexity under model 0 is filled in."""
-        others = [self.zero_adapter(), *([previous] if previous else [])]
+        others = [self.base_weights(), *([previous] if previous else [])]
         sequences = [sample.prompt_ids + sample.token_ids for sample in samples]
         contexts = [len(sample.prompt_ids) for sample in samples]
         base, *before = compare(self.resident, adapter, others, sequences, contexts, count)

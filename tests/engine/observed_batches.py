@@ -93,7 +93,7 @@ class Subject:
         model.lm_head.weight.data *= 15
         model.save_pretrained(folder)
         self.reference: Any = get_peft_model(model.eval(), LORA)
-        self.weights = {adapter: self._weights(adapter) for adapter in ADAPTERS}
+        self.tensors = {adapter: self._weights(adapter) for adapter in ADAPTERS}
         cpu_lora.install()
         self.engine: Any = LLMEngine.from_engine_args(
             EngineArgs(
@@ -115,7 +115,7 @@ class Subject:
         )
         description = json.dumps({**LORA.to_dict(), "target_modules": TARGETS}, default=str)
         for adapter in ADAPTERS[1:]:
-            arguments_ = (adapter, self.weights[adapter], description)
+            arguments_ = (adapter, self.tensors[adapter], description)
             self.engine.collective_rpc("autophage_install_adapter", args=arguments_)
 
     def _weights(self, adapter: int) -> bytes:
@@ -168,7 +168,7 @@ class Subject:
             job, answer = jobs[index], answers[index]
             if job.adapter != loaded:
                 loaded = job.adapter
-                set_peft_model_state_dict(self.reference, load(self.weights[loaded]))
+                set_peft_model_state_dict(self.reference, load(self.tensors[loaded]))
             with torch.inference_mode():
                 logits = self.reference(torch.tensor([[*job.prompt, *answer.token_ids]])).logits[0]
             assert logits.dtype == torch.float32

@@ -15,9 +15,9 @@ from autophage.recipe.arms import expand
 from autophage.recipe.schema import Base, Model, Recipe, Source, Train
 from autophage.sampler.protocol import Completion, Request
 from autophage.stages import Workbench
-from autophage.store.adapter import Adapter
 from autophage.store.corpus import Sample
 from autophage.store.manifest import Metric
+from autophage.store.weights import Weights
 from autophage.trainer.base_model import ensure_base_model
 from autophage.trainer.divergence import compare
 from autophage.trainer.resident import ResidentModel
@@ -46,13 +46,13 @@ def rows(resident: ResidentModel) -> list[Row]:
     return [Row(item.prompt_ids + item.continuation_ids, 1) for item in source.items(5, 30)]
 
 
-def trained(resident: ResidentModel, rows: list[Row], seed: int) -> Adapter:
-    return resident.fit(resident.zero_adapter(), rows, RECIPE, seed, lambda *_: None)
+def trained(resident: ResidentModel, rows: list[Row], seed: int) -> Weights:
+    return resident.fit(resident.base_weights(), rows, RECIPE, seed, lambda *_: None)
 
 
 @pytest.mark.slow
 def test_every_model_is_seen_as_if_it_were_alone(resident: ResidentModel, rows: list[Row]) -> None:
-    base, first, second = resident.zero_adapter(), trained(resident, rows, 1), trained(resident, rows[:9], 2)
+    base, first, second = resident.base_weights(), trained(resident, rows, 1), trained(resident, rows[:9], 2)
     sequences = [row.token_ids for row in rows] + [[1, 5], [1, 2, 3]]
     contexts = [1] * len(rows) + [2, 1]
     done: list[int] = []
@@ -85,7 +85,7 @@ def plain_log_probs(resident: ResidentModel, sequence: list[int]) -> np.ndarray:
 
 
 def measured(
-    resident: ResidentModel, adapter: Adapter, previous: Adapter | None, completions: list[Completion], drift: bool
+    resident: ResidentModel, adapter: Weights, previous: Weights | None, completions: list[Completion], drift: bool
 ) -> tuple[list[Sample], dict[str, Metric], list[tuple[int, int]]]:
     """Model 1 of the recipe's only treated arm and what it is said to have written, through the stage itself."""
     settings = RECIPE.measure.model_copy(update={"drift": drift, "resamples": 100, "reference": 50})
@@ -103,7 +103,7 @@ def measured(
 
 
 def observed(
-    bench: Workbench, adapter: Adapter, requests: list[Request], completions: list[Completion]
+    bench: Workbench, adapter: Weights, requests: list[Request], completions: list[Completion]
 ) -> list[Completion]:
     """The completions with the statistics that the sampler would have recorded."""
     bench.resident.load(adapter)
@@ -122,7 +122,7 @@ def observed(
 def test_the_stage_measures_all_of_it(resident: ResidentModel, rows: list[Row]) -> None:
     written = [Completion(row.token_ids[1:], "stop") for row in rows]
     adapter = trained(resident, rows, 1)
-    samples, found, seen = measured(resident, adapter, resident.zero_adapter(), written, drift=True)
+    samples, found, seen = measured(resident, adapter, resident.base_weights(), written, drift=True)
     assert seen[-1][0] == seen[-1][1]
     assert found["drift/kl_to_base"].value == found["drift/kl_to_previous"].value > 0
     values = [sample.ppl_under_base for sample in samples]
@@ -132,7 +132,7 @@ def test_the_stage_measures_all_of_it(resident: ResidentModel, rows: list[Row]) 
     assert {"detect/fast_detectgpt", "text/vendi", "text/novelty", "text/junk", "knowledge/ece.tail"} <= found.keys()
     for metric in found.values():
         assert metric.low is None or metric.high is None or metric.low <= metric.high, metric
-    plain, without, seen = measured(resident, adapter, resident.zero_adapter(), written, drift=False)
+    plain, without, seen = measured(resident, adapter, resident.base_weights(), written, drift=False)
     assert seen[-1][0] == seen[-1][1]
     assert {sample.ppl_under_base for sample in plain} == {None}
     kept = {name: one for name, one in found.items() if not name.startswith(("drift/", "detect/", "tail/ppl"))}
@@ -142,7 +142,7 @@ def test_the_stage_measures_all_of_it(resident: ResidentModel, rows: list[Row]) 
 @pytest.mark.slow
 def test_model_0_is_its_own_base(resident: ResidentModel, rows: list[Row]) -> None:
     written = [Completion(row.token_ids[1:], "stop") for row in rows]
-    samples, found, _ = measured(resident, resident.zero_adapter(), None, written, drift=True)
+    samples, found, _ = measured(resident, resident.base_weights(), None, written, drift=True)
     assert (found["drift/kl_to_base"].value, found["drift/kl_to_base"].high) == (0.0, 0.0)
     assert "drift/kl_to_previous" not in found
     own = [float(np.exp(-sample.logprob.mean())) for sample in samples]
@@ -153,7 +153,7 @@ def test_model_0_is_its_own_base(resident: ResidentModel, rows: list[Row]) -> No
 @pytest.mark.parametrize("token_ids", [[], [2], [7] * 20, [9]], ids=["empty", "end alone", "one repeated", "one"])
 def test_collapsed_corpora_are_measured_not_refused(resident: ResidentModel, token_ids: list[int]) -> None:
     written = [Completion(token_ids, "length") for _ in range(5)]
-    samples, found, _ = measured(resident, resident.zero_adapter(), resident.zero_adapter(), written, drift=True)
+    samples, found, _ = measured(resident, resident.base_weights(), resident.base_weights(), written, drift=True)
     assert len(samples) == 5
     assert all(np.isfinite(metric.value) for metric in found.values())
     assert found["text/duplicate"].value == 4 / 5
@@ -163,6 +163,6 @@ def test_collapsed_corpora_are_measured_not_refused(resident: ResidentModel, tok
 @pytest.mark.slow
 def test_a_model_does_not_differ_from_itself(resident: ResidentModel, rows: list[Row]) -> None:
     own = trained(resident, rows, 1)
-    again = Adapter(bytes(own.weights), own.config)
+    again = Weights(bytes(own.tensors), own.config)
     ((*same,),) = compare(resident, own, [again], [row.token_ids for row in rows], [1] * len(rows), lambda _: None)
     assert all((one.kl == 0).all() for one in same)

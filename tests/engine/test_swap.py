@@ -24,22 +24,22 @@ from autophage.sampler.engine import Sampler
 from autophage.sampler import recorder
 from autophage.sampler.protocol import Decoding, Observe, Request
 from autophage.stages import Workbench
-from autophage.store.adapter import Adapter
+from autophage.store.weights import Weights
 
 loaded = load_recipe("smoke")
 source = read_source(loaded.recipe)
 bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, lambda *_: None))
 sampler = Sampler(bench.engine_settings(loaded.arms))
-zero = bench.zero_adapter()
+zero = bench.base_weights()
 
 
 def random_adapter(seed, scale=0.05, only=""):
     torch.manual_seed(seed)
-    tensors = safetensors.torch.load(zero.weights)
+    tensors = safetensors.torch.load(zero.tensors)
     for name, tensor in sorted(tensors.items()):  # safetensors gives them in any order
         if "lora_B" in name and only in name:
             tensors[name] = torch.randn_like(tensor) * scale
-    return Adapter(safetensors.torch.save(tensors), zero.config)
+    return Weights(safetensors.torch.save(tensors), zero.config)
 
 
 def difference(trained, served_adapter):
@@ -66,14 +66,14 @@ for layer in ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "d
 good = random_adapter(1)
 caught(good, zero, "the adapter of generation 0")
 caught(good, random_adapter(2), "another arm's adapter")
-tensors = safetensors.torch.load(good.weights)
+tensors = safetensors.torch.load(good.tensors)
 without = {name: tensor for name, tensor in tensors.items() if "v_proj" not in name}
-caught(good, Adapter(safetensors.torch.save(without), zero.config), "a missing module")
-caught(good, Adapter(good.weights, {**zero.config, "lora_alpha": 2 * zero.config["lora_alpha"]}), "a wrong scale")
+caught(good, Weights(safetensors.torch.save(without), zero.config), "a missing module")
+caught(good, Weights(good.tensors, {**zero.config, "lora_alpha": 2 * zero.config["lora_alpha"]}), "a wrong scale")
 
 for broken, what in (
-    (Adapter(good.weights[: len(good.weights) // 2], zero.config), "half a file"),
-    (Adapter(good.weights, {**zero.config, "use_dora": True}), "an adapter that vLLM cannot serve"),
+    (Weights(good.tensors[: len(good.tensors) // 2], zero.config), "half a file"),
+    (Weights(good.tensors, {**zero.config, "use_dora": True}), "an adapter that vLLM cannot serve"),
 ):
     try:
         sampler.install("test@1", broken)

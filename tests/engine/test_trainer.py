@@ -48,7 +48,7 @@ def rows(resident: ResidentModel) -> list[Row]:
 
 
 def fit(resident: ResidentModel, rows: list[Row], recipe: Recipe = RECIPE, seed: int = 3) -> str:
-    return resident.fit(resident.zero_adapter(), rows, recipe, seed, lambda *_: None).digest
+    return resident.fit(resident.base_weights(), rows, recipe, seed, lambda *_: None).digest
 
 
 def test_training_is_a_function_of_its_arguments(resident: ResidentModel, rows: list[Row]) -> None:
@@ -56,18 +56,18 @@ def test_training_is_a_function_of_its_arguments(resident: ResidentModel, rows: 
     other = fit(resident, rows[::-1])
     assert fit(resident, rows) == first != other
     assert (
-        ResidentModel(resident.path, RECIPE).fit(resident.zero_adapter(), rows, RECIPE, 3, lambda *_: None).digest
+        ResidentModel(resident.path, RECIPE).fit(resident.base_weights(), rows, RECIPE, 3, lambda *_: None).digest
         == first
     )
 
 
 def test_each_step_says_what_the_model_made_of_its_tokens(resident: ResidentModel, rows: list[Row]) -> None:
     steps: list[StepStatistics] = []
-    resident.fit(resident.zero_adapter(), rows, RECIPE, 3, lambda *_: None, steps.append)
+    resident.fit(resident.base_weights(), rows, RECIPE, 3, lambda *_: None, steps.append)
     assert [step.step for step in steps] == list(range(1, len(steps) + 1))
     assert sum(step.tokens for step in steps) == sum(len(row.token_ids) - row.context for row in rows)
     # The first step sees the untrained adapter, so its numbers are those of scoring its rows.
-    resident.load(resident.zero_adapter())
+    resident.load(resident.base_weights())
     first = rows[: RECIPE.train.batch_size]
     scored = resident.score([row.token_ids for row in first], [row.context for row in first])
     for name, sign in (("logprob", -1), ("entropy", 1), ("varentropy", 1), ("rank", 1)):
@@ -100,7 +100,7 @@ def test_the_loss_ignores_the_context(resident: ResidentModel, rows: list[Row]) 
     half = [Row(row.token_ids, len(row.token_ids) // 2) for row in rows]
     none = [Row(row.token_ids, len(row.token_ids)) for row in rows]
     assert fit(resident, whole) != fit(resident, half)
-    assert fit(resident, none) == resident.zero_adapter().digest
+    assert fit(resident, none) == resident.base_weights().digest
 
 
 def test_padding_free_equals_padded_to_rounding(resident: ResidentModel, rows: list[Row]) -> None:
@@ -114,7 +114,7 @@ def test_padding_free_equals_padded_to_rounding(resident: ResidentModel, rows: l
 
 
 def test_an_empty_corpus_leaves_the_adapter_as_it_was(resident: ResidentModel) -> None:
-    assert fit(resident, []) == resident.zero_adapter().digest
+    assert fit(resident, []) == resident.base_weights().digest
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(resident: ResidentModel, rows: list[Row]) -> None:

@@ -11,13 +11,13 @@ import pytest
 
 from autophage.errors import StoreError, UserError
 from autophage.store import manifest as manifests
-from autophage.store.adapter import Adapter
 from autophage.store.atomic import TEMPORARY
-from autophage.store.commit import Generation, commit_generation, committed_adapter, committed_samples
+from autophage.store.commit import Generation, commit_generation, committed_samples, committed_weights
 from autophage.store.corpus import Sample, read_corpus, sample_id, write_corpus
 from autophage.store.manifest import Metric, check, committed
 from autophage.store.metrics_table import read_metrics_table
 from autophage.store.rundir import EventLog, RunDirectory, RunLock, is_locked, read_events
+from autophage.store.weights import Weights
 
 
 def make_samples(generation: int, count: int = 5) -> list[Sample]:
@@ -44,7 +44,7 @@ def make_samples(generation: int, count: int = 5) -> list[Sample]:
 
 
 def make(generation: int) -> Generation:
-    adapter = Adapter(f"weights of {generation}".encode(), {"r": 8})
+    adapter = Weights(f"weights of {generation}".encode(), {"r": 8})
     metrics = [Metric("fluency/ppl_human", 2.0 + generation, 1.9, 2.1, 10)]
     return Generation("a", generation, adapter, f"a@{generation}", make_samples(generation), metrics, 1e-6, 1)
 
@@ -62,7 +62,7 @@ def test_what_is_committed_is_read_back(run: RunDirectory) -> None:
     for generation in range(3):
         commit(run, generation)
     assert [manifest.generation for manifest in committed(run, "a")] == [0, 1, 2]
-    assert committed_adapter(run, "a", 1) == make(1).adapter
+    assert committed_weights(run, "a", 1) == make(1).adapter
     for own, found in zip(make_samples(2), committed_samples(run, "a", 2), strict=True):
         for name, value in vars(own).items():
             np.testing.assert_array_equal(getattr(found, name), value)

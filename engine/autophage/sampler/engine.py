@@ -19,7 +19,7 @@ from autophage.errors import RunError, SwapError, UserError
 from autophage.recipe.schema import SUPPORTED_RANKS
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Observe, Request, Served
 from autophage.sampler.record import Record
-from autophage.store.adapter import Adapter
+from autophage.store.weights import Weights
 
 EXTENSION = "autophage.sampler.worker.WorkerExtension"
 PACKED = {"qkv_proj": {"q_proj", "k_proj", "v_proj"}, "gate_up_proj": {"gate_proj", "up_proj"}}
@@ -55,12 +55,12 @@ class Sampler:
         self._next_id = 1
         self._next_request = 0
 
-    def install(self, label: str, adapter: Adapter) -> Served:
+    def install(self, label: str, adapter: Weights) -> Served:
         """Hold `adapter` under a fresh id and a name that carries its digest; nothing is ever replaced in place."""
         served = Served(f"{label}-{adapter.digest[:16]}", self._next_id, adapter.digest)
         self._next_id += 1
         try:
-            self._call("autophage_install_adapter", served.adapter_id, adapter.weights, json.dumps(adapter.config))
+            self._call("autophage_install_adapter", served.adapter_id, adapter.tensors, json.dumps(adapter.config))
         except Exception as error:
             raise SwapError(f"{label}: vLLM does not take the adapter ({error})") from error
         return served

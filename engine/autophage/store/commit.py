@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from autophage.store import manifest as manifests
-from autophage.store.adapter import Adapter, load_adapter
 from autophage.store.atomic import sha256
 from autophage.store.corpus import Sample, read_samples, write_corpus
 from autophage.store.manifest import ADAPTER, MANIFEST, Manifest, Metric
 from autophage.store.metrics_table import write_metrics_table
 from autophage.store.rundir import RunDirectory
 from autophage.store.training import StepStatistics, write_training
+from autophage.store.weights import Weights, load_weights
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Generation:
 
     arm: str
     generation: int
-    adapter: Adapter
+    adapter: Weights
     served_as: str
     samples: list[Sample]
     metrics: list[Metric]
@@ -62,8 +62,8 @@ def commit_generation(
     write_metrics_table(run, arms)
 
 
-def committed_adapter(run: RunDirectory, arm: str, generation: int) -> Adapter:
-    return load_adapter(run.generation(arm, generation) / ADAPTER)
+def committed_weights(run: RunDirectory, arm: str, generation: int) -> Weights:
+    return load_weights(run.generation(arm, generation) / ADAPTER)
 
 
 def committed_samples(run: RunDirectory, arm: str, generation: int) -> list[Sample]:

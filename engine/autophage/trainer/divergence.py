@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 from autophage.metrics.scored import FLOOR, Compared, Scored
-from autophage.store.adapter import Adapter
+from autophage.store.weights import Weights
 from autophage.trainer.head import Head
 from autophage.trainer.resident import ResidentModel
 from autophage.trainer.scoring import COLUMNS, batch_tokens, batches, scored_rows
@@ -22,8 +22,8 @@ from autophage.trainer.scoring import COLUMNS, batch_tokens, batches, scored_row
 @torch.inference_mode()
 def compare(
     resident: ResidentModel,
-    own: Adapter,
-    others: Sequence[Adapter],
+    own: Weights,
+    others: Sequence[Weights],
     sequences: Sequence[Sequence[int]],
     contexts: Sequence[int],
     progress: Callable[[int], None],
@@ -78,9 +78,9 @@ def _slots(model: Any) -> dict[str, torch.Tensor]:
     return state
 
 
-def _tensors(adapter: Adapter, slots: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+def _tensors(adapter: Weights, slots: dict[str, torch.Tensor]) -> list[torch.Tensor]:
     """An adapter's tensors in the order, on the device and of the type of `slots`."""
-    weights = safetensors.torch.load(adapter.weights)
+    weights = safetensors.torch.load(adapter.tensors)
     return [weights[name].to(slot) for name, slot in slots.items()]
 
 

@@ -24,8 +24,8 @@ from autophage.errors import RunError, UserError
 from autophage.metrics.scored import Scored
 from autophage.recipe.schema import Recipe
 from autophage.seeds import derive
-from autophage.store.adapter import Adapter
 from autophage.store.training import StepStatistics
+from autophage.store.weights import Weights
 from autophage.trainer.head import find_head
 from autophage.trainer.scoring import score
 from autophage.trainer.sft import run_sft
@@ -59,24 +59,24 @@ class ResidentModel:
         gc.collect()
         gc.freeze()
 
-    def zero_adapter(self) -> Adapter:
+    def base_weights(self) -> Weights:
         """The adapter before any training: B is zero, so it changes nothing. It serves as generation 0."""
         return self._pack(self._initial)
 
-    def load(self, adapter: Adapter) -> None:
+    def load(self, adapter: Weights) -> None:
         from peft import set_peft_model_state_dict
 
-        set_peft_model_state_dict(self.model, safetensors.torch.load(adapter.weights))
+        set_peft_model_state_dict(self.model, safetensors.torch.load(adapter.tensors))
 
     def fit(
         self,
-        start: Adapter,
+        start: Weights,
         rows: Sequence[Row],
         settings: Recipe,
         seed: int,
         progress: Progress,
         observe: Callable[[StepStatistics], None] = lambda _: None,
-    ) -> Adapter:
+    ) -> Weights:
         """Train `start` on `rows` in the order given; returns the trained adapter, which stays loaded.
 
         `observe` is handed what the model made of each step's tokens.
@@ -106,11 +106,11 @@ class ResidentModel:
         state: dict[str, torch.Tensor] = get_peft_model_state_dict(self.model)
         return state
 
-    def _pack(self, tensors: dict[str, torch.Tensor]) -> Adapter:
+    def _pack(self, tensors: dict[str, torch.Tensor]) -> Weights:
         weights = {
             name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in sorted(tensors.items())
         }
-        return Adapter(safetensors.torch.save(weights), self._config())
+        return Weights(safetensors.torch.save(weights), self._config())
 
     def _config(self) -> dict[str, Any]:
         config = self.model.peft_config["default"].to_dict()

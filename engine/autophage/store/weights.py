@@ -1,6 +1,6 @@
-"""An adapter on its way from the trainer to the sampler and to disk: tensors as safetensors bytes, and PEFT's config.
+"""What was trained, on its way from the trainer to the sampler and to disk: tensors as safetensors bytes, and a config.
 
-The bytes are the identity: their SHA-256 is in the adapter's name in the sampler and in the generation's manifest.
+The bytes are the identity: their SHA-256 is in the name that the sampler serves them under and in the generation's manifest.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True)
-class Adapter:
-    """`weights` are safetensors bytes with PEFT's names; `config` is PEFT's, as JSON types."""
+class Weights:
+    """`tensors` are safetensors bytes with PEFT's names; `config` is PEFT's, as JSON types."""
 
-    weights: bytes
+    tensors: bytes
     config: dict[str, Any]
 
     @cached_property
     def digest(self) -> str:
-        return hashlib.sha256(self.weights).hexdigest()
+        return hashlib.sha256(self.tensors).hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write a folder that PEFT and vLLM can load."""
-        write_bytes(folder / WEIGHTS, self.weights)
+        write_bytes(folder / WEIGHTS, self.tensors)
         write_text(folder / CONFIG, json.dumps(self.config, indent=2, sort_keys=True) + "\n")
 
 
-def load_adapter(folder: Path) -> Adapter:
+def load_weights(folder: Path) -> Weights:
     try:
-        return Adapter((folder / WEIGHTS).read_bytes(), json.loads((folder / CONFIG).read_text("utf-8")))
+        return Weights((folder / WEIGHTS).read_bytes(), json.loads((folder / CONFIG).read_text("utf-8")))
     except (OSError, json.JSONDecodeError) as error:
         raise StoreError(f"{folder}: holds no adapter that can be read ({error})") from error
