@@ -26,6 +26,7 @@ TIERS = (
     {"driver"},
     {"cluster"},
     {"actors", "scheduler"},
+    {"sharded_bench"},
     {"stages", "scoring"},
     {"report"},
     {"sampler", "trainer"},

@@ -53,9 +53,9 @@ class Trained:
 
 
 class Workbench:
-    def __init__(self, recipe: Recipe, raw: RawSource, model_path: str) -> None:
+    def __init__(self, recipe: Recipe, raw: RawSource, model_path: str, resident: ResidentModel | None = None) -> None:
         self.recipe = recipe
-        self.resident = ResidentModel(model_path, recipe)
+        self.resident = resident or ResidentModel(model_path, recipe)
         self.tokenizer = self.resident.tokenizer
         self._special = frozenset(self.tokenizer.all_special_ids)
         self._raw = raw

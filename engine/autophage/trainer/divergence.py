@@ -19,7 +19,7 @@ from autophage.trainer.resident import ResidentModel
 from autophage.trainer.scoring import COLUMNS, batch_tokens, batches, scored_rows
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode, in which the weights of a model that is spread over ranks cannot be listed
 def compare(
     resident: ResidentModel,
     own: Weights,

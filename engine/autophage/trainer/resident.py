@@ -43,7 +43,7 @@ class ResidentModel:
         self.path = path
         self.recipe = recipe
         self.tokenizer = load_tokenizer(path)
-        base = load_model(path, element_type(recipe))
+        base = self._load(path, recipe)
         self.parameters = base.num_parameters()
         config = LoraConfig(
             r=recipe.model.rank,
@@ -53,11 +53,20 @@ class ResidentModel:
         )
         torch.manual_seed(derive(recipe.seed, "adapter"))
         self.model = get_peft_model(base, config)
-        self.head = find_head(self.model)
+        self._settle()
         self._initial = {name: tensor.clone() for name, tensor in self._tensors().items()}
         # SFTTrainer collects garbage on every train(); what lives forever need not be walked each time.
         gc.collect()
         gc.freeze()
+
+    def _load(self, path: str, recipe: Recipe) -> Any:
+        return load_model(path, element_type(recipe))
+
+    def _settle(self) -> None:
+        self._find_head()
+
+    def _find_head(self) -> None:
+        self.head = find_head(self.model)
 
     def base_weights(self) -> Weights:
         """The adapter before any training: B is zero, so it changes nothing. It serves as generation 0."""
@@ -83,13 +92,23 @@ class ResidentModel:
         """
         self.load(start)
         if rows:
-            run_sft(self.model, self.head, self.tokenizer, rows, settings, seed, progress, observe)
+            self._train(rows, settings, seed, progress, observe)
         tensors = self._tensors()
         if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
             raise RunError(
                 "training left NaN or infinity in the adapter; nothing was committed. Lower train.learning_rate."
             )
         return self._pack(tensors)
+
+    def _train(
+        self,
+        rows: Sequence[Row],
+        settings: Recipe,
+        seed: int,
+        progress: Progress,
+        observe: Callable[[StepStatistics], None],
+    ) -> None:
+        run_sft(self.model, self.head, self.tokenizer, rows, settings, seed, progress, observe)
 
     def score(
         self,
@@ -120,8 +139,8 @@ class ResidentModel:
         return plain
 
 
-def load_model(path: str, dtype: torch.dtype) -> Any:
-    """The causal language model of a folder or hub id, in evaluation mode on this process's device.
+def load_model(path: str, dtype: torch.dtype, where: torch.device | None = None) -> Any:
+    """The causal language model of a folder or hub id, in evaluation mode on this process's device or `where` it is wanted.
 
     Raises:
         UserError: it cannot be loaded, or wants code of its own to be run.
@@ -136,4 +155,4 @@ def load_model(path: str, dtype: torch.dtype) -> Any:
             f"model {path!r}: cannot be loaded as a causal language model ({first_line(error)}). Give a folder with "
             "config.json and safetensors weights, or a hub id that is reachable or cached."
         ) from error
-    return model.to(device()).eval()
+    return model.to(where or device()).eval()

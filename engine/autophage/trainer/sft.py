@@ -43,6 +43,7 @@ def run_sft(
     seed: int,
     progress: Callable[[int, int], None],
     observe: Callable[[StepStatistics], None],
+    trainer: Callable[..., WatchedTrainer] | None = None,
 ) -> None:
     """Train the adapter of `model` in place: one pass over `rows`, fresh AdamW, seeded generators.
 
@@ -52,7 +53,7 @@ def run_sft(
     base: Any = model.get_base_model()
     _take_off(model, base)
     with tempfile.TemporaryDirectory(prefix="autophage-sft-") as scratch:
-        trainer = WatchedTrainer(
+        sft = (trainer or WatchedTrainer)(
             model,
             head=head,
             observe=observe,
@@ -62,8 +63,8 @@ def run_sft(
             callbacks=[ReportSteps(progress)],
         )
         for callback in (PrinterCallback, ProgressCallback):
-            trainer.remove_callback(callback)
-        trainer.train()
+            sft.remove_callback(callback)
+        sft.train()
     # SFTTrainer wraps the base model's forward each time it is built; left on, a thousand generations nest a thousand deep.
     _take_off(model, base)
     model.eval()

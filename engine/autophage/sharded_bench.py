@@ -1,0 +1,98 @@
+"""The stages of a generation on a model that is spread over several GPUs: `stages.Workbench`, made and called on every rank.
+
+What needs the model is called on all ranks; what only reads rank 0's own things is not. Answers are rank 0's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autophage.recipe.arms import Arm
+from autophage.recipe.schema import Recipe
+from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request
+from autophage.store.corpus import Sample
+from autophage.store.manifest import Metric
+from autophage.store.weights import Weights
+from autophage.trainer.group import Group
+
+if TYPE_CHECKING:
+    from autophage.stages import Trained, Workbench
+    from autophage.trainer.ranks import Ranks
+    from autophage.trainer.resident import ResidentModel
+
+
+class ShardedBench:
+    """Has the surface of `Workbench`, over `ranks` ranks of one machine; `close` ends the other ranks.
+
+    `gpus` are those of `trainer.group.keep_first_gpu`, none on a CPU; each rank writes its log into `logs`.
+    """
+
+    def __init__(self, recipe: Recipe, model_path: str, ranks: int, gpus: Sequence[str], logs: Path) -> None:
+        self._group = Group(partial(_make, recipe.model_dump_json(), model_path), ranks, gpus, logs)
+        self._own: Workbench = self._group.own
+
+    @property
+    def resident(self) -> ResidentModel:
+        """Rank 0's, for its facts; what it computes takes every rank."""
+        return self._own.resident
+
+    @property
+    def canary_prompts(self) -> list[list[int]]:
+        return self._own.canary_prompts
+
+    def base_weights(self) -> Weights:
+        return self._own.base_weights()
+
+    def engine_settings(self, arms: Sequence[Arm]) -> EngineSettings:
+        return self._own.engine_settings(arms)
+
+    def requests(self, arm: Arm, generation: int) -> list[Request]:
+        return self._own.requests(arm, generation)
+
+    def decoding(self, arm: Arm) -> Decoding:
+        return self._own.decoding(arm)
+
+    def fit(
+        self,
+        arm: Arm,
+        generation: int,
+        start: Weights,
+        corpora: Mapping[int, Sequence[Sample]],
+        progress: Callable[[int, int, int], None],
+    ) -> Trained:
+        trained: Trained = self._group.call("fit", arm, generation, start, corpora, progress=progress)
+        return trained
+
+    def check_canary(self, adapter: Weights, answers: Sequence[Completion]) -> float:
+        worst: float = self._group.call("check_canary", adapter, answers)
+        return worst
+
+    def measure(
+        self,
+        arm: Arm,
+        generation: int,
+        adapter: Weights,
+        previous: Weights | None,
+        completions: Sequence[Completion],
+        progress: Callable[[int, int], None],
+    ) -> tuple[list[Sample], list[Metric]]:
+        measured: tuple[list[Sample], list[Metric]] = self._group.call(
+            "measure", arm, generation, adapter, previous, completions, progress=progress
+        )
+        return measured
+
+    def close(self) -> None:
+        self._group.close()
+
+
+def _make(recipe: str, model_path: str, ranks: Ranks) -> Workbench:
+    """One rank's bench; the source is read by each, the model split over all."""
+    from autophage.data.build import read_source
+    from autophage.stages import Workbench
+    from autophage.trainer.sharded import ShardedModel
+
+    loaded = Recipe.model_validate_json(recipe)
+    return Workbench(loaded, read_source(loaded), model_path, ShardedModel(model_path, loaded, ranks))

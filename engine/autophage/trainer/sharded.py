@@ -1,0 +1,200 @@
+"""A resident model whose layers are spread over ranks (FSDP2), for models that one GPU does not hold.
+
+Each decoder layer's frozen weights are split over the ranks and gathered while the layer computes. Two things stay whole on
+every rank. The adapter: it is what is trained, loaded, read and exchanged, and below a hundredth of the model; its gradients
+are summed over ranks before each step, so it stays equal on all. And the LM head: the loss needs it whole in any case.
+
+Ranks share the rows of a batch and the batches of a scoring; everything else they do alike. A trained adapter equals that of
+one process up to the order in which gradients are summed; statistics are those of one process.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+from autophage.data.mix import Row
+from autophage.devices import element_type
+from autophage.errors import RunError
+from autophage.metrics.scored import Scored
+from autophage.recipe.schema import Recipe
+from autophage.store.training import StepStatistics
+from autophage.store.weights import Weights
+from autophage.trainer.ranks import Ranks, share
+from autophage.trainer.resident import Progress, ResidentModel, load_model
+from autophage.trainer.scoring import batch_tokens, batches, score
+from autophage.trainer.sft import IGNORED, WatchedTrainer, run_sft
+
+CPU = torch.device("cpu")
+
+
+class ShardedModel(ResidentModel):
+    """One rank's part. Every method is called on every rank, with the same arguments."""
+
+    def __init__(self, path: str, recipe: Recipe, ranks: Ranks) -> None:
+        self.ranks = ranks
+        # Whole in the machine's memory before it is split: one rank at a time.
+        with ranks.in_turn("load"):
+            super().__init__(path, recipe)
+        self._find_head()
+
+    def _load(self, path: str, recipe: Recipe) -> Any:
+        return load_model(path, element_type(recipe), CPU)
+
+    def _settle(self) -> None:
+        """Split the model, still alone: nothing is exchanged. Its head is tried later, when all ranks are there."""
+        shard(self.model, self.ranks)
+
+    def fit(
+        self,
+        start: Weights,
+        rows: Sequence[Row],
+        settings: Recipe,
+        seed: int,
+        progress: Progress,
+        observe: Callable[[StepStatistics], None] = lambda _: None,
+    ) -> Weights:
+        weights = super().fit(start, rows, settings, seed, progress, observe)
+        self.ranks.require_same("the trained adapter", weights.digest)
+        return weights
+
+    def _train(
+        self,
+        rows: Sequence[Row],
+        settings: Recipe,
+        seed: int,
+        progress: Progress,
+        observe: Callable[[StepStatistics], None],
+    ) -> None:
+        batch, size = settings.train.batch_size, self.ranks.size
+        silent = Row([0, 0], 2)  # a row without a token to train on
+        own = share(rows, batch, self.ranks.rank, size, silent)
+        train = settings.train.model_copy(update={"batch_size": math.ceil(batch / size)})
+        steps: list[StepStatistics] = []
+        run_sft(
+            self.model,
+            self.head,
+            self.tokenizer,
+            own,
+            settings.model_copy(update={"train": train}),
+            seed,
+            progress,
+            steps.append,
+            trainer=partial(SharedStep, ranks=self.ranks),
+        )
+        for step in together(steps, self.ranks):
+            observe(step)
+
+    def score(
+        self,
+        sequences: Sequence[Sequence[int]],
+        contexts: Sequence[int],
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> list[Scored]:
+        found: dict[int, Scored] = {}
+        planned = list(batches([len(sequence) for sequence in sequences], batch_tokens(self.head)))
+        size = self.ranks.size
+        for first in range(0, len(planned), size):
+            # Where batches run out, a rank repeats one: all must pass through the layers equally often.
+            mine = planned[min(first + self.ranks.rank, len(planned) - 1)]
+            own = score(self.head, [sequences[i] for i in mine], [contexts[i] for i in mine], lambda _: None)
+            found.update(zip(mine, own, strict=True))
+            progress(sum(map(len, planned[first : first + size])))
+        for part in self.ranks.gather(found):
+            found |= part
+        return [found[index] for index in range(len(sequences))]
+
+
+class SharedStep(WatchedTrainer):
+    """A step whose batch is dealt out over ranks: one denominator, one verdict on the loss, one gradient."""
+
+    def __init__(self, *args: Any, ranks: Ranks, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ranks = ranks
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        tokens = self._ranks.total((inputs["labels"][:, 1:] != IGNORED).sum())
+        failure: RunError | None = None
+        loss = None
+        try:
+            loss = super().compute_loss(model, inputs, return_outputs, tokens)
+        except RunError as error:
+            failure = error
+        # A rank that stopped alone would leave the others waiting for its gradient.
+        failures = self._ranks.total(torch.tensor(float(failure is not None), device=self._ranks.device))
+        if failures:
+            raise failure or RunError(f"another rank's loss is not finite at step {self.state.global_step + 1}")
+        return loss
+
+    def training_step(self, model: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss: torch.Tensor = super().training_step(model, *args, **kwargs)  # type: ignore[no-untyped-call]
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        flat = torch.cat([_gradient(parameter).flatten() for parameter in trained])
+        parts = self._ranks.total(flat).split([parameter.numel() for parameter in trained])
+        for parameter, part in zip(trained, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+        return self._ranks.total(loss.clone())
+
+
+def shard(model: Any, ranks: Ranks) -> None:
+    """Split the decoder layers of a PEFT model, on the CPU so far, over `ranks`; what stays whole moves to the device.
+
+    The backbone is the outermost part that is split, because it is what `Head` calls.
+    """
+    base = model.get_base_model()
+    head = base.get_output_embeddings()
+    whole = {parameter for name, parameter in model.named_parameters() if "lora_" in name}
+    whole |= set(head.parameters()) if head is not None else set()
+    mesh = init_device_mesh(ranks.device.type, (ranks.size,))
+    for layer in _layers(base):
+        fully_shard(layer, mesh=mesh, ignored_params=whole & set(layer.parameters()))
+    fully_shard(base.base_model, mesh=mesh, ignored_params=whole & set(base.base_model.parameters()))
+    for parameter in whole:
+        parameter.data = parameter.data.to(ranks.device)
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            module._buffers[name] = buffer.to(ranks.device)
+
+
+def together(steps: Sequence[StepStatistics], ranks: Ranks) -> list[StepStatistics]:
+    """Each step's statistics over the tokens of all ranks."""
+    table_SX = torch.tensor(
+        [[one.tokens, *(0.0 if one.tokens == 0 else one.tokens * value for value in _values(one))] for one in steps],
+        dtype=torch.float64,
+    )
+    sums_SX = ranks.total(table_SX)
+    return [
+        StepStatistics(one.step, int(tokens), *(value / tokens if tokens else math.nan for value in values))
+        for one, (tokens, *values) in zip(steps, sums_SX.tolist(), strict=True)
+    ]
+
+
+def _values(step: StepStatistics) -> list[float]:
+    return list(vars(step).values())[2:]
+
+
+def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def _layers(base: Any) -> list[torch.nn.Module]:
+    """The decoder layers: what transformers says may not be split further."""
+    names = set(getattr(base, "_no_split_modules", None) or ())
+    found = [module for module in base.modules() if type(module).__name__ in names]
+    if not found:
+        raise RunError(
+            f"{type(base).__name__} does not say which of its modules are layers; it cannot be split over ranks"
+        )
+    return found
