@@ -22,7 +22,7 @@ from autophage.errors import RunError
 COLLECTIVE_SECONDS = 300.0
 """Ranks reach their next collective within the time of one batch of each other; the slowest takes seconds."""
 TURN_SECONDS = 3600.0
-"""Every rank before this one loads the model from a slow disk."""
+"""For all ranks to load a large model from a slow disk, one after the other."""
 STORE = "ranks"
 
 T = TypeVar("T")
@@ -58,13 +58,14 @@ class Ranks:
 
     @contextmanager
     def in_turn(self, what: str) -> Iterator[None]:
-        """One rank after the other: what it does needs memory of the machine that is there once."""
+        """One rank after the other, for what needs memory of the machine that is there once; left when all are done."""
         if self.rank:
             self.store.wait([f"{what}-{self.rank - 1}"], timedelta(seconds=TURN_SECONDS))
         try:
             yield
         finally:
             self.store.set(f"{what}-{self.rank}", "done")
+        self.store.wait([f"{what}-{rank}" for rank in range(self.size)], timedelta(seconds=TURN_SECONDS))
 
     def leave(self) -> None:
         dist.destroy_process_group()
