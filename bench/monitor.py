@@ -116,8 +116,11 @@ def measure(subject: Subject, repeats: int, compare: int) -> dict[str, Any]:
 
 
 def _turn(sampler: Sampler, served: Served, subject: Subject, observe: Any) -> Turn:
+    from autophage.sampler.protocol import Job
+
     began, processor = time.perf_counter(), time.process_time()
-    answers = sampler.sample(served, subject.requests, subject.decoding, lambda *_: None, observe)
+    job = Job(served, subject.requests, subject.decoding)
+    [answers] = sampler.sample([job], lambda *_: None, observe)
     return Turn(time.perf_counter() - began, time.process_time() - processor, answers)
 
 
@@ -229,6 +232,7 @@ def _random(arguments: argparse.Namespace, folder: Path) -> Subject:
             target_modules=tuple(targets),
             longest=16 + max(arguments.tokens, 16),
             concurrency=arguments.sequences,
+            mixed=1,
             adapters=4,
             dtype=str(dtype).removeprefix("torch."),
             device=device,

@@ -41,8 +41,8 @@ class Shell:
         _redirect(Path(log))
         self._progress = Progress()
 
-    def progress(self) -> Progress:
-        """Answered from a thread of its own, while work goes on."""
+    def progress(self, key: str) -> Progress:
+        """Of the work `key`; answered from a thread of its own, while work goes on."""
         return self._progress
 
 
@@ -102,6 +102,7 @@ class TrainerActor(Shell):
 class SamplerActor(Shell):
     def __init__(self, log: str) -> None:
         super().__init__(log)
+        self._sampling: dict[str, Progress] = {}
         # Importing vLLM takes as long as the trainer takes to load its model; both happen at once.
         import vllm  # noqa: F401
 
@@ -119,18 +120,33 @@ class SamplerActor(Shell):
     def canary(self, served: Served, prompts: Sequence[Sequence[int]]) -> list[Completion]:
         return self._sampler.canary(served, prompts)
 
-    def sample(self, served: Served, orders: tuple[Sequence[Request], Decoding]) -> list[Completion]:
-        requests, decoding = orders
-        self._progress = Progress(0, len(requests))
+    def sample(
+        self, keys: Sequence[str], served: Sequence[Served], *orders: tuple[Sequence[Request], Decoding]
+    ) -> list[Completion] | list[list[Completion]]:
+        """One batch of several models' documents; `keys` name their progress. A lone job's documents come bare.
 
-        def count(done: int, tokens: int) -> None:
-            self._progress = Progress(done, len(requests), tokens)
+        Calls may overlap, each in a thread of its own: their requests share the engine's queue.
+        """
+        from autophage.sampler.protocol import Job
 
-        return self._sampler.sample(served, requests, decoding, count)
+        jobs = [Job(one, *order) for one, order in zip(served, orders, strict=True)]
+        self._sampling.update({key: Progress(0, len(job.requests)) for key, job in zip(keys, jobs, strict=True)})
+
+        def count(job: int, done: int, tokens: int) -> None:
+            self._sampling[keys[job]] = Progress(done, len(jobs[job].requests), tokens)
+
+        documents = self._sampler.sample(jobs, count)
+        for key in keys:
+            del self._sampling[key]
+        return documents[0] if len(documents) == 1 else documents
+
+    def progress(self, key: str) -> Progress:
+        return self._sampling.get(key, Progress())
 
 
 def _redirect(log: Path) -> None:
     """Send this process's stdout and stderr, of Python and of libraries below it, to the end of `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -2,15 +2,29 @@
 
 Each arm walks through the stages of its generations: train, swap, sample, measure, commit. The trainer's side does
 train and measure, the sampler's side swap and sample (swap needs both, because the trainer checks the canary). The
-barrier is per (arm, generation); between arms there is none. `serial` lets one side work at a time; otherwise both do,
-on different arms. The arm that is furthest behind goes first, so that arms stay comparable while a run is under way.
+barrier is per (arm, generation). `serial` lets one side work at a time; otherwise both do, on different arms.
+
+Arms whose samples do not fill the sampler share a batch. In a *fixed* batch the arms of a cohort are sampled together or
+not at all, so what is in a batch, and with it every bit of a corpus on a CPU, follows from the recipe alone. In a
+*continuous* one each arm's requests join the queue as soon as its model is ready, and no arm waits for another.
+
+Of the works that could start, later stages go first, to finish what is begun; then the arm that is furthest behind, so that
+arms stay comparable while a run is under way; then by Johnson's rule (1954), which is the shortest way of taking jobs
+through two machines in a row: first the arms that sample for less time than they train, by rising sampling time, then the
+others, by falling training time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
+
+from autophage.recipe.arms import Arm
+from autophage.recipe.schema import Recipe
+
+MOST_MIXED = 16
+"""Models in one batch at most: each takes a slot of device memory, and its rows are a product of their own."""
 
 
 class Stage(Enum):
@@ -47,9 +61,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Done:
-    """The event that `work` is finished."""
+    """The event that `work` is finished, and the seconds it took."""
 
     work: Work
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,33 +73,78 @@ class State:
 
     generations: int
     serial: bool
+    continuous: bool
+    cohorts: tuple[tuple[str, ...], ...]
     waiting: tuple[Work, ...]
     running: frozenset[Work] = frozenset()
+    seconds: Mapping[tuple[str, Stage], float] = field(default_factory=dict)
+    """How long each arm's stage took when it was last done."""
 
     @property
     def finished(self) -> bool:
         return not self.waiting and not self.running
 
 
+def is_continuous(recipe: Recipe, device: str) -> bool:
+    """Whether arms join a running batch. By default where bits depend on the batch anyway and both sides work at once."""
+    if recipe.devices == "serial":
+        return False
+    return device != "cpu" if recipe.sample.batching == "auto" else recipe.sample.batching == "continuous"
+
+
+def cohorts_of(arms: Sequence[Arm], *, continuous: bool = False) -> tuple[tuple[str, ...], ...]:
+    """The arms that share a fixed batch: neighbours, as long as together they do not fill the sampler."""
+    if continuous:
+        return tuple((arm.name,) for arm in arms)
+    cohorts: list[list[str]] = []
+    room = 0
+    for arm in arms:
+        count = arm.recipe.sample.count
+        if not cohorts or count > room or len(cohorts[-1]) == MOST_MIXED:
+            cohorts.append([])
+            room = arm.recipe.sample.concurrency
+        cohorts[-1].append(arm.name)
+        room -= count
+    return tuple(tuple(cohort) for cohort in cohorts)
+
+
 def begin(
-    arms: Sequence[str], committed: Mapping[str, int], generations: int, *, serial: bool
+    cohorts: Iterable[Sequence[str]],
+    committed: Mapping[str, int],
+    generations: int,
+    *,
+    serial: bool,
+    continuous: bool = False,
 ) -> tuple[State, list[Work]]:
     """The state of a run whose arms have `committed[arm]` generations already (0 to `generations` + 1), and what to start."""
-    waiting = tuple(_first(arm, committed.get(arm, 0)) for arm in arms if committed.get(arm, 0) <= generations)
-    return _start(State(generations, serial, waiting))
+    return join(State(generations, serial, continuous, (), ()), cohorts, committed)
+
+
+def join(state: State, cohorts: Iterable[Sequence[str]], committed: Mapping[str, int]) -> tuple[State, list[Work]]:
+    """The state with further arms, as when another machine is gone and left them, and what to start."""
+    added = tuple(tuple(cohort) for cohort in cohorts)
+    waiting = [
+        _first(arm, committed.get(arm, 0))
+        for cohort in added
+        for arm in cohort
+        if committed.get(arm, 0) <= state.generations
+    ]
+    return _start(replace(state, cohorts=state.cohorts + added, waiting=(*state.waiting, *waiting)))
 
 
 def step(state: State, event: Done) -> tuple[State, list[Work]]:
-    """The state after `event`, and the work to start now.
+    """The state after `event`, and the work to start now. Works of stage SAMPLE that start together are one batch.
 
     Raises:
         ValueError: the event is of work that is not running.
     """
-    if event.work not in state.running:
-        raise ValueError(f"{event.work} is not running")
-    following = _after(event.work, state.generations)
+    work = event.work
+    if work not in state.running:
+        raise ValueError(f"{work} is not running")
+    following = _after(work, state.generations)
     waiting = state.waiting if following is None else (*state.waiting, following)
-    return _start(replace(state, waiting=waiting, running=state.running - {event.work}))
+    seconds = {**state.seconds, (work.arm, work.stage): event.seconds}
+    return _start(replace(state, waiting=waiting, running=state.running - {work}, seconds=seconds))
 
 
 def _first(arm: str, generation: int) -> Work:
@@ -99,16 +159,50 @@ def _after(work: Work, generations: int) -> Work | None:
 
 
 def _start(state: State) -> tuple[State, list[Work]]:
-    """Start whatever the free sides allow: later stages first, to finish what is begun, then the arm furthest behind."""
+    """Start whatever the free sides allow, in the order that the module's first lines give."""
     started: list[Work] = []
-    for work in sorted(state.waiting, key=lambda work: (-ORDER.index(work.stage), work.generation)):
-        busy = {side for other in state.running for side in SIDES[other.stage]}
-        needs = SIDES[work.stage]
-        blocked = bool(busy) if state.serial else bool(busy & needs)
-        if needs and blocked:
+    for work in sorted(state.waiting, key=lambda work: _urgency(state, work)):
+        if work in state.running or _blocked(state, work):
             continue
+        together = _batch(state, work)
         state = replace(
-            state, waiting=tuple(other for other in state.waiting if other != work), running=state.running | {work}
+            state,
+            waiting=tuple(other for other in state.waiting if other not in together),
+            running=state.running.union(together),
         )
-        started.append(work)
+        started += together
     return state, started
+
+
+def _urgency(state: State, work: Work) -> tuple[int, int, int, float]:
+    sample, train = (state.seconds.get((work.arm, stage), 0.0) for stage in (Stage.SAMPLE, Stage.TRAIN))
+    johnson = (0, sample) if sample < train else (1, -train)
+    return (-ORDER.index(work.stage), work.generation, *johnson)
+
+
+def _blocked(state: State, work: Work) -> bool:
+    needs = SIDES[work.stage]
+    if not needs:
+        return False
+    others = [other for other in state.running if not (state.continuous and _shareable(other, work))]
+    busy = {side for other in others for side in SIDES[other.stage]}
+    return (bool(busy) if state.serial else bool(busy & needs)) or not _batch(state, work)
+
+
+def _shareable(other: Work, work: Work) -> bool:
+    """Whether the sampler takes `work` while `other` is in its queue."""
+    return other.stage is Stage.SAMPLE and work.stage in (Stage.SWAP, Stage.SAMPLE)
+
+
+def _batch(state: State, work: Work) -> list[Work]:
+    """What starts together with `work`, itself included; nothing while a cohort still lacks an arm."""
+    if work.stage is not Stage.SAMPLE or state.continuous:
+        return [work]
+    members = next(cohort for cohort in state.cohorts if work.arm in cohort)
+    ready = [other for arm in members for other in state.waiting if other == replace(work, arm=arm)]
+    behind = [
+        other
+        for other in (*state.waiting, *state.running)
+        if other.arm in members and other.generation <= work.generation and other not in ready
+    ]
+    return [] if behind else ready

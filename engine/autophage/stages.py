@@ -27,6 +27,7 @@ from autophage.metrics.knowledge import knowledge_metrics
 from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
+from autophage.scheduler import MOST_MIXED, cohorts_of, is_continuous
 from autophage.seeds import derive
 from autophage.store.corpus import Sample, sample_id
 from autophage.store.manifest import Metric
@@ -74,7 +75,7 @@ class Workbench:
         return self._sources[key]
 
     def engine_settings(self, arms: Sequence[Arm]) -> EngineSettings:
-        """What the sampler must make room for."""
+        """What the sampler must make room for, whichever of the arms it serves."""
         config = self.resident.model.config.get_text_config()
         longest = max(self._longest(arm.recipe) for arm in arms)
         positions = getattr(config, "max_position_embeddings", None)
@@ -86,6 +87,8 @@ class Workbench:
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         dtype = element_type(self.recipe)
+        continuous = is_continuous(self.recipe, device().type)
+        mixed = min(len(arms), MOST_MIXED) if continuous else max(map(len, cohorts_of(arms)))
         return EngineSettings(
             model_path=self.resident.path,
             seed=self.recipe.seed,
@@ -93,7 +96,9 @@ class Workbench:
             target_modules=tuple(self.base_weights().config["target_modules"]),
             longest=longest,
             concurrency=self.recipe.sample.concurrency,
-            adapters=4,
+            mixed=mixed,
+            # While a batch is sampled the next one's adapters are installed, and an arm's old one leaves after its new one.
+            adapters=2 * mixed + 2,
             dtype=str(dtype).removeprefix("torch."),
             device=device().type,
             memory=self.recipe.sample.memory,

@@ -71,6 +71,7 @@ RULES = (
     Rule(
         ("sample.top_p", "sample.top_k"), lambda arm: arm.sample.temperature == 0.0, "sample.temperature = 0 is greedy"
     ),
+    Rule(("sample.batching",), lambda arm: arm.devices == "serial", 'devices = "serial" always has fixed batches'),
     Rule(("control.enabled",), lambda arm: arm.mix.alpha == 0.0, "every arm is trained on human data alone"),
 )
 

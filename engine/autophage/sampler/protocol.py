@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -61,6 +62,15 @@ class Served:
 
 
 @dataclass(frozen=True)
+class Job:
+    """What one model is asked to write. Jobs of several models make one batch."""
+
+    served: Served
+    requests: Sequence[Request]
+    decoding: Decoding
+
+
+@dataclass(frozen=True)
 class EngineSettings:
     """What the engine must make room for, derived from the recipe and the model by the trainer's side."""
 
@@ -71,6 +81,8 @@ class EngineSettings:
     longest: int
     """Tokens of the longest prompt with its sample."""
     concurrency: int
+    mixed: int
+    """Adapters that may take part in one batch."""
     adapters: int
     """Adapters that may be registered at once."""
     dtype: str
