@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ OBJECT_STORE_BYTES = 512 << 20
 CALL_SECONDS = 1800.0
 """Deadline of a call that reports no progress. Loading the largest models from a slow disk takes minutes."""
 PROGRESS_SECONDS = 10.0
+LISTENER_SECONDS = 10.0
+"""For a cluster's head to take a connection."""
 LONGEST_TEMPORARY = 12
 """Characters of a temporary folder's path that leave room for Ray's sockets, whose paths may have 107."""
 SCRATCH = "autophage-ray-"
@@ -66,11 +69,14 @@ def joined_ray(address: str) -> Iterator[None]:
     Raises:
         UserError: there is none at the address, or it wants a token that is not given.
     """
+    if address.rpartition(":")[0] in ("127.0.0.1", "localhost"):
+        environment.stay_on_loopback()
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     terminate = signal.getsignal(signal.SIGTERM)
     try:
+        _require_listener(address)
         ray.init(
             address=address,
             log_to_driver=False,
@@ -78,7 +84,7 @@ def joined_ray(address: str) -> Iterator[None]:
             configure_logging=False,
             runtime_env={"env_vars": environment.for_workers()},
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
             f"--address {address}: no Ray cluster can be joined there ({str(error).strip().splitlines()[0]}). "
             "Start one (`ray start --head`), and give this process its token: RAY_AUTH_MODE=token with RAY_AUTH_TOKEN_PATH."
@@ -120,6 +126,13 @@ def local_ray() -> Iterator[None]:
         ray.shutdown()
         os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _require_listener(address: str) -> None:
+    """Raise `OSError` where nobody listens at HOST:PORT; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=LISTENER_SECONDS).close()
 
 
 def _keep_handler(terminate: Any) -> None:

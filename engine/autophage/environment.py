@@ -48,10 +48,14 @@ def for_workers() -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
+def stay_on_loopback() -> None:
+    """Ray takes the machine's outside address, even where loopback is asked for, unless it is told not to form clusters."""
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
+
 def isolate_ray() -> None:
     """Keep a private Ray to this machine's loopback, with a token that it asks of everybody."""
-    # Ray takes the machine's outside address, even where loopback is asked for, unless it is told not to form clusters.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    stay_on_loopback()
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if os.environ["RAY_AUTH_MODE"] == "token" and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

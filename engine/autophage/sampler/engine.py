@@ -68,6 +68,8 @@ class Batch:
     done: dict[int, Completion] = field(default_factory=dict)
     tokens: Counter[int] = field(default_factory=Counter)
     documents: Counter[int] = field(default_factory=Counter)
+    fault: RunError | None = None
+    """What is wrong with the statistics that were recorded of it."""
 
     @property
     def finished(self) -> bool:
@@ -79,6 +81,22 @@ class Batch:
         self.documents[job] += 1
         self.tokens[job] += len(completion.token_ids)
         self.progress(job, self.documents[job], self.tokens[job])
+
+    def join(self, record: Record) -> None:
+        """Join the documents with what was recorded of them, or keep what is wrong with it for the caller."""
+        try:
+            record.require_faultless()
+            for index, request_id in enumerate(self.request_ids):
+                one = self.done[index]
+                raw, processed = record.statistics(request_id, one.token_ids)
+                self.done[index] = replace(one, statistics=raw, processed=processed)
+        except RunError as fault:
+            self.fault = fault
+
+    def result(self) -> list[Completion]:
+        if self.fault is not None:
+            raise self.fault
+        return [self.done[index] for index in range(len(self.owners))]
 
 
 class Sampler:
@@ -163,8 +181,7 @@ class Sampler:
             with self._turns:
                 if not batch.finished:
                     self._step()
-        with self._turns:
-            return self._collect(batch, observe)
+        return batch.result()
 
     def _submit(self, asked: Sequence[Asked], owners: list[int], progress: Progress, observe: Observe) -> Batch:
         """Hand every request over. Where others are under way that are observed in another way, they are finished first."""
@@ -201,33 +218,28 @@ class Sampler:
         except Exception as error:
             self._failure = error
             raise
+        ended = {}
         for output in outputs:
             if output.finished:
                 batch, index = self._open.pop(output.request_id)
                 batch.take(index, _completion(output.outputs[0]))
+                ended[id(batch)] = batch
+        if finished := [batch for batch in ended.values() if batch.finished]:
+            self._join(finished)
         if self._open and not self._engine.has_unfinished_requests():
             self._failure = RunError(f"vLLM ended without {len(self._open)} of the documents it was asked for")
             raise self._failure
 
-    def _collect(self, batch: Batch, observe: Observe) -> list[Completion]:
-        """The documents of a finished batch, joined with what was recorded of them."""
-        done = [batch.done[index] for index in range(len(batch.owners))]
-        if observe is Observe.NOTHING:
-            return done
-        others = {other.request_ids[index] for other, index in self._open.values()}
+    def _join(self, finished: Sequence[Batch]) -> None:
+        """Fetch what was recorded so far and join it with the batches that have ended; keep what is of the others."""
+        if self._observing is Observe.NOTHING:
+            return
+        others = {request_id for batch, _ in self._open.values() for request_id in batch.request_ids}
         drained = self._engine.collective_rpc("autophage_observed", args=(bool(others),))
-        self._records.append(Record.from_bytes(next(data for data in drained if data is not None)))
-        record = Record.joined(self._records)
+        record = Record.joined([*self._records, Record.from_bytes(next(data for data in drained if data is not None))])
         self._records = [record.only(others)] if others else []
-        record.require_faultless()
-        observed = [
-            record.statistics(request_id, one.token_ids)
-            for request_id, one in zip(batch.request_ids, done, strict=True)
-        ]
-        return [
-            replace(one, statistics=raw, processed=processed)
-            for one, (raw, processed) in zip(done, observed, strict=True)
-        ]
+        for batch in finished:
+            batch.join(record)
 
     def _call(self, method: str, *args: Any) -> Any:
         """Run a method of the worker extension in every worker; they all give the same answer."""
