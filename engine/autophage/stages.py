@@ -104,6 +104,7 @@ class Workbench:
             memory=self.recipe.sample.memory,
             kv_bytes_per_token=2 * config.num_hidden_layers * heads * head_size * dtype.itemsize,
             shares_device=self.recipe.devices != "disjoint",
+            tensor_parallel=self.recipe.cluster.sampler_gpus,
         )
 
     def decoding(self, arm: Arm) -> Decoding:

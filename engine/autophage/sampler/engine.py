@@ -19,6 +19,7 @@ from autophage import vllm_window
 from autophage.data.tokens import first_line
 from autophage.errors import RunError, SwapError, UserError
 from autophage.recipe.schema import SUPPORTED_RANKS
+from autophage.sampler import ranks
 from autophage.sampler.protocol import (
     CANARY_TOKENS,
     Completion,
@@ -110,12 +111,15 @@ class Sampler:
             from autophage.sampler import cpu_lora
 
             cpu_lora.install()
+        ranks.prepare(settings)
         try:
             self._engine: Any = LLMEngine.from_engine_args(EngineArgs(**_arguments(settings)))
         except (ValueError, NotImplementedError) as error:
             raise UserError(
                 f"model.path = {settings.model_path!r}: vLLM cannot serve it with a LoRA adapter ({first_line(error)})"
             ) from error
+        if settings.tensor_parallel > 1:
+            self._call("autophage_settle_rank", settings.device)
         self._turns = Turns()
         self._next_id = 1
         self._next_request = 0
@@ -311,6 +315,7 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
         "lora_target_modules": sorted(targets),
         "worker_extension_cls": EXTENSION,
         "trust_remote_code": False,
+        **ranks.arguments(settings),
     }
     if settings.device == "cpu":
         blocks = -(-settings.longest // CPU_BLOCK) + 1
@@ -320,7 +325,7 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
             "enforce_eager": True,
             "enable_prefix_caching": False,
             "enable_chunked_prefill": False,
-            "kv_cache_memory_bytes": min(wanted, limit),
+            "kv_cache_memory_bytes": min(wanted, limit) // settings.tensor_parallel,
         }
     else:
         share = SHARED_GPU_SHARE if settings.shares_device else OWN_GPU_SHARE

@@ -90,3 +90,5 @@ class EngineSettings:
     memory: float | None
     kv_bytes_per_token: int
     shares_device: bool
+    tensor_parallel: int = 1
+    """Workers of one machine that the model is split over; on a GPU each has a device of its own."""

@@ -21,6 +21,14 @@ class WorkerExtension:
     model_runner: Any
     autophage_recording: tuple[Recorder, Detach] | None = None
 
+    def autophage_settle_rank(self, device: str) -> None:
+        """In a worker with a process of its own: what the engine's process does for one inside it, and `ranks` tidies."""
+        from autophage.sampler import cpu_lora, ranks
+
+        if device == "cpu":
+            cpu_lora.install()
+        ranks.unlink_shared_memory()
+
     def autophage_install_adapter(self, adapter_id: int, weights: bytes, config: str) -> None:
         """Register and activate an adapter under a fresh id. The id must not have been used before."""
         import safetensors.torch
