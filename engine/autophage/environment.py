@@ -56,6 +56,7 @@ def stay_on_loopback() -> None:
 def isolate_ray() -> None:
     """Keep a private Ray to this machine's loopback, with a token that it asks of everybody."""
     stay_on_loopback()
+    os.environ.setdefault("RAY_worker_niceness", "0")  # a run has the priority that its user gave it
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if os.environ["RAY_AUTH_MODE"] == "token" and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
