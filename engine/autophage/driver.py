@@ -17,7 +17,13 @@ from autophage.errors import RunError, SwapError
 from autophage.provenance import resume_level, versions
 from autophage.recipe import LoadedRecipe
 from autophage.scheduler import Done, Stage, State, Work, begin, step
-from autophage.store.commit import Generation, commit_generation, committed_samples, committed_weights
+from autophage.store.commit import (
+    Generation,
+    commit_generation,
+    committed_optimizer,
+    committed_samples,
+    committed_weights,
+)
 from autophage.store.manifest import Metric
 from autophage.store.rundir import RunDirectory
 from autophage.store.training import StepStatistics
@@ -33,7 +39,7 @@ Emit = Callable[..., None]
 class Making:
     """What exists so far of the generation an arm is at."""
 
-    adapter: Any = None
+    weights: Any = None
     served: Any = None
     orders: Any = None
     canary: float = 0.0
@@ -41,6 +47,7 @@ class Making:
     samples: Any = None
     metrics: list[Metric] = field(default_factory=list)
     steps: list[StepStatistics] = field(default_factory=list)
+    optimizer: bytes | None = None
     speed: list[Metric] = field(default_factory=list)
 
 
@@ -113,19 +120,21 @@ class Driver:
             generation: committed_samples(self._run, work.arm, generation)
             for generation in needed_corpora(arm, work.generation)
         }
-        return self._trainer.fit.remote(work.arm, work.generation, start, corpora)
+        carried = arm.train.optimizer == "carried"
+        optimizer = committed_optimizer(self._run, work.arm, work.generation - 1) if carried else None
+        return self._trainer.fit.remote(work.arm, work.generation, start, corpora, optimizer)
 
     def _begin_swap(self, work: Work) -> Any:
         making = self._making.setdefault(work.arm, Making())
         if work.generation == 0:
-            making.adapter = self._get(self._trainer.base_weights.remote(), "trainer")
+            making.weights = self._get(self._trainer.base_weights.remote(work.arm), "trainer")
         making.served = self._get(
-            self._sampler.install.remote(f"{work.arm}@{work.generation}", making.adapter), "sampler"
+            self._sampler.install.remote(f"{work.arm}@{work.generation}", making.weights), "sampler"
         )
         # Asked for now, while the trainer is free: when sampling begins it may be busy with another arm.
         making.orders = self._trainer.orders.remote(work.arm, work.generation)
         answers = self._get(self._sampler.canary.remote(making.served, self._canary_prompts), "sampler")
-        return self._trainer.check_canary.remote(making.adapter, answers)
+        return self._trainer.check_canary.remote(making.weights, answers)
 
     def _begin_sample(self, work: Work) -> Any:
         making = self._making[work.arm]
@@ -134,7 +143,7 @@ class Driver:
     def _begin_measure(self, work: Work) -> Any:
         making = self._making[work.arm]
         previous = committed_weights(self._run, work.arm, work.generation - 1) if work.generation else None
-        return self._trainer.measure.remote(work.arm, work.generation, making.adapter, previous, making.answers)
+        return self._trainer.measure.remote(work.arm, work.generation, making.weights, previous, making.answers)
 
     def _finish(self, running: Running, reference: Any) -> None:
         work, making = running.work, self._making.setdefault(running.work.arm, Making())
@@ -145,7 +154,8 @@ class Driver:
             raise
         tokens = 0
         if work.stage is Stage.TRAIN:
-            making.adapter, tokens, making.steps = result.adapter, result.tokens, result.steps
+            making.weights, tokens, making.steps = result.weights, result.tokens, result.steps
+            making.optimizer = result.optimizer
         elif work.stage is Stage.SWAP:
             making.canary = result
         elif work.stage is Stage.SAMPLE:
@@ -164,13 +174,14 @@ class Driver:
         generation = Generation(
             arm=work.arm,
             generation=work.generation,
-            adapter=made.adapter,
+            weights=made.weights,
             served_as=made.served.name,
             samples=made.samples,
             metrics=made.metrics + made.speed,
             canary=made.canary,
             seed=self._arms[work.arm].recipe.seed,
             steps=made.steps,
+            optimizer=made.optimizer,
         )
         commit_generation(self._run, generation, level=self._level, versions=versions(), arms=list(self._arms))
         self._emit("stage-end", **_names(work), seconds=round(time.monotonic() - began, 3), tokens=0)

@@ -3,7 +3,7 @@
     for each arm:
         for each generation g:
             train    model g on corpus g-1, mixed with human text          (model 0 is the base model)
-            swap     its adapter into the running sampler, and check it
+            swap     its weights into the running sampler, and check it
             sample   corpus g
             measure  model g and corpus g
             commit   all of it, atomically
@@ -44,29 +44,39 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     sampler = Sampler(bench.engine_settings(arms))
 
     for arm in arms:
-        adapter = bench.base_weights()
+        weights = bench.base_weights(arm)
+        optimizer: bytes | None = None
         corpora: dict[int, list[Sample]] = {}
         for generation in range(recipe.generations + 1):
             begun = time.perf_counter()
-            previous = adapter if generation > 0 else None
+            previous = weights if generation > 0 else None
             steps: list[StepStatistics] = []
             if generation > 0:
-                start = adapter if arm.recipe.train.chain == "cumulative" else bench.base_weights()
-                trained = bench.fit(arm, generation, start, corpora, _ignore)
-                adapter, steps = trained.adapter, trained.steps
+                start = weights if arm.recipe.train.chain == "cumulative" else bench.base_weights(arm)
+                trained = bench.fit(arm, generation, start, corpora, _ignore, optimizer)
+                weights, steps, optimizer = trained.weights, trained.steps, trained.optimizer
 
-            served = sampler.install(f"{arm.name}@{generation}", adapter)
-            canary = bench.check_canary(adapter, sampler.canary(served, bench.canary_prompts))
+            served = sampler.install(f"{arm.name}@{generation}", weights)
+            canary = bench.check_canary(weights, sampler.canary(served, bench.canary_prompts))
 
             answers = sampler.sample(served, bench.requests(arm, generation), bench.decoding(arm), _ignore)
             sampler.remove(served)
 
-            samples, metrics = bench.measure(arm, generation, adapter, previous, answers, _ignore)
+            samples, metrics = bench.measure(arm, generation, weights, previous, answers, _ignore)
             corpora[generation] = samples
             commit_generation(
                 run,
                 Generation(
-                    arm.name, generation, adapter, served.name, samples, metrics, canary, arm.recipe.seed, steps
+                    arm.name,
+                    generation,
+                    weights,
+                    served.name,
+                    samples,
+                    metrics,
+                    canary,
+                    arm.recipe.seed,
+                    steps,
+                    optimizer,
                 ),
                 level=resume_level(device().type),
                 versions=versions(),

@@ -17,6 +17,7 @@ from autophage import vllm_window
 from autophage.data.tokens import first_line
 from autophage.errors import RunError, SwapError, UserError
 from autophage.recipe.schema import SUPPORTED_RANKS
+from autophage.sampler.base_weights import BaseWeights
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Observe, Request, Served
 from autophage.sampler.record import Record
 from autophage.store.weights import Weights
@@ -52,22 +53,29 @@ class Sampler:
             raise UserError(
                 f"model.path = {settings.model_path!r}: vLLM cannot serve it with a LoRA adapter ({first_line(error)})"
             ) from error
+        self._bases = BaseWeights(self._engine, settings.dtype)
         self._next_id = 1
         self._next_request = 0
 
-    def install(self, label: str, adapter: Weights) -> Served:
-        """Hold `adapter` under a fresh id and a name that carries its digest; nothing is ever replaced in place."""
-        served = Served(f"{label}-{adapter.digest[:16]}", self._next_id, adapter.digest)
+    def install(self, label: str, weights: Weights) -> Served:
+        """Hold `weights` under a fresh id and a name that carries their digest; no adapter is ever replaced in place."""
+        name = f"{label}-{weights.digest[:16]}"
+        if weights.method == "full":
+            return Served(name, 0, weights.digest, self._bases.hold(name, weights))
+        served = Served(name, self._next_id, weights.digest)
         self._next_id += 1
         try:
-            self._call("autophage_install_adapter", served.adapter_id, adapter.tensors, json.dumps(adapter.config))
+            self._call("autophage_install_adapter", served.adapter_id, weights.tensors, json.dumps(weights.config))
         except Exception as error:
             raise SwapError(f"{label}: vLLM does not take the adapter ({error})") from error
         return served
 
     def remove(self, served: Served) -> None:
-        """Let go of an adapter that no request uses any more."""
-        self._call("autophage_remove_adapter", served.adapter_id)
+        """Let go of a model that no request uses any more."""
+        if served.adapter_id:
+            self._call("autophage_remove_adapter", served.adapter_id)
+        elif served.base is not None:
+            self._bases.let_go(served.base)
 
     def canary(self, served: Served, prompts: Sequence[Sequence[int]]) -> list[Completion]:
         """A sampled continuation of each prompt and its tokens' log-probs, for the trainer to compare with its own.
@@ -145,10 +153,13 @@ class Sampler:
         """Submit every job, step until all have ended; returns vLLM's internal id and the document of each, in order."""
         from vllm.lora.request import LoRARequest
 
-        if served.adapter_id not in self._call("autophage_adapters"):
-            raise SwapError(f"{served.name}: is not in the sampler; a request for it would stop the engine")
-        # The path is never read: the adapter is in memory. It differs per adapter, because vLLM's caches go by it.
-        lora = LoRARequest(served.name, served.adapter_id, f"/memory/{served.name}")
+        self._bases.switch(served.base)
+        lora = None
+        if served.adapter_id:
+            if served.adapter_id not in self._call("autophage_adapters"):
+                raise SwapError(f"{served.name}: is not in the sampler; a request for it would stop the engine")
+            # The path is never read: the adapter is in memory. It differs per adapter, because vLLM's caches go by it.
+            lora = LoRARequest(served.name, served.adapter_id, f"/memory/{served.name}")
         numbers: dict[str, int] = {}
         internal = []
         for index, (prompt, params) in enumerate(jobs):
@@ -214,14 +225,17 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
         "max_num_batched_tokens": max(8192, settings.longest),
         "skip_tokenizer_init": True,
         "disable_log_stats": True,
-        "enable_lora": True,
-        "max_loras": min(settings.adapters, 4),
-        "max_cpu_loras": settings.adapters,
-        "max_lora_rank": next(rank for rank in SUPPORTED_RANKS if rank >= settings.rank),
-        "lora_target_modules": sorted(targets),
         "worker_extension_cls": EXTENSION,
         "trust_remote_code": False,
     }
+    if settings.rank:
+        arguments |= {
+            "enable_lora": True,
+            "max_loras": min(settings.adapters, 4),
+            "max_cpu_loras": settings.adapters,
+            "max_lora_rank": next(rank for rank in SUPPORTED_RANKS if rank >= settings.rank),
+            "lora_target_modules": sorted(targets),
+        }
     if settings.device == "cpu":
         blocks = -(-settings.longest // CPU_BLOCK) + 1
         wanted = max(MINIMUM_KV_BYTES, settings.concurrency * blocks * CPU_BLOCK * settings.kv_bytes_per_token)
@@ -234,7 +248,7 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
         }
     else:
         share = SHARED_GPU_SHARE if settings.shares_device else OWN_GPU_SHARE
-        if settings.dtype == "float32":
+        if settings.dtype == "float32" and settings.rank:
             raise UserError(
                 'model.dtype = "float32": vLLM serves adapters in 16 bits on a GPU. Use "auto" or "bfloat16".'
             )

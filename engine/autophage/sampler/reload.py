@@ -20,22 +20,23 @@ NamedTensors = Iterable[tuple[str, torch.Tensor]]
 
 
 @torch.no_grad()
-def load_into(model: Any, named: NamedTensors, model_config: Any) -> None:
-    """Put a checkpoint's tensors into `model`. After an error it holds a mixture and must be loaded again.
+def load_into(runner: Any, named: NamedTensors) -> None:
+    """Put a checkpoint's tensors into the model of `runner`. After an error it holds a mixture and must be loaded again.
 
     Raises:
         ValueError: a weight of the model was not among them, or one of them is none of the model's.
     """
     from vllm.model_executor.model_loader.reload.layerwise import finalize_layerwise_reload, initialize_layerwise_reload
 
-    with _without_wrappers(model):
+    model = runner.get_model()
+    with _without_wrappers(model), torch.device(runner.device):
         initialize_layerwise_reload(model)
         try:
             loaded = model.load_weights(named)
         except KeyError as error:
             raise ValueError(f"the model has no weight {error}") from error
         finally:
-            finalize_layerwise_reload(model, model_config)
+            finalize_layerwise_reload(model, runner.vllm_config.model_config)
         if loaded is not None and (missing := sorted({name for name, _ in model.named_parameters()} - loaded)):
             raise ValueError(f"no weights came for {', '.join(missing[:4])} ({len(missing)} in all)")
     _pack_tied(model)

@@ -68,7 +68,7 @@ class WorkerExtension:
 
         runner = self.model_runner
         named = reload.original_weights(runner) if weights is None else safetensors.torch.load(weights).items()
-        reload.load_into(runner.get_model(), named, runner.vllm_config.model_config)
+        reload.load_into(runner, named)
 
     def autophage_observe(self, processed: bool) -> None:
         """Record the statistics of every token from now on. What an earlier call recorded and nobody fetched is lost."""
