@@ -160,7 +160,7 @@ def _recipe(name: str) -> Subject:
     loaded = load_recipe(name)
     source = read_source(loaded.recipe)
     bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, lambda *_: None))
-    arm, adapter = loaded.arms[0], bench.base_weights()
+    arm, adapter = loaded.arms[0], bench.base_weights(loaded.arms[0])
 
     def score() -> Score:
         exact = loaded.recipe.model_copy(update={"model": loaded.recipe.model.model_copy(update={"dtype": "float32"})})

@@ -74,23 +74,30 @@ class TrainerActor(Shell):
         """What the sampler is asked for."""
         return self._bench.requests(self._arms[arm], generation), self._bench.decoding(self._arms[arm])
 
-    def base_weights(self) -> Weights:
-        return self._bench.base_weights()
+    def base_weights(self, arm: str) -> Weights:
+        return self._bench.base_weights(self._arms[arm])
 
-    def fit(self, arm: str, generation: int, start: Weights | None, corpora: Mapping[int, Sequence[Sample]]) -> Trained:
+    def fit(
+        self,
+        arm: str,
+        generation: int,
+        start: Weights | None,
+        corpora: Mapping[int, Sequence[Sample]],
+        optimizer: bytes | None,
+    ) -> Trained:
         """Train from `start`, or from the base model where it is None."""
         self._progress = Progress()
-        adapter = start or self._bench.base_weights()
-        return self._bench.fit(self._arms[arm], generation, adapter, corpora, self._step_progress)
+        start = start or self.base_weights(arm)
+        return self._bench.fit(self._arms[arm], generation, start, corpora, self._step_progress, optimizer)
 
-    def check_canary(self, adapter: Weights, answers: Sequence[Completion]) -> float:
-        return self._bench.check_canary(adapter, answers)
+    def check_canary(self, weights: Weights, answers: Sequence[Completion]) -> float:
+        return self._bench.check_canary(weights, answers)
 
     def measure(
-        self, arm: str, generation: int, adapter: Weights, previous: Weights | None, answers: Sequence[Completion]
+        self, arm: str, generation: int, weights: Weights, previous: Weights | None, answers: Sequence[Completion]
     ) -> tuple[list[Sample], list[Metric]]:
         self._progress = Progress()
-        return self._bench.measure(self._arms[arm], generation, adapter, previous, answers, self._step_progress)
+        return self._bench.measure(self._arms[arm], generation, weights, previous, answers, self._step_progress)
 
     def _step_progress(self, done: int, total: int, tokens: int = 0) -> None:
         self._progress = Progress(done, total, tokens)
@@ -111,8 +118,8 @@ class SamplerActor(Shell):
 
         self._sampler = Sampler(settings)
 
-    def install(self, label: str, adapter: Weights) -> Served:
-        return self._sampler.install(label, adapter)
+    def install(self, label: str, weights: Weights) -> Served:
+        return self._sampler.install(label, weights)
 
     def remove(self, served: Served) -> None:
         self._sampler.remove(served)

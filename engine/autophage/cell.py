@@ -18,7 +18,7 @@ from autophage.data.mix import needed_corpora
 from autophage.errors import RunError, SwapError
 from autophage.recipe.arms import Arm
 from autophage.scheduler import Stage, Work
-from autophage.store.commit import committed_samples, committed_weights
+from autophage.store.commit import committed_optimizer, committed_samples, committed_weights
 from autophage.store.manifest import Metric
 from autophage.store.rundir import RunDirectory
 from autophage.store.training import StepStatistics
@@ -40,6 +40,7 @@ class Making:
     samples: Any = None
     metrics: list[Metric] = field(default_factory=list)
     steps: list[StepStatistics] = field(default_factory=list)
+    optimizer: bytes | None = None
     speed: list[Metric] = field(default_factory=list)
 
 
@@ -108,7 +109,8 @@ class Cell:
         result = self._result(work, making, reference)
         tokens = 0
         if work.stage is Stage.TRAIN:
-            making.weights, tokens, making.steps = result.adapter, result.tokens, result.steps
+            making.weights, tokens, making.steps = result.weights, result.tokens, result.steps
+            making.optimizer = result.optimizer
         elif work.stage is Stage.SWAP:
             making.canary = result
             making.served = self._get(making.served, self._actors.sampler_name)
@@ -158,14 +160,16 @@ class Cell:
             generation: committed_samples(self._run, work.arm, generation)
             for generation in needed_corpora(arm, work.generation)
         }
-        return self._actors.trainer.fit.remote(work.arm, work.generation, start, corpora)
+        carried = arm.train.optimizer == "carried"
+        optimizer = committed_optimizer(self._run, work.arm, work.generation - 1) if carried else None
+        return self._actors.trainer.fit.remote(work.arm, work.generation, start, corpora, optimizer)
 
     def _swap(self, work: Work) -> Any:
         """Install, ask the canary, compare: a chain that the actors walk without the driver."""
         making = self._making.setdefault(work.arm, Making())
         trainer, sampler = self._actors.trainer, self._actors.sampler
         if work.generation == 0:
-            making.weights = self._get(trainer.base_weights.remote(), self._actors.trainer_name)
+            making.weights = self._get(trainer.base_weights.remote(work.arm), self._actors.trainer_name)
         making.served = sampler.install.remote(_key(work), making.weights)
         making.orders = trainer.orders.remote(work.arm, work.generation)
         answers = sampler.canary.remote(making.served, self._canary_prompts)

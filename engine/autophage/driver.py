@@ -110,13 +110,14 @@ class Driver:
         generation = Generation(
             arm=work.arm,
             generation=work.generation,
-            adapter=made.weights,
+            weights=made.weights,
             served_as=made.served.name,
             samples=made.samples,
             metrics=made.metrics + made.speed,
             canary=made.canary,
             seed=self._arms[work.arm].recipe.seed,
             steps=made.steps,
+            optimizer=made.optimizer,
         )
         commit_generation(self._run, generation, level=self._level, versions=versions(), arms=list(self._arms))
         seconds = time.monotonic() - began

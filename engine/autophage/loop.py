@@ -3,7 +3,7 @@
     for each generation g:
         for the arms that share a batch:
             train    model g on corpus g-1, mixed with human text          (model 0 is the base model)
-            swap     its adapter into the running sampler, and check it
+            swap     its weights into the running sampler, and check it
         sample   corpus g of all of them, in one batch
         for each of them:
             measure  model g and corpus g
@@ -45,6 +45,7 @@ class Lineage:
     previous: Weights | None = None
     corpora: dict[int, list[Sample]] = field(default_factory=dict)
     steps: list[StepStatistics] = field(default_factory=list)
+    optimizer: bytes | None = None
     served: Served | None = None
     canary: float = 0.0
 
@@ -68,7 +69,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
 
     bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, _print_base))
     sampler = Sampler(bench.engine_settings(loaded.arms))
-    lineages = {arm.name: Lineage(arm, bench.base_weights()) for arm in loaded.arms}
+    lineages = {arm.name: Lineage(arm, bench.base_weights(arm)) for arm in loaded.arms}
 
     for generation in range(loaded.recipe.generations + 1):
         for cohort in cohorts_of(loaded.arms):
@@ -90,9 +91,10 @@ def _train_and_swap(bench: Workbench, sampler: Sampler, lineage: Lineage, genera
 
     arm = lineage.arm
     if generation > 0:
-        start = lineage.weights if arm.recipe.train.chain == "cumulative" else bench.base_weights()
-        trained = bench.fit(arm, generation, start, lineage.corpora, _ignore)
-        lineage.previous, lineage.weights, lineage.steps = lineage.weights, trained.adapter, trained.steps
+        start = lineage.weights if arm.recipe.train.chain == "cumulative" else bench.base_weights(arm)
+        trained = bench.fit(arm, generation, start, lineage.corpora, _ignore, lineage.optimizer)
+        lineage.previous, lineage.weights = lineage.weights, trained.weights
+        lineage.steps, lineage.optimizer = trained.steps, trained.optimizer
     lineage.served = sampler.install(f"{arm.name}@{generation}", lineage.weights)
     answers = sampler.canary(lineage.served, bench.canary_prompts)
     lineage.canary = bench.check_canary(lineage.weights, answers)
@@ -116,6 +118,7 @@ def _measure(bench: Workbench, lineage: Lineage, generation: int, answers: Seque
         lineage.canary,
         arm.recipe.seed,
         lineage.steps,
+        lineage.optimizer,
     )
 
 

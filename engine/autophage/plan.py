@@ -190,8 +190,7 @@ def _arm_plan(arm: Arm, shape: Shape | None, speeds: Speeds) -> ArmPlan:
     measured = None if each is None else (generations + 1) * each + passes * sampled
     disk = seconds = None
     if shape is not None:
-        adapter = shape.adapter_per_rank * recipe.model.rank * 4
-        disk = sampled * CORPUS_BYTES_PER_TOKEN * COMPRESSION + (generations + 1) * adapter
+        disk = sampled * CORPUS_BYTES_PER_TOKEN * COMPRESSION + _stored_weights(recipe, shape)
         sample, train, measure = _speeds(shape.parameters, speeds)
         seconds = sampled / sample + trained / train + (measured or 0) / measure
     return ArmPlan(arm.name, arm.control, arm.settings, sampled, trained, measured, disk, seconds)
@@ -265,13 +264,25 @@ def _memory(arms: Sequence[Arm], shapes: Sequence[Shape]) -> float:
     for arm, shape in zip(arms, shapes, strict=True):
         recipe = arm.recipe
         width = 2 if recipe.model.dtype == "bfloat16" else 4
-        adapter = shape.adapter_per_rank * recipe.model.rank * 4
+        trained = _trained_bytes(recipe, shape)
         tokens = recipe.train.batch_size * _row_tokens(recipe)
         kept = 4 * (shape.layers * shape.hidden * ACTIVATIONS_PER_LAYER + shape.vocabulary * LOGIT_COPIES)
         cache = DEFAULT_KV_CACHE_BYTES if recipe.sample.memory is None else recipe.sample.memory * 2**30
-        adapters += adapter
-        largest = max(largest, 2 * width * shape.parameters + OPTIMIZER_COPIES * adapter + tokens * kept + cache)
+        adapters += trained
+        largest = max(largest, 2 * width * shape.parameters + OPTIMIZER_COPIES * trained + tokens * kept + cache)
     return LIBRARIES_BYTES + largest + adapters
+
+
+def _trained_bytes(recipe: Recipe, shape: Shape) -> int:
+    """Of the weights that are trained, in float32."""
+    return 4 * (shape.parameters if recipe.model.method == "full" else shape.adapter_per_rank * recipe.model.rank)
+
+
+def _stored_weights(recipe: Recipe, shape: Shape) -> int:
+    """Bytes on disk of an arm's models, and of AdamW's two moments where they are carried on."""
+    models = recipe.generations + (recipe.model.method == "lora")  # all weights of model 0 are the base model's
+    moments = 2 * recipe.generations * (recipe.train.optimizer == "carried")
+    return (models + moments) * _trained_bytes(recipe, shape)
 
 
 def _assumptions(recipe: Recipe, rows: Sequence[ArmPlan], speeds: Speeds) -> list[str]:

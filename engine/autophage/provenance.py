@@ -150,7 +150,7 @@ def model_facts(recipe: Recipe, path: str, source: RawSource, resident: Resident
         "kind": FROM_SOURCE if recipe.model.path == FROM_SOURCE else "folder" if local else "hub",
         "parameters": resident.parameters,
         "digest": digest.hexdigest() if local else None,
-        "revision": getattr(resident.model.config, "_commit_hash", None),
+        "revision": getattr(resident.config, "_commit_hash", None),
         "source": source.digest,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }

@@ -93,18 +93,20 @@ def is_continuous(recipe: Recipe, device: str) -> bool:
 
 
 def cohorts_of(arms: Sequence[Arm], *, continuous: bool = False) -> tuple[tuple[str, ...], ...]:
-    """The arms that share a fixed batch: neighbours, as long as together they do not fill the sampler."""
-    if continuous:
-        return tuple((arm.name,) for arm in arms)
+    """The arms that share a fixed batch: neighbours, as long as together they do not fill the sampler.
+
+    An arm whose whole weights are trained is alone: all requests of a step share one base model.
+    """
     cohorts: list[list[str]] = []
     room = 0
     for arm in arms:
         count = arm.recipe.sample.count
-        if not cohorts or count > room or len(cohorts[-1]) == MOST_MIXED:
+        alone = continuous or arm.recipe.model.method == "full"
+        if not cohorts or alone or count > room or len(cohorts[-1]) == MOST_MIXED:
             cohorts.append([])
             room = arm.recipe.sample.concurrency
         cohorts[-1].append(arm.name)
-        room -= count
+        room -= room if alone else count
     return tuple(tuple(cohort) for cohort in cohorts)
 
 

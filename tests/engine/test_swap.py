@@ -30,7 +30,7 @@ loaded = load_recipe("smoke")
 source = read_source(loaded.recipe)
 bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, lambda *_: None))
 sampler = Sampler(bench.engine_settings(loaded.arms))
-zero = bench.base_weights()
+zero = bench.base_weights(loaded.arms[0])
 
 
 def random_adapter(seed, scale=0.05, only=""):

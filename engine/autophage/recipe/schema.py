@@ -33,11 +33,11 @@ class Model(Table):
         min_length=1,
         description='a model folder, a hub id, or "from-source": a small base model trained on the source and cached',
     )
-    method: Literal["lora"] = Field(
-        "lora", description="which weights are trained: a LoRA adapter on every linear layer"
+    method: Literal["lora", "full"] = Field(
+        "lora", description="what is trained: a LoRA adapter on every linear layer (lora), or all weights (full)"
     )
-    rank: int = Field(32, ge=1, le=SUPPORTED_RANKS[-1], description="LoRA rank")
-    lora_alpha: float | None = Field(None, gt=0, description="LoRA scale numerator; twice the rank when left out")
+    rank: int = Field(32, ge=1, le=SUPPORTED_RANKS[-1], description="lora: rank of the adapter")
+    lora_alpha: float | None = Field(None, gt=0, description="lora: scale numerator; twice the rank when left out")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="compute type of sampler and trainer; auto is float32 on a CPU and bfloat16 on a GPU"
     )
@@ -124,6 +124,11 @@ class Mix(Table):
 class Train(Table):
     chain: Literal["cumulative", "restart"] = Field(
         "cumulative", description="model g+1 continues from model g, or starts from the base model"
+    )
+    optimizer: Literal["fresh", "carried"] = Field(
+        "fresh",
+        description="AdamW's moments start at zero in each generation, or go on from the arm's previous one (cumulative "
+        "chains only); the learning rate's schedule starts again in either case",
     )
     epochs: float = Field(4.0, gt=0, le=1000, description="passes over the mixed corpus; may be fractional")
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate (AdamW)")

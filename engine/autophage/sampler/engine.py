@@ -8,10 +8,8 @@ alone the composition of each step, and with it every bit of the result on a CPU
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +18,8 @@ from autophage.data.tokens import first_line
 from autophage.errors import RunError, SwapError, UserError
 from autophage.recipe.schema import SUPPORTED_RANKS
 from autophage.sampler import ranks
+from autophage.sampler.base_weights import BaseWeights
+from autophage.sampler.batch import Asked, Batch, Progress
 from autophage.sampler.protocol import (
     CANARY_TOKENS,
     Completion,
@@ -46,59 +46,6 @@ OWN_LOGPROB_TOLERANCE = 1e-3
 SHARED_GPU_SHARE, OWN_GPU_SHARE = 0.4, 0.88
 """Of a GPU's memory: beside a trainer, and alone. vLLM's own default of 0.92 leaves no room for the adapters' buffers."""
 
-Progress = Callable[[int, int, int], None]
-"""Called with (number of the job, its documents finished, its tokens written) for each document that ends."""
-
-
-class Asked(NamedTuple):
-    """One request as vLLM takes it: `params` are its SamplingParams."""
-
-    served: Served
-    prompt_ids: list[int]
-    params: Any
-
-
-@dataclass
-class Batch:
-    """The documents of one call, as far as they are finished. `owners` says whose job each is, by number."""
-
-    owners: list[int]
-    progress: Progress
-    request_ids: list[str] = field(default_factory=list)
-    """vLLM's internal ids, under which statistics are recorded."""
-    done: dict[int, Completion] = field(default_factory=dict)
-    tokens: Counter[int] = field(default_factory=Counter)
-    documents: Counter[int] = field(default_factory=Counter)
-    fault: RunError | None = None
-    """What is wrong with the statistics that were recorded of it."""
-
-    @property
-    def finished(self) -> bool:
-        return len(self.done) == len(self.owners)
-
-    def take(self, index: int, completion: Completion) -> None:
-        job = self.owners[index]
-        self.done[index] = completion
-        self.documents[job] += 1
-        self.tokens[job] += len(completion.token_ids)
-        self.progress(job, self.documents[job], self.tokens[job])
-
-    def join(self, record: Record) -> None:
-        """Join the documents with what was recorded of them, or keep what is wrong with it for the caller."""
-        try:
-            record.require_faultless()
-            for index, request_id in enumerate(self.request_ids):
-                one = self.done[index]
-                raw, processed = record.statistics(request_id, one.token_ids)
-                self.done[index] = replace(one, statistics=raw, processed=processed)
-        except RunError as fault:
-            self.fault = fault
-
-    def result(self) -> list[Completion]:
-        if self.fault is not None:
-            raise self.fault
-        return [self.done[index] for index in range(len(self.owners))]
-
 
 class Sampler:
     """Calls may come from several threads; each is carried out between two steps, in the order of asking."""
@@ -120,6 +67,7 @@ class Sampler:
             ) from error
         if settings.tensor_parallel > 1:
             self._call("autophage_settle_rank", settings.device)
+        self._bases = BaseWeights(self._engine, settings.dtype)
         self._turns = Turns()
         self._next_id = 1
         self._next_request = 0
@@ -129,9 +77,12 @@ class Sampler:
         self._failure: Exception | None = None
 
     def install(self, label: str, weights: Weights) -> Served:
-        """Hold `weights` under a fresh id and a name that carries their digest; nothing is ever replaced in place."""
+        """Hold `weights` under a fresh id and a name that carries their digest; no adapter is ever replaced in place."""
+        name = f"{label}-{weights.digest[:16]}"
         with self._turns:
-            served = Served(f"{label}-{weights.digest[:16]}", self._next_id, weights.digest)
+            if weights.method == "full":
+                return Served(name, 0, weights.digest, self._bases.hold(name, weights))
+            served = Served(name, self._next_id, weights.digest)
             self._next_id += 1
             try:
                 self._call("autophage_install_adapter", served.adapter_id, weights.tensors, json.dumps(weights.config))
@@ -140,9 +91,12 @@ class Sampler:
             return served
 
     def remove(self, served: Served) -> None:
-        """Let go of an adapter that no request uses any more."""
+        """Let go of a model that no request uses any more."""
         with self._turns:
-            self._call("autophage_remove_adapter", served.adapter_id)
+            if served.adapter_id:
+                self._call("autophage_remove_adapter", served.adapter_id)
+            elif served.base is not None:
+                self._bases.let_go(served.base)
 
     def canary(self, served: Served, prompts: Sequence[Sequence[int]]) -> list[Completion]:
         """A sampled continuation of each prompt and its tokens' log-probs, for the trainer to compare with its own.
@@ -188,30 +142,42 @@ class Sampler:
         return batch.result()
 
     def _submit(self, asked: Sequence[Asked], owners: list[int], progress: Progress, observe: Observe) -> Batch:
-        """Hand every request over. Where others are under way that are observed in another way, they are finished first."""
+        """Hand every request over. What is under way on another base or is observed in another way is finished first."""
         from vllm.lora.request import LoRARequest
 
-        while self._open and observe is not self._observing:
+        bases = {one.served.base for one in asked}
+        if len(bases) > 1:
+            raise ValueError("the models of one batch must share a base: every request of a step is computed with it")
+        while self._open and (observe, bases) != (self._observing, {self._bases.live}):
             self._step()
-        served = {one.served.adapter_id: one.served for one in asked}
-        if missing := sorted(set(served) - set(self._call("autophage_adapters"))):
-            raise SwapError(f"{served[missing[0]].name}: is not in the sampler; a request for it would stop the engine")
-        if not self._open:
-            self._call("autophage_arrange", list(served))
-            self._records = []
-            if observe is not Observe.NOTHING:
-                self._call("autophage_observe", observe is Observe.PROCESSED)
-            self._observing = observe
+        adapters = {one.served.adapter_id: one.served for one in asked if one.served.adapter_id}
+        if adapters and (missing := sorted(set(adapters) - set(self._call("autophage_adapters")))):
+            raise SwapError(
+                f"{adapters[missing[0]].name}: is not in the sampler; a request for it would stop the engine"
+            )
+        if not self._open and asked:
+            self._prepare(list(adapters), next(iter(bases)), observe)
         batch = Batch(owners, progress)
         for index, one in enumerate(asked):
             request_id = str(self._next_request)
             self._next_request += 1
             # The path is never read: the adapter is in memory. It differs per adapter, because vLLM's caches go by it.
-            lora = LoRARequest(one.served.name, one.served.adapter_id, f"/memory/{one.served.name}")
+            path = f"/memory/{one.served.name}"
+            lora = LoRARequest(one.served.name, one.served.adapter_id, path) if one.served.adapter_id else None
             prompted = {"prompt_token_ids": one.prompt_ids}
             self._open[request_id] = (batch, index)
             batch.request_ids.append(self._engine.add_request(request_id, prompted, one.params, lora_request=lora))
         return batch
+
+    def _prepare(self, adapter_ids: list[int], base: str | None, observe: Observe) -> None:
+        """Make an engine without requests ready for a batch of these models."""
+        self._bases.switch(base)
+        if adapter_ids:
+            self._call("autophage_arrange", adapter_ids)
+        self._records = []
+        if observe is not Observe.NOTHING:
+            self._call("autophage_observe", observe is Observe.PROCESSED)
+        self._observing = observe
 
     def _step(self) -> None:
         """One step of the engine. After one that failed it holds requests that never end, so it is not used again."""
@@ -308,15 +274,18 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
         "max_num_batched_tokens": max(8192, settings.longest),
         "skip_tokenizer_init": True,
         "disable_log_stats": True,
-        "enable_lora": True,
-        "max_loras": settings.mixed,
-        "max_cpu_loras": settings.adapters,
-        "max_lora_rank": next(rank for rank in SUPPORTED_RANKS if rank >= settings.rank),
-        "lora_target_modules": sorted(targets),
         "worker_extension_cls": EXTENSION,
         "trust_remote_code": False,
         **ranks.arguments(settings),
     }
+    if settings.rank:
+        arguments |= {
+            "enable_lora": True,
+            "max_loras": settings.mixed,
+            "max_cpu_loras": settings.adapters,
+            "max_lora_rank": next(rank for rank in SUPPORTED_RANKS if rank >= settings.rank),
+            "lora_target_modules": sorted(targets),
+        }
     if settings.device == "cpu":
         blocks = -(-settings.longest // CPU_BLOCK) + 1
         wanted = max(MINIMUM_KV_BYTES, settings.concurrency * blocks * CPU_BLOCK * settings.kv_bytes_per_token)
@@ -329,7 +298,7 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
         }
     else:
         share = SHARED_GPU_SHARE if settings.shares_device else OWN_GPU_SHARE
-        if settings.dtype == "float32":
+        if settings.dtype == "float32" and settings.rank:
             raise UserError(
                 'model.dtype = "float32": vLLM serves adapters in 16 bits on a GPU. Use "auto" or "bfloat16".'
             )

@@ -54,11 +54,16 @@ class Completion:
 
 @dataclass(frozen=True)
 class Served:
-    """An adapter that the sampler holds: fresh id and name for every (arm, generation), never reused."""
+    """A model that the sampler holds: fresh name, and id of its adapter, for every (arm, generation), never reused.
+
+    A model of which all weights were trained has no adapter (id 0): requests for it carry none.
+    """
 
     name: str
     adapter_id: int
     digest: str
+    base: str | None = None
+    """The whole weights that it is computed with, by name; None is the base model that the engine was started with."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class EngineSettings:
     model_path: str
     seed: int
     rank: int
+    """The largest rank of an arm's adapter; 0 where no arm has one."""
     target_modules: tuple[str, ...]
     longest: int
     """Tokens of the longest prompt with its sample."""

@@ -1,8 +1,8 @@
-"""The part that runs inside vLLM's worker: adapters in, statistics of sampled tokens out, both as bytes.
+"""The part that runs inside vLLM's worker: adapters and whole weights in, statistics of sampled tokens out, both as bytes.
 
 vLLM appends `WorkerExtension` to its worker class (`worker_extension_cls`), and the engine reaches these methods by
 `collective_rpc`. Tensors do not survive that call between processes, so weights come and statistics go as safetensors
-bytes. With `hooks` and `cpu_lora` this is all that touches vLLM's internals; the names used hold for vLLM 0.26 to 0.33.
+bytes. With `hooks`, `reload` and `cpu_lora` this is all that touches vLLM's internals; the names used hold for vLLM 0.26 to 0.33.
 """
 
 from __future__ import annotations
@@ -77,6 +77,19 @@ class WorkerExtension:
             adapters.deactivate_adapter(adapter_id)
         for adapter_id in adapter_ids[: adapters.lora_slots]:
             adapters.activate_adapter(adapter_id)
+
+    def autophage_load_base(self, weights: bytes | None) -> None:
+        """Compute with other weights from now on: safetensors by the checkpoint's names, or None for the original ones.
+
+        No request may be running, and what the prefix cache holds is of the old weights: both are the engine side's care.
+        """
+        import safetensors.torch
+
+        from autophage.sampler import reload
+
+        runner = self.model_runner
+        named = reload.original_weights(runner) if weights is None else safetensors.torch.load(weights).items()
+        reload.load_into(runner, named)
 
     def autophage_observe(self, processed: bool) -> None:
         """Record the statistics of every token from now on. What an earlier call recorded and nobody fetched is lost."""

@@ -22,10 +22,10 @@ from autophage.data.mix import Row
 from autophage.errors import RunError
 from autophage.recipe.schema import Recipe
 from autophage.store.training import StepStatistics
-from autophage.trainer.head import Head
+from autophage.trainer.optimizer import optimizer_bytes, restore_optimizer
+from autophage.trainer.variants import Variant
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
     from autophage_kernels import TokenStats
@@ -35,27 +35,31 @@ WATCHED = ("logprob", "entropy", "varentropy", "rank")
 
 
 def run_sft(
-    model: PeftModel,
-    head: Head,
+    variant: Variant,
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[Row],
     recipe: Recipe,
     seed: int,
     progress: Callable[[int, int], None],
     observe: Callable[[StepStatistics], None],
-) -> None:
-    """Train the adapter of `model` in place: one pass over `rows`, fresh AdamW, seeded generators.
+    optimizer: bytes | None,
+) -> bytes | None:
+    """Train what of a model is live, in place: one pass over `rows`, AdamW fresh or as `optimizer` has it, seeded generators.
+
+    Returns the optimizer's state where the recipe carries it on.
 
     Raises:
         RunError: a loss that is not finite, before the optimizer step that would spread it.
     """
-    base: Any = model.get_base_model()
+    model = variant.model
+    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
     _take_off(model, base)
     with tempfile.TemporaryDirectory(prefix="autophage-sft-") as scratch:
         trainer = WatchedTrainer(
             model,
-            head=head,
+            variant=variant,
             observe=observe,
+            moments=optimizer,
             args=_arguments(recipe, len(rows), seed, scratch, model.device, base.dtype),
             train_dataset=_dataset(rows),
             processing_class=tokenizer,
@@ -64,9 +68,13 @@ def run_sft(
         for callback in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(callback)
         trainer.train()
+        carried = (
+            optimizer_bytes(trainer.optimizer, variant.parameters) if recipe.train.optimizer == "carried" else None
+        )
     # SFTTrainer wraps the base model's forward each time it is built; left on, a thousand generations nest a thousand deep.
     _take_off(model, base)
     model.eval()
+    return carried
 
 
 def _take_off(*modules: Any) -> None:
@@ -81,10 +89,24 @@ class WatchedTrainer(SFTTrainer):
 
     loss_is_scaled_for_ga = True  # type: ignore[assignment]  # divided by the tokens of all micro-batches already
 
-    def __init__(self, *args: Any, head: Head, observe: Callable[[StepStatistics], None], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        variant: Variant,
+        observe: Callable[[StepStatistics], None],
+        moments: bytes | None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self._head = head
+        self._variant = variant
         self._observe = observe
+        self._moments = moments
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if self._moments is not None:
+            restore_optimizer(optimizer, self._variant.parameters, self._moments)
+        return optimizer
 
     def compute_loss(
         self,
@@ -97,8 +119,8 @@ class WatchedTrainer(SFTTrainer):
         trained_BL = labels_BL != IGNORED
         # TRL's forward is not called: the backbone is, and with it the precision that accelerate would have put around it.
         with self.accelerator.autocast():
-            rows_BLX = self._head.rows({name: value for name, value in inputs.items() if name != "labels"})
-        stats = self._head.stats(rows_BLX[:, :-1][trained_BL], labels_BL[trained_BL], WATCHED)
+            rows_BLX = self._variant.head.rows({name: value for name, value in inputs.items() if name != "labels"})
+        stats = self._variant.head.stats(rows_BLX[:, :-1][trained_BL], labels_BL[trained_BL], WATCHED)
         assert stats.logprob is not None
         tokens = trained_BL.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
         loss = -stats.logprob.sum() / tokens.clamp(min=1).to(stats.logprob.device)
