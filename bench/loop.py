@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
 import sys
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from autophage.errors import UserError
 from harness import engine, processes
 from harness.command import Benchmark, Results, counts, positive
-from harness.rows import OURS, rows_of, values_of
+from harness.rows import OURS, Row, rows_of, values_of
 from harness.statistics import ratios, spread
 from harness.subject import Loop, add_options, loop_of
 from harness.targets import Target
@@ -65,8 +65,6 @@ def options(parser: argparse.ArgumentParser) -> None:
 def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
     peers = [name.strip() for name in chosen.peers.split(",") if name.strip() not in ("", "none")]
     if unknown := sorted(set(peers) - set(PEERS)):
-        from autophage.errors import UserError
-
         raise UserError(f"--peers knows {', '.join(PEERS)}; got {', '.join(unknown)}")
     for samples in [8] if chosen.quick else chosen.samples:
         if results.rows and not budget.left:
@@ -95,9 +93,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     _judge(results, f"N {JUDGED}")
 
 
-def _speedup(point: str, peer: str, figure: str, values: list[float]) -> Any:
-    from harness.rows import Row
-
+def _speedup(point: str, peer: str, figure: str, values: list[float]) -> Row:
     return Row(point, f"{OURS} over {peer}", figure, "x", values)
 
 
@@ -122,7 +118,6 @@ class Contest:
         self.model = str(prepared["model"])
         self.dtype = str(prepared["dtype"])
         self.prompts = engine.write_prompts(prepared, folder / "prompts.json")
-        self.scripts = harness.BENCH / "peers"
 
     def ours(self) -> Figures:
         figures: dict[str, float] = processes.work(Path(__file__), "ours", self.loop.as_spec(), DEADLINE)
@@ -173,7 +168,7 @@ class Contest:
     def _training(self, model: str, samples: Path, merged: Path, tuned: bool) -> dict[str, float]:
         return self._script(
             "naive_train.py",
-            ["--model", model, "--samples", str(samples), "--out", str(merged), *training_options(self.loop),
+            ["--model", model, "--samples", str(samples), "--out", str(merged), *self.loop.training_options(),
              *(["--clean"] if tuned else [])],
             processes.quiet(),
         )  # fmt: skip
@@ -191,7 +186,77 @@ class Contest:
         return turn
 
     def _script(self, name: str, options: list[str], environment: Mapping[str, str]) -> dict[str, float]:
-        return run_script(self.scripts / name, options, environment, self.folder)
+        return processes.script(harness.BENCH / "peers" / name, options, environment, DEADLINE, self.folder)
+
+
+def ours(self) -> Figures:
+        figures: dict[str, float] = processes.work(Path(__file__), "ours", self.loop.as_spec(), DEADLINE)
+        return figures
+
+    def naive(self, name: str, tuned: bool) -> Any:
+        own = self.folder / name.replace(" ", "-")
+        own.mkdir()
+        models = [self.model]
+
+        def turn() -> Figures:
+            samples, merged = own / "samples.jsonl", own / f"model-{len(models)}"
+            sampling = self._sampling(models[-1], samples, tuned)
+            training = self._training(models[-1], samples, merged, tuned)
+            if len(models) > 1:
+                shutil.rmtree(models[-1])
+            models.append(str(merged))
+            wall = sampling["wall"] + training["wall"]
+            return {
+                "generation": wall,
+                "sample process": sampling["wall"],
+                "train process": training["wall"],
+                "start": sampling["start"],
+                "sample": sampling["sample"],
+                "load": training["load"],
+                "train": training["train"],
+                "merge": training["merge"],
+                "save": training["save"],
+                "import": sampling["import"] + training["import"],
+                "sampling rate": sampling["tokens"] / sampling["sample"],
+                "overhead": 1 - (sampling["sample"] + training["train"]) / wall,
+            }
+
+        return turn
+
+    def _sampling(self, model: str, samples: Path, tuned: bool) -> dict[str, float]:
+        environment = processes.quiet() | {"VLLM_CPU_KVCACHE_SPACE": "1"}
+        environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+        if tuned:
+            environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        return self._script(
+            "naive_sample.py",
+            ["--model", model, "--prompts", str(self.prompts), "--tokens", str(self.loop.tokens), "--out", str(samples),
+             "--dtype", self.dtype, "--concurrency", str(self.loop.concurrency)],
+            environment,
+        )  # fmt: skip
+
+    def _training(self, model: str, samples: Path, merged: Path, tuned: bool) -> dict[str, float]:
+        return self._script(
+            "naive_train.py",
+            ["--model", model, "--samples", str(samples), "--out", str(merged), *self.loop.training_options(),
+             *(["--clean"] if tuned else [])],
+            processes.quiet(),
+        )  # fmt: skip
+
+    def generate(self, size: str) -> Any:
+        documents = min(self.loop.samples, 16 * int(size))
+
+        def turn() -> Figures:
+            asked = ["--model", self.model, "--prompts", str(self.prompts), "--tokens", str(self.loop.tokens)]
+            phases = self._script(
+                "generate.py", [*asked, "--batches", size, "--documents", str(documents)], processes.quiet()
+            )
+            return {"sampling rate": phases[size]}
+
+        return turn
+
+    def _script(self, name: str, options: list[str], environment: Mapping[str, str]) -> dict[str, float]:
+        return processes.script(harness.BENCH / "peers" / name, options, environment, DEADLINE, self.folder)
 
 
 def training_options(loop: Loop) -> list[str]:

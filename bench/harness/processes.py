@@ -73,6 +73,17 @@ def work(
         return answer
 
 
+def script(
+    path: Path, options: Sequence[str], environment: Mapping[str, str], seconds: float, folder: Path
+) -> dict[str, float]:
+    """The phases that a script of bench/peers reports, and its whole time as `wall`. Its output is kept in `folder`."""
+    phases = folder / "phases.json"
+    command = [sys.executable, str(path), *options, "--phases", str(phases)]
+    wall = run(command, environment, seconds, folder / f"{path.stem}.log")
+    found: dict[str, float] = json.loads(phases.read_text("utf-8"))
+    return found | {"wall": wall}
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Kill whatever is left of the process's session: engines start processes that outlive a killed parent."""
     try:

@@ -73,6 +73,13 @@ class Loop:
         """Sequences that a sampler holds at once, ours and everybody's."""
         return 256
 
+    def training_options(self) -> list[str]:
+        """The hyper-parameters for bench/peers/naive_train.py."""
+        return [
+            "--rank", str(self.rank), "--alpha", str(self.scale), "--learning-rate", str(self.learning_rate),
+            "--epochs", str(self.epochs), "--batch-size", str(self.batch_size),
+        ]  # fmt: skip
+
     def as_spec(self) -> dict[str, Any]:
         return {"loop": asdict(self)}
 
