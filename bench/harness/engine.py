@@ -168,3 +168,55 @@ def _samples(requests: Sequence[Request], answers: Sequence[Completion]) -> list
         )
         for index, (request, answer) in enumerate(zip(requests, answers, strict=True))
     ]
+
+
+def first_token(sampler: Sampler, name: str, adapter_id: int, path: str) -> None:
+    """One greedy token under an adapter that vLLM holds, by vLLM's own call."""
+    from vllm import SamplingParams
+    from vllm.lora.request import LoRARequest
+
+    vllm: Any = sampler._engine
+    params = SamplingParams(temperature=0.0, max_tokens=1, detokenize=False)
+    prompt = {"prompt_token_ids": [1]}
+    vllm.add_request(f"bench-{adapter_id}", prompt, params, lora_request=LoRARequest(name, adapter_id, path))
+    while vllm.has_unfinished_requests():
+        vllm.step()
+
+
+def add_from_file(sampler: Sampler, name: str, adapter_id: int, folder: Path) -> None:
+    from vllm.lora.request import LoRARequest
+
+    vllm: Any = sampler._engine
+    vllm.add_lora(LoRARequest(name, adapter_id, str(folder)))
+
+
+def remove_from_file(sampler: Sampler, adapter_id: int) -> None:
+    vllm: Any = sampler._engine
+    vllm.remove_lora(adapter_id)
+
+
+class Preemptions:
+    """How often the engine's scheduler took a sequence's KV cache away, counted from here on."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        vllm: Any = sampler._engine
+        scheduler = vllm.engine_core.engine_core.scheduler
+        preempt = scheduler._preempt_request
+        self.count = 0
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.count += 1
+            return preempt(*args, **kwargs)
+
+        scheduler._preempt_request = counted
+
+
+def greedy(live: Live, tokens: int) -> Decoding:
+    """The likeliest token each time, to the full length."""
+    return replace(live.bench.decoding(live.arms[0]), temperature=0.0, max_tokens=tokens, stop_ids=())
+
+
+def load_weights(folder: Path) -> Weights:
+    from autophage.store.weights import load_weights as load
+
+    return load(folder)
