@@ -1,4 +1,4 @@
-"""Many arms in one run against as many runs: `autophage bench arms --arms 8`."""
+"""Many arms in one run against as many runs: `autophage bench arms`."""
 
 from __future__ import annotations
 

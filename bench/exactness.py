@@ -71,7 +71,9 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
             DEADLINE,
             Path(name),
         )  # fmt: skip
-    identical = share([answer == alone[one["adapter"]][i] for one in together["jobs"] for i, answer in enumerate(one["tokens"])])
+    identical = share(
+        [answer == alone[one["adapter"]][i] for one in together["jobs"] for i, answer in enumerate(one["tokens"])]
+    )
     digests = share([one["digest"] == sealed[one["adapter"]] for one in together["jobs"]])
     distinct = len({json.dumps(tokens) for tokens in alone})
     point = f"{adapters} adapters"

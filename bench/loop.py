@@ -1,4 +1,4 @@
-"""One generation of the loop beside the loops that people write: `autophage bench loop --samples 256`."""
+"""One generation of the loop beside the loops that people write: `autophage bench loop`."""
 
 from __future__ import annotations
 
@@ -187,93 +187,6 @@ class Contest:
 
     def _script(self, name: str, options: list[str], environment: Mapping[str, str]) -> dict[str, float]:
         return processes.script(harness.BENCH / "peers" / name, options, environment, DEADLINE, self.folder)
-
-
-def ours(self) -> Figures:
-        figures: dict[str, float] = processes.work(Path(__file__), "ours", self.loop.as_spec(), DEADLINE)
-        return figures
-
-    def naive(self, name: str, tuned: bool) -> Any:
-        own = self.folder / name.replace(" ", "-")
-        own.mkdir()
-        models = [self.model]
-
-        def turn() -> Figures:
-            samples, merged = own / "samples.jsonl", own / f"model-{len(models)}"
-            sampling = self._sampling(models[-1], samples, tuned)
-            training = self._training(models[-1], samples, merged, tuned)
-            if len(models) > 1:
-                shutil.rmtree(models[-1])
-            models.append(str(merged))
-            wall = sampling["wall"] + training["wall"]
-            return {
-                "generation": wall,
-                "sample process": sampling["wall"],
-                "train process": training["wall"],
-                "start": sampling["start"],
-                "sample": sampling["sample"],
-                "load": training["load"],
-                "train": training["train"],
-                "merge": training["merge"],
-                "save": training["save"],
-                "import": sampling["import"] + training["import"],
-                "sampling rate": sampling["tokens"] / sampling["sample"],
-                "overhead": 1 - (sampling["sample"] + training["train"]) / wall,
-            }
-
-        return turn
-
-    def _sampling(self, model: str, samples: Path, tuned: bool) -> dict[str, float]:
-        environment = processes.quiet() | {"VLLM_CPU_KVCACHE_SPACE": "1"}
-        environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
-        if tuned:
-            environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-        return self._script(
-            "naive_sample.py",
-            ["--model", model, "--prompts", str(self.prompts), "--tokens", str(self.loop.tokens), "--out", str(samples),
-             "--dtype", self.dtype, "--concurrency", str(self.loop.concurrency)],
-            environment,
-        )  # fmt: skip
-
-    def _training(self, model: str, samples: Path, merged: Path, tuned: bool) -> dict[str, float]:
-        return self._script(
-            "naive_train.py",
-            ["--model", model, "--samples", str(samples), "--out", str(merged), *self.loop.training_options(),
-             *(["--clean"] if tuned else [])],
-            processes.quiet(),
-        )  # fmt: skip
-
-    def generate(self, size: str) -> Any:
-        documents = min(self.loop.samples, 16 * int(size))
-
-        def turn() -> Figures:
-            asked = ["--model", self.model, "--prompts", str(self.prompts), "--tokens", str(self.loop.tokens)]
-            phases = self._script(
-                "generate.py", [*asked, "--batches", size, "--documents", str(documents)], processes.quiet()
-            )
-            return {"sampling rate": phases[size]}
-
-        return turn
-
-    def _script(self, name: str, options: list[str], environment: Mapping[str, str]) -> dict[str, float]:
-        return processes.script(harness.BENCH / "peers" / name, options, environment, DEADLINE, self.folder)
-
-
-def training_options(loop: Loop) -> list[str]:
-    """The experiment's hyper-parameters for bench/peers/naive_train.py."""
-    return [
-        "--rank", str(loop.rank), "--alpha", str(loop.scale), "--learning-rate", str(loop.learning_rate),
-        "--epochs", str(loop.epochs), "--batch-size", str(loop.batch_size),
-    ]  # fmt: skip
-
-
-def run_script(script: Path, options: list[str], environment: Mapping[str, str], folder: Path) -> dict[str, float]:
-    """The phases that a script of bench/peers reports, and its whole time as `wall`."""
-    phases = folder / "phases.json"
-    command = [sys.executable, str(script), *options, "--phases", str(phases)]
-    wall = processes.run(command, environment, DEADLINE, folder / f"{script.stem}.log")
-    found: dict[str, float] = json.loads(phases.read_text("utf-8"))
-    return found | {"wall": wall}
 
 
 def ours(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:

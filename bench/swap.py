@@ -98,8 +98,18 @@ def _judge(results: Results) -> None:
     results.judge(
         Target("swap, ms, median", ours, 10.0, "at most"),
         Target("swap, of the time of vLLM's add_lora from a file", share, 0.5, "at most"),
-        Target("latency of the last quarter, of the first", median(OURS, "latency of last quarter"), FLAT_LATENCY, "at most"),
-        Target("memory of the last quarter beyond the first, MB", median(OURS, "memory of last quarter"), FLAT_MB, "at most"),
+        Target(
+            "latency of the last quarter, of the first",
+            median(OURS, "latency of last quarter"),
+            FLAT_LATENCY,
+            "at most",
+        ),
+        Target(
+            "memory of the last quarter beyond the first, MB",
+            median(OURS, "memory of last quarter"),
+            FLAT_MB,
+            "at most",
+        ),
     )
 
 

@@ -109,7 +109,11 @@ class Benchmark:
         )
         parser.add_argument("--repeats", type=positive, default=REPEATS, help=f"turns of each contender ({REPEATS})")
         parser.add_argument(
-            "--budget", type=float, default=self.minutes, metavar="MINUTES", help=f"start nothing after ({self.minutes:g})"
+            "--budget",
+            type=float,
+            default=self.minutes,
+            metavar="MINUTES",
+            help=f"start nothing after ({self.minutes:g})",
         )
         parser.add_argument("--quick", action="store_true", help="one turn of the smallest model: shows that it works")
         parser.add_argument("--out", type=Path, metavar="FILE", help="lines of JSON are added here (bench/results/...)")

@@ -6,6 +6,7 @@ is shown only where the work fails. Every contender gets the same threads (`quie
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -86,10 +87,8 @@ def script(
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Kill whatever is left of the process's session: engines start processes that outlive a killed parent."""
-    try:
+    with contextlib.suppress(ProcessLookupError):  # nothing is left
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

@@ -37,7 +37,9 @@ class Row:
     def median(self) -> float | None:
         return spread(self.values).median if self.values else None
 
-    def record(self, benchmark: str, parameters: Mapping[str, object], facts: Mapping[str, object]) -> dict[str, object]:
+    def record(
+        self, benchmark: str, parameters: Mapping[str, object], facts: Mapping[str, object]
+    ) -> dict[str, object]:
         quartiles = spread(self.values)._asdict() if self.values else {}
         return {"benchmark": benchmark, **asdict(self), **quartiles, "parameters": dict(parameters), **facts}
 
@@ -55,7 +57,9 @@ def rows_of(point: str, taken: Mapping[str, Taken], units: Mapping[str, str]) ->
 
 def values_of(rows: Iterable[Row], point: str, contender: str, figure: str) -> list[float]:
     """The values of one row; empty where it is not there."""
-    return next((row.values for row in rows if (row.point, row.contender, row.figure) == (point, contender, figure)), [])
+    return next(
+        (row.values for row in rows if (row.point, row.contender, row.figure) == (point, contender, figure)), []
+    )
 
 
 class File:

@@ -32,6 +32,25 @@ class Shape:
     vocabulary: int = 0
     tied: bool = True
 
+    @property
+    def _linears(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of the linear layers of one decoder layer."""
+        heads = self.hidden // self.heads * self.kv_heads
+        attention = [(self.hidden, self.hidden), (self.hidden, heads), (self.hidden, heads), (self.hidden, self.hidden)]
+        return [*attention, *2 * [(self.hidden, self.intermediate)], (self.intermediate, self.hidden)]
+
+    @property
+    def parameters(self) -> int:
+        """Without the norms, less than a part in a thousand."""
+        layer = sum(inputs * outputs for inputs, outputs in self._linears)
+        return self.layers * layer + self.vocabulary * self.hidden * (1 if self.tied else 2)
+
+    def adapter_parameters(self, rank: int) -> int:
+        return self.layers * sum(rank * (inputs + outputs) for inputs, outputs in self._linears)
+
+    def kv_bytes_per_token(self, width: int = 2) -> int:
+        return 2 * self.layers * self.kv_heads * (self.hidden // self.heads) * width
+
 
 SHAPES = {
     "quick": Shape(64, 2, 2, people=20),
@@ -94,7 +113,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", choices=[name for name in SHAPES if name != "quick"], default=own.shape)
     parser.add_argument("--tokens", type=positive, default=own.tokens, help=f"of each sample ({own.tokens})")
     parser.add_argument("--epochs", type=float, default=own.epochs, help=f"of each generation ({own.epochs:g})")
-    parser.add_argument("--batch-size", type=positive, default=own.batch_size, help=f"documents a step ({own.batch_size})")
+    parser.add_argument(
+        "--batch-size", type=positive, default=own.batch_size, help=f"documents a step ({own.batch_size})"
+    )
     parser.add_argument("--rank", type=positive, default=own.rank, help=f"of the adapters ({own.rank})")
 
 

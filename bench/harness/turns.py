@@ -41,9 +41,7 @@ class Taken:
             self.values.setdefault(name, []).append(float(value))
 
 
-def take_turns(
-    contenders: Mapping[str, Contender], repeats: int, budget: Budget, label: str = ""
-) -> dict[str, Taken]:
+def take_turns(contenders: Mapping[str, Contender], repeats: int, budget: Budget, label: str = "") -> dict[str, Taken]:
     """One call of each contender in every turn. The first turn is taken whatever the budget says."""
     taken = {name: Taken() for name in contenders}
     for turn in range(repeats):

@@ -47,7 +47,12 @@ def main() -> None:
             file.write(json.dumps({"input_ids": [*asked["start"], *output.outputs[0].token_ids]}) + "\n")
     if arguments.phases:
         tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
-        phases = {"import": imported - began, "start": started - imported, "sample": sampled - started, "tokens": tokens}
+        phases = {
+            "import": imported - began,
+            "start": started - imported,
+            "sample": sampled - started,
+            "tokens": tokens,
+        }
         arguments.phases.write_text(json.dumps(phases))
 
 

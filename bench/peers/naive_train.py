@@ -40,9 +40,7 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(arguments.model).to(device)
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     rows = [json.loads(line)["input_ids"] for line in arguments.samples.read_text().splitlines()]
-    lora = LoraConfig(
-        r=arguments.rank, lora_alpha=arguments.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
+    lora = LoraConfig(r=arguments.rank, lora_alpha=arguments.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
     model = get_peft_model(model, lora)
     loaded = time.perf_counter()
     seconds = 0.0
@@ -60,7 +58,12 @@ def main() -> None:
         merged.save_pretrained(arguments.out)
         tokenizer.save_pretrained(arguments.out)
     if arguments.phases:
-        phases = {"import": imported - began, "load": loaded - imported, "train": seconds, "tokens": sum(map(len, rows))}
+        phases = {
+            "import": imported - began,
+            "load": loaded - imported,
+            "train": seconds,
+            "tokens": sum(map(len, rows)),
+        }
         if arguments.out:
             phases |= {"merge": merged_at - trained, "save": time.perf_counter() - merged_at}
         arguments.phases.write_text(json.dumps(phases))
