@@ -47,7 +47,8 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     small = {"samples": 8, "generations": 1} if chosen.quick else {}
     own = {"samples": chosen.samples, "generations": chosen.generations}
     loop = loop_of(chosen, **(own | small))
-    processes.work(Path(__file__), "prepare", loop.as_spec(), runs.DEADLINE)  # the base model, trained once
+    if not chosen.quick:  # the base model, so that no run has to train it
+        processes.work(Path(__file__), "prepare", loop.as_spec(), runs.DEADLINE)
     with tempfile.TemporaryDirectory(prefix="autophage-bench-") as folder:
         maker = Maker(loop, Path(folder), chosen.set)
         contenders: dict[str, Callable[[], Figures]] = {"alone": lambda: maker.separate(1)}

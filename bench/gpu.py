@@ -60,12 +60,12 @@ def plan(quick: bool) -> list[Step]:
         return [Step(name, "tiny", 10, 16, 32, 8) for name in STEPS]
     return [
         Step("tax", "1b", 3.5, 512, 128),
-        Step("swap", "8b", 4.5, 8, 64, 8),
-        Step("loop", "1b", 4.5, 2048, 256),
+        Step("swap", "8b", 5.5, 8, 64, 8),
+        Step("loop", "1b", 4, 2048, 256),
         Step("concurrent", "1b", 3.5, 512, 256),
-        Step("trainer", "1b", 3, 512, 256),
-        Step("tax", "8b", 4, 256, 128),
-        Step("trainer", "8b", 3, 64, 256, 8),
+        Step("trainer", "1b", 2.5, 512, 256),
+        Step("tax", "8b", 3.5, 256, 128),
+        Step("trainer", "8b", 2.5, 64, 256, 8),
     ]
 
 
@@ -129,6 +129,7 @@ def work_of(step: Step, gpu_width: int) -> light.Work:
         samples=step.samples,
         prompt=BLOCK,
         tokens=step.tokens,
+        trained=step.tokens + 1,
         concurrency=Loop().concurrency,
     )
 
@@ -198,7 +199,6 @@ def bare(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         dtype=prepared["dtype"],
         max_model_len=max(len(ids) for ids in prepared["prompts"]) + loop.tokens,
         max_num_seqs=loop.concurrency,
-        enable_prefix_caching=False,
         skip_tokenizer_init=True,
         enforce_eager=not torch.cuda.is_available(),
     )

@@ -41,7 +41,8 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     small = {"samples": 8, "generations": 1} if chosen.quick else {}
     own = {"samples": chosen.samples, "generations": chosen.generations, "seeds": list(range(1, arms + 1))}
     loop = loop_of(chosen, **(own | small))
-    processes.work(Path(__file__), "prepare", loop.as_spec(), runs.DEADLINE)
+    if not chosen.quick:  # the base model, so that no run has to train it
+        processes.work(Path(__file__), "prepare", loop.as_spec(), runs.DEADLINE)
     with tempfile.TemporaryDirectory(prefix="autophage-bench-") as name:
         folder, turns = Path(name), {"serial": 0, "disjoint": 0}
 

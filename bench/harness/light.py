@@ -2,12 +2,13 @@
 
     decode step   t(B) = max( (W + B (p + L/2) k + K A) / bandwidth , 2 P B / throughput )
     sampling      T_S >= max( N L / B t(B) , 2 P N L / throughput ) + 2 P N p / throughput
-    training      T_T >= 4 P N (p + L) / throughput          LoRA: forward 2, backward through frozen weights 2
+    training      T_T >= 4 P N M / throughput                 LoRA: forward 2, backward through frozen weights 2
     swap          T_W >= 2 A / bandwidth
     generation    T   >= T_S + T_T + T_W
 
 P parameters, W their bytes, k bytes of KV cache a token, A bytes of an adapter, K adapters in the batch of B sequences, N
-samples of L tokens after prompts of p. Nothing is known of kernels, launches or hosts: those are what the fraction shows.
+samples of L tokens after prompts of p, trained on as rows of M tokens. Nothing is known of kernels, launches or hosts: those
+are what the fraction shows.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Work:
     samples: int
     prompt: int
     tokens: int
+    trained: int
     concurrency: int
     epochs: float = 1.0
     arms: int = 1
@@ -69,7 +71,7 @@ def sampling(work: Work, gpu: Gpu) -> float:
 
 
 def training(work: Work, gpu: Gpu) -> float:
-    tokens = work.arms * work.samples * (work.prompt + work.tokens) * work.epochs
+    tokens = work.arms * work.samples * work.trained * work.epochs
     return 4 * work.parameters * tokens / gpu.flops
 
 

@@ -37,7 +37,8 @@ def bench(name: str | None = None, /, *, as_json: AsJson = False) -> int:
         print_json([{"name": name, "description": text, "path": str(path)} for name, text, path in found])
     else:
         print_table(["benchmark", "description"], [(name, text) for name, text, _ in found])
-        say("\nautophage bench NAME --help says what each measures, beside whom, and how long it takes.")
+        say()
+        say("autophage bench NAME --help says what each measures, beside whom, and how long it takes.")
     return 0
 
 
