@@ -136,7 +136,7 @@ def together(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     jobs = []
     for turn in range(int(spec["rounds"])):
         order = sorted(served, key=lambda number: (number * 5 + turn * 3) % count)
-        asked = [engine.Job(served[number], _requests(spec), engine.greedy(live, TOKENS)) for number in order]
+        asked = [engine.job(served[number], _requests(spec), engine.greedy(live, TOKENS)) for number in order]
         for number, answers in zip(order, engine.sample_together(sampler, asked), strict=True):
             tokens = [answer.token_ids for answer in answers]
             jobs.append({"adapter": number, "digest": served[number].digest, "tokens": tokens})
@@ -157,7 +157,7 @@ def alone(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     live = engine.Live(Loop.of(spec), folder)
     sampler = live.sampler(longest=256)
     served = sampler.install("alone@0", engine.load_weights(Path(spec["sealed"], str(spec["adapter"]))))
-    [answers] = engine.sample_together(sampler, [engine.Job(served, _requests(spec), engine.greedy(live, TOKENS))])
+    [answers] = engine.sample_together(sampler, [engine.job(served, _requests(spec), engine.greedy(live, TOKENS))])
     return {"tokens": [answer.token_ids for answer in answers]}
 
 

@@ -173,7 +173,7 @@ def mixed(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     rates: dict[int, list[float]] = {count: [] for count in counts}
     for turn in range(-1, int(spec["repeats"])):
         for count in counts:
-            jobs = [engine.Job(one, requests[n::count], decoding) for n, one in enumerate(served[:count])]
+            jobs = [engine.job(one, requests[n::count], decoding) for n, one in enumerate(served[:count])]
             began = time.perf_counter()
             engine.sample_together(sampler, jobs)
             if turn >= 0:  # the first turn warms up
@@ -268,9 +268,9 @@ def _during(spec: Mapping[str, Any], name: str, piece: Callable[[], int]) -> dic
 def sampler(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     """A worker: samples for the window."""
     live = engine.Live(Loop.of(spec), folder)
-    served = (own := live.sampler()).install("bench@0", live.bench.base_weights())
+    served = (own := live.sampler()).install("bench@0", live.bench.base_weights(live.arms[0]))
     [arm] = live.arms
-    job = engine.Job(served, live.bench.requests(arm, 0), live.bench.decoding(arm))
+    job = engine.job(served, live.bench.requests(arm, 0), live.bench.decoding(arm))
 
     def piece() -> int:
         [answers] = engine.sample_together(own, [job])
@@ -291,7 +291,9 @@ def trainer(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     ]
 
     def piece() -> int:
-        live.bench.resident.fit(live.bench.base_weights(), rows, arm.recipe, 0, lambda *_: None, lambda _: None)
+        live.bench.resident.fit(
+            live.bench.base_weights(live.arms[0]), rows, arm.recipe, 0, lambda *_: None, lambda _: None
+        )
         return len(rows) * length
 
     return _during(spec, "trainer", piece)

@@ -196,7 +196,7 @@ def ours(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     sampler = live.sampler()
     started = time.time() - float(spec["launched"])
     [arm] = live.arms
-    weights = live.bench.base_weights()
+    weights = live.bench.base_weights(live.arms[0])
     corpus = live.write(sampler, arm, 0, live.swap(sampler, f"{arm.name}@0", weights))
     turns: list[dict[str, float]] = []
     for number in range(1, loop.generations + 1):

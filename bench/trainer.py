@@ -117,7 +117,9 @@ def ours(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     for _ in range(2):
         began = time.perf_counter()
         ordered = training_order(rows, arm.recipe, 0)
-        live.bench.resident.fit(live.bench.base_weights(), ordered, arm.recipe, 0, lambda *_: None, lambda _: None)
+        live.bench.resident.fit(
+            live.bench.base_weights(live.arms[0]), ordered, arm.recipe, 0, lambda *_: None, lambda _: None
+        )
         seconds = time.perf_counter() - began
     return {"pass": seconds, "training rate": tokens * loop.epochs / seconds}
 

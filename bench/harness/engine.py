@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from autophage import environment
 from harness.subject import Loop, write_recipe
@@ -19,23 +19,22 @@ from harness.subject import Loop, write_recipe
 if TYPE_CHECKING:
     from autophage.recipe.arms import Arm
     from autophage.sampler.engine import Sampler
-    from autophage.sampler.protocol import Completion, Decoding, Request, Served
+    from autophage.sampler.protocol import Completion, Decoding, Job, Request, Served
     from autophage.stages import Workbench
     from autophage.store.corpus import Sample
     from autophage.store.weights import Weights
 
 
-class Job(NamedTuple):
+def job(served: Served, requests: Sequence[Request], decoding: Decoding) -> Job:
     """What one model is asked to write."""
+    from autophage.sampler.protocol import Job
 
-    served: Served
-    requests: Sequence[Request]
-    decoding: Decoding
+    return Job(served, requests, decoding)
 
 
 def sample_together(sampler: Sampler, jobs: Sequence[Job]) -> list[list[Completion]]:
-    """The documents of each job, with the statistics of their tokens."""
-    return [sampler.sample(job.served, job.requests, job.decoding, _ignore) for job in jobs]
+    """The documents of each job, with the statistics of their tokens; all jobs are one batch."""
+    return sampler.sample(jobs, _ignore)
 
 
 def _ignore(*_: int) -> None:
@@ -75,12 +74,12 @@ class Live:
         return served
 
     def train(self, arm: Arm, generation: int, start: Weights, corpus: list[Sample]) -> Weights:
-        return self.bench.fit(arm, generation, start, {generation - 1: corpus}, _ignore).adapter
+        return self.bench.fit(arm, generation, start, {generation - 1: corpus}, _ignore).weights
 
     def write(self, sampler: Sampler, arm: Arm, generation: int, served: Served) -> list[Sample]:
         """Sample corpus `generation`."""
         requests = self.bench.requests(arm, generation)
-        [answers] = sample_together(sampler, [Job(served, requests, self.bench.decoding(arm))])
+        [answers] = sample_together(sampler, [job(served, requests, self.bench.decoding(arm))])
         sampler.remove(served)
         return _samples(requests, answers)
 
@@ -139,7 +138,7 @@ def variants(live: Live, count: int) -> list[Weights]:
 
     from autophage.store.weights import Weights
 
-    base = live.bench.base_weights()
+    base = live.bench.base_weights(live.arms[0])
     made = []
     for seed in range(count):
         generator = torch.Generator().manual_seed(seed)
