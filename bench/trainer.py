@@ -105,7 +105,7 @@ def contenders(loop: Loop, prepared: Mapping[str, Any], rows: list[list[int]], f
 def ours(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     """A worker: two passes of the resident trainer over the documents, the second timed."""
     from autophage.data.mix import Row as Document
-    from autophage.data.mix import training_order
+    from autophage.data.mix import TrainingOrder
 
     loop = Loop.of(spec)
     live = engine.Live(loop, folder)
@@ -116,7 +116,7 @@ def ours(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     seconds = 0.0
     for _ in range(2):
         began = time.perf_counter()
-        ordered = training_order(rows, arm.recipe, 0)
+        ordered = TrainingOrder(rows, arm.recipe, 0)
         live.bench.resident.fit(
             live.bench.base_weights(live.arms[0]), ordered, arm.recipe, 0, lambda *_: None, lambda _: None
         )

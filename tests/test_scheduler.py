@@ -43,6 +43,10 @@ def check_sides(state: State) -> None:
         assert not (trainer and sampling)
 
 
+def by_order(work: Work) -> tuple[int, int]:
+    return work.generation, ORDER.index(work.stage)
+
+
 def run_to_the_end(state: State, todo: list[Work], data: st.DataObject) -> list[Work]:
     """Finish running work in an order that Hypothesis chooses; returns everything in the order it was started."""
     started = list(todo)
@@ -79,11 +83,51 @@ def test_everything_is_done_once_and_in_order(
     cohorts = [[f"arm{c}{n}" for n in range(size)] for c, size in enumerate(sizes)]
     names = [name for cohort in cohorts for name in cohort]
     committed = {name: data.draw(st.integers(0, generations + 1)) for name in names}
-    state, todo = begin(cohorts, committed, generations, serial=serial, continuous=continuous and not serial)
+    state, todo = begin(
+        cohorts, committed, generations, serial=serial, continuous=continuous and not serial, streams=names[::2]
+    )
     started = run_to_the_end(state, todo, data)
     assert len(started) == len(set(started))
     for name in names:
-        assert [work for work in started if work.arm == name] == whole(name, committed[name], generations)
+        own = [work for work in started if work.arm == name]
+        # Training may begin while what it is on is being sampled; everything else keeps its order.
+        assert sorted(own, key=by_order) == whole(name, committed[name], generations)
+        assert [work for work in own if work.stage is not Stage.TRAIN] == [
+            work for work in whole(name, committed[name], generations) if work.stage is not Stage.TRAIN
+        ]
+        for work in own:
+            if work.stage is Stage.TRAIN and work.generation > committed[name]:
+                assert own.index(work) > own.index(Work(name, work.generation - 1, Stage.SAMPLE))
+            if work.stage is Stage.TRAIN:
+                assert own.index(work) < own.index(replace(work, stage=Stage.SWAP))
+
+
+def test_an_arm_that_is_alone_trains_while_it_samples() -> None:
+    state, todo = begin(alone("a"), {}, 1, serial=False, streams=["a"])
+    state, todo = step(state, Done(todo[0]))
+    sample, train = Work("a", 0, Stage.SAMPLE), Work("a", 1, Stage.TRAIN)
+    assert todo == [sample, train]
+    state, todo = step(state, Done(sample))
+    assert todo == []  # the trainer is at work
+    state, todo = step(state, Done(train))
+    assert todo == [Work("a", 0, Stage.MEASURE)]
+    state, todo = step(state, Done(todo[0]))
+    state, todo = step(state, Done(todo[0]))
+    assert todo == [Work("a", 1, Stage.SWAP)]
+    assert state.early == frozenset()
+
+
+@pytest.mark.parametrize(("streams", "serial"), [([], False), (["a"], True)])
+def test_nothing_trains_early_where_nothing_is_won(streams: list[str], serial: bool) -> None:
+    state, todo = begin(alone("a"), {}, 1, serial=serial, streams=streams)
+    state, todo = step(state, Done(todo[0]))
+    assert todo == [Work("a", 0, Stage.SAMPLE)]
+
+
+def test_the_trainer_waits_for_another_arm_rather_than_for_samples() -> None:
+    state, todo = begin(alone("a", "b"), {}, 1, serial=False, streams=["a", "b"])
+    state, todo = step(state, Done(todo[0]))
+    assert [work.stage for work in todo] == [Stage.SAMPLE]
 
 
 def test_serial_takes_turns_among_the_arms() -> None:

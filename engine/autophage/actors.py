@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autophage.data.late import LateCorpus
 from autophage.recipe.arms import expand
 from autophage.recipe.schema import Recipe
 
@@ -51,6 +52,7 @@ class TrainerActor(Shell):
         super().__init__(log)
         self._recipe = Recipe.model_validate_json(recipe)
         self._arms = {arm.name: arm for arm in expand(self._recipe)}
+        self._late: LateCorpus | None = None
 
     def prepare(self) -> dict[str, Any]:
         """Read the source, train or find the base model, load it. Returns what the run says about its model."""
@@ -84,11 +86,33 @@ class TrainerActor(Shell):
         start: Weights | None,
         corpora: Mapping[int, Sequence[Sample]],
         optimizer: bytes | None,
+        *,
+        early: bool = False,
     ) -> Trained:
-        """Train from `start`, or from the base model where it is None."""
+        """Train from `start`, or from the base model where it is None.
+
+        `early`: the newest corpus is still being written, is not among `corpora`, and will be `feed`.
+        """
         self._progress = Progress()
         start = start or self.base_weights(arm)
-        return self._bench.fit(self._arms[arm], generation, start, corpora, self._step_progress, optimizer)
+        newest: Mapping[int, LateCorpus] = {}
+        if early:
+            requests = self._bench.requests(self._arms[arm], generation - 1)
+            self._late = LateCorpus([request.prompt_ids for request in requests])
+            newest = {generation - 1: self._late}
+        try:
+            return self._bench.fit(
+                self._arms[arm], generation, start, {**corpora, **newest}, self._step_progress, optimizer
+            )
+        finally:
+            self._late = None
+
+    def feed(self, documents: Mapping[int, list[int]]) -> bool:
+        """Hand over further documents of the corpus that `fit` trains on early; False while it is not that far."""
+        late = self._late
+        if late is not None:
+            late.put(documents)
+        return late is not None
 
     def check_canary(self, weights: Weights, answers: Sequence[Completion]) -> float:
         return self._bench.check_canary(weights, answers)
@@ -110,6 +134,7 @@ class SamplerActor(Shell):
     def __init__(self, log: str) -> None:
         super().__init__(log)
         self._sampling: dict[str, Progress] = {}
+        self._written: dict[str, dict[int, list[int]]] = {}
         # Importing vLLM takes as long as the trainer takes to load its model; both happen at once.
         import vllm  # noqa: F401
 
@@ -137,15 +162,22 @@ class SamplerActor(Shell):
         from autophage.sampler.protocol import Job
 
         jobs = [Job(one, *order) for one, order in zip(served, orders, strict=True)]
-        self._sampling.update({key: Progress(0, len(job.requests)) for key, job in zip(keys, jobs, strict=True)})
+        for key, job in zip(keys, jobs, strict=True):
+            self._sampling[key], self._written[key] = Progress(0, len(job.requests)), {}
 
-        def count(job: int, done: int, tokens: int) -> None:
-            self._sampling[keys[job]] = Progress(done, len(jobs[job].requests), tokens)
+        def ended(job: int, place: int, token_ids: list[int]) -> None:
+            before = self._sampling[keys[job]]
+            self._sampling[keys[job]] = Progress(before.done + 1, before.total, before.tokens + len(token_ids))
+            self._written[keys[job]][place] = token_ids
 
-        documents = self._sampler.sample(jobs, count)
+        documents = self._sampler.sample(jobs, ended)
         for key in keys:
-            del self._sampling[key]
+            del self._sampling[key], self._written[key]
         return documents[0] if len(documents) == 1 else documents
+
+    def written(self, key: str) -> dict[int, list[int]]:
+        """Token ids of the documents of the work `key` that have ended so far, by their places."""
+        return dict(self._written.get(key, {}))
 
     def progress(self, key: str) -> Progress:
         return self._sampling.get(key, Progress())

@@ -37,6 +37,8 @@ class Making:
     """A reference to (requests, decoding): asked for while the trainer is free, used when sampling begins."""
     canary: float = 0.0
     answers: Any = None
+    unfed: dict[int, list[int]] | None = None
+    """Documents of this corpus that the next model's training, begun early, has not been handed yet; None without one."""
     samples: Any = None
     metrics: list[Metric] = field(default_factory=list)
     steps: list[StepStatistics] = field(default_factory=list)
@@ -81,7 +83,7 @@ class Cell:
         self.running: dict[Any, Running] = {}
         self._actors, self._run, self._arms = actors, run, arms
         self._cohorts = cohorts
-        self._making: dict[str, Making] = {}
+        self._making: dict[tuple[str, int], Making] = {}
         self._companions: dict[Work, list[Any]] = {}
         self._canary_prompts = self._get(actors.trainer.canary_prompts.remote(), actors.trainer_name)
 
@@ -105,7 +107,7 @@ class Cell:
         """
         running = self.running.pop(reference)
         work = running.work
-        making = self._making.setdefault(work.arm, Making())
+        making = self._made(work)
         result = self._result(work, making, reference)
         tokens = 0
         if work.stage is Stage.TRAIN:
@@ -117,6 +119,9 @@ class Cell:
         elif work.stage is Stage.SAMPLE:
             making.answers = result
             tokens = sum(len(answer.token_ids) for answer in result)
+            if making.unfed is not None:
+                making.unfed = {place: answer.token_ids for place, answer in enumerate(result)}
+                self._feed(making)
             for served in [making.served, *self._companions.pop(work, [])]:
                 self._get(self._actors.sampler.remove.remote(served), self._actors.sampler_name)
         else:
@@ -125,9 +130,12 @@ class Cell:
         making.speed += _speed(work.stage, seconds, tokens)
         return Finished(work, seconds, tokens)
 
-    def made(self, arm: str) -> Making:
+    def made(self, work: Work) -> Making:
         """What was made of the arm's generation, to be committed; forgotten here."""
-        return self._making.pop(arm)
+        return self._making.pop((work.arm, work.generation))
+
+    def _made(self, work: Work) -> Making:
+        return self._making.setdefault((work.arm, work.generation), Making())
 
     def look(self) -> list[Seen]:
         """The running stages whose progress has changed since the last look.
@@ -139,6 +147,7 @@ class Cell:
         seen = []
         for running in self.running.values():
             work = running.work
+            self._relay(work)
             name, actor = self._side(work.stage)
             progress = latest_progress(actor, _key(work), running.seen)
             if progress != running.seen:
@@ -155,18 +164,40 @@ class Cell:
 
     def _train(self, work: Work) -> Any:
         arm = self._arms[work.arm].recipe
-        start = committed_weights(self._run, work.arm, work.generation - 1) if arm.train.chain == "cumulative" else None
-        corpora = {
-            generation: committed_samples(self._run, work.arm, generation)
-            for generation in needed_corpora(arm, work.generation)
-        }
-        carried = arm.train.optimizer == "carried"
-        optimizer = committed_optimizer(self._run, work.arm, work.generation - 1) if carried else None
-        return self._actors.trainer.fit.remote(work.arm, work.generation, start, corpora, optimizer)
+        before = self._making.get((work.arm, work.generation - 1))
+        needed = [one for one in needed_corpora(arm, work.generation) if before is None or one < work.generation - 1]
+        corpora = {generation: committed_samples(self._run, work.arm, generation) for generation in needed}
+        start = optimizer = None
+        if before is not None:
+            before.unfed = {}
+            start, optimizer = before.weights, before.optimizer
+        elif arm.train.chain == "cumulative":
+            start = committed_weights(self._run, work.arm, work.generation - 1)
+            if arm.train.optimizer == "carried":
+                optimizer = committed_optimizer(self._run, work.arm, work.generation - 1)
+        start = start if arm.train.chain == "cumulative" else None
+        fit = self._actors.trainer.fit
+        return fit.remote(work.arm, work.generation, start, corpora, optimizer, early=before is not None)
+
+    def _relay(self, work: Work) -> None:
+        """Where the next model's training began early, hand it what has been written meanwhile."""
+        making = self._making.get((work.arm, work.generation))
+        if making is None or making.unfed is None:
+            return
+        if work.stage is Stage.SAMPLE:
+            watch = self._actors.sampler.written.options(concurrency_group="watch")
+            making.unfed = self._get(watch.remote(_key(work)), self._actors.sampler_name)
+        self._feed(making)
+
+    def _feed(self, making: Making) -> None:
+        if making.unfed:
+            watch = self._actors.trainer.feed.options(concurrency_group="watch")
+            if self._get(watch.remote(making.unfed), self._actors.trainer_name):
+                making.unfed = {}
 
     def _swap(self, work: Work) -> Any:
         """Install, ask the canary, compare: a chain that the actors walk without the driver."""
-        making = self._making.setdefault(work.arm, Making())
+        making = self._made(work)
         trainer, sampler = self._actors.trainer, self._actors.sampler
         if work.generation == 0:
             making.weights = self._get(trainer.base_weights.remote(work.arm), self._actors.trainer_name)
@@ -182,7 +213,7 @@ class Cell:
         been, or its last bits would differ.
         """
         members = next((cohort for cohort in self._cohorts if works[0].arm in cohort), [work.arm for work in works])
-        own = {work.arm: self._making[work.arm] for work in works}
+        own = {work.arm: self._made(work) for work in works}
         jobs = []
         for arm in members:
             if arm in own:
@@ -203,7 +234,7 @@ class Cell:
         return key, served, self._actors.trainer.orders.remote(arm, beside.generation)
 
     def _measure(self, work: Work) -> Any:
-        making = self._making[work.arm]
+        making = self._made(work)
         previous = committed_weights(self._run, work.arm, work.generation - 1) if work.generation else None
         return self._actors.trainer.measure.remote(work.arm, work.generation, making.weights, previous, making.answers)
 

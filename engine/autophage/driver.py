@@ -15,7 +15,7 @@ from autophage.cluster import ActorLostError
 from autophage.provenance import resume_level, versions
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.arms import Arm
-from autophage.scheduler import Done, Stage, State, Work, begin, is_continuous, join, step
+from autophage.scheduler import Done, Stage, State, Work, begin, is_continuous, join, step, streaming
 from autophage.store.commit import Generation, commit_generation
 from autophage.store.manifest import committed
 from autophage.store.rundir import RunDirectory
@@ -58,7 +58,12 @@ class Driver:
         for cell, cohorts in zip(self._cells, self._shares(self._cohorts, len(self._cells)), strict=True):
             counts = self._committed(cohorts)
             self._states[cell], todos[cell] = begin(
-                cohorts, counts, self._recipe.generations, serial=serial, continuous=self._continuous
+                cohorts,
+                counts,
+                self._recipe.generations,
+                serial=serial,
+                continuous=self._continuous,
+                streams=streaming(list(self._arms.values())),
             )
         for cell, todo in todos.items():
             if cell in self._states:
@@ -106,7 +111,7 @@ class Driver:
 
     def _commit(self, cell: Cell, work: Work) -> None:
         began = time.monotonic()
-        made = cell.made(work.arm)
+        made = cell.made(work)
         generation = Generation(
             arm=work.arm,
             generation=work.generation,

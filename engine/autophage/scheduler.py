@@ -12,6 +12,10 @@ Of the works that could start, later stages go first, to finish what is begun; t
 arms stay comparable while a run is under way; then by Johnson's rule (1954), which is the shortest way of taking jobs
 through two machines in a row: first the arms that sample for less time than they train, by rising sampling time, then the
 others, by falling training time.
+
+An arm that is alone has nobody to fill the other side's time. Where its samples come in several waves (`streams`), the next
+model's training begins while the corpus is still being written: *early*, on the samples that are finished, in the order
+that they are read in anyway.
 """
 
 from __future__ import annotations
@@ -79,10 +83,19 @@ class State:
     running: frozenset[Work] = frozenset()
     seconds: Mapping[tuple[str, Stage], float] = field(default_factory=dict)
     """How long each arm's stage took when it was last done."""
+    streams: frozenset[str] = frozenset()
+    """Arms whose samples come in several waves."""
+    early: frozenset[Work] = frozenset()
+    """Training that was begun before the corpus was committed that it is on, until its arm comes to it."""
 
     @property
     def finished(self) -> bool:
         return not self.waiting and not self.running
+
+
+def streaming(arms: Sequence[Arm]) -> list[str]:
+    """The arms whose samples come in several waves, so that the first are there long before the last."""
+    return [arm.name for arm in arms if arm.recipe.sample.count > arm.recipe.sample.concurrency]
 
 
 def is_continuous(recipe: Recipe, device: str) -> bool:
@@ -117,9 +130,11 @@ def begin(
     *,
     serial: bool,
     continuous: bool = False,
+    streams: Iterable[str] = (),
 ) -> tuple[State, list[Work]]:
     """The state of a run whose arms have `committed[arm]` generations already (0 to `generations` + 1), and what to start."""
-    return join(State(generations, serial, continuous, (), ()), cohorts, committed)
+    state = State(generations, serial, continuous, (), (), streams=frozenset() if serial else frozenset(streams))
+    return join(state, cohorts, committed)
 
 
 def join(state: State, cohorts: Iterable[Sequence[str]], committed: Mapping[str, int]) -> tuple[State, list[Work]]:
@@ -143,10 +158,11 @@ def step(state: State, event: Done) -> tuple[State, list[Work]]:
     work = event.work
     if work not in state.running:
         raise ValueError(f"{work} is not running")
-    following = _after(work, state.generations)
+    following = None if work in state.early else _after(work, state)
     waiting = state.waiting if following is None else (*state.waiting, following)
     seconds = {**state.seconds, (work.arm, work.stage): event.seconds}
-    return _start(replace(state, waiting=waiting, running=state.running - {work}, seconds=seconds))
+    early = state.early if following is None else state.early - {replace(following, stage=Stage.TRAIN)}
+    return _start(replace(state, waiting=waiting, running=state.running - {work}, seconds=seconds, early=early))
 
 
 def _first(arm: str, generation: int) -> Work:
@@ -154,10 +170,13 @@ def _first(arm: str, generation: int) -> Work:
     return Work(arm, generation, Stage.TRAIN if generation else Stage.SWAP)
 
 
-def _after(work: Work, generations: int) -> Work | None:
+def _after(work: Work, state: State) -> Work | None:
     if work.stage is not Stage.COMMIT:
         return replace(work, stage=ORDER[ORDER.index(work.stage) + 1])
-    return _first(work.arm, work.generation + 1) if work.generation < generations else None
+    if work.generation == state.generations:
+        return None
+    following = _first(work.arm, work.generation + 1)
+    return replace(following, stage=Stage.SWAP) if following in state.early else following
 
 
 def _start(state: State) -> tuple[State, list[Work]]:
@@ -173,7 +192,21 @@ def _start(state: State) -> tuple[State, list[Work]]:
             running=state.running.union(together),
         )
         started += together
+    if (work := _early(state)) is not None:
+        state = replace(state, running=state.running | {work}, early=state.early | {work})
+        started.append(work)
     return state, started
+
+
+def _early(state: State) -> Work | None:
+    """The training that may begin on a corpus that is still being written: of an arm that is alone and streams."""
+    if state.waiting or len(state.running) != 1:
+        return None
+    [work] = state.running
+    train = Work(work.arm, work.generation + 1, Stage.TRAIN)
+    if work.stage is not Stage.SAMPLE or work.generation == state.generations or train in state.early:
+        return None
+    return train if work.arm in state.streams else None
 
 
 def _urgency(state: State, work: Work) -> tuple[int, int, int, float]:

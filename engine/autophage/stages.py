@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from autophage.data.build import RawSource, bind, prompt_style
-from autophage.data.mix import pool_rows, prompt_ids, training_order
+from autophage.data.mix import AnySamples, TrainingOrder, pool_rows, prompt_ids
 from autophage.data.source import Probe, Source, spread
 from autophage.data.tokens import decode
 from autophage.devices import device, element_type
@@ -136,22 +136,24 @@ class Workbench:
         arm: Arm,
         generation: int,
         start: Weights,
-        corpora: Mapping[int, Sequence[Sample]],
+        corpora: Mapping[int, AnySamples],
         progress: Callable[[int, int, int], None],
         optimizer: bytes | None = None,
     ) -> Trained:
-        """Train model `generation` on what came before it.
+        """Train model `generation` on what came before it; of the newest corpus samples may still be on their way.
 
         `optimizer` is what the training of the model before returned, where the recipe carries it. The learning rate
         goes through its whole schedule in every generation.
         `progress` is called with (steps done, steps in all, tokens done).
         """
         seed = derive(arm.recipe.seed, "train", arm.name, generation)
-        rows = training_order(pool_rows(self._source(arm.recipe), arm.recipe, corpora), arm.recipe, seed)
-        tokens = sum(len(row.token_ids) for row in rows)
+        rows = TrainingOrder(pool_rows(self._source(arm.recipe), arm.recipe, corpora), arm.recipe, seed)
+        size, tokens = arm.recipe.train.batch_size, 0
 
         def count(done: int, total: int) -> None:
-            progress(done, total, tokens * done // total)
+            nonlocal tokens
+            tokens += sum(len(row.token_ids) for row in rows[size * (done - 1) : size * done])
+            progress(done, total, tokens)
 
         steps: list[StepStatistics] = []
         fitted = self.resident.fit(start, rows, arm.recipe, seed, count, steps.append, optimizer)

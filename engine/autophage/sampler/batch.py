@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -11,8 +10,8 @@ from autophage.errors import RunError
 from autophage.sampler.protocol import Completion, Served
 from autophage.sampler.record import Record
 
-Progress = Callable[[int, int, int], None]
-"""Called with (number of the job, its documents finished, its tokens written) for each document that ends."""
+Ended = Callable[[int, int, list[int]], None]
+"""Called with (number of the job, place of a document in it, its token ids) for each document that ends."""
 
 
 class Asked(NamedTuple):
@@ -28,12 +27,10 @@ class Batch:
     """The documents of one call, as far as they are finished. `owners` says whose job each is, by number."""
 
     owners: list[int]
-    progress: Progress
+    ended: Ended
     request_ids: list[str] = field(default_factory=list)
     """vLLM's internal ids, under which statistics are recorded."""
     done: dict[int, Completion] = field(default_factory=dict)
-    tokens: Counter[int] = field(default_factory=Counter)
-    documents: Counter[int] = field(default_factory=Counter)
     fault: RunError | None = None
     """What is wrong with the statistics that were recorded of it."""
 
@@ -44,9 +41,7 @@ class Batch:
     def take(self, index: int, completion: Completion) -> None:
         job = self.owners[index]
         self.done[index] = completion
-        self.documents[job] += 1
-        self.tokens[job] += len(completion.token_ids)
-        self.progress(job, self.documents[job], self.tokens[job])
+        self.ended(job, index - self.owners.index(job), completion.token_ids)
 
     def join(self, record: Record) -> None:
         """Join the documents with what was recorded of them, or keep what is wrong with it for the caller."""

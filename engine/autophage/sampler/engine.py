@@ -19,7 +19,7 @@ from autophage.errors import RunError, SwapError, UserError
 from autophage.recipe.schema import SUPPORTED_RANKS
 from autophage.sampler import ranks
 from autophage.sampler.base_weights import BaseWeights
-from autophage.sampler.batch import Asked, Batch, Progress
+from autophage.sampler.batch import Asked, Batch, Ended
 from autophage.sampler.protocol import (
     CANARY_TOKENS,
     Completion,
@@ -117,7 +117,7 @@ class Sampler:
         _agree(answers)
         return answers
 
-    def sample(self, jobs: Sequence[Job], progress: Progress, observe: Observe = Observe.RAW) -> list[list[Completion]]:
+    def sample(self, jobs: Sequence[Job], ended: Ended, observe: Observe = Observe.RAW) -> list[list[Completion]]:
         """For each job one document per request, in order; what is observed never changes what is sampled.
 
         All requests of a call enter the engine between the same two steps, in the order given, and its adapters take
@@ -129,19 +129,19 @@ class Sampler:
             for request in job.requests
         ]
         owners = [number for number, job in enumerate(jobs) for _ in job.requests]
-        documents = iter(self._run(asked, owners, progress, observe))
+        documents = iter(self._run(asked, owners, ended, observe))
         return [[next(documents) for _ in job.requests] for job in jobs]
 
-    def _run(self, asked: Sequence[Asked], owners: list[int], progress: Progress, observe: Observe) -> list[Completion]:
+    def _run(self, asked: Sequence[Asked], owners: list[int], ended: Ended, observe: Observe) -> list[Completion]:
         with self._turns:
-            batch = self._submit(asked, owners, progress, observe)
+            batch = self._submit(asked, owners, ended, observe)
         while not batch.finished:
             with self._turns:
                 if not batch.finished:
                     self._step()
         return batch.result()
 
-    def _submit(self, asked: Sequence[Asked], owners: list[int], progress: Progress, observe: Observe) -> Batch:
+    def _submit(self, asked: Sequence[Asked], owners: list[int], ended: Ended, observe: Observe) -> Batch:
         """Hand every request over. What is under way on another base or is observed in another way is finished first."""
         from vllm.lora.request import LoRARequest
 
@@ -157,7 +157,7 @@ class Sampler:
             )
         if not self._open and asked:
             self._prepare(list(adapters), next(iter(bases)), observe)
-        batch = Batch(owners, progress)
+        batch = Batch(owners, ended)
         for index, one in enumerate(asked):
             request_id = str(self._next_request)
             self._next_request += 1

@@ -21,7 +21,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from autophage.data.mix import Row
+from autophage.data.mix import AnyRow
 from autophage.data.tokens import load_tokenizer
 from autophage.devices import element_type
 from autophage.errors import RunError
@@ -104,7 +104,7 @@ class ResidentModel:
     def fit(
         self,
         start: Weights,
-        rows: Sequence[Row],
+        rows: Sequence[AnyRow],
         settings: Recipe,
         seed: int,
         progress: Progress,

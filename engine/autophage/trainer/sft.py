@@ -18,7 +18,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
-from autophage.data.mix import Row
+from autophage.data.mix import AnyRow
 from autophage.errors import RunError
 from autophage.recipe.schema import Recipe
 from autophage.store.training import StepStatistics
@@ -37,7 +37,7 @@ WATCHED = ("logprob", "entropy", "varentropy", "rank")
 def run_sft(
     variant: Variant,
     tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[Row],
+    rows: Sequence[AnyRow],
     recipe: Recipe,
     seed: int,
     progress: Callable[[int, int], None],
@@ -61,7 +61,7 @@ def run_sft(
             observe=observe,
             moments=optimizer,
             args=_arguments(recipe, len(rows), seed, scratch, model.device, base.dtype),
-            train_dataset=_dataset(rows),
+            rows=rows,
             processing_class=tokenizer,
             callbacks=[ReportSteps(progress)],
         )
@@ -84,6 +84,24 @@ def _take_off(*modules: Any) -> None:
             module.__dict__.pop(name, None)
 
 
+class Examples(torch.utils.data.Dataset[dict[str, list[int]]]):
+    """Rows as TRL's collator takes them: token ids, and as labels those of them that carry loss."""
+
+    def __init__(self, rows: Sequence[AnyRow]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, place: int) -> dict[str, list[int]]:
+        row = self._rows[place]
+        return {"input_ids": row.token_ids, "labels": [IGNORED] * row.context + row.token_ids[row.context :]}
+
+
+_PLACEHOLDER = Dataset.from_dict({"input_ids": [[0]], "labels": [[0]]})
+"""SFTTrainer wants a dataset of that kind to look at its columns; what it trains on comes from its data loader."""
+
+
 class WatchedTrainer(SFTTrainer):
     """SFTTrainer with the loss of the fused head, which stops at one that is not finite instead of training on it."""
 
@@ -93,14 +111,23 @@ class WatchedTrainer(SFTTrainer):
         self,
         *args: Any,
         variant: Variant,
+        rows: Sequence[AnyRow],
         observe: Callable[[StepStatistics], None],
         moments: bytes | None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, train_dataset=_PLACEHOLDER, **kwargs)
+        self._rows = rows
         self._variant = variant
         self._observe = observe
         self._moments = moments
+
+    def get_train_dataloader(self) -> Any:
+        """Rows in their order, each read when its batch is due: the newest may still be on their way."""
+        loader: Any = torch.utils.data.DataLoader(
+            Examples(self._rows), self.args.per_device_train_batch_size, collate_fn=self.data_collator
+        )
+        return self.accelerator.prepare(loader)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
@@ -148,15 +175,6 @@ class ReportSteps(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._progress(state.global_step, state.max_steps)
-
-
-def _dataset(rows: Sequence[Row]) -> Dataset:
-    return Dataset.from_dict(
-        {
-            "input_ids": [row.token_ids for row in rows],
-            "labels": [[IGNORED] * row.context + row.token_ids[row.context :] for row in rows],
-        }
-    )
 
 
 def _arguments(
