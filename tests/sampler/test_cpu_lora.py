@@ -15,7 +15,7 @@ from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 from vllm.platforms import current_platform
 
 from autophage.sampler import cpu_lora
-from autophage.sampler.grouped_lora import GroupedPunicaWrapper, buckets_of
+from autophage.sampler.grouped_lora import GroupedPunicaWrapper, groups_of
 
 SLOTS, RANK, HIDDEN = 5, 16, 24
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -150,21 +150,21 @@ def test_a_step_of_other_rows_than_its_mapping_is_refused() -> None:
 
 def test_buckets_of_even_groups_are_one_and_of_uneven_ones_several() -> None:
     def shapes(*sizes: int) -> list[tuple[int, int]]:
-        slots = torch.tensor([slot for slot, size in enumerate(sizes) for _ in range(size)])
-        return [(bucket.count, len(bucket.stack(torch.zeros(len(slots), 1))[0])) for bucket in buckets_of(slots)]
+        slots = torch.tensor([slot for slot, size in enumerate(sizes) for _ in range(size)], dtype=torch.long)
+        return [(one.count, (one.end - one.start) // one.count) for one in groups_of(slots).buckets]
 
     assert shapes(64, 64, 64, 64) == [(4, 64)]
     assert shapes(90, 46, 60) == [(3, 90)]
     assert shapes(200, 3, 80, 70, 1) == [(1, 200), (2, 80), (2, 3)]
     assert shapes(16, 1, 2) == [(3, 16)]
+    assert shapes() == []
 
 
 def test_padding_is_bounded_whatever_the_sizes() -> None:
     for seed in range(50):
         torch.manual_seed(seed)
         slots = torch.randint(0, SLOTS, (200,)).pow(2) % SLOTS
-        used = sum(bucket.stack(torch.zeros(200, 1)).shape[:2].numel() for bucket in buckets_of(slots))
-        assert used <= 2 * 200 + 16 * SLOTS
+        assert groups_of(slots).buckets[-1].end <= 2 * 200 + 16 * SLOTS
 
 
 @pytest.fixture
