@@ -200,3 +200,36 @@ def test_a_continuous_batch_takes_whoever_is_ready(
         assert rows == wanted
         manifest = json.loads((out / "arms" / arm / "gen-002" / "manifest.json").read_text("utf-8"))
         assert manifest["level"] == "statistical"
+
+
+def test_training_begun_early_changes_nothing(autophage: Run, contents: Contents, tmp_path: Path) -> None:
+    """An arm that is alone and samples in several waves trains its next model on what is written already."""
+    settings = {
+        "sweep": "{}",
+        "control.enabled": "false",
+        "sample.count": "120",
+        "sample.concurrency": "32",
+        "train.batch_size": "4",
+        "train.optimizer": "carried",
+    }
+    runs = {}
+    for devices in ("serial", "disjoint"):
+        runs[devices] = tmp_path / devices
+        words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        done = autophage("run", "smoke", *words, "--set", f"devices={devices}", "--out", runs[devices])
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert contents(runs["serial"]) == contents(runs["disjoint"])
+    assert (overlaps(runs["serial"]), overlaps(runs["disjoint"])) == (0, 2)
+
+
+def overlaps(run: Path) -> int:
+    """How often a model's training was begun before the corpus that it is on had been sampled."""
+    now, found = set(), 0
+    for line in (run / "events.jsonl").read_text("utf-8").splitlines():
+        event = json.loads(line)
+        if event["kind"] == "stage-start":
+            now.add((event["stage"], event["generation"]))
+            found += event["stage"] == "train" and ("sample", event["generation"] - 1) in now
+        elif event["kind"] == "stage-end":
+            now.discard((event["stage"], event["generation"]))
+    return found
