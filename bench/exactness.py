@@ -67,7 +67,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
         alone = {n: processes.work(here, "alone", spec | {"adapter": n}, DEADLINE)["tokens"] for n in compared}
         stock = processes.script(
             harness.BENCH / "peers" / "reused_id.py",
-            ["--model", together["model"], "--first", f"{name}/0", "--second", f"{name}/1",
+            ["--model", together["model"], "--first", f"{name}/0/adapter", "--second", f"{name}/1/adapter",
              "--prompts", f"{name}/prompts.json", "--tokens", str(TOKENS)],
             processes.quiet() | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"},
             DEADLINE,
@@ -140,7 +140,7 @@ def seal(live: engine.Live, count: int, folder: Path) -> list[str]:
         kept = folder / str(number)
         kept.mkdir()
         weights.save(kept)
-        digests.append(hashlib.sha256((kept / "adapter_model.safetensors").read_bytes()).hexdigest())
+        digests.append(hashlib.sha256((kept / "adapter" / "adapter_model.safetensors").read_bytes()).hexdigest())
     texts = [document.token_ids for document in live.bench.source.held_out()[:PROMPTS]]
     prompts = [ids[: 4 + index] for index, ids in enumerate(texts)]
     (folder / "prompts.json").write_text(json.dumps({"prompts": prompts}), "utf-8")

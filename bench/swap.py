@@ -168,13 +168,16 @@ def in_memory(sampler: Sampler, number: int, weights: Weights) -> dict[str, floa
 
 def from_file(sampler: Sampler, number: int, weights: Weights, folder: Path) -> dict[str, float]:
     """vLLM's own way, used as it must be: a new id, name and folder for every model."""
+    from autophage.store.weights import ADAPTER
+
     began = time.perf_counter()
     folder.mkdir()
     weights.save(folder)
     saved = time.perf_counter()
-    engine.add_from_file(sampler, f"file-{number}", FILE_IDS + number, folder)
+    adapter = folder / ADAPTER
+    engine.add_from_file(sampler, f"file-{number}", FILE_IDS + number, adapter)
     swapped = time.perf_counter()
-    engine.first_token(sampler, f"file-{number}", FILE_IDS + number, str(folder))
+    engine.first_token(sampler, f"file-{number}", FILE_IDS + number, str(adapter))
     ended = time.perf_counter()
     engine.remove_from_file(sampler, FILE_IDS + number)
     shutil.rmtree(folder)

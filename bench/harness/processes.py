@@ -23,6 +23,8 @@ from autophage.errors import RunError
 
 TAIL = 12
 """Lines of a failed command's output that its error shows."""
+NOISE = (" - leaked ", " - ... skipped", "nanobind:", "See https://nanobind")
+"""What Triton's bindings print when a process ends with an exception that holds their objects; it would fill the tail."""
 THREADS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "TOKENIZERS_PARALLELISM", "VLLM_CPU_OMP_THREADS_BIND")
 SILENCE = ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS")
 
@@ -97,4 +99,5 @@ def _name(command: Sequence[str]) -> str:
 
 
 def _tail(log: Path) -> str:
-    return "\n".join(log.read_text("utf-8", "replace").splitlines()[-TAIL:])
+    lines = log.read_text("utf-8", "replace").splitlines()
+    return "\n".join([line for line in lines if not line.startswith(NOISE)][-TAIL:])
