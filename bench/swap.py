@@ -39,6 +39,7 @@ resident memory grew between them in MB. Flat is at most 1.25 times and 16 MB.
 
 On two quiet cores a turn takes about a minute."""
 DEADLINE = 1800.0
+FILE = "vllm add_lora"
 FOLDERS = 4
 RELOADS = 5
 FILE_IDS = 1_000_000
@@ -88,7 +89,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     taken = take_turns(contenders, chosen.repeats, budget)
     rows = rows_of("swap", taken, UNITS)
     mine = values_of(rows, "swap", OURS, "first token p50")
-    for peer in ("vllm add_lora", "reload", "restart"):
+    for peer in (FILE, "reload", "restart"):
         if values := ratios(values_of(rows, "swap", peer, "first token p50"), mine):
             rows.append(Row("swap", f"{OURS} over {peer}", "first token p50", "x", values))
     results.add(rows, loop=vars(loop), swaps=spec["swaps"])
@@ -100,11 +101,19 @@ def _judge(results: Results) -> None:
         values = values_of(results.rows, "swap", contender, figure)
         return spread(values).median if values else None
 
-    ours, file = (values_of(results.rows, "swap", one, "swap p50") for one in (OURS, "vllm add_lora"))
-    share = spread(ratios(ours, file)).median if ours and file else None
+    def share(figure: str) -> float | None:
+        ours, file = values_of(results.rows, "swap", OURS, "swap p50"), values_of(results.rows, "swap", FILE, figure)
+        return spread(ratios(ours, file)).median if ours and file else None
+
     results.judge(
         Target("swap, ms, median", median(OURS, "swap p50"), 10.0, "at most"),
-        Target("swap, of the time of vLLM's add_lora from a file", share, 0.5, "at most"),
+        Target(
+            "swap, of the file path's time (written by the trainer, read by add_lora)",
+            share("with save p50"),
+            0.5,
+            "at most",
+        ),
+        Target("swap, of add_lora's reading alone", share("swap p50"), 1.0, "at most"),
         Target(
             "latency of the last quarter, of the first",
             median(OURS, "latency of last quarter"),
