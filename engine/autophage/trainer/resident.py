@@ -175,6 +175,7 @@ class ResidentModel:
             name = self._add_adapter(slot, seed, "fresh")
             assert self._adapted_head is not None
             self._initial[slot, seed] = lora_variant(self._adapted, name, self._adapted_head).take()
+            self._activate(slot)
             self._adapted.delete_adapter(name)
         if live.method == "lora":
             self._activate(next(slot for slot, variant in self._variants.items() if variant is live))
