@@ -24,7 +24,7 @@ from autophage.provenance import model_path
 from autophage.recipe import load_recipe
 from autophage.sampler import engine, reload
 from autophage.sampler.engine import Sampler
-from autophage.sampler.protocol import Decoding, Request
+from autophage.sampler.protocol import Decoding, Job, Request
 from autophage.stages import Workbench
 from autophage.store.weights import Weights
 
@@ -76,7 +76,7 @@ def adapter(seed):
 
 def written(served, temperature=0.0):
     decoding = Decoding(24, temperature, 1.0, 0, ())
-    return sampler.sample(served, [Request(prompt, 7) for prompt in prompts], decoding, lambda *_: None)
+    return sampler.sample([Job(served, [Request(prompt, 7) for prompt in prompts], decoding)], lambda *_: None)[0]
 
 
 def agree(weights, served, what):
