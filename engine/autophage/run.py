@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from autophage import environment, vllm_window
 from autophage.errors import AutophageError, UserError
+from autophage.plan.record import record_prediction
 from autophage.provenance import begin_run, check_model, check_same, machine_facts, open_directory
 from autophage.recipe import LoadedRecipe
 from autophage.store.manifest import committed, tidy
@@ -50,6 +51,7 @@ def execute(loaded: LoadedRecipe, out: Path, view: View) -> bool:
     with open_directory(run), RunLock(run.lock):
         begin_run(loaded, run)
         tidy(run)
+        record_prediction(loaded, run)
         with _history(run, view) as emit:
             try:
                 _work(loaded, run, emit)
