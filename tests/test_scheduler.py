@@ -7,22 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autophage.recipe.arms import Arm
+from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
 from autophage.recipe.schema import Recipe
-from autophage.scheduler import (
-    MOST_MIXED,
-    ORDER,
-    SIDES,
-    Done,
-    Side,
-    Stage,
-    State,
-    Work,
-    begin,
-    cohorts_of,
-    is_continuous,
-    join,
-    step,
-)
+from autophage.scheduler import ORDER, SIDES, Done, Side, Stage, State, Work, begin, join, step
 
 
 def alone(*names: str) -> list[list[str]]:

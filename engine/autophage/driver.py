@@ -15,7 +15,8 @@ from autophage.cluster import ActorLostError
 from autophage.provenance import resume_level, versions
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.arms import Arm
-from autophage.scheduler import Done, Stage, State, Work, begin, is_continuous, join, step, streaming
+from autophage.recipe.batching import is_continuous, streaming
+from autophage.scheduler import Done, Stage, State, Work, begin, join, step
 from autophage.store.commit import Generation, commit_generation
 from autophage.store.manifest import committed
 from autophage.store.rundir import RunDirectory

@@ -57,8 +57,8 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     from autophage.devices import device
     from autophage.provenance import begin_run, model_path, resume_level, versions
     from autophage.recipe import load_recipe
+    from autophage.recipe.batching import cohorts_of
     from autophage.sampler.engine import Sampler
-    from autophage.scheduler import cohorts_of
     from autophage.stages import Workbench
     from autophage.store.commit import commit_generation
     from autophage.store.rundir import RunDirectory

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from autophage import environment, vllm_window
 from autophage.errors import AutophageError, UserError
+from autophage.plan.record import record_prediction
 from autophage.provenance import begin_run, check_model, check_same, machine_facts, open_directory
 from autophage.recipe import LoadedRecipe
-from autophage.scheduler import MOST_MIXED, cohorts_of, is_continuous
+from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
 from autophage.store.manifest import committed, tidy
 from autophage.store.metrics_table import collect, read_metrics_table, write_metrics_table
 from autophage.store.rundir import EventLog, RunDirectory, RunLock
@@ -54,6 +55,7 @@ def execute(loaded: LoadedRecipe, out: Path, view: View, address: str | None = N
     with open_directory(run), RunLock(run.lock):
         begin_run(loaded, run)
         tidy(run)
+        record_prediction(loaded, run)
         with _history(run, view) as emit:
             try:
                 _work(loaded, run, emit, address)

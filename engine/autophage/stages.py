@@ -25,9 +25,9 @@ from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
 from autophage.metrics.human import HumanText, count_human
 from autophage.metrics.knowledge import knowledge_metrics
 from autophage.recipe.arms import Arm
+from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
 from autophage.recipe.schema import Recipe
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
-from autophage.scheduler import MOST_MIXED, cohorts_of, is_continuous
 from autophage.seeds import derive
 from autophage.store.corpus import Sample, sample_id
 from autophage.store.manifest import Metric
