@@ -106,6 +106,7 @@ class TrainerActor(Shell):
             )
         finally:
             self._late = None
+            self._give_back()
 
     def feed(self, documents: Mapping[int, list[int]]) -> bool:
         """Hand over further documents of the corpus that `fit` trains on early; False while it is not that far."""
@@ -115,13 +116,26 @@ class TrainerActor(Shell):
         return late is not None
 
     def check_canary(self, weights: Weights, answers: Sequence[Completion]) -> float:
-        return self._bench.check_canary(weights, answers)
+        try:
+            return self._bench.check_canary(weights, answers)
+        finally:
+            self._give_back()
 
     def measure(
         self, arm: str, generation: int, weights: Weights, previous: Weights | None, answers: Sequence[Completion]
     ) -> tuple[list[Sample], list[Metric]]:
         self._progress = Progress()
-        return self._bench.measure(self._arms[arm], generation, weights, previous, answers, self._step_progress)
+        try:
+            return self._bench.measure(self._arms[arm], generation, weights, previous, answers, self._step_progress)
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """The sampler may need the memory when its turn comes."""
+        if self._recipe.devices == "serial":
+            from autophage.devices import give_back_memory
+
+            give_back_memory()
 
     def _step_progress(self, done: int, total: int, tokens: int = 0) -> None:
         self._progress = Progress(done, total, tokens)
@@ -142,6 +156,7 @@ class SamplerActor(Shell):
         from autophage.sampler.engine import Sampler
 
         self._sampler = Sampler(settings)
+        self._sampler.rest()
 
     def install(self, label: str, weights: Weights) -> Served:
         return self._sampler.install(label, weights)

@@ -26,6 +26,8 @@ RESERVE = 0.04
 """Of the device that nobody is given: fragments of the allocators, and what the driver takes."""
 OWN_GPU_SHARE = 0.88
 """vLLM's share of a device it has alone. Its own default of 0.92 leaves no room for the adapters' buffers."""
+ROOMY = 0.4
+"""Of a device, that the sampler has where nobody else needs it: these are estimates, and vLLM refuses to start on too little."""
 PREFILL_TOKENS = 8192
 """Tokens of a prefill step, whose activations vLLM makes room for."""
 GRAPH_BYTES_PER_LAYER = 96 << 20
@@ -159,7 +161,8 @@ def divide(device_bytes: int, demand: Demand, devices: str) -> Division:
     sampler, trainer = sampler_bytes(demand), trainer_bytes(demand)
     kv = max(0, min(sampler.kv, room - sampler.fixed))
     sequences = min(demand.concurrency, kv // max(1, _kv_bytes(demand, 1)))
-    share = OWN_GPU_SHARE if sharing is Sharing.OWN else round((sampler.fixed + kv) / device_bytes, 3)
+    taken = max(sampler.fixed + kv, min(room, round(device_bytes * ROOMY)))
+    share = OWN_GPU_SHARE if sharing is Sharing.OWN else round(taken / device_bytes, 3)
     if sharing in (Sharing.DISJOINT_NEEDED, Sharing.NONE):
         return Division(sharing, share, sequences, sampler, trainer, _refusal(device_bytes, demand, devices))
     reason = {

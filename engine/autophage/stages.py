@@ -17,18 +17,22 @@ from autophage.data.build import RawSource, bind, prompt_style
 from autophage.data.mix import AnySamples, TrainingOrder, pool_rows, prompt_ids
 from autophage.data.source import Probe, Source, spread
 from autophage.data.tokens import decode
-from autophage.devices import device, element_type
+from autophage.devices import device, device_memory, element_type
 from autophage.errors import RunError, SwapError, UserError
+from autophage.memory import sampler_bytes, share_gpu, trainer_bytes
 from autophage.metrics.corpus import corpus_metrics, drift_metrics
 from autophage.metrics.drift import perplexities
 from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
 from autophage.metrics.human import HumanText, count_human
 from autophage.metrics.knowledge import knowledge_metrics
+from autophage.plan.footprint import demand
+from autophage.plan.machines import here
 from autophage.recipe.arms import Arm
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
 from autophage.recipe.schema import Recipe
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
 from autophage.seeds import derive
+from autophage.shape import configured_shape
 from autophage.store.corpus import Sample, sample_id
 from autophage.store.manifest import Metric
 from autophage.store.training import StepStatistics
@@ -93,6 +97,7 @@ class Workbench:
         adapted = [arm for arm in arms if arm.recipe.model.method == "lora"]
         continuous = is_continuous(self.recipe, device().type)
         mixed = min(len(arms), MOST_MIXED) if continuous else max(map(len, cohorts_of(arms)))
+        memory, sleeps = self._memory(arms, mixed)
         return EngineSettings(
             model_path=self.resident.path,
             seed=self.recipe.seed,
@@ -105,11 +110,24 @@ class Workbench:
             adapters=2 * mixed + 2,
             dtype=str(dtype).removeprefix("torch."),
             device=device().type,
-            memory=self.recipe.sample.memory,
+            memory=memory,
+            sleeps=sleeps,
             kv_bytes_per_token=2 * config.num_hidden_layers * heads * head_size * dtype.itemsize,
             shares_device=self.recipe.devices != "disjoint",
             tensor_parallel=self.recipe.cluster.sampler_gpus,
         )
+
+    def _memory(self, arms: Sequence[Arm], mixed: int) -> tuple[float | None, bool]:
+        """The sampler's memory as the recipe has it, or its share of a GPU by arithmetic; and whether it sleeps in between."""
+        shape = configured_shape(self.resident.config.to_dict())
+        if self.recipe.sample.memory is not None or device().type != "cuda" or shape is None:
+            return self.recipe.sample.memory, False
+        cluster = self.recipe.cluster
+        gpus = (cluster.sampler_gpus, cluster.trainer_gpus)
+        asked = [demand(here(), arm.recipe, shape, gpus, mixed) for arm in arms]
+        largest = max(asked, key=lambda one: sampler_bytes(one).total + trainer_bytes(one).total)
+        division = share_gpu(device_memory(), largest, self.recipe.devices)
+        return division.share, division.sleeps
 
     def decoding(self, arm: Arm) -> Decoding:
         sample = arm.recipe.sample

@@ -69,6 +69,7 @@ class Sampler:
             self._call("autophage_settle_rank", settings.device)
         self._bases = BaseWeights(self._engine, settings.dtype)
         self._turns = Turns()
+        self._sleeps, self._asleep = settings.sleeps, False
         self._next_id = 1
         self._next_request = 0
         self._open: dict[str, tuple[Batch, int]] = {}
@@ -80,6 +81,7 @@ class Sampler:
         """Hold `weights` under a fresh id and a name that carries their digest; no adapter is ever replaced in place."""
         name = f"{label}-{weights.digest[:16]}"
         with self._turns:
+            self._wake()
             if weights.method == "full":
                 return Served(name, 0, weights.digest, self._bases.hold(name, weights))
             served = Served(name, self._next_id, weights.digest)
@@ -93,6 +95,7 @@ class Sampler:
     def remove(self, served: Served) -> None:
         """Let go of a model that no request uses any more."""
         with self._turns:
+            self._wake()
             if served.adapter_id:
                 self._call("autophage_remove_adapter", served.adapter_id)
             elif served.base is not None:
@@ -134,12 +137,26 @@ class Sampler:
 
     def _run(self, asked: Sequence[Asked], owners: list[int], ended: Ended, observe: Observe) -> list[Completion]:
         with self._turns:
+            self._wake()
             batch = self._submit(asked, owners, ended, observe)
         while not batch.finished:
             with self._turns:
                 if not batch.finished:
                     self._step()
+        self.rest()
         return batch.result()
+
+    def rest(self) -> None:
+        """Where the trainer needs the memory: move the weights to the host and drop the KV cache, until the next call."""
+        with self._turns:
+            if self._sleeps and not self._asleep and not self._open:
+                self._engine.sleep(1)
+                self._asleep = True
+
+    def _wake(self) -> None:
+        if self._asleep:
+            self._engine.wake_up()
+            self._asleep = False
 
     def _submit(self, asked: Sequence[Asked], owners: list[int], ended: Ended, observe: Observe) -> Batch:
         """Hand every request over. What is under way on another base or is observed in another way is finished first."""
@@ -304,5 +321,5 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
             )
         if (settings.memory or share) > 1:
             raise UserError(f"sample.memory = {settings.memory:g}: on a GPU it is a share of the device, at most 1.")
-        arguments["gpu_memory_utilization"] = settings.memory or share
+        arguments |= {"gpu_memory_utilization": settings.memory or share, "enable_sleep_mode": settings.sleeps}
     return arguments

@@ -96,5 +96,7 @@ class EngineSettings:
     memory: float | None
     kv_bytes_per_token: int
     shares_device: bool
+    sleeps: bool = False
+    """Whether it puts its memory aside between calls, because the trainer needs it (a GPU that both share in turns)."""
     tensor_parallel: int = 1
     """Workers of one machine that the model is split over; on a GPU each has a device of its own."""
