@@ -59,7 +59,7 @@ def moved(seed):
     """Whole weights some way from the base model's: every one of them, norms and embeddings too."""
     torch.manual_seed(seed)
     tensors = {
-        name: tensor + 0.1 * tensor.std().clamp(min=0.1) * torch.randn_like(tensor)
+        name: tensor + 0.3 * tensor.std().clamp(min=0.1) * torch.randn_like(tensor)
         for name, tensor in sorted(bench.resident.tensors(base).items())
     }
     return Weights(safetensors.torch.save(tensors), base.config, "full")
@@ -70,7 +70,7 @@ def adapter(seed):
     tensors = safetensors.torch.load(zero.tensors)
     for name, tensor in sorted(tensors.items()):
         if "lora_B" in name:
-            tensors[name] = torch.randn_like(tensor) * 0.05
+            tensors[name] = torch.randn_like(tensor) * 0.2
     return Weights(safetensors.torch.save(tensors), zero.config)
 
 
@@ -145,7 +145,9 @@ for broken, what in (
 # The canary sees a head that kept its old weights, and a prefix cache that kept what others computed would be seen above.
 whole_pack, reload._pack_tied = reload._pack_tied, lambda model: None
 if tied:
-    refused(SwapError, lambda: agree(*pushed[1], "a stale head"), "does not serve the weights")
+    weights, served = pushed[1]
+    stale = lambda: bench.check_canary(weights, sampler.canary(served, bench.canary_prompts))
+    refused(SwapError, stale, "does not serve the weights")
 reload._pack_tied = whole_pack
 agree(*pushed[2], "after a stale head")
 
