@@ -18,16 +18,18 @@ import sys
 from pathlib import Path
 
 import torch
+
 from kernel_bench import tune
 from kernel_bench.contenders import Absent, Contender
 from kernel_bench.field import field
-from kernel_bench.machine import Machine, describe, measure_limits
+from kernel_bench.machine import describe, measure_limits
 from kernel_bench.points import Limits, Point, cpu_points, gpu_points
-from kernel_bench.report import File, Row, absences, aligned, cpu_verdicts, headlines, table
+from kernel_bench.report import Row, absences, cpu_verdicts, headlines, table
 from kernel_bench.sweep import Sweep
 from kernel_bench.timing import REPEATS
 
-RESULTS = Path(__file__).resolve().parent / "results"
+from harness.rows import File, aligned, results_file  # isort: skip  (kernel_bench makes it findable)
+
 BUDGET_S = 540
 """Nothing starts after it. What has started may take another half minute, and the whole should take ten."""
 
@@ -87,16 +89,11 @@ def listing(points: list[Point], device: torch.device) -> str:
     return "\n".join([*lines, "", "Absent:", *absences(absent)])
 
 
-def results_file(machine: Machine, kind: str) -> Path:
-    device = re.sub(r"[^a-z0-9]+", "-", machine.device.lower()).strip("-")
-    return RESULTS / f"{kind}-{device}-{machine.date[:10]}.jsonl"
-
-
 def measure(chosen: argparse.Namespace, points: list[Point], device: torch.device) -> int:
     if device.type == "cpu":
         torch.set_num_threads(chosen.threads)
     machine, limits = describe(device), measure_limits(device)
-    file, rows = File(chosen.out or results_file(machine, "kernels")), []
+    file, rows = File(chosen.out or results_file("kernels", machine.device, machine.date)), []
 
     def emit(row: Row) -> None:
         record = row.record(machine, limits)
@@ -161,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
             print("--tune needs a GPU: the constants are those of Triton launches.", file=sys.stderr)
             return 2
         machine = describe(device)
-        file = File(chosen.out or results_file(machine, "tune"))
+        file = File(chosen.out or results_file("tune", machine.device, machine.date))
         lines = tune.run(chosen.tune.split(","), device, chosen.budget, lambda row: file.append(row | vars(machine)))
         print("\n".join([*lines, "", f"Rows are in {file.path}"]))
         return 0

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+import harness  # noqa: F401  (takes this folder off the import path: `kernels` is another package's name)
 from autophage import environment
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class Turn:
     answers: list[Completion]
 
 
-def main() -> int:
-    arguments = _arguments()
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _arguments(argv)
     environment.apply()
     out = _only_json_on_stdout()
     with tempfile.TemporaryDirectory() as folder:
@@ -116,8 +117,11 @@ def measure(subject: Subject, repeats: int, compare: int) -> dict[str, Any]:
 
 
 def _turn(sampler: Sampler, served: Served, subject: Subject, observe: Any) -> Turn:
+    from autophage.sampler.protocol import Job
+
     began, processor = time.perf_counter(), time.process_time()
-    answers = sampler.sample(served, subject.requests, subject.decoding, lambda *_: None, observe)
+    job = Job(served, subject.requests, subject.decoding)
+    [answers] = sampler.sample([job], lambda *_: None, observe)
     return Turn(time.perf_counter() - began, time.process_time() - processor, answers)
 
 
@@ -157,7 +161,7 @@ def _recipe(name: str) -> Subject:
     loaded = load_recipe(name)
     source = read_source(loaded.recipe)
     bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, lambda *_: None))
-    arm, adapter = loaded.arms[0], bench.base_weights()
+    arm, adapter = loaded.arms[0], bench.base_weights(loaded.arms[0])
 
     def score() -> Score:
         exact = loaded.recipe.model_copy(update={"model": loaded.recipe.model.model_copy(update={"dtype": "float32"})})
@@ -229,6 +233,7 @@ def _random(arguments: argparse.Namespace, folder: Path) -> Subject:
             target_modules=tuple(targets),
             longest=16 + max(arguments.tokens, 16),
             concurrency=arguments.sequences,
+            mixed=1,
             adapters=4,
             dtype=str(dtype).removeprefix("torch."),
             device=device,
@@ -283,7 +288,7 @@ def _device() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="demo", help="name or file of the recipe to sample (default: demo)")
     parser.add_argument("--random", action="store_true", help="a Llama with random weights instead of a recipe")
@@ -295,7 +300,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=7, help="pairs of runs, after one that warms up")
     parser.add_argument("--compare", type=int, default=10_000, help="tokens to hold to the float32 pass")
     parser.add_argument("--out", type=Path, help="also write the JSON here")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.repeats < 1:
         parser.error("--repeats must be at least 1")
     return arguments

@@ -20,16 +20,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+import harness  # noqa: F401  (takes this folder off the import path: `kernels` is another package's name)
 from autophage.devices import device
 from autophage.scoring import Document, Scorer, load_scorer, score_documents
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -43,7 +45,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="also write the JSON here")
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)  # this process is one that is measured
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         model = arguments.model or random_model(Path(folder) / "model", arguments.vocabulary, arguments.hidden)
         text = arguments.text.read_text("utf-8") if arguments.text else made_up(arguments.tokens)

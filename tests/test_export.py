@@ -154,7 +154,7 @@ def test_an_unknown_arm_names_the_near_one_and_all(run: RunDirectory, tmp_path: 
 
 
 def test_an_unknown_kind_of_export_is_refused(run: RunDirectory, tmp_path: Path) -> None:
-    refused(run, tmp_path, ARM, 0, "merge", "adapter, corpus, merged.*Did you mean 'merged'")
+    refused(run, tmp_path, ARM, 0, "merge", "adapter, corpus, model, merged.*Did you mean 'merged'")
 
 
 @pytest.mark.parametrize("generation", [3, 9, -1])

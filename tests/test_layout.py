@@ -24,11 +24,13 @@ TIERS = (
     {"cli"},
     {"run", "loop"},
     {"driver"},
+    {"cell", "placement"},
     {"cluster"},
     {"actors", "scheduler"},
     {"sharded_bench"},
     {"stages", "scoring"},
     {"report"},
+    {"plan"},
     {"sampler", "trainer"},
     {"metrics"},
     {"data", "gates"},
@@ -38,7 +40,8 @@ TIERS = (
 """Who may import whom: what stands further down, and nothing beside itself."""
 
 TORCH_FREE = tuple(
-    f"autophage{part}" for part in ("", ".recipe", ".store", ".doctor", ".export", ".report", ".live", ".cli")
+    f"autophage{part}"
+    for part in ("", ".recipe", ".store", ".doctor", ".export", ".plan", ".memory", ".report", ".live", ".cli")
 )
 
 

@@ -1,52 +1,124 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autophage.scheduler import ORDER, SIDES, Done, Side, Stage, State, Work, begin, step
+from autophage.recipe.arms import Arm
+from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
+from autophage.recipe.schema import Recipe
+from autophage.scheduler import ORDER, SIDES, Done, Side, Stage, State, Work, begin, join, step
+
+
+def alone(*names: str) -> list[list[str]]:
+    return [[name] for name in names]
+
+
+def check_sides(state: State) -> None:
+    """A side works on one thing at a time; only sampling is shared, by a cohort or by everybody."""
+    trainer = [work for work in state.running if Side.TRAINER in SIDES[work.stage]]
+    sampling = [work for work in state.running if work.stage is Stage.SAMPLE]
+    swapping = [work for work in state.running if work.stage is Stage.SWAP]
+    assert len(trainer) <= 1, "the trainer works on two things at once"
+    if not state.continuous:
+        assert not (sampling and swapping)
+        assert len({work.generation for work in sampling}) <= 1
+        assert any({work.arm for work in sampling} <= set(cohort) for cohort in state.cohorts)
+    if state.serial:
+        assert not (trainer and sampling)
+
+
+def by_order(work: Work) -> tuple[int, int]:
+    return work.generation, ORDER.index(work.stage)
 
 
 def run_to_the_end(state: State, todo: list[Work], data: st.DataObject) -> list[Work]:
     """Finish running work in an order that Hypothesis chooses; returns everything in the order it was started."""
     started = list(todo)
+    check_sides(state)
     while state.running:
         work = data.draw(st.sampled_from(sorted(state.running, key=repr)))
-        state, todo = step(state, Done(work))
+        state, todo = step(state, Done(work, data.draw(st.floats(0, 9))))
         started += todo
-        used = [side for other in state.running for side in SIDES[other.stage]]
-        assert len(used) == len(set(used)), "a side works on two things at once"
-        if state.serial:
-            assert len({other for other in state.running if SIDES[other.stage]}) <= 1
+        check_sides(state)
     assert state.finished
     return started
 
 
+def whole(name: str, committed: int, generations: int) -> list[Work]:
+    return [
+        Work(name, g, stage)
+        for g in range(committed, generations + 1)
+        for stage in ORDER
+        if g > 0 or stage is not Stage.TRAIN
+    ]
+
+
 @given(
     data=st.data(),
-    arms=st.integers(1, 5),
+    sizes=st.lists(st.integers(1, 3), min_size=1, max_size=3),
     generations=st.integers(1, 4),
     serial=st.booleans(),
+    continuous=st.booleans(),
 )
-@settings(max_examples=80, deadline=None)
-def test_everything_is_done_once_and_in_order(data: st.DataObject, arms: int, generations: int, serial: bool) -> None:
-    names = [f"arm{n}" for n in range(arms)]
+@settings(max_examples=120, deadline=None)
+def test_everything_is_done_once_and_in_order(
+    data: st.DataObject, sizes: list[int], generations: int, serial: bool, continuous: bool
+) -> None:
+    cohorts = [[f"arm{c}{n}" for n in range(size)] for c, size in enumerate(sizes)]
+    names = [name for cohort in cohorts for name in cohort]
     committed = {name: data.draw(st.integers(0, generations + 1)) for name in names}
-    state, todo = begin(names, committed, generations, serial=serial)
+    state, todo = begin(
+        cohorts, committed, generations, serial=serial, continuous=continuous and not serial, streams=names[::2]
+    )
     started = run_to_the_end(state, todo, data)
     assert len(started) == len(set(started))
     for name in names:
-        expected = [
-            Work(name, g, stage)
-            for g in range(committed[name], generations + 1)
-            for stage in ORDER
-            if g > 0 or stage is not Stage.TRAIN
+        own = [work for work in started if work.arm == name]
+        # Training may begin while what it is on is being sampled; everything else keeps its order.
+        assert sorted(own, key=by_order) == whole(name, committed[name], generations)
+        assert [work for work in own if work.stage is not Stage.TRAIN] == [
+            work for work in whole(name, committed[name], generations) if work.stage is not Stage.TRAIN
         ]
-        assert [work for work in started if work.arm == name] == expected
+        for work in own:
+            if work.stage is Stage.TRAIN and work.generation > committed[name]:
+                assert own.index(work) > own.index(Work(name, work.generation - 1, Stage.SAMPLE))
+            if work.stage is Stage.TRAIN:
+                assert own.index(work) < own.index(replace(work, stage=Stage.SWAP))
+
+
+def test_an_arm_that_is_alone_trains_while_it_samples() -> None:
+    state, todo = begin(alone("a"), {}, 1, serial=False, streams=["a"])
+    state, todo = step(state, Done(todo[0]))
+    sample, train = Work("a", 0, Stage.SAMPLE), Work("a", 1, Stage.TRAIN)
+    assert todo == [sample, train]
+    state, todo = step(state, Done(sample))
+    assert todo == []  # the trainer is at work
+    state, todo = step(state, Done(train))
+    assert todo == [Work("a", 0, Stage.MEASURE)]
+    state, todo = step(state, Done(todo[0]))
+    state, todo = step(state, Done(todo[0]))
+    assert todo == [Work("a", 1, Stage.SWAP)]
+    assert state.early == frozenset()
+
+
+@pytest.mark.parametrize(("streams", "serial"), [([], False), (["a"], True)])
+def test_nothing_trains_early_where_nothing_is_won(streams: list[str], serial: bool) -> None:
+    state, todo = begin(alone("a"), {}, 1, serial=serial, streams=streams)
+    state, todo = step(state, Done(todo[0]))
+    assert todo == [Work("a", 0, Stage.SAMPLE)]
+
+
+def test_the_trainer_waits_for_another_arm_rather_than_for_samples() -> None:
+    state, todo = begin(alone("a", "b"), {}, 1, serial=False, streams=["a", "b"])
+    state, todo = step(state, Done(todo[0]))
+    assert [work.stage for work in todo] == [Stage.SAMPLE]
 
 
 def test_serial_takes_turns_among_the_arms() -> None:
-    state, todo = begin(["a", "b"], {}, 2, serial=True)
+    state, todo = begin(alone("a", "b"), {}, 2, serial=True)
     order = []
     while state.running:
         order += [(work.arm, work.generation) for work in todo if work.stage is Stage.COMMIT]
@@ -56,7 +128,7 @@ def test_serial_takes_turns_among_the_arms() -> None:
 
 
 def test_two_sides_work_at_once_on_different_arms() -> None:
-    state, _ = begin(["a", "b"], {"a": 1, "b": 0}, 1, serial=False)
+    state, _ = begin(alone("a", "b"), {"a": 1, "b": 0}, 1, serial=False)
     both = False
     while state.running:
         sides = {side for work in state.running for side in SIDES[work.stage]}
@@ -67,12 +139,94 @@ def test_two_sides_work_at_once_on_different_arms() -> None:
     assert both
 
 
+def test_a_cohort_is_sampled_together() -> None:
+    state, todo = begin([["a", "b"]], {}, 1, serial=True)
+    batches = []
+    while state.running:
+        batches += [{work.arm for work in todo if work.stage is Stage.SAMPLE}]
+        state, todo = step(state, Done(min(state.running, key=repr)))
+    assert [batch for batch in batches if batch] == [{"a", "b"}] * 2
+
+
+def test_of_a_cohort_that_was_interrupted_only_the_rest_is_made() -> None:
+    state, todo = begin([["a", "b"]], {"a": 1}, 0, serial=True)
+    assert todo == [Work("b", 0, Stage.SWAP)]
+    state, todo = step(state, Done(todo[0]))
+    assert todo == [Work("b", 0, Stage.SAMPLE)]
+
+
+def test_in_a_continuous_batch_no_arm_waits_for_another() -> None:
+    state, todo = begin(alone("a", "b"), {}, 0, serial=False, continuous=True)
+    assert todo == [Work("a", 0, Stage.SWAP)]
+    state, todo = step(state, Done(todo[0]))
+    assert set(todo) == {Work("a", 0, Stage.SAMPLE), Work("b", 0, Stage.SWAP)}
+    state, todo = step(state, Done(Work("b", 0, Stage.SWAP)))
+    assert todo == [Work("b", 0, Stage.SAMPLE)]
+    assert {work.stage for work in state.running} == {Stage.SAMPLE}
+
+
+def test_johnsons_rule_orders_the_arms_of_a_generation() -> None:
+    """Makespan of two machines: short sampling first, then long training first (Johnson, 1954)."""
+    times = {"a": (5.0, 2.0), "b": (1.0, 6.0), "c": (9.0, 7.0), "d": (3.0, 8.0), "e": (10.0, 4.0)}
+    seconds = {
+        (arm, stage): value
+        for arm, pair in times.items()
+        for stage, value in zip((Stage.SAMPLE, Stage.TRAIN), pair, strict=True)
+    }
+    state, _ = begin([], {}, 1, serial=False)
+    state, todo = join(replace(state, seconds=seconds), alone(*times), {})
+    order = []
+    while state.running:
+        order += [work.arm for work in todo if work.stage is Stage.SWAP]
+        state, todo = step(state, Done(min(state.running, key=lambda w: w.stage is not Stage.SWAP)))
+        state = replace(state, seconds=seconds)
+        if len(order) == len(times):
+            break
+    assert order == ["b", "d", "c", "e", "a"]
+
+
+def test_arms_that_another_machine_left_join() -> None:
+    state, todo = begin(alone("a"), {}, 1, serial=True)
+    state, more = join(state, [["b"]], {"b": 1})
+    assert more == []  # one side at a time
+    started = [*todo]
+    while state.running:
+        state, todo = step(state, Done(min(state.running, key=repr)))
+        started += todo
+    assert [work for work in started if work.arm == "b"] == whole("b", 1, 1)
+    assert state.finished
+
+
 def test_a_finished_run_has_nothing_to_do() -> None:
-    state, todo = begin(["a"], {"a": 3}, 2, serial=True)
+    state, todo = begin(alone("a"), {"a": 3}, 2, serial=True)
     assert (state.finished, todo) == (True, [])
 
 
 def test_an_event_of_nothing_is_refused() -> None:
-    state, _ = begin(["a"], {}, 1, serial=True)
+    state, _ = begin(alone("a"), {}, 1, serial=True)
     with pytest.raises(ValueError, match="is not running"):
         step(state, Done(Work("a", 1, Stage.SAMPLE)))
+
+
+def arms(count: int, samples: int, concurrency: int = 256) -> list[Arm]:
+    recipe = Recipe.model_validate({"name": "x", "sample": {"count": samples, "concurrency": concurrency}})
+    return [Arm(f"arm{number}", recipe, {}, control=False) for number in range(count)]
+
+
+def test_cohorts_fill_the_sampler_and_no_more() -> None:
+    assert cohorts_of([]) == ()
+    assert [len(one) for one in cohorts_of(arms(9, 64))] == [4, 4, 1]
+    assert [len(one) for one in cohorts_of(arms(3, 200))] == [1, 1, 1]
+    assert [len(one) for one in cohorts_of(arms(2, 5000))] == [1, 1]
+    assert [len(one) for one in cohorts_of(arms(40, 1))] == [MOST_MIXED, MOST_MIXED, 40 - 2 * MOST_MIXED]
+
+
+def test_a_batch_is_continuous_where_nothing_is_lost_by_it() -> None:
+    def recipe(devices: str, batching: str) -> Recipe:
+        return Recipe.model_validate({"name": "x", "devices": devices, "sample": {"batching": batching}})
+
+    assert is_continuous(recipe("disjoint", "auto"), "cuda")
+    assert not is_continuous(recipe("disjoint", "auto"), "cpu")
+    assert not is_continuous(recipe("disjoint", "fixed"), "cuda")
+    assert is_continuous(recipe("disjoint", "continuous"), "cpu")
+    assert not is_continuous(recipe("serial", "continuous"), "cuda")

@@ -253,7 +253,7 @@ def test_the_script_states_the_python_window_of_the_project(project: dict[str, s
     assert f"${{python:-{window}}}" in script
 
 
-def test_the_wheel_holds_both_packages_their_markers_and_the_recipes(tmp_path: Path) -> None:
+def test_the_wheel_holds_both_packages_their_markers_the_recipes_and_the_benchmarks(tmp_path: Path) -> None:
     builder = pytest.importorskip("hatchling.builders.wheel", reason="hatchling (dev group) is not installed")
     built = next(builder.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))
     names = set(zipfile.ZipFile(built).namelist())
@@ -261,6 +261,14 @@ def test_the_wheel_holds_both_packages_their_markers_and_the_recipes(tmp_path: P
     recipes = {f"autophage/recipes/{path.name}" for path in (ROOT / "recipes").glob("*.toml")}
     assert "autophage/recipes/demo.toml" in recipes
     assert recipes <= names
+    scripts = {f"autophage/{path.relative_to(ROOT)}" for path in (ROOT / "bench").rglob("*.py")}
+    assert {
+        "autophage/bench/loop.py",
+        "autophage/bench/harness/turns.py",
+        "autophage/bench/peers/generate.py",
+    } <= scripts
+    assert scripts <= names
+    assert not any("__pycache__" in name for name in names)
     assert not any(name.startswith(("engine/", "tests/")) for name in names)
 
 

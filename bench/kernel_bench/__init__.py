@@ -12,10 +12,4 @@ report       rows as data, tables for people, the CPU's targets
 tune         the constants of the launches, swept
 """
 
-import sys
-from pathlib import Path
-
-# Run as a script, bench/kernels.py has its folder on the import path and would pass for the package `kernels`, which
-# transformers looks for. Modules of this package are found without the folder.
-_BENCH = Path(__file__).resolve().parents[1]
-sys.path[:] = [entry for entry in sys.path if not entry or Path(entry).resolve() != _BENCH]
+import harness  # noqa: F401  (takes this folder off the import path, and is found without it from here on)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
+from harness.rows import aligned, figure
 from kernel_bench.contenders import EAGER, OURS, Absent
 from kernel_bench.machine import Machine
 from kernel_bench.points import Limits, Point
@@ -51,18 +50,6 @@ class Row:
         return {"name": self.point.name} | point | measured | derived | limit | asdict(machine)
 
 
-class File:
-    """Rows as lines of JSON, each written when it is known: what breaks later takes nothing away."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-
-    def append(self, record: dict[str, object]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-
-
 HEADER = (
     "contender",
     "gives",
@@ -77,7 +64,6 @@ HEADER = (
     "logits",
     "error",
 )
-TEXT = 3
 
 
 def table(rows: Sequence[Row], limits: Limits) -> str:
@@ -112,22 +98,6 @@ def _cells(row: Row, here: Sequence[Row], limits: Limits) -> tuple[str, ...]:
         "" if peak is None else f"{peak / point.logits_bytes:.1%}",
         "" if row.error is None else f"{row.error:.0e}",
     )
-
-
-def figure(value: float | None) -> str:
-    """Three digits, or all that stand before the point."""
-    return "" if value is None else f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of equal width; numbers, which follow the first `TEXT` columns, to the right."""
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    lines = []
-    for row in cells:
-        padded = [text.ljust(width) for text, width in zip(row[:TEXT], widths, strict=False)]
-        padded += [text.rjust(width) for text, width in zip(row[TEXT:], widths[TEXT:], strict=True)]
-        lines.append("  " + "  ".join(padded).rstrip())
-    return lines
 
 
 def headlines(rows: Sequence[Row], limits: Limits) -> list[str]:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import torch
 
+from harness.facts import version
 from kernel_bench import field as fields
 from kernel_bench.accuracy import largest_error, truth
 from kernel_bench.contenders import OURS, Absent, Contender, Outputs
 from kernel_bench.inputs import Inputs, make
-from kernel_bench.machine import version
 from kernel_bench.points import SHORT, Point
 from kernel_bench.report import Row
 from kernel_bench.timing import REPEATS, Call, Timing, flushed, graphed, interleaved, peak_bytes

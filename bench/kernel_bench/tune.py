@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
+from harness.rows import aligned
 from kernel_bench.contenders import Contender, ours
 from kernel_bench.inputs import Inputs, make
 from kernel_bench.points import SHORT, Point
-from kernel_bench.report import aligned
 from kernel_bench.sweep import COLD_BYTES, COLD_SETS, call_of, in_short
 from kernel_bench.timing import flushed, graphed
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autophage.data.late import LateCorpus
 from autophage.recipe.arms import expand
 from autophage.recipe.schema import Recipe
 
@@ -41,8 +42,8 @@ class Shell:
         _redirect(Path(log))
         self._progress = Progress()
 
-    def progress(self) -> Progress:
-        """Answered from a thread of its own, while work goes on."""
+    def progress(self, key: str) -> Progress:
+        """Of the work `key`; answered from a thread of its own, while work goes on."""
         return self._progress
 
 
@@ -51,17 +52,28 @@ class TrainerActor(Shell):
         super().__init__(log)
         self._recipe = Recipe.model_validate_json(recipe)
         self._arms = {arm.name: arm for arm in expand(self._recipe)}
+        self._late: LateCorpus | None = None
+        self._logs = Path(log).parent
 
     def prepare(self) -> dict[str, Any]:
         """Read the source, train or find the base model, load it. Returns what the run says about its model."""
         from autophage.data.build import read_source
         from autophage.provenance import model_facts, model_path
+        from autophage.sharded_bench import ShardedBench
         from autophage.stages import Workbench
+        from autophage.trainer.group import keep_first_gpu
+
+        ranks = self._recipe.cluster.trainer_gpus
+        gpus = keep_first_gpu() if ranks > 1 else []  # before anything else looks at them
 
         source = read_source(self._recipe)
         path = model_path(self._recipe, source, self._base_progress)
         self._progress = Progress()
-        self._bench = Workbench(self._recipe, source, path)
+        self._bench: Workbench | ShardedBench = (
+            ShardedBench(self._recipe, path, ranks, gpus, self._logs)
+            if ranks > 1
+            else Workbench(self._recipe, source, path)
+        )
         return model_facts(self._recipe, path, source, self._bench.resident)
 
     def engine_settings(self) -> EngineSettings:
@@ -74,23 +86,66 @@ class TrainerActor(Shell):
         """What the sampler is asked for."""
         return self._bench.requests(self._arms[arm], generation), self._bench.decoding(self._arms[arm])
 
-    def base_weights(self) -> Weights:
-        return self._bench.base_weights()
+    def base_weights(self, arm: str) -> Weights:
+        return self._bench.base_weights(self._arms[arm])
 
-    def fit(self, arm: str, generation: int, start: Weights | None, corpora: Mapping[int, Sequence[Sample]]) -> Trained:
-        """Train from `start`, or from the base model where it is None."""
+    def fit(
+        self,
+        arm: str,
+        generation: int,
+        start: Weights | None,
+        corpora: Mapping[int, Sequence[Sample]],
+        optimizer: bytes | None,
+        *,
+        early: bool = False,
+    ) -> Trained:
+        """Train from `start`, or from the base model where it is None.
+
+        `early`: the newest corpus is still being written, is not among `corpora`, and will be `feed`.
+        """
         self._progress = Progress()
-        adapter = start or self._bench.base_weights()
-        return self._bench.fit(self._arms[arm], generation, adapter, corpora, self._step_progress)
+        start = start or self.base_weights(arm)
+        newest: Mapping[int, LateCorpus] = {}
+        if early:
+            requests = self._bench.requests(self._arms[arm], generation - 1)
+            self._late = LateCorpus([request.prompt_ids for request in requests])
+            newest = {generation - 1: self._late}
+        try:
+            return self._bench.fit(
+                self._arms[arm], generation, start, {**corpora, **newest}, self._step_progress, optimizer
+            )
+        finally:
+            self._late = None
+            self._give_back()
 
-    def check_canary(self, adapter: Weights, answers: Sequence[Completion]) -> float:
-        return self._bench.check_canary(adapter, answers)
+    def feed(self, documents: Mapping[int, list[int]]) -> bool:
+        """Hand over further documents of the corpus that `fit` trains on early; False while it is not that far."""
+        late = self._late
+        if late is not None:
+            late.put(documents)
+        return late is not None
+
+    def check_canary(self, weights: Weights, answers: Sequence[Completion]) -> float:
+        try:
+            return self._bench.check_canary(weights, answers)
+        finally:
+            self._give_back()
 
     def measure(
-        self, arm: str, generation: int, adapter: Weights, previous: Weights | None, answers: Sequence[Completion]
+        self, arm: str, generation: int, weights: Weights, previous: Weights | None, answers: Sequence[Completion]
     ) -> tuple[list[Sample], list[Metric]]:
         self._progress = Progress()
-        return self._bench.measure(self._arms[arm], generation, adapter, previous, answers, self._step_progress)
+        try:
+            return self._bench.measure(self._arms[arm], generation, weights, previous, answers, self._step_progress)
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """The sampler may need the memory when its turn comes."""
+        if self._recipe.devices == "serial":
+            from autophage.devices import give_back_memory
+
+            give_back_memory()
 
     def _step_progress(self, done: int, total: int, tokens: int = 0) -> None:
         self._progress = Progress(done, total, tokens)
@@ -102,6 +157,8 @@ class TrainerActor(Shell):
 class SamplerActor(Shell):
     def __init__(self, log: str) -> None:
         super().__init__(log)
+        self._sampling: dict[str, Progress] = {}
+        self._written: dict[str, dict[int, list[int]]] = {}
         # Importing vLLM takes as long as the trainer takes to load its model; both happen at once.
         import vllm  # noqa: F401
 
@@ -109,9 +166,10 @@ class SamplerActor(Shell):
         from autophage.sampler.engine import Sampler
 
         self._sampler = Sampler(settings)
+        self._sampler.rest()
 
-    def install(self, label: str, adapter: Weights) -> Served:
-        return self._sampler.install(label, adapter)
+    def install(self, label: str, weights: Weights) -> Served:
+        return self._sampler.install(label, weights)
 
     def remove(self, served: Served) -> None:
         self._sampler.remove(served)
@@ -119,18 +177,40 @@ class SamplerActor(Shell):
     def canary(self, served: Served, prompts: Sequence[Sequence[int]]) -> list[Completion]:
         return self._sampler.canary(served, prompts)
 
-    def sample(self, served: Served, orders: tuple[Sequence[Request], Decoding]) -> list[Completion]:
-        requests, decoding = orders
-        self._progress = Progress(0, len(requests))
+    def sample(
+        self, keys: Sequence[str], served: Sequence[Served], *orders: tuple[Sequence[Request], Decoding]
+    ) -> list[Completion] | list[list[Completion]]:
+        """One batch of several models' documents; `keys` name their progress. A lone job's documents come bare.
 
-        def count(done: int, tokens: int) -> None:
-            self._progress = Progress(done, len(requests), tokens)
+        Calls may overlap, each in a thread of its own: their requests share the engine's queue.
+        """
+        from autophage.sampler.protocol import Job
 
-        return self._sampler.sample(served, requests, decoding, count)
+        jobs = [Job(one, *order) for one, order in zip(served, orders, strict=True)]
+        for key, job in zip(keys, jobs, strict=True):
+            self._sampling[key], self._written[key] = Progress(0, len(job.requests)), {}
+
+        def ended(job: int, place: int, token_ids: list[int]) -> None:
+            before = self._sampling[keys[job]]
+            self._sampling[keys[job]] = Progress(before.done + 1, before.total, before.tokens + len(token_ids))
+            self._written[keys[job]][place] = token_ids
+
+        documents = self._sampler.sample(jobs, ended)
+        for key in keys:
+            del self._sampling[key], self._written[key]
+        return documents[0] if len(documents) == 1 else documents
+
+    def written(self, key: str) -> dict[int, list[int]]:
+        """Token ids of the documents of the work `key` that have ended so far, by their places."""
+        return dict(self._written.get(key, {}))
+
+    def progress(self, key: str) -> Progress:
+        return self._sampling.get(key, Progress())
 
 
 def _redirect(log: Path) -> None:
     """Send this process's stdout and stderr, of Python and of libraries below it, to the end of `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
     sys.stderr.flush()

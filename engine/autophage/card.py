@@ -26,7 +26,7 @@ WARNING = (
 
 
 def card(facts: RunFacts, arm: ArmFacts, generation: int, what: str) -> str:
-    """Markdown with YAML front matter for `what` ("adapter", "corpus" or "merged") of a committed generation."""
+    """Markdown with YAML front matter for `what` ("adapter", "corpus" or "model") of a committed generation."""
     manifest = arm.manifests[generation]
     kind, path = _base(facts)
     hub_id = path if kind == "hub" else None
@@ -42,7 +42,7 @@ def card(facts: RunFacts, arm: ArmFacts, generation: int, what: str) -> str:
         _base_facts(facts),
         "## Lineage",
         f"Each manifest holds the hash of its parent's: the last fixes all before it. Resume level: {manifest.level}.",
-        _table(("generation", "sha256 of its manifest", "sha256 of its adapter"), _chain(arm, generation)),
+        _table(("generation", "sha256 of its manifest", "sha256 of its weights"), _chain(arm, generation)),
         "## Made with",
         _table(("what", "version"), sorted(manifest.versions.items())),
         "## Licence",
@@ -88,8 +88,12 @@ def _summary(facts: RunFacts, arm: ArmFacts, generation: int, what: str) -> str:
         origin = f"It was trained for {_times(generation)} on text of which its forerunners wrote a share of {share}."
     if what == "corpus":
         return f"{WARNING}\n\nThis is what {model}, wrote. {origin}"
-    thing = "The LoRA adapter that makes the base model" if what == "adapter" else "Base model and adapter in one:"
+    thing = "The LoRA adapter that makes the base model" if what == "adapter" else _whole(arm.manifests[generation])
     return f"{thing} {model}. {origin} It was made to study what such training does."
+
+
+def _whole(manifest: Manifest) -> str:
+    return "Every weight of" if manifest.weights.get("method") == "full" else "Base model and adapter in one:"
 
 
 def _times(generation: int) -> str:
@@ -115,7 +119,7 @@ def _chain(arm: ArmFacts, generation: int) -> list[tuple[str, str, str]]:
 
 
 def _digest(manifest: Manifest) -> str:
-    return str(manifest.adapter.get("digest", "not stated"))
+    return str(manifest.weights.get("digest", "not stated"))
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

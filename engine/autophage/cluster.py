@@ -1,6 +1,6 @@
-"""A private Ray on this machine for the time of a run: loopback only, token-protected, gone when the run is.
+"""The Ray of a run: a private one on this machine, loopback only and gone when the run is, or a cluster that is there.
 
-Knows Ray; does not know what its actors do.
+Knows how results, progress and deaths of actors arrive; does not know what the actors do or where they are placed.
 """
 
 from __future__ import annotations
@@ -9,32 +9,97 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autophage.actors import SamplerActor, TrainerActor
+from autophage import environment
 from autophage.errors import AutophageError, RunError, UserError
-from autophage.recipe.schema import Recipe
 
 OBJECT_STORE_BYTES = 512 << 20
 """Adapters and corpora in transit; a generation of the largest shipped recipe is a few MB."""
 CALL_SECONDS = 1800.0
 """Deadline of a call that reports no progress. Loading the largest models from a slow disk takes minutes."""
 PROGRESS_SECONDS = 10.0
+LISTENER_SECONDS = 10.0
+"""For a cluster's head to take a connection."""
 LONGEST_TEMPORARY = 12
 """Characters of a temporary folder's path that leave room for Ray's sockets, whose paths may have 107."""
 SCRATCH = "autophage-ray-"
 """Prefix of a run's temporary folder: Ray's session and whatever the actors put aside."""
-GPU_SHARES = {"serial": 0.5, "colocated": 0.5, "disjoint": 1.0}
+
+
+class ActorLostError(RunError):
+    """An actor died, or the machine that it was on."""
+
+
+@dataclass
+class Actors:
+    """The handles of a cell. `name` is empty where the run has only one; it begins the names of logs."""
+
+    name: str
+    sampler: Any
+    trainer: Any
+
+    @property
+    def sampler_name(self) -> str:
+        return f"{self.name}-sampler".lstrip("-")
+
+    @property
+    def trainer_name(self) -> str:
+        return f"{self.name}-trainer".lstrip("-")
+
+
+@contextmanager
+def ray_for(address: str | None) -> Iterator[None]:
+    """The Ray at `address` ("auto": the one that this machine is part of), or a private one; left or stopped on the way out."""
+    with local_ray() if address is None else joined_ray(address):
+        yield
+
+
+@contextmanager
+def joined_ray(address: str) -> Iterator[None]:
+    """Be a driver of a cluster that somebody else started and will stop.
+
+    Raises:
+        UserError: there is none at the address, or it wants a token that is not given.
+    """
+    if address.rpartition(":")[0] in ("127.0.0.1", "localhost"):
+        environment.stay_on_loopback()
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        _require_listener(address)
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+            runtime_env={"env_vars": environment.for_workers()},
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"--address {address}: no Ray cluster can be joined there ({str(error).strip().splitlines()[0]}). "
+            "Start one (`ray start --head`), and give this process its token: RAY_AUTH_MODE=token with RAY_AUTH_TOKEN_PATH."
+        ) from error
+    try:
+        _keep_handler(terminate)
+        yield
+    finally:
+        ray.shutdown()
 
 
 @contextmanager
 def local_ray() -> Iterator[None]:
     """Start Ray for this process and stop it on the way out, whatever happened."""
+    environment.isolate_ray()  # before the import: Ray reads its variables once
     import ray
 
     parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_TEMPORARY else "/tmp"
@@ -55,14 +120,25 @@ def local_ray() -> Iterator[None]:
             _node_ip_address="127.0.0.1",
             _temp_dir=str(scratch),
         )
-        # Ray puts a handler of its own over the caller's, which prints a native stack and leaves things behind.
-        if terminate is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, terminate)
+        _keep_handler(terminate)
         yield
     finally:
         ray.shutdown()
         os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _require_listener(address: str) -> None:
+    """Raise `OSError` where nobody listens at HOST:PORT; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=LISTENER_SECONDS).close()
+
+
+def _keep_handler(terminate: Any) -> None:
+    """Ray puts a handler of its own over the caller's, which prints a native stack and leaves things behind."""
+    if terminate is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)
 
 
 def _clear_abandoned(parent: Path) -> None:
@@ -73,33 +149,13 @@ def _clear_abandoned(parent: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def start_actors(recipe: Recipe, logs: Path) -> tuple[Any, Any]:
-    """Handles of the trainer and the sampler. On a GPU each takes its share of a device; without one they share cores.
-
-    Raises:
-        UserError: the GPUs that the recipe asks for are not here.
-    """
-    import ray
-
-    gpus = ray.cluster_resources().get("GPU", 0.0)
-    share = GPU_SHARES[recipe.devices] if gpus else 0.0
-    if 2 * share > gpus:
-        raise UserError(
-            f'devices = "{recipe.devices}" takes {2 * share:g} GPUs and this machine has {gpus:g}. '
-            'Use devices = "colocated" or "serial", which share one.'
-        )
-    options: Any = {"num_cpus": 0, "num_gpus": share, "max_restarts": 0, "concurrency_groups": {"watch": 1}}
-    trainer = ray.remote(**options)(TrainerActor).remote(recipe.model_dump_json(), str(logs / "trainer.log"))
-    sampler = ray.remote(**options)(SamplerActor).remote(str(logs / "sampler.log"))
-    return trainer, sampler
-
-
-def fetch(reference: Any, who: str, logs: Path, *, seconds: float = CALL_SECONDS) -> Any:
+def fetch(reference: Any, who: str, log: Path, *, seconds: float = CALL_SECONDS) -> Any:
     """The result behind a reference; errors come out as the actor raised them, and a dead or hung actor is named.
 
     Raises:
         AutophageError: as raised in the actor.
-        RunError: the actor died, did not answer in `seconds`, or failed in a way nobody foresaw; its log says more.
+        ActorLostError: the actor died, or an object that was on its machine is gone with it.
+        RunError: it did not answer in `seconds`, or failed in a way nobody foresaw; its log says more.
     """
     import ray
 
@@ -107,28 +163,28 @@ def fetch(reference: Any, who: str, logs: Path, *, seconds: float = CALL_SECONDS
         return ray.get(reference, timeout=seconds)
     except ray.exceptions.GetTimeoutError as error:
         raise RunError(
-            f"the {who} did not answer within {seconds:.0f} s and was given up. Its log: {logs / (who + '.log')}. "
+            f"the {who} did not answer within {seconds:.0f} s and was given up. Its log: {log}. "
             "The same command goes on after the last commit."
         ) from error
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
+        if isinstance(cause, ray.exceptions.RayActorError | ray.exceptions.ObjectLostError):
+            raise ActorLostError(f"the {who} waited for an actor that died. Its log: {log}.") from error
         if isinstance(cause, AutophageError):
             raise cause from None
-        raise RunError(
-            f"the {who} failed: {type(cause).__name__}: {cause}. Its log: {logs / (who + '.log')}"
-        ) from error
-    except ray.exceptions.RayActorError as error:
-        raise RunError(
-            f"the {who} died while working (out of memory, or killed). Its log: {logs / (who + '.log')}. "
+        raise RunError(f"the {who} failed: {type(cause).__name__}: {cause}. Its log: {log}") from error
+    except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.NodeDiedError) as error:
+        raise ActorLostError(
+            f"the {who} died while working (out of memory, killed, or its machine is gone). Its log: {log}. "
             "The same command goes on after the last commit."
         ) from error
 
 
-def latest_progress(actor: Any, before: Any) -> Any:
-    """What the actor says of its progress; `before` where it does not get to answer, as when its process is stopped."""
+def latest_progress(actor: Any, key: str, before: Any) -> Any:
+    """What the actor says of the work `key`; `before` where it does not get to answer, as when its process is stopped."""
     import ray
 
     try:
-        return ray.get(actor.progress.options(concurrency_group="watch").remote(), timeout=PROGRESS_SECONDS)
+        return ray.get(actor.progress.options(concurrency_group="watch").remote(key), timeout=PROGRESS_SECONDS)
     except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError):
         return before  # of a dead actor the stage's own result says that it died, and which one

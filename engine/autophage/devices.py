@@ -21,3 +21,14 @@ def named_type(dtype: str) -> torch.dtype:
     if dtype != "auto":
         return torch.float32 if dtype == "float32" else torch.bfloat16
     return torch.bfloat16 if device().type == "cuda" else torch.float32
+
+
+def device_memory() -> int:
+    """Bytes that this process's GPU has."""
+    return int(torch.cuda.get_device_properties(0).total_memory)
+
+
+def give_back_memory() -> None:
+    """Hand what torch keeps of freed GPU memory back to the driver, so that another process can have it."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

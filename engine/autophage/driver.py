@@ -1,218 +1,192 @@
-"""Carries out what the scheduler decides: starts stages on the actors, hands results on, commits.
+"""Drives the cells of a run until every generation of every arm is committed.
 
-Holds what has been made of each arm's generation so far and nothing else; everything older is read back from committed
-files, so going on after a crash is the same code as going on at all.
+Deals cohorts of arms out to cells, carries out what each cell's scheduler decides, and commits: the one process that
+writes the run directory. Where a cell is lost with its machine, its arms go on in another from their last commit.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from autophage.cluster import fetch, latest_progress
-from autophage.data.mix import needed_corpora
-from autophage.errors import RunError, SwapError
+from autophage.cell import Cell
+from autophage.cluster import ActorLostError
 from autophage.provenance import resume_level, versions
 from autophage.recipe import LoadedRecipe
-from autophage.scheduler import Done, Stage, State, Work, begin, step
-from autophage.store.commit import Generation, commit_generation, committed_samples, committed_weights
-from autophage.store.manifest import Metric
+from autophage.recipe.arms import Arm
+from autophage.recipe.batching import is_continuous, streaming
+from autophage.scheduler import Done, Stage, State, Work, begin, join, step
+from autophage.store.commit import Generation, commit_generation
+from autophage.store.manifest import committed
 from autophage.store.rundir import RunDirectory
-from autophage.store.training import StepStatistics
 
 POLL_SECONDS = 0.25
-STALL_SECONDS = 1800.0
-"""A stage that shows no progress for this long is taken for hung. A single step of the largest models takes minutes."""
 
 Emit = Callable[..., None]
-
-
-@dataclass
-class Making:
-    """What exists so far of the generation an arm is at."""
-
-    adapter: Any = None
-    served: Any = None
-    orders: Any = None
-    canary: float = 0.0
-    answers: Any = None
-    samples: Any = None
-    metrics: list[Metric] = field(default_factory=list)
-    steps: list[StepStatistics] = field(default_factory=list)
-    speed: list[Metric] = field(default_factory=list)
-
-
-@dataclass
-class Running:
-    """A stage in an actor's hands. `last` is when its progress last changed, for the stall deadline."""
-
-    work: Work
-    started: float
-    last: float
-    seen: Any = None
+Cohort = Sequence[str]
 
 
 class Driver:
     def __init__(
-        self, loaded: LoadedRecipe, run: RunDirectory, trainer: Any, sampler: Any, emit: Emit, *, device: str
+        self,
+        loaded: LoadedRecipe,
+        run: RunDirectory,
+        cells: Sequence[Cell],
+        cohorts: Sequence[Cohort],
+        emit: Emit,
+        *,
+        device: str,
     ) -> None:
         self._recipe = loaded.recipe
         self._arms = {arm.name: arm for arm in loaded.arms}
         self._run = run
-        self._trainer, self._sampler = trainer, sampler
+        self._cells = list(cells)
+        self._cohorts = cohorts
         self._emit = emit
-        self._level = resume_level(device)
-        self._making: dict[str, Making] = {}
-        self._running: dict[Any, Running] = {}
-        self._canary_prompts = self._get(trainer.canary_prompts.remote(), "trainer")
+        self._continuous = is_continuous(loaded.recipe, device)
+        self._level = resume_level(device, continuous=self._continuous)
+        self._states: dict[Cell, State] = {}
 
-    def drive(self, committed: dict[str, int]) -> None:
-        """Make every generation that is not committed yet."""
+    def drive(self) -> None:
+        """Make every generation that is not committed yet.
+
+        Raises:
+            AutophageError: a stage failed, or the last cell was lost.
+        """
         serial = self._recipe.devices == "serial"
-        state, todo = begin(list(self._arms), committed, self._recipe.generations, serial=serial)
-        while todo or not state.finished:
-            for work in todo:
-                self._begin(work)
-            state, todo = self._advance(state)
+        todos = {}
+        for cell, cohorts in zip(self._cells, self._shares(self._cohorts, len(self._cells)), strict=True):
+            counts = self._committed(cohorts)
+            self._states[cell], todos[cell] = begin(
+                cohorts,
+                counts,
+                self._recipe.generations,
+                serial=serial,
+                continuous=self._continuous,
+                streams=streaming(list(self._arms.values())),
+            )
+        for cell, todo in todos.items():
+            if cell in self._states:
+                self._guarded(cell, self._begin, todo)
+        while not all(state.finished for state in self._states.values()):
+            self._advance()
 
-    def _advance(self, state: State) -> tuple[State, list[Work]]:
-        """Wait until something is finished or it is time to look at progress; commits are finished when begun."""
+    def _advance(self) -> None:
+        """Wait until a stage of some cell is finished, or it is time to look at progress."""
         import ray
 
-        commits = [work for work in state.running if work.stage is Stage.COMMIT]
-        if commits:
-            return step(state, Done(commits[0]))
-        ready, _ = ray.wait(list(self._running), timeout=POLL_SECONDS)
+        owners = {reference: cell for cell in self._states for reference in cell.running}
+        ready, _ = ray.wait(list(owners), timeout=POLL_SECONDS)
+        for reference in ready:
+            cell = owners[reference]
+            if cell in self._states:
+                self._guarded(cell, self._finish, reference)
         if not ready:
-            self._look()
-            return state, []
-        running = self._running.pop(ready[0])
-        self._finish(running, ready[0])
-        return step(state, Done(running.work))
+            for cell in list(self._states):
+                self._guarded(cell, self._look)
 
-    def _begin(self, work: Work) -> None:
-        self._emit("stage-start", **_names(work))
-        if work.stage is Stage.COMMIT:
-            self._commit(work)
-            return
-        now = time.monotonic()
-        start = {
-            Stage.TRAIN: self._begin_train,
-            Stage.SWAP: self._begin_swap,
-            Stage.SAMPLE: self._begin_sample,
-            Stage.MEASURE: self._begin_measure,
-        }[work.stage]
-        self._running[start(work)] = Running(work, now, now)
-
-    def _begin_train(self, work: Work) -> Any:
-        arm = self._arms[work.arm].recipe
-        start = committed_weights(self._run, work.arm, work.generation - 1) if arm.train.chain == "cumulative" else None
-        corpora = {
-            generation: committed_samples(self._run, work.arm, generation)
-            for generation in needed_corpora(arm, work.generation)
-        }
-        return self._trainer.fit.remote(work.arm, work.generation, start, corpora)
-
-    def _begin_swap(self, work: Work) -> Any:
-        making = self._making.setdefault(work.arm, Making())
-        if work.generation == 0:
-            making.adapter = self._get(self._trainer.base_weights.remote(), "trainer")
-        making.served = self._get(
-            self._sampler.install.remote(f"{work.arm}@{work.generation}", making.adapter), "sampler"
+    def _finish(self, cell: Cell, reference: Any) -> None:
+        finished = cell.finish(reference)
+        self._emit(
+            "stage-end", **self._names(cell, finished.work), seconds=round(finished.seconds, 3), tokens=finished.tokens
         )
-        # Asked for now, while the trainer is free: when sampling begins it may be busy with another arm.
-        making.orders = self._trainer.orders.remote(work.arm, work.generation)
-        answers = self._get(self._sampler.canary.remote(making.served, self._canary_prompts), "sampler")
-        return self._trainer.check_canary.remote(making.adapter, answers)
+        self._step(cell, Done(finished.work, finished.seconds))
 
-    def _begin_sample(self, work: Work) -> Any:
-        making = self._making[work.arm]
-        return self._sampler.sample.remote(making.served, making.orders)
+    def _step(self, cell: Cell, event: Done) -> None:
+        self._states[cell], todo = step(self._states[cell], event)
+        self._begin(cell, todo)
 
-    def _begin_measure(self, work: Work) -> Any:
-        making = self._making[work.arm]
-        previous = committed_weights(self._run, work.arm, work.generation - 1) if work.generation else None
-        return self._trainer.measure.remote(work.arm, work.generation, making.adapter, previous, making.answers)
+    def _begin(self, cell: Cell, todo: Sequence[Work]) -> None:
+        for work in todo:
+            self._emit("stage-start", **self._names(cell, work))
+        for works in self._calls([work for work in todo if work.stage is not Stage.COMMIT]):
+            cell.start(works)
+        for work in todo:
+            if work.stage is Stage.COMMIT:
+                self._commit(cell, work)
 
-    def _finish(self, running: Running, reference: Any) -> None:
-        work, making = running.work, self._making.setdefault(running.work.arm, Making())
-        try:
-            result = self._get(reference, "sampler" if work.stage is Stage.SAMPLE else "trainer")
-        except SwapError:
-            self._get(self._sampler.remove.remote(making.served), "sampler")
-            raise
-        tokens = 0
-        if work.stage is Stage.TRAIN:
-            making.adapter, tokens, making.steps = result.adapter, result.tokens, result.steps
-        elif work.stage is Stage.SWAP:
-            making.canary = result
-        elif work.stage is Stage.SAMPLE:
-            making.answers = result
-            tokens = sum(len(answer.token_ids) for answer in result)
-            self._get(self._sampler.remove.remote(making.served), "sampler")
-        else:
-            making.samples, making.metrics = result
-        seconds = time.monotonic() - running.started
-        making.speed += _speed(work.stage, seconds, tokens)
-        self._emit("stage-end", **_names(work), seconds=round(seconds, 3), tokens=tokens)
+    def _calls(self, works: Sequence[Work]) -> Iterable[Sequence[Work]]:
+        """What starts in one call: a cohort's sampling, or each work for itself where batches are continuous."""
+        return [[work] for work in works] if self._continuous else [works] if works else []
 
-    def _commit(self, work: Work) -> None:
+    def _commit(self, cell: Cell, work: Work) -> None:
         began = time.monotonic()
-        made = self._making.pop(work.arm)
+        made = cell.made(work)
         generation = Generation(
             arm=work.arm,
             generation=work.generation,
-            adapter=made.adapter,
+            weights=made.weights,
             served_as=made.served.name,
             samples=made.samples,
             metrics=made.metrics + made.speed,
             canary=made.canary,
             seed=self._arms[work.arm].recipe.seed,
             steps=made.steps,
+            optimizer=made.optimizer,
         )
         commit_generation(self._run, generation, level=self._level, versions=versions(), arms=list(self._arms))
-        self._emit("stage-end", **_names(work), seconds=round(time.monotonic() - began, 3), tokens=0)
+        seconds = time.monotonic() - began
+        self._emit("stage-end", **self._names(cell, work), seconds=round(seconds, 3), tokens=0)
         headline = {metric.metric: metric.value for metric in made.metrics if metric.metric.count(".") < 2}
         self._emit("commit", arm=work.arm, generation=work.generation, metrics=headline)
+        self._step(cell, Done(work, seconds))
 
-    def _look(self) -> None:
-        """Tell how far the running stages are, and end the run when one has stopped moving."""
-        now = time.monotonic()
-        for reference, running in list(self._running.items()):
-            side, actor = (
-                ("sampler", self._sampler) if running.work.stage is Stage.SAMPLE else ("trainer", self._trainer)
+    def _look(self, cell: Cell) -> None:
+        for seen in cell.look():
+            self._emit(
+                "stage-progress",
+                **self._names(cell, seen.work),
+                done=seen.done,
+                total=seen.total,
+                tokens_per_second=seen.tokens_per_second,
             )
-            progress = latest_progress(actor, running.seen)
-            if progress != running.seen:
-                running.seen, running.last = progress, now
-                if progress.total:
-                    rate = progress.tokens / max(now - running.started, 1e-9)
-                    self._emit(
-                        "stage-progress",
-                        **_names(running.work),
-                        done=progress.done,
-                        total=progress.total,
-                        tokens_per_second=round(rate, 1),
-                    )
-            elif now - running.last > STALL_SECONDS:
-                raise RunError(
-                    f"the {side} made no progress for {STALL_SECONDS:.0f} s in stage {running.work.stage.value} of "
-                    f"{running.work.arm}, generation {running.work.generation}; {reference} was given up. "
-                    f"Its log: {self._run.logs / (side + '.log')}"
-                )
 
-    def _get(self, reference: Any, who: str) -> Any:
-        return fetch(reference, who, self._run.logs)
+    def _guarded(self, cell: Cell, act: Callable[..., None], *arguments: Any) -> None:
+        """Do something with a cell; where it turns out to be lost, give its arms to the others."""
+        try:
+            act(cell, *arguments)
+        except ActorLostError as lost:
+            del self._states[cell]
+            if not self._states:
+                raise
+            self._emit("note", text=f"{cell.name} is lost ({lost}) Its arms go on in the other cells.")
+            self._hand_over([cohort for cohort in self._cohorts if self._is_orphaned(cohort)])
+
+    def _hand_over(self, orphans: Sequence[Cohort]) -> None:
+        heirs = list(self._states)
+        for cell, cohorts in zip(heirs, self._shares(orphans, len(heirs)), strict=True):
+            if cohorts and cell in self._states:
+                self._states[cell], todo = join(self._states[cell], cohorts, self._committed(cohorts))
+                self._guarded(cell, self._begin, todo)
+
+    def _is_orphaned(self, cohort: Cohort) -> bool:
+        return not any(tuple(cohort) in state.cohorts for state in self._states.values())
+
+    def _committed(self, cohorts: Iterable[Cohort]) -> dict[str, int]:
+        return {arm: len(committed(self._run, arm)) for cohort in cohorts for arm in cohort}
+
+    def _shares(self, cohorts: Sequence[Cohort], cells: int) -> list[list[Cohort]]:
+        counts = self._committed(cohorts)
+        left = {arm: self._recipe.generations + 1 - count for arm, count in counts.items()}
+        return shares(cohorts, {arm: left[arm] * effort(self._arms[arm]) for arm in counts}, cells)
+
+    def _names(self, cell: Cell, work: Work) -> dict[str, Any]:
+        names = {"arm": work.arm, "generation": work.generation, "stage": work.stage.value}
+        return names if len(self._cells) == 1 else {**names, "cell": cell.name}
 
 
-def _names(work: Work) -> dict[str, Any]:
-    return {"arm": work.arm, "generation": work.generation, "stage": work.stage.value}
+def effort(arm: Arm) -> float:
+    """How much work a generation of this arm is, compared to another: tokens written, and read `epochs` times."""
+    return arm.recipe.sample.count * arm.recipe.max_tokens * (1 + arm.recipe.train.epochs)
 
 
-def _speed(stage: Stage, seconds: float, tokens: int) -> list[Metric]:
-    metrics = [Metric(f"speed/{stage.value}_seconds", seconds)]
-    if tokens:
-        metrics.append(Metric(f"speed/{stage.value}_tokens_per_second", tokens / seconds))
-    return metrics
+def shares(cohorts: Sequence[Cohort], efforts: Mapping[str, float], cells: int) -> list[list[Cohort]]:
+    """The cohorts of each cell: the largest first, to the cell that has least (Graham's longest processing time first)."""
+    dealt: list[list[Cohort]] = [[] for _ in range(cells)]
+    loads = [0.0] * cells
+    for cohort in sorted(cohorts, key=lambda cohort: -sum(efforts[arm] for arm in cohort)):
+        least = loads.index(min(loads))
+        dealt[least].append(cohort)
+        loads[least] += sum(efforts[arm] for arm in cohort)
+    return [sorted(own, key=list(cohorts).index) for own in dealt]

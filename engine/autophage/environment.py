@@ -32,12 +32,31 @@ def process_variables() -> dict[str, str]:
     }
 
 
+PASSED_ON = ("AUTOPHAGE_CACHE", "HF_HUB_OFFLINE")
+"""What a user may have set for a run and its workers on other machines need too. Nothing secret is passed on."""
+
+
 def apply() -> None:
-    """Set the variables in this process, and a Ray token that its cluster then asks of everybody."""
+    """Set the variables in this process."""
     for name, value in process_variables().items():
         os.environ.setdefault(name, value)
-    # Ray takes the machine's outside address, even where loopback is asked for, unless it is told not to form clusters.
+
+
+def for_workers() -> dict[str, str]:
+    """The variables as this process has them, for processes that do not inherit them."""
+    names = [*process_variables(), *(name for name in PASSED_ON if name in os.environ)]
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def stay_on_loopback() -> None:
+    """Ray takes the machine's outside address, even where loopback is asked for, unless it is told not to form clusters."""
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
+
+def isolate_ray() -> None:
+    """Keep a private Ray to this machine's loopback, with a token that it asks of everybody."""
+    stay_on_loopback()
+    os.environ.setdefault("RAY_worker_niceness", "0")  # a run has the priority that its user gave it
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if os.environ["RAY_AUTH_MODE"] == "token" and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

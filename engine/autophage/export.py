@@ -1,4 +1,4 @@
-"""One committed generation, copied out of a run for somebody else: its adapter, its corpus or the merged model.
+"""One committed generation, copied out of a run for somebody else: its adapter, its corpus or the whole model.
 
 Owns what is refused (a generation that is not there, not committed or not as its manifest says; a folder that is in
 use) and how an export is made whole or not at all. What its card says is `card`'s. torch, transformers and PEFT are
@@ -12,15 +12,20 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autophage.card import card
 from autophage.errors import StoreError, UserError
 from autophage.report.load import ArmFacts, RunFacts, load
-from autophage.store.manifest import ADAPTER, MANIFEST, check, shards
+from autophage.store.manifest import MANIFEST, check, shards
 from autophage.store.rundir import RunDirectory
+from autophage.store.weights import ADAPTER, MODEL, REFERENCE
 
-WHAT = ("adapter", "corpus", "merged")
+if TYPE_CHECKING:
+    import torch
+
+WHAT = ("adapter", "corpus", "model", "merged")
+"""The last two are the same: with an adapter the whole model is a merged one."""
 CORPUS = "corpus.parquet"
 
 
@@ -38,15 +43,20 @@ def export(run: RunDirectory, arm: str, generation: int, what: str, out: Path) -
     _require_known("what to export", what, WHAT)
     lineage = _lineage(run, facts, arm, generation)
     _require_unused(out)
+    if what == "adapter" and _full(lineage, generation):
+        raise UserError(
+            f"generation {generation} of arm {arm} has no adapter: all weights were trained. Give --what model instead."
+        )
     writers: dict[str, Callable[[Path], None]] = {
         "adapter": lambda folder: _copy_adapter(run, lineage, generation, folder),
         "corpus": lambda folder: _copy_corpus(run, lineage, generation, folder),
-        "merged": lambda folder: _merge(run, facts, lineage, generation, folder),
+        "model": lambda folder: _whole_model(run, facts, lineage, generation, folder),
     }
     scratch = out.with_name(f".{out.name}.partial")
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
+        what = "model" if what == "merged" else what
         writers[what](scratch)
         shutil.copyfile(run.recipe, scratch / "recipe.toml")
         shutil.copyfile(run.generation(arm, generation) / MANIFEST, scratch / MANIFEST)
@@ -116,32 +126,52 @@ def _copy_corpus(run: RunDirectory, arm: ArmFacts, generation: int, folder: Path
                     writer.write_table(file.read_row_group(number))
 
 
-def _merge(run: RunDirectory, facts: RunFacts, arm: ArmFacts, generation: int, folder: Path) -> None:
-    """Base model and adapter as one model, in the base's own element type, with its tokenizer.
+def _full(arm: ArmFacts, generation: int) -> bool:
+    return arm.manifests[generation].weights.get("method") == "full"
 
-    The sum is made in float32 and rounded once: in bfloat16 the rounding could exceed a small adapter.
+
+def _whole_model(run: RunDirectory, facts: RunFacts, arm: ArmFacts, generation: int, folder: Path) -> None:
+    """The model of one generation in the base's own element type, with its tokenizer.
+
+    An adapter is added to the base model in float32 and the sum rounded once: in bfloat16 the rounding could exceed a
+    small adapter. It is only here, outside a run, that anything is merged.
     """
+    from autophage.data.tokens import load_tokenizer
+
     path = _base_path(run, facts)
+    model, stored = _load_base(run, path)
+    made = run.generation(arm.name, generation)
+    if not _full(arm, generation):
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(made / ADAPTER)).merge_and_unload(safe_merge=True)
+    elif not (made / MODEL / REFERENCE).is_file():
+        from transformers import AutoModelForCausalLM
+
+        settings = model.generation_config
+        model = AutoModelForCausalLM.from_pretrained(made / MODEL, trust_remote_code=False, use_safetensors=True)
+        model.generation_config = settings
+    model.to(stored).save_pretrained(folder)
+    load_tokenizer(path).save_pretrained(folder)
+
+
+def _load_base(run: RunDirectory, path: str) -> tuple[Any, torch.dtype]:
+    """The base model in float32, and the element type that its files have."""
     import torch
-    from peft import PeftModel
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from autophage.data.tokens import first_line, load_tokenizer
+    from autophage.data.tokens import first_line
 
     try:
         stored = AutoConfig.from_pretrained(path, trust_remote_code=False).dtype or torch.float32
-        base = AutoModelForCausalLM.from_pretrained(
+        return AutoModelForCausalLM.from_pretrained(
             path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
-        )
+        ), stored
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(
             f"{run.environment}: the base model {path!r} cannot be loaded ({first_line(error)}). "
             "Put it back, or export the adapter instead."
         ) from error
-    adapter = run.generation(arm.name, generation) / ADAPTER
-    merged: Any = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload(safe_merge=True)
-    merged.to(stored).save_pretrained(folder)
-    load_tokenizer(path).save_pretrained(folder)
 
 
 def _base_path(run: RunDirectory, facts: RunFacts) -> str:

@@ -1,10 +1,11 @@
 """The whole idea in one process: a model is trained on what it wrote, generation after generation.
 
-    for each arm:
-        for each generation g:
+    for each generation g:
+        for the arms that share a batch:
             train    model g on corpus g-1, mixed with human text          (model 0 is the base model)
-            swap     its adapter into the running sampler, and check it
-            sample   corpus g
+            swap     its weights into the running sampler, and check it
+        sample   corpus g of all of them, in one batch
+        for each of them:
             measure  model g and corpus g
             commit   all of it, atomically
 
@@ -16,9 +17,37 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autophage import environment
+
+if TYPE_CHECKING:
+    from autophage.recipe.arms import Arm
+    from autophage.sampler.engine import Sampler
+    from autophage.sampler.protocol import Completion, Job, Served
+    from autophage.stages import Workbench
+    from autophage.store.commit import Generation
+    from autophage.store.corpus import Sample
+    from autophage.store.manifest import Metric
+    from autophage.store.training import StepStatistics
+    from autophage.store.weights import Weights
+
+
+@dataclass
+class Lineage:
+    """One arm's newest model, the one before it, and every corpus so far."""
+
+    arm: Arm
+    weights: Weights
+    previous: Weights | None = None
+    corpora: dict[int, list[Sample]] = field(default_factory=dict)
+    steps: list[StepStatistics] = field(default_factory=list)
+    optimizer: bytes | None = None
+    served: Served | None = None
+    canary: float = 0.0
 
 
 def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) -> None:
@@ -28,57 +57,75 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     from autophage.devices import device
     from autophage.provenance import begin_run, model_path, resume_level, versions
     from autophage.recipe import load_recipe
+    from autophage.recipe.batching import cohorts_of
     from autophage.sampler.engine import Sampler
     from autophage.stages import Workbench
-    from autophage.store.commit import Generation, commit_generation
-    from autophage.store.corpus import Sample
+    from autophage.store.commit import commit_generation
     from autophage.store.rundir import RunDirectory
-    from autophage.store.training import StepStatistics
 
     loaded = load_recipe(recipe_name, overrides or [])
-    recipe, arms = loaded.recipe, loaded.arms
-    source = read_source(recipe)
+    source = read_source(loaded.recipe)
     run = begin_run(loaded, RunDirectory(out))
 
-    bench = Workbench(recipe, source, model_path(recipe, source, _print_base))
-    sampler = Sampler(bench.engine_settings(arms))
+    bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, _print_base))
+    sampler = Sampler(bench.engine_settings(loaded.arms))
+    lineages = {arm.name: Lineage(arm, bench.base_weights(arm)) for arm in loaded.arms}
 
-    for arm in arms:
-        adapter = bench.base_weights()
-        corpora: dict[int, list[Sample]] = {}
-        for generation in range(recipe.generations + 1):
+    for generation in range(loaded.recipe.generations + 1):
+        for cohort in cohorts_of(loaded.arms):
             begun = time.perf_counter()
-            previous = adapter if generation > 0 else None
-            steps: list[StepStatistics] = []
-            if generation > 0:
-                start = adapter if arm.recipe.train.chain == "cumulative" else bench.base_weights()
-                trained = bench.fit(arm, generation, start, corpora, _ignore)
-                adapter, steps = trained.adapter, trained.steps
+            together = [lineages[name] for name in cohort]
+            jobs = [_train_and_swap(bench, sampler, lineage, generation) for lineage in together]
+            corpora = sampler.sample(jobs, _ignore)
+            for lineage, job, answers in zip(together, jobs, corpora, strict=True):
+                sampler.remove(job.served)
+                made = _measure(bench, lineage, generation, answers)
+                level, names = resume_level(device().type), list(lineages)
+                commit_generation(run, made, level=level, versions=versions(), arms=names)
+                _print_generation(made.arm, generation, made.metrics, time.perf_counter() - begun)
 
-            served = sampler.install(f"{arm.name}@{generation}", adapter)
-            canary = bench.check_canary(adapter, sampler.canary(served, bench.canary_prompts))
 
-            answers = sampler.sample(served, bench.requests(arm, generation), bench.decoding(arm), _ignore)
-            sampler.remove(served)
+def _train_and_swap(bench: Workbench, sampler: Sampler, lineage: Lineage, generation: int) -> Job:
+    """Make model `generation` of an arm and put it into the sampler; returns what the sampler is asked for."""
+    from autophage.sampler.protocol import Job
 
-            samples, metrics = bench.measure(arm, generation, adapter, previous, answers, _ignore)
-            corpora[generation] = samples
-            commit_generation(
-                run,
-                Generation(
-                    arm.name, generation, adapter, served.name, samples, metrics, canary, arm.recipe.seed, steps
-                ),
-                level=resume_level(device().type),
-                versions=versions(),
-                arms=[one.name for one in arms],
-            )
-            _print_generation(arm.name, generation, metrics, time.perf_counter() - begun)
+    arm = lineage.arm
+    if generation > 0:
+        start = lineage.weights if arm.recipe.train.chain == "cumulative" else bench.base_weights(arm)
+        trained = bench.fit(arm, generation, start, lineage.corpora, _ignore, lineage.optimizer)
+        lineage.previous, lineage.weights = lineage.weights, trained.weights
+        lineage.steps, lineage.optimizer = trained.steps, trained.optimizer
+    lineage.served = sampler.install(f"{arm.name}@{generation}", lineage.weights)
+    answers = sampler.canary(lineage.served, bench.canary_prompts)
+    lineage.canary = bench.check_canary(lineage.weights, answers)
+    return Job(lineage.served, bench.requests(arm, generation), bench.decoding(arm))
+
+
+def _measure(bench: Workbench, lineage: Lineage, generation: int, answers: Sequence[Completion]) -> Generation:
+    from autophage.store.commit import Generation
+
+    arm, served = lineage.arm, lineage.served
+    assert served is not None
+    samples, metrics = bench.measure(arm, generation, lineage.weights, lineage.previous, answers, _ignore)
+    lineage.corpora[generation] = samples
+    return Generation(
+        arm.name,
+        generation,
+        lineage.weights,
+        served.name,
+        samples,
+        metrics,
+        lineage.canary,
+        arm.recipe.seed,
+        lineage.steps,
+        lineage.optimizer,
+    )
 
 
 SHOWN = ("knowledge/accuracy.torso", "fluency/ppl_form", "fluency/ppl_human", "onpolicy/entropy", "text/distinct_2")
 
 
-def _print_generation(arm: str, generation: int, metrics: list, seconds: float) -> None:  # type: ignore[type-arg]
+def _print_generation(arm: str, generation: int, metrics: Sequence[Metric], seconds: float) -> None:
     values = {metric.metric: metric.value for metric in metrics}
     shown = "  ".join(f"{name} {values[name]:.3f}" for name in SHOWN if name in values)
     print(f"{arm:>12}  generation {generation}  {shown}  ({seconds:.1f} s)", flush=True)

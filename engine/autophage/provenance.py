@@ -53,9 +53,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def resume_level(device: str) -> str:
-    """Which of the promises a resumed run keeps: bitwise equal corpora on a CPU; on a GPU batches change the last bits."""
-    return "exact" if device == "cpu" else "statistical"
+def resume_level(device: str, *, continuous: bool = False) -> str:
+    """Which of the promises a resumed run keeps: bitwise equal corpora where batches are fixed and on a CPU.
+
+    What else is in a batch changes the last bits of a row, and on a GPU the kernels do.
+    """
+    return "exact" if device == "cpu" and not continuous else "statistical"
 
 
 def begin_run(loaded: LoadedRecipe, run: RunDirectory) -> RunDirectory:
@@ -70,9 +73,9 @@ def begin_run(loaded: LoadedRecipe, run: RunDirectory) -> RunDirectory:
         write_text(run.recipe, resolved_toml(loaded))
         return run
     begun = read_resolved(run.recipe)
-    # Words about a recipe change nothing that it makes.
-    same_words = loaded.recipe.model_copy(update={"description": begun.description})
-    if differences := describe_difference(begun, same_words):
+    # Words about a recipe, and the machines it is worked on, change nothing that it makes.
+    free = {name: getattr(begun, name) for name in ("description", "devices", "cluster")}
+    if differences := describe_difference(begun, loaded.recipe.model_copy(update=free)):
         listed = "\n  ".join(differences)
         raise UserError(
             f"{run.root}: holds a run of another recipe:\n  {listed}\nGive another --out, or the settings it was begun with."
@@ -147,7 +150,7 @@ def model_facts(recipe: Recipe, path: str, source: RawSource, resident: Resident
         "kind": FROM_SOURCE if recipe.model.path == FROM_SOURCE else "folder" if local else "hub",
         "parameters": resident.parameters,
         "digest": digest.hexdigest() if local else None,
-        "revision": getattr(resident.model.config, "_commit_hash", None),
+        "revision": getattr(resident.config, "_commit_hash", None),
         "source": source.digest,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }

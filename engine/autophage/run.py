@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autophage import environment, vllm_window
 from autophage.errors import AutophageError, UserError
+from autophage.plan.record import record_prediction
 from autophage.provenance import begin_run, check_model, check_same, machine_facts, open_directory
 from autophage.recipe import LoadedRecipe
+from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
 from autophage.store.manifest import committed, tidy
 from autophage.store.metrics_table import collect, read_metrics_table, write_metrics_table
 from autophage.store.rundir import EventLog, RunDirectory, RunLock
 
 if TYPE_CHECKING:
+    from autophage.cluster import Actors
     from autophage.live import View
 
 HISTORY_SECONDS = 5.0
@@ -30,8 +33,10 @@ HISTORY_SECONDS = 5.0
 Emit = Callable[..., None]
 
 
-def execute(loaded: LoadedRecipe, out: Path, view: View) -> bool:
+def execute(loaded: LoadedRecipe, out: Path, view: View, address: str | None = None) -> bool:
     """Make what `out` lacks of the run that `loaded` describes; False where nothing was lacking.
+
+    `address` is of a Ray cluster to work on; without one a private Ray is started on this machine.
 
     Raises:
         UserError: what was asked for cannot be had; a directory that this call made is gone again.
@@ -50,9 +55,10 @@ def execute(loaded: LoadedRecipe, out: Path, view: View) -> bool:
     with open_directory(run), RunLock(run.lock):
         begin_run(loaded, run)
         tidy(run)
+        record_prediction(loaded, run)
         with _history(run, view) as emit:
             try:
-                _work(loaded, run, emit)
+                _work(loaded, run, emit, address)
             except UserError:
                 if new and not any(committed(run, arm.name) for arm in loaded.arms):
                     _undo(run.root, before)
@@ -91,9 +97,11 @@ def _complete(loaded: LoadedRecipe, run: RunDirectory) -> bool:
     return all(len(committed(run, arm.name)) >= wanted for arm in loaded.arms)
 
 
-def _work(loaded: LoadedRecipe, run: RunDirectory, emit: Emit) -> None:
-    from autophage.cluster import local_ray, start_actors
+def _work(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, address: str | None) -> None:
+    from autophage.cell import Cell
+    from autophage.cluster import ray_for
     from autophage.driver import Driver
+    from autophage.placement import place
 
     began = time.monotonic()
     names = [arm.name for arm in loaded.arms]
@@ -107,37 +115,64 @@ def _work(loaded: LoadedRecipe, run: RunDirectory, emit: Emit) -> None:
         devices=loaded.recipe.devices,
         committed=counts,
     )
-    with local_ray():
-        trainer, sampler = start_actors(loaded.recipe, run.logs)
-        facts = _prepare(trainer, sampler, run, emit)
+    with ray_for(address):
+        emit("note", text="starting sampler and trainer")
+        placed = place(loaded.recipe, run.logs, at_once=MOST_MIXED if loaded.recipe.devices != "serial" else 1)
+        facts = _prepare(placed, run, emit)
         now = {**machine_facts(), "model": facts}
         if any(counts.values()):
             for note in check_same(run.read_environment(), now):
                 emit("note", text=note)
         else:
             run.write_environment(now)
-        Driver(loaded, run, trainer, sampler, emit, device=facts["device"]).drive(counts)
+        cohorts = cohorts_of(loaded.arms, continuous=is_continuous(loaded.recipe, facts["device"]))
+        arms = {arm.name: arm for arm in loaded.arms}
+        cells = [Cell(actors, run, arms, cohorts) for actors in placed]
+        Driver(loaded, run, cells, cohorts, emit, device=facts["device"]).drive()
     emit("run-end", seconds=round(time.monotonic() - began, 3))
 
 
-def _prepare(trainer: Any, sampler: Any, run: RunDirectory, emit: Emit) -> dict[str, Any]:
-    """Load the model on the trainer's side (training it first where there is none), then start the sampler on it."""
+def _prepare(cells: Sequence[Actors], run: RunDirectory, emit: Emit) -> dict[str, Any]:
+    """Load the model in every trainer, then start the samplers on it. The first trainer makes it, where there is none yet.
+
+    Raises:
+        UserError: the machines do not see the same model and source.
+    """
+    from autophage.cluster import fetch
+
+    def get(reference: Any, who: str) -> Any:
+        return fetch(reference, who, run.logs / f"{who}.log")
+
+    first = cells[0]
+    facts: dict[str, Any] = _prepare_first(first, run, emit)
+    others = [(actors, actors.trainer.prepare.remote()) for actors in cells[1:]]
+    for actors, preparing in others:
+        theirs = get(preparing, actors.trainer_name)
+        if changed := [name for name in ("digest", "revision", "source") if theirs[name] != facts[name]]:
+            raise UserError(
+                f"{actors.name} sees another model or source than {first.name} ({', '.join(changed)} differ). "
+                "Put model, source and AUTOPHAGE_CACHE on storage that all machines share."
+            )
+    settings = get(first.trainer.engine_settings.remote(), first.trainer_name)
+    for actors, starting in [(actors, actors.sampler.start.remote(settings)) for actors in cells]:
+        get(starting, actors.sampler_name)
+    emit("note", text=f"model with {facts['parameters']:,} parameters on {facts['device']}")
+    return facts
+
+
+def _prepare_first(actors: Actors, run: RunDirectory, emit: Emit) -> Any:
+    """What its trainer says of the model; how far it is with training one is told meanwhile."""
     import ray
 
     from autophage.cluster import fetch, latest_progress
 
-    emit("note", text="starting sampler and trainer")
-    preparing = trainer.prepare.remote()
+    preparing = actors.trainer.prepare.remote()
     progress = None
     while not ray.wait([preparing], timeout=0.5)[0]:
-        progress = latest_progress(trainer, progress)
+        progress = latest_progress(actors.trainer, "base", progress)
         if progress is not None and progress.total:
             emit("base-progress", done=progress.done, total=progress.total, loss=round(progress.loss, 4))
-    facts: dict[str, Any] = fetch(preparing, "trainer", run.logs)
-    settings = fetch(trainer.engine_settings.remote(), "trainer", run.logs)
-    fetch(sampler.start.remote(settings), "sampler", run.logs)
-    emit("note", text=f"model with {facts['parameters']:,} parameters on {facts['device']}")
-    return facts
+    return fetch(preparing, actors.trainer_name, run.logs / f"{actors.trainer_name}.log")
 
 
 @contextmanager

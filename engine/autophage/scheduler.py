@@ -2,14 +2,26 @@
 
 Each arm walks through the stages of its generations: train, swap, sample, measure, commit. The trainer's side does
 train and measure, the sampler's side swap and sample (swap needs both, because the trainer checks the canary). The
-barrier is per (arm, generation); between arms there is none. `serial` lets one side work at a time; otherwise both do,
-on different arms. The arm that is furthest behind goes first, so that arms stay comparable while a run is under way.
+barrier is per (arm, generation). `serial` lets one side work at a time; otherwise both do, on different arms.
+
+Arms whose samples do not fill the sampler share a batch. In a *fixed* batch the arms of a cohort are sampled together or
+not at all, so what is in a batch, and with it every bit of a corpus on a CPU, follows from the recipe alone. In a
+*continuous* one each arm's requests join the queue as soon as its model is ready, and no arm waits for another.
+
+Of the works that could start, later stages go first, to finish what is begun; then the arm that is furthest behind, so that
+arms stay comparable while a run is under way; then by Johnson's rule (1954), which is the shortest way of taking jobs
+through two machines in a row: first the arms that sample for less time than they train, by rising sampling time, then the
+others, by falling training time.
+
+An arm that is alone has nobody to fill the other side's time. Where its samples come in several waves (`streams`), the next
+model's training begins while the corpus is still being written: *early*, on the samples that are finished, in the order
+that they are read in anyway.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 
@@ -47,9 +59,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Done:
-    """The event that `work` is finished."""
+    """The event that `work` is finished, and the seconds it took."""
 
     work: Work
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,8 +71,16 @@ class State:
 
     generations: int
     serial: bool
+    continuous: bool
+    cohorts: tuple[tuple[str, ...], ...]
     waiting: tuple[Work, ...]
     running: frozenset[Work] = frozenset()
+    seconds: Mapping[tuple[str, Stage], float] = field(default_factory=dict)
+    """How long each arm's stage took when it was last done."""
+    streams: frozenset[str] = frozenset()
+    """Arms whose samples come in several waves."""
+    early: frozenset[Work] = frozenset()
+    """Training that was begun before the corpus was committed that it is on, until its arm comes to it."""
 
     @property
     def finished(self) -> bool:
@@ -67,24 +88,45 @@ class State:
 
 
 def begin(
-    arms: Sequence[str], committed: Mapping[str, int], generations: int, *, serial: bool
+    cohorts: Iterable[Sequence[str]],
+    committed: Mapping[str, int],
+    generations: int,
+    *,
+    serial: bool,
+    continuous: bool = False,
+    streams: Iterable[str] = (),
 ) -> tuple[State, list[Work]]:
     """The state of a run whose arms have `committed[arm]` generations already (0 to `generations` + 1), and what to start."""
-    waiting = tuple(_first(arm, committed.get(arm, 0)) for arm in arms if committed.get(arm, 0) <= generations)
-    return _start(State(generations, serial, waiting))
+    state = State(generations, serial, continuous, (), (), streams=frozenset() if serial else frozenset(streams))
+    return join(state, cohorts, committed)
+
+
+def join(state: State, cohorts: Iterable[Sequence[str]], committed: Mapping[str, int]) -> tuple[State, list[Work]]:
+    """The state with further arms, as when another machine is gone and left them, and what to start."""
+    added = tuple(tuple(cohort) for cohort in cohorts)
+    waiting = [
+        _first(arm, committed.get(arm, 0))
+        for cohort in added
+        for arm in cohort
+        if committed.get(arm, 0) <= state.generations
+    ]
+    return _start(replace(state, cohorts=state.cohorts + added, waiting=(*state.waiting, *waiting)))
 
 
 def step(state: State, event: Done) -> tuple[State, list[Work]]:
-    """The state after `event`, and the work to start now.
+    """The state after `event`, and the work to start now. Works of stage SAMPLE that start together are one batch.
 
     Raises:
         ValueError: the event is of work that is not running.
     """
-    if event.work not in state.running:
-        raise ValueError(f"{event.work} is not running")
-    following = _after(event.work, state.generations)
+    work = event.work
+    if work not in state.running:
+        raise ValueError(f"{work} is not running")
+    following = None if work in state.early else _after(work, state)
     waiting = state.waiting if following is None else (*state.waiting, following)
-    return _start(replace(state, waiting=waiting, running=state.running - {event.work}))
+    seconds = {**state.seconds, (work.arm, work.stage): event.seconds}
+    early = state.early if following is None else state.early - {replace(following, stage=Stage.TRAIN)}
+    return _start(replace(state, waiting=waiting, running=state.running - {work}, seconds=seconds, early=early))
 
 
 def _first(arm: str, generation: int) -> Work:
@@ -92,23 +134,74 @@ def _first(arm: str, generation: int) -> Work:
     return Work(arm, generation, Stage.TRAIN if generation else Stage.SWAP)
 
 
-def _after(work: Work, generations: int) -> Work | None:
+def _after(work: Work, state: State) -> Work | None:
     if work.stage is not Stage.COMMIT:
         return replace(work, stage=ORDER[ORDER.index(work.stage) + 1])
-    return _first(work.arm, work.generation + 1) if work.generation < generations else None
+    if work.generation == state.generations:
+        return None
+    following = _first(work.arm, work.generation + 1)
+    return replace(following, stage=Stage.SWAP) if following in state.early else following
 
 
 def _start(state: State) -> tuple[State, list[Work]]:
-    """Start whatever the free sides allow: later stages first, to finish what is begun, then the arm furthest behind."""
+    """Start whatever the free sides allow, in the order that the module's first lines give."""
     started: list[Work] = []
-    for work in sorted(state.waiting, key=lambda work: (-ORDER.index(work.stage), work.generation)):
-        busy = {side for other in state.running for side in SIDES[other.stage]}
-        needs = SIDES[work.stage]
-        blocked = bool(busy) if state.serial else bool(busy & needs)
-        if needs and blocked:
+    for work in sorted(state.waiting, key=lambda work: _urgency(state, work)):
+        if work in state.running or _blocked(state, work):
             continue
+        together = _batch(state, work)
         state = replace(
-            state, waiting=tuple(other for other in state.waiting if other != work), running=state.running | {work}
+            state,
+            waiting=tuple(other for other in state.waiting if other not in together),
+            running=state.running.union(together),
         )
+        started += together
+    if (work := _early(state)) is not None:
+        state = replace(state, running=state.running | {work}, early=state.early | {work})
         started.append(work)
     return state, started
+
+
+def _early(state: State) -> Work | None:
+    """The training that may begin on a corpus that is still being written: of an arm that is alone and streams."""
+    if state.waiting or len(state.running) != 1:
+        return None
+    [work] = state.running
+    train = Work(work.arm, work.generation + 1, Stage.TRAIN)
+    if work.stage is not Stage.SAMPLE or work.generation == state.generations or train in state.early:
+        return None
+    return train if work.arm in state.streams else None
+
+
+def _urgency(state: State, work: Work) -> tuple[int, int, int, float]:
+    sample, train = (state.seconds.get((work.arm, stage), 0.0) for stage in (Stage.SAMPLE, Stage.TRAIN))
+    johnson = (0, sample) if sample < train else (1, -train)
+    return (-ORDER.index(work.stage), work.generation, *johnson)
+
+
+def _blocked(state: State, work: Work) -> bool:
+    needs = SIDES[work.stage]
+    if not needs:
+        return False
+    others = [other for other in state.running if not (state.continuous and _shareable(other, work))]
+    busy = {side for other in others for side in SIDES[other.stage]}
+    return (bool(busy) if state.serial else bool(busy & needs)) or not _batch(state, work)
+
+
+def _shareable(other: Work, work: Work) -> bool:
+    """Whether the sampler takes `work` while `other` is in its queue."""
+    return other.stage is Stage.SAMPLE and work.stage in (Stage.SWAP, Stage.SAMPLE)
+
+
+def _batch(state: State, work: Work) -> list[Work]:
+    """What starts together with `work`, itself included; nothing while a cohort still lacks an arm."""
+    if work.stage is not Stage.SAMPLE or state.continuous:
+        return [work]
+    members = next(cohort for cohort in state.cohorts if work.arm in cohort)
+    ready = [other for arm in members for other in state.waiting if other == replace(work, arm=arm)]
+    behind = [
+        other
+        for other in (*state.waiting, *state.running)
+        if other.arm in members and other.generation <= work.generation and other not in ready
+    ]
+    return [] if behind else ready

@@ -43,8 +43,9 @@ class ShardedBench:
     def canary_prompts(self) -> list[list[int]]:
         return self._own.canary_prompts
 
-    def base_weights(self) -> Weights:
-        return self._own.base_weights()
+    def base_weights(self, arm: Arm) -> Weights:
+        weights: Weights = self._group.call("base_weights", arm)
+        return weights
 
     def engine_settings(self, arms: Sequence[Arm]) -> EngineSettings:
         return self._own.engine_settings(arms)
@@ -62,25 +63,28 @@ class ShardedBench:
         start: Weights,
         corpora: Mapping[int, Sequence[Sample]],
         progress: Callable[[int, int, int], None],
+        optimizer: bytes | None = None,
     ) -> Trained:
-        trained: Trained = self._group.call("fit", arm, generation, start, corpora, progress=progress)
+        trained: Trained = self._group.call(
+            "fit", arm, generation, start, corpora, progress=progress, optimizer=optimizer
+        )
         return trained
 
-    def check_canary(self, adapter: Weights, answers: Sequence[Completion]) -> float:
-        worst: float = self._group.call("check_canary", adapter, answers)
+    def check_canary(self, weights: Weights, answers: Sequence[Completion]) -> float:
+        worst: float = self._group.call("check_canary", weights, answers)
         return worst
 
     def measure(
         self,
         arm: Arm,
         generation: int,
-        adapter: Weights,
+        weights: Weights,
         previous: Weights | None,
         completions: Sequence[Completion],
         progress: Callable[[int, int], None],
     ) -> tuple[list[Sample], list[Metric]]:
         measured: tuple[list[Sample], list[Metric]] = self._group.call(
-            "measure", arm, generation, adapter, previous, completions, progress=progress
+            "measure", arm, generation, weights, previous, completions, progress=progress
         )
         return measured
 

@@ -14,20 +14,25 @@ from functools import cached_property
 import numpy as np
 
 from autophage.data.build import RawSource, bind, prompt_style
-from autophage.data.mix import pool_rows, prompt_ids, training_order
+from autophage.data.mix import AnySamples, TrainingOrder, pool_rows, prompt_ids
 from autophage.data.source import Probe, Source, spread
 from autophage.data.tokens import decode
-from autophage.devices import device, element_type
+from autophage.devices import device, device_memory, element_type
 from autophage.errors import RunError, SwapError, UserError
+from autophage.memory import sampler_bytes, share_gpu, trainer_bytes
 from autophage.metrics.corpus import corpus_metrics, drift_metrics
 from autophage.metrics.drift import perplexities
 from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
 from autophage.metrics.human import HumanText, count_human
 from autophage.metrics.knowledge import knowledge_metrics
+from autophage.plan.footprint import demand
+from autophage.plan.machines import here
 from autophage.recipe.arms import Arm
+from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
 from autophage.recipe.schema import Recipe
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
 from autophage.seeds import derive
+from autophage.shape import configured_shape
 from autophage.store.corpus import Sample, sample_id
 from autophage.store.manifest import Metric
 from autophage.store.training import StepStatistics
@@ -38,18 +43,20 @@ from autophage.trainer.resident import ResidentModel
 CANARIES = 4
 CANARY_TOLERANCE = {"float32": 5e-4, "bfloat16": 0.25}
 """Largest difference in nats between the sampler's and the trainer's log-prob of a canary token. Rounding alone gives
-1e-5 in float32 and a few hundredths in bfloat16; a stale or partial adapter of a trained model gives tenths to many."""
+1e-5 in float32 and a few hundredths in bfloat16; stale or partial weights of a trained model gives tenths to many."""
 PROMPT_SLACK = 1.25
 """Chat prompts are decoded and tokenized again, so later ones may be somewhat longer than the first."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained adapter, how many tokens it was trained on, and what each step's tokens looked like to the model."""
+    """Trained weights, how many tokens they were trained on, and what each step's tokens looked like to the model."""
 
-    adapter: Weights
+    weights: Weights
     tokens: int
     steps: list[StepStatistics]
+    optimizer: bytes | None = None
+    """AdamW's state, where the recipe carries it into the next generation."""
 
 
 class Workbench:
@@ -63,8 +70,9 @@ class Workbench:
         self._human_texts: dict[int, HumanText] = {}
         self.source = self._source(recipe)
 
-    def base_weights(self) -> Weights:
-        return self.resident.base_weights()
+    def base_weights(self, arm: Arm) -> Weights:
+        """Model 0 as `arm` starts from it."""
+        return self.resident.base_weights(arm.recipe)
 
     def _source(self, recipe: Recipe) -> Source:
         """The source with the prompts of `recipe`; arms may differ in how they prompt, and in nothing else here."""
@@ -74,8 +82,8 @@ class Workbench:
         return self._sources[key]
 
     def engine_settings(self, arms: Sequence[Arm]) -> EngineSettings:
-        """What the sampler must make room for."""
-        config = self.resident.model.config.get_text_config()
+        """What the sampler must make room for, whichever of the arms it serves."""
+        config = self.resident.config.get_text_config()
         longest = max(self._longest(arm.recipe) for arm in arms)
         positions = getattr(config, "max_position_embeddings", None)
         if positions is not None and longest > positions:
@@ -86,24 +94,44 @@ class Workbench:
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         dtype = element_type(self.recipe)
+        adapted = [arm for arm in arms if arm.recipe.model.method == "lora"]
+        continuous = is_continuous(self.recipe, device().type)
+        mixed = min(len(arms), MOST_MIXED) if continuous else max(map(len, cohorts_of(arms)))
+        memory, sleeps = self._memory(arms, mixed)
         return EngineSettings(
             model_path=self.resident.path,
             seed=self.recipe.seed,
-            rank=self.recipe.model.rank,
-            target_modules=tuple(self.base_weights().config["target_modules"]),
+            rank=max((arm.recipe.model.rank for arm in adapted), default=0),
+            target_modules=tuple(self.base_weights(adapted[0]).config["target_modules"]) if adapted else (),
             longest=longest,
             concurrency=self.recipe.sample.concurrency,
-            adapters=4,
+            mixed=mixed,
+            # While a batch is sampled the next one's adapters are installed, and an arm's old one leaves after its new one.
+            adapters=2 * mixed + 2,
             dtype=str(dtype).removeprefix("torch."),
             device=device().type,
-            memory=self.recipe.sample.memory,
+            memory=memory,
+            sleeps=sleeps,
             kv_bytes_per_token=2 * config.num_hidden_layers * heads * head_size * dtype.itemsize,
             shares_device=self.recipe.devices != "disjoint",
+            tensor_parallel=self.recipe.cluster.sampler_gpus,
         )
+
+    def _memory(self, arms: Sequence[Arm], mixed: int) -> tuple[float | None, bool]:
+        """The sampler's memory as the recipe has it, or its share of a GPU by arithmetic; and whether it sleeps in between."""
+        shape = configured_shape(self.resident.config.to_dict())
+        if self.recipe.sample.memory is not None or device().type != "cuda" or shape is None:
+            return self.recipe.sample.memory, False
+        cluster = self.recipe.cluster
+        gpus = (cluster.sampler_gpus, cluster.trainer_gpus)
+        asked = [demand(here(), arm.recipe, shape, gpus, mixed) for arm in arms]
+        largest = max(asked, key=lambda one: sampler_bytes(one).total + trainer_bytes(one).total)
+        division = share_gpu(device_memory(), largest, self.recipe.devices)
+        return division.share, division.sleeps
 
     def decoding(self, arm: Arm) -> Decoding:
         sample = arm.recipe.sample
-        generation_config = self.resident.model.generation_config
+        generation_config = self.resident.generation_config
         ends = {self.tokenizer.eos_token_id}
         configured = getattr(generation_config, "eos_token_id", None)
         ends |= set(configured if isinstance(configured, list) else [configured]) - {None}
@@ -126,23 +154,28 @@ class Workbench:
         arm: Arm,
         generation: int,
         start: Weights,
-        corpora: Mapping[int, Sequence[Sample]],
+        corpora: Mapping[int, AnySamples],
         progress: Callable[[int, int, int], None],
+        optimizer: bytes | None = None,
     ) -> Trained:
-        """Train model `generation` on what came before it.
+        """Train model `generation` on what came before it; of the newest corpus samples may still be on their way.
 
+        `optimizer` is what the training of the model before returned, where the recipe carries it. The learning rate
+        goes through its whole schedule in every generation.
         `progress` is called with (steps done, steps in all, tokens done).
         """
         seed = derive(arm.recipe.seed, "train", arm.name, generation)
-        rows = training_order(pool_rows(self._source(arm.recipe), arm.recipe, corpora), arm.recipe, seed)
-        tokens = sum(len(row.token_ids) for row in rows)
+        rows = TrainingOrder(pool_rows(self._source(arm.recipe), arm.recipe, corpora), arm.recipe, seed)
+        size, tokens = arm.recipe.train.batch_size, 0
 
         def count(done: int, total: int) -> None:
-            progress(done, total, tokens * done // total)
+            nonlocal tokens
+            tokens += sum(len(row.token_ids) for row in rows[size * (done - 1) : size * done])
+            progress(done, total, tokens)
 
         steps: list[StepStatistics] = []
-        adapter = self.resident.fit(start, rows, arm.recipe, seed, count, steps.append)
-        return Trained(adapter, tokens, steps)
+        fitted = self.resident.fit(start, rows, arm.recipe, seed, count, steps.append, optimizer)
+        return Trained(fitted.weights, tokens, steps, fitted.optimizer)
 
     def _longest(self, recipe: Recipe) -> int:
         """Tokens of the longest prompt with its sample, or of a canary."""
@@ -154,7 +187,7 @@ class Workbench:
 
     @cached_property
     def canary_prompts(self) -> list[list[int]]:
-        """First halves of held-out documents: never trained on, so no adapter answers them by heart."""
+        """First halves of held-out documents: never trained on, so no model answers them by heart."""
         documents = self.source.held_out()[:CANARIES]
         return [document.token_ids[: max(document.context, len(document.token_ids) // 2)] for document in documents]
 
@@ -165,13 +198,13 @@ class Workbench:
             self._human_texts[count] = count_human(documents, [decode(self.tokenizer, one) for one in documents])
         return self._human_texts[count]
 
-    def check_canary(self, adapter: Weights, answers: Sequence[Completion]) -> float:
+    def check_canary(self, weights: Weights, answers: Sequence[Completion]) -> float:
         """Largest difference in nats between the sampler's log-probs of what it sampled and this model's own.
 
         Raises:
             SwapError: above `CANARY_TOLERANCE`: the sampler serves something else than what was trained.
         """
-        self.resident.load(adapter)
+        self.resident.load(weights)
         sequences = [[*prompt, *answer.token_ids] for prompt, answer in zip(self.canary_prompts, answers, strict=True)]
         scored = self.resident.score(sequences, [len(prompt) for prompt in self.canary_prompts])
         worst = max(
@@ -181,7 +214,7 @@ class Workbench:
         tolerance = CANARY_TOLERANCE[str(element_type(self.recipe)).removeprefix("torch.")]
         if not worst <= tolerance:
             raise SwapError(
-                f"the sampler does not serve adapter {adapter.digest[:16]}: canary log-probs differ by {worst:.3g} nats "
+                f"the sampler does not serve the weights {weights.digest[:16]}: canary log-probs differ by {worst:.3g} nats "
                 f"(at most {tolerance:g}). The swap was rolled back and nothing was committed."
             )
         return worst
@@ -190,17 +223,17 @@ class Workbench:
         self,
         arm: Arm,
         generation: int,
-        adapter: Weights,
+        weights: Weights,
         previous: Weights | None,
         completions: Sequence[Completion],
         progress: Callable[[int, int], None],
     ) -> tuple[list[Sample], list[Metric]]:
         """The samples with their statistics, and every metric of model and corpus `generation`.
 
-        `previous` is the adapter of the generation before, None at generation 0. `progress` is called with (sequences
+        `previous` are the weights of the generation before, None at generation 0. `progress` is called with (sequences
         scored, sequences in all).
         """
-        self.resident.load(adapter)
+        self.resident.load(weights)
         settings = arm.recipe.measure
         probes = self.source.probes(list(settings.formats), settings.probes)
         documents = spread(self.source.held_out(), settings.documents)
@@ -221,7 +254,7 @@ class Workbench:
         human_text = self._human_text(settings.reference)
         metrics += corpus_metrics([sample.text for sample in samples], plain, human_text, settings, seed)
         if settings.drift:
-            metrics += self._drift(arm, adapter, previous, samples, seed, count)
+            metrics += self._drift(arm, weights, previous, samples, seed, count)
         if broken := [metric.metric for metric in metrics if not np.isfinite(metric.value)]:
             raise RunError(
                 f"{arm.name}, generation {generation}: {', '.join(broken)} is not finite; nothing was committed"
@@ -239,17 +272,17 @@ class Workbench:
     def _drift(
         self,
         arm: Arm,
-        adapter: Weights,
+        weights: Weights,
         previous: Weights | None,
         samples: Sequence[Sample],
         seed: int,
         count: Callable[[int], None],
     ) -> list[Metric]:
         """What model 0 and the previous model say of the samples, whose perplexity under model 0 is filled in."""
-        others = [self.base_weights(), *([previous] if previous else [])]
+        others = [self.base_weights(arm), *([previous] if previous else [])]
         sequences = [sample.prompt_ids + sample.token_ids for sample in samples]
         contexts = [len(sample.prompt_ids) for sample in samples]
-        base, *before = compare(self.resident, adapter, others, sequences, contexts, count)
+        base, *before = compare(self.resident, weights, others, sequences, contexts, count)
         for sample, value in zip(samples, perplexities([one.scored for one in base]), strict=True):
             sample.ppl_under_base = value
         return drift_metrics(samples, base, before[0] if before else None, arm.recipe.measure, seed)

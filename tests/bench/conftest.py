@@ -1,24 +1,41 @@
-"""The benchmark is a script and its package, not installed: tests find both by their place."""
+"""Benchmarks are scripts and their packages, not installed: tests find them by their place."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 BENCH = Path(__file__).parents[2] / "bench"
-sys.path.insert(0, str(BENCH))  # taken off again by the package itself
+sys.path.insert(
+    0, str(BENCH)
+)  # taken off again by `harness`, which `kernel_bench` imports: both are found from then on
+import kernel_bench  # noqa: E402, F401
+
+Load = Callable[[str], ModuleType]
 
 
 @pytest.fixture(scope="session")
-def command() -> ModuleType:
-    """bench/kernels.py, under a name that is not that of another package."""
-    spec = importlib.util.spec_from_file_location("bench_kernels", BENCH / "kernels.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def load() -> Load:
+    """bench/NAME.py, under a name that is not that of another package."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"bench_{name}", BENCH / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def command(load: Load) -> ModuleType:
+    """bench/kernels.py."""
+    return load("kernels")

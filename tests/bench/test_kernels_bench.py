@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 import torch
+
 from kernel_bench import peers, sweep, tune
 from kernel_bench.accuracy import largest_error, truth
 from kernel_bench.contenders import EAGER, OURS, Absent, Contender, eager, ours

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autophage.data.mix import Row, needed_corpora, pool_rows, prompt_ids, training_order
+from autophage.data.late import LateCorpus
+from autophage.data.mix import Row, TrainingOrder, needed_corpora, pool_rows, prompt_ids
 from autophage.data.tokens import word_tokenizer
 from autophage.data.world import World
 from autophage.data.world_source import WorldSource
@@ -102,18 +107,18 @@ def test_a_world_sample_trains_whole_whatever_the_loss_is_on(source: WorldSource
 def test_every_row_is_seen_once_an_epoch(lengths: list[int], epochs: float, seed: int) -> None:
     rows = [Row([index, *[0] * length], 1) for index, length in enumerate(lengths)]
     told = recipe(train=Train(epochs=epochs, batch_size=4))
-    order = training_order(rows, told, seed)
-    assert len(order) == max(1, round(epochs * len(rows)))
+    order = list(TrainingOrder(rows, told, seed))
+    assert len(order) == len(TrainingOrder(rows, told, seed)) == max(1, round(epochs * len(rows)))
     for epoch in range(int(epochs)):
         seen = order[epoch * len(rows) : (epoch + 1) * len(rows)]
         assert sorted(row.token_ids[0] for row in seen) == list(range(len(rows)))
-    assert order == training_order(rows, told, seed)
+    assert order == list(TrainingOrder(rows, told, seed))
 
 
 def test_batches_hold_rows_of_similar_length() -> None:
     rng = np.random.default_rng(0)
     rows = [Row([0] * int(n), 1) for n in rng.integers(2, 60, size=512)]
-    order = training_order(rows, recipe(train=Train(epochs=1.0, batch_size=8)), 1)
+    order = list(TrainingOrder(rows, recipe(train=Train(epochs=1.0, batch_size=8)), 1))
     padded = sum(8 * max(len(row.token_ids) for row in order[i : i + 8]) for i in range(0, 512, 8))
     unsorted = sum(8 * max(len(row.token_ids) for row in rows[i : i + 8]) for i in range(0, 512, 8))
     real = sum(len(row.token_ids) for row in rows)
@@ -121,4 +126,47 @@ def test_batches_hold_rows_of_similar_length() -> None:
 
 
 def test_nothing_to_train_on_is_no_error() -> None:
-    assert training_order([], recipe(), 1) == []
+    assert list(TrainingOrder([], recipe(), 1)) == []
+
+
+class OnDemand(LateCorpus):
+    """Notes which samples are asked for, in which order."""
+
+    def __init__(self, written: list[corpus.Sample]) -> None:
+        super().__init__([sample.prompt_ids for sample in written])
+        self.written = written
+        self.asked: list[int] = []
+
+    def tokens(self, place: int) -> list[int]:
+        self.asked.append(place)
+        return self.written[place].token_ids
+
+
+@pytest.mark.parametrize("pool", ["replace", "accumulate", "accumulate-subsample"])
+def test_training_can_begin_before_the_newest_corpus_is_written(source: WorldSource, pool: str) -> None:
+    """The rows are the same and come in the same order; a bucket waits for its own samples only, the first ones first."""
+    told = recipe(mix=Mix(alpha=1.0, pool=pool), train=Train(epochs=2.0, batch_size=1))  # type: ignore[arg-type]
+    old, new = samples(0), samples(1)
+
+    def seen(corpora: dict[int, list[corpus.Sample]] | dict[int, Any]) -> Iterator[tuple[list[int], int]]:
+        return ((row.token_ids, row.context) for row in TrainingOrder(pool_rows(source, told, corpora), told, 5))
+
+    late = OnDemand(new)
+    order = seen({0: old, 1: late})
+    assert late.asked == []
+    first = next(order)
+    before = set(late.asked)
+    assert before == set(range(len(before))) or pool == "accumulate-subsample"
+    assert len(before) < COUNT
+    assert [first, *order] == list(seen({0: old, 1: new}))
+
+
+def test_a_late_sample_is_waited_for() -> None:
+    late = LateCorpus([[1]] * 3)
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(lambda: [sample.token_ids for sample in late])
+        late.put({2: [7], 1: [6]})
+        with pytest.raises(TimeoutError):
+            reading.result(timeout=0.2)
+        late.put({0: [5], 1: [9]})
+        assert reading.result(timeout=10) == [[5], [6], [7]]

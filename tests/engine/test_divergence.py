@@ -47,7 +47,7 @@ def rows(resident: ResidentModel) -> list[Row]:
 
 
 def trained(resident: ResidentModel, rows: list[Row], seed: int) -> Weights:
-    return resident.fit(resident.base_weights(), rows, RECIPE, seed, lambda *_: None)
+    return resident.fit(resident.base_weights(), rows, RECIPE, seed, lambda *_: None).weights
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ def distance(one, other):
 
 few, cut = rows[:3], [Row(row.token_ids, len(row.token_ids) - index % 2) for index, row in enumerate(rows)]
 cases = {"31 rows in batches of 7": rows, "fewer rows than a batch": few, "rows with one token of loss or none": cut}
-wanted = {name: alone.fit(zero, case, RECIPE, 3, silent) for name, case in cases.items()}
+wanted = {name: alone.fit(zero, case, RECIPE, 3, silent).weights for name, case in cases.items()}
 trained = wanted["31 rows in batches of 7"]
 sequences, contexts = [row.token_ids for row in rows], [1 + index % 3 for index in range(len(rows))]
 alone.load(trained)
@@ -96,13 +96,13 @@ assert 2 * sum(parameter.to_local().numel() for parameter in split) == sum(param
 
 for name, case in cases.items():
     done = []
-    found = two.call("fit", zero, case, RECIPE, 3, progress=lambda *step: done.append(step))
+    found = two.call("fit", zero, case, RECIPE, 3, progress=lambda *step: done.append(step)).weights
     print(name, distance(wanted[name], found))
     assert distance(wanted[name], found) < 1e-4, (name, distance(wanted[name], found))
     assert done[-1][0] == done[-1][1] == len(done) == -(-len(case) // RECIPE.train.batch_size)
-    assert two.call("fit", zero, case, RECIPE, 3, progress=silent) == found
-assert distance(trained, alone.fit(zero, rows[::-1], RECIPE, 3, silent)) > 1e-2  # the order would be seen
-assert two.call("fit", zero, [], RECIPE, 3, progress=silent) == zero
+    assert two.call("fit", zero, case, RECIPE, 3, progress=silent).weights == found
+assert distance(trained, alone.fit(zero, rows[::-1], RECIPE, 3, silent).weights) > 1e-2  # the order would be seen
+assert two.call("fit", zero, [], RECIPE, 3, progress=silent).weights == zero
 
 two.call("load", trained)
 for one, other in zip(scored, two.call("score", sequences, contexts), strict=True):
@@ -125,7 +125,7 @@ except RunError as error:
     assert "Lower train.learning_rate" in str(error), error
 else:
     sys.exit("a loss that is not finite was trained on")
-assert distance(trained, two.call("fit", zero, rows, RECIPE, 3, progress=silent)) < 1e-4
+assert distance(trained, two.call("fit", zero, rows, RECIPE, 3, progress=silent).weights) < 1e-4
 assert len(followers()) == 1
 two.close()
 two.close()
@@ -180,20 +180,20 @@ def canaries(adapter):
 
 def measured(bench):
     """A generation on `bench`: what was trained, and every metric."""
-    start = bench.base_weights()
+    start = bench.base_weights(arm)
     given = answers(bench.requests(arm, 0), start)
     samples, metrics = bench.measure(arm, 0, start, None, given, lambda *_: None)
     trained = bench.fit(arm, 1, start, {0: samples}, lambda *_: None)
-    assert bench.check_canary(trained.adapter, canaries(trained.adapter)) < 1e-5
+    assert bench.check_canary(trained.weights, canaries(trained.weights)) < 1e-5
     with pytest.raises(SwapError, match="does not serve"):
-        bench.check_canary(trained.adapter, canaries(start))
-    given = answers(bench.requests(arm, 1), trained.adapter)
-    _, later = bench.measure(arm, 1, trained.adapter, start, given, lambda *_: None)
+        bench.check_canary(trained.weights, canaries(start))
+    given = answers(bench.requests(arm, 1), trained.weights)
+    _, later = bench.measure(arm, 1, trained.weights, start, given, lambda *_: None)
     return trained, [*metrics, *later]
 
 
 def settled(bench):
-    return bench.engine_settings(loaded.arms), bench.decoding(arm), bench.canary_prompts, bench.base_weights()
+    return bench.engine_settings(loaded.arms), bench.decoding(arm), bench.canary_prompts, bench.base_weights(arm)
 
 
 expected, settings = measured(alone), settled(alone)

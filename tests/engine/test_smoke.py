@@ -95,9 +95,9 @@ def test_recorded_statistics_are_those_of_the_model_that_is_committed(smoke_run:
 
 def test_every_swap_was_checked(smoke_run: Path) -> None:
     for path in smoke_run.glob("arms/*/gen-*/manifest.json"):
-        adapter = json.loads(path.read_text("utf-8"))["adapter"]
-        assert 0 <= adapter["canary_nats"] < 1e-4
-        assert adapter["served_as"].endswith(adapter["digest"][:16])
+        weights = json.loads(path.read_text("utf-8"))["weights"]
+        assert 0 <= weights["canary_nats"] < 1e-4
+        assert weights["served_as"].endswith(weights["digest"][:16])
 
 
 def test_a_finished_run_has_nothing_to_do(smoke_run: Path, contents: Contents, autophage: Run) -> None:

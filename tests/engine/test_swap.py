@@ -22,7 +22,7 @@ from autophage.provenance import model_path
 from autophage.recipe import load_recipe
 from autophage.sampler.engine import Sampler
 from autophage.sampler import recorder
-from autophage.sampler.protocol import Decoding, Observe, Request
+from autophage.sampler.protocol import Decoding, Job, Observe, Request
 from autophage.stages import Workbench
 from autophage.store.weights import Weights
 
@@ -30,7 +30,7 @@ loaded = load_recipe("smoke")
 source = read_source(loaded.recipe)
 bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, lambda *_: None))
 sampler = Sampler(bench.engine_settings(loaded.arms))
-zero = bench.base_weights()
+zero = bench.base_weights(loaded.arms[0])
 
 
 def random_adapter(seed, scale=0.05, only=""):
@@ -89,7 +89,7 @@ prompt = bench.canary_prompts[0][:1]
 
 def sample(adapter, seeds):
     served = sampler.install("test@2", adapter)
-    found = sampler.sample(served, [Request(prompt, seed) for seed in seeds], decoding, lambda *_: None)
+    [found] = sampler.sample([Job(served, [Request(prompt, seed) for seed in seeds], decoding)], lambda *_: None)
     sampler.remove(served)
     return [one.token_ids for one in found]
 
@@ -104,11 +104,11 @@ assert len({tuple(one) for one in first}) > 30
 
 greedy = Decoding(24, 0.0, 0.5, 3, (2,))
 served = sampler.install("test@3", good)
-answers = sampler.sample(served, [Request(prompt, seed) for seed in (1, 2)], greedy, lambda *_: None)
+[answers] = sampler.sample([Job(served, [Request(prompt, seed) for seed in (1, 2)], greedy)], lambda *_: None)
 assert answers[0].token_ids == answers[1].token_ids
 sampler.remove(served)
 try:
-    sampler.sample(served, [Request(prompt, 1)], decoding, lambda *_: None)
+    sampler.sample([Job(served, [Request(prompt, 1)], decoding)], lambda *_: None)
 except SwapError as error:
     assert "is not in the sampler" in str(error)
 else:
@@ -117,8 +117,9 @@ else:
 # Statistics: the same tokens without them, the same values from a teacher-forced pass, and no silence when they fail.
 served = sampler.install("test@4", good)
 orders = [Request(prompt, seed) for seed in range(40)]
-observed = sampler.sample(served, orders, decoding, lambda *_: None)
-plain = sampler.sample(served, orders, decoding, lambda *_: None, Observe.NOTHING)
+job = Job(served, orders, decoding)
+[observed] = sampler.sample([job], lambda *_: None)
+[plain] = sampler.sample([job], lambda *_: None, Observe.NOTHING)
 assert [one.token_ids for one in observed] == [one.token_ids for one in plain]
 assert {one.statistics for one in plain} == {one.processed for one in observed} == {None}
 bench.resident.load(good)
@@ -127,7 +128,7 @@ for own, one in zip(scored, observed, strict=True):
     for name in ("logprob", "entropy", "varentropy", "max_prob"):
         np.testing.assert_allclose(getattr(one.statistics, name), getattr(own, name), atol=1e-4)
 cold = Decoding(24, 0.5, 1.0, 0, (2,))
-for one in sampler.sample(served, orders, cold, lambda *_: None, Observe.PROCESSED):
+for one in sampler.sample([Job(served, orders, cold)], lambda *_: None, Observe.PROCESSED)[0]:
     assert one.processed.entropy.mean() < one.statistics.entropy.mean()
 
 
@@ -156,7 +157,7 @@ def not_a_number(logits, tokens):
 
 
 whole_statistics = recorder._statistics
-ask = lambda: sampler.sample(served, orders, decoding, lambda *_: None)
+ask = lambda: sampler.sample([job], lambda *_: None)[0]
 refused(ask, no_memory, "MemoryError: none left (")
 refused(ask, not_a_number, "is not finite")
 refused(lambda: sampler.canary(served, bench.canary_prompts), shifted, "differ from vLLM's own")

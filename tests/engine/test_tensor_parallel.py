@@ -47,7 +47,7 @@ from autophage.errors import SwapError
 from autophage.provenance import model_path
 from autophage.recipe import load_recipe
 from autophage.sampler.engine import Sampler
-from autophage.sampler.protocol import Decoding, Request
+from autophage.sampler.protocol import Decoding, Job, Request
 from autophage.stages import Workbench
 from autophage.store.weights import Weights
 
@@ -102,10 +102,10 @@ def observed(bench, sampler):
         for temperature in (0.0, 1.0):
             decoding = Decoding(24, temperature, 1.0, 0, (2,))
             requests = [Request(prompt, index) for index, prompt in enumerate(prompts)]
-            found += sampler.sample(served, requests, decoding, lambda *_: None)
+            found += sampler.sample([Job(served, requests, decoding)], lambda *_: None)[0]
         sampler.remove(served)
         try:
-            sampler.sample(served, requests, decoding, lambda *_: None)
+            sampler.sample([Job(served, requests, decoding)], lambda *_: None)
         except SwapError as error:
             assert "is not in the sampler" in str(error)
         else:

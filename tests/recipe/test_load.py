@@ -210,7 +210,7 @@ def test_hub_ids_stay_and_local_folders_become_absolute(texts: Path) -> None:
         assert loaded.recipe.model.path == expected
 
 
-@pytest.mark.parametrize("key", ["source.path", "model.rank", "base.tokens", "generations"])
+@pytest.mark.parametrize("key", ["source.path", "model.path", "model.dtype", "base.tokens", "generations"])
 def test_what_all_arms_share_cannot_be_swept(texts: Path, key: str) -> None:
     (texts / "recipes/demo.toml").write_text(f'{NAME}[sweep]\n"{key}" = [1, 2]\n')
     with pytest.raises(RecipeError, match=f"{key} is the same for all arms of a run"):

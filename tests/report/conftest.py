@@ -178,7 +178,7 @@ def commit(run: RunDirectory, arm: Arm, generation: int, plan: Plan, events: Clo
             "tokens": sum(len(one.token_ids) for one in samples),
         },
         seeds={"run": 1},
-        adapter={"digest": "c0ffee" * 10, "served_as": f"{arm.name}-{generation}", "canary_nats": 0.0004},
+        weights={"digest": "c0ffee" * 10, "served_as": f"{arm.name}-{generation}", "canary_nats": 0.0004},
         versions={"torch": "2.13.0", "vllm": "0.32.0"},
         level="exact",
     )

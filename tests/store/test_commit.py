@@ -62,7 +62,7 @@ def test_what_is_committed_is_read_back(run: RunDirectory) -> None:
     for generation in range(3):
         commit(run, generation)
     assert [manifest.generation for manifest in committed(run, "a")] == [0, 1, 2]
-    assert committed_weights(run, "a", 1) == make(1).adapter
+    assert committed_weights(run, "a", 1) == make(1).weights
     for own, found in zip(make_samples(2), committed_samples(run, "a", 2), strict=True):
         for name, value in vars(own).items():
             np.testing.assert_array_equal(getattr(found, name), value)

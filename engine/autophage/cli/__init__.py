@@ -26,11 +26,15 @@ FAILURE, USER_ERROR, INTERRUPTED = 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     from autophage.cli.app import build_app
+    from autophage.cli.benchmarking import names_benchmark, run_benchmark
 
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with _termination_as_interrupt():
-            code = build_app()(tokens, result_action="return_value")
+            if names_benchmark(tokens):
+                code = run_benchmark(tokens[1], tokens[2:])
+            else:
+                code = build_app()(tokens, result_action="return_value")
             sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except CycloptsError as error:

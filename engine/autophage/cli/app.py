@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cyclopts import App
 
-from autophage.cli import inspecting, machine, recipes, results, running, scoring
+from autophage.cli import benchmarking, inspecting, machine, planning, recipes, results, running, scoring
 
 VERBS: dict[str, tuple[Callable[..., int], str]] = {
     "run": (running.run, "autophage run demo --out runs/demo --set generations=3"),
@@ -18,7 +18,8 @@ VERBS: dict[str, tuple[Callable[..., int], str]] = {
     "score": (scoring.score, "autophage score google/gemma-3-1b-it text.txt --out scores.parquet"),
     "recipes": (recipes.recipes, "autophage recipes"),
     "show": (recipes.show, "autophage show demo --resolved"),
-    "plan": (recipes.plan, "autophage plan demo --set sample.count=2000 --price-per-hour 2.50"),
+    "plan": (planning.plan, "autophage plan demo --set sample.count=2000 --price-per-hour 2.50"),
+    "bench": (benchmarking.bench, "autophage bench loop --samples 256"),
     "doctor": (machine.doctor, "autophage doctor"),
 }
 

@@ -52,9 +52,9 @@ def export(
     arm: str,
     generation: int,
     out: Path,
-    what: Literal["adapter", "merged", "corpus"] = "adapter",
+    what: Literal["adapter", "model", "merged", "corpus"] = "adapter",
 ) -> int:
-    """Copy one generation out of a run: its adapter, the merged model, or its corpus, with a card.
+    """Copy one generation out of a run: its adapter, the whole model, or its corpus, with a card.
 
     Parameters
     ----------
@@ -67,7 +67,8 @@ def export(
     out
         Where to write. Must not exist.
     what
-        The adapter in PEFT's format, the model with the adapter merged in, or what that model wrote.
+        The adapter in PEFT's format, the whole model (an adapter is merged in; "merged" says the same), or what that model
+        wrote. An arm that trained all weights has no adapter.
     """
     with opened(directory) as run:
         names = [one.name for one in arms_of(run)]

@@ -22,7 +22,7 @@ ENDS = ("run-end", "interrupted", "failed")
 GONE = "its process is gone without a word; `autophage run` with the same recipe and directory goes on with it"
 
 
-def run(recipe: str, /, *, out: Path | None = None, settings: Overrides = None) -> int:
+def run(recipe: str, /, *, out: Path | None = None, address: str | None = None, settings: Overrides = None) -> int:
     """Run a recipe. The same command on the same directory goes on where it stopped.
 
     Parameters
@@ -31,6 +31,8 @@ def run(recipe: str, /, *, out: Path | None = None, settings: Overrides = None) 
         A recipe file, or the name of a shipped recipe.
     out
         The run directory; runs/NAME when left out.
+    address
+        A Ray cluster to work on, as in auto (the one this machine is part of) or HOST:PORT; without it, this machine.
     settings
         Replaces one key of the recipe.
     """
@@ -45,7 +47,7 @@ def run(recipe: str, /, *, out: Path | None = None, settings: Overrides = None) 
 
         try:
             with open_view(read_events(directory.events)) as view:
-                worked = execute(loaded, directory.root, view)
+                worked = execute(loaded, directory.root, view, address)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command goes on after the last commit") from None
         _sum_up(directory, [arm.name for arm in loaded.arms], worked)

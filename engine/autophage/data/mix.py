@@ -1,15 +1,19 @@
 """What model g+1 is trained on: the pool of generations, the synthetic fraction, and the order of the rows.
 
-Pure functions of the recipe, committed samples and human items. A training row is a document as token ids with a loss
-mask; the order is a permutation fixed by a seed, never by arrival.
+Functions of the recipe, samples and human items, and of nothing else. A training row is a document as token ids with a
+loss mask; the order is fixed by a seed, never by arrival. In the first epoch the newest corpus comes in the order in which
+it was asked for, with everything else strewn in at random: its samples are exchangeable, so that this is as random an order
+as any, and training can begin before the last of them is written (`late`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from autophage.data.late import LateSample
 from autophage.data.source import Item, Source
 from autophage.recipe.schema import Recipe
 from autophage.seeds import derive, generator
@@ -21,10 +25,40 @@ BUCKET_BATCHES = 8
 
 @dataclass(frozen=True)
 class Row:
-    """One training document. `context` tokens at its start carry no loss."""
+    """One training document. `context` tokens at its start carry no loss.
+
+    `newest` is the place of a sample in the corpus that was written last; None for what was there before.
+    """
 
     token_ids: list[int]
     context: int
+    newest: int | None = None
+
+
+@dataclass(frozen=True)
+class LateRow:
+    """A `Row` of a sample that may not be written yet: whoever asks for its tokens waits for them."""
+
+    sample: LateSample
+    start: list[int]
+    recipe: Recipe
+    newest: int | None
+
+    @property
+    def token_ids(self) -> list[int]:
+        return self._row.token_ids
+
+    @property
+    def context(self) -> int:
+        return self._row.context
+
+    @property
+    def _row(self) -> Row:
+        return _row(self.start, self.sample.prompt_ids, self.sample.token_ids, self.recipe, self.newest)
+
+
+AnyRow = Row | LateRow
+AnySamples = Sequence[Sample] | Sequence[LateSample]
 
 
 def human_items(source: Source, recipe: Recipe, generation: int, count: int) -> list[Item]:
@@ -39,18 +73,26 @@ def prompt_ids(source: Source, recipe: Recipe, generation: int) -> list[list[int
     return source.prompts(derive(recipe.seed, *path), recipe.sample.count)
 
 
-def mixed_rows(source: Source, recipe: Recipe, generation: int, samples: Sequence[Sample]) -> list[Row]:
+def mixed_rows(
+    source: Source, recipe: Recipe, generation: int, samples: AnySamples, *, newest: bool = False
+) -> list[AnyRow]:
     """Corpus `generation` mixed with human data at alpha: `sample.count` rows, fewer where too few samples were accepted."""
     count = recipe.sample.count
     synthetic = round(recipe.mix.alpha * count)
     accepted = [sample for sample in samples if sample.accepted][:synthetic]
     humans = human_items(source, recipe, generation, count - synthetic)
     start = source.start_ids
-    rows = [_row(start, sample.prompt_ids, sample.token_ids, recipe) for sample in accepted]
+    rows: list[AnyRow] = []
+    for place, sample in enumerate(accepted):
+        own = place if newest else None
+        if isinstance(sample, LateSample):
+            rows.append(LateRow(sample, start, recipe, own))
+        else:
+            rows.append(_row(start, sample.prompt_ids, sample.token_ids, recipe, own))
     return rows + [_row(start, item.prompt_ids, item.continuation_ids, recipe) for item in humans]
 
 
-def pool_rows(source: Source, recipe: Recipe, corpora: Mapping[int, Sequence[Sample]]) -> list[Row]:
+def pool_rows(source: Source, recipe: Recipe, corpora: Mapping[int, AnySamples]) -> list[AnyRow]:
     """Training rows of the model that follows the last of `corpora`, which maps generations to their samples.
 
     replace: the last mix. accumulate: `sample.count` human documents (the data of before the loop) and every mix so far.
@@ -58,11 +100,11 @@ def pool_rows(source: Source, recipe: Recipe, corpora: Mapping[int, Sequence[Sam
     """
     last = max(corpora)
     if recipe.mix.pool == "replace":
-        return mixed_rows(source, recipe, last, corpora[last])
+        return mixed_rows(source, recipe, last, corpora[last], newest=True)
     original = source.items(derive(recipe.seed, "original"), recipe.sample.count)
-    pool = [_row(source.start_ids, item.prompt_ids, item.continuation_ids, recipe) for item in original]
+    pool: list[AnyRow] = [_row(source.start_ids, item.prompt_ids, item.continuation_ids, recipe) for item in original]
     for generation, samples in sorted(corpora.items()):
-        pool += mixed_rows(source, recipe, generation, samples)
+        pool += mixed_rows(source, recipe, generation, samples, newest=generation == last)
     if recipe.mix.pool == "accumulate":
         return pool
     rng = generator(recipe.seed, "subsample", last)
@@ -74,26 +116,56 @@ def needed_corpora(recipe: Recipe, generation: int) -> list[int]:
     return [generation - 1] if recipe.mix.pool == "replace" else list(range(generation))
 
 
-def training_order(rows: Sequence[Row], recipe: Recipe, seed: int) -> list[Row]:
-    """`rows` as they are seen: `epochs` permutations one after the other, batches of similar length, the last epoch cut."""
-    batch = recipe.train.batch_size
-    order: list[Row] = []
-    for epoch in range(math.ceil(recipe.train.epochs)):
-        rng = generator(seed, "order", epoch)
-        shuffled = rng.sample(rows, len(rows))
-        width = batch * BUCKET_BATCHES
-        batches: list[list[Row]] = []
-        for start in range(0, len(shuffled), width):
-            bucket = sorted(shuffled[start : start + width], key=lambda row: len(row.token_ids))
-            batches += [bucket[first : first + batch] for first in range(0, len(bucket), batch)]
+class TrainingOrder(Sequence[AnyRow]):
+    """Rows as they are seen: `epochs` permutations one after the other, batches of similar length, the last epoch cut.
+
+    The number is known at once. A row is decided when it is asked for: those that are still being written are waited for
+    when a batch may hold them, not before.
+    """
+
+    def __init__(self, rows: Sequence[AnyRow], recipe: Recipe, seed: int) -> None:
+        self._length = max(1, round(recipe.train.epochs * len(rows))) if rows else 0
+        self._decided: list[AnyRow] = []
+        self._batches = (
+            batch for epoch in range(math.ceil(recipe.train.epochs)) for batch in _epoch(rows, recipe, seed, epoch)
+        )
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, place: Any) -> Any:
+        places = range(len(self))[place]
+        furthest = max(places, default=-1) if isinstance(places, range) else places
+        while len(self._decided) <= furthest:
+            self._decided += next(self._batches)
+        return [self._decided[one] for one in places] if isinstance(places, range) else self._decided[places]
+
+
+def _epoch(rows: Sequence[AnyRow], recipe: Recipe, seed: int, epoch: int) -> Iterator[list[AnyRow]]:
+    """The batches of one epoch. Rows are shuffled, and then sorted by length within buckets, whose batches are shuffled."""
+    size = recipe.train.batch_size
+    rng = generator(seed, "order", epoch)
+    shuffled = rng.sample(rows, len(rows))
+    if epoch == 0:
+        shuffled = _newest_in_order(shuffled)
+    for start in range(0, len(shuffled), size * BUCKET_BATCHES):
+        bucket = sorted(shuffled[start : start + size * BUCKET_BATCHES], key=lambda row: len(row.token_ids))
+        batches = [bucket[first : first + size] for first in range(0, len(bucket), size)]
         # A short batch stays last, so that every optimizer step but one has the full batch size.
-        full, short = [b for b in batches if len(b) == batch], [b for b in batches if len(b) < batch]
+        full, short = [one for one in batches if len(one) == size], [one for one in batches if len(one) < size]
         rng.shuffle(full)
-        order += [row for chosen in full + short for row in chosen]
-    return order[: max(1, round(recipe.train.epochs * len(rows)))] if rows else []
+        yield from full + short
 
 
-def _row(start: list[int], prompt: list[int], continuation: list[int], recipe: Recipe) -> Row:
+def _newest_in_order(rows: Sequence[AnyRow]) -> list[AnyRow]:
+    """`rows` with those of the newest corpus in its order, in the places that they have together."""
+    newest = iter(sorted((row for row in rows if row.newest is not None), key=lambda row: row.newest or 0))
+    return [row if row.newest is None else next(newest) for row in rows]
+
+
+def _row(
+    start: list[int], prompt: list[int], continuation: list[int], recipe: Recipe, newest: int | None = None
+) -> Row:
     if recipe.train.loss_on == "continuation":
-        return Row([*start, *continuation], len(start))
-    return Row([*prompt, *continuation], len(prompt) if recipe.train.loss_on == "completion" else 1)
+        return Row([*start, *continuation], len(start), newest)
+    return Row([*prompt, *continuation], len(prompt) if recipe.train.loss_on == "completion" else 1, newest)

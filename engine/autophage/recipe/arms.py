@@ -1,7 +1,8 @@
 """From one recipe to its arms: the combinations of `[sweep]`, and the control arm each of them needs.
 
 An arm is a complete recipe of its own, with a name that is safe as a folder. The control of an arm is the same recipe
-with alpha = 0; arms that share a control share the one arm.
+with alpha = 0; arms that share a control share the one arm. An arm that trains all weights has no rank: where
+`model.method` is swept beside `model.rank`, full fine-tuning is one arm, not one for every rank.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from autophage.recipe.schema import Recipe
 
 CONTROL = "control"
+ONLY_LORA = ("model.rank", "model.lora_alpha")
+"""Swept keys that an arm does not have if it trains all weights."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,18 @@ def expand(recipe: Recipe) -> list[Arm]:
 
 
 def combinations(recipe: Recipe) -> Iterator[dict[str, object]]:
-    """Every combination of the swept values, in the order they are written; a single empty one without a sweep."""
+    """Every combination of the swept values that makes an arm of its own, in the order they are written.
+
+    A single empty one without a sweep.
+    """
+    seen = set()
     for values in itertools.product(*recipe.sweep.values()):
-        yield dict(zip(recipe.sweep, values, strict=True))
+        settings: dict[str, object] = dict(zip(recipe.sweep, values, strict=True))
+        if settings.get("model.method", recipe.model.method) == "full":
+            settings = {key: value for key, value in settings.items() if key not in ONLY_LORA}
+        if (identity := tuple(settings.items())) not in seen:
+            seen.add(identity)
+            yield settings
 
 
 def with_values(recipe: Recipe, values: dict[str, object]) -> Recipe:

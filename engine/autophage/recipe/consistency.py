@@ -102,4 +102,28 @@ def _whole_heads(recipe: Recipe) -> Conflict | None:
     return Conflict(("base.heads", "base.hidden_size", "model.path"), wrong, tuple(remedies))
 
 
-_CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (_needs_path, _needs_blocks, _whole_heads)
+def _carried_on(recipe: Recipe) -> Conflict | None:
+    train = recipe.train
+    if train.optimizer != "carried" or train.chain == "cumulative":
+        return None
+    chain = toml_value(train.chain)
+    wrong = f'train.optimizer = "carried" goes on where the model before stopped, and train.chain = {chain} does not'
+    remedies = ('write chain = "cumulative", or optimizer = "fresh"', str(KEYS["train.optimizer"]))
+    return Conflict(("train.optimizer", "train.chain"), wrong, remedies)
+
+
+def _whole_weights_on_one_gpu(recipe: Recipe) -> Conflict | None:
+    if recipe.model.method != "full" or recipe.cluster.trainer_gpus == 1:
+        return None
+    wrong = f'model.method = "full" trains on one GPU, and cluster.trainer_gpus = {recipe.cluster.trainer_gpus}'
+    remedies = ("leave cluster.trainer_gpus at 1", 'or train adapters: model.method = "lora"')
+    return Conflict(("cluster.trainer_gpus", "model.method"), wrong, remedies)
+
+
+_CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
+    _needs_path,
+    _needs_blocks,
+    _whole_heads,
+    _carried_on,
+    _whole_weights_on_one_gpu,
+)

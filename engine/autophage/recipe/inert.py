@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autophage.recipe.arms import Arm
+from autophage.recipe.arms import ONLY_LORA, Arm
 from autophage.recipe.document import Document
 from autophage.recipe.keys import KEYS, SWEEP
 from autophage.recipe.literals import toml_value
@@ -39,6 +39,7 @@ def _bos(recipe: Recipe) -> bool:
 
 RULES = (
     Rule(("base.*",), lambda arm: arm.model.path != FROM_SOURCE, 'model.path is not "from-source"'),
+    Rule(ONLY_LORA, lambda arm: arm.model.method == "full", 'model.method is "full"'),
     Rule(("base.vocabulary",), _world, "a world has a word list of its own"),
     Rule(
         ("source.people", "source.zipf", "source.held_out_documents", "source.seed"),
@@ -71,6 +72,7 @@ RULES = (
     Rule(
         ("sample.top_p", "sample.top_k"), lambda arm: arm.sample.temperature == 0.0, "sample.temperature = 0 is greedy"
     ),
+    Rule(("sample.batching",), lambda arm: arm.devices == "serial", 'devices = "serial" always has fixed batches'),
     Rule(("control.enabled",), lambda arm: arm.mix.alpha == 0.0, "every arm is trained on human data alone"),
 )
 

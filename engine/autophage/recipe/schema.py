@@ -33,11 +33,11 @@ class Model(Table):
         min_length=1,
         description='a model folder, a hub id, or "from-source": a small base model trained on the source and cached',
     )
-    method: Literal["lora"] = Field(
-        "lora", description="which weights are trained: a LoRA adapter on every linear layer"
+    method: Literal["lora", "full"] = Field(
+        "lora", description="what is trained: a LoRA adapter on every linear layer (lora), or all weights (full)"
     )
-    rank: int = Field(32, ge=1, le=SUPPORTED_RANKS[-1], description="LoRA rank")
-    lora_alpha: float | None = Field(None, gt=0, description="LoRA scale numerator; twice the rank when left out")
+    rank: int = Field(32, ge=1, le=SUPPORTED_RANKS[-1], description="lora: rank of the adapter")
+    lora_alpha: float | None = Field(None, gt=0, description="lora: scale numerator; twice the rank when left out")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="compute type of sampler and trainer; auto is float32 on a CPU and bfloat16 on a GPU"
     )
@@ -104,6 +104,12 @@ class Sample(Table):
     top_p: float = Field(1.0, gt=0.0, le=1.0, description="nucleus mass; 1 keeps the whole distribution")
     top_k: int = Field(0, ge=0, description="0 keeps the whole distribution")
     concurrency: int = Field(256, ge=1, le=4096, description="sequences the sampler holds in one batch")
+    batching: Literal["auto", "fixed", "continuous"] = Field(
+        "auto",
+        description="fixed: arms that together do not fill the sampler are one batch, the same whatever happens, so that "
+        "corpora are exact; continuous: each arm joins the running batch as soon as its model is ready; auto: fixed on a "
+        "CPU, continuous on a GPU. With devices = serial always fixed",
+    )
     memory: float | None = Field(None, gt=0, description="GiB of KV cache on a CPU; share of the device on a GPU")
 
 
@@ -118,6 +124,11 @@ class Mix(Table):
 class Train(Table):
     chain: Literal["cumulative", "restart"] = Field(
         "cumulative", description="model g+1 continues from model g, or starts from the base model"
+    )
+    optimizer: Literal["fresh", "carried"] = Field(
+        "fresh",
+        description="AdamW's moments start at zero in each generation, or go on from the arm's previous one (cumulative "
+        "chains only); the learning rate's schedule starts again in either case",
     )
     epochs: float = Field(4.0, gt=0, le=1000, description="passes over the mixed corpus; may be fractional")
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate (AdamW)")
@@ -167,6 +178,17 @@ class Measure(Table):
         return formats
 
 
+class Cluster(Table):
+    """Where a run works. None of it changes what is made, so a run may go on with other values."""
+
+    cells: Positive = Field(1, description="sampler and trainer pairs; arms are divided among them")
+    sampler_gpus: Positive = Field(
+        1, description="GPUs of a cell's sampler (tensor parallel); without a GPU, its processes"
+    )
+    trainer_gpus: Positive = Field(1, description="GPUs of a cell's trainer (FSDP); without a GPU, its processes")
+    cpus: Positive = Field(1, description="cores that a cell asks the cluster for")
+
+
 class Control(Table):
     enabled: bool = Field(True, description="an arm with the same steps on human data only")
 
@@ -184,7 +206,7 @@ class Recipe(Table):
     devices: Literal["serial", "colocated", "disjoint"] = Field(
         "serial",
         description="serial: sampler and trainer take turns; colocated: both at once on one GPU; "
-        "disjoint: each its own GPU. Without a GPU the last two share the cores",
+        "disjoint: each its own GPUs. Without a GPU the last two share the cores",
     )
     model: Model = Model()
     base: Base = Base()
@@ -193,6 +215,7 @@ class Recipe(Table):
     mix: Mix = Mix()
     train: Train = Train()
     measure: Measure = Measure()
+    cluster: Cluster = Cluster()
     sweep: dict[str, Annotated[list[SweepValue], Field(min_length=1)]] = Field(
         default_factory=dict, description="dotted key -> values; arms are their combinations"
     )

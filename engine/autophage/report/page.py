@@ -18,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from autophage.plan.record import read_prediction
 from autophage.report import provenance, tables, words
 from autophage.report.colours import Style, styles, variables
 from autophage.report.figures import metric_figures, other_figures
@@ -25,6 +26,7 @@ from autophage.report.findings import findings
 from autophage.report.load import RunFacts, load
 from autophage.report.observations import observations
 from autophage.report.panels import Figure
+from autophage.report.predicted import predicted
 from autophage.report.samples import arm_samples
 from autophage.report.settings import caption, outcome_settings
 from autophage.report.surprisal import surprisal_figure
@@ -83,6 +85,7 @@ def render(run: RunDirectory, facts: RunFacts) -> str:
         headlines=tables.headline_table(facts),
         csv=tables.csv_uri(facts.rows),
         timing_words=timing_words(measured),
+        predicted=predicted(read_prediction(run), facts, measured),
         status=status(facts),
         machine=provenance.machine_words(facts.environment),
         chains=[(arm.name, provenance.chain(arm)) for arm in facts.arms if arm.manifests],

@@ -24,7 +24,7 @@ class Link:
     sound: bool
     counts: str
     seeds: str
-    adapter: str
+    weights: str
     level: str
     megabytes: float
 
@@ -42,7 +42,7 @@ def chain(arm: ArmFacts) -> list[Link]:
                 sound=sound,
                 counts=_pairs(manifest.counts),
                 seeds=_pairs(manifest.seeds),
-                adapter=_adapter(manifest.adapter),
+                weights=_weights(manifest.weights),
                 level=manifest.level,
                 megabytes=size,
             )
@@ -109,10 +109,10 @@ def machine_words(environment: dict[str, Any]) -> list[str]:
     return words
 
 
-def _adapter(adapter: dict[str, Any]) -> str:
-    """The adapter's digest, and how far the sampler's log-probs were from the trainer's when it was swapped in."""
-    words = [str(adapter["digest"])[:12]] if adapter.get("digest") else []
-    canary = adapter.get("canary_nats")
+def _weights(weights: dict[str, Any]) -> str:
+    """The digest of the weights, and how far the sampler's log-probs were from the trainer's when they were swapped in."""
+    words = [str(weights["digest"])[:12]] if weights.get("digest") else []
+    canary = weights.get("canary_nats")
     words += [f"canary {canary:.1e} nats"] if isinstance(canary, int | float) else []
     return ", ".join(words)
 

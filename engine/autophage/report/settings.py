@@ -44,15 +44,16 @@ def caption(arms: list[ArmFacts]) -> str:
 
 
 def _of(recipe: Recipe) -> dict[str, str]:
-    sample, mix, train, model = recipe.sample, recipe.mix, recipe.train, recipe.model
+    sample, mix, train = recipe.sample, recipe.mix, recipe.train
     return {
         "synthetic fraction (alpha)": f"{mix.alpha:g}",
         "chain": train.chain,
         "pool": mix.pool,
         "prompts": _prompts(recipe),
         "decoding": _decoding(recipe),
-        "method": f"LoRA rank {model.rank}" if model.method == "lora" else str(model.method),
+        "method": _method(recipe),
         "learning rate": f"{train.learning_rate:g}",
+        "optimizer": f"AdamW, {train.optimizer}",
         "schedule": train.schedule if train.warmup == 0 else f"{train.schedule}, warmup {train.warmup:g}",
         "epochs": f"{train.epochs:g}",
         "batch size": str(train.batch_size),
@@ -61,6 +62,13 @@ def _of(recipe: Recipe) -> dict[str, str]:
         "samples per generation": f"{sample.count:,} of at most {recipe.max_tokens} tokens",
         "seed": str(recipe.seed),
     }
+
+
+def _method(recipe: Recipe) -> str:
+    model = recipe.model
+    if model.method == "full":
+        return "all weights"
+    return f"LoRA rank {model.rank}" + (f", alpha {model.lora_alpha:g}" if model.lora_alpha is not None else "")
 
 
 def _prompts(recipe: Recipe) -> str:

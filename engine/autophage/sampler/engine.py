@@ -1,14 +1,14 @@
 """A vLLM engine in this process: requests in, documents with the statistics of their tokens out, adapters swapped between.
 
-Every request of a batch is submitted before the first step, in the order given, so the composition of each step, and
-with it every bit of the result on a CPU, is decided by the requests alone.
+One engine serves every arm: a call brings the requests of one or several models, and calls that overlap share the
+engine's queue. Every request of a call is submitted between the same two steps, in the order given, so where a call runs
+alone the composition of each step, and with it every bit of the result on a CPU, is decided by the call alone.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,20 @@ from autophage.data.tokens import first_line
 from autophage.errors import RunError, SwapError, UserError
 from autophage.recipe.schema import SUPPORTED_RANKS
 from autophage.sampler import ranks
-from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Observe, Request, Served
+from autophage.sampler.base_weights import BaseWeights
+from autophage.sampler.batch import Asked, Batch, Ended
+from autophage.sampler.protocol import (
+    CANARY_TOKENS,
+    Completion,
+    Decoding,
+    EngineSettings,
+    Job,
+    Observe,
+    Request,
+    Served,
+)
 from autophage.sampler.record import Record
+from autophage.sampler.turns import Turns
 from autophage.store.weights import Weights
 
 EXTENSION = "autophage.sampler.worker.WorkerExtension"
@@ -34,11 +46,10 @@ OWN_LOGPROB_TOLERANCE = 1e-3
 SHARED_GPU_SHARE, OWN_GPU_SHARE = 0.4, 0.88
 """Of a GPU's memory: beside a trainer, and alone. vLLM's own default of 0.92 leaves no room for the adapters' buffers."""
 
-Progress = Callable[[int, int], None]
-"""Called with (documents finished, tokens written) after each step."""
-
 
 class Sampler:
+    """Calls may come from several threads; each is carried out between two steps, in the order of asking."""
+
     def __init__(self, settings: EngineSettings) -> None:
         vllm_window.require()
         from vllm import EngineArgs, LLMEngine
@@ -56,22 +67,39 @@ class Sampler:
             ) from error
         if settings.tensor_parallel > 1:
             self._call("autophage_settle_rank", settings.device)
+        self._bases = BaseWeights(self._engine, settings.dtype)
+        self._turns = Turns()
+        self._sleeps, self._asleep = settings.sleeps, False
         self._next_id = 1
         self._next_request = 0
+        self._open: dict[str, tuple[Batch, int]] = {}
+        self._observing = Observe.NOTHING
+        self._records: list[Record] = []
+        self._failure: Exception | None = None
 
-    def install(self, label: str, adapter: Weights) -> Served:
-        """Hold `adapter` under a fresh id and a name that carries its digest; nothing is ever replaced in place."""
-        served = Served(f"{label}-{adapter.digest[:16]}", self._next_id, adapter.digest)
-        self._next_id += 1
-        try:
-            self._call("autophage_install_adapter", served.adapter_id, adapter.tensors, json.dumps(adapter.config))
-        except Exception as error:
-            raise SwapError(f"{label}: vLLM does not take the adapter ({error})") from error
-        return served
+    def install(self, label: str, weights: Weights) -> Served:
+        """Hold `weights` under a fresh id and a name that carries their digest; no adapter is ever replaced in place."""
+        name = f"{label}-{weights.digest[:16]}"
+        with self._turns:
+            self._wake()
+            if weights.method == "full":
+                return Served(name, 0, weights.digest, self._bases.hold(name, weights))
+            served = Served(name, self._next_id, weights.digest)
+            self._next_id += 1
+            try:
+                self._call("autophage_install_adapter", served.adapter_id, weights.tensors, json.dumps(weights.config))
+            except Exception as error:
+                raise SwapError(f"{label}: vLLM does not take the adapter ({error})") from error
+            return served
 
     def remove(self, served: Served) -> None:
-        """Let go of an adapter that no request uses any more."""
-        self._call("autophage_remove_adapter", served.adapter_id)
+        """Let go of a model that no request uses any more."""
+        with self._turns:
+            self._wake()
+            if served.adapter_id:
+                self._call("autophage_remove_adapter", served.adapter_id)
+            elif served.base is not None:
+                self._bases.let_go(served.base)
 
     def canary(self, served: Served, prompts: Sequence[Sequence[int]]) -> list[Completion]:
         """A sampled continuation of each prompt and its tokens' log-probs, for the trainer to compare with its own.
@@ -80,103 +108,148 @@ class Sampler:
         """
         from vllm import SamplingParams
 
-        jobs = [
-            (
+        asked = [
+            Asked(
+                served,
                 list(prompt),
                 SamplingParams(max_tokens=CANARY_TOKENS, ignore_eos=True, logprobs=0, seed=index, detokenize=False),
             )
             for index, prompt in enumerate(prompts)
         ]
-        answers = self._run(served, jobs, lambda *_: None, Observe.RAW)
+        answers = self._run(asked, [0] * len(asked), lambda *_: None, Observe.RAW)
         _agree(answers)
         return answers
 
-    def sample(
-        self,
-        served: Served,
-        requests: Sequence[Request],
-        decoding: Decoding,
-        progress: Progress,
-        observe: Observe = Observe.RAW,
-    ) -> list[Completion]:
-        """One document per request, in order, by the adapter `served`; what is observed never changes what is sampled."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+    def sample(self, jobs: Sequence[Job], ended: Ended, observe: Observe = Observe.RAW) -> list[list[Completion]]:
+        """For each job one document per request, in order; what is observed never changes what is sampled.
 
-        # A greedy request draws nothing, and vLLM refuses top_k and top_p beside temperature 0.
-        random = decoding.temperature > 0
-        jobs = [
-            (
-                request.prompt_ids,
-                SamplingParams(
-                    max_tokens=decoding.max_tokens,
-                    temperature=decoding.temperature,
-                    top_p=decoding.top_p if random else 1.0,
-                    top_k=decoding.top_k if random else 0,
-                    seed=request.seed if random else None,
-                    stop_token_ids=list(decoding.stop_ids),
-                    ignore_eos=not decoding.stop_ids,
-                    detokenize=False,
-                    output_kind=RequestOutputKind.FINAL_ONLY,
-                ),
-            )
-            for request in requests
+        All requests of a call enter the engine between the same two steps, in the order given, and its adapters take
+        their places in that order: a call that runs alone gives the same bits whenever it is made.
+        """
+        asked = [
+            Asked(job.served, request.prompt_ids, _sampling(request, job.decoding))
+            for job in jobs
+            for request in job.requests
         ]
-        return self._run(served, jobs, progress, observe)
+        owners = [number for number, job in enumerate(jobs) for _ in job.requests]
+        documents = iter(self._run(asked, owners, ended, observe))
+        return [[next(documents) for _ in job.requests] for job in jobs]
 
-    def _run(
-        self, served: Served, jobs: Sequence[tuple[list[int], Any]], progress: Progress, observe: Observe
-    ) -> list[Completion]:
-        if observe is not Observe.NOTHING:
-            self._call("autophage_observe", observe is Observe.PROCESSED)
-        request_ids, done = self._finish_all(served, jobs, progress)
-        if observe is Observe.NOTHING:
-            return done
-        data = next(data for data in self._engine.collective_rpc("autophage_observed") if data is not None)
-        record = Record.from_bytes(data)
-        record.require_faultless()
-        observed = [
-            record.statistics(request_id, one.token_ids) for request_id, one in zip(request_ids, done, strict=True)
-        ]
-        return [
-            replace(one, statistics=raw, processed=processed)
-            for one, (raw, processed) in zip(done, observed, strict=True)
-        ]
+    def _run(self, asked: Sequence[Asked], owners: list[int], ended: Ended, observe: Observe) -> list[Completion]:
+        with self._turns:
+            self._wake()
+            batch = self._submit(asked, owners, ended, observe)
+        while not batch.finished:
+            with self._turns:
+                if not batch.finished:
+                    self._step()
+        self.rest()
+        return batch.result()
 
-    def _finish_all(
-        self, served: Served, jobs: Sequence[tuple[list[int], Any]], progress: Progress
-    ) -> tuple[list[str], list[Completion]]:
-        """Submit every job, step until all have ended; returns vLLM's internal id and the document of each, in order."""
+    def rest(self) -> None:
+        """Where the trainer needs the memory: move the weights to the host and drop the KV cache, until the next call."""
+        with self._turns:
+            if self._sleeps and not self._asleep and not self._open:
+                self._engine.sleep(1)
+                self._asleep = True
+
+    def _wake(self) -> None:
+        if self._asleep:
+            self._engine.wake_up()
+            self._asleep = False
+
+    def _submit(self, asked: Sequence[Asked], owners: list[int], ended: Ended, observe: Observe) -> Batch:
+        """Hand every request over. What is under way on another base or is observed in another way is finished first."""
         from vllm.lora.request import LoRARequest
 
-        if served.adapter_id not in self._call("autophage_adapters"):
-            raise SwapError(f"{served.name}: is not in the sampler; a request for it would stop the engine")
-        # The path is never read: the adapter is in memory. It differs per adapter, because vLLM's caches go by it.
-        lora = LoRARequest(served.name, served.adapter_id, f"/memory/{served.name}")
-        numbers: dict[str, int] = {}
-        internal = []
-        for index, (prompt, params) in enumerate(jobs):
+        bases = {one.served.base for one in asked}
+        if len(bases) > 1:
+            raise ValueError("the models of one batch must share a base: every request of a step is computed with it")
+        while self._open and (observe, bases) != (self._observing, {self._bases.live}):
+            self._step()
+        adapters = {one.served.adapter_id: one.served for one in asked if one.served.adapter_id}
+        if adapters and (missing := sorted(set(adapters) - set(self._call("autophage_adapters")))):
+            raise SwapError(
+                f"{adapters[missing[0]].name}: is not in the sampler; a request for it would stop the engine"
+            )
+        if not self._open and asked:
+            self._prepare(list(adapters), next(iter(bases)), observe)
+        batch = Batch(owners, ended)
+        for index, one in enumerate(asked):
             request_id = str(self._next_request)
             self._next_request += 1
-            numbers[request_id] = index
-            prompted = {"prompt_token_ids": prompt}
-            internal.append(self._engine.add_request(request_id, prompted, params, lora_request=lora))
-        done: dict[int, Completion] = {}
-        tokens = 0
-        while self._engine.has_unfinished_requests():
-            for output in self._engine.step():
-                if output.finished:
-                    completion = _completion(output.outputs[0])
-                    done[numbers[output.request_id]] = completion
-                    tokens += len(completion.token_ids)
-                    progress(len(done), tokens)
-        if len(done) != len(jobs):
-            raise RunError(f"vLLM returned {len(done)} of {len(jobs)} documents")
-        return internal, [done[index] for index in range(len(jobs))]
+            # The path is never read: the adapter is in memory. It differs per adapter, because vLLM's caches go by it.
+            path = f"/memory/{one.served.name}"
+            lora = LoRARequest(one.served.name, one.served.adapter_id, path) if one.served.adapter_id else None
+            prompted = {"prompt_token_ids": one.prompt_ids}
+            self._open[request_id] = (batch, index)
+            batch.request_ids.append(self._engine.add_request(request_id, prompted, one.params, lora_request=lora))
+        return batch
+
+    def _prepare(self, adapter_ids: list[int], base: str | None, observe: Observe) -> None:
+        """Make an engine without requests ready for a batch of these models."""
+        self._bases.switch(base)
+        if adapter_ids:
+            self._call("autophage_arrange", adapter_ids)
+        self._records = []
+        if observe is not Observe.NOTHING:
+            self._call("autophage_observe", observe is Observe.PROCESSED)
+        self._observing = observe
+
+    def _step(self) -> None:
+        """One step of the engine. After one that failed it holds requests that never end, so it is not used again."""
+        if self._failure is not None:
+            raise RunError(f"vLLM failed in another request: {self._failure}") from self._failure
+        try:
+            outputs = self._engine.step()
+        except Exception as error:
+            self._failure = error
+            raise
+        ended = {}
+        for output in outputs:
+            if output.finished:
+                batch, index = self._open.pop(output.request_id)
+                batch.take(index, _completion(output.outputs[0]))
+                ended[id(batch)] = batch
+        if finished := [batch for batch in ended.values() if batch.finished]:
+            self._join(finished)
+        if self._open and not self._engine.has_unfinished_requests():
+            self._failure = RunError(f"vLLM ended without {len(self._open)} of the documents it was asked for")
+            raise self._failure
+
+    def _join(self, finished: Sequence[Batch]) -> None:
+        """Fetch what was recorded so far and join it with the batches that have ended; keep what is of the others."""
+        if self._observing is Observe.NOTHING:
+            return
+        others = {request_id for batch, _ in self._open.values() for request_id in batch.request_ids}
+        drained = self._engine.collective_rpc("autophage_observed", args=(bool(others),))
+        record = Record.joined([*self._records, Record.from_bytes(next(data for data in drained if data is not None))])
+        self._records = [record.only(others)] if others else []
+        for batch in finished:
+            batch.join(record)
 
     def _call(self, method: str, *args: Any) -> Any:
         """Run a method of the worker extension in every worker; they all give the same answer."""
         return self._engine.collective_rpc(method, args=args)[0]
+
+
+def _sampling(request: Request, decoding: Decoding) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    # A greedy request draws nothing, and vLLM refuses top_k and top_p beside temperature 0.
+    random = decoding.temperature > 0
+    return SamplingParams(
+        max_tokens=decoding.max_tokens,
+        temperature=decoding.temperature,
+        top_p=decoding.top_p if random else 1.0,
+        top_k=decoding.top_k if random else 0,
+        seed=request.seed if random else None,
+        stop_token_ids=list(decoding.stop_ids),
+        ignore_eos=not decoding.stop_ids,
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
 
 
 def _agree(answers: Sequence[Completion]) -> None:
@@ -218,15 +291,18 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
         "max_num_batched_tokens": max(8192, settings.longest),
         "skip_tokenizer_init": True,
         "disable_log_stats": True,
-        "enable_lora": True,
-        "max_loras": min(settings.adapters, 4),
-        "max_cpu_loras": settings.adapters,
-        "max_lora_rank": next(rank for rank in SUPPORTED_RANKS if rank >= settings.rank),
-        "lora_target_modules": sorted(targets),
         "worker_extension_cls": EXTENSION,
         "trust_remote_code": False,
         **ranks.arguments(settings),
     }
+    if settings.rank:
+        arguments |= {
+            "enable_lora": True,
+            "max_loras": settings.mixed,
+            "max_cpu_loras": settings.adapters,
+            "max_lora_rank": next(rank for rank in SUPPORTED_RANKS if rank >= settings.rank),
+            "lora_target_modules": sorted(targets),
+        }
     if settings.device == "cpu":
         blocks = -(-settings.longest // CPU_BLOCK) + 1
         wanted = max(MINIMUM_KV_BYTES, settings.concurrency * blocks * CPU_BLOCK * settings.kv_bytes_per_token)
@@ -239,11 +315,11 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
         }
     else:
         share = SHARED_GPU_SHARE if settings.shares_device else OWN_GPU_SHARE
-        if settings.dtype == "float32":
+        if settings.dtype == "float32" and settings.rank:
             raise UserError(
                 'model.dtype = "float32": vLLM serves adapters in 16 bits on a GPU. Use "auto" or "bfloat16".'
             )
         if (settings.memory or share) > 1:
             raise UserError(f"sample.memory = {settings.memory:g}: on a GPU it is a share of the device, at most 1.")
-        arguments["gpu_memory_utilization"] = settings.memory or share
+        arguments |= {"gpu_memory_utilization": settings.memory or share, "enable_sleep_mode": settings.sleeps}
     return arguments

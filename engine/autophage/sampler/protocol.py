@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -53,11 +54,25 @@ class Completion:
 
 @dataclass(frozen=True)
 class Served:
-    """An adapter that the sampler holds: fresh id and name for every (arm, generation), never reused."""
+    """A model that the sampler holds: fresh name, and id of its adapter, for every (arm, generation), never reused.
+
+    A model of which all weights were trained has no adapter (id 0): requests for it carry none.
+    """
 
     name: str
     adapter_id: int
     digest: str
+    base: str | None = None
+    """The whole weights that it is computed with, by name; None is the base model that the engine was started with."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one model is asked to write. Jobs of several models make one batch."""
+
+    served: Served
+    requests: Sequence[Request]
+    decoding: Decoding
 
 
 @dataclass(frozen=True)
@@ -67,10 +82,13 @@ class EngineSettings:
     model_path: str
     seed: int
     rank: int
+    """The largest rank of an arm's adapter; 0 where no arm has one."""
     target_modules: tuple[str, ...]
     longest: int
     """Tokens of the longest prompt with its sample."""
     concurrency: int
+    mixed: int
+    """Adapters that may take part in one batch."""
     adapters: int
     """Adapters that may be registered at once."""
     dtype: str
@@ -78,5 +96,7 @@ class EngineSettings:
     memory: float | None
     kv_bytes_per_token: int
     shares_device: bool
+    sleeps: bool = False
+    """Whether it puts its memory aside between calls, because the trainer needs it (a GPU that both share in turns)."""
     tensor_parallel: int = 1
     """Workers of one machine that the model is split over; on a GPU each has a device of its own."""

@@ -8,7 +8,8 @@ shows: a missing row, another token, a number that is not one. Knows neither tor
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +62,39 @@ class Record:
         low, high = (np.searchsorted(owner_N, np.arange(len(numbers)), side=side) for side in ("left", "right"))
         spans = {name: (int(low[number]), int(high[number])) for name, number in numbers.items()}
         return cls(spans, position_N.astype(np.int32), columns_SN, faults)
+
+    @classmethod
+    def joined(cls, records: Sequence[Record]) -> Record:
+        """What was recorded in several parts, in order of time; a request may have rows in more than one."""
+        if len(records) == 1:
+            return records[0]
+        owners = [
+            name
+            for record in records
+            for name, (low, high) in sorted(record.spans.items(), key=lambda item: item[1])
+            for _ in range(low, high)
+        ]
+        faults: Counter[str] = Counter()
+        for record in records:
+            faults.update(record.faults)
+        return cls.of(
+            owners,
+            np.concatenate([record.positions for record in records]).astype(np.int64),
+            np.ones(len(owners), dtype=bool),
+            [record.columns for record in records],
+            dict(faults),
+            processed=len(records[0].columns) > 1 + len(NAMES),
+        )
+
+    def only(self, request_ids: Collection[str]) -> Record:
+        """The rows of these requests, as far as there are any; faults belong to everybody and stay."""
+        kept = sorted(
+            ((name, span) for name, span in self.spans.items() if name in request_ids), key=lambda item: item[1]
+        )
+        rows = np.concatenate([np.empty(0, np.int64), *(np.arange(low, high) for _, (low, high) in kept)])
+        ends = np.cumsum([high - low for _, (low, high) in kept]).tolist()
+        spans = {name: (end - (high - low), end) for (name, (low, high)), end in zip(kept, ends, strict=True)}
+        return Record(spans, self.positions[rows], self.columns[:, rows], self.faults)
 
     def to_bytes(self) -> bytes:
         header = json.dumps({"spans": self.spans, "faults": self.faults}).encode()

@@ -1,8 +1,8 @@
-"""The part that runs inside vLLM's worker: adapters in, statistics of sampled tokens out, both as bytes.
+"""The part that runs inside vLLM's worker: adapters and whole weights in, statistics of sampled tokens out, both as bytes.
 
 vLLM appends `WorkerExtension` to its worker class (`worker_extension_cls`), and the engine reaches these methods by
 `collective_rpc`. Tensors do not survive that call between processes, so weights come and statistics go as safetensors
-bytes. With `hooks` and `cpu_lora` this is all that touches vLLM's internals; the names used hold for vLLM 0.26 to 0.33.
+bytes. With `hooks`, `reload` and `cpu_lora` this is all that touches vLLM's internals; the names used hold for vLLM 0.26 to 0.33.
 """
 
 from __future__ import annotations
@@ -65,6 +65,32 @@ class WorkerExtension:
     def autophage_adapters(self) -> list[int]:
         return sorted(self.model_runner.lora_manager._adapter_manager.list_adapters())
 
+    def autophage_arrange(self, adapter_ids: list[int]) -> None:
+        """Give these adapters, and no others, the batch's slots, in this order. No request may be under way.
+
+        A batch is computed slot by slot, so its last bits must not depend on what was installed before.
+        """
+        adapters = self.model_runner.lora_manager._adapter_manager
+        if adapters.lora_index_to_id[: len(adapter_ids)] == adapter_ids:
+            return
+        for adapter_id in adapters.list_adapters():
+            adapters.deactivate_adapter(adapter_id)
+        for adapter_id in adapter_ids[: adapters.lora_slots]:
+            adapters.activate_adapter(adapter_id)
+
+    def autophage_load_base(self, weights: bytes | None) -> None:
+        """Compute with other weights from now on: safetensors by the checkpoint's names, or None for the original ones.
+
+        No request may be running, and what the prefix cache holds is of the old weights: both are the engine side's care.
+        """
+        import safetensors.torch
+
+        from autophage.sampler import reload
+
+        runner = self.model_runner
+        named = reload.original_weights(runner) if weights is None else safetensors.torch.load(weights).items()
+        reload.load_into(runner, named)
+
     def autophage_observe(self, processed: bool) -> None:
         """Record the statistics of every token from now on. What an earlier call recorded and nobody fetched is lost."""
         from autophage.sampler import hooks
@@ -75,13 +101,15 @@ class WorkerExtension:
             recorder = Recorder(self.model_runner.vllm_config.scheduler_config.max_num_seqs, processed=processed)
             self.autophage_recording = recorder, hooks.attach(self.model_runner, recorder)
 
-    def autophage_observed(self) -> bytes | None:
-        """Stop recording and hand over what was recorded (`record.Record`); None from a worker that does not record."""
+    def autophage_observed(self, go_on: bool = False) -> bytes | None:
+        """Hand over what was recorded (`record.Record`), and stop recording or `go_on`; None where nothing is recorded."""
         if self.autophage_recording is None:
             return None
         recorder, detach = self.autophage_recording
         self.autophage_recording = None
         detach()
+        if go_on:
+            self.autophage_observe(recorder.processed)
         return recorder.finish().to_bytes()
 
 

@@ -10,7 +10,7 @@ from autophage.data.tokens import first_line, load_tokenizer
 from autophage.devices import named_type
 from autophage.errors import UserError
 from autophage.trainer.head import Head, find_head
-from autophage.trainer.resident import load_model
+from autophage.trainer.loading import load_model
 
 DType = Literal["auto", "float32", "bfloat16"]
 

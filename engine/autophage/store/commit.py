@@ -1,13 +1,13 @@
-"""Committing a generation: shards, adapter and metrics first, the manifest last. And reading committed ones back."""
+"""Committing a generation: shards, weights and metrics first, the manifest last. And reading committed ones back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from autophage.store import manifest as manifests
-from autophage.store.atomic import sha256
+from autophage.store.atomic import sha256, write_bytes
 from autophage.store.corpus import Sample, read_samples, write_corpus
-from autophage.store.manifest import ADAPTER, MANIFEST, Manifest, Metric
+from autophage.store.manifest import MANIFEST, OPTIMIZER, Manifest, Metric
 from autophage.store.metrics_table import write_metrics_table
 from autophage.store.rundir import RunDirectory
 from autophage.store.training import StepStatistics, write_training
@@ -16,11 +16,11 @@ from autophage.store.weights import Weights, load_weights
 
 @dataclass(frozen=True)
 class Generation:
-    """Everything that makes up generation g of an arm: model g's adapter, corpus g, and what was measured on both."""
+    """Everything that makes up generation g of an arm: model g's weights, corpus g, and what was measured on both."""
 
     arm: str
     generation: int
-    adapter: Weights
+    weights: Weights
     served_as: str
     samples: list[Sample]
     metrics: list[Metric]
@@ -28,6 +28,8 @@ class Generation:
     seed: int
     steps: list[StepStatistics] = field(default_factory=list)
     """Of the training that made the model; none at generation 0."""
+    optimizer: bytes | None = None
+    """AdamW's moments after that training, as safetensors, where the next generation goes on with them."""
 
 
 def commit_generation(
@@ -37,7 +39,9 @@ def commit_generation(
     folder = run.generation(made.arm, made.generation)
     manifests.clear_uncommitted(folder)
     write_corpus(folder, made.samples)
-    made.adapter.save(folder / ADAPTER)
+    made.weights.save(folder)
+    if made.optimizer is not None:
+        write_bytes(folder / OPTIMIZER, made.optimizer)
     manifests.write_metrics(folder, made.metrics)
     if made.generation:
         write_training(folder, made.steps)
@@ -54,7 +58,12 @@ def commit_generation(
                 "tokens": sum(len(sample.token_ids) for sample in made.samples),
             },
             seeds={"run": made.seed},
-            adapter={"digest": made.adapter.digest, "served_as": made.served_as, "canary_nats": made.canary},
+            weights={
+                "method": made.weights.method,
+                "digest": made.weights.digest,
+                "served_as": made.served_as,
+                "canary_nats": made.canary,
+            },
             versions=versions,
             level=level,
         ),
@@ -63,7 +72,13 @@ def commit_generation(
 
 
 def committed_weights(run: RunDirectory, arm: str, generation: int) -> Weights:
-    return load_weights(run.generation(arm, generation) / ADAPTER)
+    return load_weights(run.generation(arm, generation))
+
+
+def committed_optimizer(run: RunDirectory, arm: str, generation: int) -> bytes | None:
+    """The optimizer's state after the training of model `generation`, None where none was kept."""
+    path = run.generation(arm, generation) / OPTIMIZER
+    return path.read_bytes() if path.is_file() else None
 
 
 def committed_samples(run: RunDirectory, arm: str, generation: int) -> list[Sample]:

@@ -21,7 +21,7 @@ from autophage.store.rundir import RunDirectory
 FORMAT = 1
 MANIFEST = "manifest.json"
 METRICS = "metrics.json"
-ADAPTER = "adapter"
+OPTIMIZER = "optimizer.safetensors"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Manifest:
     files: dict[str, dict[str, Any]]
     counts: dict[str, int]
     seeds: dict[str, int]
-    adapter: dict[str, Any]
+    weights: dict[str, Any]
     versions: dict[str, str]
     level: str
     format: int = FORMAT
@@ -85,6 +85,8 @@ def read_manifest(folder: Path) -> Manifest | None:
         data = json.loads(path.read_text("utf-8"))
         if data.get("format") != FORMAT:
             raise StoreError(f"{path}: format {data.get('format')!r}, this version reads {FORMAT}")
+        if "adapter" in data:  # what the weights were called while an adapter was all they could be
+            data["weights"] = data.pop("adapter")
         return Manifest(**data)
     except (json.JSONDecodeError, TypeError, AttributeError) as error:
         raise StoreError(f"{path}: is not a manifest ({error})") from error

@@ -1,6 +1,11 @@
 """What was trained, on its way from the trainer to the sampler and to disk: tensors as safetensors bytes, and a config.
 
-The bytes are the identity: their SHA-256 is in the name that the sampler serves them under and in the generation's manifest.
+    lora   GENERATION/adapter/  as PEFT and vLLM load it
+    full   GENERATION/model/    as transformers' `from_pretrained` loads it, in float32: every weight of the model
+
+The bytes are the identity: their SHA-256 is in the name that the sampler serves them under and in the generation's
+manifest. Model 0 of an arm that trains all weights is the base model, of which a run has one copy and needs no other:
+it is stored as a reference, the digest that its tensors would have.
 """
 
 from __future__ import annotations
@@ -10,34 +15,62 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from autophage.errors import StoreError
 from autophage.store.atomic import write_bytes, write_text
 
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
+Method = Literal["lora", "full"]
+
+ADAPTER, MODEL = "adapter", "model"
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+REFERENCE = "base.json"
+
+_FILES: dict[Method, tuple[str, str, str]] = {
+    "lora": (ADAPTER, WEIGHTS, CONFIG),
+    "full": (MODEL, "model.safetensors", "config.json"),
+}
+"""Folder, tensors and config of each method, by the names that PEFT and transformers look for."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """`tensors` are safetensors bytes with PEFT's names; `config` is PEFT's, as JSON types."""
+    """`tensors` are safetensors bytes, `config` is JSON types, both as PEFT (lora) or transformers (full) has them."""
 
     tensors: bytes
     config: dict[str, Any]
+    method: Method = "lora"
+    reference: str | None = None
+    """The digest of the base model, where that is what is meant; there are no tensors then."""
 
     @cached_property
     def digest(self) -> str:
-        return hashlib.sha256(self.tensors).hexdigest()
+        return self.reference or hashlib.sha256(self.tensors).hexdigest()
 
-    def save(self, folder: Path) -> None:
-        """Write a folder that PEFT and vLLM can load."""
-        write_bytes(folder / WEIGHTS, self.tensors)
-        write_text(folder / CONFIG, json.dumps(self.config, indent=2, sort_keys=True) + "\n")
+    def save(self, generation: Path) -> None:
+        """Write the folder that belongs to the method into a generation's."""
+        folder, tensors, config = _FILES[self.method]
+        if self.reference is None:
+            write_bytes(generation / folder / tensors, self.tensors)
+        else:
+            write_text(generation / folder / REFERENCE, json.dumps({"sha256": self.reference}) + "\n")
+        write_text(generation / folder / config, json.dumps(self.config, indent=2, sort_keys=True) + "\n")
 
 
-def load_weights(folder: Path) -> Weights:
+def load_weights(generation: Path) -> Weights:
+    """What `save` wrote.
+
+    Raises:
+        StoreError: there is nothing, or nothing that can be read.
+    """
+    method: Method = "full" if (generation / MODEL).is_dir() else "lora"
+    name, tensors, config = _FILES[method]
+    folder = generation / name
     try:
-        return Weights((folder / WEIGHTS).read_bytes(), json.loads((folder / CONFIG).read_text("utf-8")))
-    except (OSError, json.JSONDecodeError) as error:
-        raise StoreError(f"{folder}: holds no adapter that can be read ({error})") from error
+        read = json.loads((folder / config).read_text("utf-8"))
+        if (folder / REFERENCE).is_file():
+            base = json.loads((folder / REFERENCE).read_text("utf-8"))["sha256"]
+            return Weights(b"", read, method, base)
+        return Weights((folder / tensors).read_bytes(), read, method)
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise StoreError(f"{folder}: holds no weights that can be read ({error})") from error

@@ -90,8 +90,8 @@ class Group:
         """Rank 0's object, for what needs no other rank."""
         return self._own
 
-    def call(self, method: str, *arguments: Any, progress: Callable[..., None] | None = None) -> Any:
-        """`method` on every rank with `arguments`; rank 0's answer. `progress`, the last argument, hears of rank 0 alone.
+    def call(self, method: str, *arguments: Any, progress: Callable[..., None] | None = None, **options: Any) -> Any:
+        """`method` on every rank with these arguments; rank 0's answer. `progress`, the last one, hears of rank 0 alone.
 
         Raises:
             AutophageError: as rank 0 raised it; the ranks raise it together, and can be called again.
@@ -100,10 +100,10 @@ class Group:
         own, theirs = (arguments, arguments) if progress is None else ((*arguments, progress), (*arguments, unheard))
         for follower in self._followers:
             try:
-                follower.connection.send((method, theirs))
+                follower.connection.send((method, theirs, options))
             except OSError:
                 self._give_up(follower)
-        return self._together(lambda: getattr(self._own, method)(*own))
+        return self._together(lambda: getattr(self._own, method)(*own, **options))
 
     def close(self) -> None:
         """End every other rank; safe to call again."""
@@ -229,13 +229,12 @@ def follow(connection: Connection, alive: int) -> None:
         except Exception as error:
             connection.send(("broken", f"failed: {type(error).__name__}: {error}"))
             raise
-        method, arguments = connection.recv()
-        work = _bound(own, method, arguments)
+        work = _bound(own, *connection.recv())
 
 
 def unheard(*_: Any) -> None:
     """Progress of a rank that nobody watches."""
 
 
-def _bound(own: Any, method: str, arguments: tuple[Any, ...]) -> Callable[[], Any]:
-    return lambda: getattr(own, method)(*arguments)
+def _bound(own: Any, method: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Callable[[], Any]:
+    return lambda: getattr(own, method)(*arguments, **options)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,8 @@ class Head:
     bias: torch.Tensor | None = None
     scale: float = 1.0
     softcap: float | None = None
+    compute: torch.dtype | None = None
+    """What the model computes in where its weights are wider: autocast around the backbone, the head's weight cast to it."""
 
     @property
     def fused(self) -> bool:
@@ -46,31 +49,44 @@ class Head:
 
     def rows(self, inputs: dict[str, Any]) -> torch.Tensor:
         """[B, L, H] hidden states, scaled as the head wants them, or [B, L, V] logits where the head is not fused."""
-        if self.weight is None:
-            logits: torch.Tensor = self.model(**inputs, use_cache=False).logits
-            return logits
-        hidden: torch.Tensor = self.backbone(**inputs, use_cache=False).last_hidden_state
-        return (hidden if self.scale == 1.0 else hidden * self.scale).to(self.weight.dtype)
+        with self._precision():
+            if self.weight is None:
+                logits: torch.Tensor = self.model(**inputs, use_cache=False).logits
+                return logits
+            hidden: torch.Tensor = self.backbone(**inputs, use_cache=False).last_hidden_state
+        return (hidden if self.scale == 1.0 else hidden * self.scale).to(self.compute or self.weight.dtype)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.compute is None:
+            return nullcontext()
+        return torch.autocast(self.model.device.type, self.compute)
+
+    def _layer(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Weight and bias in the type of the rows; a gradient goes back through the cast."""
+        assert self.weight is not None
+        if self.compute is None:
+            return self.weight, self.bias
+        return self.weight.to(self.compute), None if self.bias is None else self.bias.to(self.compute)
 
     def stats(self, rows_TX: torch.Tensor, target_T: torch.Tensor, statistics: Collection[str]) -> TokenStats:
         if self.weight is None:
             return stats_of_logits(rows_TX, target_T, statistics=statistics)
-        return linear_token_stats(
-            rows_TX, self.weight, target_T, self.bias, statistics=statistics, softcap=self.softcap
-        )
+        weight, bias = self._layer()
+        return linear_token_stats(rows_TX, weight, target_T, bias, statistics=statistics, softcap=self.softcap)
 
     def divergence(
         self, rows_TX: torch.Tensor, other: Head, other_rows_TX: torch.Tensor, divergences: Collection[str]
     ) -> TokenDivergence:
         """Of this model's distributions from another's with the same vocabulary."""
         if self.weight is not None and other.weight is not None and self.softcap == other.softcap:
+            (weight, bias), (other_weight, other_bias) = self._layer(), other._layer()
             return linear_token_divergence(
                 rows_TX,
-                self.weight,
+                weight,
                 other_rows_TX,
-                other.weight,
-                self.bias,
-                other.bias,
+                other_weight,
+                bias,
+                other_bias,
                 divergences=divergences,
                 softcap=self.softcap,
             )
@@ -80,24 +96,27 @@ class Head:
         """[T, V] in float32, in memory: for a few rows."""
         if self.weight is None:
             return rows_TX.float()
-        bias = None if self.bias is None else self.bias.float()
-        logits_TV = torch.nn.functional.linear(rows_TX.float(), self.weight.float(), bias)
+        weight, bias = self._layer()
+        logits_TV = torch.nn.functional.linear(rows_TX.float(), weight.float(), None if bias is None else bias.float())
         return self.softcap * torch.tanh(logits_TV / self.softcap) if self.softcap else logits_TV
 
 
-def find_head(model: Any) -> Head:
-    """The head of a causal language model of transformers, or of PEFT around one; tried before it is believed."""
+def find_head(model: Any, compute: torch.dtype | None = None) -> Head:
+    """The head of a causal language model of transformers, or of PEFT around one; tried before it is believed.
+
+    `compute` is the type to compute in where that is not the weights' own.
+    """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    whole = Head(model, None, None)
+    whole = Head(model, None, None, compute=compute)
     layer = base.get_output_embeddings()
     if type(layer) is not torch.nn.Linear or not isinstance(getattr(base, "base_model", None), torch.nn.Module):
         log.warning("%s: its LM head is not a plain linear layer; its whole logits are used", type(base).__name__)
         return whole
     config = base.config.get_text_config()
     softcap = getattr(config, "final_logit_softcapping", None)
-    parts = Head(model, base.base_model, layer.weight, layer.bias, _scale(config), softcap or None)
+    parts = Head(model, base.base_model, layer.weight, layer.bias, _scale(config), softcap or None, compute)
     error = _trial(parts, whole, config.vocab_size)
-    if error > ROUNDING[layer.weight.dtype]:
+    if error > ROUNDING[compute or layer.weight.dtype]:
         log.warning(
             "%s: backbone and LM head do not make up its logits (off by %.2g of the largest); its whole logits are used",
             type(base).__name__,

@@ -1,114 +1,145 @@
-"""The resident model: one base in memory, one LoRA slot, whose tensors are loaded, trained, read out and scored.
+"""The resident model: one base in memory and what arms train of it, loaded, trained, read out and scored.
 
-`fit` is a pure function of (starting adapter, rows in order, seed, settings): the optimizer starts fresh and the
-generators are seeded, so a trainer that has served other arms gives the same bits as a new one. The order of rows is
-the caller's. Training is TRL's `SFTTrainer`.
+Arms may train adapters of different ranks, or all weights; each kind is a `Variant`, made when the first arm needs it,
+and one is live at a time. Nothing is ever merged into the base: it is model 0 of every arm, and the rounding of a merge
+would be part of what is studied.
+
+`fit` is a pure function of (starting weights, rows in order, seed, settings, optimizer state): the generators are seeded
+and nothing else is carried over, so a trainer that has served other arms gives the same bits as a new one. The order of
+rows is the caller's. Training is TRL's `SFTTrainer`.
 """
 
 from __future__ import annotations
 
 import gc
-import json
+import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import safetensors.torch
 import torch
-from transformers import AutoModelForCausalLM
-from transformers.utils.logging import disable_progress_bar
 
-from autophage.data.mix import Row
-from autophage.data.tokens import first_line, load_tokenizer
-from autophage.devices import device, element_type
-from autophage.errors import RunError, UserError
+from autophage.data.mix import AnyRow
+from autophage.data.tokens import load_tokenizer
+from autophage.devices import element_type
+from autophage.errors import RunError
 from autophage.metrics.scored import Scored
 from autophage.recipe.schema import Recipe
 from autophage.seeds import derive
 from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
-from autophage.trainer.head import find_head
+from autophage.trainer.head import Head, find_head
+from autophage.trainer.loading import load_model
 from autophage.trainer.scoring import score
 from autophage.trainer.sft import run_sft
+from autophage.trainer.variants import Tensors, Variant, full_variant, lora_variant, to_bytes
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
 
+Slot = tuple[int, float]
+"""LoRA rank and alpha. All weights are (0, 0.0)."""
+FULL: Slot = (0, 0.0)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Trained weights and, where the recipe carries it, the optimizer's state to go on with."""
+
+    weights: Weights
+    optimizer: bytes | None
+
 
 class ResidentModel:
-    """A base model with one LoRA adapter on all its linear layers, kept in memory between generations."""
+    """A base model kept in memory between generations, and the variants of it that arms train."""
 
     def __init__(self, path: str, recipe: Recipe) -> None:
-        from peft import LoraConfig, get_peft_model
-
         self.path = path
         self.recipe = recipe
         self.tokenizer = load_tokenizer(path)
-        base = self._load(path, recipe)
-        self.parameters = base.num_parameters()
-        config = LoraConfig(
-            r=recipe.model.rank,
-            lora_alpha=recipe.model.scale_numerator,  # type: ignore[arg-type]
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        )
-        torch.manual_seed(derive(recipe.seed, "adapter"))
-        self.model = get_peft_model(base, config)
-        self._settle()
-        self._initial = {name: tensor.clone() for name, tensor in self._tensors().items()}
-        # SFTTrainer collects garbage on every train(); what lives forever need not be walked each time.
-        gc.collect()
-        gc.freeze()
+        self._base = self._load_base(path)
+        self.config, self.generation_config = self._base.config, self._base.generation_config
+        self.parameters = self._base.num_parameters()
+        # Taken before LoRA puts its layers between the names. Tied weights are there once.
+        self._untrained: Tensors = {name: tensor.detach() for name, tensor in self._base.named_parameters()}
+        self._adapted: Any = None
+        self._adapted_head: Head | None = None
+        self._adapters: dict[Slot, str] = {}
+        self._variants: dict[Slot, Variant] = {}
+        self._initial: dict[tuple[Slot, int], Weights] = {}
+        self._live = self._activate(_slot(recipe))
 
-    def _load(self, path: str, recipe: Recipe) -> Any:
-        return load_model(path, element_type(recipe))
+    def _load_base(self, path: str) -> Any:
+        return load_model(path, element_type(self.recipe))
 
-    def _settle(self) -> None:
-        self._find_head()
+    @property
+    def live(self) -> Variant:
+        """What was loaded last."""
+        return self._live
 
-    def _find_head(self) -> None:
-        self.head = find_head(self.model)
+    @property
+    def model(self) -> Any:
+        return self._live.model
 
-    def base_weights(self) -> Weights:
-        """The adapter before any training: B is zero, so it changes nothing. It serves as generation 0."""
-        return self._pack(self._initial)
+    @property
+    def head(self) -> Head:
+        return self._live.head
 
-    def load(self, adapter: Weights) -> None:
-        from peft import set_peft_model_state_dict
+    def base_weights(self, recipe: Recipe | None = None) -> Weights:
+        """Model 0 as an arm with `recipe` starts from it: an adapter whose B is zero, or a reference to the base model.
 
-        set_peft_model_state_dict(self.model, safetensors.torch.load(adapter.tensors))
+        What is loaded stays loaded.
+        """
+        recipe = self.recipe if recipe is None else recipe
+        slot = _slot(recipe)
+        if slot == FULL:
+            return Weights(b"", self._variant(FULL).config, "full", self._base_digest)
+        if (slot, recipe.seed) not in self._initial:
+            self._initial[slot, recipe.seed] = self._new_adapter_weights(slot, recipe.seed)
+        return self._initial[slot, recipe.seed]
+
+    def load(self, weights: Weights) -> None:
+        """Compute with `weights` from now on, as the sampler does: rounded, where it rounds them."""
+        self._load(weights, rounded=True)
 
     def fit(
         self,
         start: Weights,
-        rows: Sequence[Row],
+        rows: Sequence[AnyRow],
         settings: Recipe,
         seed: int,
         progress: Progress,
         observe: Callable[[StepStatistics], None] = lambda _: None,
-    ) -> Weights:
-        """Train `start` on `rows` in the order given; returns the trained adapter, which stays loaded.
+        optimizer: bytes | None = None,
+    ) -> Fitted:
+        """Train `start` on `rows` in the order given; the trained weights stay loaded.
 
-        `observe` is handed what the model made of each step's tokens.
+        AdamW starts fresh, or from `optimizer`, the state that the fit before this one returned. The learning rate goes
+        through its whole schedule in each fit, whatever is carried. `observe` is handed what the model made of each
+        step's tokens.
         """
-        self.load(start)
+        self._load(start, rounded=False)
+        state = optimizer
         if rows:
-            self._train(rows, settings, seed, progress, observe)
-        tensors = self._tensors()
-        if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+            state = self._train(rows, settings, seed, progress, observe, optimizer)
+        if not all(torch.isfinite(tensor).all() for tensor in self._live.parameters.values()):
             raise RunError(
-                "training left NaN or infinity in the adapter; nothing was committed. Lower train.learning_rate."
+                "training left NaN or infinity in the weights; nothing was committed. Lower train.learning_rate."
             )
-        return self._pack(tensors)
+        return Fitted(self._live.take(), state)
 
     def _train(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[AnyRow],
         settings: Recipe,
         seed: int,
         progress: Progress,
         observe: Callable[[StepStatistics], None],
-    ) -> None:
-        run_sft(self.model, self.head, self.tokenizer, rows, settings, seed, progress, observe)
+        optimizer: bytes | None,
+    ) -> bytes | None:
+        return run_sft(self._live, self.tokenizer, rows, settings, seed, progress, observe, optimizer)
 
     def score(
         self,
@@ -116,43 +147,81 @@ class ResidentModel:
         contexts: Sequence[int],
         progress: Callable[[int], None] = lambda _: None,
     ) -> list[Scored]:
-        """Full-vocabulary statistics of each sequence's tokens after its context, under the loaded adapter."""
+        """Full-vocabulary statistics of each sequence's tokens after its context, under the loaded weights."""
         return score(self.head, sequences, contexts, progress)
 
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        from peft import get_peft_model_state_dict
+    def tensors(self, weights: Weights) -> Tensors:
+        """The tensors that `weights` are or stand for, by name."""
+        return self._untrained if weights.reference else safetensors.torch.load(weights.tensors)
 
-        state: dict[str, torch.Tensor] = get_peft_model_state_dict(self.model)
-        return state
+    def _load(self, weights: Weights, *, rounded: bool) -> None:
+        self._live = self._activate(_slot_of(weights))
+        self._live.put(self.tensors(weights), rounded=rounded)
 
-    def _pack(self, tensors: dict[str, torch.Tensor]) -> Weights:
-        weights = {
-            name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in sorted(tensors.items())
-        }
-        return Weights(safetensors.torch.save(weights), self._config())
+    def _activate(self, slot: Slot) -> Variant:
+        variant = self._variant(slot)
+        if slot != FULL:
+            self._adapted.set_adapter(self._adapters[slot])
+        return variant
 
-    def _config(self) -> dict[str, Any]:
-        config = self.model.peft_config["default"].to_dict()
-        config["target_modules"] = sorted(config["target_modules"])
-        config["inference_mode"] = True
-        plain: dict[str, Any] = json.loads(json.dumps(config, default=str, sort_keys=True))
-        return plain
+    def _variant(self, slot: Slot) -> Variant:
+        if slot not in self._variants:
+            if slot == FULL:
+                self._variants[slot] = full_variant(self.path, self._untrained, element_type(self.recipe))
+            else:
+                self._make_adapter(slot, self.recipe.seed)
+            # SFTTrainer collects garbage on every train(); what lives forever need not be walked each time.
+            gc.collect()
+            gc.freeze()
+        return self._variants[slot]
 
+    def _make_adapter(self, slot: Slot, seed: int) -> None:
+        self._adapters[slot] = self._add_adapter(slot, seed, f"adapter-{len(self._adapters):04d}")
+        assert self._adapted_head is not None
+        self._variants[slot] = lora_variant(self._adapted, self._adapters[slot], self._adapted_head)
+        self._initial[slot, seed] = self._variants[slot].take()
 
-def load_model(path: str, dtype: torch.dtype, where: torch.device | None = None) -> Any:
-    """The causal language model of a folder or hub id, in evaluation mode on this process's device or `where` it is wanted.
+    def _new_adapter_weights(self, slot: Slot, seed: int) -> Weights:
+        """A fresh adapter of a seed, as if it were the first of its slot; whatever is live stays so."""
+        live = self._live
+        self._variant(slot)
+        if (slot, seed) not in self._initial:
+            name = self._add_adapter(slot, seed, "fresh")
+            assert self._adapted_head is not None
+            self._initial[slot, seed] = lora_variant(self._adapted, name, self._adapted_head).take()
+            self._activate(slot)
+            self._adapted.delete_adapter(name)
+        if live.method == "lora":
+            self._activate(next(slot for slot, variant in self._variants.items() if variant is live))
+        return self._initial[slot, seed]
 
-    Raises:
-        UserError: it cannot be loaded, or wants code of its own to be run.
-    """
-    disable_progress_bar()  # of the weights, over which a run's own view would have to be drawn
-    try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, trust_remote_code=False, use_safetensors=True
+    def _add_adapter(self, slot: Slot, seed: int, name: str) -> str:
+        from peft import LoraConfig, get_peft_model
+
+        rank, alpha = slot
+        config = LoraConfig(
+            r=rank,
+            lora_alpha=alpha,  # type: ignore[arg-type]
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(
-            f"model {path!r}: cannot be loaded as a causal language model ({first_line(error)}). Give a folder with "
-            "config.json and safetensors weights, or a hub id that is reachable or cached."
-        ) from error
-    return model.to(where or device()).eval()
+        torch.manual_seed(derive(seed, "adapter"))
+        if self._adapted is None:
+            self._adapted = get_peft_model(self._base, config, adapter_name=name)
+            self._adapted_head = find_head(self._adapted)
+        else:
+            self._adapted.add_adapter(name, config)
+        return name
+
+    @cached_property
+    def _base_digest(self) -> str:
+        """The digest that the base model's weights have where an arm trains all of them and no step is taken."""
+        return hashlib.sha256(to_bytes(self._untrained)).hexdigest()
+
+
+def _slot(recipe: Recipe) -> Slot:
+    return FULL if recipe.model.method == "full" else (recipe.model.rank, float(recipe.model.scale_numerator))
+
+
+def _slot_of(weights: Weights) -> Slot:
+    return FULL if weights.method == "full" else (weights.config["r"], float(weights.config["lora_alpha"]))

@@ -18,14 +18,14 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
-from autophage.data.mix import Row
+from autophage.data.mix import AnyRow
 from autophage.errors import RunError
 from autophage.recipe.schema import Recipe
 from autophage.store.training import StepStatistics
-from autophage.trainer.head import Head
+from autophage.trainer.optimizer import optimizer_bytes, restore_optimizer
+from autophage.trainer.variants import Variant
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
     from autophage_kernels import TokenStats
@@ -35,39 +35,47 @@ WATCHED = ("logprob", "entropy", "varentropy", "rank")
 
 
 def run_sft(
-    model: PeftModel,
-    head: Head,
+    variant: Variant,
     tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[Row],
+    rows: Sequence[AnyRow],
     recipe: Recipe,
     seed: int,
     progress: Callable[[int, int], None],
     observe: Callable[[StepStatistics], None],
-    trainer: Callable[..., WatchedTrainer] | None = None,
-) -> None:
-    """Train the adapter of `model` in place: one pass over `rows`, fresh AdamW, seeded generators.
+    optimizer: bytes | None,
+    make: Callable[..., WatchedTrainer] | None = None,
+) -> bytes | None:
+    """Train what of a model is live, in place: one pass over `rows`, AdamW fresh or as `optimizer` has it, seeded generators.
+
+    Returns the optimizer's state where the recipe carries it on.
 
     Raises:
         RunError: a loss that is not finite, before the optimizer step that would spread it.
     """
-    base: Any = model.get_base_model()
+    model = variant.model
+    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
     _take_off(model, base)
     with tempfile.TemporaryDirectory(prefix="autophage-sft-") as scratch:
-        sft = (trainer or WatchedTrainer)(
+        trainer = (make or WatchedTrainer)(
             model,
-            head=head,
+            variant=variant,
             observe=observe,
+            moments=optimizer,
             args=_arguments(recipe, len(rows), seed, scratch, model.device, base.dtype),
-            train_dataset=_dataset(rows),
+            rows=rows,
             processing_class=tokenizer,
             callbacks=[ReportSteps(progress)],
         )
         for callback in (PrinterCallback, ProgressCallback):
-            sft.remove_callback(callback)
-        sft.train()
+            trainer.remove_callback(callback)
+        trainer.train()
+        carried = (
+            optimizer_bytes(trainer.optimizer, variant.parameters) if recipe.train.optimizer == "carried" else None
+        )
     # SFTTrainer wraps the base model's forward each time it is built; left on, a thousand generations nest a thousand deep.
     _take_off(model, base)
     model.eval()
+    return carried
 
 
 def _take_off(*modules: Any) -> None:
@@ -77,15 +85,56 @@ def _take_off(*modules: Any) -> None:
             module.__dict__.pop(name, None)
 
 
+class Examples(torch.utils.data.Dataset[dict[str, list[int]]]):
+    """Rows as TRL's collator takes them: token ids, and as labels those of them that carry loss."""
+
+    def __init__(self, rows: Sequence[AnyRow]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, place: int) -> dict[str, list[int]]:
+        row = self._rows[place]
+        return {"input_ids": row.token_ids, "labels": [IGNORED] * row.context + row.token_ids[row.context :]}
+
+
+_PLACEHOLDER = Dataset.from_dict({"input_ids": [[0]], "labels": [[0]]})
+"""SFTTrainer wants a dataset of that kind to look at its columns; what it trains on comes from its data loader."""
+
+
 class WatchedTrainer(SFTTrainer):
     """SFTTrainer with the loss of the fused head, which stops at one that is not finite instead of training on it."""
 
     loss_is_scaled_for_ga = True  # type: ignore[assignment]  # divided by the tokens of all micro-batches already
 
-    def __init__(self, *args: Any, head: Head, observe: Callable[[StepStatistics], None], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._head = head
+    def __init__(
+        self,
+        *args: Any,
+        variant: Variant,
+        rows: Sequence[AnyRow],
+        observe: Callable[[StepStatistics], None],
+        moments: bytes | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, train_dataset=_PLACEHOLDER, **kwargs)
+        self._rows = rows
+        self._variant = variant
         self._observe = observe
+        self._moments = moments
+
+    def get_train_dataloader(self) -> Any:
+        """Rows in their order, each read when its batch is due: the newest may still be on their way."""
+        loader: Any = torch.utils.data.DataLoader(
+            Examples(self._rows), self.args.per_device_train_batch_size, collate_fn=self.data_collator
+        )
+        return self.accelerator.prepare(loader)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if self._moments is not None:
+            restore_optimizer(optimizer, self._variant.parameters, self._moments)
+        return optimizer
 
     def compute_loss(
         self,
@@ -98,8 +147,8 @@ class WatchedTrainer(SFTTrainer):
         trained_BL = labels_BL != IGNORED
         # TRL's forward is not called: the backbone is, and with it the precision that accelerate would have put around it.
         with self.accelerator.autocast():
-            rows_BLX = self._head.rows({name: value for name, value in inputs.items() if name != "labels"})
-        stats = self._head.stats(rows_BLX[:, :-1][trained_BL], labels_BL[trained_BL], WATCHED)
+            rows_BLX = self._variant.head.rows({name: value for name, value in inputs.items() if name != "labels"})
+        stats = self._variant.head.stats(rows_BLX[:, :-1][trained_BL], labels_BL[trained_BL], WATCHED)
         assert stats.logprob is not None
         tokens = trained_BL.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
         loss = -stats.logprob.sum() / tokens.clamp(min=1).to(stats.logprob.device)
@@ -127,15 +176,6 @@ class ReportSteps(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._progress(state.global_step, state.max_steps)
-
-
-def _dataset(rows: Sequence[Row]) -> Dataset:
-    return Dataset.from_dict(
-        {
-            "input_ids": [row.token_ids for row in rows],
-            "labels": [[IGNORED] * row.context + row.token_ids[row.context :] for row in rows],
-        }
-    )
 
 
 def _arguments(

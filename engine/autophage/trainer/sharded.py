@@ -19,15 +19,15 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from autophage.data.mix import Row
+from autophage.data.mix import AnyRow, Row
 from autophage.devices import element_type
 from autophage.errors import RunError
 from autophage.metrics.scored import Scored
 from autophage.recipe.schema import Recipe
 from autophage.store.training import StepStatistics
-from autophage.store.weights import Weights
+from autophage.trainer.loading import load_model
 from autophage.trainer.ranks import Ranks, share
-from autophage.trainer.resident import Progress, ResidentModel, load_model
+from autophage.trainer.resident import Fitted, Progress, ResidentModel
 from autophage.trainer.scoring import batch_tokens, batches, score
 from autophage.trainer.sft import IGNORED, WatchedTrainer, run_sft
 
@@ -39,57 +39,48 @@ class ShardedModel(ResidentModel):
 
     def __init__(self, path: str, recipe: Recipe, ranks: Ranks) -> None:
         self.ranks = ranks
+        super().__init__(path, recipe)
+
+    def _load_base(self, path: str) -> Any:
         # Whole in the machine's memory before it is split: one rank at a time.
-        with ranks.in_turn("load"):
-            super().__init__(path, recipe)
-        self._find_head()
+        with self.ranks.in_turn("load"):
+            base = load_model(path, element_type(self.recipe), CPU)
+            shard(base, self.ranks)
+        return base
 
-    def _load(self, path: str, recipe: Recipe) -> Any:
-        return load_model(path, element_type(recipe), CPU)
-
-    def _settle(self) -> None:
-        """Split the model, still alone: nothing is exchanged. Its head is tried later, when all ranks are there."""
-        shard(self.model, self.ranks)
-
-    def fit(
-        self,
-        start: Weights,
-        rows: Sequence[Row],
-        settings: Recipe,
-        seed: int,
-        progress: Progress,
-        observe: Callable[[StepStatistics], None] = lambda _: None,
-    ) -> Weights:
-        weights = super().fit(start, rows, settings, seed, progress, observe)
-        self.ranks.require_same("the trained adapter", weights.digest)
-        return weights
+    def fit(self, *args: Any, **kwargs: Any) -> Fitted:
+        fitted = super().fit(*args, **kwargs)
+        self.ranks.require_same("the trained adapter", fitted.weights.digest)
+        return fitted
 
     def _train(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[AnyRow],
         settings: Recipe,
         seed: int,
         progress: Progress,
         observe: Callable[[StepStatistics], None],
-    ) -> None:
+        optimizer: bytes | None,
+    ) -> bytes | None:
         batch, size = settings.train.batch_size, self.ranks.size
         silent = Row([0, 0], 2)  # a row without a token to train on
         own = share(rows, batch, self.ranks.rank, size, silent)
         train = settings.train.model_copy(update={"batch_size": math.ceil(batch / size)})
         steps: list[StepStatistics] = []
-        run_sft(
-            self.model,
-            self.head,
+        state = run_sft(
+            self.live,
             self.tokenizer,
             own,
             settings.model_copy(update={"train": train}),
             seed,
             progress,
             steps.append,
-            trainer=partial(SharedStep, ranks=self.ranks),
+            optimizer,
+            make=partial(SharedStep, ranks=self.ranks),
         )
         for step in together(steps, self.ranks):
             observe(step)
+        return state
 
     def score(
         self,
@@ -148,22 +139,22 @@ class SharedStep(WatchedTrainer):
         return self._ranks.total(loss.clone())
 
 
-def shard(model: Any, ranks: Ranks) -> None:
-    """Split the decoder layers of a PEFT model, on the CPU so far, over `ranks`; what stays whole moves to the device.
+def shard(base: Any, ranks: Ranks) -> None:
+    """Split the decoder layers of a model, on the CPU so far, over `ranks`; what stays whole moves to the device.
 
-    The backbone is the outermost part that is split, because it is what `Head` calls.
+    Adapters that are put on it later belong to no shard, so they are whole. The backbone is the outermost part that is
+    split, because it is what `Head` calls.
     """
-    base = model.get_base_model()
+    base.requires_grad_(False)
     head = base.get_output_embeddings()
-    whole = {parameter for name, parameter in model.named_parameters() if "lora_" in name}
-    whole |= set(head.parameters()) if head is not None else set()
+    whole = set(head.parameters()) if head is not None else set()
     mesh = init_device_mesh(ranks.device.type, (ranks.size,))
     for layer in _layers(base):
         fully_shard(layer, mesh=mesh, ignored_params=whole & set(layer.parameters()))
     fully_shard(base.base_model, mesh=mesh, ignored_params=whole & set(base.base_model.parameters()))
     for parameter in whole:
         parameter.data = parameter.data.to(ranks.device)
-    for module in model.modules():
+    for module in base.modules():
         for name, buffer in module.named_buffers(recurse=False):
             module._buffers[name] = buffer.to(ranks.device)
 

@@ -1,0 +1,221 @@
+"""The engine as the benchmarks call it, and nothing else that they know of it.
+
+`Live` is what a run has in its processes: a workbench (the trainer's side) and a sampler on the same model, and one
+generation of the loop as `autophage.loop` makes it, without what is measured of models and corpora.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autophage import environment
+from harness.subject import Loop, write_recipe
+
+if TYPE_CHECKING:
+    from autophage.recipe.arms import Arm
+    from autophage.sampler.engine import Sampler
+    from autophage.sampler.protocol import Completion, Decoding, Job, Request, Served
+    from autophage.stages import Workbench
+    from autophage.store.corpus import Sample
+    from autophage.store.weights import Weights
+
+
+def job(served: Served, requests: Sequence[Request], decoding: Decoding) -> Job:
+    """What one model is asked to write."""
+    from autophage.sampler.protocol import Job
+
+    return Job(served, requests, decoding)
+
+
+def sample_together(sampler: Sampler, jobs: Sequence[Job]) -> list[list[Completion]]:
+    """The documents of each job, with the statistics of their tokens; all jobs are one batch."""
+    return sampler.sample(jobs, _ignore)
+
+
+def _ignore(*_: int) -> None:
+    """Nobody watches the progress of a benchmark."""
+
+
+class Live:
+    """A workbench and, once it is asked for, a sampler; both stay until the process ends."""
+
+    def __init__(self, loop: Loop, folder: Path) -> None:
+        environment.apply()
+        from autophage.data.build import read_source
+        from autophage.provenance import model_path
+        from autophage.recipe import load_recipe
+        from autophage.stages import Workbench
+
+        loaded = load_recipe(str(write_recipe(loop, folder)))
+        source = read_source(loaded.recipe)
+        self.loop = loop
+        self.folder = folder
+        self.arms: list[Arm] = list(loaded.arms)
+        self.model_path = model_path(loaded.recipe, source, lambda *_: None)
+        self.bench: Workbench = Workbench(loaded.recipe, source, self.model_path)
+
+    def sampler(self, **changes: Any) -> Sampler:
+        """A sampler as a run has it, but for `changes` of its settings."""
+        from autophage.sampler.engine import Sampler
+
+        settings = self.bench.engine_settings(self.arms)
+        known = {name: value for name, value in changes.items() if hasattr(settings, name)}
+        return Sampler(replace(settings, **known))
+
+    def swap(self, sampler: Sampler, label: str, weights: Weights) -> Served:
+        """Install, and check that the sampler serves what was trained."""
+        served = sampler.install(label, weights)
+        self.bench.check_canary(weights, sampler.canary(served, self.bench.canary_prompts))
+        return served
+
+    def train(self, arm: Arm, generation: int, start: Weights, corpus: list[Sample]) -> Weights:
+        return self.bench.fit(arm, generation, start, {generation - 1: corpus}, _ignore).weights
+
+    def write(self, sampler: Sampler, arm: Arm, generation: int, served: Served) -> list[Sample]:
+        """Sample corpus `generation`."""
+        requests = self.bench.requests(arm, generation)
+        [answers] = sample_together(sampler, [job(served, requests, self.bench.decoding(arm))])
+        sampler.remove(served)
+        return _samples(requests, answers)
+
+    def generation(
+        self, sampler: Sampler, arm: Arm, number: int, start: Weights, corpus: list[Sample]
+    ) -> tuple[Weights, list[Sample], dict[str, float]]:
+        """Model `number` trained on the corpus before it, swapped in, its corpus sampled, both on disk; and the seconds."""
+        from autophage.store.corpus import write_corpus
+
+        begun = time.perf_counter()
+        weights = self.train(arm, number, start, corpus)
+        trained = time.perf_counter()
+        served = self.swap(sampler, f"{arm.name}@{number}", weights)
+        swapped = time.perf_counter()
+        written = self.write(sampler, arm, number, served)
+        sampled = time.perf_counter()
+        kept = self.folder / arm.name / f"gen-{number:03d}"
+        kept.mkdir(parents=True)
+        weights.save(kept)
+        write_corpus(kept, written)
+        ended = time.perf_counter()
+        seconds = {
+            "train": trained - begun,
+            "swap": swapped - trained,
+            "sample": sampled - swapped,
+            "save": ended - sampled,
+            "generation": ended - begun,
+        }
+        return weights, written, seconds
+
+
+def prepare(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A worker: make the model if need be; what others need to run the same experiment by hand."""
+    live = Live(Loop.of(spec), folder)
+    [arm, *_] = live.arms
+    return {
+        "model": live.model_path,
+        "prompts": [request.prompt_ids for request in live.bench.requests(arm, 0)],
+        "start": live.bench.source.start_ids,
+        "parameters": live.bench.resident.parameters,
+        "dtype": live.bench.engine_settings(live.arms).dtype,
+        "decoding": vars(live.bench.decoding(arm)),
+    }
+
+
+def write_prompts(prepared: Mapping[str, Any], path: Path) -> Path:
+    """For the scripts of others: prompts, and what opens a training document, as token ids."""
+    path.write_text(json.dumps({"prompts": prepared["prompts"], "start": prepared["start"]}), "utf-8")
+    return path
+
+
+def variants(live: Live, count: int) -> list[Weights]:
+    """Adapters that differ, as training leaves them in shape and size: B random, one seed each."""
+    import safetensors.torch
+    import torch
+
+    from autophage.store.weights import Weights
+
+    base = live.bench.base_weights(live.arms[0])
+    made = []
+    for seed in range(count):
+        generator = torch.Generator().manual_seed(seed)
+        tensors = safetensors.torch.load(base.tensors)
+        for name, tensor in tensors.items():
+            if "lora_B" in name:
+                tensors[name] = 0.02 * torch.randn(tensor.shape, generator=generator)
+        made.append(Weights(safetensors.torch.save(tensors), base.config))
+    return made
+
+
+def _samples(requests: Sequence[Request], answers: Sequence[Completion]) -> list[Sample]:
+    """What a trainer needs of a corpus; text and ids of samples are left out, as they cost others nothing either."""
+    from autophage.store.corpus import Sample
+
+    return [
+        Sample(
+            sample_id=str(index),
+            prompt="",
+            text="",
+            prompt_ids=request.prompt_ids,
+            token_ids=answer.token_ids,
+            finish_reason=answer.finish_reason,
+            seed=request.seed,
+            **vars(answer.statistics),
+        )
+        for index, (request, answer) in enumerate(zip(requests, answers, strict=True))
+    ]
+
+
+def first_token(sampler: Sampler, name: str, adapter_id: int, path: str) -> None:
+    """One greedy token under an adapter that vLLM holds, by vLLM's own call."""
+    from vllm import SamplingParams
+    from vllm.lora.request import LoRARequest
+
+    vllm: Any = sampler._engine
+    params = SamplingParams(temperature=0.0, max_tokens=1, detokenize=False)
+    prompt = {"prompt_token_ids": [1]}
+    vllm.add_request(f"bench-{adapter_id}", prompt, params, lora_request=LoRARequest(name, adapter_id, path))
+    while vllm.has_unfinished_requests():
+        vllm.step()
+
+
+def add_from_file(sampler: Sampler, name: str, adapter_id: int, folder: Path) -> None:
+    from vllm.lora.request import LoRARequest
+
+    vllm: Any = sampler._engine
+    vllm.add_lora(LoRARequest(name, adapter_id, str(folder)))
+
+
+def remove_from_file(sampler: Sampler, adapter_id: int) -> None:
+    vllm: Any = sampler._engine
+    vllm.remove_lora(adapter_id)
+
+
+class Preemptions:
+    """How often the engine's scheduler took a sequence's KV cache away, counted from here on."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        vllm: Any = sampler._engine
+        scheduler = vllm.engine_core.engine_core.scheduler
+        preempt = scheduler._preempt_request
+        self.count = 0
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.count += 1
+            return preempt(*args, **kwargs)
+
+        scheduler._preempt_request = counted
+
+
+def greedy(live: Live, tokens: int) -> Decoding:
+    """The likeliest token each time, to the full length."""
+    return replace(live.bench.decoding(live.arms[0]), temperature=0.0, max_tokens=tokens, stop_ids=())
+
+
+def load_weights(folder: Path) -> Weights:
+    from autophage.store.weights import load_weights as load
+
+    return load(folder)

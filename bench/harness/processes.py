@@ -1,0 +1,103 @@
+"""Work in a process of its own: started, waited for with a deadline, ended with everything that it started.
+
+Two kinds: a benchmark's own `--worker`, which writes its answer as JSON, and any other command. Output goes to a file and
+is shown only where the work fails. Every contender gets the same threads (`quiet`); who needs more sets it on top.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autophage.environment import process_variables
+from autophage.errors import RunError
+
+TAIL = 12
+"""Lines of a failed command's output that its error shows."""
+NOISE = (" - leaked ", " - ... skipped", "nanobind:", "See https://nanobind")
+"""What Triton's bindings print when a process ends with an exception that holds their objects; it would fill the tail."""
+THREADS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "TOKENIZERS_PARALLELISM", "VLLM_CPU_OMP_THREADS_BIND")
+SILENCE = ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS")
+
+
+def quiet() -> dict[str, str]:
+    """The environment of every contender: this process's, with the engine's own thread settings and no telemetry."""
+    ours = process_variables()
+    return {**os.environ, "HF_HUB_OFFLINE": "1", **{name: ours[name] for name in (*THREADS, *SILENCE) if name in ours}}
+
+
+def run(command: Sequence[str], environment: Mapping[str, str], seconds: float, log: Path) -> float:
+    """Seconds from start to end of a command that must succeed.
+
+    Raises:
+        RunError: it failed, or did not end within `seconds`; the end of its output is in the message.
+    """
+    with log.open("wb") as output:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise RunError(f"{_name(command)} was ended after {seconds:.0f} s\n{_tail(log)}") from None
+        finally:
+            taken = time.perf_counter() - began
+            _end(process)
+    if code:
+        raise RunError(f"{_name(command)} ended with exit code {code}\n{_tail(log)}")
+    return taken
+
+
+def work(
+    script: Path, worker: str, spec: Mapping[str, object], seconds: float, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The answer of a benchmark's worker to `spec`, computed in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="autophage-bench-") as name:
+        folder = Path(name)
+        (folder / "spec.json").write_text(json.dumps({**spec, "launched": time.time()}), "utf-8")
+        command = [sys.executable, str(script), "--worker", worker, str(folder)]
+        run(command, environment or quiet(), seconds, folder / "log.txt")
+        answer: dict[str, Any] = json.loads((folder / "answer.json").read_text("utf-8"))
+        return answer
+
+
+def script(
+    path: Path, options: Sequence[str], environment: Mapping[str, str], seconds: float, folder: Path
+) -> dict[str, float]:
+    """The phases that a script of bench/peers reports, and its whole time as `wall`. Its output is kept in `folder`."""
+    phases = folder / "phases.json"
+    command = [sys.executable, str(path), *options, "--phases", str(phases)]
+    wall = run(command, environment, seconds, folder / f"{path.stem}.log")
+    found: dict[str, float] = json.loads(phases.read_text("utf-8"))
+    return found | {"wall": wall}
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill whatever is left of the process's session: engines start processes that outlive a killed parent."""
+    with contextlib.suppress(ProcessLookupError):  # nothing is left
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _name(command: Sequence[str]) -> str:
+    return " ".join(Path(part).name if os.sep in part else part for part in command[1:4])
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text("utf-8", "replace").splitlines()
+    return "\n".join([line for line in lines if not line.startswith(NOISE)][-TAIL:])

@@ -1,0 +1,209 @@
+"""What is measured: a model's shape, the recipe of its loop, and for the larger shapes a folder of random weights.
+
+`demo` is the base model of the demo recipe, barely trained: what it writes does not matter here, as every sample has its
+full length. `1b` and `8b` have the shapes of Llama 3.2 1B and Llama 3.1 8B and read a made-up text in blocks of 64 tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autophage.cache import cache_folder
+from harness.command import positive
+
+
+@dataclass(frozen=True)
+class Shape:
+    """`kv_heads` and `head_size` count for random weights; a small base model has as many of the ones as of the others."""
+
+    hidden: int
+    layers: int
+    heads: int
+    people: int = 0
+    """Of the world that a small base model is trained on; 0 stands for random weights."""
+    kv_heads: int = 0
+    intermediate: int = 0
+    vocabulary: int = 0
+    tied: bool = True
+
+    @property
+    def _linears(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of the linear layers of one decoder layer."""
+        heads = self.hidden // self.heads * self.kv_heads
+        attention = [(self.hidden, self.hidden), (self.hidden, heads), (self.hidden, heads), (self.hidden, self.hidden)]
+        return [*attention, *2 * [(self.hidden, self.intermediate)], (self.intermediate, self.hidden)]
+
+    @property
+    def parameters(self) -> int:
+        """Without the norms, less than a part in a thousand."""
+        layer = sum(inputs * outputs for inputs, outputs in self._linears)
+        return self.layers * layer + self.vocabulary * self.hidden * (1 if self.tied else 2)
+
+    def adapter_parameters(self, rank: int) -> int:
+        return self.layers * sum(rank * (inputs + outputs) for inputs, outputs in self._linears)
+
+    def kv_bytes_per_token(self, width: int = 2) -> int:
+        return 2 * self.layers * self.kv_heads * (self.hidden // self.heads) * width
+
+
+SHAPES = {
+    "quick": Shape(64, 2, 2, people=20),
+    "demo": Shape(192, 4, 3, people=250),
+    "tiny": Shape(64, 2, 2, kv_heads=1, intermediate=192, vocabulary=3000),
+    "1b": Shape(2048, 16, 32, kv_heads=8, intermediate=8192, vocabulary=128_256),
+    "8b": Shape(4096, 32, 32, kv_heads=8, intermediate=14_336, vocabulary=128_256, tied=False),
+}
+BASE_TOKENS = 60_000
+"""A base model's training: seconds, once, and then it is cached."""
+BLOCK = 64
+"""Tokens of a prompt where a text is read."""
+TEXT_LINES = 6000
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One experiment, the same for everybody: N samples of so many tokens, trained on with these hyper-parameters."""
+
+    shape: str = "demo"
+    samples: int = 256
+    tokens: int = 64
+    epochs: float = 1.0
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    rank: int = 32
+    seeds: list[int] = field(default_factory=lambda: [1])
+    """One arm each."""
+    generations: int = 3
+    devices: str = "serial"
+
+    @property
+    def scale(self) -> int:
+        """LoRA's alpha."""
+        return 2 * self.rank
+
+    @property
+    def concurrency(self) -> int:
+        """Sequences that a sampler holds at once, ours and everybody's."""
+        return 256
+
+    def training_options(self) -> list[str]:
+        """The hyper-parameters for bench/peers/naive_train.py."""
+        return [
+            "--rank", str(self.rank), "--alpha", str(self.scale), "--learning-rate", str(self.learning_rate),
+            "--epochs", str(self.epochs), "--batch-size", str(self.batch_size),
+        ]  # fmt: skip
+
+    def as_spec(self) -> dict[str, Any]:
+        return {"loop": asdict(self)}
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any]) -> Loop:
+        return cls(**spec["loop"])
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say which experiment it is."""
+    own = Loop()
+    parser.add_argument("--shape", choices=[name for name in SHAPES if name != "quick"], default=own.shape)
+    parser.add_argument("--tokens", type=positive, default=own.tokens, help=f"of each sample ({own.tokens})")
+    parser.add_argument("--epochs", type=float, default=own.epochs, help=f"of each generation ({own.epochs:g})")
+    parser.add_argument(
+        "--batch-size", type=positive, default=own.batch_size, help=f"documents a step ({own.batch_size})"
+    )
+    parser.add_argument("--rank", type=positive, default=own.rank, help=f"of the adapters ({own.rank})")
+
+
+def loop_of(chosen: argparse.Namespace, **changes: Any) -> Loop:
+    """The experiment that the options describe; a quick one is small whatever they say."""
+    if chosen.quick:
+        return Loop(**{"shape": "quick", "samples": 8, "tokens": 32, "rank": 8, "batch_size": 8, **changes})
+    options = {name: getattr(chosen, name) for name in ("shape", "tokens", "epochs", "batch_size", "rank")}
+    return Loop(**{**options, **changes})
+
+
+def write_recipe(loop: Loop, folder: Path) -> Path:
+    """The experiment as a recipe of this repository, in `folder`."""
+    shape = SHAPES[loop.shape]
+    if shape.people:
+        source = [
+            "[source]", 'kind = "world"', f"people = {shape.people}", "held_out_documents = 64",
+            "[base]", f"hidden_size = {shape.hidden}", f"layers = {shape.layers}", f"heads = {shape.heads}",
+            f"tokens = {BASE_TOKENS}", f"[model]\nrank = {loop.rank}",
+        ]  # fmt: skip
+    else:
+        text = folder / "text.txt"
+        text.write_text(made_up_text(), "utf-8")
+        source = [
+            "[source]", 'kind = "text"', f'path = "{text}"', f"block = {BLOCK}", f"continuation = {loop.tokens}",
+            "[model]", f'path = "{random_model(loop.shape)}"', f"rank = {loop.rank}",
+        ]  # fmt: skip
+    lines = [
+        'name = "bench"', f"generations = {loop.generations}", f'devices = "{loop.devices}"', f"seed = {loop.seeds[0]}",
+        *source,
+        "[sample]", f"count = {loop.samples}", f"max_tokens = {loop.tokens}", 'end = "ignore"',
+        f"concurrency = {loop.concurrency}",
+        "[train]", f"epochs = {loop.epochs}", f"learning_rate = {loop.learning_rate}", f"batch_size = {loop.batch_size}",
+        # What a run measures of its models is no part of a benchmark of the loop: as little of it as a recipe may ask for.
+        "[measure]", "probes = 1", 'formats = ["cloze"]', "documents = 1", "drift = false", "resamples = 100",
+        "pairwise = 2", "reference = 10",
+        "[control]", "enabled = false",
+    ]  # fmt: skip
+    if len(loop.seeds) > 1:
+        lines += ["[sweep]", f"seed = {loop.seeds}"]
+    path = folder / "bench.toml"
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+def made_up_text() -> str:
+    return "".join(f"In the year {7919 * line % 10_000} harbour {line} was rebuilt.\n" for line in range(TEXT_LINES))
+
+
+def random_model(name: str) -> Path:
+    """The folder of a Llama of this shape with random weights in 16 bits (32 on a CPU), made now if it is not there."""
+    folder = cache_folder() / "bench-models" / name
+    if folder.is_dir():
+        return folder
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from autophage.data.tokens import byte_pair_tokenizer
+
+    shape = SHAPES[name]
+    gpu = torch.cuda.is_available()
+    tokenizer = byte_pair_tokenizer(made_up_text().splitlines(keepends=True), 2000)
+    config = LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=8192,
+        tie_word_embeddings=shape.tied,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(0)
+    with torch.device("cuda" if gpu else "cpu"):
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.bfloat16 if gpu else torch.float32)
+        model: Any = LlamaForCausalLM(config)
+        torch.set_default_dtype(before)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        model.save_pretrained(scratch)
+        tokenizer.save_pretrained(scratch)
+        scratch.rename(folder)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return folder

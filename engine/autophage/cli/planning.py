@@ -1,0 +1,230 @@
+"""`plan`: what a recipe will take here or elsewhere; and the rows of measured speeds that plans rest on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from autophage.cli.output import AsJson, Overrides, print_json, say
+from autophage.errors import UserError
+from autophage.live.format import count, duration, safe, size
+
+if TYPE_CHECKING:
+    from autophage.plan import ArmPlan, Memory, Plan
+    from autophage.plan.machines import Row
+
+PIPED_WIDTH = 200
+"""Columns of a table that no terminal cuts."""
+
+Given = Annotated[float | None, Parameter(show_default=False)]
+
+
+def plan(
+    recipe: str | None = None,
+    /,
+    *,
+    settings: Overrides = None,
+    machine: str | None = None,
+    gpus: int | None = None,
+    price_per_hour: Given = None,
+    sample_speed: Given = None,
+    train_speed: Given = None,
+    calibrate: Path | None = None,
+    as_json: AsJson = False,
+) -> int:
+    """Estimate what a recipe will take: tokens, time, memory, disk, cost. Runs nothing.
+
+    Parameters
+    ----------
+    recipe
+        A recipe file, or the name of a shipped recipe.
+    machine
+        cpu-2, h100, h200, a100-80, a100-40, rtx-4090 or cpu-N; left out, the machine this runs on.
+    gpus
+        GPUs that the run has in all: arms are divided among them.
+    price_per_hour
+        What the machine costs an hour, in any currency.
+    sample_speed
+        Tokens a second that the machine samples, if you know it better than the table.
+    train_speed
+        Tokens a second that the machine trains on.
+    calibrate
+        A finished run: its own speeds are kept for later plans on its machine. Needs no recipe.
+    """
+    from autophage.plan import choose
+
+    if gpus is not None and gpus < 1:
+        raise UserError(f"--gpus {gpus}: give 1 or more.")
+    if recipe is None and calibrate is None:
+        raise UserError("Give a recipe to plan, or --calibrate RUN to learn a finished run's speeds.")
+    if calibrate is not None:
+        row = _calibrate(calibrate, machine)
+        if recipe is None:
+            _tell_row(row, as_json=as_json)
+            return 0
+    assert recipe is not None
+    return _plan(recipe, settings or [], choose(machine), gpus, price_per_hour, (sample_speed, train_speed), as_json)
+
+
+def _plan(
+    name: str,
+    settings: list[str],
+    machine: Any,
+    gpus: int | None,
+    price: float | None,
+    speeds: tuple[float | None, float | None],
+    as_json: bool,
+) -> int:
+    from autophage.plan import Speeds
+    from autophage.plan import plan as make_plan
+    from autophage.plan.base import base_is_cached
+    from autophage.recipe import load_recipe
+
+    loaded = load_recipe(name, settings)
+    one = loaded.recipe
+    made = make_plan(
+        one,
+        loaded.arms,
+        machine,
+        speeds=Speeds(*speeds),
+        gpus=gpus,
+        price_per_hour=price,
+        base_cached=base_is_cached(one),
+    )
+    if as_json:
+        print_json(
+            {"name": one.name, "recipe": one.model_dump(mode="json"), **asdict(made), "warnings": list(loaded.warnings)}
+        )
+        return 0
+    for warning in loaded.warnings:
+        say(f"warning: {warning}")
+    say(f"{one.name}: {one.description}" if one.description else one.name)
+    method = one.model.method if str(one.model.method) == "full" else f"{one.model.method} rank {one.model.rank}"
+    say(f"source {one.source.kind}, model {one.model.path}, {method}, {one.devices}")
+    say(f"{one.train.chain} chain, pool {one.mix.pool}, generations 0 to {one.generations}, seed {one.seed}")
+    _print_plan(made)
+    return 0
+
+
+def _print_plan(made: Plan) -> None:
+    _print_rich(["arm", "settings", ">sampled", ">trained", ">measured", ">time", ">disk"], list(map(_row, made.arms)))
+    if made.stages:
+        starting = made.start_seconds + sum(made.first.values())
+        shown = {"start": starting, "base": made.base_seconds, **made.stages}
+        _print_rich([f">{stage}" for stage in shown], [[duration(seconds) for seconds in shown.values()]])
+    parameters = "unknown" if made.parameters is None else count(made.parameters)
+    say(f"machine     {made.machine}{_devices(made)}; speeds {made.basis}")
+    say(f"parameters  {parameters} ({made.parameters_from})")
+    base = f", of it {duration(made.base_seconds)} for the base model" if made.base_seconds else ""
+    say(f"time        {'unknown' if made.seconds is None else f'about {duration(made.seconds)}'}{base}")
+    for line in _memory_lines(made.memory):
+        say(line)
+    say(f"disk        {'unknown' if made.disk_bytes is None else f'about {size(made.disk_bytes)}'}")
+    if made.cost is not None:
+        say(f"cost        {made.cost:.2f}")
+    say()
+    say("These are estimates. They assume:")
+    for line in made.assumptions:
+        say(f"  {line}")
+
+
+def _devices(made: Plan) -> str:
+    if not made.gpus:
+        return ""
+    cells = made.layout.cells
+    return f", {made.gpus} GPU{'s' * (made.gpus > 1)}" + (f" in {cells} cells" if cells > 1 else "")
+
+
+def _memory_lines(memory: Memory | None) -> list[str]:
+    if memory is None:
+        return ["memory      unknown"]
+    division = memory.division
+    if division is None:
+        parts = f"sampler {size(memory.sampler)}, trainer {size(memory.trainer)}, the rest {size(memory.other)}"
+        return [f"memory      about {size(memory.total)}: {parts}"]
+    lines = [f"memory      {division.sharing.value} on {size(memory.device)}: {division.reason}"]
+    if division.fits:
+        sampler, trainer = division.sampler, division.trainer
+        cached = f"KV cache of {division.sequences} sequences"
+        lines.append(
+            f"  sampler   {size(memory.sampler)} ({division.share:.0%}): weights {size(sampler.weights)}, adapters "
+            f"{size(sampler.adapters)}, {cached}"
+        )
+        lines.append(
+            f"  trainer   {size(memory.trainer)}: weights {size(trainer.weights)}, trained weights with optimizer "
+            f"{size(trainer.optimizer)}, activations {size(trainer.activations)}"
+        )
+    return lines
+
+
+def _row(arm: ArmPlan) -> list[object]:
+    settings = ", ".join(f"{key} = {value}" for key, value in arm.settings.items())
+    kind = ", ".join(part for part in ("human data only" if arm.control else "", settings) if part)
+    return [
+        arm.name,
+        kind or "-",
+        count(arm.sampled),
+        count(arm.trained),
+        count(arm.measured),
+        duration(arm.seconds),
+        "?" if arm.disk_bytes is None else size(arm.disk_bytes),
+    ]
+
+
+def _calibrate(directory: Path, machine: str | None) -> Row:
+    from autophage.plan.calibrate import row_of
+    from autophage.plan.machines import keep_row, named
+    from autophage.store.rundir import RunDirectory
+
+    row = row_of(RunDirectory(directory), named(machine) if machine else None)
+    keep_row(row)
+    return row
+
+
+def _tell_row(row: Row, *, as_json: bool) -> None:
+    from autophage.plan.machines import cache_path
+
+    if as_json:
+        print_json({**asdict(row), "tokens_per_second": row.tokens_per_second, "kept": str(cache_path())})
+        return
+    rates = row.tokens_per_second
+    _print_rich(
+        ["machine", "recipe", ">parameters", ">sampling", ">training", ">measuring", ">swap", ">commit", ">start"],
+        [
+            [
+                row.machine,
+                row.recipe,
+                count(row.shape.parameters),
+                *(
+                    f"{rates[stage]:,.0f} tokens/s" if stage in rates else "?"
+                    for stage in ("sample", "train", "measure")
+                ),
+                *(f"{row.seconds[stage]:.2f} s" for stage in ("swap", "commit")),
+                f"{row.start + sum(row.first.values()):.0f} s",
+            ]
+        ],
+    )
+    say(f"Kept in {cache_path()}; plans for {row.machine} go by it from now on.")
+
+
+def _print_rich(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table; a header that starts with `>` is of a column of numbers."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, highlight=False, width=PIPED_WIDTH)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        table.add_column(header.lstrip(">"), justify="right" if header.startswith(">") else "left")
+    for row in rows:
+        table.add_row(*(Text(safe(cell)) for cell in row))
+    console.print(table)

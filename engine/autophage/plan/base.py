@@ -1,0 +1,19 @@
+"""Whether the base model that a recipe asks for has been trained already: its training may be most of a small run."""
+
+from __future__ import annotations
+
+from autophage.errors import UserError
+from autophage.recipe.schema import FROM_SOURCE, Recipe
+
+
+def base_is_cached(recipe: Recipe) -> bool:
+    """Reads the source, whose content names the base model; a dataset is not loaded for it and counts as not cached."""
+    from autophage.data.build import read_source
+    from autophage.trainer.base_model import base_model_folder
+
+    if recipe.model.path != FROM_SOURCE or recipe.source.kind == "dataset":
+        return False
+    try:
+        return base_model_folder(recipe, read_source(recipe)).is_dir()
+    except UserError:  # said when the recipe is run; a plan needs no source
+        return False

@@ -1,0 +1,189 @@
+"""A plan: what a recipe will take on a machine, put together from counts, speeds and bytes. Nothing is loaded or run.
+
+What cannot be known without reading weights is None, not a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from autophage.plan.footprint import Memory, disk_bytes, memory
+from autophage.plan.machines import Machine, Row, rows_of
+from autophage.plan.speeds import (
+    STAGES,
+    Model,
+    base_seconds,
+    cells_seconds,
+    stage_seconds,
+    start_seconds,
+)
+from autophage.plan.tokens import Work, work
+from autophage.plan.words import assumptions
+from autophage.recipe.arms import Arm
+from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.shape import Shape, shape_of
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Tokens per second that the user knows of, at the size of the recipe's model; None: the machine's."""
+
+    sample: float | None = None
+    train: float | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Pairs of sampler and trainer that divide the arms, and the GPUs that each side of a pair has."""
+
+    cells: int = 1
+    sampler_gpus: int = 1
+    trainer_gpus: int = 1
+
+    def gpus(self, devices: str) -> int:
+        """That the run holds in all; sampler and trainer share theirs unless they are disjoint."""
+        own = self.sampler_gpus + self.trainer_gpus
+        return self.cells * (own if devices == "disjoint" else max(self.sampler_gpus, self.trainer_gpus))
+
+
+@dataclass(frozen=True)
+class ArmPlan:
+    """One arm over all generations. `generations[g]` maps stages to seconds, empty where the model's size is unknown."""
+
+    name: str
+    control: bool
+    settings: dict[str, object]
+    sampled: int
+    trained: int
+    measured: int
+    disk_bytes: float | None
+    generations: list[dict[str, float]]
+
+    @property
+    def seconds(self) -> float | None:
+        return sum(sum(stages.values()) for stages in self.generations) if self.generations else None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Estimates for a run. Bytes and seconds; `cost` is in the currency of the price that was given.
+
+    `overlap`: sampler and trainer work at once. `stages` are seconds of each stage, all arms and generations together; `first`
+    what their first times take on top. `basis` says how the speeds are known.
+    """
+
+    machine: str
+    basis: str
+    layout: Layout
+    overlap: bool
+    gpus: int
+    arms: list[ArmPlan]
+    parameters: int | None
+    parameters_from: str
+    start_seconds: float
+    first: dict[str, float]
+    base_seconds: float
+    stages: dict[str, float]
+    seconds: float | None
+    memory: Memory | None
+    disk_bytes: float | None
+    cost: float | None
+    assumptions: list[str]
+
+
+def plan(
+    recipe: Recipe,
+    arms: Sequence[Arm],
+    machine: Machine,
+    *,
+    speeds: Speeds | None = None,
+    gpus: int | None = None,
+    price_per_hour: float | None = None,
+    base_cached: bool = False,
+) -> Plan:
+    """The estimates of `recipe`, whose `arms` are its expansion. `price_per_hour` is of the whole machine.
+
+    `base_cached`: the base model that the recipe asks for has been trained already.
+    """
+    rows = rows_of(machine)
+    shape = shape_of(recipe)
+    layout = layout_of(recipe, gpus)
+    begun, first = start_seconds(machine, rows, shape.parameters if shape else 0)
+    made = [_arm_plan(arm, shape, machine, rows, speeds or Speeds()) for arm in arms]
+    based = 0.0 if base_cached or recipe.model.path != FROM_SOURCE else base_seconds(machine, rows, recipe)
+    overlap = overlaps(recipe, machine)
+    seconds = None
+    if shape is not None:
+        working = cells_seconds([arm.generations for arm in made], layout.cells, overlap=overlap)
+        seconds = begun + sum(first.values()) + based + working
+    return Plan(
+        machine=machine.name,
+        basis=basis(machine, rows),
+        layout=layout,
+        overlap=overlap,
+        gpus=layout.gpus(recipe.devices) if machine.kind == "gpu" else 0,
+        arms=made,
+        parameters=shape.parameters if shape else None,
+        parameters_from=shape.origin if shape else "unknown: the model is not here and its name has no size",
+        start_seconds=begun,
+        first=first,
+        base_seconds=based,
+        stages=_totals(made),
+        seconds=seconds,
+        memory=memory(machine, recipe, arms, shape, (layout.sampler_gpus, layout.trainer_gpus)) if shape else None,
+        disk_bytes=sum(arm.disk_bytes or 0.0 for arm in made) if shape else None,
+        cost=None if price_per_hour is None or seconds is None else price_per_hour * seconds / 3600,
+        assumptions=assumptions(recipe, machine, basis(machine, rows), overlap=overlap, base_cached=base_cached),
+    )
+
+
+def layout_of(recipe: Recipe, gpus: int | None = None) -> Layout:
+    """The recipe's `[cluster]`; with `gpus`, as many cells of its kind as they make."""
+    cluster = recipe.cluster
+    layout = Layout(cluster.cells, cluster.sampler_gpus, cluster.trainer_gpus)
+    if gpus is None:
+        return layout
+    return replace(layout, cells=max(1, gpus // replace(layout, cells=1).gpus(recipe.devices)))
+
+
+def overlaps(recipe: Recipe, machine: Machine) -> bool:
+    """Whether sampler and trainer gain by working at once: on a CPU they share the cores, so the sum stays the sum."""
+    return machine.kind == "gpu" and recipe.devices != "serial"
+
+
+def basis(machine: Machine, rows: Sequence[Row]) -> str:
+    """How the machine's speeds are known: measured, or estimated from what."""
+    if not rows:
+        return machine.origin
+    return f"measured: {len(rows)} run{'s' * (len(rows) > 1)} ({', '.join(sorted({row.recipe for row in rows}))})"
+
+
+def _arm_plan(arm: Arm, shape: Shape | None, machine: Machine, rows: Sequence[Row], speeds: Speeds) -> ArmPlan:
+    recipe = arm.recipe
+    works = [work(recipe, generation) for generation in range(recipe.generations + 1)]
+    model = Model(shape, recipe.model.rank, recipe.model.method == "full") if shape else None
+    return ArmPlan(
+        name=arm.name,
+        control=arm.control,
+        settings=arm.settings,
+        sampled=round(sum(one.sample.tokens for one in works)),
+        trained=round(sum(one.train.tokens for one in works)),
+        measured=round(sum(one.measure.tokens for one in works)),
+        disk_bytes=disk_bytes(recipe, model) if model else None,
+        generations=[_generation(machine, rows, model, one, speeds) for one in works] if model else [],
+    )
+
+
+def _generation(machine: Machine, rows: Sequence[Row], model: Model, one: Work, speeds: Speeds) -> dict[str, float]:
+    seconds = stage_seconds(machine, rows, model, one)
+    if speeds.sample:
+        seconds["sample"] = one.sample.tokens / speeds.sample
+    if speeds.train:
+        seconds["train"] = one.train.tokens / speeds.train
+    return seconds
+
+
+def _totals(arms: Sequence[ArmPlan]) -> dict[str, float]:
+    every: list[Mapping[str, float]] = [stages for arm in arms for stages in arm.generations]
+    return {stage: sum(stages[stage] for stages in every) for stage in STAGES} if every else {}

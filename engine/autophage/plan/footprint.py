@@ -1,0 +1,101 @@
+"""Bytes that a run takes: memory of each device and disk, from the shape of its model and its recipe.
+
+On a GPU the division between sampler and trainer is `autophage.memory`'s; on a CPU both are processes that share one memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autophage.memory import OPTIMIZER_BYTES, Demand, Division, divide, sampler_bytes, trainer_bytes
+from autophage.plan.machines import Machine
+from autophage.plan.speeds import CORPUS_BYTES_PER_TOKEN, Model
+from autophage.plan.tokens import longest_tokens, row_tokens, work
+from autophage.recipe.arms import Arm
+from autophage.recipe.batching import cohorts_of
+from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.shape import Shape, base_shape
+
+COMPRESSION = 0.5
+"""What zstd leaves of a corpus shard."""
+SAMPLER_LIBRARIES, TRAINER_LIBRARIES, DRIVER_LIBRARIES = 900 << 20, 700 << 20, 500 << 20
+"""Resident code and buffers: vLLM and torch; torch, TRL and transformers; the command itself and Ray's services."""
+CPU_KV_BLOCK, CPU_LEAST_KV, CPU_MOST_KV = 128, 64 << 20, 4.0
+"""Of vLLM on a CPU: tokens of a block, least bytes, and most GiB where `sample.memory` does not say."""
+LOGIT_COPIES = 4
+"""Of the base model's training, whose logits are in memory: themselves in two types, their gradient, the softmax."""
+SLOTS = 1
+"""Adapters in one batch, where nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on each device of the sampler and of the trainer; on a CPU, of each process. `division` is None there.
+
+    `device` is what one GPU has, or what is known of the machine's memory (0 where nothing is).
+    """
+
+    sampler: int
+    trainer: int
+    other: int
+    device: int
+    division: Division | None
+
+    @property
+    def total(self) -> int:
+        return self.sampler + self.trainer + self.other
+
+
+def memory(machine: Machine, recipe: Recipe, arms: Sequence[Arm], shape: Shape, gpus: tuple[int, int]) -> Memory:
+    """Of the arm that needs most; `gpus` are those of one sampler and of one trainer."""
+    slots = max(map(len, cohorts_of(arms)), default=SLOTS)
+    asked = [demand(machine, arm.recipe, shape, gpus, slots) for arm in arms]
+    largest = max(asked, key=lambda one: sampler_bytes(one).total + trainer_bytes(one).total)
+    if machine.kind == "gpu":
+        division = divide(machine.memory_bytes, largest, recipe.devices)
+        whole = round(division.share * machine.memory_bytes) if division.share else division.sampler.total
+        return Memory(whole, division.trainer.total, 0, machine.memory_bytes, division)
+    return _host_memory(machine, recipe, largest)
+
+
+def demand(
+    machine: Machine, recipe: Recipe, shape: Shape, gpus: tuple[int, int] = (1, 1), slots: int = SLOTS
+) -> Demand:
+    """What a recipe asks of memory on `machine`; `slots` is how many adapters take part in one batch."""
+    width = {"float32": 4, "bfloat16": 2}.get(recipe.model.dtype, machine.width)
+    return Demand(
+        shape=shape,
+        rank=recipe.model.rank,
+        adapters=slots,
+        concurrency=recipe.sample.concurrency,
+        longest=longest_tokens(recipe),
+        batch_tokens=math.ceil(recipe.train.batch_size * row_tokens(recipe)),
+        width=width,
+        full=recipe.model.method == "full",
+        sampler_gpus=gpus[0],
+        trainer_gpus=gpus[1],
+    )
+
+
+def disk_bytes(recipe: Recipe, model: Model) -> float:
+    """Of one arm: every generation's corpus and what was trained, in float32; model 0 of whole weights is the base itself."""
+    sampled = sum(work(recipe, generation).sample.tokens for generation in range(recipe.generations + 1))
+    kept = recipe.generations + (0 if model.full else 1)
+    return sampled * CORPUS_BYTES_PER_TOKEN * COMPRESSION + kept * model.trained * 4
+
+
+def _host_memory(machine: Machine, recipe: Recipe, asked: Demand) -> Memory:
+    sampler, trainer = sampler_bytes(asked), trainer_bytes(asked)
+    blocks = math.ceil(asked.longest / CPU_KV_BLOCK) + 1
+    wanted = asked.concurrency * blocks * CPU_KV_BLOCK * asked.shape.kv_elements * asked.width
+    cache = min(max(CPU_LEAST_KV, wanted), (recipe.sample.memory or CPU_MOST_KV) * 2**30)
+    serving = SAMPLER_LIBRARIES + sampler.weights + sampler.adapters + sampler.workspace + round(cache)
+    # The head's tiles are small on a CPU; the base model is trained before, with its logits in memory.
+    learning = trainer.weights + trainer.optimizer + trainer.activations
+    if recipe.model.path == FROM_SOURCE:
+        base, shape = recipe.base, base_shape(recipe)
+        per_token = 4 * (shape.vocabulary * LOGIT_COPIES + (12 * shape.hidden + 6 * shape.inner) * shape.layers)
+        learning = max(learning, OPTIMIZER_BYTES * shape.parameters + base.batch_size * base.length * per_token)
+    return Memory(serving, TRAINER_LIBRARIES + learning, DRIVER_LIBRARIES, machine.memory_bytes, None)

@@ -1,0 +1,166 @@
+"""Seconds of every stage: speed-of-light formulas of a machine, corrected by what runs have measured near the same shape.
+
+    decode step  t(B) = max( (w P + B c k + K A) / bandwidth, 2 P B / F ) tax + layers h_layer + B h_token
+    sampling     T_S  = steps t(B) + 2 P prompt / F
+    training     T_T  = o P tokens / F_t + steps layers h_layer      o = 4 past frozen weights, 6 for all weights
+    swap         T_W  = canary steps layers h_layer + bytes / disk
+    measuring    T_M  = 2 P tokens / F_s + batches layers h_layer + resamples and pairs of the metrics
+    several arms      serial: the sum; at once: max(sum S + least T, sum T + least S), the two-machine flow shop
+
+P parameters, w bytes an element, B concurrent sequences, c mean context, k bytes of KV cache a token, K A bytes of the
+adapters in the batch, F operations a second. On a GPU a small model's decode is bound by the host terms, not by light.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from autophage.plan.machines import Machine, Row
+from autophage.plan.tokens import Work
+from autophage.recipe.schema import Recipe
+from autophage.sampler.protocol import CANARY_TOKENS
+from autophage.shape import Shape, base_shape
+
+FORWARD, ADAPTER_TRAINING, FULL_TRAINING = 2, 4, 6
+"""Operations per parameter and token: forward; with backward past frozen weights; with all weights' gradients too."""
+STAGES = ("train", "swap", "sample", "measure", "commit")
+SAMPLER_STAGES = frozenset({"sample"})
+BOTH_SIDES = frozenset({"swap"})
+NEARNESS = 0.1
+"""Distance, in powers of e, at which a measured row counts a quarter of one that is exactly alike."""
+CORPUS_BYTES_PER_TOKEN = 4 * 4 + 8 + 4
+"""Four float32 statistics, an int64 rank and an int32 token id."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is trained, as the formulas need it."""
+
+    shape: Shape
+    rank: int
+    full: bool
+
+    @property
+    def trained(self) -> int:
+        """Parameters that training changes, and that a swap moves."""
+        return self.shape.parameters if self.full else self.shape.adapter_per_rank * self.rank
+
+
+def formula_seconds(machine: Machine, model: Model, work: Work) -> dict[str, float]:
+    """Seconds of each stage of one generation by the formulas alone."""
+    shape, width, sample = model.shape, machine.width, work.sample
+    learn = machine.peak * machine.train_share
+    compute = machine.peak * machine.sample_share
+    # Decode: of the documents in hand at once, fewer stay as they end; the mean is tokens over steps.
+    batch = sample.tokens / max(1, sample.steps)
+    context = (sample.prompt_tokens + sample.tokens / 2) / max(1, sample.documents)
+    adapter = 0 if model.full else model.trained * width
+    read = (width * shape.parameters + batch * context * shape.kv_elements * width + adapter) / machine.bandwidth
+    light = max(read, FORWARD * shape.parameters * batch / compute) * (1.0 if model.full else machine.adapter_tax)
+    step = light + shape.layers * machine.decode_layer + batch * machine.decode_token
+    sampling = machine.decode_call + sample.steps * step + FORWARD * shape.parameters * sample.prompt_tokens / compute
+    operations = FULL_TRAINING if model.full else ADAPTER_TRAINING
+    training = operations * shape.parameters * work.train.tokens / learn
+    training += machine.train_call + work.train.steps * shape.layers * machine.train_layer
+    measuring = FORWARD * shape.parameters * work.measure.tokens / (machine.peak * machine.score_share)
+    measuring += machine.measure_call + work.measure.batches * shape.layers * machine.score_layer
+    measuring += work.measure.resampled * machine.resample + work.measure.pairs * machine.pair
+    moved = model.trained * 4
+    return {
+        "train": training if work.train.steps else 0.0,
+        "swap": machine.swap_call
+        + CANARY_TOKENS * shape.layers * machine.decode_layer
+        + moved / machine.disk_bandwidth,
+        "sample": sampling,
+        "measure": measuring,
+        "commit": machine.commit_call + (moved + sample.tokens * CORPUS_BYTES_PER_TOKEN) / machine.disk_bandwidth,
+    }
+
+
+def corrections(machine: Machine, rows: Sequence[Row], model: Model, work: Work) -> dict[str, float]:
+    """Factor of each stage that brings the formulas to what was measured: the rows' own factors, the nearest counting most."""
+    sums = {stage: [0.0, 0.0] for stage in STAGES}
+    for row in rows:
+        own = formula_seconds(machine, Model(row.shape, row.rank, row.full), row.work)
+        weight = (NEARNESS / (NEARNESS + distance(row, model, work))) ** 2
+        for stage in STAGES:
+            if row.seconds.get(stage, 0.0) > 0 and own[stage] > 0:
+                sums[stage][0] += weight * math.log(row.seconds[stage] / own[stage])
+                sums[stage][1] += weight
+    return {stage: math.exp(total / weight) if weight else 1.0 for stage, (total, weight) in sums.items()}
+
+
+def distance(row: Row, model: Model, work: Work) -> float:
+    """How unlike a row is: in size of the model first, then in the size of a generation."""
+    apart = abs(math.log(row.shape.parameters / model.shape.parameters)) + (row.full != model.full)
+    return apart + 0.5 * abs(math.log(max(1.0, row.work.sample.tokens) / max(1.0, work.sample.tokens)))
+
+
+def stage_seconds(machine: Machine, rows: Sequence[Row], model: Model, work: Work) -> dict[str, float]:
+    """Seconds of each stage of one generation."""
+    factors = corrections(machine, rows, model, work)
+    return {stage: factors[stage] * one for stage, one in formula_seconds(machine, model, work).items()}
+
+
+def start_seconds(machine: Machine, rows: Sequence[Row], parameters: int) -> tuple[float, dict[str, float]]:
+    """Until the first stage, and what the first time of each stage takes on top; loading the weights included."""
+    start = _mean([row.start for row in rows]) if rows else machine.start
+    first = {stage: _mean([row.first.get(stage, 0.0) for row in rows]) for stage in STAGES} if rows else machine.first
+    # Sampler and trainer each read the weights.
+    return start + 2 * parameters * machine.width / machine.disk_bandwidth, dict(first)
+
+
+def base_seconds(machine: Machine, rows: Sequence[Row], recipe: Recipe) -> float:
+    """Training of the small model that `[base]` describes, corrected by the base models that rows have trained."""
+    base = recipe.base
+    steps = max(1, base.tokens // (base.batch_size * base.length))
+    factors = [
+        row.base.seconds / _base_formula(machine, row.shape, row.base.tokens, row.base.steps)
+        for row in sorted(rows, key=lambda row: abs(math.log(row.shape.parameters / base_shape(recipe).parameters)))
+        if row.base.seconds > 0
+    ]
+    return (factors[0] if factors else 1.0) * _base_formula(machine, base_shape(recipe), base.tokens, steps)
+
+
+def _base_formula(machine: Machine, shape: Shape, tokens: int, steps: int) -> float:
+    arithmetic = FULL_TRAINING * shape.parameters * tokens / (machine.peak * machine.score_share)
+    return arithmetic + steps * shape.layers * machine.base_layer
+
+
+def makespan(arms: Sequence[Sequence[Mapping[str, float]]], *, overlap: bool) -> float:
+    """Seconds of all arms on one sampler and one trainer; `arms[a][g]` maps stages to seconds.
+
+    Where both work at once on different arms, the two-machine flow shop's bound over the whole run: neither side is done
+    before its own work and the least of what the other must do before or after; nor is any arm before all of its own.
+    """
+    whole = [sum(sum(stages.values()) for stages in generations) for generations in arms]
+    if not overlap:
+        return sum(whole)
+    sides = [_sides(stages) for generations in arms for stages in generations]
+    if not sides:
+        return 0.0
+    both = sum(stages.get(stage, 0.0) for generations in arms for stages in generations for stage in BOTH_SIDES)
+    sampling, training = sum(one for one, _ in sides), sum(two for _, two in sides)
+    filled = max(sampling + min(two for _, two in sides), training + min(one for one, _ in sides))
+    return max(both + filled, *whole)
+
+
+def _sides(stages: Mapping[str, float]) -> tuple[float, float]:
+    """Seconds of the sampler's side and of the trainer's, in one generation; a swap needs both and is in neither."""
+    sampling = sum(seconds for stage, seconds in stages.items() if stage in SAMPLER_STAGES)
+    training = sum(seconds for stage, seconds in stages.items() if stage not in SAMPLER_STAGES | BOTH_SIDES)
+    return sampling, training
+
+
+def cells_seconds(arms: Sequence[Sequence[Mapping[str, float]]], cells: int, *, overlap: bool) -> float:
+    """Seconds where arms are dealt to `cells` pairs of sampler and trainer, the longest first to the least loaded."""
+    dealt: list[list[Sequence[Mapping[str, float]]]] = [[] for _ in range(max(1, min(cells, len(arms))))]
+    for generations in sorted(arms, key=lambda one: -makespan([one], overlap=False)):
+        min(dealt, key=lambda cell: makespan(cell, overlap=overlap) if cell else 0.0).append(generations)
+    return max((makespan(cell, overlap=overlap) for cell in dealt), default=0.0)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,161 @@
+"""What a run computes, counted from its recipe: sequences, tokens and steps of every stage of every generation.
+
+Counts what the stages do, pass by pass; seconds and bytes are made of these elsewhere. Lengths that only the model or the
+data would tell are means, named here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autophage.recipe.schema import FROM_SOURCE, Recipe
+
+WORLD_DOCUMENT_TOKENS = 41
+"""Mean length of a document of the built-in world, with its end token, under the tokenizer made for it."""
+PROBE_TOKENS = {"question-answer": 10, "cloze": 8, "few-shot": 44}
+FACTS_PER_PERSON = 4
+PIECES_PER_WORD = 2.0
+"""Tokens of a world's word under a tokenizer that was not made for that world."""
+BYTES_PER_TOKEN = 3.5
+"""Of plain text, to count held-out windows from a file's size."""
+TEMPLATE_TOKENS = 40
+"""That a chat template and the system message add to a prompt."""
+SCORED_BATCH = 64
+"""Sequences of a scoring batch."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """`steps` are decode steps: every batch of `concurrency` documents takes as many as its longest document has tokens."""
+
+    documents: int
+    tokens: float
+    prompt_tokens: float
+    steps: int
+    concurrency: int
+
+
+@dataclass(frozen=True)
+class Training:
+    tokens: float = 0.0
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """`tokens` went forward through the model, `batches` of them; `resampled` is bootstrap resamples x units."""
+
+    tokens: float
+    batches: int
+    resampled: float
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one generation of one arm computes."""
+
+    sample: Sampling
+    measure: Measuring
+    train: Training = field(default_factory=Training)
+
+
+def work(recipe: Recipe, generation: int) -> Work:
+    """Of model `generation` of the arm whose recipe this is: its training (from 1 on), its corpus, what is measured on both."""
+    return Work(_sampling(recipe), _measuring(recipe, generation), _training(recipe, generation))
+
+
+def sample_tokens(recipe: Recipe) -> float:
+    """Mean tokens of a sample: a world's document where samples may end themselves, else the limit."""
+    ends = recipe.source.kind == "world" if recipe.sample.end == "auto" else recipe.sample.end == "stop"
+    if ends and recipe.source.kind == "world":
+        return min(recipe.max_tokens, WORLD_DOCUMENT_TOKENS * _pieces(recipe))
+    return recipe.max_tokens
+
+
+def prompt_tokens(recipe: Recipe) -> float:
+    if recipe.source.kind == "world" or recipe.sample.prompts == "bos":
+        return 1
+    instruct = recipe.sample.prompts == "instruct" or (
+        recipe.sample.prompts == "auto" and recipe.model.path != FROM_SOURCE
+    )
+    return recipe.source.block + (TEMPLATE_TOKENS if instruct else 1)
+
+
+def row_tokens(recipe: Recipe) -> float:
+    """Mean tokens of a training row, mixed at alpha."""
+    world = recipe.source.kind == "world"
+    human = WORLD_DOCUMENT_TOKENS * _pieces(recipe) if world else recipe.source.continuation
+    context = 1 if world or recipe.train.loss_on == "continuation" else prompt_tokens(recipe)
+    return context + recipe.mix.alpha * sample_tokens(recipe) + (1 - recipe.mix.alpha) * human
+
+
+def longest_tokens(recipe: Recipe) -> int:
+    """Of a prompt with its sample."""
+    return math.ceil(prompt_tokens(recipe)) + recipe.max_tokens
+
+
+def _pieces(recipe: Recipe) -> float:
+    return 1.0 if recipe.model.path == FROM_SOURCE else PIECES_PER_WORD
+
+
+def _sampling(recipe: Recipe) -> Sampling:
+    count, concurrency = recipe.sample.count, recipe.sample.concurrency
+    # A document that ends early makes room for the next, so only the last batch waits for its longest.
+    waves = max(1.0, count / concurrency * sample_tokens(recipe) / recipe.max_tokens)
+    steps = math.ceil(waves * recipe.max_tokens)
+    return Sampling(count, count * sample_tokens(recipe), count * prompt_tokens(recipe), steps, min(count, concurrency))
+
+
+def _training(recipe: Recipe, generation: int) -> Training:
+    if generation == 0:
+        return Training()
+    # An accumulated pool has the data of before the loop in it.
+    rows = recipe.sample.count * (generation + 1 if recipe.mix.pool == "accumulate" else 1)
+    rows = max(1, round(rows * recipe.train.epochs))
+    return Training(rows * row_tokens(recipe), math.ceil(rows / recipe.train.batch_size))
+
+
+def _measuring(recipe: Recipe, generation: int) -> Measuring:
+    """Probes and held-out documents once. With drift the samples once per model: the own, model 0, the previous one, where
+    these differ. The samples' own statistics are recorded while they are sampled and take no pass."""
+    settings, count = recipe.measure, recipe.sample.count
+    passes = (1 + min(generation, 2)) if settings.drift else 0
+    probes, probe_tokens = _probes(recipe)
+    documents, document_tokens = _held_out(recipe)
+    tokens = probe_tokens + document_tokens + passes * count * (prompt_tokens(recipe) + sample_tokens(recipe))
+    batches = sum(math.ceil(n / SCORED_BATCH) for n in (probes, documents, *[count] * passes))
+    resampled = settings.resamples * (count + documents + probes / max(1, len(settings.formats)))
+    return Measuring(tokens, batches, resampled, min(settings.pairwise, count) ** 2)
+
+
+def _probes(recipe: Recipe) -> tuple[int, float]:
+    """Questions and their tokens."""
+    source = recipe.source
+    if source.kind != "world":
+        return 0, 0.0
+    facts = FACTS_PER_PERSON * min(recipe.measure.probes or source.people, source.people)
+    formats = recipe.measure.formats
+    return facts * len(formats), facts * sum(PROBE_TOKENS[form] for form in formats) * _pieces(recipe)
+
+
+def _held_out(recipe: Recipe) -> tuple[int, float]:
+    """Documents or windows that are scored, and their tokens. Where the text is not here, as many as are asked for."""
+    source, wanted = recipe.source, recipe.measure.documents
+    if source.kind == "world":
+        documents = min(wanted, source.held_out_documents)
+        return documents, documents * WORLD_DOCUMENT_TOKENS * _pieces(recipe)
+    window = source.block + source.continuation
+    if source.kind == "text" and source.path is not None and (size := _text_bytes(Path(source.path))):
+        wanted = min(wanted, max(1, int(size * source.held_out / BYTES_PER_TOKEN / window)))
+    return wanted, wanted * (window + 1.0)
+
+
+def _text_bytes(path: Path) -> int:
+    from autophage.data.text_source import text_files
+
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in text_files(path)) if path.is_dir() else 0

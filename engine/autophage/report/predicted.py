@@ -1,0 +1,93 @@
+"""What the run was predicted to take, beside what it took: seconds of each stage and of the whole, for what has been done.
+
+Reads the prediction that the run wrote when it began; a run without one has no such table. Compares like with like: of an
+unfinished run only the stages that are done, of a resumed one a start per session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autophage.plan.speeds import cells_seconds
+from autophage.report.load import RunFacts
+from autophage.report.timings import STAGES, Timings
+from autophage.report.words import duration
+
+LEAST_SECONDS = 0.05
+"""Below this a ratio of seconds says nothing."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One stage; seconds as words, and actual over predicted."""
+
+    stage: str
+    predicted: str
+    actual: str
+    ratio: str
+
+
+@dataclass(frozen=True)
+class Predicted:
+    lines: list[Line]
+    machine: str
+    basis: str
+
+
+def predicted(prediction: Mapping[str, Any] | None, facts: RunFacts, measured: Timings) -> Predicted | None:
+    """The table; None where nothing was predicted, or nothing has been timed."""
+    if prediction is None or not measured.stages or measured.wall <= 0:
+        return None
+    try:
+        return _table(prediction, facts, measured)
+    except (KeyError, TypeError, ValueError, IndexError):  # written by a version whose plans look otherwise
+        return None
+
+
+def _table(prediction: Mapping[str, Any], facts: RunFacts, measured: Timings) -> Predicted | None:
+    arms = {arm["name"]: arm["generations"] for arm in prediction["arms"]}
+    done: dict[str, list[dict[str, float]]] = {}
+    for (arm, generation), stages in measured.stages.items():
+        known = arms[arm][generation]
+        done.setdefault(arm, []).append({stage: float(known[stage]) for stage in stages if stage in STAGES})
+    sessions, started = _starts(facts)
+    starts = sessions * float(prediction["start_seconds"])
+    base = float(prediction["base_seconds"]) if measured.base else 0.0
+    firsts = {stage: sessions * float(prediction["first"].get(stage, 0.0)) for stage in STAGES}
+    lines = [_line("start", starts, started - measured.base), _line("base model", base, measured.base)]
+    for stage in STAGES:
+        foreseen = [
+            generation[stage] for generations in done.values() for generation in generations if stage in generation
+        ]
+        taken = sum(stages.get(stage, 0.0) for stages in measured.stages.values())
+        if foreseen:
+            lines.append(_line(stage, sum(foreseen) + firsts[stage], taken))
+    working = cells_seconds(
+        list(done.values()), int(prediction["layout"]["cells"]), overlap=bool(prediction["overlap"])
+    )
+    lines.append(_line("total", starts + base + sum(firsts.values()) + working, measured.wall))
+    kept = [line for line in lines if line is not None]
+    return Predicted(kept, str(prediction["machine"]), str(prediction["basis"]))
+
+
+def _line(stage: str, foreseen: float, taken: float) -> Line | None:
+    if max(foreseen, taken) < LEAST_SECONDS:
+        return None
+    ratio = f"{taken / foreseen:.2f}" if foreseen >= LEAST_SECONDS else ""
+    return Line(stage, duration(foreseen), duration(max(0.0, taken)), ratio)
+
+
+def _starts(facts: RunFacts) -> tuple[int, float]:
+    """Sessions that came to a stage, and the seconds they took until the first."""
+    count, total, begun = 0, 0.0, None
+    for event in facts.events:
+        time = event.get("time")
+        if not isinstance(time, int | float):
+            continue
+        if event.get("kind") == "run-start":
+            begun = float(time)
+        elif event.get("kind") == "stage-start" and begun is not None:
+            count, total, begun = count + 1, total + float(time) - begun, None
+    return count, total

@@ -1,0 +1,110 @@
+"""What of a resident model is trained: a LoRA adapter on the one base, or a copy of all its weights.
+
+A variant is where weights are put to compute with them. Its parameters have the names that they are stored under, so
+`Weights` go in and come out by name; an adapter's are PEFT's, a whole model's are the checkpoint's, tied weights once.
+Adapters of several ranks sit on the same base, one of them live at a time. A whole model has weights of its own in
+float32: an update smaller than a few thousandths of a weight, as most are, would vanish in bfloat16. It computes in the
+type that the sampler computes in, and is scored with its weights rounded to that, as they are served.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from autophage.errors import UserError
+from autophage.store.weights import Method, Weights
+from autophage.trainer.head import Head, find_head
+from autophage.trainer.loading import load_model
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """`parameters` are live: what is copied into them is what `model` computes with, and `head` makes of its rows."""
+
+    model: Any
+    head: Head
+    parameters: dict[str, torch.nn.Parameter]
+    config: dict[str, Any]
+    method: Method
+    scored: torch.dtype
+    """The type that weights are rounded to for scoring."""
+
+    def put(self, tensors: Mapping[str, torch.Tensor], *, rounded: bool) -> None:
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                tensor = tensors[name]
+                parameter.copy_(tensor.to(self.scored) if rounded else tensor)
+
+    def take(self) -> Weights:
+        """The live weights, in float32."""
+        return Weights(to_bytes(self.parameters), self.config, self.method)
+
+    def head_of(self, tensors: Mapping[str, torch.Tensor]) -> Head:
+        """The head of the model that has `tensors`, which need not be the live one's: a whole model's is its own."""
+        names = {id(parameter): name for name, parameter in self.parameters.items()}
+        own = {part: names.get(id(getattr(self.head, part))) for part in ("weight", "bias")}
+        changed: dict[str, Any] = {part: tensors[name] for part, name in own.items() if name is not None}
+        return dataclasses.replace(self.head, **changed)
+
+
+def lora_variant(model: Any, name: str, head: Head) -> Variant:
+    """The adapter `name` of a PEFT model, and the only one that is live from now on."""
+    from peft import get_peft_model_state_dict
+
+    model.set_adapter(name)
+    found = {parameter.data_ptr(): parameter for parameter in model.parameters()}
+    stored: Tensors = get_peft_model_state_dict(model, adapter_name=name)
+    config = model.peft_config[name].to_dict()
+    config["target_modules"] = sorted(config["target_modules"])
+    config["inference_mode"] = True
+    parameters = {key: found[tensor.data_ptr()] for key, tensor in sorted(stored.items())}
+    return Variant(model, head, parameters, _plain(config), "lora", torch.float32)
+
+
+def full_variant(path: str, base: Tensors, compute: torch.dtype) -> Variant:
+    """A copy of the model at `path` with every weight trainable, computing in `compute`; it starts as `base`.
+
+    Raises:
+        UserError: a family whose weights are not in the model as its checkpoints have them.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
+    model = load_model(path, torch.float32)
+    parameters = {name: parameter.requires_grad_() for name, parameter in sorted(model.named_parameters())}
+    if strange := sorted(
+        set(revert_weight_conversion(model, {**parameters, **_stored_buffers(model)})) ^ set(parameters)
+    ):
+        raise UserError(
+            f'model.path = {path!r}: method = "full" needs a model whose weights are trained as its checkpoint has them, '
+            f'and {strange[0]} is not ({len(strange)} such). Use method = "lora".'
+        )
+    config = _plain(model.config.to_diff_dict()) | {"architectures": [type(model).__name__], "dtype": "float32"}
+    config.pop("_name_or_path", None)
+    compute_type = None if compute is torch.float32 else compute
+    variant = Variant(model, find_head(model, compute_type), parameters, config, "full", compute)
+    variant.put(base, rounded=False)
+    return variant
+
+
+def _stored_buffers(model: Any) -> Tensors:
+    stored = model.state_dict()
+    return {name: tensor for name, tensor in model.named_buffers() if name in stored}
+
+
+def to_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """Safetensors bytes in float32, the same for the same tensors in whatever order, type or place they are."""
+    plain = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in sorted(tensors.items())}
+    return safetensors.torch.save(plain)
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(config, default=str, sort_keys=True))
+    return plain

@@ -1,0 +1,82 @@
+"""Every benchmark of the loop, quick: well-formed rows with finite figures, and what each promises of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def quick(name: str, out: Path, *arguments: str) -> list[dict[str, Any]]:
+    command = [sys.executable, "-m", "autophage", "bench", name, "--quick", "--out", str(out), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"Rows are in {out}" in done.stdout
+    rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    for row in rows:
+        assert row["benchmark"] == name
+        assert row["commit"]
+        assert row["versions"]["torch"]
+    figures = [row for row in rows if "target" not in row]
+    assert figures
+    for row in figures:
+        assert row["note"] == "", row
+        assert row["values"]
+        assert all(math.isfinite(value) for value in row["values"]), row
+        assert row["low"] <= row["median"] <= row["high"]
+    return figures
+
+
+def value(rows: list[dict[str, Any]], contender: str, figure: str) -> float:
+    [found] = [row["median"] for row in rows if (row["contender"], row["figure"]) == (contender, figure)]
+    return float(found)
+
+
+def test_loop(tmp_path: Path) -> None:
+    rows = quick("loop", tmp_path / "rows.jsonl", "--peers", "naive tuned,generate 4")
+    parts = sum(value(rows, "autophage", part) for part in ("train", "swap", "sample", "save"))
+    assert value(rows, "autophage", "generation") == pytest.approx(parts, rel=1e-6)
+    both = value(rows, "naive tuned", "sample process") + value(rows, "naive tuned", "train process")
+    assert value(rows, "naive tuned", "generation") == pytest.approx(both)
+    assert value(rows, "autophage over naive tuned", "generation") > 1
+    assert value(rows, "generate 4", "sampling rate") > 0
+
+
+def test_arms(tmp_path: Path) -> None:
+    rows = quick("arms", tmp_path / "rows.jsonl")
+    assert 0 < value(rows, "together 2", "working") < value(rows, "together 2", "wall")
+    expected = value(rows, "together 2", "wall") / (2 * value(rows, "alone", "wall"))
+    assert value(rows, "autophage", "of 2 runs") == pytest.approx(expected)
+
+
+def test_swap(tmp_path: Path) -> None:
+    rows = quick("swap", tmp_path / "rows.jsonl")
+    for contender in ("autophage", "vllm add_lora", "reload"):
+        assert value(rows, contender, "swap p50") <= value(rows, contender, "first token p50")
+    assert value(rows, "restart", "first token p50") > value(rows, "autophage", "first token p50")
+
+
+def test_trainer(tmp_path: Path) -> None:
+    rows = quick("trainer", tmp_path / "rows.jsonl")
+    assert {row["contender"] for row in rows} >= {"autophage", "trl default", "trl clean"}
+    assert not [row for row in rows if row["figure"] == "mfu"]  # the peak of this device is not known
+
+
+def test_overlap(tmp_path: Path) -> None:
+    rows = quick("overlap", tmp_path / "rows.jsonl")
+    assert 0 < value(rows, "autophage serial", "overlap efficiency") <= 1
+
+
+def test_exactness(tmp_path: Path) -> None:
+    rows = quick("exactness", tmp_path / "rows.jsonl")
+    assert value(rows, "autophage", "identical") == 1
+    assert value(rows, "autophage", "digest") == 1
+    assert value(rows, "autophage", "preemptions") > 0
+    assert value(rows, "vllm, reused id", "identical to the new weights") < 1

@@ -1,0 +1,127 @@
+"""The formulas against figures worked out by hand, and what measured rows do to them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from autophage.plan.machines import BaseWork, Row, named
+from autophage.plan.speeds import (
+    Model,
+    base_seconds,
+    cells_seconds,
+    formula_seconds,
+    makespan,
+    stage_seconds,
+    start_seconds,
+)
+from autophage.plan.tokens import Measuring, Sampling, Training, Work
+from autophage.shape import llama_shape
+
+EIGHT = llama_shape(4096, 14336, 32, 128_256, 1024, 2, "Llama-3.1-8B")
+ONE = llama_shape(2048, 8192, 16, 128_256, 512, 1, "Llama-3.2-1B")
+LARGE = Work(
+    Sampling(50_000, 12.8e6, 3.2e6, 50_000, 256), Measuring(0.0, 0, 0.0, 0), Training(16.0e6, 1563)
+)  # 50,000 samples of 256 tokens after 64, 256 at once
+
+
+NO_BASE = BaseWork()
+
+
+def row(seconds, model=EIGHT, work=LARGE, machine="h200", base=NO_BASE):
+    return Row(machine, "one", model, 16, False, work, seconds, 10.0, {"train": 3.0}, base)
+
+
+@pytest.fixture
+def bare():
+    """An H200 that reaches its peak and whose host costs nothing: the speed of light."""
+    host = dict.fromkeys(
+        ("decode_call", "decode_layer", "decode_token", "train_call", "train_layer", "score_layer", "swap_call",
+         "measure_call", "resample", "pair", "commit_call"), 0.0,
+    )  # fmt: skip
+    return replace(named("h200"), sample_share=1.0, train_share=1.0, score_share=1.0, adapter_tax=1.0, **host)
+
+
+def test_shapes_are_those_of_the_models():
+    assert EIGHT.parameters == pytest.approx(8.03e9, rel=1e-3)
+    assert ONE.parameters == pytest.approx(1.236e9, rel=1e-3)
+    assert (2 * EIGHT.kv_elements, 2 * ONE.kv_elements) == (131_072, 32_768)  # bytes a token in bfloat16
+    assert 2 * 16 * EIGHT.adapter_per_rank == pytest.approx(84e6, rel=0.01)
+
+
+def test_light_for_eight_billion_parameters(bare):
+    """256 at once: 4.69 ms a step by bandwidth, 50,000 steps: 234 s; prefill 52 s; training 4 P tokens / F: 520 s."""
+    seconds = formula_seconds(bare, Model(EIGHT, 16, False), LARGE)
+    assert seconds["sample"] == pytest.approx(234 + 52, rel=0.02)
+    assert seconds["train"] == pytest.approx(520, rel=0.01)
+    assert formula_seconds(bare, Model(EIGHT, 16, True), LARGE)["train"] == pytest.approx(780, rel=0.01)
+
+
+def test_a_small_model_is_bound_by_the_host_and_a_large_one_is_in_the_published_range():
+    """25 to 40 thousand tokens a second for 1B and 12 to 25 thousand for 8B, of 300 and 55 thousand that light allows."""
+    small = formula_seconds(named("h200"), Model(ONE, 16, False), LARGE)["sample"]
+    large = formula_seconds(named("h200"), Model(EIGHT, 16, False), LARGE)["sample"]
+    assert 12.8e6 / 40_000 < small < 12.8e6 / 20_000
+    assert 12.8e6 / 25_000 < large < 12.8e6 / 12_000
+
+
+def test_a_row_of_the_very_same_work_is_believed():
+    measured = {"train": 1500.0, "swap": 0.5, "sample": 900.0, "measure": 2.0, "commit": 1.0}
+    assert stage_seconds(named("h200"), [row(measured)], Model(EIGHT, 16, False), LARGE) == pytest.approx(measured)
+
+
+def test_the_nearest_row_counts_most():
+    machine, model = named("h200"), Model(EIGHT, 16, False)
+    plain = formula_seconds(machine, model, LARGE)
+    near = {stage: 2 * seconds for stage, seconds in plain.items()}
+    far = {stage: 8 * seconds for stage, seconds in formula_seconds(machine, Model(ONE, 16, False), LARGE).items()}
+    both = stage_seconds(machine, [row(near), row(far, ONE)], model, LARGE)
+    assert 2.0 <= both["train"] / plain["train"] < 2.1
+    halved = replace(LARGE, train=Training(8.0e6, 782))
+    assert stage_seconds(machine, [row(near)], model, halved)["train"] == pytest.approx(near["train"] / 2, rel=1e-3)
+
+
+def test_a_stage_that_no_row_has_goes_by_the_formula():
+    model = Model(EIGHT, 16, False)
+    seconds = stage_seconds(named("h200"), [row({"train": 1.0, "sample": 0.0})], model, LARGE)
+    assert seconds["sample"] == formula_seconds(named("h200"), model, LARGE)["sample"]
+
+
+def test_the_start_is_that_of_the_rows_and_the_weights():
+    machine = named("h200")
+    start, first = start_seconds(machine, [row({})], EIGHT.parameters)
+    assert start == pytest.approx(10.0 + 2 * 2 * EIGHT.parameters / machine.disk_bandwidth)
+    assert first["train"] == 3.0
+    assert start_seconds(machine, [], 0)[0] == machine.start
+
+
+def test_the_base_model_goes_by_a_base_model_that_was_trained(recipe_of):
+    recipe, machine = recipe_of(base={"tokens": 1_000_000}), named("cpu-2")
+    plain = base_seconds(machine, [], recipe)
+    tiny = llama_shape(64, 192, 2, 200, 64, 1, "")
+    alone = base_seconds(machine, [row({}, tiny, base=BaseWork(0, 0, 0.0))], recipe)
+    assert alone == plain
+    slow = BaseWork(1000, 10, 2 * (6 * tiny.parameters * 1000 / 8e10 + 10 * 2 * machine.base_layer))
+    assert base_seconds(machine, [row({}, tiny, base=slow)], recipe) == pytest.approx(2 * plain)
+
+
+ARM = [{"train": 0.0, "swap": 1.0, "sample": 10.0, "measure": 5.0, "commit": 0.0}] + [
+    {"train": 20.0, "swap": 1.0, "sample": 10.0, "measure": 5.0, "commit": 0.0}
+] * 2
+
+
+def test_arms_add_up_where_they_take_turns_and_overlap_where_they_do_not():
+    assert makespan([ARM, ARM], overlap=False) == 2 * 88
+    # Both sides hold 2 x 30 and 2 x 55; the trainer is the longer, and waits for the first samples.
+    assert makespan([ARM, ARM], overlap=True) == 2 * 3 + 110 + 10
+    assert makespan([ARM], overlap=True) == 88  # one arm has nobody to overlap with
+    assert makespan([], overlap=True) == 0.0
+
+
+def test_cells_divide_arms():
+    assert cells_seconds([ARM] * 4, 2, overlap=False) == 2 * 88
+    assert cells_seconds([ARM] * 3, 2, overlap=False) == 2 * 88
+    assert cells_seconds([ARM] * 2, 9, overlap=False) == 88
+    longer = [*ARM, *ARM]
+    assert cells_seconds([ARM, longer, ARM], 2, overlap=False) == 2 * 88  # the two short ones together

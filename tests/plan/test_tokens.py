@@ -1,0 +1,71 @@
+"""What a run computes, counted by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from autophage.plan.tokens import WORLD_DOCUMENT_TOKENS, sample_tokens, work
+
+PROBES = 300 * 4 * (10 + 8 + 44)
+HELD_OUT = 200 * WORLD_DOCUMENT_TOKENS
+
+
+def test_documents_and_rows_of_a_world(recipe_of):
+    recipe = recipe_of(sample={"count": 100}, train={"epochs": 2.0, "batch_size": 32})
+    first, second = work(recipe, 0), work(recipe, 1)
+    assert first.sample.tokens == 100 * WORLD_DOCUMENT_TOKENS
+    assert first.sample.prompt_tokens == 100
+    assert (first.train.tokens, first.train.steps) == (0, 0)
+    assert second.train.tokens == 100 * 2 * (1 + WORLD_DOCUMENT_TOKENS)
+    assert second.train.steps == 7  # 200 rows, 32 a step
+
+
+def test_samples_are_scored_once_per_model_that_differs(recipe_of):
+    recipe = recipe_of(sample={"count": 100})
+    once = 100 * (1 + WORLD_DOCUMENT_TOKENS)
+    passes = [(work(recipe, generation).measure.tokens - PROBES - HELD_OUT) / once for generation in range(5)]
+    assert passes == [1, 2, 3, 3, 3]  # of generation 1 the previous model is model 0
+    without = work(recipe_of(sample={"count": 100}, measure={"drift": False}), 3)
+    assert without.measure.tokens == PROBES + HELD_OUT
+
+
+def test_a_text_samples_to_its_limit_and_trains_on_the_mix(recipe_of):
+    source = {"kind": "text", "path": "/nowhere", "block": 32, "continuation": 64}
+    sample = {"count": 10, "max_tokens": 40}
+    whole = recipe_of(source=source, sample=sample, mix={"alpha": 0.5}, train={"epochs": 1.0, "loss_on": "all"})
+    one = work(whole, 1)
+    assert one.sample.tokens == 10 * 40
+    assert one.sample.prompt_tokens == 10 * 33
+    assert one.train.tokens == 10 * (33 + 0.5 * 40 + 0.5 * 64)
+    alone = work(recipe_of(source=source, sample=sample, train={"epochs": 1.0}), 1)
+    assert alone.train.tokens == 10 * (1 + 40)  # each sample a document of its own
+
+
+@pytest.mark.parametrize(("concurrency", "steps"), [(200, 64), (100, 82), (50, 164)])
+def test_decode_steps_are_shared_by_what_runs_at_once(recipe_of, concurrency, steps):
+    """200 documents of 41 tokens on average: at 50 at once, four times as long as a document is."""
+    assert work(recipe_of(sample={"count": 200, "concurrency": concurrency}), 0).sample.steps == steps
+
+
+def test_held_out_windows_are_as_many_as_the_text_has(recipe_of, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("x" * 44_800, "utf-8")  # 0.1 of it, 3.5 bytes a token, 128 tokens a window: 10 windows
+    source = {"kind": "text", "path": str(path), "held_out": 0.1}
+    few = work(recipe_of(source=source, measure={"drift": False}), 0)
+    assert few.measure.tokens == 10 * 129
+    path.write_text("x" * 44_800_000, "utf-8")
+    assert work(recipe_of(source=source, measure={"drift": False}), 0).measure.tokens == 256 * 129
+
+
+def test_an_accumulated_pool_grows(recipe_of):
+    def trained(pool):
+        return [work(recipe_of(mix={"pool": pool}), generation).train.tokens for generation in (1, 2, 3)]
+
+    replaced, accumulated, drawn = map(trained, ("replace", "accumulate", "accumulate-subsample"))
+    assert accumulated == [2 * replaced[0], 3 * replaced[0], 4 * replaced[0]]
+    assert drawn == replaced
+
+
+def test_samples_that_never_end_have_the_limit(recipe_of):
+    assert sample_tokens(recipe_of(sample={"end": "ignore"})) == 64
+    assert sample_tokens(recipe_of(sample={"max_tokens": 20})) == 20
