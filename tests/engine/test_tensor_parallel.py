@@ -76,7 +76,7 @@ SAME = (
     BEGIN
     + '''
 def adapter(bench, seed):
-    zero = bench.base_weights()
+    zero = bench.resident.base_weights()
     torch.manual_seed(seed)
     tensors = safetensors.torch.load(zero.tensors)
     for name, tensor in sorted(tensors.items()):  # safetensors gives them in any order
