@@ -26,6 +26,7 @@ SETTINGS = EngineSettings(
     target_modules=("q_proj",),
     longest=64,
     concurrency=8,
+    mixed=1,
     adapters=2,
     dtype="float32",
     device="cpu",
