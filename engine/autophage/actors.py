@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autophage.data.late import LateCorpus
+from autophage.data.mix import AnySamples
 from autophage.recipe.arms import expand
 from autophage.recipe.schema import Recipe
 
@@ -105,15 +106,13 @@ class TrainerActor(Shell):
         """
         self._progress = Progress()
         start = start or self.base_weights(arm)
-        newest: Mapping[int, LateCorpus] = {}
+        known: dict[int, AnySamples] = dict(corpora)
         if early:
             requests = self._bench.requests(self._arms[arm], generation - 1)
             self._late = LateCorpus([request.prompt_ids for request in requests])
-            newest = {generation - 1: self._late}
+            known[generation - 1] = self._late
         try:
-            return self._bench.fit(
-                self._arms[arm], generation, start, {**corpora, **newest}, self._step_progress, optimizer
-            )
+            return self._bench.fit(self._arms[arm], generation, start, known, self._step_progress, optimizer)
         finally:
             self._late = None
             self._give_back()

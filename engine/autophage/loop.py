@@ -135,7 +135,7 @@ def _print_base(done: int, total: int, loss: float) -> None:
     print(f"\rbase model: {done:,} of {total:,} tokens, loss {loss:.3f}", end="\n" if done == total else "", flush=True)
 
 
-def _ignore(*_: int) -> None:
+def _ignore(*_: object) -> None:
     """Progress is the engine's matter; this loop prints a line per generation."""
 
 

@@ -156,9 +156,9 @@ def _start(state: State) -> tuple[State, list[Work]]:
             running=state.running.union(together),
         )
         started += together
-    if (work := _early(state)) is not None:
-        state = replace(state, running=state.running | {work}, early=state.early | {work})
-        started.append(work)
+    if (early := _early(state)) is not None:
+        state = replace(state, running=state.running | {early}, early=state.early | {early})
+        started.append(early)
     return state, started
 
 

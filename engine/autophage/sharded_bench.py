@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autophage.data.mix import AnySamples
 from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
 from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request
@@ -61,7 +62,7 @@ class ShardedBench:
         arm: Arm,
         generation: int,
         start: Weights,
-        corpora: Mapping[int, Sequence[Sample]],
+        corpora: Mapping[int, AnySamples],
         progress: Callable[[int, int, int], None],
         optimizer: bytes | None = None,
     ) -> Trained:

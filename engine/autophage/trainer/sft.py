@@ -117,7 +117,7 @@ class WatchedTrainer(SFTTrainer):
         moments: bytes | None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, train_dataset=_PLACEHOLDER, **kwargs)
+        super().__init__(*args, train_dataset=_PLACEHOLDER, **kwargs)  # type: ignore[misc]  # no caller gives another
         self._rows = rows
         self._variant = variant
         self._observe = observe
