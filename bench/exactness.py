@@ -69,7 +69,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
             harness.BENCH / "peers" / "reused_id.py",
             ["--model", together["model"], "--first", f"{name}/0/adapter", "--second", f"{name}/1/adapter",
              "--prompts", f"{name}/prompts.json", "--tokens", str(TOKENS)],
-            processes.quiet() | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"},
+            processes.plain_vllm(tuned=True),
             DEADLINE,
             Path(name),
         )  # fmt: skip

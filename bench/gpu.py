@@ -102,7 +102,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
 
 def _shown(steps: list[Step], budget: float) -> list[str]:
     """The plan as a table, with what light says of it where the GPU is known."""
-    cells = [("step", "shape", "minutes", "samples", "tokens", "batch")]
+    cells: list[tuple[str, ...]] = [("step", "shape", "minutes", "samples", "tokens", "batch")]
     for step in steps:
         numbers = (step.samples, step.tokens, step.batch_size)
         cells.append((step.name, step.shape, f"{step.minutes:g}", *map(str, numbers)))
@@ -151,7 +151,8 @@ def tax(step: Step, repeats: int) -> list[Row]:
     spec = _spec(step) | {"repeats": repeats}
     deadline = 60 * step.minutes
     mixed = processes.work(Path(__file__), "mixed", spec, deadline)
-    bare = processes.work(Path(__file__), "bare", spec | {"prepared": mixed["prepared"]}, deadline)
+    asked = spec | {"prepared": mixed["prepared"]}
+    bare = processes.work(Path(__file__), "bare", asked, deadline, processes.plain_vllm(tuned=True))
     rows = [Row(_point(step), "vllm without LoRA", "sampling rate", "tokens/s", bare["rates"])]
     rows.append(Row(_point(step), OURS, "start", "s", [mixed["start"]]))
     for count, rates in mixed["rates"].items():

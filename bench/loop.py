@@ -154,15 +154,11 @@ class Contest:
         return turn
 
     def _sampling(self, model: str, samples: Path, tuned: bool) -> dict[str, float]:
-        environment = processes.quiet() | {"VLLM_CPU_KVCACHE_SPACE": "1"}
-        environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
-        if tuned:
-            environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         return self._script(
             "naive_sample.py",
             ["--model", model, "--prompts", str(self.prompts), "--tokens", str(self.loop.tokens), "--out", str(samples),
              "--dtype", self.dtype, "--concurrency", str(self.loop.concurrency)],
-            environment,
+            processes.plain_vllm(tuned=tuned),
         )  # fmt: skip
 
     def _training(self, model: str, samples: Path, merged: Path, tuned: bool) -> dict[str, float]:

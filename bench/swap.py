@@ -75,7 +75,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
         return told(OURS)
 
     def reload() -> Figures:
-        environment = processes.quiet() | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"}
+        environment = processes.plain_vllm(tuned=True)
         found.update(processes.work(here, "reload", spec | {"prepared": prepared}, DEADLINE, environment))
         return told("reload")
 

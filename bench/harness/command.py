@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from autophage.errors import AutophageError
 from harness.facts import facts
@@ -91,6 +93,7 @@ class Benchmark:
         try:
             if tokens[:1] == ["--worker"]:
                 return self._work(tokens[1], Path(tokens[2]))
+            signal.signal(signal.SIGTERM, _interrupt)
             return self._measure(self.parser().parse_args(tokens))
         except AutophageError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -143,6 +146,11 @@ class Benchmark:
         answer = self.workers[worker](spec, folder)
         (folder / "answer.json").write_text(json.dumps(answer), "utf-8")
         return 0
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    """Leave as on Ctrl-C, with every process ended that was started here."""
+    raise KeyboardInterrupt("terminated")
 
 
 def positive(text: str) -> int:

@@ -35,6 +35,13 @@ def quiet() -> dict[str, str]:
     return {**os.environ, "HF_HUB_OFFLINE": "1", **{name: ours[name] for name in (*THREADS, *SILENCE) if name in ours}}
 
 
+def plain_vllm(*, tuned: bool) -> dict[str, str]:
+    """`quiet` for vLLM as others use it: its own choice of processes or, tuned, one; a KV cache that a small machine has."""
+    environment = quiet() | {"VLLM_CPU_KVCACHE_SPACE": "1"}
+    environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+    return environment | ({"VLLM_ENABLE_V1_MULTIPROCESSING": "0"} if tuned else {})
+
+
 def run(command: Sequence[str], environment: Mapping[str, str], seconds: float, log: Path) -> float:
     """Seconds from start to end of a command that must succeed.
 

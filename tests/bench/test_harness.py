@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -158,6 +159,27 @@ def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
     while _alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _alive(child)
+
+
+def test_a_benchmark_that_is_terminated_ends_what_it_started(tmp_path: Path) -> None:
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[2] / "bench")!r})
+from pathlib import Path
+from harness import processes
+from harness.command import Benchmark
+def measure(*_):
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    processes.run([sys.executable, "-c", code], processes.quiet(), 600, Path({str(tmp_path / "log")!r}))
+sys.exit(Benchmark("none", "", "", 1.0, measure).main(["--quick"]))
+"""
+    process = subprocess.Popen([sys.executable, "-c", script])
+    log, deadline = tmp_path / "log", time.monotonic() + 60
+    while not (log.exists() and log.read_text("utf-8")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 130
+    assert not _alive(log.read_text("utf-8").split()[0])
 
 
 def _alive(pid: str) -> bool:
