@@ -154,20 +154,22 @@ said = [oct(stat.S_IMODE(token.stat().st_mode)), str(len(token.read_text())), st
 time.sleep(float(os.environ["SECONDS_OF_WORK"]))
 sys.exit(int(os.environ.get("ENDS_WITH", "0")))
 """
+NUMBER = str(os.getpid())
+"""Of the job: its port and its folder follow from it, and another run of these tests on the machine has its own."""
 
 
 class Job:
     """The script as a job of one node, begun; `place` collects what its stand-ins saw."""
 
     def __init__(self, place: Path, **variables: str) -> None:
-        self.place, self.token = place, place / "state" / "ray-token-4711"
+        self.place, self.token = place, place / "state" / f"ray-token-{NUMBER}"
         for name, body in STANDINS.items():
             path = place / "venv" / "bin" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"#!{shutil.which('bash')}\n{body}\n")
             path.chmod(0o755)
         (place / "autophage.py").write_text(AUTOPHAGE)
-        slurm = {"JOB_ID": "4711", "JOB_NUM_NODES": "1", "CPUS_PER_TASK": "1", "SUBMIT_DIR": str(place)}
+        slurm = {"JOB_ID": NUMBER, "JOB_NUM_NODES": "1", "CPUS_PER_TASK": "1", "SUBMIT_DIR": str(place)}
         environment = {
             **os.environ,
             **{f"SLURM_{name}": value for name, value in slurm.items()},
@@ -211,13 +213,13 @@ def test_near_the_time_limit_a_job_stops_cleans_up_and_queues_again(tmp_path: Pa
     said = job.at_work()
     assert said[:3] == ["0o600", "64", "1"]
     assert said[3:] == ["run", "smoke", "--address", "auto", "--out", str(tmp_path / "out"), "--set", "seed=2"]
-    assert Path("/tmp/ray-4711").is_dir()
+    assert Path(f"/tmp/ray-{NUMBER}").is_dir()
     job.process.send_signal(signal.SIGUSR1)
     assert job.process.wait(90) == 0, job.log
-    assert (tmp_path / "scontrol").read_text() == "requeue 4711\n"
+    assert (tmp_path / "scontrol").read_text() == f"requeue {NUMBER}\n"
     assert job.left() == []
     assert not job.token.exists()
-    assert not Path("/tmp/ray-4711").exists()
+    assert not Path(f"/tmp/ray-{NUMBER}").exists()
 
 
 @pytest.mark.slow

@@ -54,24 +54,26 @@ class TrainerActor(Shell):
         self._recipe = Recipe.model_validate_json(recipe)
         self._arms = {arm.name: arm for arm in expand(self._recipe)}
         self._late: LateCorpus | None = None
-        self._logs = Path(log).parent
+        self._log = Path(log)
 
     def prepare(self) -> dict[str, Any]:
         """Read the source, train or find the base model, load it. Returns what the run says about its model."""
+        from autophage.trainer.group import keep_first_gpu
+
+        ranks = self._recipe.cluster.trainer_gpus
+        # Before the imports below, any of which may ask CUDA what is there: its first answer is its last.
+        gpus = keep_first_gpu() if ranks > 1 else []
+
         from autophage.data.build import read_source
         from autophage.provenance import model_facts, model_path
         from autophage.sharded_bench import ShardedBench
         from autophage.stages import Workbench
-        from autophage.trainer.group import keep_first_gpu
-
-        ranks = self._recipe.cluster.trainer_gpus
-        gpus = keep_first_gpu() if ranks > 1 else []  # before anything else looks at them
 
         source = read_source(self._recipe)
         path = model_path(self._recipe, source, self._base_progress)
         self._progress = Progress()
         self._bench: Workbench | ShardedBench = (
-            ShardedBench(self._recipe, path, ranks, gpus, self._logs)
+            ShardedBench(self._recipe, path, ranks, gpus, self._log)
             if ranks > 1
             else Workbench(self._recipe, source, path)
         )

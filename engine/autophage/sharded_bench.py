@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 class ShardedBench:
     """Has the surface of `Workbench`, over `ranks` ranks of one machine; `close` ends the other ranks.
 
-    `gpus` are those of `trainer.group.keep_first_gpu`, none on a CPU; each rank writes its log into `logs`.
+    `gpus` are those of `trainer.group.keep_first_gpu`, none on a CPU; each other rank writes a log beside `log`, this process's.
     """
 
-    def __init__(self, recipe: Recipe, model_path: str, ranks: int, gpus: Sequence[str], logs: Path) -> None:
-        self._group = Group(partial(_make, recipe.model_dump_json(), model_path), ranks, gpus, logs)
+    def __init__(self, recipe: Recipe, model_path: str, ranks: int, gpus: Sequence[str], log: Path) -> None:
+        self._group = Group(partial(_make, recipe.model_dump_json(), model_path), ranks, gpus, log)
         self._own: Workbench = self._group.own
 
     @property

@@ -1,7 +1,8 @@
-"""The private Ray of a run: on loopback alone, and gone with it."""
+"""The private Ray of a run: on loopback alone, and gone with it. A cluster's: it leaves the run its signals."""
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +41,49 @@ print("closed")
 def test_ray_listens_on_loopback_and_leaves_nothing(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.stdout.strip().endswith("closed"), done.stderr[-2000:]
+
+
+JOINED = """
+from autophage import environment
+environment.apply()
+environment.stay_on_loopback()
+import os, signal, sys, time
+from ray.cluster_utils import Cluster
+from autophage.cluster import joined_ray
+
+
+class Told(Exception):
+    pass
+
+
+def tell(*_):
+    raise Told
+
+
+os.makedirs("/tmp/ray", exist_ok=True)  # where these utilities note the address
+head = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "temp_dir": sys.argv[1], "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+signal.signal(signal.SIGTERM, tell)
+try:
+    with joined_ray(cluster.address):
+        import ray
+
+        assert ray.is_initialized()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+except Told:
+    assert not ray.is_initialized()
+    assert signal.getsignal(signal.SIGTERM) is tell
+    print("told", flush=True)
+cluster.shutdown()
+"""
+
+
+def test_sigterm_on_a_cluster_is_the_callers(variables: dict[str, str], short: Path, tmp_path: Path) -> None:
+    """Ray's own handler would end the process on the spot, so that a run could not say that it was stopped."""
+    token = tmp_path / "token"
+    token.write_text(secrets.token_hex(32), encoding="ascii")
+    variables = {**variables, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    command = [sys.executable, "-c", JOINED, str(short)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert "told" in done.stdout, done.stderr[-2000:]

@@ -50,7 +50,7 @@ from autophage.trainer.group import Group
 from autophage.trainer.resident import ResidentModel
 from tiny import RECIPE, make
 
-logs = pathlib.Path(sys.argv[1])
+log = pathlib.Path(sys.argv[1], "trainer.log")
 folder = str(ensure_base_model(RECIPE, read_source(RECIPE), lambda *_: None))
 alone = ResidentModel(folder, RECIPE)
 source = bind(read_source(RECIPE), alone.tokenizer, RECIPE)
@@ -88,7 +88,7 @@ sequences, contexts = [row.token_ids for row in rows], [1 + index % 3 for index 
 alone.load(trained)
 scored = alone.score(sequences, contexts)
 
-two = Group(partial(make, folder), 2, [], logs)
+two = Group(partial(make, folder), 2, [], log)
 assert two.own.base_weights() == zero
 split = [parameter for name, parameter in two.own.model.named_parameters() if "layers." in name and "lora_" not in name]
 assert all(isinstance(parameter, DTensor) for parameter in split)
@@ -116,6 +116,20 @@ two.own.fit = partial(type(two.own).fit, two.own, observe=told.append)
 two.call("fit", zero, rows, RECIPE, 3, progress=silent)
 for one, other in zip(seen, told, strict=True):
     np.testing.assert_allclose(list(vars(other).values()), list(vars(one).values()), rtol=1e-4)
+
+# The optimizer's state goes on: it is that of one process, and what it changes is seen.
+carrying = RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update={"optimizer": "carried"})})
+kept = alone.fit(zero, rows, carrying, 3, silent)
+fresh = alone.fit(kept.weights, rows, carrying, 4, silent)
+alone_on = alone.fit(kept.weights, rows, carrying, 4, silent, optimizer=kept.optimizer)
+shared = two.call("fit", zero, rows, carrying, 3, progress=silent)
+shared_on = two.call("fit", shared.weights, rows, carrying, 4, progress=silent, optimizer=shared.optimizer)
+assert distance(alone_on.weights, shared_on.weights) < 1e-3 < 1e-2 < distance(alone_on.weights, fresh.weights)
+one, other = (safetensors.torch.load(fitted.optimizer) for fitted in (alone_on, shared_on))
+assert one.keys() == other.keys()
+for name in one:
+    difference = float((one[name].double() - other[name].double()).norm())
+    assert difference <= 1e-3 * float(one[name].double().norm()), (name, difference)
 
 # An error that all ranks meet leaves them fit to be called again.
 wild = RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update={"learning_rate": 1e30})})
@@ -197,7 +211,7 @@ def settled(bench):
 
 
 expected, settings = measured(alone), settled(alone)
-two = ShardedBench(loaded.recipe, path, 2, [], pathlib.Path(sys.argv[1]))
+two = ShardedBench(loaded.recipe, path, 2, [], pathlib.Path(sys.argv[1], "trainer.log"))
 assert settled(two) == settings
 found = measured(two)
 two.close()
@@ -212,14 +226,14 @@ print(len(found[1]), "metrics are those of one process")
 KILLED = (
     BEGIN
     + """
-two = Group(partial(make, folder), 2, [], logs)
+two = Group(partial(make, folder), 2, [], log)
 (follower,) = followers()
 os.kill(follower, signal.SIGKILL)
 try:
     two.call("fit", zero, rows, RECIPE, 3, progress=silent)
 except RunError as error:
     assert str(error).startswith("trainer rank 1 died (exit code -9"), error
-    assert str(logs / "trainer-1.log") in str(error)
+    assert str(log.with_name("trainer-1.log")) in str(error)
 else:
     sys.exit("a dead rank was not missed")
 assert followers() == []
@@ -231,7 +245,7 @@ HUNG = (
     BEGIN
     + """
 ranks.COLLECTIVE_SECONDS, group.ANSWER_SECONDS, group.LEAVE_SECONDS = 5.0, 5.0, 2.0
-two = Group(partial(make, folder), 2, [], logs)
+two = Group(partial(make, folder), 2, [], log)
 (follower,) = followers()
 os.kill(follower, signal.SIGSTOP)
 began = time.monotonic()
@@ -250,7 +264,7 @@ print("missed")
 ORPHANED = (
     BEGIN
     + """
-two = Group(partial(make, folder), 2, [], logs)
+two = Group(partial(make, folder), 2, [], log)
 print(*followers(), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -298,6 +312,7 @@ def test_ranks_leave_with_rank_0(variables: dict[str, str], tmp_path: Path) -> N
     while Path("/proc", follower).exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not Path("/proc", follower).exists()
+    assert not list(tmp_path.glob("autophage-ranks-*"))
 
 
 @pytest.mark.parametrize("count", [0, 1, 6, 7, 8, 13, 14, 15])
@@ -315,7 +330,7 @@ def test_every_row_goes_to_one_rank_in_its_own_batch(count: int, batch: int, siz
 
 def test_fewer_gpus_than_ranks_are_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="4 trainer ranks take 4 GPUs of one machine, and the trainer was given 2"):
-        group.Group(lambda _: None, 4, ["0", "1"], tmp_path)
+        group.Group(lambda _: None, 4, ["0", "1"], tmp_path / "trainer.log")
 
 
 def test_rank_0_keeps_the_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,16 @@ def test_heads_of_a_size_that_is_not_served(refuse: Refuse, load: Load) -> None:
     assert load(NAME + '[base]\nhidden_size = 48\n[model]\npath = "gpt2"\n').recipe.base.hidden_size == 48
 
 
+def test_whole_weights_on_several_gpus(refuse: Refuse, load: Load) -> None:
+    head = 'model.method = "full" trains on one GPU, and cluster.trainer_gpus = 2'
+    several = NAME + "[cluster]\ntrainer_gpus = 2\n"
+    assert refuse(several, "model.method=full").startswith(f"demo.toml:3:16: {head}\n")
+    swept = refuse(several + '[sweep]\n"model.method" = ["lora", "full"]\n')
+    assert f"{head} (in arm method-full)\n" in swept
+    assert load(several).recipe.cluster.trainer_gpus == 2
+    assert load(NAME, "model.method=full").recipe.model.method == "full"
+
+
 def test_arm_names_that_collide(refuse: Refuse) -> None:
     message = refuse(NAME + '[sweep]\n"sample.system" = ["Hi!", "Hi?"]\n')
     assert message.startswith(

@@ -53,10 +53,11 @@ def keep_first_gpu() -> list[str]:
 class Group:
     """Rank 0 of `size` ranks, each with one of `gpus` (from `keep_first_gpu`), or on a CPU where there are none.
 
-    `make` is called once in every rank with its `Ranks`; it crosses to other processes by pickle, so it must be importable.
+    `make` is called once in every rank with its `Ranks`; it crosses to other processes by pickle, so it must be importable. The
+    other ranks' logs lie beside `log`, this process's, with their numbers in the name: a run may have several groups.
     """
 
-    def __init__(self, make: Make, size: int, gpus: Sequence[str], logs: Path) -> None:
+    def __init__(self, make: Make, size: int, gpus: Sequence[str], log: Path) -> None:
         if gpus and len(gpus) < size:
             raise UserError(
                 f"{size} trainer ranks take {size} GPUs of one machine, and the trainer was given {len(gpus)}."
@@ -67,7 +68,7 @@ class Group:
             threads = str(max(1, len(os.sched_getaffinity(0)) // size))
             for rank in range(1, size):
                 variables = {"CUDA_VISIBLE_DEVICES": gpus[rank]} if gpus else {"OMP_NUM_THREADS": threads}
-                self._followers.append(_Follower(rank, variables, logs))
+                self._followers.append(_Follower(rank, variables, log))
             for follower in self._followers:
                 if follower.answer(BEGIN_SECONDS)[0] == "broken":
                     self._give_up(follower)
@@ -148,18 +149,18 @@ class Group:
 class _Follower:
     """Another rank's process, seen from rank 0."""
 
-    def __init__(self, rank: int, variables: dict[str, str], logs: Path) -> None:
-        self.rank, self.log = rank, logs / f"trainer-{rank}.log"
+    def __init__(self, rank: int, variables: dict[str, str], log: Path) -> None:
+        self.rank, self.log = rank, log.with_name(f"{log.stem}-{rank}.log")
         self._said: tuple[str, str] | None = None
         self.connection, theirs = Pipe()
         alive, self._alive = os.pipe()  # nobody writes to it; its end is the end of this process
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "autophage.trainer.follower", str(theirs.fileno()), str(alive)],
                 env={**os.environ, **variables},
                 pass_fds=(theirs.fileno(), alive),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=output,
                 stderr=subprocess.STDOUT,
             )
         theirs.close()
@@ -204,8 +205,12 @@ class _Follower:
 def follow(connection: Connection, alive: int) -> None:
     """What every rank but 0 does: make the object, then each call that comes, until rank 0 is gone."""
 
+    folder: str | None = None
+
     def leave_with_rank_0() -> None:
         os.read(alive, 1)
+        if folder is not None:  # rank 0 removes it too, where it gets to
+            shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
 
     threading.Thread(target=leave_with_rank_0, daemon=True).start()
