@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import safetensors.numpy
 
 Contents = Callable[[Path], dict[str, object]]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -155,20 +154,3 @@ def test_an_address_without_a_cluster_is_told(autophage: Run, tmp_path: Path) ->
     assert done.returncode == 2, done.stderr
     assert "no Ray cluster can be joined" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_cell_of_several_processes_makes_the_same_models(autophage: Run, tmp_path: Path) -> None:
-    """Tensor-parallel sampling and a sharded trainer round otherwise in the last bits, and in nothing else."""
-    small = ["--set", "generations=1", "--set", "sweep={}", "--set", "control.enabled=false"]
-    alone, spread = tmp_path / "alone", tmp_path / "spread"
-    for out, more in ((alone, []), (spread, ["--set", "cluster.sampler_gpus=2", "--set", "cluster.trainer_gpus=2"])):
-        done = autophage("run", "smoke", *small, *more, "--out", out)
-        assert done.returncode == 0, done.stderr[-2000:]
-    first, second = (
-        safetensors.numpy.load_file(out / "arms/main/gen-001/adapter/adapter_model.safetensors")
-        for out in (alone, spread)
-    )
-    moved = sum(float((first[name] ** 2).sum()) for name in first if "lora_B" in name)
-    apart = sum(float(((first[name] - second[name]) ** 2).sum()) for name in first)
-    assert (apart / moved) ** 0.5 < 1e-2
-    assert json.loads((spread / "arms/main/gen-001/manifest.json").read_text("utf-8"))["weights"]["canary_nats"] < 1e-4

@@ -71,7 +71,13 @@ def test_ctrl_c_and_sigterm_end_with_130_and_go_on(
     out = tmp_path / "stopped"
     command = [*AUTOPHAGE, "run", "smoke", "--out", str(out)]
     process = subprocess.Popen(
-        command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        env=variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=_heed_interrupts,
     )
     while process.poll() is None and _lines(out) < 12:
         time.sleep(0.05)
@@ -81,6 +87,11 @@ def test_ctrl_c_and_sigterm_end_with_130_and_go_on(
     assert "Traceback" not in errors
     assert autophage("run", "smoke", "--out", out).returncode == 0
     assert contents(out) == contents(smoke_run)
+
+
+def _heed_interrupts() -> None:
+    """A shell starts background jobs with SIGINT ignored, and children inherit that; at a terminal it is not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _lines(run: Path) -> int:
