@@ -156,17 +156,18 @@ class TrainerActor(Shell):
 
 
 class SamplerActor(Shell):
-    def __init__(self, log: str) -> None:
+    def __init__(self, log: str, *, beams: bool = False) -> None:
         super().__init__(log)
         self._sampling: dict[str, Progress] = {}
         self._written: dict[str, dict[int, list[int]]] = {}
-        # Importing vLLM takes as long as the trainer takes to load its model; both happen at once.
-        import vllm  # noqa: F401
+        if not beams:
+            # Importing vLLM takes as long as the trainer takes to load its model; both happen at once.
+            import vllm  # noqa: F401
 
     def start(self, settings: EngineSettings) -> None:
-        from autophage.sampler.engine import Sampler
+        from autophage.sampler.choice import sampler_for
 
-        self._sampler = Sampler(settings)
+        self._sampler = sampler_for(settings)
         self._sampler.rest()
 
     def install(self, label: str, weights: Weights) -> Served:

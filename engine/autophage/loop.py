@@ -26,6 +26,7 @@ from autophage import environment
 
 if TYPE_CHECKING:
     from autophage.recipe.arms import Arm
+    from autophage.sampler.beam import BeamSampler
     from autophage.sampler.engine import Sampler
     from autophage.sampler.protocol import Completion, Job, Served
     from autophage.stages import Workbench
@@ -58,7 +59,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     from autophage.provenance import begin_run, model_path, resume_level, versions
     from autophage.recipe import load_recipe
     from autophage.recipe.batching import cohorts_of
-    from autophage.sampler.engine import Sampler
+    from autophage.sampler.choice import sampler_for
     from autophage.stages import Workbench
     from autophage.store.commit import commit_generation
     from autophage.store.rundir import RunDirectory
@@ -68,7 +69,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     run = begin_run(loaded, RunDirectory(out))
 
     bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, _print_base))
-    sampler = Sampler(bench.engine_settings(loaded.arms))
+    sampler = sampler_for(bench.engine_settings(loaded.arms))
     lineages = {arm.name: Lineage(arm, bench.base_weights(arm)) for arm in loaded.arms}
 
     for generation in range(loaded.recipe.generations + 1):
@@ -85,7 +86,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
                 _print_generation(made.arm, generation, made.metrics, time.perf_counter() - begun)
 
 
-def _train_and_swap(bench: Workbench, sampler: Sampler, lineage: Lineage, generation: int) -> Job:
+def _train_and_swap(bench: Workbench, sampler: Sampler | BeamSampler, lineage: Lineage, generation: int) -> Job:
     """Make model `generation` of an arm and put it into the sampler; returns what the sampler is asked for."""
     from autophage.sampler.protocol import Job
 

@@ -39,11 +39,14 @@ from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
 from autophage.trainer.divergence import compare
 from autophage.trainer.resident import ResidentModel
+from autophage.trainer.validation import BestEpoch
 
 CANARIES = 4
 CANARY_TOLERANCE = {"float32": 5e-4, "bfloat16": 0.25}
 """Largest difference in nats between the sampler's and the trainer's log-prob of a canary token. Rounding alone gives
 1e-5 in float32 and a few hundredths in bfloat16; stale or partial weights of a trained model gives tenths to many."""
+VALIDATED = 64
+"""Held-out documents that an epoch is judged by."""
 PROMPT_SLACK = 1.25
 """Chat prompts are decoded and tokenized again, so later ones may be somewhat longer than the first."""
 
@@ -115,6 +118,7 @@ class Workbench:
             kv_bytes_per_token=2 * config.num_hidden_layers * heads * head_size * dtype.itemsize,
             shares_device=self.recipe.devices != "disjoint",
             tensor_parallel=self.recipe.cluster.sampler_gpus,
+            beam_recipe=self.recipe.model_dump_json() if self.recipe.sample.beams > 1 else None,
         )
 
     def _memory(self, arms: Sequence[Arm], mixed: int) -> tuple[float | None, bool]:
@@ -136,7 +140,15 @@ class Workbench:
         configured = getattr(generation_config, "eos_token_id", None)
         ends |= set(configured if isinstance(configured, list) else [configured]) - {None}
         stops = tuple(sorted(ends)) if self._ends(arm.recipe) else ()
-        return Decoding(arm.recipe.max_tokens, sample.temperature, sample.top_p, sample.top_k, stops)
+        return Decoding(
+            arm.recipe.max_tokens,
+            sample.temperature,
+            sample.top_p,
+            sample.top_k,
+            stops,
+            sample.repetition_penalty,
+            sample.beams,
+        )
 
     def _ends(self, recipe: Recipe) -> bool:
         """Whether a sample may end itself. Human continuations of a text are cut to length and never do."""
@@ -165,17 +177,36 @@ class Workbench:
         `progress` is called with (steps done, steps in all, tokens done).
         """
         seed = derive(arm.recipe.seed, "train", arm.name, generation)
-        rows = TrainingOrder(pool_rows(self._source(arm.recipe), arm.recipe, corpora), arm.recipe, seed)
+        pool = pool_rows(self._source(arm.recipe), arm.recipe, corpora)
+        rows = TrainingOrder(pool, arm.recipe, seed)
         size, tokens = arm.recipe.train.batch_size, 0
+        best = self._best_epoch(arm.recipe, len(pool))
 
         def count(done: int, total: int) -> None:
             nonlocal tokens
             tokens += sum(len(row.token_ids) for row in rows[size * (done - 1) : size * done])
             progress(done, total, tokens)
+            if best is not None:
+                best.step_ended(done, total)
 
         steps: list[StepStatistics] = []
         fitted = self.resident.fit(start, rows, arm.recipe, seed, count, steps.append, optimizer)
-        return Trained(fitted.weights, tokens, steps, fitted.optimizer)
+        weights = fitted.weights if best is None or best.weights is None else best.weights
+        return Trained(weights, tokens, steps, fitted.optimizer)
+
+    def _best_epoch(self, recipe: Recipe, rows: int) -> BestEpoch | None:
+        """What picks the best epoch by held-out documents that are not measured, where the recipe wants it."""
+        if recipe.train.keep == "last":
+            return None
+        documents = self.source.held_out()
+        measured = {id(one) for one in spread(documents, recipe.measure.documents)}
+        spare = [one for one in documents if id(one) not in measured]
+        if not spare:
+            raise UserError(
+                f'train.keep = "best" picks an epoch by held-out documents that are not measured, and all {len(documents)} are. '
+                f"Lower measure.documents, or raise source.held_out or source.held_out_documents."
+            )
+        return BestEpoch(self.resident, spread(spare, VALIDATED), rows, recipe.train.batch_size)
 
     def _longest(self, recipe: Recipe) -> int:
         """Tokens of the longest prompt with its sample, or of a canary."""

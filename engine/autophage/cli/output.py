@@ -22,6 +22,11 @@ Overrides = Annotated[
     Parameter(name="--set", negative="", help="key=value: replaces one key of the recipe, as in mix.alpha=0.5."),
 ]
 
+Profile = Annotated[
+    str | None,
+    Parameter(show_default=False, help="The recipe at this scale, as in tiny or full; `show` lists what it has."),
+]
+
 
 def say(text: object = "") -> None:
     """One line for people."""

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from autophage.cli.output import AsJson, Overrides, print_json, say
+from autophage.cli.output import AsJson, Overrides, Profile, print_json, say
 from autophage.errors import UserError
 from autophage.live.format import count, duration, safe, size
 
 if TYPE_CHECKING:
     from autophage.plan import ArmPlan, Memory, Plan
     from autophage.plan.machines import Row
+    from autophage.recipe import LoadedRecipe
 
 PIPED_WIDTH = 200
 """Columns of a table that no terminal cuts."""
@@ -28,6 +29,7 @@ def plan(
     recipe: str | None = None,
     /,
     *,
+    profile: Profile = None,
     settings: Overrides = None,
     machine: str | None = None,
     gpus: int | None = None,
@@ -57,6 +59,7 @@ def plan(
         A finished run: its own speeds are kept for later plans on its machine. Needs no recipe.
     """
     from autophage.plan import choose
+    from autophage.recipe import load_recipe
 
     if gpus is not None and gpus < 1:
         raise UserError(f"--gpus {gpus}: give 1 or more.")
@@ -68,12 +71,12 @@ def plan(
             _tell_row(row, as_json=as_json)
             return 0
     assert recipe is not None
-    return _plan(recipe, settings or [], choose(machine), gpus, price_per_hour, (sample_speed, train_speed), as_json)
+    loaded = load_recipe(recipe, settings or [], profile)
+    return _plan(loaded, choose(machine), gpus, price_per_hour, (sample_speed, train_speed), as_json)
 
 
 def _plan(
-    name: str,
-    settings: list[str],
+    loaded: LoadedRecipe,
     machine: Any,
     gpus: int | None,
     price: float | None,
@@ -83,9 +86,7 @@ def _plan(
     from autophage.plan import Speeds
     from autophage.plan import plan as make_plan
     from autophage.plan.base import base_is_cached
-    from autophage.recipe import load_recipe
 
-    loaded = load_recipe(name, settings)
     one = loaded.recipe
     made = make_plan(
         one,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from autophage.cli.output import AsJson, Overrides, print_json, print_table
+from autophage.cli.output import AsJson, Overrides, Profile, print_json, print_table
 from autophage.live.format import safe
 
 
@@ -29,6 +29,7 @@ def show(
     /,
     *,
     resolved: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    profile: Profile = None,
     settings: Overrides = None,
     as_json: AsJson = False,
 ) -> int:
@@ -44,12 +45,12 @@ def show(
     from autophage.recipe import load_recipe, read_recipe_file, resolved_toml
 
     # As it is written it may lack what only its user can give, such as a path; with its defaults it must be whole.
-    if not (resolved or settings or as_json):
+    if not (resolved or settings or profile or as_json):
         text = read_recipe_file(recipe).path.read_text("utf-8")
         print(safe(text, keep="\n\t"), end="" if text.endswith("\n") else "\n")
         return 0
-    loaded = load_recipe(recipe, settings or [])
-    text = resolved_toml(loaded) if resolved or settings else loaded.path.read_text("utf-8")
+    loaded = load_recipe(recipe, settings or [], profile)
+    text = resolved_toml(loaded) if resolved or settings or profile else loaded.path.read_text("utf-8")
     if as_json:
         values = loaded.recipe.model_dump(mode="json")
         print_json({"path": str(loaded.path), "toml": text, "recipe": values, "warnings": list(loaded.warnings)})

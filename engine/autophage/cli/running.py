@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autophage.cli.opening import crashes_logged, opened
-from autophage.cli.output import Overrides, say
+from autophage.cli.output import Overrides, Profile, say
 from autophage.live import View, open_view
 from autophage.live.format import safe
 from autophage.store.rundir import RunDirectory, is_locked, read_events
@@ -22,7 +22,15 @@ ENDS = ("run-end", "interrupted", "failed")
 GONE = "its process is gone without a word; `autophage run` with the same recipe and directory goes on with it"
 
 
-def run(recipe: str, /, *, out: Path | None = None, address: str | None = None, settings: Overrides = None) -> int:
+def run(
+    recipe: str,
+    /,
+    *,
+    out: Path | None = None,
+    address: str | None = None,
+    profile: Profile = None,
+    settings: Overrides = None,
+) -> int:
     """Run a recipe. The same command on the same directory goes on where it stopped.
 
     Parameters
@@ -38,7 +46,7 @@ def run(recipe: str, /, *, out: Path | None = None, address: str | None = None, 
     """
     from autophage.recipe import load_recipe
 
-    loaded = load_recipe(recipe, settings or [])
+    loaded = load_recipe(recipe, settings or [], profile)
     for warning in loaded.warnings:
         print(f"warning: {safe(warning)}", file=sys.stderr)
     directory = RunDirectory(Path("runs") / loaded.recipe.name if out is None else out)

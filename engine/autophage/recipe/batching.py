@@ -25,7 +25,7 @@ def streaming(arms: Sequence[Arm]) -> list[str]:
 
 def is_continuous(recipe: Recipe, device: str) -> bool:
     """Whether arms join a running batch. By default where bits depend on the batch anyway and both sides work at once."""
-    if recipe.devices == "serial":
+    if recipe.devices == "serial" or recipe.sample.beams > 1:
         return False
     return device != "cpu" if recipe.sample.batching == "auto" else recipe.sample.batching == "continuous"
 
@@ -33,13 +33,14 @@ def is_continuous(recipe: Recipe, device: str) -> bool:
 def cohorts_of(arms: Sequence[Arm], *, continuous: bool = False) -> tuple[tuple[str, ...], ...]:
     """The arms that share a fixed batch: neighbours, as long as together they do not fill the sampler.
 
-    An arm whose whole weights are trained is alone: all requests of a step share one base model.
+    An arm whose whole weights are trained is alone: all requests of a step share one base model. So is one with beams,
+    which are searched for a model at a time.
     """
     cohorts: list[list[str]] = []
     room = 0
     for arm in arms:
         count = arm.recipe.sample.count
-        alone = continuous or arm.recipe.model.method == "full"
+        alone = continuous or arm.recipe.model.method == "full" or arm.recipe.sample.beams > 1
         if not cohorts or alone or count > room or len(cohorts[-1]) == MOST_MIXED:
             cohorts.append([])
             room = arm.recipe.sample.concurrency

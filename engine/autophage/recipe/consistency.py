@@ -120,10 +120,33 @@ def _whole_weights_on_one_gpu(recipe: Recipe) -> Conflict | None:
     return Conflict(("cluster.trainer_gpus", "model.method"), wrong, remedies)
 
 
+def _search_on_one_device(recipe: Recipe) -> Conflict | None:
+    if recipe.sample.beams == 1 or recipe.cluster.sampler_gpus == 1:
+        return None
+    wrong = f"sample.beams = {recipe.sample.beams} is searched on one GPU, and cluster.sampler_gpus = {recipe.cluster.sampler_gpus}"
+    remedies = ("leave cluster.sampler_gpus at 1", "or sample: sample.beams = 1")
+    return Conflict(("cluster.sampler_gpus", "sample.beams"), wrong, remedies)
+
+
+def _best_of_one_process(recipe: Recipe) -> Conflict | None:
+    train, gpus = recipe.train, recipe.cluster.trainer_gpus
+    if train.keep == "last" or (gpus == 1 and train.optimizer == "fresh"):
+        return None
+    if gpus > 1:
+        wrong = f'train.keep = "best" needs a trainer on one GPU, and cluster.trainer_gpus = {gpus}'
+        return Conflict(("train.keep", "cluster.trainer_gpus"), wrong, ('write keep = "last", or trainer_gpus = 1',))
+    wrong = (
+        'train.optimizer = "carried" goes on from the last epoch, and train.keep = "best" may go back to an earlier one'
+    )
+    return Conflict(("train.keep", "train.optimizer"), wrong, ('write keep = "last", or optimizer = "fresh"',))
+
+
 _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     _needs_path,
     _needs_blocks,
     _whole_heads,
     _carried_on,
     _whole_weights_on_one_gpu,
+    _search_on_one_device,
+    _best_of_one_process,
 )

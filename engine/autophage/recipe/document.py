@@ -1,7 +1,7 @@
 """A recipe file as it is written: its values, and the place of each.
 
-Owns reading, decoding and parsing; what can go wrong there ends in one message with line and column. The sweep is
-brought to one form here: dotted key -> values, however its keys were quoted. It does not know which keys exist.
+Owns reading, decoding and parsing; what can go wrong there ends in one message with line and column. `flatten_sweep`
+brings the sweep to one form: dotted key -> values, however its keys were quoted. It does not know which keys exist.
 """
 
 from __future__ import annotations
@@ -97,9 +97,7 @@ def read_document(path: FilePath, display: str) -> Document:
     except (RecursionError, ValueError) as error:  # brackets a thousand deep; a number of thousands of digits
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise RecipeError(f"{display}:1:1: this is not a recipe: {reason}") from None
-    document = Document(path, display, data, marks, empty=not data, resolved=text.startswith(RESOLVED))
-    _flatten_sweep(document)
-    return document
+    return Document(path, display, data, marks, empty=not data, resolved=text.startswith(RESOLVED))
 
 
 def flat_sweep(table: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -111,7 +109,8 @@ def flat_sweep(table: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[t
             yield (*above, name), value
 
 
-def _flatten_sweep(document: Document) -> None:
+def flatten_sweep(document: Document) -> None:
+    """Bring the sweep to its one form: dotted key -> values."""
     sweep = document.data.get(SWEEP)
     if not isinstance(sweep, dict):
         return

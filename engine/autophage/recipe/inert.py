@@ -70,6 +70,11 @@ RULES = (
         "every arm is trained on synthetic data alone, and there is no control",
     ),
     Rule(
+        ("sample.temperature", "sample.top_p", "sample.top_k", "sample.batching", "sample.memory"),
+        lambda arm: arm.sample.beams > 1,
+        "sample.beams > 1 is a search, which draws nothing and needs no vLLM",
+    ),
+    Rule(
         ("sample.top_p", "sample.top_k"), lambda arm: arm.sample.temperature == 0.0, "sample.temperature = 0 is greedy"
     ),
     Rule(("sample.batching",), lambda arm: arm.devices == "serial", 'devices = "serial" always has fixed batches'),

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from autophage.recipe.arms import Arm, expand
 from autophage.recipe.consistency import check_arms
-from autophage.recipe.document import Document, read_document
+from autophage.recipe.document import Document, flatten_sweep, read_document
 from autophage.recipe.faults import raise_faults
 from autophage.recipe.inert import inert_warnings
 from autophage.recipe.keys import SWEEP
 from autophage.recipe.overrides import apply_overrides, path_of
 from autophage.recipe.paths import find_recipe, with_absolute_paths
+from autophage.recipe.profiles import choose_profile
 from autophage.recipe.resolved import flat, to_toml
 from autophage.recipe.schema import Recipe
 from autophage.recipe.sweeps import check_names
@@ -42,9 +43,11 @@ def read_recipe_file(name_or_path: str) -> Document:
     return read_document(*find_recipe(name_or_path))
 
 
-def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
-    """The recipe of a file, or a shipped one by name, with `key=value` overrides put over it."""
+def load_recipe(name_or_path: str, overrides: Sequence[str] = (), profile: str | None = None) -> LoadedRecipe:
+    """The recipe of a file, or a shipped one by name, at the scale of `profile`, with `key=value` overrides put over it."""
     document = read_recipe_file(name_or_path)
+    choose_profile(document, profile)
+    flatten_sweep(document)
     faults = apply_overrides(document, overrides)
     recipe = with_absolute_paths(validate(document, faults), document)
     raise_faults(check_names(recipe, document))

@@ -43,6 +43,8 @@ def _apply(document: Document, text: str, place: Place) -> Fault | None:
     if path[0] == SWEEP:
         return _sweep(document, path[1:], value, place)
     dotted = ".".join(path)
+    if dotted == "profile":
+        return Fault(place, "a profile is chosen before keys are set", (f"write --profile {printable(raw)}",))
     if len(path) == 1 and dotted in TABLES:
         fault = unknown_key(place, dotted)
         return Fault(place, fault.wrong, ("set one of its keys", *fault.remedies))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from autophage.recipe.document import RESOLVED, read_document
+from autophage.recipe.document import RESOLVED, flatten_sweep, read_document
 from autophage.recipe.keys import KEYS, SWEEP, TABLES
 from autophage.recipe.literals import printable, toml_key, toml_value
 from autophage.recipe.schema import Recipe
@@ -48,6 +48,7 @@ def to_toml(recipe: Recipe, provenance: Mapping[str, str]) -> str:
 def read_resolved(path: Path | str) -> Recipe:
     """The recipe of a file that `to_toml` wrote; `RecipeError` where it is no longer one."""
     document = read_document(Path(path), str(path))
+    flatten_sweep(document)
     return validate(document, [])
 
 

@@ -103,6 +103,15 @@ class Sample(Table):
     temperature: float = Field(1.0, ge=0.0, le=10.0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0.0, le=1.0, description="nucleus mass; 1 keeps the whole distribution")
     top_k: int = Field(0, ge=0, description="0 keeps the whole distribution")
+    repetition_penalty: float = Field(
+        1.0,
+        ge=1.0,
+        le=10.0,
+        description="divides the logits of tokens that occurred already (arXiv 1909.05858); 1 is none",
+    )
+    beams: int = Field(
+        1, ge=1, le=64, description="more than 1: beam search instead of sampling, by transformers in place of vLLM"
+    )
     concurrency: int = Field(256, ge=1, le=4096, description="sequences the sampler holds in one batch")
     batching: Literal["auto", "fixed", "continuous"] = Field(
         "auto",
@@ -129,6 +138,9 @@ class Train(Table):
         "fresh",
         description="AdamW's moments start at zero in each generation, or go on from the arm's previous one (cumulative "
         "chains only); the learning rate's schedule starts again in either case",
+    )
+    keep: Literal["last", "best"] = Field(
+        "last", description="the weights after the last epoch, or after the one that predicts held-out human text best"
     )
     epochs: float = Field(4.0, gt=0, le=1000, description="passes over the mixed corpus; may be fractional")
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate (AdamW)")
@@ -201,6 +213,9 @@ class Recipe(Table):
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="of the run")
     description: str = Field("", description="one line for `autophage recipes`")
+    profile: str = Field(
+        "", max_length=64, description="which of the file's [profiles] is meant; --profile chooses too"
+    )
     seed: Seed = Field(1, description="of sampling, data order and adapters")
     generations: Positive = Field(5, description="models trained after model 0")
     devices: Literal["serial", "colocated", "disjoint"] = Field(

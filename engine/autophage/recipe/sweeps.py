@@ -22,8 +22,8 @@ MOST_ARMS = 1000
 """Each arm is a chain of models with folders of its own; a sweep above this is a slip that would take hours to list."""
 
 WHOLE_RUN = (
-    *("name", "description", "generations", "devices"),
-    *("model.path", "model.dtype", "sample.concurrency", "sample.batching", "sample.memory"),
+    *("name", "description", "profile", "generations", "devices"),
+    *("model.path", "model.dtype", "sample.concurrency", "sample.batching", "sample.memory", "sample.beams"),
 )
 WHOLE_RUN_TABLES = ("base", "source", "cluster", "control")
 """Keys that all arms of a run share: one engine with one base model and one source serves them all."""

@@ -15,6 +15,7 @@ from autophage.report.colours import Style, styles, variables
 from autophage.report.findings import knowledge_metric
 from autophage.report.load import RunFacts, load
 from autophage.report.panels import perplexity_bounds
+from autophage.report.pooling import pooled
 from autophage.report.series import Point
 from autophage.report.words import number, percent, visible
 from autophage.store.rundir import RunDirectory
@@ -49,7 +50,7 @@ class Frame:
 
 def hero_figure(run: RunDirectory) -> str:
     """The picture of `run` as SVG text; a run without metrics gives a picture that says so."""
-    return draw(load(run))
+    return draw(pooled(load(run)))
 
 
 def draw(facts: RunFacts) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -23,9 +23,10 @@ from autophage.report import provenance, tables, words
 from autophage.report.colours import Style, styles, variables
 from autophage.report.figures import metric_figures, other_figures
 from autophage.report.findings import findings
-from autophage.report.load import RunFacts, load
+from autophage.report.load import ArmFacts, RunFacts, load
 from autophage.report.observations import observations
 from autophage.report.panels import Figure
+from autophage.report.pooling import pooled, pools
 from autophage.report.predicted import predicted
 from autophage.report.samples import arm_samples
 from autophage.report.settings import caption, outcome_settings
@@ -67,22 +68,28 @@ def render(run: RunDirectory, facts: RunFacts) -> str:
 
     Only what no person wrote is marked safe: the package's own style and scripts, and JSON that `script_json` escaped.
     """
-    looks = styles([(arm.name, arm.control) for arm in facts.arms])
+    shown, groups = pooled(facts), pools(facts)
+    looks = styles([(arm.name, arm.control) for arm in shown.arms])
+    looks |= {name: looks[group] for group, names in groups.items() for name in names}
+    several = {name for names in groups.values() for name in names[1:]}
+    sampled = [arm for arm in facts.arms if arm.name not in several]
     measured = timings(facts)
-    sections = _sections(run, facts, looks, timing_figures(facts, measured, looks))
+    sections = _sections(run, shown, sampled, looks, timing_figures(facts, measured, looks))
     script = _resource(SCRIPT)
     return _environment().get_template(TEMPLATE).render(
         facts=facts,
+        shown=shown,
+        seeds=max(map(len, groups.values()), default=1),
         looks=looks,
         sections=sections,
-        findings=findings(facts),
-        observations=observations(facts),
-        warnings=warning_view(facts),
+        findings=findings(shown),
+        observations=observations(shown),
+        warnings=warning_view(shown),
         settings=outcome_settings(facts.arms),
         set_arms=[arm for arm in facts.arms if arm.recipe is not None],
         caption=caption(facts.arms),
-        samples=[sample for arm in facts.arms if (sample := arm_samples(run, arm)).generations or sample.missing],
-        headlines=tables.headline_table(facts),
+        samples=[sample for arm in sampled if (sample := arm_samples(run, arm)).generations or sample.missing],
+        headlines=tables.headline_table(shown),
         csv=tables.csv_uri(facts.rows),
         timing_words=timing_words(measured),
         predicted=predicted(read_prediction(run), facts, measured),
@@ -109,13 +116,17 @@ def status(facts: RunFacts) -> str:
     return "unfinished" if any(arm.manifests for arm in facts.arms) else "not begun"
 
 
-def _sections(run: RunDirectory, facts: RunFacts, looks: dict[str, Style], timing: list[Figure]) -> Sections:
+def _sections(
+    run: RunDirectory, facts: RunFacts, sampled: list[ArmFacts], looks: dict[str, Style], timing: list[Figure]
+) -> Sections:
+    """`facts` have seeds pooled; corpora are read of `sampled`, one arm of each pool."""
     planned = metric_figures(facts, looks)
     other = other_figures(facts, looks, planned + timing)
     main = [figure for figure in planned if figure.key in AFTER]
     more = [figure for figure in planned if figure.key not in AFTER]
     place = next((index + 1 for index, figure in enumerate(more) if figure.key == "onpolicy"), len(more))
-    spreads = [*surprisal_figure(run, facts, looks), *tail_figure(run, facts, looks)]
+    corpora = replace(facts, arms=sampled)
+    spreads = [*surprisal_figure(run, corpora, looks), *tail_figure(run, corpora, looks)]
     return Sections(main, more[:place] + spreads + more[place:], other, timing)
 
 

@@ -55,7 +55,7 @@ def _of(recipe: Recipe) -> dict[str, str]:
         "learning rate": f"{train.learning_rate:g}",
         "optimizer": f"AdamW, {train.optimizer}",
         "schedule": train.schedule if train.warmup == 0 else f"{train.schedule}, warmup {train.warmup:g}",
-        "epochs": f"{train.epochs:g}",
+        "epochs": f"{train.epochs:g}" + (", the best kept" if train.keep == "best" else ""),
         "batch size": str(train.batch_size),
         "human text": mix.human,
         "loss on": train.loss_on,
@@ -80,9 +80,12 @@ def _prompts(recipe: Recipe) -> str:
 
 def _decoding(recipe: Recipe) -> str:
     sample = recipe.sample
+    penalty = [f"repetition penalty {sample.repetition_penalty:g}"] if sample.repetition_penalty > 1 else []
+    if sample.beams > 1:
+        return ", ".join([f"{sample.beams} beams", *penalty])
     if sample.temperature == 0:
-        return "greedy"
+        return ", ".join(["greedy", *penalty])
     parts = [f"temperature {sample.temperature:g}"]
     parts += [f"top-p {sample.top_p:g}"] if sample.top_p < 1 else []
     parts += [f"top-k {sample.top_k}"] if sample.top_k else []
-    return ", ".join(parts) + ("" if len(parts) > 1 else ", whole distribution")
+    return ", ".join([*parts, *(["whole distribution"] if len(parts) == 1 else []), *penalty])

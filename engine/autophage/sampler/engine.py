@@ -244,6 +244,7 @@ def _sampling(request: Request, decoding: Decoding) -> Any:
         temperature=decoding.temperature,
         top_p=decoding.top_p if random else 1.0,
         top_k=decoding.top_k if random else 0,
+        repetition_penalty=decoding.repetition_penalty,
         seed=request.seed if random else None,
         stop_token_ids=list(decoding.stop_ids),
         ignore_eos=not decoding.stop_ids,

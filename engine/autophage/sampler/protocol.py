@@ -37,6 +37,9 @@ class Decoding:
     top_k: int
     stop_ids: tuple[int, ...]
     """Empty: nothing ends a document before `max_tokens`."""
+    repetition_penalty: float = 1.0
+    """What the logits of tokens that have occurred, prompt included, are divided by where positive, else multiplied (1909.05858)."""
+    beams: int = 1
 
 
 @dataclass(frozen=True)
@@ -100,3 +103,5 @@ class EngineSettings:
     """Whether it puts its memory aside between calls, because the trainer needs it (a GPU that both share in turns)."""
     tensor_parallel: int = 1
     """Workers of one machine that the model is split over; on a GPU each has a device of its own."""
+    beam_recipe: str | None = None
+    """The recipe as JSON, where documents are searched for with beams: that sampler is no vLLM (`beam`)."""

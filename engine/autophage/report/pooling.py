@@ -1,0 +1,82 @@
+"""Seeds pooled: arms that differ in nothing but their seed become one line with an interval over seeds.
+
+Pure. The value is the mean over seeds at the generations that all of them have. The interval is Student's t over seeds,
+or the mean of the seeds' own intervals where that is wider: all seeds answer the same questions about the same human
+text, so what those leave uncertain does not shrink with more seeds. A run of a single seed is left as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean, stdev
+from typing import Any
+
+from autophage.metrics.intervals import student_t
+from autophage.recipe.arms import CONTROL, Arm, arm_name, expand
+from autophage.report.load import RunFacts
+from autophage.report.series import Metrics, Point
+
+SEED = "seed"
+
+
+def pooled(facts: RunFacts) -> RunFacts:
+    """`facts` with one arm for each group of seeds, and metrics of both: a group's own, and still those of its members."""
+    groups = pools(facts)
+    if not groups:
+        return facts
+    by_name = {arm.name: arm for arm in facts.arms}
+    members = {name for group in groups.values() for name in group}
+    arms = [replace(by_name[group[0]], name=name) for name, group in groups.items()]
+    arms += [arm for arm in facts.arms if arm.name not in members]
+    rows = [*facts.rows, *(row for name, group in groups.items() for row in _rows(facts, name, group))]
+    return replace(facts, arms=arms, metrics=Metrics(rows), rows=rows)
+
+
+def pools(facts: RunFacts) -> dict[str, list[str]]:
+    """Group -> its arms, for a run that sweeps its seed; empty for any other."""
+    if len(facts.recipe.sweep.get(SEED, ())) < 2:
+        return {}
+    known = {arm.name for arm in facts.arms}
+    groups: dict[str, list[str]] = {}
+    for arm in expand(facts.recipe):
+        if arm.name in known:
+            groups.setdefault(_group(arm), []).append(arm.name)
+    return groups
+
+
+def _group(arm: Arm) -> str:
+    name = arm_name({key: value for key, value in arm.settings.items() if key != SEED})
+    if not arm.control or "mix.alpha" in arm.settings:
+        return name or "main"
+    return f"{CONTROL}_{name}" if name else CONTROL
+
+
+def _rows(facts: RunFacts, name: str, group: Sequence[str]) -> list[dict[str, Any]]:
+    rows = []
+    for metric in facts.metrics.names:
+        series = [{point.generation: point for point in facts.metrics.series(arm, metric)} for arm in group]
+        common = sorted(set.intersection(*(set(one) for one in series)))
+        for generation in common:
+            point = _mean([one[generation] for one in series])
+            rows.append({"arm": name, "metric": metric, **vars(point)})
+    return rows
+
+
+def _mean(points: Sequence[Point]) -> Point:
+    values = [point.value for point in points]
+    value, n = fmean(values), len(values)
+    over_seeds = student_t(0.975, n - 1) * stdev(values) / math.sqrt(n) if n > 1 else 0.0
+    below = above = 0.0
+    if (
+        own := [
+            (point.value - point.low, point.high - point.value)
+            for point in points
+            if point.low is not None and point.high is not None
+        ]
+    ) and len(own) == n:
+        below, above = (fmean(side) for side in zip(*own, strict=True))
+    low, high = value - max(below, over_seeds), value + max(above, over_seeds)
+    counted = [point.n for point in points if point.n is not None]
+    return Point(points[0].generation, value, low, high, sum(counted) if counted else None)

@@ -1,0 +1,137 @@
+"""Beam search by transformers' `generate`, with the interface of the vLLM sampler (*The Curse of Recursion* writes with five beams).
+
+vLLM's own beam search hands every beam's every token to the engine as a request of its own: 512 documents of 64 tokens
+with five beams are 164,000 requests a generation. A batch that keeps its cache is the right tool for it, so a run with
+beams has no vLLM at all: the sampler's process holds a second resident model.
+
+Statistics are of the model's own distribution, by a forward pass over what was written: a beam's tokens are chosen by
+their whole document and never drawn. A batch is decided by the order of the prompts, so its bits are too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from threading import RLock
+from typing import Any
+
+import torch
+
+from autophage.errors import SwapError
+from autophage.recipe.schema import Recipe
+from autophage.sampler.batch import Ended
+from autophage.sampler.protocol import (
+    CANARY_TOKENS,
+    Completion,
+    Decoding,
+    EngineSettings,
+    Job,
+    Observe,
+    Request,
+    Served,
+)
+from autophage.store.weights import Weights
+from autophage.trainer.resident import ResidentModel
+
+
+class BeamSampler:
+    """Calls may come from several threads; one model computes at a time."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        assert settings.beam_recipe is not None
+        self._resident = ResidentModel(settings.model_path, Recipe.model_validate_json(settings.beam_recipe))
+        self._rows = settings.concurrency
+        self._held: dict[str, Weights] = {}
+        self._turn = RLock()
+        self._next_id = 1
+
+    def install(self, label: str, weights: Weights) -> Served:
+        """Hold `weights` under a fresh id and name."""
+        served = Served(f"{label}-{weights.digest[:16]}", self._next_id, weights.digest)
+        self._next_id += 1
+        self._held[served.name] = weights
+        return served
+
+    def remove(self, served: Served) -> None:
+        del self._held[served.name]
+
+    def rest(self) -> None:
+        """Nothing of it is ever put aside."""
+
+    def canary(self, served: Served, prompts: Sequence[Sequence[int]]) -> list[Completion]:
+        """A sampled continuation of each prompt, with log-probs from the cached decoding that beams are made by."""
+        with self._turn:
+            self._load(served)
+            return [self._sampled(list(prompt), seed) for seed, prompt in enumerate(prompts)]
+
+    def sample(self, jobs: Sequence[Job], ended: Ended, observe: Observe = Observe.RAW) -> list[list[Completion]]:
+        """For each job one document per request, in order."""
+        documents = []
+        for number, job in enumerate(jobs):
+            with self._turn:
+                self._load(job.served)
+                written: list[Completion] = []
+                for requests in self._batches(job):
+                    for completion in self._search(requests, job.decoding):
+                        ended(number, len(written), completion.token_ids)
+                        written.append(completion)
+                documents.append(written if observe is Observe.NOTHING else self._watched(job.requests, written))
+        return documents
+
+    def _sampled(self, prompt: list[int], seed: int) -> Completion:
+        torch.manual_seed(seed)
+        made = self._generate(
+            [prompt],
+            do_sample=True, temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.0,
+            max_new_tokens=CANARY_TOKENS, min_new_tokens=CANARY_TOKENS,
+            return_dict_in_generate=True, output_logits=True,
+        )  # fmt: skip
+        written = made.sequences[0, len(prompt) :]
+        logprobs = torch.stack(made.logits)[:, 0].float().log_softmax(-1).gather(1, written[:, None])[:, 0]
+        return Completion(written.tolist(), "length", logprobs=logprobs.tolist())
+
+    def _load(self, served: Served) -> None:
+        if served.name not in self._held:
+            raise SwapError(f"{served.name}: is not in the sampler")
+        self._resident.load(self._held[served.name])
+
+    def _batches(self, job: Job) -> Iterator[Sequence[Request]]:
+        """Requests in their order, as many at once as `sample.concurrency` holds beams."""
+        size = max(1, self._rows // job.decoding.beams)
+        for start in range(0, len(job.requests), size):
+            yield job.requests[start : start + size]
+
+    def _search(self, requests: Sequence[Request], decoding: Decoding) -> list[Completion]:
+        prompts = [request.prompt_ids for request in requests]
+        made = self._generate(
+            prompts,
+            num_beams=decoding.beams,
+            do_sample=False,
+            max_new_tokens=decoding.max_tokens,
+            min_new_tokens=None if decoding.stop_ids else decoding.max_tokens,
+            eos_token_id=list(decoding.stop_ids) or None,
+            repetition_penalty=decoding.repetition_penalty,
+        )
+        width = max(map(len, prompts))
+        return [_completion(row[width:].tolist(), decoding.stop_ids) for row in made]
+
+    @torch.inference_mode()
+    def _generate(self, prompts: Sequence[list[int]], **settings: Any) -> Any:
+        """Prompts are padded on the left: a causal model must not begin behind padding."""
+        model, tokenizer = self._resident.model, self._resident.tokenizer
+        padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        width, device = max(map(len, prompts)), model.device
+        ids_BL = torch.tensor([[padding] * (width - len(one)) + one for one in prompts], device=device)
+        mask_BL = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts], device=device)
+        return model.generate(input_ids=ids_BL, attention_mask=mask_BL, pad_token_id=padding, **settings)
+
+    def _watched(self, requests: Sequence[Request], written: Sequence[Completion]) -> list[Completion]:
+        sequences = [[*request.prompt_ids, *one.token_ids] for request, one in zip(requests, written, strict=True)]
+        scored = self._resident.score(sequences, [len(request.prompt_ids) for request in requests])
+        return [replace(one, statistics=statistics) for one, statistics in zip(written, scored, strict=True)]
+
+
+def _completion(token_ids: list[int], stop_ids: Sequence[int]) -> Completion:
+    """A row of a batch, cut behind its stop token: what follows is padding."""
+    ends = [place for place, token in enumerate(token_ids) if token in stop_ids]
+    return Completion(token_ids[: ends[0] + 1], "stop") if ends else Completion(token_ids, "length")

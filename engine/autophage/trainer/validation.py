@@ -1,0 +1,39 @@
+"""Early stopping after the fact: of a training's epochs, the weights that find held-out human text least surprising."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autophage.data.source import HeldOut
+from autophage.store.weights import Weights
+from autophage.trainer.resident import ResidentModel
+
+
+class BestEpoch:
+    """Looks at the live model after every epoch; `weights` are those of the best so far, as they were then.
+
+    `documents` are human text that is neither trained on nor measured. The loss is the mean negative log-prob of a token.
+    """
+
+    def __init__(self, resident: ResidentModel, documents: Sequence[HeldOut], rows: int, batch_size: int) -> None:
+        self._resident = resident
+        self._sequences = [one.token_ids for one in documents]
+        self._contexts = [one.context for one in documents]
+        self._rows, self._batch = rows, batch_size
+        self._least = np.inf
+        self.weights: Weights | None = None
+
+    def step_ended(self, step: int, steps: int) -> None:
+        """`step` of `steps` is done; where an epoch ends with it, or the training does, the model is looked at."""
+        epochs_before, epochs_now = ((done * self._batch) // self._rows for done in (step - 1, step))
+        if epochs_now == epochs_before and step < steps:
+            return
+        model = self._resident.model
+        model.eval()
+        scored = self._resident.score(self._sequences, self._contexts)
+        model.train()
+        loss = -float(np.concatenate([one.logprob for one in scored]).mean(dtype=np.float64))
+        if loss < self._least:
+            self._least, self.weights = loss, self._resident.live.take()
