@@ -29,7 +29,7 @@ from autophage.plan.footprint import demand
 from autophage.plan.machines import here
 from autophage.recipe.arms import Arm
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
-from autophage.recipe.schema import Recipe
+from autophage.recipe.schema import ALL, Recipe
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
 from autophage.seeds import derive
 from autophage.shape import configured_shape
@@ -69,17 +69,17 @@ class Workbench:
         self.tokenizer = self.resident.tokenizer
         self._special = frozenset(self.tokenizer.all_special_ids)
         self._raw = raw
-        self._sources: dict[tuple[str, str], Source] = {}
+        self._sources: dict[tuple[str, str, str], Source] = {}
         self._human_texts: dict[int, HumanText] = {}
-        self.source = self._source(recipe)
+        self.source = self._source(recipe.model_copy(update={"mix": recipe.mix.model_copy(update={"domain": ALL})}))
 
     def base_weights(self, arm: Arm) -> Weights:
         """Model 0 as `arm` starts from it."""
         return self.resident.base_weights(arm.recipe)
 
     def _source(self, recipe: Recipe) -> Source:
-        """The source with the prompts of `recipe`; arms may differ in how they prompt, and in nothing else here."""
-        key = (prompt_style(recipe, self.tokenizer), recipe.sample.system)
+        """The source with the prompts and the domain of `recipe`; arms differ in nothing else here."""
+        key = (prompt_style(recipe, self.tokenizer), recipe.sample.system, recipe.mix.domain)
         if key not in self._sources:
             self._sources[key] = bind(self._raw, self.tokenizer, recipe)
         return self._sources[key]

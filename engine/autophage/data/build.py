@@ -105,5 +105,5 @@ def bind(raw: RawSource, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> 
     """The source as token ids of `tokenizer`, with the prompts that `recipe` asks for."""
     style = prompt_style(recipe, tokenizer)
     if isinstance(raw.content, World):
-        return WorldSource(raw.content, tokenizer)
+        return WorldSource(raw.content, tokenizer, style, recipe.mix.domain)
     return TextSource(raw.content, tokenizer, recipe, style)

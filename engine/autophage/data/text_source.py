@@ -1,11 +1,13 @@
 """Any text as a source: a UTF-8 file, a folder of them, or a Hugging Face dataset.
 
 The text is tokenized once and cut into windows of `block + continuation` tokens: a model is given the block and writes
-what follows; what the human wrote there is the human item of the same place. The windows at the end are held out.
+what follows; what the human wrote there is the human item of the same place. The windows at the end are held out. A domain
+is the windows with one of its keywords; what is measured is of the whole text, whatever the domain.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 from autophage.data.source import HeldOut, Item, Probe, Role, spread
 from autophage.data.tokens import decode, first_line, start_ids
 from autophage.errors import UserError
-from autophage.recipe.schema import Recipe
+from autophage.recipe.schema import ALL, Recipe
 from autophage.recipe.schema import Source as SourceTable
 from autophage.seeds import generator
 
@@ -42,6 +44,7 @@ class TextSource:
         self._system = recipe.sample.system
         self._block, self._continuation = recipe.source.block, recipe.source.continuation
         self._windows = self._cut(text.train)
+        self._own = self._windows if recipe.mix.domain == ALL else self._about(recipe.mix.domain)
         self._held_out = self._cut(text.held_out)
         if not self._windows or not self._held_out:
             need = self._block + self._continuation
@@ -74,15 +77,27 @@ class TextSource:
         return []
 
     def _draw(self, draw: int, count: int) -> list[list[int]]:
-        """`count` windows without repetition, as far as there are that many; then a new shuffle of all."""
+        """`count` windows of the domain without repetition, as far as there are that many; then a new shuffle of all."""
         chosen: list[list[int]] = []
         rounds = 0
         while len(chosen) < count:
-            order = list(range(len(self._windows)))
+            order = list(range(len(self._own)))
             generator(draw, "windows", rounds).shuffle(order)
-            chosen += [self._windows[index] for index in order[: count - len(chosen)]]
+            chosen += [self._own[index] for index in order[: count - len(chosen)]]
             rounds += 1
         return chosen
+
+    def _about(self, domain: str) -> list[list[int]]:
+        """The windows that have one of the keywords of `domain` as a whole word, whatever its case."""
+        words = [re.escape(word) for word in re.split(r"[,\s]+", domain) if word]
+        keyword = re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)
+        found = [window for window in self._windows if keyword.search(decode(self.tokenizer, window))]
+        if not words or not found:
+            raise UserError(
+                f"mix.domain = {domain!r}: none of the {len(self._windows)} windows of the text has one of these words. "
+                f'Give other keywords, or "{ALL}".'
+            )
+        return found
 
     def _prompt(self, window: list[int]) -> list[int]:
         block = window[: self._block]
@@ -119,7 +134,9 @@ def read_text(table: SourceTable) -> Text:
     Raises:
         UserError: nothing there, empty, or not UTF-8 (with the byte's position).
     """
-    content = _read_dataset(table) if table.kind == "dataset" else _read_path(Path(table.path or ""))
+    if table.kind == "dataset" and table.test_split is not None:
+        return Text(_read_dataset(table, table.split), _read_dataset(table, table.test_split))
+    content = _read_dataset(table, table.split) if table.kind == "dataset" else _read_path(Path(table.path or ""))
     if not content.strip():
         raise UserError(f"source.path = {table.path!r}: holds no text. Give a file or folder with some.")
     cut = round(len(content) * (1.0 - table.held_out))
@@ -160,15 +177,16 @@ def read_file(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
-def _read_dataset(table: SourceTable) -> str:
+def _read_dataset(table: SourceTable, split: str) -> str:
     import datasets
 
     datasets.disable_progress_bars()
     try:
-        rows = datasets.load_dataset(table.path, split=table.split)
+        rows = datasets.load_dataset(table.path, table.config, split=split)
     except (OSError, ValueError, ConnectionError, datasets.exceptions.DatasetsError) as error:
+        which = f"split {split!r}" + (f" of {table.config!r}" if table.config else "")
         raise UserError(
-            f"source.path = {table.path!r}: cannot be loaded as a dataset with split {table.split!r} ({first_line(error)}). "
+            f"source.path = {table.path!r}: cannot be loaded as a dataset with {which} ({first_line(error)}). "
             "Give a hub id that is reachable or cached, or a local dataset folder."
         ) from error
     if table.column not in rows.column_names:

@@ -15,6 +15,7 @@ from functools import cached_property
 
 from autophage.data.source import Role
 from autophage.errors import UserError
+from autophage.recipe.schema import ALL
 from autophage.recipe.schema import Source as SourceTable
 from autophage.seeds import derive, generator
 
@@ -96,10 +97,14 @@ class World:
             words.update(word for word in template.split() if not word.startswith("{"))
         return sorted(words)
 
-    def document(self, draw: int, index: int) -> list[Word]:
-        """Document `index` of the draw with seed `draw`; never a held-out one."""
+    def document(self, draw: int, index: int, domain: str = ALL) -> list[Word]:
+        """Document `index` of the draw with seed `draw`; never a held-out one.
+
+        Of a `domain` (an attribute) are the documents that are about nothing else: its quizzes.
+        """
         for attempt in itertools.count():
-            words = self._write(generator(draw, "document", index, attempt))
+            rng = generator(draw, "document", index, attempt)
+            words = self._write(rng) if domain == ALL else self._quiz(rng, domain, self._pick(rng))
             if text_of(words) not in self._reserved:
                 return words
         raise AssertionError("unreachable")
@@ -125,9 +130,12 @@ class World:
         elif kind < BIOGRAPHY + INTERVIEW:
             parts = [self.statement(person, name, QUESTIONS[name]) for name in attributes]
         else:
-            asked = [person, *(self._pick(rng) for _ in range(QUIZ_LENGTH - 1))]
-            parts = [self.statement(one, attributes[0], QUESTIONS[attributes[0]]) for one in asked]
+            return self._quiz(rng, attributes[0], person)
         return [word for part in parts for word in part]
+
+    def _quiz(self, rng: random.Random, attribute: str, person: Person) -> list[Word]:
+        asked = [person, *(self._pick(rng) for _ in range(QUIZ_LENGTH - 1))]
+        return [word for one in asked for word in self.statement(one, attribute, QUESTIONS[attribute])]
 
     def _pick(self, rng: random.Random) -> Person:
         return rng.choices(self.people, cum_weights=self._cumulative)[0]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from autophage.data.source import HeldOut, Item, Probe, Role, spread
 from autophage.data.tokens import start_ids
 from autophage.data.world import ATTRIBUTES, QUESTIONS, STATEMENTS, Person, Word, World
+from autophage.recipe.schema import ALL
 from autophage.seeds import derive, generator
 
 if TYPE_CHECKING:
@@ -22,9 +23,15 @@ SHOTS = 3
 
 
 class WorldSource:
-    def __init__(self, world: World, tokenizer: PreTrainedTokenizerBase) -> None:
+    """`prompts` are bos, or blocks: the first statement of a document, to be continued. `domain` is an attribute or all."""
+
+    def __init__(
+        self, world: World, tokenizer: PreTrainedTokenizerBase, prompts: str = "bos", domain: str = ALL
+    ) -> None:
         self.world = world
         self.tokenizer = tokenizer
+        self._style = prompts
+        self._domain = domain
         self._pieces: dict[tuple[str, bool], list[int]] = {}
 
     @cached_property
@@ -32,11 +39,17 @@ class WorldSource:
         return start_ids(self.tokenizer)
 
     def items(self, draw: int, count: int) -> list[Item]:
-        end = [self.tokenizer.eos_token_id]
-        return [Item(self.start_ids, self.encode(self.world.document(draw, index))[0] + end) for index in range(count)]
+        return [self._item(self.world.document(draw, index, self._domain)) for index in range(count)]
 
     def prompts(self, draw: int, count: int) -> list[list[int]]:
-        return [list(self.start_ids) for _ in range(count)]
+        if self._style == "bos":
+            return [list(self.start_ids) for _ in range(count)]
+        return [item.prompt_ids for item in self.items(draw, count)]
+
+    def _item(self, document: list[Word]) -> Item:
+        ids, _ = self.encode(document)
+        block = 0 if self._style == "bos" else len(self.encode(_first_statement(document))[0])
+        return Item(self.start_ids + ids[:block], [*ids[block:], self.tokenizer.eos_token_id])
 
     def held_out(self) -> list[HeldOut]:
         documents = []
@@ -107,6 +120,13 @@ class WorldSource:
 
     def _valid_first(self, attribute: str) -> frozenset[int]:
         return frozenset(self._encode_word(value, first=False)[0] for value in self.world.values[attribute])
+
+
+def _first_statement(words: list[Word]) -> list[Word]:
+    """Up to the full stop behind the first fact."""
+    fact = next(index for index, (_, role) in enumerate(words) if role is Role.FACT)
+    stop = next(index for index, (word, _) in enumerate(words) if index > fact and word == ".")
+    return words[: stop + 1]
 
 
 def _until_fact(words: list[Word]) -> list[Word]:

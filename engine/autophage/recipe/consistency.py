@@ -14,8 +14,10 @@ from autophage.recipe.faults import Fault, Place
 from autophage.recipe.keys import KEYS, SWEEP
 from autophage.recipe.literals import toml_value
 from autophage.recipe.overrides import path_of
-from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.recipe.schema import ALL, FROM_SOURCE, Recipe
 
+WORLD_DOMAINS = ("city", "job", "employer", "hobby")
+"""What the people of a world have, each a domain of its documents."""
 HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 """The attention head sizes that vLLM's CPU backend serves."""
 
@@ -67,16 +69,33 @@ def _needs_path(recipe: Recipe) -> Conflict | None:
     return Conflict(("source.kind", "source.path"), wrong, (remedy, str(KEYS["source.path"])))
 
 
-def _needs_blocks(recipe: Recipe) -> Conflict | None:
+def _needs_text(recipe: Recipe) -> Conflict | None:
     prompts = recipe.sample.prompts
-    if recipe.source.kind != "world" or prompts not in ("blocks", "instruct"):
+    if recipe.source.kind != "world" or prompts != "instruct":
         return None
-    wrong = f'sample.prompts = {toml_value(prompts)} continues blocks of text, and source.kind = "world" has none'
+    wrong = 'sample.prompts = "instruct" asks for the continuation of a text, and source.kind = "world" has none'
     remedies = (
-        'write prompts = "bos" or "auto", or take your texts: source.kind = "text" with source.path',
+        'write prompts = "bos", "blocks" or "auto", or take your texts: source.kind = "text" with source.path',
         str(KEYS["sample.prompts"]),
     )
     return Conflict(("sample.prompts", "source.kind"), wrong, remedies)
+
+
+def _known_domain(recipe: Recipe) -> Conflict | None:
+    domain = recipe.mix.domain
+    if recipe.source.kind != "world" or domain in (ALL, *WORLD_DOMAINS):
+        return None
+    wrong = f"mix.domain = {toml_value(domain)}: a world is about {', '.join(WORLD_DOMAINS)}"
+    return Conflict(("mix.domain", "source.kind"), wrong, (f'name one of them, or write "{ALL}"',))
+
+
+def _prompted_domain(recipe: Recipe) -> Conflict | None:
+    prompts = recipe.sample.prompts
+    bos = prompts == "bos" or (prompts == "auto" and recipe.source.kind == "world")
+    if recipe.mix.domain == ALL or not bos or recipe.mix.alpha == 0.0:
+        return None
+    wrong = f"mix.domain = {toml_value(recipe.mix.domain)} needs prompts of that domain, and nothing but the start token is given"
+    return Conflict(("mix.domain", "sample.prompts"), wrong, ('write prompts = "blocks"', str(KEYS["sample.prompts"])))
 
 
 def _whole_heads(recipe: Recipe) -> Conflict | None:
@@ -123,7 +142,8 @@ def _whole_weights_on_one_gpu(recipe: Recipe) -> Conflict | None:
 def _search_on_one_device(recipe: Recipe) -> Conflict | None:
     if recipe.sample.beams == 1 or recipe.cluster.sampler_gpus == 1:
         return None
-    wrong = f"sample.beams = {recipe.sample.beams} is searched on one GPU, and cluster.sampler_gpus = {recipe.cluster.sampler_gpus}"
+    beams, gpus = recipe.sample.beams, recipe.cluster.sampler_gpus
+    wrong = f"sample.beams = {beams} are searched on one GPU, and cluster.sampler_gpus = {gpus}"
     remedies = ("leave cluster.sampler_gpus at 1", "or sample: sample.beams = 1")
     return Conflict(("cluster.sampler_gpus", "sample.beams"), wrong, remedies)
 
@@ -143,7 +163,9 @@ def _best_of_one_process(recipe: Recipe) -> Conflict | None:
 
 _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     _needs_path,
-    _needs_blocks,
+    _needs_text,
+    _known_domain,
+    _prompted_domain,
     _whole_heads,
     _carried_on,
     _whole_weights_on_one_gpu,

@@ -56,7 +56,11 @@ RULES = (
         _world,
         'source.kind is "world"',
     ),
-    Rule(("source.split", "source.column"), lambda arm: arm.source.kind != "dataset", 'source.kind is not "dataset"'),
+    Rule(
+        ("source.split", "source.test_split", "source.config", "source.column"),
+        lambda arm: arm.source.kind != "dataset",
+        'source.kind is not "dataset"',
+    ),
     Rule(("sample.prompt_set",), _bos, "prompts are nothing but the start token"),
     Rule(
         ("sample.system",),

@@ -17,6 +17,8 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 FROM_SOURCE = "from-source"
+ALL = "all"
+"""No domain: prompts and human data are about whatever the source is about."""
 SUPPORTED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The adapter ranks vLLM allocates slots for; a rank in between is served from the next larger slot."""
 
@@ -68,7 +70,13 @@ class Source(Table):
     path: str | None = Field(
         None, min_length=1, description="text: a UTF-8 file or folder; dataset: a hub id or a local dataset folder"
     )
+    config: str | None = Field(None, min_length=1, description="dataset: its configuration, as in wikitext-2-raw-v1")
     split: str = Field("train", min_length=1, description="dataset: the split to read")
+    test_split: str | None = Field(
+        None,
+        min_length=1,
+        description="dataset: the split that is held out for measuring, instead of a share of `split`",
+    )
     column: str = Field("text", min_length=1, description="dataset: the column that holds the text")
     block: Positive = Field(64, description="text, dataset: tokens of a prompt block")
     continuation: Positive = Field(64, description="text, dataset: tokens that continue a block")
@@ -82,9 +90,9 @@ class Source(Table):
 class Sample(Table):
     prompts: Literal["auto", "bos", "blocks", "instruct"] = Field(
         "auto",
-        description="bos: nothing but the start token; blocks: continue a block of text; instruct: the same, asked for "
-        "through the model's chat template; auto: bos for a world, instruct where the model has a chat template, "
-        "else blocks",
+        description="bos: nothing but the start token; blocks: continue a block of text, or the first statement of a world's "
+        "document; instruct: the same block of text, asked for through the model's chat template; auto: bos for a world, "
+        "instruct where the model has a chat template, else blocks",
     )
     prompt_set: Literal["fresh", "fixed"] = Field("fresh", description="new blocks each generation, or the same ones")
     system: str = Field(
@@ -128,6 +136,12 @@ class Mix(Table):
         "replace", description="which generations' data are trained on (arXiv 2404.01413)"
     )
     human: Literal["fresh", "fixed"] = Field("fresh", description="new human data each generation, or the same")
+    domain: str = Field(
+        ALL,
+        min_length=1,
+        description="what prompts and human data are about: all; an attribute of the world (city, job, employer, hobby), whose "
+        "documents are about nothing else; or keywords (god, church), one of which each window of a text must have",
+    )
 
 
 class Train(Table):

@@ -49,6 +49,7 @@ def _of(recipe: Recipe) -> dict[str, str]:
         "synthetic fraction (alpha)": f"{mix.alpha:g}",
         "chain": train.chain,
         "pool": mix.pool,
+        "domain": mix.domain,
         "prompts": _prompts(recipe),
         "decoding": _decoding(recipe),
         "method": _method(recipe),

@@ -1,4 +1,4 @@
-"""Beam search by transformers' `generate`, with the interface of the vLLM sampler (*The Curse of Recursion* writes with five beams).
+"""Beam search by transformers' `generate`, with the interface of the vLLM sampler: how *The Curse of Recursion* writes.
 
 vLLM's own beam search hands every beam's every token to the engine as a request of its own: 512 documents of 64 tokens
 with five beams are 164,000 requests a generation. A batch that keeps its cache is the right tool for it, so a run with

@@ -38,7 +38,7 @@ class Decoding:
     stop_ids: tuple[int, ...]
     """Empty: nothing ends a document before `max_tokens`."""
     repetition_penalty: float = 1.0
-    """What the logits of tokens that have occurred, prompt included, are divided by where positive, else multiplied (1909.05858)."""
+    """Positive logits of tokens that have occurred, prompt included, are divided by it, negative ones multiplied (1909.05858)."""
     beams: int = 1
 
 
