@@ -61,6 +61,11 @@ RULES = (
         lambda arm: arm.source.kind != "dataset",
         'source.kind is not "dataset"',
     ),
+    Rule(
+        ("source.held_out",),
+        lambda arm: arm.source.kind == "dataset" and arm.source.test_split is not None,
+        "source.test_split is what is held out",
+    ),
     Rule(("sample.prompt_set",), _bos, "prompts are nothing but the start token"),
     Rule(
         ("sample.system",),

@@ -21,6 +21,7 @@ from markupsafe import Markup
 from autophage.plan.record import read_prediction
 from autophage.report import provenance, tables, words
 from autophage.report.colours import Style, styles, variables
+from autophage.report.courses import course_view
 from autophage.report.figures import metric_figures, other_figures
 from autophage.report.findings import findings
 from autophage.report.load import ArmFacts, RunFacts, load
@@ -84,6 +85,7 @@ def render(run: RunDirectory, facts: RunFacts) -> str:
         sections=sections,
         findings=findings(shown),
         observations=observations(shown),
+        courses=course_view(run, facts, shown),
         warnings=warning_view(shown),
         settings=outcome_settings(facts.arms),
         set_arms=[arm for arm in facts.arms if arm.recipe is not None],
