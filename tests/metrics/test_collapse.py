@@ -26,14 +26,17 @@ def test_a_fall_of_a_fluent_model_is_stage_b_with_an_onset() -> None:
     assert found.labels == "AAABBBBB"
     assert (found.collapse.generation, found.collapse.low, found.collapse.high) == (3, 3, 3)
     assert found.collapse.shown
-    assert found.loss_of_form.generation is None and found.loss_of_form.share == 0.0
-    assert found.slope.high < 0 and found.drop.low > 0.3
+    assert found.loss_of_form.generation is None
+    assert found.loss_of_form.share == 0.0
+    assert found.slope.high < 0
+    assert found.drop.low > 0.3
 
 
 def test_a_control_stays_in_stage_a() -> None:
     found = course(answers(KEPT), None, Resampling(QUESTIONS, 0, 300))
     assert found.labels == "A" * 8
-    assert not found.collapse.shown and found.collapse.generation is None
+    assert not found.collapse.shown
+    assert found.collapse.generation is None
 
 
 def test_a_fall_that_the_control_shares_is_none() -> None:

@@ -40,11 +40,13 @@ def test_seeds_become_one_line_with_a_t_interval(tmp_path: Path) -> None:
     assert [(arm.name, arm.control) for arm in shown.arms] == [("alpha-1.0", False), ("control", True)]
     start, end = shown.metrics.series("alpha-1.0", "m")
     assert (start.value, start.interval) == (1.0, (1.0, 1.0))
-    assert end.value == 3.0 and end.interval is not None
+    assert end.value == 3.0
+    assert end.interval is not None
     assert end.interval[1] - 3.0 == pytest.approx(student_t(0.975, 2) / math.sqrt(3))
     assert end.n == 30
     control = shown.control_of(shown.arms[0])
-    assert control is not None and control.name == "control"
+    assert control is not None
+    assert control.name == "control"
 
 
 def test_the_wider_interval_is_shown(tmp_path: Path) -> None:
