@@ -9,7 +9,7 @@ from autophage.data.build import bind, prompt_style, read_source
 from autophage.data.text_source import read_text
 from autophage.data.tokens import byte_pair_tokenizer
 from autophage.errors import UserError
-from autophage.recipe.schema import Recipe, Sample, Source
+from autophage.recipe.schema import Mix, Recipe, Sample, Source
 
 TEXT = "".join(f"Line {n} tells of number {n * n} and of the sea, twice over.\n" for n in range(400))
 TEMPLATE = (
@@ -142,3 +142,21 @@ def test_the_reference_is_of_the_training_part_whatever_the_prompts(file: Path) 
     everything = bind(raw, tokenizer, told).reference(10**6)
     ids = tokenizer.encode(raw.content.train, add_special_tokens=False)  # type: ignore[union-attr]
     assert [token for document in everything for token in document] == ids[: len(ids) // 24 * 24]
+
+
+def test_a_domain_is_the_windows_with_a_keyword(file: Path) -> None:
+    told = recipe(file).model_copy(update={"mix": Mix(domain="7, 49")})
+    tokenizer = byte_pair_tokenizer([TEXT], 400)
+    source = bind(read_source(told), tokenizer, told)
+    for item in source.items(1, 6):
+        words = tokenizer.decode(item.prompt_ids[1:] + item.continuation_ids).split()
+        assert {"7", "49"} & set(words)
+    whole = bind(read_source(recipe(file)), tokenizer, recipe(file))
+    assert source.held_out() == whole.held_out()
+    assert source.reference(50) == whole.reference(50)
+
+
+def test_a_domain_without_a_window_is_refused(file: Path) -> None:
+    told = recipe(file).model_copy(update={"mix": Mix(domain="zebra")})
+    with pytest.raises(UserError, match=r"mix\.domain = 'zebra': none of the \d+ windows"):
+        bind(read_source(told), byte_pair_tokenizer([TEXT], 400), told)

@@ -114,3 +114,24 @@ def test_the_reference_is_other_documents_of_the_same_world(world: World, source
     assert not any(document in held_out for document in documents)
     special = set(source.tokenizer.all_special_ids)
     assert not any(special & set(document) for document in documents)
+
+
+def test_a_domain_is_about_one_attribute(world: World) -> None:
+    for index in range(100):
+        facts = {word for word, role in world.document(4, index, "city") if role is Role.FACT}
+        assert facts <= set(world.values["city"])
+    assert world.document(4, 0, "city") == world.document(4, 0, "city") != world.document(4, 1, "city")
+
+
+def test_blocks_are_the_first_statements_of_documents(world: World) -> None:
+    tokenizer = word_tokenizer(world.vocabulary)
+    whole, blocks = WorldSource(world, tokenizer), WorldSource(world, tokenizer, "blocks", "job")
+    assert all(prompt == whole.start_ids for prompt in whole.prompts(1, 5))
+    items = blocks.items(1, 20)
+    assert blocks.prompts(1, 20) == [item.prompt_ids for item in items]
+    for index, item in enumerate(items):
+        ids, roles = blocks.encode(world.document(1, index, "job"))
+        assert item.prompt_ids + item.continuation_ids == [*blocks.start_ids, *ids, tokenizer.eos_token_id]
+        prompted = roles[: len(item.prompt_ids) - 1]
+        assert prompted.count(Role.FACT) == 1
+        assert tokenizer.decode(item.prompt_ids[-1]) == "."

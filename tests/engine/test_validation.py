@@ -1,0 +1,61 @@
+"""The best epoch: weights are those of the least held-out loss, and of the last epoch only where that is it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autophage.data.build import read_source
+from autophage.errors import UserError
+from autophage.recipe import load_recipe
+from autophage.recipe.schema import Recipe
+from autophage.stages import Workbench
+from autophage.trainer.base_model import ensure_base_model
+from autophage.trainer.validation import BestEpoch
+
+pytestmark = pytest.mark.slow
+
+
+def recipe_with(*settings: str) -> Recipe:
+    return load_recipe("smoke", ["base.tokens=30_000", "sweep={}", "control.enabled=false", *settings]).recipe
+
+
+def workbench(recipe: Recipe, cache: Path) -> Workbench:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUTOPHAGE_CACHE", str(cache))
+        raw = read_source(recipe)
+        return Workbench(recipe, raw, str(ensure_base_model(recipe, raw, lambda *_: None)))
+
+
+def test_the_best_epoch_is_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A high rate on few rows overfits: some epoch before the last predicts human text best."""
+    from autophage.recipe.arms import expand
+
+    recipe = recipe_with("mix.alpha=0.0", "sample.count=16", "train.epochs=12.0", "train.learning_rate=2e-2",
+                         "train.schedule=constant", "train.keep=best", "measure.documents=8")  # fmt: skip
+    bench = workbench(recipe, cache)
+    (arm,) = expand(recipe)
+    seen: list[tuple[float, str]] = []
+    look = BestEpoch.step_ended
+
+    def note(best: BestEpoch, step: int, steps: int) -> None:
+        look(best, step, steps)
+        model = bench.resident.live.take()
+        if not seen or seen[-1][1] != model.digest:
+            scored = bench.resident.score(best._sequences, best._contexts)
+            seen.append((-float(np.concatenate([one.logprob for one in scored]).mean(dtype=np.float64)), model.digest))
+
+    monkeypatch.setattr(BestEpoch, "step_ended", note)
+    trained = bench.fit(arm, 1, bench.base_weights(arm), {0: []}, lambda *_: None)
+    losses = [loss for loss, _ in seen]
+    assert trained.weights.digest == min(seen)[1]
+    assert min(losses) < losses[-1], "nothing was overfitted, so the test shows nothing"
+
+
+def test_measured_documents_are_not_validated_on(cache: Path) -> None:
+    recipe = recipe_with("train.keep=best", "measure.documents=1000")
+    bench = workbench(recipe, cache)
+    with pytest.raises(UserError, match="all 20 are"):
+        bench._best_epoch(recipe, 10)
