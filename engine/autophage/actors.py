@@ -20,9 +20,9 @@ from autophage.recipe.schema import Recipe
 
 if TYPE_CHECKING:
     from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request, Served
-    from autophage.stages import Trained
     from autophage.store.corpus import Sample
     from autophage.store.manifest import Metric
+    from autophage.store.training import Trained
     from autophage.store.weights import Weights
 
 

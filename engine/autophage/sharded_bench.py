@@ -16,11 +16,12 @@ from autophage.recipe.schema import Recipe
 from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request
 from autophage.store.corpus import Sample
 from autophage.store.manifest import Metric
+from autophage.store.training import Trained
 from autophage.store.weights import Weights
 from autophage.trainer.group import Group
 
 if TYPE_CHECKING:
-    from autophage.stages import Trained, Workbench
+    from autophage.stages import Workbench
     from autophage.trainer.ranks import Ranks
     from autophage.trainer.resident import ResidentModel
 

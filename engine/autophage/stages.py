@@ -8,7 +8,6 @@ resumed run computes what an uninterrupted one does. Knows neither vLLM nor Ray 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -35,7 +34,7 @@ from autophage.seeds import derive
 from autophage.shape import configured_shape
 from autophage.store.corpus import Sample, sample_id
 from autophage.store.manifest import Metric
-from autophage.store.training import StepStatistics
+from autophage.store.training import StepStatistics, Trained
 from autophage.store.weights import Weights
 from autophage.trainer.divergence import compare
 from autophage.trainer.resident import ResidentModel
@@ -49,17 +48,6 @@ VALIDATED = 64
 """Held-out documents that an epoch is judged by."""
 PROMPT_SLACK = 1.25
 """Chat prompts are decoded and tokenized again, so later ones may be somewhat longer than the first."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Trained weights, how many tokens they were trained on, and what each step's tokens looked like to the model."""
-
-    weights: Weights
-    tokens: int
-    steps: list[StepStatistics]
-    optimizer: bytes | None = None
-    """AdamW's state, where the recipe carries it into the next generation."""
 
 
 class Workbench:

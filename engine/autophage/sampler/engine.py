@@ -55,9 +55,14 @@ class Sampler:
         from vllm import EngineArgs, LLMEngine
 
         if settings.device == "cpu":
+            import torch
+
             from autophage.sampler import cpu_lora
 
             cpu_lora.install()
+            # The engine is eager here, and so must vLLM's few functions be that compile themselves: building one that counts
+            # ranks, which a canary asks for, took the C++ compiler 14 s in every run.
+            torch.compiler.set_stance("force_eager")
         ranks.prepare(settings)
         try:
             self._engine: Any = LLMEngine.from_engine_args(EngineArgs(**_arguments(settings)))
