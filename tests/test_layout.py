@@ -27,7 +27,7 @@ TIERS = (
     {"cell", "placement"},
     {"cluster"},
     {"actors", "scheduler"},
-    {"sharded_bench"},
+    {"sharded_bench", "beam"},
     {"stages", "scoring"},
     {"report"},
     {"plan"},

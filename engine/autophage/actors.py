@@ -165,7 +165,7 @@ class SamplerActor(Shell):
             import vllm  # noqa: F401
 
     def start(self, settings: EngineSettings) -> None:
-        from autophage.sampler.choice import sampler_for
+        from autophage.beam import sampler_for
 
         self._sampler = sampler_for(settings)
         self._sampler.rest()

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 from autophage import environment
 
 if TYPE_CHECKING:
+    from autophage.beam import BeamSampler
     from autophage.recipe.arms import Arm
-    from autophage.sampler.beam import BeamSampler
     from autophage.sampler.engine import Sampler
     from autophage.sampler.protocol import Completion, Job, Served
     from autophage.stages import Workbench
@@ -54,12 +54,12 @@ class Lineage:
 def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) -> None:
     """Run every arm of a recipe into `out`, which must not hold a run yet."""
     environment.apply()
+    from autophage.beam import sampler_for
     from autophage.data.build import read_source
     from autophage.devices import device
     from autophage.provenance import begin_run, model_path, resume_level, versions
     from autophage.recipe import load_recipe
     from autophage.recipe.batching import cohorts_of
-    from autophage.sampler.choice import sampler_for
     from autophage.stages import Workbench
     from autophage.store.commit import commit_generation
     from autophage.store.rundir import RunDirectory

@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from autophage.beam import BeamSampler
 from autophage.data.build import read_source
+from autophage.errors import SwapError
 from autophage.recipe import load_recipe
 from autophage.recipe.arms import expand
 from autophage.recipe.schema import Recipe
-from autophage.sampler.beam import BeamSampler
 from autophage.sampler.protocol import Decoding, Job, Request, Served
 from autophage.stages import Workbench
 from autophage.trainer.base_model import ensure_base_model
@@ -72,7 +73,7 @@ def test_documents_are_those_of_a_search_alone(bench: Workbench, sampler: BeamSa
 
 
 def test_a_stop_token_ends_a_document(bench: Workbench, sampler: BeamSampler, served: Served) -> None:
-    stop = bench.tokenizer.eos_token_id
+    stop = bench.tokenizer.convert_tokens_to_ids(".")
     requests = [Request(list(document.token_ids[:6]), 0) for document in bench.source.held_out()[:10]]
     decoding = Decoding(40, 1.0, 1.0, 0, (stop,), beams=3)
     (written,) = sampler.sample([Job(served, requests, decoding)], lambda *_: None)
@@ -110,8 +111,12 @@ def test_beams_find_likelier_documents_than_greedy_search(
 
 
 def test_the_canary_finds_another_model(bench: Workbench, recipe: Recipe, sampler: BeamSampler, served: Served) -> None:
-    arm = expand(recipe)[0]
-    assert bench.check_canary(bench.base_weights(arm), sampler.canary(served, bench.canary_prompts)) < 5e-4
+    arm = next(arm for arm in expand(recipe) if arm.control)
+    answers = sampler.canary(served, bench.canary_prompts)
+    assert bench.check_canary(bench.base_weights(arm), answers) < 5e-4
+    trained = bench.fit(arm, 1, bench.base_weights(arm), {0: []}, lambda *_: None)
+    with pytest.raises(SwapError):
+        bench.check_canary(trained.weights, answers)
 
 
 def test_engine_and_loop_agree_and_a_resumed_run_is_the_same(
@@ -126,7 +131,8 @@ def test_engine_and_loop_agree_and_a_resumed_run_is_the_same(
     done = autophage("run", "smoke", *settings, "--out", out)
     assert done.returncode == 0, done.stderr[-2000:]
     overrides = [*SETTINGS, "generations=1", "train.keep=best", "measure.documents=10"]
-    code = f"from pathlib import Path; from autophage.loop import run_loop; run_loop('smoke', Path({str(plain)!r}), {overrides!r})"
+    call = f"run_loop('smoke', Path({str(plain)!r}), {overrides!r})"
+    code = f"from pathlib import Path; from autophage.loop import run_loop; {call}"
     subprocess.run([sys.executable, "-c", code], env=variables, check=True, capture_output=True)
     assert contents(out) == contents(plain)
     rows = pq.read_table(out / "arms/alpha-1.0/gen-001/corpus-00000.parquet").to_pylist()

@@ -24,13 +24,35 @@ def test_a_source_without_a_path(refuse: Refuse, kind: str) -> None:
     )
 
 
-@pytest.mark.parametrize("prompts", ["blocks", "instruct"])
-def test_a_world_has_no_blocks(refuse: Refuse, prompts: str) -> None:
-    head = f'sample.prompts = "{prompts}" continues blocks of text, and source.kind = "world" has none'
-    assert refuse(NAME + f'sample.prompts = "{prompts}"\n').startswith(f"demo.toml:2:18: {head}\n")
-    assert refuse(NAME, f"sample.prompts={prompts}").startswith(f"--set sample.prompts={prompts}: {head}\n")
-    swept = refuse(NAME + f'[sweep]\n"sample.prompts" = ["bos", "{prompts}"]\n')
-    assert swept.startswith(f"demo.toml:3:28: {head} (in arm prompts-{prompts})\n")
+def test_a_world_is_not_instructed(refuse: Refuse) -> None:
+    head = 'sample.prompts = "instruct" asks for the continuation of a text, and source.kind = "world" has none'
+    assert refuse(NAME + 'sample.prompts = "instruct"\n').startswith(f"demo.toml:2:18: {head}\n")
+    assert refuse(NAME, "sample.prompts=instruct").startswith(f"--set sample.prompts=instruct: {head}\n")
+    swept = refuse(NAME + '[sweep]\n"sample.prompts" = ["bos", "instruct"]\n')
+    assert swept.startswith(f"demo.toml:3:28: {head} (in arm prompts-instruct)\n")
+
+
+def test_a_domain_of_a_world_is_one_of_its_attributes(load: Load, refuse: Refuse) -> None:
+    assert load(NAME, "mix.domain=city", "sample.prompts=blocks").recipe.mix.domain == "city"
+    assert refuse(NAME, "mix.domain=religion", "sample.prompts=blocks").startswith(
+        '--set mix.domain=religion: mix.domain = "religion": a world is about city, job, employer, hobby'
+    )
+    assert "needs prompts of that domain" in refuse(NAME, "mix.domain=city")
+
+
+def test_the_attributes_are_those_of_the_world() -> None:
+    from autophage.data.world import ATTRIBUTES
+    from autophage.recipe.consistency import WORLD_DOMAINS
+
+    assert WORLD_DOMAINS == ATTRIBUTES
+
+
+def test_beams_and_the_best_epoch_need_one_device(load: Load, refuse: Refuse) -> None:
+    assert load(NAME, "sample.beams=5", "train.keep=best").recipe.sample.beams == 5
+    assert "are searched on one GPU" in refuse(NAME, "sample.beams=5", "cluster.sampler_gpus=2")
+    assert "needs a trainer on one GPU" in refuse(NAME, "train.keep=best", "cluster.trainer_gpus=2")
+    assert "may go back to an earlier one" in refuse(NAME, "train.keep=best", "train.optimizer=carried")
+    assert "is the same for all arms" in refuse(NAME, "sweep.sample.beams=[1, 5]")
 
 
 def test_bos_is_for_worlds_and_texts(load: Load) -> None:

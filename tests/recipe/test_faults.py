@@ -27,8 +27,8 @@ def test_a_key_of_another_table(refuse: Refuse) -> None:
             "demo.toml:3:1: train.alpha: there is no such key",
             "    did you mean mix.alpha?",
             ALPHA,
-            "    [train] has: chain, optimizer, epochs, learning_rate, schedule, warmup, weight_decay, batch_size, "
-            "loss_on, packing",
+            "    [train] has: chain, optimizer, keep, epochs, learning_rate, schedule, warmup, weight_decay, "
+            "batch_size, loss_on, packing",
         ]
     )
 

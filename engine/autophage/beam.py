@@ -11,13 +11,14 @@ their whole document and never drawn. A batch is decided by the order of the pro
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from autophage.errors import SwapError
+from autophage.metrics.scored import Statistics
 from autophage.recipe.schema import Recipe
 from autophage.sampler.batch import Ended
 from autophage.sampler.protocol import (
@@ -32,6 +33,20 @@ from autophage.sampler.protocol import (
 )
 from autophage.store.weights import Weights
 from autophage.trainer.resident import ResidentModel
+
+if TYPE_CHECKING:
+    from autophage.sampler.engine import Sampler
+
+WATCHED = tuple(field.name for field in fields(Statistics))
+
+
+def sampler_for(settings: EngineSettings) -> Sampler | BeamSampler:
+    """The sampler that `settings` ask for, started: vLLM, but where documents are searched for with beams."""
+    if settings.beam_recipe is not None:
+        return BeamSampler(settings)
+    from autophage.sampler.engine import Sampler
+
+    return Sampler(settings)
 
 
 class BeamSampler:
@@ -128,7 +143,10 @@ class BeamSampler:
     def _watched(self, requests: Sequence[Request], written: Sequence[Completion]) -> list[Completion]:
         sequences = [[*request.prompt_ids, *one.token_ids] for request, one in zip(requests, written, strict=True)]
         scored = self._resident.score(sequences, [len(request.prompt_ids) for request in requests])
-        return [replace(one, statistics=statistics) for one, statistics in zip(written, scored, strict=True)]
+        return [
+            replace(one, statistics=Statistics(**{name: getattr(found, name) for name in WATCHED}))
+            for one, found in zip(written, scored, strict=True)
+        ]
 
 
 def _completion(token_ids: list[int], stop_ids: Sequence[int]) -> Completion:
