@@ -12,14 +12,6 @@ CANARY_TOKENS = 16
 """Tokens of a canary answer."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """One document to write. `seed` decides its random numbers, whatever else is in the batch."""
-
-    prompt_ids: list[int]
-    seed: int
-
-
 class Observe(Enum):
     """Which statistics of sampled tokens are recorded: of the raw distribution, and of the one that is sampled from."""
 
@@ -37,6 +29,16 @@ class Decoding:
     top_k: int
     stop_ids: tuple[int, ...]
     """Empty: nothing ends a document before `max_tokens`."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One document to write. `seed` decides its random numbers, whatever else is in the batch."""
+
+    prompt_ids: list[int]
+    seed: int
+    decoding: Decoding | None = None
+    """In place of its job's."""
 
 
 @dataclass(frozen=True)
