@@ -29,6 +29,7 @@ TIERS = (
     {"actors", "scheduler"},
     {"sharded_bench", "beam"},
     {"stages", "scoring"},
+    {"examination"},
     {"report"},
     {"plan"},
     {"sampler", "trainer"},

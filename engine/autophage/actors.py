@@ -21,8 +21,7 @@ from autophage.recipe.schema import Recipe
 if TYPE_CHECKING:
     from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request, Served
     from autophage.store.corpus import Sample
-    from autophage.store.manifest import Metric
-    from autophage.store.training import Trained
+    from autophage.store.messages import Measured, Trained
     from autophage.store.weights import Weights
 
 
@@ -110,7 +109,8 @@ class TrainerActor(Shell):
         start = start or self.base_weights(arm)
         known: dict[int, AnySamples] = dict(corpora)
         if early:
-            requests = self._bench.requests(self._arms[arm], generation - 1)
+            # What follows the documents of the corpus are answers to questions, which nobody trains on.
+            requests = self._bench.requests(self._arms[arm], generation - 1)[: self._arms[arm].recipe.sample.count]
             self._late = LateCorpus([request.prompt_ids for request in requests])
             known[generation - 1] = self._late
         try:
@@ -134,7 +134,7 @@ class TrainerActor(Shell):
 
     def measure(
         self, arm: str, generation: int, weights: Weights, previous: Weights | None, answers: Sequence[Completion]
-    ) -> tuple[list[Sample], list[Metric]]:
+    ) -> Measured:
         self._progress = Progress()
         try:
             return self._bench.measure(self._arms[arm], generation, weights, previous, answers, self._step_progress)

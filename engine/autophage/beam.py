@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
+from itertools import groupby
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -86,8 +87,8 @@ class BeamSampler:
             with self._turn:
                 self._load(job.served)
                 written: list[Completion] = []
-                for requests in self._batches(job):
-                    for completion in self._search(requests, job.decoding):
+                for requests, decoding in self._batches(job):
+                    for completion in self._search(requests, decoding):
                         ended(number, len(written), completion.token_ids)
                         written.append(completion)
                 documents.append(written if observe is Observe.NOTHING else self._watched(job.requests, written))
@@ -110,11 +111,12 @@ class BeamSampler:
             raise SwapError(f"{served.name}: is not in the sampler")
         self._resident.load(self._held[served.name])
 
-    def _batches(self, job: Job) -> Iterator[Sequence[Request]]:
-        """Requests in their order, as many at once as `sample.concurrency` holds beams."""
-        size = max(1, self._rows // job.decoding.beams)
-        for start in range(0, len(job.requests), size):
-            yield job.requests[start : start + size]
+    def _batches(self, job: Job) -> Iterator[tuple[list[Request], Decoding]]:
+        """Neighbours that are decoded alike, as many at once as `sample.concurrency` holds beams."""
+        for decoding, alike in groupby(job.requests, lambda request: request.decoding or job.decoding):
+            requests, size = list(alike), max(1, self._rows // decoding.beams)
+            for start in range(0, len(requests), size):
+                yield requests[start : start + size], decoding
 
     def _search(self, requests: Sequence[Request], decoding: Decoding) -> list[Completion]:
         prompts = [request.prompt_ids for request in requests]

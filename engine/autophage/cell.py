@@ -18,6 +18,7 @@ from autophage.data.mix import needed_corpora
 from autophage.errors import RunError, SwapError
 from autophage.recipe.arms import Arm
 from autophage.scheduler import Stage, Work
+from autophage.store.answers import Answer
 from autophage.store.commit import committed_optimizer, committed_samples, committed_weights
 from autophage.store.manifest import Metric
 from autophage.store.rundir import RunDirectory
@@ -41,6 +42,7 @@ class Making:
     """Documents of this corpus that the next model's training, begun early, has not been handed yet; None without one."""
     samples: Any = None
     metrics: list[Metric] = field(default_factory=list)
+    answered: list[Answer] = field(default_factory=list)
     steps: list[StepStatistics] = field(default_factory=list)
     optimizer: bytes | None = None
     speed: list[Metric] = field(default_factory=list)
@@ -120,12 +122,12 @@ class Cell:
             making.answers = result
             tokens = sum(len(answer.token_ids) for answer in result)
             if making.unfed is not None:
-                making.unfed = {place: answer.token_ids for place, answer in enumerate(result)}
+                making.unfed = self._corpus_of(work, {place: one.token_ids for place, one in enumerate(result)})
                 self._feed(making)
             for served in [making.served, *self._companions.pop(work, [])]:
                 self._get(self._actors.sampler.remove.remote(served), self._actors.sampler_name)
         else:
-            making.samples, making.metrics = result
+            making.samples, making.metrics, making.answered = result
         seconds = time.monotonic() - running.started
         making.speed += _speed(work.stage, seconds, tokens)
         return Finished(work, seconds, tokens)
@@ -186,8 +188,13 @@ class Cell:
             return
         if work.stage is Stage.SAMPLE:
             watch = self._actors.sampler.written.options(concurrency_group="watch")
-            making.unfed = self._get(watch.remote(_key(work)), self._actors.sampler_name)
+            making.unfed = self._corpus_of(work, self._get(watch.remote(_key(work)), self._actors.sampler_name))
         self._feed(making)
+
+    def _corpus_of(self, work: Work, written: Mapping[int, list[int]]) -> dict[int, list[int]]:
+        """Of what is written for an arm, by place, the documents of its corpus: they come before answers to questions."""
+        count = self._arms[work.arm].recipe.sample.count
+        return {place: token_ids for place, token_ids in written.items() if place < count}
 
     def _feed(self, making: Making) -> None:
         if making.unfed:

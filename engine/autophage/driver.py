@@ -124,6 +124,7 @@ class Driver:
             seed=self._arms[work.arm].recipe.seed,
             steps=made.steps,
             optimizer=made.optimizer,
+            answers=made.answered,
         )
         commit_generation(self._run, generation, level=self._level, versions=versions(), arms=list(self._arms))
         seconds = time.monotonic() - began

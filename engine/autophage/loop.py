@@ -107,19 +107,20 @@ def _measure(bench: Workbench, lineage: Lineage, generation: int, answers: Seque
 
     arm, served = lineage.arm, lineage.served
     assert served is not None
-    samples, metrics = bench.measure(arm, generation, lineage.weights, lineage.previous, answers, _ignore)
-    lineage.corpora[generation] = samples
+    measured = bench.measure(arm, generation, lineage.weights, lineage.previous, answers, _ignore)
+    lineage.corpora[generation] = measured.samples
     return Generation(
         arm.name,
         generation,
         lineage.weights,
         served.name,
-        samples,
-        metrics,
+        measured.samples,
+        measured.metrics,
         lineage.canary,
         arm.recipe.seed,
         lineage.steps,
         lineage.optimizer,
+        measured.answers,
     )
 
 

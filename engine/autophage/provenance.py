@@ -42,6 +42,15 @@ PACKAGES = (
 )
 
 
+DECISIVE = {
+    "digest": "the model",
+    "revision": "the model",
+    "source": "the source",
+    "questions": "what questions.path holds",
+}
+"""Facts of `model_facts` that must stay as they are while a run goes on, and what each is of."""
+
+
 def versions() -> dict[str, str]:
     """Versions of everything that can change a number."""
     found = {"python": platform.python_version(), "autophage": metadata.version("autophage")}
@@ -113,9 +122,12 @@ def check_model(recipe: Recipe) -> None:
     """See that a model named by the user can be had as far as its tokenizer goes (`UserError` where not)."""
     if recipe.model.path != FROM_SOURCE:
         from autophage.data.build import prompt_style
+        from autophage.data.posing import in_chat
         from autophage.data.tokens import load_tokenizer
 
-        prompt_style(recipe, load_tokenizer(recipe.model.path))
+        tokenizer = load_tokenizer(recipe.model.path)
+        prompt_style(recipe, tokenizer)
+        in_chat(recipe, tokenizer)
 
 
 def machine_facts() -> dict[str, Any]:
@@ -139,6 +151,8 @@ def model_facts(recipe: Recipe, path: str, source: RawSource, resident: Resident
     """
     import torch
 
+    from autophage.data.posing import questions_digest, read_questions
+
     folder = Path(path)
     local = folder.is_dir()
     digest = hashlib.sha256()
@@ -152,6 +166,7 @@ def model_facts(recipe: Recipe, path: str, source: RawSource, resident: Resident
         "digest": digest.hexdigest() if local else None,
         "revision": getattr(resident.config, "_commit_hash", None),
         "source": source.digest,
+        "questions": questions_digest(read_questions(recipe, source)),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
 
@@ -160,12 +175,11 @@ def check_same(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Compare what a run was begun with to what a resumed one would go on with; returns notes about the machine.
 
     Raises:
-        UserError: the model or the source is another one: one run would mix two experiments.
+        UserError: the model, the source or the questions are other ones: one run would mix two experiments.
     """
     model = before.get("model", {})
-    changed = [name for name in ("digest", "revision", "source") if model.get(name) != now["model"][name]]
-    if changed:
-        what = " and ".join(dict.fromkeys("the source" if name == "source" else "the model" for name in changed))
+    if changed := [what for name, what in DECISIVE.items() if model.get(name) != now["model"][name]]:
+        what = " and ".join(dict.fromkeys(changed))
         raise UserError(
             f"{what} changed since this run was begun, though the recipe names the same path. Put back what was there, "
             "or begin a new run with another --out."

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from autophage import environment, vllm_window
 from autophage.errors import AutophageError, UserError
 from autophage.plan.record import record_prediction
-from autophage.provenance import begin_run, check_model, check_same, machine_facts, open_directory
+from autophage.provenance import DECISIVE, begin_run, check_model, check_same, machine_facts, open_directory
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
 from autophage.store.manifest import committed, tidy
@@ -85,10 +85,15 @@ def _finish_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
 
 
 def _refuse_early(loaded: LoadedRecipe) -> None:
-    """Find what is wrong with source and model while nothing has been written or started."""
+    """Find what is wrong with source, questions and model while nothing has been written or started."""
     from autophage.data.build import read_source
+    from autophage.data.posing import read_questions
 
-    read_source(loaded.recipe)
+    read_questions(loaded.recipe, read_source(loaded.recipe))
+    if loaded.recipe.questions.entailment and loaded.recipe.questions.kind != "none":
+        from autophage.trainer.entailment import entailment_label
+
+        entailment_label(loaded.recipe.questions.entailment)
     check_model(loaded.recipe)
 
 
@@ -148,10 +153,10 @@ def _prepare(cells: Sequence[Actors], run: RunDirectory, emit: Emit) -> dict[str
     others = [(actors, actors.trainer.prepare.remote()) for actors in cells[1:]]
     for actors, preparing in others:
         theirs = get(preparing, actors.trainer_name)
-        if changed := [name for name in ("digest", "revision", "source") if theirs[name] != facts[name]]:
+        if changed := [name for name in DECISIVE if theirs[name] != facts[name]]:
             raise UserError(
                 f"{actors.name} sees another model or source than {first.name} ({', '.join(changed)} differ). "
-                "Put model, source and AUTOPHAGE_CACHE on storage that all machines share."
+                "Put model, source, questions and AUTOPHAGE_CACHE on storage that all machines share."
             )
     settings = get(first.trainer.engine_settings.remote(), first.trainer_name)
     for actors, starting in [(actors, actors.sampler.start.remote(settings)) for actors in cells]:

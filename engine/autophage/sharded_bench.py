@@ -14,9 +14,7 @@ from autophage.data.mix import AnySamples
 from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
 from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request
-from autophage.store.corpus import Sample
-from autophage.store.manifest import Metric
-from autophage.store.training import Trained
+from autophage.store.messages import Measured, Trained
 from autophage.store.weights import Weights
 from autophage.trainer.group import Group
 
@@ -84,8 +82,8 @@ class ShardedBench:
         previous: Weights | None,
         completions: Sequence[Completion],
         progress: Callable[[int, int], None],
-    ) -> tuple[list[Sample], list[Metric]]:
-        measured: tuple[list[Sample], list[Metric]] = self._group.call(
+    ) -> Measured:
+        measured: Measured = self._group.call(
             "measure", arm, generation, weights, previous, completions, progress=progress
         )
         return measured

@@ -18,12 +18,14 @@ from autophage.data.source import Probe, Source, spread
 from autophage.data.tokens import decode
 from autophage.devices import device, device_memory, element_type
 from autophage.errors import RunError, SwapError, UserError
+from autophage.examination import Examination
 from autophage.memory import sampler_bytes, share_gpu, trainer_bytes
 from autophage.metrics.corpus import corpus_metrics, drift_metrics
 from autophage.metrics.drift import perplexities
 from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
 from autophage.metrics.human import HumanText, count_human
 from autophage.metrics.knowledge import knowledge_metrics
+from autophage.metrics.questions import question_metrics
 from autophage.plan.footprint import demand
 from autophage.plan.machines import here
 from autophage.recipe.arms import Arm
@@ -34,7 +36,8 @@ from autophage.seeds import derive
 from autophage.shape import configured_shape
 from autophage.store.corpus import Sample, sample_id
 from autophage.store.manifest import Metric
-from autophage.store.training import StepStatistics, Trained
+from autophage.store.messages import Measured, Trained
+from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
 from autophage.trainer.divergence import compare
 from autophage.trainer.resident import ResidentModel
@@ -60,6 +63,7 @@ class Workbench:
         self._sources: dict[tuple[str, str, str], Source] = {}
         self._human_texts: dict[int, HumanText] = {}
         self.source = self._source(recipe.model_copy(update={"mix": recipe.mix.model_copy(update={"domain": ALL})}))
+        self._examination = Examination(recipe, raw, self.resident)
 
     def base_weights(self, arm: Arm) -> Weights:
         """Model 0 as `arm` starts from it."""
@@ -94,7 +98,7 @@ class Workbench:
             seed=self.recipe.seed,
             rank=max((arm.recipe.model.rank for arm in adapted), default=0),
             target_modules=tuple(self.base_weights(adapted[0]).config["target_modules"]) if adapted else (),
-            longest=longest,
+            longest=max(longest, self._examination.longest(positions)),
             concurrency=self.recipe.sample.concurrency,
             mixed=mixed,
             # While a batch is sampled the next one's adapters are installed, and an arm's old one leaves after its new one.
@@ -123,11 +127,7 @@ class Workbench:
 
     def decoding(self, arm: Arm) -> Decoding:
         sample = arm.recipe.sample
-        generation_config = self.resident.generation_config
-        ends = {self.tokenizer.eos_token_id}
-        configured = getattr(generation_config, "eos_token_id", None)
-        ends |= set(configured if isinstance(configured, list) else [configured]) - {None}
-        stops = tuple(sorted(ends)) if self._ends(arm.recipe) else ()
+        stops = self._end_ids if self._ends(arm.recipe) else ()
         return Decoding(
             arm.recipe.max_tokens,
             sample.temperature,
@@ -138,12 +138,23 @@ class Workbench:
             sample.beams,
         )
 
+    @cached_property
+    def _end_ids(self) -> tuple[int, ...]:
+        """The tokens that the model ends a text or a turn with."""
+        configured = getattr(self.resident.generation_config, "eos_token_id", None)
+        ends = {self.tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])}
+        return tuple(sorted(ends - {None}))
+
     def _ends(self, recipe: Recipe) -> bool:
         """Whether a sample may end itself. Human continuations of a text are cut to length and never do."""
         return recipe.source.kind == "world" if recipe.sample.end == "auto" else recipe.sample.end == "stop"
 
     def requests(self, arm: Arm, generation: int) -> list[Request]:
-        """The documents that model `generation` of `arm` is asked to write, each with its own seed."""
+        """What model `generation` of `arm` is asked to write: the documents of its corpus, then answers to questions."""
+        return self._documents(arm, generation) + self._examination.requests(self._end_ids)
+
+    def _documents(self, arm: Arm, generation: int) -> list[Request]:
+        """The documents of the corpus, each with its own seed."""
         return [
             Request(prompt, derive(arm.recipe.seed, "sample", arm.name, generation, index))
             for index, prompt in enumerate(prompt_ids(self._source(arm.recipe), arm.recipe, generation))
@@ -246,17 +257,19 @@ class Workbench:
         previous: Weights | None,
         completions: Sequence[Completion],
         progress: Callable[[int, int], None],
-    ) -> tuple[list[Sample], list[Metric]]:
-        """The samples with their statistics, and every metric of model and corpus `generation`.
+    ) -> Measured:
+        """Model and corpus `generation`; `completions` are those of `requests`.
 
         `previous` are the weights of the generation before, None at generation 0. `progress` is called with (sequences
         scored, sequences in all).
         """
         self.resident.load(weights)
-        settings = arm.recipe.measure
+        settings, asked = arm.recipe.measure, arm.recipe.sample.count
+        written, answered = completions[:asked], completions[asked:]
         probes = self.source.probes(list(settings.formats), settings.probes)
         documents = spread(self.source.held_out(), settings.documents)
-        total, done = settings.drift * len(completions) + len(probes) + len(documents), 0
+        total = settings.drift * len(written) + len(probes) + len(documents) + self._examination.passes
+        done = 0
 
         def count(sequences: int) -> None:
             nonlocal done
@@ -264,8 +277,10 @@ class Workbench:
             progress(done, total)
 
         seed = derive(arm.recipe.seed, "bootstrap", arm.name, generation)
-        samples = self._samples(arm, generation, completions)
+        samples = self._samples(arm, generation, written)
         metrics = self._knowledge(arm, probes, seed, count)
+        answers = self._examination.answers(answered, count)
+        metrics += question_metrics(answers, settings.confident, settings.resamples, seed)
         human = self.resident.score([one.token_ids for one in documents], [one.context for one in documents], count)
         metrics += perplexity_metrics(documents, human, settings.resamples, seed)
         metrics += onpolicy_metrics(samples, settings.resamples, seed)
@@ -278,7 +293,7 @@ class Workbench:
             raise RunError(
                 f"{arm.name}, generation {generation}: {', '.join(broken)} is not finite; nothing was committed"
             )
-        return samples, metrics
+        return Measured(samples, metrics, answers)
 
     def _knowledge(self, arm: Arm, probes: Sequence[Probe], seed: int, count: Callable[[int], None]) -> list[Metric]:
         if not probes:
@@ -309,7 +324,7 @@ class Workbench:
     def _samples(self, arm: Arm, generation: int, completions: Sequence[Completion]) -> list[Sample]:
         """The completions as the corpus holds them, with the statistics that were recorded while they were sampled."""
         samples = []
-        for index, (request, answer) in enumerate(zip(self.requests(arm, generation), completions, strict=True)):
+        for index, (request, answer) in enumerate(zip(self._documents(arm, generation), completions, strict=True)):
             if answer.statistics is None:
                 raise RunError(f"{arm.name}, generation {generation}: sample {index} came without its statistics")
             samples.append(

@@ -97,7 +97,7 @@ def measured(
     arm = expand(recipe)[0]
     generation = 0 if previous is None else 1
     completions = observed(bench, adapter, bench.requests(arm, generation), completions)
-    samples, metrics = bench.measure(arm, generation, adapter, previous, completions, lambda *at: seen.append(at))
+    samples, metrics, _ = bench.measure(arm, generation, adapter, previous, completions, lambda *at: seen.append(at))
     assert len({metric.metric for metric in metrics}) == len(metrics)
     return samples, {metric.metric: metric for metric in metrics}, seen
 

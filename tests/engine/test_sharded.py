@@ -164,7 +164,7 @@ from autophage.sharded_bench import ShardedBench
 from autophage.stages import Workbench
 from dataclasses import fields
 
-loaded = load_recipe("smoke")
+loaded = load_recipe("smoke", ["questions.kind=world", 'questions.formats=["few-shot"]', "questions.count=20"])
 source = read_source(loaded.recipe)
 path = model_path(loaded.recipe, source, lambda *_: None)
 alone = Workbench(loaded.recipe, source, path)
@@ -196,13 +196,13 @@ def measured(bench):
     """A generation on `bench`: what was trained, and every metric."""
     start = bench.base_weights(arm)
     given = answers(bench.requests(arm, 0), start)
-    samples, metrics = bench.measure(arm, 0, start, None, given, lambda *_: None)
+    samples, metrics, _ = bench.measure(arm, 0, start, None, given, lambda *_: None)
     trained = bench.fit(arm, 1, start, {0: samples}, lambda *_: None)
     assert bench.check_canary(trained.weights, canaries(trained.weights)) < 1e-5
     with pytest.raises(SwapError, match="does not serve"):
         bench.check_canary(trained.weights, canaries(start))
     given = answers(bench.requests(arm, 1), trained.weights)
-    _, later = bench.measure(arm, 1, trained.weights, start, given, lambda *_: None)
+    _, later, _ = bench.measure(arm, 1, trained.weights, start, given, lambda *_: None)
     return trained, [*metrics, *later]
 
 

@@ -140,6 +140,20 @@ def test_scores_are_those_of_a_plain_forward_pass(resident: ResidentModel, rows:
         np.testing.assert_allclose(scored.entropy, entropy.numpy(), atol=1e-5)
 
 
+def test_a_choice_is_scored_as_if_it_had_followed(resident: ResidentModel, rows: list[Row]) -> None:
+    fit(resident, rows)
+    prompts = [row.token_ids[: 2 + index % 7] for index, row in enumerate(rows)]
+    choices = [[3 + (index + k) % 20 for k in range(1 + index % 4)] for index in range(len(rows))]
+    seen: list[int] = []
+    together = resident.score_choices(prompts, choices, seen.append)
+    assert sum(seen) == len(prompts)
+    for prompt, tokens, found in zip(prompts, choices, together, strict=True):
+        alone = resident.score([[*prompt, token] for token in tokens], [len(prompt)] * len(tokens))
+        for name in ("logprob", "entropy", "varentropy", "max_prob", "rank", "argmax"):
+            expected = np.concatenate([getattr(one, name) for one in alone])
+            np.testing.assert_allclose(getattr(found, name), expected, atol=1e-5)
+
+
 def test_the_cache_goes_by_content(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AUTOPHAGE_CACHE", str(tmp_path))
     other = RECIPE.model_copy(update={"source": Source(people=12, held_out_documents=8, seed=1)})

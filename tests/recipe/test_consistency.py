@@ -114,8 +114,9 @@ def test_a_sweep_that_nobody_meant(refuse: Refuse) -> None:
 # Keys without effect
 
 WORLD_ONLY = ["source.people=20", "source.zipf=1.0", "source.held_out_documents=9", "source.seed=1"]
-PROBES = ['measure.formats=["cloze"]', "measure.probes=3", "measure.confident=0.6"]
+PROBES = ['measure.formats=["cloze"]', "measure.probes=3"]
 NO_PROBES = 'probes need source.kind = "world"'
+NOTHING_ASKED = f"{NO_PROBES}, and there are no questions"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,8 @@ NO_PROBES = 'probes need source.kind = "world"'
         *((NAME, override, None) for override in WORLD_ONLY),
         *((TEXT, override, NO_PROBES) for override in PROBES),
         *((NAME, override, None) for override in PROBES),
+        (TEXT, "measure.confident=0.6", NOTHING_ASKED),
+        (NAME, "measure.confident=0.6", None),
         (NAME, "source.path=x", 'source.kind is "world"'),
         (NAME, "source.block=3", 'source.kind is "world"'),
         (NAME, "source.held_out=0.2", 'source.kind is "world"'),
@@ -167,7 +170,7 @@ def test_warnings_say_the_line_and_come_in_file_order(load: Load) -> None:
         + '[sweep]\n"measure.confident" = [0.5, 0.7]\n"mix.alpha" = [1.0]\n[measure]\nprobes = 3\n[mix]\nalpha = 0.5\n'
     )
     assert load(text, "source.seed=3").warnings == [
-        'demo.toml:5: sweeping measure.confident has no effect: probes need source.kind = "world"',
+        'demo.toml:5: sweeping measure.confident has no effect: probes need source.kind = "world", and there are no questions',
         'demo.toml:8: measure.probes has no effect: probes need source.kind = "world"',
         "demo.toml:10: mix.alpha has no effect: it is swept (demo.toml:6)",
         '--set source.seed=3: source.seed has no effect: source.kind is not "world"',

@@ -8,10 +8,12 @@ from autophage.data.source import Probe
 from autophage.metrics.corpus import corpus_metrics, drift_metrics
 from autophage.metrics.human import count_human
 from autophage.metrics.knowledge import knowledge_metrics
+from autophage.metrics.questions import question_metrics
 from autophage.metrics.scored import Compared, Scored
 from autophage.recipe.schema import Measure
 from autophage.report.catalog import BASES, describe, split
 from autophage.report.figures import PLANS
+from autophage.store.answers import Answer
 from autophage.store.corpus import Sample
 
 ONE = np.ones(3, dtype=np.float32)
@@ -29,6 +31,9 @@ def everything() -> set[str]:
     metrics = corpus_metrics(texts, token_ids, count_human([[1] * 9 + [2] * 9 + [3]], ["a b c d e"]), settings, 0)
     metrics += drift_metrics(samples, compared, compared, settings, 0)
     metrics += knowledge_metrics(probes, [STATS] * 4, 0.5, 100, 0)
+    answer = Answer("s/0", "s", "few-shot", 1, 1, (0.0,) * 4, greedy=True, complies=True, confidence=0.5,
+                    generated="B", generated_choice=1, entailment=0.5)  # fmt: skip
+    metrics += question_metrics([answer], 0.5, 100, 0)
     return {metric.metric for metric in metrics}
 
 

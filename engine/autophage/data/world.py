@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -45,9 +46,13 @@ QUESTIONS = {
     "hobby": "Question : What does {n} enjoy ? Answer : {v} .",
 }
 
-# Shares of document kinds. Quizzes ask one question of several people, the form that a few-shot prompt has.
+# Shares of document kinds. Quizzes ask one question of several people, the form that a few-shot prompt has. Where a world
+# has documents with options to choose from, their share comes first and these divide the rest.
 BIOGRAPHY, INTERVIEW, QUIZ = 0.55, 0.27, 0.18
 QUIZ_LENGTH = 4
+CHOICES_LENGTH = 2
+OPTIONS, OPTION_SEPARATOR = ("Options", ":"), "/"
+DISTRACTORS = 3
 
 ATTEMPTS = 50
 """Documents written per held-out document wanted, before the world is called too small for them."""
@@ -66,8 +71,9 @@ class Person:
 class World:
     """The people of one world and the documents about them."""
 
-    def __init__(self, people: int, zipf: float, seed: int, held_out: int = 200) -> None:
+    def __init__(self, people: int, zipf: float, seed: int, held_out: int = 200, choices: float = 0.0) -> None:
         self.seed = seed
+        self.choices = choices
         rng = generator(seed, "world")
         names, cities, employers = _invent_names(rng, people)
         self.values = {"city": cities, "job": JOBS, "employer": employers, "hobby": HOBBIES}
@@ -82,7 +88,7 @@ class World:
 
     @classmethod
     def of(cls, table: SourceTable) -> World:
-        return cls(table.people, table.zipf, table.seed, table.held_out_documents)
+        return cls(table.people, table.zipf, table.seed, table.held_out_documents, table.choices)
 
     def bucket(self, person: Person) -> str:
         share = person.rank / len(self.people)
@@ -95,6 +101,8 @@ class World:
         words.update(value for values in self.values.values() for value in values)
         for template in [*QUESTIONS.values(), *itertools.chain.from_iterable(STATEMENTS.values())]:
             words.update(word for word in template.split() if not word.startswith("{"))
+        if self.choices:
+            words.update((*OPTIONS, OPTION_SEPARATOR))
         return sorted(words)
 
     def document(self, draw: int, index: int, domain: str = ALL) -> list[Word]:
@@ -120,11 +128,31 @@ class World:
                 words.append((word, Role.FORM))
         return words
 
+    def choice(self, person: Person, attribute: str, options: Sequence[str]) -> list[Word]:
+        """The question for a fact with `options` to choose from. They are given, as the name is: no fact is told by them."""
+        words = self.statement(person, attribute, QUESTIONS[attribute])
+        asked = words.index(("Answer", Role.FORM))
+        listed: list[Word] = []
+        for option in options:
+            listed += [(OPTION_SEPARATOR, Role.FORM)] * bool(listed) + [(option, Role.SUBJECT)]
+        return words[:asked] + [(word, Role.FORM) for word in OPTIONS] + listed + words[asked:]
+
+    def options(self, person: Person, attribute: str, rng: random.Random) -> list[str]:
+        """The right value and `DISTRACTORS` others of its kind, in any order."""
+        right = person.facts[attribute]
+        options = [right, *rng.sample([value for value in self.values[attribute] if value != right], DISTRACTORS)]
+        rng.shuffle(options)
+        return options
+
     def _write(self, rng: random.Random) -> list[Word]:
         kind = rng.random()
         person = self._pick(rng)
         attributes = list(ATTRIBUTES)
         rng.shuffle(attributes)
+        if kind < self.choices:
+            parts = [self.choice(person, name, self.options(person, name, rng)) for name in attributes[:CHOICES_LENGTH]]
+            return [word for part in parts for word in part]
+        kind = (kind - self.choices) / (1.0 - self.choices)
         if kind < BIOGRAPHY:
             parts = [self.statement(person, name, rng.choice(STATEMENTS[name])) for name in attributes]
         elif kind < BIOGRAPHY + INTERVIEW:

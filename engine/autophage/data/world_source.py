@@ -6,6 +6,7 @@ inherits its word's role. Probes leave the answer's place open and are scored on
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -79,12 +80,12 @@ class WorldSource:
         ids: list[int] = []
         roles: list[Role] = []
         for position, (word, role) in enumerate(words):
-            pieces = self._encode_word(word, first=position == 0)
+            pieces = self.encode_word(word, first=position == 0)
             ids += pieces
             roles += [role] * len(pieces)
         return ids, roles
 
-    def _encode_word(self, word: str, *, first: bool) -> list[int]:
+    def encode_word(self, word: str, *, first: bool) -> list[int]:
         key = (word, first)
         if key not in self._pieces:
             text = word if first else " " + word
@@ -98,7 +99,7 @@ class WorldSource:
             format=form,
             bucket=self.world.bucket(person),
             prompt_ids=self.start_ids + self.encode(self._question(form, person, attribute))[0],
-            answer_ids=self._encode_word(answer, first=False),
+            answer_ids=self.encode_word(answer, first=False),
             valid_first=self._valid_first(attribute),
         )
 
@@ -108,18 +109,16 @@ class WorldSource:
         Few-shot examples are the best-known people whose answer is another one: what is asked is never in the prompt.
         """
         if form == "cloze":
-            return _until_fact(self.world.statement(person, attribute, STATEMENTS[attribute][0]))
-        question = _until_fact(self.world.statement(person, attribute, QUESTIONS[attribute]))
+            return until_fact(self.world.statement(person, attribute, STATEMENTS[attribute][0]))
+        question = until_fact(self.world.statement(person, attribute, QUESTIONS[attribute]))
         if form == "question-answer":
             return question
-        rng = generator(self.world.seed, "shots", attribute, person.rank)
-        others = [other for other in self.world.people if other.facts[attribute] != person.facts[attribute]]
-        known = others[: max(SHOTS, len(self.world.people) // 10)]
-        shots = [self.world.statement(other, attribute, QUESTIONS[attribute]) for other in rng.sample(known, SHOTS)]
+        shown = examples(self.world, person, attribute, SHOTS, avoid={person.facts[attribute]})
+        shots = [self.world.statement(other, attribute, QUESTIONS[attribute]) for other in shown]
         return [word for shot in shots for word in shot] + question
 
     def _valid_first(self, attribute: str) -> frozenset[int]:
-        return frozenset(self._encode_word(value, first=False)[0] for value in self.world.values[attribute])
+        return frozenset(self.encode_word(value, first=False)[0] for value in self.world.values[attribute])
 
 
 def _first_statement(words: list[Word]) -> list[Word]:
@@ -129,5 +128,13 @@ def _first_statement(words: list[Word]) -> list[Word]:
     return words[: stop + 1]
 
 
-def _until_fact(words: list[Word]) -> list[Word]:
+def examples(world: World, person: Person, attribute: str, shots: int, avoid: Collection[str]) -> list[Person]:
+    """People of the best known, none of whose answers is one of `avoid`; fewer than `shots` where there are no more."""
+    others = [other for other in world.people if other.facts[attribute] not in avoid]
+    known = others[: max(shots, len(world.people) // 10)]
+    rng = generator(world.seed, "shots", attribute, person.rank)
+    return rng.sample(known, min(shots, len(known)))
+
+
+def until_fact(words: list[Word]) -> list[Word]:
     return words[: next(index for index, (_, role) in enumerate(words) if role is Role.FACT)]

@@ -20,6 +20,12 @@ PIECES_PER_WORD = 2.0
 """Tokens of a world's word under a tokenizer that was not made for that world."""
 BYTES_PER_TOKEN = 3.5
 """Of plain text, to count held-out windows from a file's size."""
+MMLU_TOKENS = {"multiple-choice": 110, "few-shot": 290, "short-answer": 95, "no-instruction": 90}
+WORLD_QUESTION_TOKENS = {"multiple-choice": 20, "few-shot": 44, "short-answer": 10, "no-instruction": 8}
+"""Means of a question's prompt in each format; of MMLU over its subjects, with three answered questions in few-shot."""
+MMLU_SUBJECTS = 57
+"""Of the whole of MMLU, where a recipe names no subjects and the files are not here."""
+OPTIONS = 4
 TEMPLATE_TOKENS = 40
 """That a chat template and the system message add to a prompt."""
 SCORED_BATCH = 64
@@ -28,7 +34,8 @@ SCORED_BATCH = 64
 
 @dataclass(frozen=True)
 class Sampling:
-    """`steps` are decode steps: every batch of `concurrency` documents takes as many as its longest document has tokens."""
+    """Documents and answers to questions. `steps` are decode steps: every batch of `concurrency` documents takes as many as
+    its longest has tokens."""
 
     documents: int
     tokens: float
@@ -93,8 +100,12 @@ def row_tokens(recipe: Recipe) -> float:
 
 
 def longest_tokens(recipe: Recipe) -> int:
-    """Of a prompt with its sample."""
-    return math.ceil(prompt_tokens(recipe)) + recipe.max_tokens
+    """Of a prompt with its sample, or of a question with its answer."""
+    document = math.ceil(prompt_tokens(recipe)) + recipe.max_tokens
+    table = recipe.questions
+    if table.kind == "none":
+        return document
+    return max(document, max(_question_tokens(recipe).values()) + (table.max_tokens if table.generate else 0))
 
 
 def _pieces(recipe: Recipe) -> float:
@@ -103,10 +114,17 @@ def _pieces(recipe: Recipe) -> float:
 
 def _sampling(recipe: Recipe) -> Sampling:
     count, concurrency = recipe.sample.count, recipe.sample.concurrency
+    tokens, prompts, longest = count * sample_tokens(recipe), count * prompt_tokens(recipe), recipe.max_tokens
+    table = recipe.questions
+    if table.generate and (questions := _questions(recipe)):
+        asked = _question_tokens(recipe)
+        count += questions * len(asked)
+        tokens += questions * len(asked) * table.max_tokens
+        prompts += questions * sum(asked.values())
+        longest = max(longest, table.max_tokens)
     # A document that ends early makes room for the next, so only the last batch waits for its longest.
-    waves = max(1.0, count / concurrency * sample_tokens(recipe) / recipe.max_tokens)
-    steps = math.ceil(waves * recipe.max_tokens)
-    return Sampling(count, count * sample_tokens(recipe), count * prompt_tokens(recipe), steps, min(count, concurrency))
+    steps = math.ceil(max(longest, tokens / concurrency))
+    return Sampling(count, tokens, prompts, steps, min(count, concurrency))
 
 
 def _training(recipe: Recipe, generation: int) -> Training:
@@ -119,14 +137,17 @@ def _training(recipe: Recipe, generation: int) -> Training:
 
 
 def _measuring(recipe: Recipe, generation: int) -> Measuring:
-    """Probes and held-out documents once. With drift the samples once per model: the own, model 0, the previous one, where
-    these differ. The samples' own statistics are recorded while they are sampled and take no pass."""
+    """Probes, questions and held-out documents once. With drift the samples once per model: the own, model 0, the previous
+    one, where these differ. The samples' own statistics are recorded while they are sampled and take no pass."""
     settings, count = recipe.measure, recipe.sample.count
     passes = (1 + min(generation, 2)) if settings.drift else 0
     probes, probe_tokens = _probes(recipe)
     documents, document_tokens = _held_out(recipe)
-    tokens = probe_tokens + document_tokens + passes * count * (prompt_tokens(recipe) + sample_tokens(recipe))
-    batches = sum(math.ceil(n / SCORED_BATCH) for n in (probes, documents, *[count] * passes))
+    asked, asked_tokens = _scored_questions(recipe)
+    tokens = (
+        probe_tokens + asked_tokens + document_tokens + passes * count * (prompt_tokens(recipe) + sample_tokens(recipe))
+    )
+    batches = sum(math.ceil(n / SCORED_BATCH) for n in (probes, asked, documents, *[count] * passes))
     resampled = settings.resamples * (count + documents + probes / max(1, len(settings.formats)))
     return Measuring(tokens, batches, resampled, min(settings.pairwise, count) ** 2)
 
@@ -139,6 +160,39 @@ def _probes(recipe: Recipe) -> tuple[int, float]:
     facts = FACTS_PER_PERSON * min(recipe.measure.probes or source.people, source.people)
     formats = recipe.measure.formats
     return facts * len(formats), facts * sum(PROBE_TOKENS[form] for form in formats) * _pieces(recipe)
+
+
+def _questions(recipe: Recipe) -> int:
+    """Questions of all subjects, each counted once for all its formats."""
+    table, people = recipe.questions, recipe.source.people
+    if table.kind == "none":
+        return 0
+    if table.kind == "mmlu":
+        there = len(table.subjects) if table.subjects else _files(Path(table.path or "")) or MMLU_SUBJECTS
+        return there * table.count
+    shares = {"head": 0.1, "torso": 0.4, "tail": 0.5}
+    wanted = table.subjects or list(shares)
+    return sum(min(table.count, round(FACTS_PER_PERSON * people * shares.get(subject, 0.0))) for subject in wanted)
+
+
+def _question_tokens(recipe: Recipe) -> dict[str, int]:
+    """Of a question's prompt in each of the recipe's formats."""
+    world = recipe.questions.kind == "world"
+    means = WORLD_QUESTION_TOKENS if world else MMLU_TOKENS
+    return {form: means[form] for form in recipe.questions.formats}
+
+
+def _scored_questions(recipe: Recipe) -> tuple[int, float]:
+    """Sequences that go through the model, and their tokens: a text of several tokens is scored option by option."""
+    questions, found = _questions(recipe), _question_tokens(recipe)
+    apart = recipe.questions.kind == "mmlu"
+    passes = {form: OPTIONS if apart and form == "short-answer" else 1 for form in found}
+    return questions * sum(passes.values()), float(questions * sum(passes[form] * found[form] for form in found))
+
+
+def _files(folder: Path) -> int:
+    """Test files of a folder of MMLU, in it or under it; 0 where there is no such folder."""
+    return len(set(folder.glob("**/*_test.csv"))) if folder.is_dir() else 0
 
 
 def _held_out(recipe: Recipe) -> tuple[int, float]:

@@ -161,6 +161,52 @@ def _best_of_one_process(recipe: Recipe) -> Conflict | None:
     return Conflict(("train.keep", "train.optimizer"), wrong, ('write keep = "last", or optimizer = "fresh"',))
 
 
+def _needs_questions(recipe: Recipe) -> Conflict | None:
+    if recipe.questions.kind != "mmlu" or recipe.questions.path is not None:
+        return None
+    remedy = 'give questions.path, for example: path = "mmlu/" or "tasksource/mmlu" under [questions]'
+    wrong = 'questions.kind = "mmlu" needs questions.path'
+    return Conflict(("questions.kind", "questions.path"), wrong, (remedy, str(KEYS["questions.path"])))
+
+
+def _asks_of_a_world(recipe: Recipe) -> Conflict | None:
+    if recipe.questions.kind != "world" or recipe.source.kind == "world":
+        return None
+    wrong = f'questions.kind = "world" asks about a world, and source.kind = {toml_value(recipe.source.kind)} has none'
+    return Conflict(("questions.kind", "source.kind"), wrong, ('write kind = "mmlu", or source.kind = "world"',))
+
+
+def _has_words_for_options(recipe: Recipe) -> Conflict | None:
+    questions, source = recipe.questions, recipe.source
+    if questions.kind != "world" or "multiple-choice" not in questions.formats or source.choices > 0:
+        return None
+    if recipe.model.path != FROM_SOURCE:
+        return None
+    wrong = "the format multiple-choice lists options, and no document of this world does (source.choices = 0)"
+    others = [form for form in questions.formats if form != "multiple-choice"]
+    remedies = [
+        "write source.choices = 0.2, so that the base model learns the form",
+        *([f"or leave it out: questions.formats = {toml_value(others)}"] if others else []),
+        str(KEYS["source.choices"]),
+    ]
+    return Conflict(("questions.formats", "questions.kind", "source.choices"), wrong, tuple(remedies))
+
+
+def _reads_questions(recipe: Recipe) -> Conflict | None:
+    if recipe.questions.kind != "mmlu" or recipe.model.path != FROM_SOURCE:
+        return None
+    if recipe.source.kind == "world":
+        wrong = 'questions.kind = "mmlu" is plain English, and a model made from a world knows the world\'s words alone'
+        remedies = ('write kind = "world", or name a model: model.path',)
+        return Conflict(("questions.kind", "model.path"), wrong, remedies)
+    if recipe.questions.chat is not True:
+        return None
+    wrong = 'questions.chat = true, and a model made from the source (model.path = "from-source") has no chat template'
+    return Conflict(
+        ("questions.chat", "model.path"), wrong, ('write chat = "auto" or false, or name a model: model.path',)
+    )
+
+
 _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     _needs_path,
     _needs_text,
@@ -171,4 +217,8 @@ _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     _whole_weights_on_one_gpu,
     _search_on_one_device,
     _best_of_one_process,
+    _needs_questions,
+    _asks_of_a_world,
+    _has_words_for_options,
+    _reads_questions,
 )

@@ -158,7 +158,8 @@ def _complaint(key: Key, value: object, error: ErrorDetails) -> str:
         return str(error["ctx"]["error"])
     if kind.endswith("_type"):
         expected = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "array": "a list"}
-        return f"{_kind(value)}, not {expected.get(key.type, 'a text')}"
+        in_list = len(error["loc"]) > 1
+        return f"{_kind(value)}, not {'a text' if in_list else expected.get(key.type, 'a text')}"
     return error["msg"]
 
 

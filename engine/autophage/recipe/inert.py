@@ -14,7 +14,9 @@ from autophage.recipe.document import Document
 from autophage.recipe.keys import KEYS, SWEEP
 from autophage.recipe.literals import toml_value
 from autophage.recipe.overrides import path_of
-from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.recipe.schema import FROM_SOURCE, Questions, Recipe
+
+QUESTION_KEYS = tuple(name for name in Questions.model_fields if name != "kind")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ def _world(recipe: Recipe) -> bool:
     return recipe.source.kind == "world"
 
 
+def _no_questions(recipe: Recipe) -> bool:
+    return recipe.questions.kind == "none"
+
+
 def _bos(recipe: Recipe) -> bool:
     return recipe.sample.prompts == "bos" or (recipe.sample.prompts == "auto" and _world(recipe))
 
@@ -42,14 +48,31 @@ RULES = (
     Rule(ONLY_LORA, lambda arm: arm.model.method == "full", 'model.method is "full"'),
     Rule(("base.vocabulary",), _world, "a world has a word list of its own"),
     Rule(
-        ("source.people", "source.zipf", "source.held_out_documents", "source.seed"),
+        ("source.people", "source.zipf", "source.held_out_documents", "source.choices", "source.seed"),
         lambda arm: not _world(arm),
         'source.kind is not "world"',
     ),
     Rule(
-        ("measure.formats", "measure.probes", "measure.confident"),
+        ("measure.formats", "measure.probes"),
         lambda arm: not _world(arm),
         'probes need source.kind = "world"',
+    ),
+    Rule(
+        ("measure.confident",),
+        lambda arm: not _world(arm) and _no_questions(arm),
+        'probes need source.kind = "world", and there are no questions',
+    ),
+    Rule(tuple(f"questions.{name}" for name in QUESTION_KEYS), _no_questions, 'questions.kind is "none"'),
+    Rule(
+        ("questions.path", "questions.chat"),
+        lambda arm: arm.questions.kind == "world",
+        "a world is asked about in words of its own",
+    ),
+    Rule(("questions.shots",), lambda arm: "few-shot" not in arm.questions.formats, "no format is few-shot"),
+    Rule(
+        ("questions.max_tokens", "questions.entailment"),
+        lambda arm: not arm.questions.generate,
+        "questions.generate is false",
     ),
     Rule(
         ("source.path", "source.block", "source.continuation", "source.held_out"),

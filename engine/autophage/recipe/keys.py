@@ -18,7 +18,7 @@ from autophage.recipe.literals import toml_value
 from autophage.recipe.schema import Recipe
 
 SWEEP = "sweep"
-PATHS = ("model.path", "source.path")
+PATHS = ("model.path", "source.path", "questions.path", "questions.entailment")
 """Keys that may name a file or folder."""
 
 _PATTERNS = {r"^[A-Za-z0-9][A-Za-z0-9._-]*$": 'letters, digits, ".", "_" and "-", the first a letter or a digit'}
@@ -89,24 +89,33 @@ def _text(field: dict[str, Any]) -> str:
     return words if pattern is None else f"{words}: {_PATTERNS.get(pattern, pattern)}"
 
 
+def _enumerated(field: dict[str, Any]) -> list[Any]:
+    return [field["const"]] if "const" in field else list(field.get("enum", ()))
+
+
 def _choices(field: dict[str, Any]) -> tuple[str, ...]:
-    if "const" in field:
-        return (str(field["const"]),)
-    return tuple(map(str, field.get("enum", ())))
+    """The texts among the values that a field may have: what a misspelt one can have meant."""
+    return tuple(value for value in _enumerated(field) if isinstance(value, str))
 
 
 def _allowed(field: dict[str, Any]) -> str:
-    if field["type"] == "array":
-        return f"a list of one or more of {_or(_choices(field['items']))}, each once"
-    choices = _choices(field)
-    if choices:
+    if _type(field) == "array":
+        choices = _enumerated(field["items"])
+        what = f"of {_or(choices)}" if choices else "texts in quotes"
+        return f"a list of one or more {what}, each once"
+    if choices := _enumerated(field):
         return _or(choices)
     if field["type"] == "string":
         return _text(field)
     return _bounds(field, _TYPES[field["type"]])
 
 
-def _or(choices: Iterable[str]) -> str:
+def _type(field: dict[str, Any]) -> str:
+    """JSON Schema's word; a field that may be a text or a truth value has none of its own and is written like a text."""
+    return str(field.get("type", "string"))
+
+
+def _or(choices: Iterable[object]) -> str:
     *most, last = map(toml_value, choices)
     return f"{', '.join(most)} or {last}" if most else last
 
@@ -120,9 +129,9 @@ def _read_schema() -> tuple[dict[str, Key], tuple[str, ...]]:
         for name, written in properties.items():
             field = _schema_of(written)
             dotted = f"{table}.{name}" if table else name
-            items = field["items"] if field["type"] == "array" else field
+            items = field["items"] if _type(field) == "array" else field
             description = written.get("description", "")
-            keys[dotted] = Key(dotted, table, name, field["type"], _allowed(field), description, _choices(items), model)
+            keys[dotted] = Key(dotted, table, name, _type(field), _allowed(field), description, _choices(items), model)
 
     top = {name: field for name, field in schema["properties"].items() if "type" in field and name != SWEEP}
     add("", Recipe, top)

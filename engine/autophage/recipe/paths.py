@@ -1,4 +1,4 @@
-"""Files that a recipe is, or names: shipped recipes, and `source.path` and `model.path` made absolute.
+"""Files that a recipe is, or names: shipped recipes, and the paths of source, model and questions made absolute.
 
 A path is written relative to something: in a recipe file to the file's folder (where it exists there), on the command
 line to the working directory. Once absolute it means the same wherever the run is resumed.
@@ -57,7 +57,7 @@ def _hidden(path: Path) -> bool:
 
 
 def with_absolute_paths(recipe: Recipe, document: Document) -> Recipe:
-    """`recipe` with a text source's path absolute, and those of a dataset and a model where they exist locally."""
+    """`recipe` with a text source's path absolute, and those of datasets and models where they exist locally."""
 
     def source(path: str, in_file: bool) -> str:
         if recipe.source.kind == "text":
@@ -73,7 +73,17 @@ def with_absolute_paths(recipe: Recipe, document: Document) -> Recipe:
         changes["source"] = recipe.source.model_copy(update={"path": mended})
     mended = model(recipe.model.path, not document.value_place(("model", "path")).override)
     changes["model"] = recipe.model.model_copy(update={"path": mended})
+    changes["questions"] = recipe.questions.model_copy(update=_question_paths(recipe, document))
     return recipe.model_copy(update=changes)
+
+
+def _question_paths(recipe: Recipe, document: Document) -> dict[str, str]:
+    found = {}
+    for name in ("path", "entailment"):
+        if (written := getattr(recipe.questions, name)) is not None:
+            in_file = not document.value_place(("questions", name)).override
+            found[name] = _where_it_exists(written, document, in_file, folder=True)
+    return found
 
 
 def _absolute(written: str, document: Document, in_file: bool) -> str:

@@ -84,6 +84,9 @@ class Source(Table):
     people: int = Field(300, ge=10, le=100_000, description="world: people; each has four facts")
     zipf: float = Field(0.8, ge=0.0, le=4.0, description="world: exponent of a person's exposure, by rank")
     held_out_documents: int = Field(200, ge=1, description="world: documents kept for measuring")
+    choices: Fraction = Field(
+        0.0, description="world: share of documents that ask with four options to choose from, as questions may"
+    )
     seed: Seed = Field(0, description="world: which world; the run's seed does not change it")
 
 
@@ -204,6 +207,48 @@ class Measure(Table):
         return formats
 
 
+class Questions(Table):
+    """Four-way questions that every generation answers (arXiv 2509.04796)."""
+
+    kind: Literal["none", "mmlu", "world"] = Field(
+        "none", description="mmlu: multiple-choice questions by subject; world: about the facts of the built-in world"
+    )
+    path: str | None = Field(
+        None,
+        min_length=1,
+        description="mmlu: a folder with test/SUBJECT_test.csv and dev/SUBJECT_dev.csv (or all in one folder), or a hub id",
+    )
+    subjects: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        None, min_length=1, description="which subjects; left out: all. Those of a world are head, torso and tail"
+    )
+    formats: list[Literal["multiple-choice", "few-shot", "short-answer", "no-instruction"]] = Field(
+        ["multiple-choice", "few-shot", "short-answer", "no-instruction"],
+        min_length=1,
+        description="how a question is asked",
+    )
+    count: Positive = Field(
+        100, description="questions of a subject: the first ones; of a world spread over the subject's people"
+    )
+    shots: int = Field(3, ge=1, le=100, description="few-shot: answered questions before the open one")
+    chat: Literal["auto", True, False] = Field(
+        "auto", description="mmlu: ask as a user turn of the model's chat template; auto: where it has one"
+    )
+    generate: bool = Field(True, description="also sample a greedy answer to each question, and read it")
+    max_tokens: Positive = Field(64, description="tokens of a sampled answer")
+    entailment: str | None = Field(
+        None,
+        min_length=1,
+        description="a model folder or hub id that classifies pairs by entailment: how far sampled answers entail the right one",
+    )
+
+    @field_validator("subjects", "formats")
+    @classmethod
+    def _once_each(cls, names: list[str] | None) -> list[str] | None:
+        if names is not None and len(set(names)) != len(names):
+            raise ValueError("names one twice")
+        return names
+
+
 class Cluster(Table):
     """Where a run works. None of it changes what is made, so a run may go on with other values."""
 
@@ -244,6 +289,7 @@ class Recipe(Table):
     mix: Mix = Mix()
     train: Train = Train()
     measure: Measure = Measure()
+    questions: Questions = Questions()
     cluster: Cluster = Cluster()
     sweep: dict[str, Annotated[list[SweepValue], Field(min_length=1)]] = Field(
         default_factory=dict, description="dotted key -> values; arms are their combinations"

@@ -25,8 +25,9 @@ WHOLE_RUN = (
     *("name", "description", "profile", "generations", "devices"),
     *("model.path", "model.dtype", "sample.concurrency", "sample.batching", "sample.memory", "sample.beams"),
 )
-WHOLE_RUN_TABLES = ("base", "source", "cluster", "control")
-"""Keys that all arms of a run share: one engine with one base model and one source serves them all."""
+WHOLE_RUN_TABLES = ("base", "source", "questions", "cluster", "control")
+"""Keys that all arms of a run share: one engine with one base model, one source and one set of questions
+serves them all."""
 
 
 def check_values(document: Document) -> tuple[dict[str, list[Any]], list[Fault]]:

@@ -12,6 +12,9 @@ Kind = Literal["share", "perplexity", "number", "nats", "seconds", "rate"]
 
 BUCKETS = ("head", "torso", "tail")
 FORMATS = ("question-answer", "cloze", "few-shot")
+QUESTION_FORMATS = ("multiple-choice", "few-shot", "short-answer", "no-instruction")
+GUESS = 0.25
+"""Accuracy of four-way questions that are answered at random."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,39 @@ BASES = {
     ),
     "format/compliance": Meaning(
         "Format compliance", "Share of answers of the kind asked for (a city for a city), right or wrong.", "share"
+    ),
+    "questions/accuracy": Meaning(
+        "Accuracy of four-way questions", "Share whose right option is the likeliest of the four to the model.", "share"
+    ),
+    "questions/greedy_rate": Meaning(
+        "Greedy rate", "Of right choices, the share that the model would also write by itself.", "share"
+    ),
+    "questions/dominant": Meaning(
+        "Dominant option", "Share of the option, by its place, that is chosen most: bias grows with it.", "share"
+    ),
+    "questions/always_one": Meaning(
+        "Always the same option",
+        "Accuracy of answering the place that is right most often, whatever is asked.",
+        "share",
+    ),
+    "questions/compliance": Meaning(
+        "Compliance", "Share of questions that the model begins to answer with one of the four options.", "share"
+    ),
+    "questions/confidence": Meaning("Confidence in the choice", "Share of the chosen option among the four.", "share"),
+    "questions/confidently_wrong": Meaning(
+        "Confidently wrong choice", "Share of questions answered wrongly above the confidence threshold.", "share"
+    ),
+    "questions/ece": Meaning(
+        "Calibration error of choices", "Expected gap between confidence and accuracy, over 15 bins.", "share"
+    ),
+    "questions/generated_accuracy": Meaning(
+        "Accuracy of written answers", "Share of sampled answers that name the right option.", "share"
+    ),
+    "questions/generated_compliance": Meaning(
+        "Compliance of written answers", "Share of sampled answers that name one of the four options.", "share"
+    ),
+    "questions/entailment": Meaning(
+        "Entailment", "Mean probability that a sampled answer entails the right option.", "share"
     ),
     "fluency/ppl_form": Meaning("Perplexity of form", "Of the words of a sentence that carry no fact.", "perplexity"),
     "fluency/ppl_human": Meaning(
@@ -110,7 +146,7 @@ BASES = {
 
 def order(metric: str) -> tuple[int, ...]:
     """Where a suffixed metric stands among its family: by bucket, then by format, as they are listed here."""
-    places = [*BUCKETS, *FORMATS]
+    places = [*BUCKETS, *FORMATS, *QUESTION_FORMATS]
     return tuple(places.index(suffix) if suffix in places else len(places) for suffix in split(metric)[1])
 
 

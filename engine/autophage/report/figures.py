@@ -5,12 +5,13 @@ Pure. Every metric is drawn once: what no figure claims goes to `other_figure`, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from autophage.report.catalog import BUCKETS, FORMATS, describe, order, split
+from autophage.report.catalog import BUCKETS, FORMATS, GUESS, QUESTION_FORMATS, describe, order, split
 from autophage.report.colours import Style
 from autophage.report.load import RunFacts
-from autophage.report.panels import Figure, metric_panel, share_scale, trajectory_panel
+from autophage.report.panels import Figure, Panel, metric_panel, share_scale, trajectory_panel
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,26 @@ PLANS = (
         ("All formats", "Question and answer", "Cloze", "Few-shot"),
     ),
     Plan(
+        "questions",
+        "Four-way questions",
+        tuple(f"questions/accuracy.{name}" for name in QUESTION_FORMATS),
+        "Does accuracy fall to a guess, and in which words first? Dotted: a guess, and answering always the same option.",
+        ("Multiple choice", "Few-shot", "Short answer", "No instruction"),
+    ),
+    Plan(
+        "choices",
+        "How the questions are answered",
+        (
+            "questions/greedy_rate",
+            "questions/dominant",
+            "questions/compliance",
+            "questions/generated_accuracy",
+            "questions/entailment",
+        ),
+        "A model that loses its knowledge first keeps answering in form, then picks the same option ever more often, and in the "
+        "end no longer answers. Dotted: what the dominant option would be if every answer were right.",
+    ),
+    Plan(
         "onpolicy",
         "How sure the model is while it writes",
         ("onpolicy/entropy", "onpolicy/varentropy", "onpolicy/surprisal_gap"),
@@ -120,7 +141,7 @@ def metric_figures(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
         names = [name for name in plan.metrics if facts.metrics.has(name) and (name not in used or _repeats(plan))]
         if not names or used.issuperset(names):
             continue
-        panels = [metric_panel(facts, looks, name, _title(plan, name)) for name in names]
+        panels = [_with_baselines(facts, metric_panel(facts, looks, name, _title(plan, name))) for name in names]
         if plan is WORLD_MAIN:
             shared = share_scale([panel for panel in panels if panel.metric in PERPLEXITIES])
             panels = [panel for panel in panels if panel.metric not in PERPLEXITIES] + shared
@@ -132,11 +153,15 @@ def metric_figures(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
 
 
 def other_figures(facts: RunFacts, looks: dict[str, Style], above: list[Figure]) -> list[Figure]:
-    """One group of small plots per family (`knowledge/confidence`, ...) of the metrics that no figure `above` draws."""
+    """One group of small plots per family (`knowledge/confidence`, ...) of the metrics that no figure `above` draws.
+
+    Of each subject that questions ask about only the accuracy is drawn; the table of all numbers has the rest.
+    """
     drawn = {panel.metric for figure in above for panel in figure.panels}
     families: dict[str, list[str]] = {}
     for name in facts.metrics.names:
-        if name not in drawn and not (name.startswith("speed/") and name.endswith("_seconds")):
+        timed = name.startswith("speed/") and name.endswith("_seconds")
+        if name not in drawn and not timed and not _of_a_subject(name):
             families.setdefault(split(name)[0], []).append(name)
     return [
         Figure(
@@ -149,6 +174,35 @@ def other_figures(facts: RunFacts, looks: dict[str, Style], above: list[Figure])
         )
         for number, (family, names) in enumerate(families.items())
     ]
+
+
+def _of_a_subject(name: str) -> bool:
+    """Whether a metric is one of many that questions have for each subject, other than its accuracy."""
+    base, suffixes = split(name)
+    if not base.startswith("questions/") or not suffixes or suffixes[0] in QUESTION_FORMATS:
+        return False
+    return len(suffixes) > 1 or base != "questions/accuracy"
+
+
+def _with_baselines(facts: RunFacts, panel: Panel) -> Panel:
+    """The panel with what it is to be held against: for questions, a guess and answering always the same option."""
+    base, suffixes = split(panel.metric)
+    if base not in ("questions/accuracy", "questions/dominant"):
+        return panel
+    always = ".".join(["questions/always_one", *suffixes])
+    found = [facts.metrics.last(arm.name, always) for arm in facts.arms]
+    values = {GUESS} if base == "questions/accuracy" else set()
+    values |= {point.value for point in found if point is not None}
+    return replace(panel, traces=panel.traces + [_level(facts, value) for value in sorted(values)])
+
+
+def _level(facts: RunFacts, value: float) -> dict[str, Any]:
+    """A dotted line across the panel."""
+    last = max([facts.generations, *(row["generation"] for row in facts.rows)])
+    return {
+        "x": [0, last], "y": [value, value], "type": "scatter", "mode": "lines", "hoverinfo": "skip", "meta": "",
+        "line": {"color": "--soft", "dash": "dot", "width": 1},
+    }  # fmt: skip
 
 
 def _trajectory(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:

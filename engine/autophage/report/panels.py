@@ -233,7 +233,7 @@ def _value_axis(metric: str, values: list[float], logarithmic: bool) -> dict[str
     if describe(metric).kind == "share":
         axis["tickformat"] = ".0%"
         axis["rangemode"] = "tozero"
-        if metric.startswith(("knowledge/", "format/")):
+        if metric.startswith(("knowledge/", "format/", "questions/")):
             axis["range"] = [-0.02, 1.02]
             axis["dtick"] = 0.25
     if describe(metric).kind in ("rate", "seconds"):

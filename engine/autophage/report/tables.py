@@ -19,7 +19,8 @@ from autophage.store.metrics_table import SCHEMA
 
 HEADLINES = (
     "knowledge/accuracy", "knowledge/accuracy.head", "knowledge/accuracy.torso", "knowledge/accuracy.tail",
-    "knowledge/confidence", "knowledge/confidently_wrong", "format/compliance", "fact/ppl", "fluency/ppl_form",
+    "knowledge/confidence", "knowledge/confidently_wrong", "format/compliance", "questions/accuracy",
+    "questions/generated_accuracy", "questions/dominant", "questions/compliance", "fact/ppl", "fluency/ppl_form",
     "fluency/ppl_human", "onpolicy/entropy", "onpolicy/varentropy", "text/distinct_2", "text/compression",
     "text/duplicate", "drift/kl_to_base", "tail/ppl_under_base", "tail/coverage",
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Which metric left the control's spread first, per arm and ranked over arms: sentences, a table, and plain values.
 
 Pure: `RunFacts` in. The rule is `metrics.warning`'s; here it is decided which metrics are asked (every one that is not
-of a single answer format, and none of speed), which control an arm is held against, and how it is said.
+of a single answer format or subject of questions, and none of speed), which control an arm is held against, and how it is said.
 """
 
 from __future__ import annotations
@@ -90,7 +90,11 @@ def _verdicts(facts: RunFacts) -> dict[str, list[Verdict]]:
 
 
 def _of_a_format(metric: str) -> bool:
-    return any(suffix in FORMATS for suffix in split(metric)[1])
+    base, suffixes = split(metric)
+    # Of questions the overall values alone: subjects may be dozens, and `always_one` is no model's.
+    if base.startswith("questions/"):
+        return bool(suffixes) or base == "questions/always_one"
+    return any(suffix in FORMATS for suffix in suffixes)
 
 
 def _series(facts: RunFacts, arm: ArmFacts, asked: list[str]) -> dict[str, Series]:

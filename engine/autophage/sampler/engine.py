@@ -132,7 +132,7 @@ class Sampler:
         their places in that order: a call that runs alone gives the same bits whenever it is made.
         """
         asked = [
-            Asked(job.served, request.prompt_ids, _sampling(request, job.decoding))
+            Asked(job.served, request.prompt_ids, _sampling(request, request.decoding or job.decoding))
             for job in jobs
             for request in job.requests
         ]

@@ -12,14 +12,6 @@ CANARY_TOKENS = 16
 """Tokens of a canary answer."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """One document to write. `seed` decides its random numbers, whatever else is in the batch."""
-
-    prompt_ids: list[int]
-    seed: int
-
-
 class Observe(Enum):
     """Which statistics of sampled tokens are recorded: of the raw distribution, and of the one that is sampled from."""
 
@@ -40,6 +32,16 @@ class Decoding:
     repetition_penalty: float = 1.0
     """Positive logits of tokens that have occurred, prompt included, are divided by it, negative ones multiplied (1909.05858)."""
     beams: int = 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """One document to write. `seed` decides its random numbers, whatever else is in the batch."""
+
+    prompt_ids: list[int]
+    seed: int
+    decoding: Decoding | None = None
+    """In place of its job's."""
 
 
 @dataclass(frozen=True)

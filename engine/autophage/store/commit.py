@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from autophage.store import manifest as manifests
+from autophage.store.answers import Answer, write_answers
 from autophage.store.atomic import sha256, write_bytes
 from autophage.store.corpus import Sample, read_samples, write_corpus
 from autophage.store.manifest import MANIFEST, OPTIMIZER, Manifest, Metric
@@ -30,6 +31,8 @@ class Generation:
     """Of the training that made the model; none at generation 0."""
     optimizer: bytes | None = None
     """AdamW's moments after that training, as safetensors, where the next generation goes on with them."""
+    answers: list[Answer] = field(default_factory=list)
+    """To the recipe's questions; none where it asks none."""
 
 
 def commit_generation(
@@ -43,6 +46,8 @@ def commit_generation(
     if made.optimizer is not None:
         write_bytes(folder / OPTIMIZER, made.optimizer)
     manifests.write_metrics(folder, made.metrics)
+    if made.answers:
+        write_answers(folder, made.answers)
     if made.generation:
         write_training(folder, made.steps)
     manifests.write_manifest(

@@ -1,7 +1,7 @@
 """The run directory: where everything is, who may write, and what has happened so far.
 
     RUN/recipe.toml  environment.json  events.jsonl  metrics.parquet  report.html  logs/  .lock
-    RUN/arms/ARM/gen-003/{corpus-00000.parquet, adapter/ or model/, metrics.json, manifest.json}
+    RUN/arms/ARM/gen-003/{corpus-00000.parquet, adapter/ or model/, answers.parquet, metrics.json, manifest.json}
 
 `RunDirectory` names the paths; `RunLock` keeps a second writer out; events are one JSON object a line, and a torn last
 line (a crash while writing) is ignored.

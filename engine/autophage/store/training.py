@@ -1,7 +1,4 @@
-"""What a training leaves behind, and `training.parquet`: what a model made of each step's tokens, before it learnt from them.
-
-`Trained` goes from the trainer's process to the driver's, which must not have to load torch in order to receive it.
-"""
+"""`training.parquet`: what a model made of the tokens of each training step, before it learnt from them."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from autophage.store.atomic import replacing
-from autophage.store.weights import Weights
 
 TRAINING = "training.parquet"
 
@@ -41,17 +37,6 @@ class StepStatistics:
     varentropy: float  # nats^2
     rank: float  # 1 is the model's own first choice
     top1: float  # share of tokens of rank 1
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Trained weights, how many tokens they were trained on, and what each step's tokens looked like to the model."""
-
-    weights: Weights
-    tokens: int
-    steps: list[StepStatistics]
-    optimizer: bytes | None = None
-    """AdamW's state, where the recipe carries it into the next generation."""
 
 
 def write_training(folder: Path, steps: Sequence[StepStatistics]) -> None:

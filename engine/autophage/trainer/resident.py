@@ -32,7 +32,7 @@ from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
 from autophage.trainer.head import Head, find_head
 from autophage.trainer.loading import load_model
-from autophage.trainer.scoring import score
+from autophage.trainer.scoring import score, score_choices
 from autophage.trainer.sft import run_sft
 from autophage.trainer.variants import Tensors, Variant, full_variant, lora_variant, to_bytes
 
@@ -149,6 +149,15 @@ class ResidentModel:
     ) -> list[Scored]:
         """Full-vocabulary statistics of each sequence's tokens after its context, under the loaded weights."""
         return score(self.head, sequences, contexts, progress)
+
+    def score_choices(
+        self,
+        prompts: Sequence[Sequence[int]],
+        choices: Sequence[Sequence[int]],
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> list[Scored]:
+        """Full-vocabulary statistics of each of the tokens `choices[i]` as the one that follows `prompts[i]`."""
+        return score_choices(self.head, prompts, choices, progress)
 
     def tensors(self, weights: Weights) -> Tensors:
         """The tensors that `weights` are or stand for, by name."""

@@ -46,6 +46,29 @@ def score(
     return [results[index] for index in range(len(sequences))]
 
 
+@torch.inference_mode()
+def score_choices(
+    head: Head, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[int]], progress: Callable[[int], None]
+) -> list[Scored]:
+    """Statistics of each of the tokens `choices[i]` as the one that follows `prompts[i]`: one pass over the prompt for all.
+
+    Only the row of a prompt's last token goes through the head, once for each choice.
+    """
+    results: dict[int, Scored] = {}
+    for batch in batches([len(prompt) for prompt in prompts], batch_tokens(head)):
+        followed = [[*prompts[index], 0] for index in batch]
+        rows_BX, _ = scored_rows(head, followed, [(len(row) - 1, len(row)) for row in followed])
+        counts = torch.tensor([len(choices[index]) for index in batch], device=rows_BX.device)
+        targets = [token for index in batch for token in choices[index]]
+        rows_TX = rows_BX.repeat_interleave(counts, dim=0)
+        stats = head.stats(rows_TX, torch.tensor(targets, device=rows_BX.device), COLUMNS)
+        columns = [getattr(stats, name).cpu().split(counts.tolist()) for name in COLUMNS]
+        for position, index in enumerate(batch):
+            results[index] = Scored(*(column[position].numpy() for column in columns))
+        progress(len(batch))
+    return [results[index] for index in range(len(prompts))]
+
+
 def scored_rows(
     head: Head, sequences: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]]
 ) -> tuple[torch.Tensor, torch.Tensor]:

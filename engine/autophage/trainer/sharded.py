@@ -28,7 +28,7 @@ from autophage.store.training import StepStatistics
 from autophage.trainer.loading import load_model
 from autophage.trainer.ranks import Ranks, share
 from autophage.trainer.resident import Fitted, Progress, ResidentModel
-from autophage.trainer.scoring import batch_tokens, batches, score
+from autophage.trainer.scoring import batch_tokens, batches, score, score_choices
 from autophage.trainer.sft import IGNORED, WatchedTrainer, run_sft
 
 CPU = torch.device("cpu")
@@ -88,14 +88,36 @@ class ShardedModel(ResidentModel):
         contexts: Sequence[int],
         progress: Callable[[int], None] = lambda _: None,
     ) -> list[Scored]:
+        def own(mine: list[int]) -> list[Scored]:
+            return score(self.head, [sequences[i] for i in mine], [contexts[i] for i in mine], lambda _: None)
+
+        return self._shared(sequences, own, progress)
+
+    def score_choices(
+        self,
+        prompts: Sequence[Sequence[int]],
+        choices: Sequence[Sequence[int]],
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> list[Scored]:
+        def own(mine: list[int]) -> list[Scored]:
+            return score_choices(self.head, [prompts[i] for i in mine], [choices[i] for i in mine], lambda _: None)
+
+        return self._shared(prompts, own, progress)
+
+    def _shared(
+        self,
+        sequences: Sequence[Sequence[int]],
+        score_own: Callable[[list[int]], list[Scored]],
+        progress: Callable[[int], None],
+    ) -> list[Scored]:
+        """What `score_own` makes of the sequences whose indices it is given; a rank is given every so many batches."""
         found: dict[int, Scored] = {}
         planned = list(batches([len(sequence) for sequence in sequences], batch_tokens(self.head)))
         size = self.ranks.size
         for first in range(0, len(planned), size):
             # Where batches run out, a rank repeats one: all must pass through the layers equally often.
             mine = planned[min(first + self.ranks.rank, len(planned) - 1)]
-            own = score(self.head, [sequences[i] for i in mine], [contexts[i] for i in mine], lambda _: None)
-            found.update(zip(mine, own, strict=True))
+            found.update(zip(mine, score_own(mine), strict=True))
             progress(sum(map(len, planned[first : first + size])))
         for part in self.ranks.gather(found):
             found |= part

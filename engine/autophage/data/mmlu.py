@@ -1,0 +1,166 @@
+"""MMLU's questions (Hendrycks et al., arXiv 2009.03300): from a folder of CSV files, or a dataset of the hub.
+
+A folder holds `test/SUBJECT_test.csv` and, for few-shot prompts, `dev/SUBJECT_dev.csv`, or all of them side by side, with
+the columns of `COLUMNS`. A dataset (`tasksource/mmlu`) has a configuration for each subject, with splits of these names
+and the columns question, choices and answer. Texts are taken as they stand. What cannot be used is told with its place.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from autophage.data.questions import Question, require_subjects
+from autophage.data.text_source import read_file
+from autophage.data.tokens import first_line
+from autophage.errors import UserError
+from autophage.recipe.schema import Questions
+
+OPTIONS = 4
+COLUMNS = ("question", *(f"choice{number}" for number in range(OPTIONS)), "answer")
+DATASET_COLUMNS = ("question", "choices", "answer")
+NO_SUBJECTS = ("all", "auxiliary_train")
+"""Configurations of hub datasets that are not a subject's."""
+
+Row = tuple[str, str, Sequence[str], object]
+"""Its place in words, the question, the options, the answer as it is written."""
+
+
+class Shelf(Protocol):
+    """Where questions of several subjects are."""
+
+    subjects: list[str]
+
+    def place(self, subject: str, split: str) -> str: ...
+
+    def rows(self, subject: str, split: str) -> Iterator[Row]:
+        """Of "test" or "dev", in order; nothing where there is no such split."""
+        ...
+
+
+def read_mmlu(table: Questions) -> list[Question]:
+    """The first `table.count` test questions of each subject; with answered ones where a format is few-shot.
+
+    Raises:
+        UserError: there are no such questions, or a row cannot be used.
+    """
+    path = table.path or ""
+    shelf: Shelf = _Folder(Path(path)) if Path(path).is_dir() and _files(Path(path), "test") else _Dataset(path)
+    subjects = shelf.subjects if table.subjects is None else table.subjects
+    require_subjects(subjects, shelf.subjects)
+    shots = table.shots if "few-shot" in table.formats else 0
+    return [question for subject in subjects for question in _read_subject(shelf, subject, table.count, shots)]
+
+
+def _read_subject(shelf: Shelf, subject: str, count: int, shots: int) -> list[Question]:
+    shown = tuple(_first(shelf, subject, "dev", shots)) if shots else ()
+    if len(shown) < shots:
+        raise UserError(
+            f"questions.shots = {shots}: {shelf.place(subject, 'dev')} has {len(shown)} answered questions. "
+            "Ask for fewer shots, or leave few-shot out of questions.formats."
+        )
+    questions = _first(shelf, subject, "test", count, shown)
+    if not questions:
+        raise UserError(f"{shelf.place(subject, 'test')}: holds no question.")
+    return questions
+
+
+def _first(shelf: Shelf, subject: str, split: str, count: int, shots: tuple[Question, ...] = ()) -> list[Question]:
+    found: list[Question] = []
+    for place, text, options, answer in shelf.rows(subject, split):
+        if len(found) == count:
+            break
+        if len(options) != OPTIONS:
+            raise UserError(f"{place}: has {len(options)} options, and a question has {OPTIONS}.")
+        for number, option in enumerate(options):
+            if not option.strip():
+                raise UserError(f"{place}: option {number} is empty. Fill it in, or leave the subject out.")
+        first, second, third, fourth = options
+        number = len(found)
+        name = f"{subject}/{number}" if split == "test" else f"{subject}/{split}/{number}"
+        found.append(Question(name, subject, text, (first, second, third, fourth), _place(place, answer), shots))
+    return found
+
+
+def _place(place: str, answer: object) -> int:
+    written = str(answer).strip()
+    if written not in map(str, range(OPTIONS)):
+        raise UserError(f"{place}: the answer is {written!r}, and must be the right option's place: 0, 1, 2 or 3.")
+    return int(written)
+
+
+class _Folder:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files = {split: _files(folder, split) for split in ("test", "dev")}
+        self.subjects = sorted(self._files["test"])
+
+    def place(self, subject: str, split: str) -> str:
+        return str(self._files[split].get(subject, self._folder / split / f"{subject}_{split}.csv"))
+
+    def rows(self, subject: str, split: str) -> Iterator[Row]:
+        path = self._files[split].get(subject)
+        if path is None:
+            return
+        reader = csv.DictReader(io.StringIO(read_file(path), newline=""), strict=True)
+        header = list(reader.fieldnames or ())
+        if not header:
+            raise UserError(f"{path}: is empty. Its first line must name the columns {', '.join(COLUMNS)}.")
+        if lacking := [name for name in COLUMNS if name not in header]:
+            raise UserError(
+                f"{path}: has no column {' and no column '.join(lacking)}. Its columns are: {', '.join(header)}."
+            )
+        line = reader.line_num + 1
+        for row in _records(path, reader):
+            place = f"{path}, line {line}"
+            line = reader.line_num + 1
+            if None in row or None in row.values():
+                raise UserError(f"{place}: has more or fewer fields than the {len(header)} columns of the first line.")
+            yield place, row["question"], [row[name] for name in COLUMNS[1:-1]], row["answer"]
+
+
+def _records(path: Path, reader: csv.DictReader[str]) -> Iterator[Mapping[str | None, Any]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: is not CSV ({error}).") from error
+
+
+def _files(folder: Path, split: str) -> dict[str, Path]:
+    """The files of a split by subject: those of its own folder, or those that stand in `folder` itself."""
+    ending = f"_{split}.csv"
+    found = sorted((folder / split).glob(f"*{ending}")) or sorted(folder.glob(f"*{ending}"))
+    return {path.name.removesuffix(ending): path for path in found}
+
+
+class _Dataset:
+    def __init__(self, path: str) -> None:
+        import datasets
+
+        datasets.disable_progress_bars()
+        self._datasets, self._path = datasets, path
+        try:
+            names = datasets.get_dataset_config_names(path)
+        except (OSError, ValueError, ConnectionError, datasets.exceptions.DatasetsError) as error:
+            raise UserError(
+                f"questions.path = {path!r}: is no folder with files like test/SUBJECT_test.csv, and cannot be loaded as a "
+                f"dataset ({first_line(error)}). Give a folder, or a hub id that is reachable or cached."
+            ) from error
+        self.subjects = sorted(name for name in names if name not in NO_SUBJECTS)
+
+    def place(self, subject: str, split: str) -> str:
+        return f"{self._path}, {subject}, {split}"
+
+    def rows(self, subject: str, split: str) -> Iterator[Row]:
+        try:
+            found = self._datasets.load_dataset(self._path, subject, split=split)
+        except (OSError, ValueError, ConnectionError, self._datasets.exceptions.DatasetsError) as error:
+            raise UserError(f"{self.place(subject, split)}: cannot be loaded ({first_line(error)}).") from error
+        if lacking := [name for name in DATASET_COLUMNS if name not in found.column_names]:
+            there = ", ".join(found.column_names)
+            raise UserError(f"{self.place(subject, split)}: has no column {lacking[0]}. Its columns are: {there}.")
+        for number, row in enumerate(found):
+            yield f"{self.place(subject, split)}, row {number}", row["question"], row["choices"], row["answer"]

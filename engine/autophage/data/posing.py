@@ -1,0 +1,144 @@
+"""Questions as they are put to a model: read where the recipe says, and bound to the model's tokenizer.
+
+A prompt becomes token ids and four continuations, which are letters or the options' texts. Of a continuation only its own
+tokens count. Those are found by encoding it together with what stands before it, because tokenizers differ in where a blank
+goes: after `Answer:` a letter is " A", at the start of an assistant's turn "A", and either may be several tokens. Does not
+know models, and not how an answer is scored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autophage.data.mmlu import read_mmlu
+from autophage.data.questions import LETTERS, OPEN, PROMPTS, Prompt
+from autophage.data.source import Role
+from autophage.data.text_source import apply_template
+from autophage.data.tokens import start_ids
+from autophage.data.world import World
+from autophage.data.world_questions import world_prompts
+from autophage.data.world_source import WorldSource
+from autophage.errors import UserError
+from autophage.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from autophage.data.build import RawSource
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A prompt as token ids, and the four continuations that are its options."""
+
+    prompt: Prompt
+    prompt_ids: list[int]
+    option_ids: tuple[list[int], ...]
+
+    @property
+    def longest(self) -> int:
+        return len(self.prompt_ids) + max(map(len, self.option_ids))
+
+
+def read_questions(recipe: Recipe, raw: RawSource) -> list[Prompt]:
+    """The questions of `recipe` in each of its formats; none where it asks none.
+
+    Raises:
+        UserError: they cannot be had as they are asked for.
+    """
+    table = recipe.questions
+    if table.kind == "none":
+        return []
+    if table.kind == "world":
+        assert isinstance(raw.content, World)
+        return world_prompts(raw.content, table)
+    questions = read_mmlu(table)
+    return [
+        Prompt(question, form, PROMPTS[form](question), letters=form != "short-answer")
+        for form in table.formats
+        for question in questions
+    ]
+
+
+def questions_digest(prompts: Sequence[Prompt]) -> str | None:
+    """Names what is asked; None where nothing is."""
+    return hashlib.sha256(repr(prompts).encode("utf-8", "surrogatepass")).hexdigest() if prompts else None
+
+
+def bind_questions(
+    prompts: Sequence[Prompt], raw: RawSource, tokenizer: PreTrainedTokenizerBase, recipe: Recipe
+) -> list[Posed]:
+    """`prompts` as token ids of `tokenizer`, in the order given."""
+    if not prompts:
+        return []
+    if recipe.questions.kind == "world":
+        assert isinstance(raw.content, World)
+        source = WorldSource(raw.content, tokenizer)
+        return [_in_words(prompt, source) for prompt in prompts]
+    asks = _Turns(tokenizer) if in_chat(recipe, tokenizer) else _Plain(tokenizer)
+    return [asks.pose(prompt) for prompt in prompts]
+
+
+def in_chat(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether questions are asked through the model's chat template.
+
+    Raises:
+        UserError: they are to be, and it has none.
+    """
+    asked, has_template = recipe.questions.chat, bool(getattr(tokenizer, "chat_template", None))
+    if asked is True and recipe.questions.kind == "mmlu" and not has_template:
+        raise UserError(
+            f"questions.chat = true: the model {recipe.model.path!r} has no chat template. "
+            'Use chat = "auto" or false, or an instruction-tuned model.'
+        )
+    return has_template if asked == "auto" else asked
+
+
+def _in_words(prompt: Prompt, source: WorldSource) -> Posed:
+    ids, _ = source.encode([(word, Role.FORM) for word in prompt.text.split()])
+    options = tuple(source.encode_word(option, first=False) for option in prompt.question.options)
+    return Posed(prompt, source.start_ids + ids, options)
+
+
+class _Plain:
+    """Prompts as they are, after the start token; an answer follows a blank."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, before: str = OPEN, blank: str = " ") -> None:
+        self._tokenizer = tokenizer
+        self._before, self._blank = before, blank
+        self._known: dict[str, list[int]] = {}
+
+    def pose(self, prompt: Prompt) -> Posed:
+        answers = LETTERS if prompt.letters else prompt.question.options
+        return Posed(prompt, self.prompt_ids(prompt.text), tuple(self._continuation(answer) for answer in answers))
+
+    def prompt_ids(self, text: str) -> list[int]:
+        return start_ids(self._tokenizer) + self._encode(text)
+
+    def _continuation(self, answer: str) -> list[int]:
+        text = self._blank + answer.strip()
+        if text not in self._known:
+            before, both = self._encode(self._before), self._encode(self._before + text)
+            # Where the tokenizer joins the two, there is no border between them to count from.
+            joined = both[: len(before)] != before or len(both) == len(before)
+            self._known[text] = self._encode(text) if joined else both[len(before) :]
+        return self._known[text]
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+
+class _Turns(_Plain):
+    """Prompts as one user turn; an answer is the start of the assistant's."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        turn = [{"role": "user", "content": OPEN}]
+        before = str(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False))
+        super().__init__(tokenizer, before, blank="")
+
+    def prompt_ids(self, text: str) -> list[int]:
+        return apply_template(self._tokenizer, [{"role": "user", "content": text}])

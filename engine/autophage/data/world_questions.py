@@ -1,0 +1,74 @@
+"""Four-way questions about the facts of a world, in the words that its documents are written in.
+
+    no-instruction    the unfinished statement:         Mira Sol was born in
+    short-answer      the question:                     Question : Where was Mira Sol born ? Answer :
+    few-shot          answered questions of other people before it
+    multiple-choice   the options after the question:   ... born ? Options : a / b / c / d Answer :
+
+All are answered by the text of an option. The other three options are values of the same attribute, drawn by the world's
+seed; a subject is how often a person is written about: head, torso or tail. No option stands among the answers of a few-shot
+prompt. Knows words only; tokens are `posing`'s matter.
+"""
+
+from __future__ import annotations
+
+from autophage.data.questions import Prompt, Question, require_subjects
+from autophage.data.source import spread
+from autophage.data.world import ATTRIBUTES, QUESTIONS, STATEMENTS, Person, Word, World, text_of
+from autophage.data.world_source import examples, until_fact
+from autophage.errors import UserError
+from autophage.recipe.schema import Questions
+from autophage.seeds import generator
+
+SUBJECTS = ("head", "torso", "tail")
+
+
+def world_prompts(world: World, table: Questions) -> list[Prompt]:
+    """At most `table.count` questions a subject, spread over its people, in each format.
+
+    Raises:
+        UserError: a subject that is none, or a world too small for as many answered questions.
+    """
+    wanted = list(SUBJECTS) if table.subjects is None else table.subjects
+    require_subjects(wanted, SUBJECTS)
+    prompts = []
+    for form in table.formats:
+        for subject in wanted:
+            people = [person for person in world.people if world.bucket(person) == subject]
+            facts = [(person, attribute) for attribute in ATTRIBUTES for person in people]
+            for person, attribute in spread(facts, table.count):
+                prompts.append(_prompt(world, person, attribute, form, table.shots))
+    return prompts
+
+
+def _prompt(world: World, person: Person, attribute: str, form: str, shots: int) -> Prompt:
+    options = world.options(person, attribute, generator(world.seed, "options", person.rank, attribute))
+    words = _words(world, person, attribute, form, options, shots)
+    asked = text_of(until_fact(world.statement(person, attribute, QUESTIONS[attribute])))
+    first, second, third, fourth = options
+    question = Question(
+        id=f"{person.rank}/{attribute}",
+        subject=world.bucket(person),
+        text=asked.removeprefix("Question : ").removesuffix(" Answer :"),
+        options=(first, second, third, fourth),
+        answer=options.index(person.facts[attribute]),
+    )
+    return Prompt(question, form, text_of(words), letters=False)
+
+
+def _words(world: World, person: Person, attribute: str, form: str, options: list[str], shots: int) -> list[Word]:
+    """The words up to the open answer."""
+    if form == "no-instruction":
+        return until_fact(world.statement(person, attribute, STATEMENTS[attribute][0]))
+    if form == "multiple-choice":
+        return until_fact(world.choice(person, attribute, options))
+    question = until_fact(world.statement(person, attribute, QUESTIONS[attribute]))
+    if form == "short-answer":
+        return question
+    shown = examples(world, person, attribute, shots, avoid=options)
+    if len(shown) < shots:
+        raise UserError(
+            f"questions.shots = {shots}: of {len(world.people)} people only {len(shown)} have a {attribute} that is none of a "
+            "question's options. Ask for fewer, or raise source.people."
+        )
+    return [word for other in shown for word in world.statement(other, attribute, QUESTIONS[attribute])] + question

@@ -1,0 +1,79 @@
+"""The questions that every generation answers: what is asked of the sampler for them, and what becomes of its answers.
+
+Each question in each format is scored, option by option, and, where the recipe says so, answered greedily by the sampler in
+the same batch as the corpus. The same questions in every arm and generation; an answer is a function of the loaded weights.
+Knows neither vLLM nor what is made of the answers (`metrics.questions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+from autophage.data.build import RawSource
+from autophage.data.posing import Posed, bind_questions, read_questions
+from autophage.data.tokens import decode
+from autophage.errors import UserError
+from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.sampler.protocol import Completion, Decoding, Request
+from autophage.store.answers import Answer
+from autophage.trainer.answering import answers, choose, passes
+from autophage.trainer.entailment import Entailment
+from autophage.trainer.resident import ResidentModel
+
+
+class Examination:
+    def __init__(self, recipe: Recipe, raw: RawSource, resident: ResidentModel) -> None:
+        self._recipe, self._raw, self._resident = recipe, raw, resident
+        self._table = recipe.questions
+
+    @cached_property
+    def posed(self) -> list[Posed]:
+        """The questions as the model reads them; none where the recipe asks none."""
+        prompts = read_questions(self._recipe, self._raw)
+        return bind_questions(prompts, self._raw, self._resident.tokenizer, self._recipe)
+
+    @property
+    def passes(self) -> int:
+        """Sequences that scoring them takes."""
+        return passes(self.posed)
+
+    def longest(self, positions: int | None) -> int:
+        """Tokens of the longest question with its answer: an option, or what is sampled. 0 where there is none.
+
+        Raises:
+            UserError: the model has fewer positions.
+        """
+        sampled = self._table.max_tokens if self._table.generate else 0
+        longest = max((max(one.longest, len(one.prompt_ids) + sampled) for one in self.posed), default=0)
+        if positions is not None and longest > positions:
+            longer = " Or raise base.length." if self._recipe.model.path == FROM_SOURCE else ""
+            raise UserError(
+                f"a question with its answer takes {longest} tokens, but the model has {positions} positions. Leave few-shot "
+                "out of questions.formats, lower questions.shots or questions.max_tokens, or ask about other "
+                f"questions.subjects.{longer}"
+            )
+        return longest
+
+    def requests(self, stop_ids: tuple[int, ...]) -> list[Request]:
+        """Each question in each format, to be answered greedily; none where nothing is to be sampled."""
+        if not self._table.generate:
+            return []
+        greedy = Decoding(self._table.max_tokens, 0.0, 1.0, 0, stop_ids)
+        return [Request(one.prompt_ids, 0, greedy) for one in self.posed]
+
+    def answers(self, completions: Sequence[Completion], progress: Callable[[int], None]) -> list[Answer]:
+        """What the loaded model chooses, beside the completions of `requests`."""
+        if not self.posed:
+            return []
+        choices = choose(self._resident, self.posed, progress)
+        if not self._table.generate:
+            return answers(self.posed, choices, None, None)
+        written = [decode(self._resident.tokenizer, one.token_ids, special=False) for one in completions]
+        right = [one.prompt.question.options[one.prompt.question.answer] for one in self.posed]
+        entailed = self._entailment.probabilities(written, right) if self._entailment else None
+        return answers(self.posed, choices, written, entailed)
+
+    @cached_property
+    def _entailment(self) -> Entailment | None:
+        return Entailment(self._table.entailment) if self._table.entailment else None

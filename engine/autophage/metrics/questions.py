@@ -1,0 +1,116 @@
+"""What four-way questions tell of a model: knowledge, bias, form, calibration (arXiv 2509.04796 and beyond).
+
+Each over all answers and per format, subject and both. Where v_k are the values of the options (`store.answers`):
+
+    accuracy            the chosen option, argmax v, is right
+    greedy_rate         of the right ones: the choice is also the model's greedy continuation, all its tokens
+    dominant            share of the option, by its place, that is chosen most
+    always_one          share of the place that is right most: the accuracy of answering that one always, to hold `accuracy` and
+                        `dominant` against
+    compliance          the model's greedy first token begins one of the four options
+    confidence          of the chosen option, its share of the four
+    confidently_wrong   share of answers that are wrong with a confidence above the recipe's bound
+    ece                 expected calibration error of that confidence (`calibration`)
+    generated_accuracy, generated_compliance
+                        of sampled answers: the option they name (`data.parsing`) is right; they name one at all
+    entailment          mean probability that a sampled answer entails the right option's text
+
+A question in several formats is one question: intervals are over questions, Wilson's for shares and the bootstrap for
+ratios. A rate of right answers is left out where none is right, and `always_one`, which no model changes, has no interval.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from autophage.metrics.calibration import calibration_error
+from autophage.metrics.intervals import ratio_bootstrap, wilson
+from autophage.store.answers import Answer
+from autophage.store.manifest import Metric
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """Some of the answers; `units[i]` numbers the question of the i-th from 0."""
+
+    suffix: str
+    answers: list[Answer]
+    units: np.ndarray
+
+    @property
+    def questions(self) -> int:
+        return int(self.units.max()) + 1
+
+    def column(self, name: str) -> np.ndarray:
+        return np.array([getattr(answer, name) for answer in self.answers])
+
+    def share(self, name: str, hits: np.ndarray) -> Metric:
+        value = float(hits.mean())
+        return Metric(name + self.suffix, value, *wilson(value * self.questions, self.questions), len(hits))
+
+    def ratio(self, name: str, tops: np.ndarray, bottoms: np.ndarray, resamples: int, seed: int) -> Metric:
+        top, bottom = (np.bincount(self.units, weights=part.astype(float)) for part in (tops, bottoms))
+        low, high = ratio_bootstrap(top, bottom, resamples, seed)
+        return Metric(name + self.suffix, float(tops.sum() / bottoms.sum()), low, high, int(bottoms.sum()))
+
+
+def question_metrics(answers: Sequence[Answer], confident: float, resamples: int, seed: int) -> list[Metric]:
+    """The metrics of a generation's answers; none where it was asked nothing."""
+    metrics = []
+    for part in _slices(answers):
+        metrics += _chosen(part, confident, resamples, seed)
+        if all(answer.generated is not None for answer in part.answers):
+            metrics += _generated(part, resamples, seed)
+    return metrics
+
+
+def _chosen(part: _Slice, confident: float, resamples: int, seed: int) -> list[Metric]:
+    right, greedy, confidence = part.column("right"), part.column("greedy"), part.column("confidence")
+    chosen, gold = part.column("chosen"), part.column("gold")
+    metrics = [
+        part.share("questions/accuracy", right),
+        part.share("questions/dominant", chosen == np.bincount(chosen).argmax()),
+        Metric("questions/always_one" + part.suffix, _most(gold), n=len(gold)),
+        part.share("questions/compliance", part.column("complies")),
+        part.ratio("questions/confidence", confidence, np.ones(len(right)), resamples, seed),
+        part.share("questions/confidently_wrong", ~right & (confidence > confident)),
+    ]
+    if right.any():
+        metrics.append(part.ratio("questions/greedy_rate", greedy & right, right, resamples, seed))
+    error, interval = calibration_error(right, confidence, part.units)
+    return [*metrics, Metric("questions/ece" + part.suffix, error, *interval, len(right))]
+
+
+def _generated(part: _Slice, resamples: int, seed: int) -> list[Metric]:
+    named, gold = part.column("generated_choice"), part.column("gold")
+    metrics = [
+        part.share("questions/generated_accuracy", named == gold),
+        part.share("questions/generated_compliance", np.array([one is not None for one in named])),
+    ]
+    if all(answer.entailment is not None for answer in part.answers):
+        entailment = part.column("entailment").astype(float)
+        metrics.append(part.ratio("questions/entailment", entailment, np.ones(len(named)), resamples, seed))
+    return metrics
+
+
+def _most(gold: np.ndarray) -> float:
+    return float(np.bincount(gold).max() / len(gold))
+
+
+def _slices(answers: Sequence[Answer]) -> list[_Slice]:
+    """Everything, each format, each subject, each subject in each format. A dot would end a name, so subjects have none."""
+    members: dict[str, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        subject = answer.subject.replace(".", "-")
+        for suffix in ("", f".{answer.format}", f".{subject}", f".{subject}.{answer.format}"):
+            members[suffix].append(answer)
+    return [_Slice(suffix, own, _numbers(own)) for suffix, own in members.items()]
+
+
+def _numbers(answers: Sequence[Answer]) -> np.ndarray:
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(answer.question, len(numbers)) for answer in answers])

@@ -1,0 +1,126 @@
+"""Four-way questions put to the resident model: which option it takes, and how firmly.
+
+    letter    v = log P(letter)              the sum over its tokens, mostly one
+    text      v = mean log P(token)          the log of the geometric mean, so that length does not decide
+
+The option of the largest v is chosen, the first of equals. `confidence` is its share of the four, exp(v_k) / sum_j exp(v_j).
+A choice is `greedy` where each of its tokens is the model's own first choice. An answer `complies` where the model's own
+first choices begin one of the four, up to where these part: the first token, unless all four begin alike.
+
+A prompt whose options are one token each goes through the model once, else once for each option. What the model wrote when
+it was asked is put beside its choice here; how it was sampled is not known, and neither are metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from autophage.data.parsing import named_letter, named_option
+from autophage.data.posing import Posed
+from autophage.metrics.scored import Scored, log_probs
+from autophage.store.answers import Answer
+from autophage.trainer.resident import ResidentModel
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`logprobs` are the values of the four options; `chosen` is the place of the largest."""
+
+    logprobs: tuple[float, ...]
+    chosen: int
+    greedy: bool
+    complies: bool
+    confidence: float
+
+
+@dataclass(frozen=True)
+class _Option:
+    """One option's tokens: their log-probs, and whether each is the model's own first choice."""
+
+    logprob: np.ndarray
+    hits: np.ndarray
+
+
+def passes(posed: Sequence[Posed]) -> int:
+    """Sequences that go through the model."""
+    return sum(1 if _is_short(one) else len(one.option_ids) for one in posed)
+
+
+def choose(resident: ResidentModel, posed: Sequence[Posed], progress: Callable[[int], None]) -> list[Choice]:
+    """What the loaded model makes of each of `posed`; `progress` is called with the sequences of each batch."""
+    short = [one for one in posed if _is_short(one)]
+    long = [one for one in posed if not _is_short(one)]
+    firsts = [[ids[0] for ids in one.option_ids] for one in short]
+    together = resident.score_choices([one.prompt_ids for one in short], firsts, progress)
+    sequences = [one.prompt_ids + ids for one in long for ids in one.option_ids]
+    contexts = [len(one.prompt_ids) for one in long for _ in one.option_ids]
+    apart = resident.score(sequences, contexts, progress)
+    options = {True: _of_one_row(together, firsts), False: _of_sequences(apart, long)}
+    return [_choice(one, next(options[_is_short(one)])) for one in posed]
+
+
+def answers(
+    posed: Sequence[Posed],
+    choices: Sequence[Choice],
+    written: Sequence[str] | None,
+    entailed: Sequence[float] | None,
+) -> list[Answer]:
+    """Each question's answer as it is kept; `written` are the sampled ones and `entailed` their entailment, if there are any."""
+    nothing: Sequence[None] = [None] * len(posed)
+    return [
+        Answer(
+            question=one.prompt.question.id,
+            subject=one.prompt.question.subject,
+            format=one.prompt.format,
+            gold=one.prompt.question.answer,
+            generated=text,
+            generated_choice=None if text is None else _named(one, text),
+            entailment=entailment,
+            **vars(choice),
+        )
+        for one, choice, text, entailment in zip(posed, choices, written or nothing, entailed or nothing, strict=True)
+    ]
+
+
+def _named(posed: Posed, text: str) -> int | None:
+    return named_letter(text) if posed.prompt.letters else named_option(text, posed.prompt.question.options)
+
+
+def _is_short(posed: Posed) -> bool:
+    return all(len(ids) == 1 for ids in posed.option_ids)
+
+
+def _of_one_row(scored: Sequence[Scored], firsts: Sequence[Sequence[int]]) -> Iterator[list[_Option]]:
+    for one, tokens in zip(scored, firsts, strict=True):
+        values, hits = log_probs(one), one.argmax == np.asarray(tokens)
+        yield [_Option(values[place : place + 1], hits[place : place + 1]) for place in range(len(tokens))]
+
+
+def _of_sequences(scored: Sequence[Scored], posed: Sequence[Posed]) -> Iterator[list[_Option]]:
+    following = iter(scored)
+    for one in posed:
+        found = [(next(following), ids) for ids in one.option_ids]
+        yield [_Option(log_probs(stats), stats.argmax == np.asarray(ids)) for stats, ids in found]
+
+
+def _choice(posed: Posed, options: Sequence[_Option]) -> Choice:
+    values = np.array([option.logprob.sum() if posed.prompt.letters else option.logprob.mean() for option in options])
+    chosen = int(values.argmax())
+    shares = np.exp(values - values.max())
+    apart = _common(posed.option_ids) + 1
+    return Choice(
+        logprobs=tuple(values.tolist()),
+        chosen=chosen,
+        greedy=bool(options[chosen].hits.all()),
+        complies=any(bool(option.hits[:apart].all()) for option in options),
+        confidence=float(shares[chosen] / shares.sum()),
+    )
+
+
+def _common(option_ids: Sequence[Sequence[int]]) -> int:
+    """How many tokens all options begin with, the last of the shortest one not counted."""
+    shortest = min(map(len, option_ids))
+    return next((place for place in range(shortest) if len({ids[place] for ids in option_ids}) > 1), shortest - 1)
