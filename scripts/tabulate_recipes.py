@@ -1,0 +1,312 @@
+"""What the shipped recipes found, from their runs: `recipes/results/*.json` and the table in `recipes/README.md`.
+
+    python scripts/tabulate_recipes.py runs/knowledge-collapse runs/curse-of-recursion    # finished runs: kept and tabulated
+    python scripts/tabulate_recipes.py                                                    # the table again from what is kept
+
+A result keeps the run's metrics with seeds pooled, what was found about each claim of the paper, the machine and the time.
+A claim is judged by an interval over seeds: *reproduced* where it excludes nothing in the paper's direction, *contradicted*
+where it does in the other, *not at this scale* where it holds 0. Nothing is typed in by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from autophage.metrics.intervals import student_t
+from autophage.report.courses import course_view
+from autophage.report.load import RunFacts, load
+from autophage.report.pooling import pooled, pools
+from autophage.store.rundir import RunDirectory
+
+ROOT = Path(__file__).parents[1]
+RESULTS, README = ROOT / "recipes" / "results", ROOT / "recipes" / "README.md"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+KEPT = (
+    *("knowledge/", "questions/", "format/compliance", "fluency/", "fact/ppl", "onpolicy/entropy"),
+    *("text/distinct_2", "tail/", "learner/", "theory/"),
+)  # fmt: skip
+"""Metrics that are kept; a run has all."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    paper: str
+    claim: str
+    theirs: str
+    ours: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """A finished run: as it is, with seeds pooled, and the seeds of each pooled arm."""
+
+    run: RunDirectory
+    facts: RunFacts
+    shown: RunFacts
+    groups: dict[str, list[str]]
+
+    def change(self, arm: str, metric: str) -> list[float]:
+        """The metric's change from generation 0 to the last, for each seed."""
+        names = self.groups.get(arm, [arm])
+        ends = [self.facts.metrics.ends(name, metric) for name in names]
+        return [end.value - start.value for start, end in (one for one in ends if one is not None)]
+
+    def ratio(self, arm: str, metric: str) -> list[float]:
+        names = self.groups.get(arm, [arm])
+        ends = [self.facts.metrics.ends(name, metric) for name in names]
+        return [end.value / start.value for start, end in (one for one in ends if one is not None)]
+
+
+@dataclass(frozen=True)
+class Interval:
+    value: float
+    low: float
+    high: float
+
+    def verdict(self, positive: bool) -> str:
+        if self.low > 0 if positive else self.high < 0:
+            return "reproduced"
+        return "contradicted" if (self.high < 0 if positive else self.low > 0) else "not at this scale"
+
+    def points(self) -> str:
+        return f"{100 * self.value:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+
+    def percent(self) -> str:
+        return f"{100 * self.value:+.1f}% ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+
+
+def over_seeds(values: Sequence[float]) -> Interval:
+    """Mean with Student's t interval; without a second seed there is none."""
+    value = fmean(values)
+    if len(values) < 2:
+        return Interval(value, -math.inf, math.inf)
+    half = student_t(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return Interval(value, value - half, value + half)
+
+
+def beside(first: Sequence[float], second: Sequence[float]) -> Interval:
+    """The difference of two arms, seed by seed."""
+    return over_seeds([one - other for one, other in zip(first, second, strict=True)])
+
+
+KC, CURSE = "2509.04796", "2305.17493"
+
+
+def knowledge_collapse(study: Study) -> Iterator[Finding]:
+    view = course_view(study.run, study.facts, study.shown)
+    fall = beside(study.change("alpha-1.0", "questions/accuracy"), study.change("control", "questions/accuracy"))
+    form = over_seeds([one - 1 for one in study.ratio("alpha-1.0", "fluency/ppl_form")])
+    stages = {(row.arm, row.format): row for row in view.rows}
+    shown = {arm: [row for (name, _), row in stages.items() if name == arm and "B" in row.labels] for arm, _ in stages}
+    collapses = bool(shown["alpha-1.0"]) and not shown["control"]
+    onsets = {arm: sorted(row.labels.index("B") for row in rows) for arm, rows in shown.items()}
+    yield Finding(
+        KC,
+        "On its own text alone a model loses knowledge while it stays fluent (stage B); on human text it does not",
+        "100%: A to B early",
+        f"four-way accuracy {fall.points()} beyond the control, perplexity of form {form.percent()}; stage B in "
+        f"{len(shown['alpha-1.0'])} of 4 formats, in the control in {len(shown['control'])}",
+        "reproduced"
+        if collapses and fall.high < 0
+        else fall.verdict(positive=False)
+        if not collapses
+        else "not at this scale",
+    )
+    order = ["alpha-1.0", "alpha-0.5", "alpha-0.25"]
+    first = [min(onsets[arm], default=math.inf) for arm in order]
+    gap = beside(study.change("alpha-1.0", "questions/accuracy"), study.change("alpha-0.5", "questions/accuracy"))
+    yield Finding(
+        KC,
+        "The less synthetic text, the later the collapse",
+        "25%: late; 50%: mid-run; 100%: early",
+        "first onset of B at "
+        + ", ".join(f"{arm}: {'never' if math.isinf(g) else g}" for arm, g in zip(order, first, strict=True))
+        + f"; accuracy at 100% {gap.points()} against 50%",
+        "reproduced"
+        if first == sorted(first) and first[0] < first[1] and gap.high < 0
+        else gap.verdict(positive=False),
+    )
+    told = next(text for text in view.sentences if text.startswith("alpha-1.0:") and "questions lost" in text)
+    inside = told.split("(")[1].split(")")[0]
+    low, high = (float(bound) for bound in inside.split(" to "))
+    yield Finding(
+        KC,
+        "The format of a question decides when it collapses",
+        "F = 12.67, p < 0.001",
+        told.removeprefix("alpha-1.0: ").rstrip("."),
+        Interval(0.0, low, high).verdict(positive=True),
+    )
+
+
+def knowledge_domain(study: Study) -> Iterator[Finding]:
+    view = course_view(study.run, study.facts, study.shown)
+    told = next(text for text in view.sentences if "beside" in text and "Ratio of the slopes" in text)
+    inside = told.split("a difference of ")[1].split("(")[1].split(")")[0]
+    low, high = (float(bound) for bound in inside.split(" to "))
+    yield Finding(
+        KC,
+        "Training on one domain keeps its knowledge longer",
+        "slope ratio 15.5, one run each",
+        told.split("; where")[0],
+        Interval(0.0, low, high).verdict(positive=True),
+    )
+
+
+def curse_of_recursion(study: Study) -> Iterator[Finding]:
+    metric = "fluency/ppl_human"
+
+    def more(arm: str, control: str) -> Interval:
+        return beside(study.ratio(arm, metric), study.ratio(control, metric))
+
+    whole, mixed = "alpha-1.0_epochs-5.0", "alpha-0.9_epochs-10.0"
+    rise, kept = more(whole, "control_epochs-5.0"), more(mixed, "control_epochs-10.0")
+    yield Finding(
+        CURSE,
+        "Without original data the perplexity of real text rises",
+        "+20 to 28 points over 34, five epochs",
+        f"{rise.percent()} beyond the control",
+        rise.verdict(positive=True),
+    )
+    gap = beside(study.ratio(whole, metric), study.ratio(mixed, metric))
+    yield Finding(
+        CURSE,
+        "A tenth of original data and ten epochs: only minor degradation",
+        "minor, in a figure",
+        f"{kept.percent()} beyond the control; {gap.percent()} less than without original data",
+        gap.verdict(positive=True),
+    )
+    low, high = (over_seeds([one - 1 for one in study.ratio(whole, f"tail/ppl_under_base{q}")]) for q in ("", ".p95"))
+    yield Finding(
+        CURSE,
+        "What is written becomes likelier to model 0, and an unlikely tail appears",
+        "histograms",
+        f"median perplexity under model 0 {low.percent()}, 95th percentile {high.percent()}",
+        "reproduced" if low.high < 0 < high.low else low.verdict(positive=False),
+    )
+
+
+def accumulate_or_replace(study: Study) -> Iterator[Finding]:
+    metric = "fact/ppl"
+    replaced, heaped = (study.ratio(f"pool-{pool}", metric) for pool in ("replace", "accumulate"))
+    control = study.ratio("control_pool-accumulate", metric)
+    gap, rest = beside(replaced, heaped), beside(heaped, control)
+    yield Finding(
+        "2404.01413",
+        "Replacing data collapses, accumulating them does not",
+        "cross-entropy 1.82 to 2.39, and to 1.74",
+        f"perplexity of facts: replaced {gap.percent()} more than accumulated, which is {rest.percent()} more than the control",
+        gap.verdict(positive=True),
+    )
+    sub = beside(study.ratio("pool-accumulate-subsample", metric), heaped)
+    less = beside(replaced, study.ratio("pool-accumulate-subsample", metric))
+    yield Finding(
+        "2410.16713",
+        "A fixed number drawn from the heap lies between the two",
+        "in a figure",
+        f"{sub.percent()} more than accumulated, {less.percent()} less than replaced",
+        "reproduced" if sub.low > 0 < less.low else "not at this scale" if less.high > 0 else "contradicted",
+    )
+
+
+def rank_hides_collapse(study: Study) -> Iterator[Finding]:
+    metric = "knowledge/accuracy"
+
+    def lost(arm: str) -> list[float]:
+        return beside_control(study, arm, metric)
+
+    low, full = lost("method-lora_rank-4_chain-restart"), lost("method-full_chain-cumulative")
+    gap = beside(low, full)
+    yield Finding(
+        "an independent LoRA study",
+        "Low-rank adapters that begin anew show no collapse where full fine-tuning in a chain does",
+        "K0 97.4% at rank 4, 76.8% at 256",
+        f"accuracy beyond the control: rank 4 anew {over_seeds(low).points()}, all weights in a chain "
+        f"{over_seeds(full).points()}; difference {gap.points()}",
+        gap.verdict(positive=True),
+    )
+
+
+def beside_control(study: Study, arm: str, metric: str) -> list[float]:
+    control = study.shown.control_of(next(one for one in study.shown.arms if one.name == arm))
+    assert control is not None
+    return [a - b for a, b in zip(study.change(arm, metric), study.change(control.name, metric), strict=True)]
+
+
+CLAIMS: dict[str, Callable[[Study], Iterator[Finding]]] = {
+    "knowledge-collapse": knowledge_collapse,
+    "knowledge-domain": knowledge_domain,
+    "curse-of-recursion": curse_of_recursion,
+    "accumulate-or-replace": accumulate_or_replace,
+    "rank-hides-collapse": rank_hides_collapse,
+}
+
+
+def result(folder: Path) -> dict[str, Any]:
+    run = RunDirectory(folder)
+    facts = load(run)
+    study = Study(run, facts, pooled(facts), pools(facts))
+    rows = [row for row in study.shown.rows if row["arm"] in {arm.name for arm in study.shown.arms}]
+    profile = facts.recipe.profile
+    seconds = sum(event["seconds"] for event in facts.events if event["kind"] == "run-end")
+    return {
+        "recipe": facts.recipe.name,
+        "profile": profile,
+        "command": f"autophage run {facts.recipe.name}" + (f" --profile {profile}" if profile != "tiny" else ""),
+        "seconds": round(seconds),
+        "environment": {key: facts.environment[key] for key in ("autophage", "cpu_count", "packages", "model")},
+        "findings": [asdict(one) for one in CLAIMS[facts.recipe.name](study)],
+        "metrics": [
+            {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
+            for row in rows
+            if row["metric"].startswith(KEPT)
+        ],
+    }
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "| paper | claim | theirs | ours | verdict | command | machine | time |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in sorted(results, key=lambda one: (list(CLAIMS).index(one["recipe"]), one["profile"])):
+        device = one["environment"]["model"]["device"]
+        machine = f"{one['environment']['cpu_count']} CPU cores" if device == "cpu" else device
+        time = f"{one['seconds'] // 60}:{one['seconds'] % 60:02d}"
+        lines += [
+            f"| {_paper(found['paper'])} | {found['claim']} | {found['theirs']} | {found['ours']} | **{found['verdict']}** | "
+            f"`{one['command']}` | {machine} | {time} |"
+            for found in one["findings"]
+        ]
+    return "\n".join(lines)
+
+
+def _paper(name: str) -> str:
+    return f"[{name}](https://arxiv.org/abs/{name})" if name[:4].isdigit() else name
+
+
+def kept() -> list[dict[str, Any]]:
+    return [json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+
+
+def main(folders: Sequence[str]) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    for folder in folders:
+        found = result(Path(folder))
+        path = RESULTS / f"{found['recipe']}-{found['profile']}.json"
+        path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        print(f"{path.relative_to(ROOT)}: {', '.join(one['verdict'] for one in found['findings'])}")
+    text = README.read_text("utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    README.write_text(f"{before}{BEGIN}\n{table(kept())}\n{END}{after}", "utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
