@@ -32,11 +32,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Posed:
-    """A prompt as token ids, and the four continuations that are its options."""
+    """A prompt as token ids, and the four continuations that are its options.
+
+    `valid_first` are the first tokens of every answer of the kind that was asked for, where more answers than the four
+    options are: a city of the world that is no option is a wrong answer in the right form.
+    """
 
     prompt: Prompt
     prompt_ids: list[int]
     option_ids: tuple[list[int], ...]
+    valid_first: frozenset[int] | None = None
 
     @property
     def longest(self) -> int:
@@ -100,7 +105,9 @@ def in_chat(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> bool:
 def _in_words(prompt: Prompt, source: WorldSource) -> Posed:
     ids, _ = source.encode([(word, Role.FORM) for word in prompt.text.split()])
     options = tuple(source.encode_word(option, first=False) for option in prompt.question.options)
-    return Posed(prompt, source.start_ids + ids, options)
+    attribute = prompt.question.id.rpartition("/")[2]
+    valid = frozenset(source.encode_word(value, first=False)[0] for value in source.world.values[attribute])
+    return Posed(prompt, source.start_ids + ids, options, valid)
 
 
 class _Plain:

@@ -5,7 +5,8 @@
 
 The option of the largest v is chosen, the first of equals. `confidence` is its share of the four, exp(v_k) / sum_j exp(v_j).
 A choice is `greedy` where each of its tokens is the model's own first choice. An answer `complies` where the model's own
-first choices begin one of the four, up to where these part: the first token, unless all four begin alike.
+first choices begin one of the four, up to where these part: the first token, unless all four begin alike. Of a world an
+answer complies that is of the kind asked for, a city for a city, whether it is one of the four or not.
 
 A prompt whose options are one token each goes through the model once, else once for each option. What the model wrote when
 it was asked is put beside its choice here; how it was sampled is not known, and neither are metrics.
@@ -38,10 +39,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Option:
-    """One option's tokens: their log-probs, and whether each is the model's own first choice."""
+    """One option's tokens: their log-probs, whether each is the model's own first choice, and that choice at the first."""
 
     logprob: np.ndarray
     hits: np.ndarray
+    preferred: int
 
 
 def passes(posed: Sequence[Posed]) -> int:
@@ -96,26 +98,33 @@ def _is_short(posed: Posed) -> bool:
 def _of_one_row(scored: Sequence[Scored], firsts: Sequence[Sequence[int]]) -> Iterator[list[_Option]]:
     for one, tokens in zip(scored, firsts, strict=True):
         values, hits = log_probs(one), one.argmax == np.asarray(tokens)
-        yield [_Option(values[place : place + 1], hits[place : place + 1]) for place in range(len(tokens))]
+        yield [
+            _Option(values[place : place + 1], hits[place : place + 1], int(one.argmax[place]))
+            for place in range(len(tokens))
+        ]
 
 
 def _of_sequences(scored: Sequence[Scored], posed: Sequence[Posed]) -> Iterator[list[_Option]]:
     following = iter(scored)
     for one in posed:
         found = [(next(following), ids) for ids in one.option_ids]
-        yield [_Option(log_probs(stats), stats.argmax == np.asarray(ids)) for stats, ids in found]
+        yield [_Option(log_probs(stats), stats.argmax == np.asarray(ids), int(stats.argmax[0])) for stats, ids in found]
 
 
 def _choice(posed: Posed, options: Sequence[_Option]) -> Choice:
     values = np.array([option.logprob.sum() if posed.prompt.letters else option.logprob.mean() for option in options])
     chosen = int(values.argmax())
     shares = np.exp(values - values.max())
-    apart = _common(posed.option_ids) + 1
+    if posed.valid_first is None:
+        apart = _common(posed.option_ids) + 1
+        complies = any(bool(option.hits[:apart].all()) for option in options)
+    else:
+        complies = options[0].preferred in posed.valid_first
     return Choice(
         logprobs=tuple(values.tolist()),
         chosen=chosen,
         greedy=bool(options[chosen].hits.all()),
-        complies=any(bool(option.hits[:apart].all()) for option in options),
+        complies=complies,
         confidence=float(shares[chosen] / shares.sum()),
     )
 
