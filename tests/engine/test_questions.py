@@ -26,6 +26,7 @@ WORLD = {
     "questions.count": 6,
     "questions.max_tokens": 12,
     "source.choices": 0.2,
+    "base.tokens": 400_000,
     "generations": 1,
     # More documents than the sampler holds at once: where it can, the next model's training begins while they are written.
     "sample.concurrency": 24,
@@ -133,6 +134,17 @@ Qwen2ForCausalLM(
     )
 ).save_pretrained(folder)
 tokenizer.save_pretrained(folder)
+
+from transformers import BertConfig, BertForSequenceClassification
+
+labels = {0: "not_entailment", 1: "entailment"}
+BertForSequenceClassification(
+    BertConfig(
+        vocab_size=512, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=64, id2label=labels, label2id={label: place for place, label in labels.items()},
+    )
+).save_pretrained(folder + "-nli")
+tokenizer.save_pretrained(folder + "-nli")
 """
 PROSE = "".join(f"In the year {n} the harbour was rebuilt by {n % 7} masons and a pilot.\n" for n in range(600))
 ROWS = [(f"Who rebuilt it in {n}?", "masons", "a pilot", "the harbour", "a year", n % 4) for n in range(9)]
@@ -170,13 +182,16 @@ def chat(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_a_chat_model_is_asked_in_its_template(chat: dict[str, object], autophage: Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    done = autophage("run", "text", "--out", out, *settings(chat))
+    judge = {"questions.entailment": f"{chat['model.path']}-nli"}
+    done = autophage("run", "text", "--out", out, *settings({**chat, **judge}))
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
     facts = json.loads((out / "environment.json").read_text("utf-8"))["model"]
     assert len(facts["questions"]) == 64
     for folder in out.glob("arms/*/gen-*"):
         answers, metrics = answers_of(folder), metrics_of(folder)
         assert len(answers) == 4 * 2 * 5
+        assert metrics["questions/entailment"]["value"] == pytest.approx(np.mean([one.entailment for one in answers]))
+        assert all(one.entailment is not None and 0.0 < one.entailment < 1.0 for one in answers)
         assert metrics["questions/always_one.marketing.few-shot"]["value"] == pytest.approx(2 / 5)
         assert metrics["questions/accuracy"]["n"] == 40
         assert metrics["questions/accuracy.world_religions"]["n"] == 20
@@ -185,9 +200,7 @@ def test_a_chat_model_is_asked_in_its_template(chat: dict[str, object], autophag
     assert autophage("verify", out).returncode == 0
 
 
-def test_without_sampling_and_with_entailment_there_is_nothing_to_judge(
-    chat: dict[str, object], autophage: Run, tmp_path: Path
-) -> None:
+def test_without_sampling_there_are_choices_alone(chat: dict[str, object], autophage: Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
     changed = {**chat, "questions.generate": "false", "questions.subjects": '["marketing"]', "control.enabled": "false"}
     done = autophage("run", "text", "--out", out, *settings(changed))

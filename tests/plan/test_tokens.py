@@ -69,3 +69,29 @@ def test_an_accumulated_pool_grows(recipe_of):
 def test_samples_that_never_end_have_the_limit(recipe_of):
     assert sample_tokens(recipe_of(sample={"end": "ignore"})) == 64
     assert sample_tokens(recipe_of(sample={"max_tokens": 20})) == 20
+
+
+def test_questions_are_sampled_with_the_corpus_and_scored(recipe_of):
+    plain = recipe_of(sample={"count": 100})
+    asked = {"kind": "world", "formats": ["few-shot", "short-answer"], "count": 50, "max_tokens": 10}
+    one, two = work(plain, 0), work(recipe_of(sample={"count": 100}, questions=asked), 0)
+    questions = 3 * 50  # head, torso and tail of 300 people have more facts than that
+    assert two.sample.documents == 100 + 2 * questions
+    assert two.sample.tokens == one.sample.tokens + 2 * questions * 10
+    assert two.sample.prompt_tokens == one.sample.prompt_tokens + questions * (44 + 10)
+    assert two.measure.tokens == one.measure.tokens + questions * (44 + 10)
+    silent = work(recipe_of(sample={"count": 100}, questions={**asked, "generate": False}), 0)
+    assert (silent.sample, silent.measure.tokens) == (one.sample, two.measure.tokens)
+
+
+def test_a_subject_is_a_file_and_a_text_is_scored_option_by_option(recipe_of, tmp_path):
+    for subject in ("one", "two", "three"):
+        (tmp_path / f"{subject}_test.csv").write_text("", "utf-8")
+    asked = {"kind": "mmlu", "path": str(tmp_path), "count": 20, "formats": ["short-answer", "no-instruction"]}
+    plain, found = work(recipe_of(), 0), work(recipe_of(questions=asked), 0)
+    assert found.sample.documents - plain.sample.documents == 2 * 3 * 20
+    assert found.measure.tokens - plain.measure.tokens == 60 * (4 * 95 + 90)
+    named = work(recipe_of(questions={**asked, "path": "owner/name", "subjects": ["a", "b"]}), 0)
+    assert named.sample.documents - plain.sample.documents == 2 * 2 * 20
+    whole = work(recipe_of(questions={**asked, "path": "owner/name"}), 0)
+    assert whole.sample.documents - plain.sample.documents == 2 * 57 * 20
