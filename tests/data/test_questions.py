@@ -300,8 +300,11 @@ def test_a_world_asks_in_its_own_words(world: World) -> None:
         assert tokenizer.decode(one.prompt_ids, skip_special_tokens=True) == text
         assert [tokenizer.decode(ids) for ids in one.option_ids] == list(question.options)
         assert names[int(question.id.split("/")[0])] in text
+        shown = one.prompt.format == "multiple-choice"
+        assert set(one.prompt.valid) == set(question.options if shown else world.values[attribute])
+        assert {tokenizer.decode([token]) for token in one.valid_first} == set(one.prompt.valid)
         listed = f"Options : {' / '.join(question.options)} Answer :"
-        if one.prompt.format == "multiple-choice":
+        if shown:
             assert text.endswith(f"{question.text} {listed}")
         else:
             assert not set(question.options) & set(text.split())

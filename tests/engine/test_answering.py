@@ -40,8 +40,9 @@ def resident(tmp_path_factory: pytest.TempPathFactory) -> ResidentModel:
     return ResidentModel(str(folder), Recipe(name="t", model=Model(path=str(folder), rank=4)))
 
 
-def posed(prompt: Sequence[int], options: tuple[list[int], ...], *, letters: bool) -> Posed:
-    return Posed(Prompt(QUESTION, "few-shot", "?", letters), list(prompt), options)
+def posed(prompt: Sequence[int], options: tuple[list[int], ...], *, letters: bool, valid: Sequence[int] = ()) -> Posed:
+    prompted = Prompt(QUESTION, "few-shot", "?", letters, valid=(*QUESTION.options, "five"))
+    return Posed(prompted, list(prompt), options, frozenset([*(ids[0] for ids in options), *valid]))
 
 
 def log_probs(resident: ResidentModel, prompt: Sequence[int], option: Sequence[int]) -> tuple[np.ndarray, list[bool]]:
@@ -85,19 +86,21 @@ def test_a_greedy_choice_and_an_answer_in_form(resident: ResidentModel) -> None:
         with torch.no_grad():
             own.append(int(resident.model(torch.tensor([prompt + own])).logits[0, -1].argmax()))
     other = [token for token in range(40, 50) if token not in own]
-    greedy, begun, shared, none = choose(
+    greedy, begun, shared, none, other_kind = choose(
         resident,
         [
             posed(prompt, (own, [other[0]], [other[1]], [other[2]]), letters=True),
             posed(prompt, ([other[0]], [other[3]], [own[0], other[1]], [other[2]]), letters=False),
             posed(prompt, tuple([own[0], token] for token in other[:4]), letters=True),
             posed(prompt, tuple([token] for token in other[:4]), letters=True),
+            posed(prompt, tuple([token] for token in other[:4]), letters=False, valid=own[:1]),
         ],
         lambda _: None,
     )
     assert (greedy.complies, begun.complies, none.complies, none.greedy) == (True, True, False, False)
     assert greedy.greedy == (greedy.chosen == 0)
     assert not begun.greedy
+    assert (other_kind.complies, other_kind.greedy) == (True, False)
     assert not shared.complies, "all four begin alike: what tells them apart comes after"
 
 
@@ -108,5 +111,7 @@ def test_what_was_written_is_put_beside_the_choice(resident: ResidentModel) -> N
     assert (first.generated_choice, second.generated_choice) == (1, 2)
     assert (first.gold, first.question, first.entailment, second.entailment) == (2, "s/0", 0.25, 0.5)
     assert (first.chosen, first.logprobs) == (choices[0].chosen, choices[0].logprobs)
+    (fifth,) = answers([text], choices[1:], [" five"], None)
+    assert (fifth.generated_choice, fifth.generated_complies, first.generated_complies) == (None, True, True)
     (bare,) = answers([letter], choices[:1], None, None)
-    assert (bare.generated, bare.generated_choice, bare.entailment) == (None, None, None)
+    assert (bare.generated, bare.generated_choice, bare.generated_complies, bare.entailment) == (None, None, None, None)

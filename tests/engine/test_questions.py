@@ -13,9 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from autophage.data.world import World
 from autophage.metrics.questions import question_metrics
-from autophage.recipe import read_resolved
 from autophage.store.answers import ANSWERS, Answer, read_answers
 
 Contents = Callable[[Path], dict[str, object]]
@@ -94,20 +92,17 @@ def test_metrics_are_those_of_the_file(world_run: Path) -> None:
 
 
 def test_what_is_written_is_what_scoring_expects(world_run: Path) -> None:
-    """One model in two engines: the sampler's first word is of the kind asked for where the trainer finds that it will be."""
-    greedy, wrong_in_form = 0, 0
-    values = World.of(read_resolved(world_run / "recipe.toml").source).values
+    """One model in two engines: the sampler's first word is an option where the trainer finds that it will be, and which."""
+    greedy = 0
     for folder in world_run.glob("arms/*/gen-*"):
         for one in answers_of(folder):
             assert one.generated is not None
             if one.greedy:
                 greedy += 1
                 assert one.generated_choice == one.chosen, one
-            kind = values[one.question.rpartition("/")[2]]
-            assert one.complies == (one.generated.split(" ")[0] in kind), one
-            wrong_in_form += one.complies and one.generated_choice is None
+            if one.complies:
+                assert one.generated_complies, one
     assert greedy > 20
-    assert wrong_in_form > 0, "no answer was a value outside the four, so the test shows less than it says"
 
 
 def test_the_report_shows_them(world_run: Path, autophage: Run) -> None:

@@ -82,9 +82,9 @@ def test_intervals_are_over_questions() -> None:
 
 def test_written_answers() -> None:
     written = [
-        replace(BASE, generated="A", generated_choice=0),
-        replace(BASE, question="s/1", generated="B", generated_choice=1),
-        replace(BASE, question="s/2", gold=2, generated="mud"),
+        replace(BASE, generated="A", generated_choice=0, generated_complies=True),
+        replace(BASE, question="s/1", generated="B", generated_choice=1, generated_complies=True),
+        replace(BASE, question="s/2", gold=2, generated="mud", generated_complies=False),
     ]
     found = measured(written)
     assert found["generated_accuracy"].value == pytest.approx(1 / 3)

@@ -32,7 +32,7 @@ def everything() -> set[str]:
     metrics += drift_metrics(samples, compared, compared, settings, 0)
     metrics += knowledge_metrics(probes, [STATS] * 4, 0.5, 100, 0)
     answer = Answer("s/0", "s", "few-shot", 1, 1, (0.0,) * 4, greedy=True, complies=True, confidence=0.5,
-                    generated="B", generated_choice=1, entailment=0.5)  # fmt: skip
+                    generated="B", generated_choice=1, generated_complies=True, entailment=0.5)  # fmt: skip
     metrics += question_metrics([answer], 0.5, 100, 0)
     return {metric.metric for metric in metrics}
 

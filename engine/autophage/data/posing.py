@@ -32,16 +32,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Posed:
-    """A prompt as token ids, and the four continuations that are its options.
-
-    `valid_first` are the first tokens of every answer of the kind that was asked for, where more answers than the four
-    options are: a city of the world that is no option is a wrong answer in the right form.
-    """
+    """A prompt as token ids, the four continuations that are its options, and the tokens that a valid answer begins with."""
 
     prompt: Prompt
     prompt_ids: list[int]
     option_ids: tuple[list[int], ...]
-    valid_first: frozenset[int] | None = None
+    valid_first: frozenset[int]
 
     @property
     def longest(self) -> int:
@@ -62,7 +58,7 @@ def read_questions(recipe: Recipe, raw: RawSource) -> list[Prompt]:
         return world_prompts(raw.content, table)
     questions = read_mmlu(table)
     return [
-        Prompt(question, form, PROMPTS[form](question), letters=form != "short-answer")
+        Prompt(question, form, PROMPTS[form](question), form != "short-answer", question.options)
         for form in table.formats
         for question in questions
     ]
@@ -105,8 +101,7 @@ def in_chat(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> bool:
 def _in_words(prompt: Prompt, source: WorldSource) -> Posed:
     ids, _ = source.encode([(word, Role.FORM) for word in prompt.text.split()])
     options = tuple(source.encode_word(option, first=False) for option in prompt.question.options)
-    attribute = prompt.question.id.rpartition("/")[2]
-    valid = frozenset(source.encode_word(value, first=False)[0] for value in source.world.values[attribute])
+    valid = frozenset(source.encode_word(value, first=False)[0] for value in prompt.valid)
     return Posed(prompt, source.start_ids + ids, options, valid)
 
 
@@ -120,7 +115,8 @@ class _Plain:
 
     def pose(self, prompt: Prompt) -> Posed:
         answers = LETTERS if prompt.letters else prompt.question.options
-        return Posed(prompt, self.prompt_ids(prompt.text), tuple(self._continuation(answer) for answer in answers))
+        options = tuple(self._continuation(answer) for answer in answers)
+        return Posed(prompt, self.prompt_ids(prompt.text), options, frozenset(ids[0] for ids in options))
 
     def prompt_ids(self, text: str) -> list[int]:
         return start_ids(self._tokenizer) + self._encode(text)

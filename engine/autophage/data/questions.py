@@ -31,12 +31,17 @@ class Question:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question in one format. `letters`: whether a letter answers it, or the text of an option."""
+    """A question in one format. `letters`: whether a letter answers it, or the text of an option.
+
+    `valid` are the texts that would be an answer of the kind asked for, right or wrong: the options, or more than these
+    where the prompt does not list them.
+    """
 
     question: Question
     format: str
     text: str
     letters: bool
+    valid: tuple[str, ...]
 
 
 def multiple_choice(question: Question) -> str:

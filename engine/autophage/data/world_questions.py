@@ -53,7 +53,8 @@ def _prompt(world: World, person: Person, attribute: str, form: str, shots: int)
         options=(first, second, third, fourth),
         answer=options.index(person.facts[attribute]),
     )
-    return Prompt(question, form, text_of(words), letters=False)
+    valid = options if form == "multiple-choice" else world.values[attribute]
+    return Prompt(question, form, text_of(words), letters=False, valid=tuple(valid))
 
 
 def _words(world: World, person: Person, attribute: str, form: str, options: list[str], shots: int) -> list[Word]:

@@ -7,12 +7,13 @@ Each over all answers and per format, subject and both. Where v_k are the values
     dominant            share of the option, by its place, that is chosen most
     always_one          share of the place that is right most: the accuracy of answering that one always, to hold `accuracy` and
                         `dominant` against
-    compliance          the model's greedy first token begins one of the four options
+    compliance          the model's greedy first token begins a valid answer: one of the four options, or, where a world's
+                        question does not list them, any value of the kind that is asked for
     confidence          of the chosen option, its share of the four
     confidently_wrong   share of answers that are wrong with a confidence above the recipe's bound
     ece                 expected calibration error of that confidence (`calibration`)
     generated_accuracy, generated_compliance
-                        of sampled answers: the option they name (`data.parsing`) is right; they name one at all
+                        of sampled answers: the option they name (`data.parsing`) is right; they name a valid answer at all
     entailment          mean probability that a sampled answer entails the right option's text
 
 A question in several formats is one question: intervals are over questions, Wilson's for shares and the bootstrap for
@@ -89,7 +90,7 @@ def _generated(part: _Slice, resamples: int, seed: int) -> list[Metric]:
     named, gold = part.column("generated_choice"), part.column("gold")
     metrics = [
         part.share("questions/generated_accuracy", named == gold),
-        part.share("questions/generated_compliance", np.array([one is not None for one in named])),
+        part.share("questions/generated_compliance", part.column("generated_complies")),
     ]
     if all(answer.entailment is not None for answer in part.answers):
         entailment = part.column("entailment").astype(float)

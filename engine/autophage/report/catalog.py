@@ -53,7 +53,7 @@ BASES = {
         "share",
     ),
     "questions/compliance": Meaning(
-        "Compliance", "Share of questions that the model begins to answer with one of the four options.", "share"
+        "Compliance", "Share of questions that the model begins to answer validly, right or wrong.", "share"
     ),
     "questions/confidence": Meaning("Confidence in the choice", "Share of the chosen option among the four.", "share"),
     "questions/confidently_wrong": Meaning(
@@ -66,7 +66,7 @@ BASES = {
         "Accuracy of written answers", "Share of sampled answers that name the right option.", "share"
     ),
     "questions/generated_compliance": Meaning(
-        "Compliance of written answers", "Share of sampled answers that name one of the four options.", "share"
+        "Compliance of written answers", "Share of sampled answers that name a valid answer, right or wrong.", "share"
     ),
     "questions/entailment": Meaning(
         "Entailment", "Mean probability that a sampled answer entails the right option.", "share"

@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
         ("confidence", pa.float64()),
         ("generated", pa.string()),
         ("generated_choice", pa.int8()),
+        ("generated_complies", pa.bool_()),
         ("entailment", pa.float64()),
     ]
 )
@@ -53,6 +54,7 @@ class Answer:
     confidence: float
     generated: str | None = None
     generated_choice: int | None = None
+    generated_complies: bool | None = None
     entailment: float | None = None
 
     @property

@@ -5,8 +5,8 @@
 
 The option of the largest v is chosen, the first of equals. `confidence` is its share of the four, exp(v_k) / sum_j exp(v_j).
 A choice is `greedy` where each of its tokens is the model's own first choice. An answer `complies` where the model's own
-first choices begin one of the four, up to where these part: the first token, unless all four begin alike. Of a world an
-answer complies that is of the kind asked for, a city for a city, whether it is one of the four or not.
+first choice begins a valid answer: one of the four, or any of the kind where the prompt does not list them. Where all four
+begin alike, it has to go on like one of them, up to where they part.
 
 A prompt whose options are one token each goes through the model once, else once for each option. What the model wrote when
 it was asked is put beside its choice here; how it was sampled is not known, and neither are metrics.
@@ -39,11 +39,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Option:
-    """One option's tokens: their log-probs, whether each is the model's own first choice, and that choice at the first."""
+    """One option's tokens: their log-probs, the model's own first choices in their places, and where these agree."""
 
     logprob: np.ndarray
+    argmax: np.ndarray
     hits: np.ndarray
-    preferred: int
 
 
 def passes(posed: Sequence[Posed]) -> int:
@@ -80,6 +80,7 @@ def answers(
             gold=one.prompt.question.answer,
             generated=text,
             generated_choice=None if text is None else _named(one, text),
+            generated_complies=None if text is None else _valid(one, text),
             entailment=entailment,
             **vars(choice),
         )
@@ -91,6 +92,10 @@ def _named(posed: Posed, text: str) -> int | None:
     return named_letter(text) if posed.prompt.letters else named_option(text, posed.prompt.question.options)
 
 
+def _valid(posed: Posed, text: str) -> bool:
+    return (named_letter(text) if posed.prompt.letters else named_option(text, posed.prompt.valid)) is not None
+
+
 def _is_short(posed: Posed) -> bool:
     return all(len(ids) == 1 for ids in posed.option_ids)
 
@@ -98,35 +103,35 @@ def _is_short(posed: Posed) -> bool:
 def _of_one_row(scored: Sequence[Scored], firsts: Sequence[Sequence[int]]) -> Iterator[list[_Option]]:
     for one, tokens in zip(scored, firsts, strict=True):
         values, hits = log_probs(one), one.argmax == np.asarray(tokens)
-        yield [
-            _Option(values[place : place + 1], hits[place : place + 1], int(one.argmax[place]))
-            for place in range(len(tokens))
-        ]
+        ends = range(1, len(tokens) + 1)
+        yield [_Option(values[end - 1 : end], one.argmax[end - 1 : end], hits[end - 1 : end]) for end in ends]
 
 
 def _of_sequences(scored: Sequence[Scored], posed: Sequence[Posed]) -> Iterator[list[_Option]]:
     following = iter(scored)
     for one in posed:
         found = [(next(following), ids) for ids in one.option_ids]
-        yield [_Option(log_probs(stats), stats.argmax == np.asarray(ids), int(stats.argmax[0])) for stats, ids in found]
+        yield [_Option(log_probs(stats), stats.argmax, stats.argmax == np.asarray(ids)) for stats, ids in found]
 
 
 def _choice(posed: Posed, options: Sequence[_Option]) -> Choice:
     values = np.array([option.logprob.sum() if posed.prompt.letters else option.logprob.mean() for option in options])
     chosen = int(values.argmax())
     shares = np.exp(values - values.max())
-    if posed.valid_first is None:
-        apart = _common(posed.option_ids) + 1
-        complies = any(bool(option.hits[:apart].all()) for option in options)
-    else:
-        complies = options[0].preferred in posed.valid_first
     return Choice(
         logprobs=tuple(values.tolist()),
         chosen=chosen,
         greedy=bool(options[chosen].hits.all()),
-        complies=complies,
+        complies=_complies(posed, options),
         confidence=float(shares[chosen] / shares.sum()),
     )
+
+
+def _complies(posed: Posed, options: Sequence[_Option]) -> bool:
+    common = _common(posed.option_ids)
+    if common == 0:
+        return int(options[0].argmax[0]) in posed.valid_first
+    return any(bool(option.hits[: common + 1].all()) for option in options)
 
 
 def _common(option_ids: Sequence[Sequence[int]]) -> int:
