@@ -42,7 +42,7 @@ from autophage.store.weights import Weights
 TABLE_SECONDS = 10.0
 """The table of metrics is made anew at most this often: it reads every generation, of which there may be thousands."""
 TOLD_SECONDS = 0.5
-"""A stage that is shorter is no event of its own: a Gaussian's take milliseconds."""
+"""A stage that is shorter is not told to people: a Gaussian's take milliseconds."""
 
 Emit = Callable[..., None]
 
@@ -181,22 +181,18 @@ def _require_finite(arm: str, generation: int, metrics: list[Metric]) -> None:
 
 @contextmanager
 def _stage(emit: Emit, name: str, place: dict[str, Any]) -> Iterator[Progress]:
-    """Time a stage and tell of it where it takes `TOLD_SECONDS`; yields what is called with its progress."""
+    """Time a stage; yields what is called with its progress."""
     began = told = time.monotonic()
-    started = False
+    emit("stage-start", **place, stage=name)
 
     def progress(done: int, total: int) -> None:
-        nonlocal started, told
+        nonlocal told
         now = time.monotonic()
-        if now - told < TOLD_SECONDS:
-            return
-        if not started:
-            emit("stage-start", **place, stage=name)
-            started = True
-        emit("stage-progress", **place, stage=name, done=done, total=total, tokens_per_second=0.0)
-        told = now
+        if now - told >= TOLD_SECONDS:
+            emit("stage-progress", **place, stage=name, done=done, total=total, tokens_per_second=0.0)
+            told = now
 
     yield progress
     seconds = time.monotonic() - began
-    if started or seconds >= TOLD_SECONDS:
-        emit("stage-end", **place, stage=name, seconds=round(seconds, 3), tokens=0)
+    brief = {} if seconds >= TOLD_SECONDS else {"brief": True}
+    emit("stage-end", **place, stage=name, seconds=round(seconds, 3), tokens=0, **brief)

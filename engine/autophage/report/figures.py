@@ -5,12 +5,13 @@ Pure. Every metric is drawn once: what no figure claims goes to `other_figure`, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autophage.report.catalog import BUCKETS, FORMATS, describe, order, split
 from autophage.report.colours import Style
 from autophage.report.load import RunFacts
-from autophage.report.panels import Figure, metric_panel, share_scale, trajectory_panel
+from autophage.report.panels import MEASURED, THEORY, Figure, metric_panel, share_scale, trajectory_panel
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,15 @@ PLANS = (
 )
 
 
-def metric_figures(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
-    """The main figure first, then every planned figure that has a metric; a metric is drawn where it is first named."""
-    main = WORLD_MAIN if facts.knows_facts else TEXT_MAIN
+def metric_figures(facts: RunFacts, looks: dict[str, Style], own: Sequence[Plan] = ()) -> list[Figure]:
+    """The main figure first, then every planned figure that has a metric; a metric is drawn where it is first named.
+
+    `own` are the first figures of a run that is not of language models, the main one among them.
+    """
+    first = own or (WORLD_MAIN if facts.knows_facts else TEXT_MAIN,)
     used: set[str] = set()
     figures = []
-    for plan in (main, *PLANS):
+    for plan in (*first, *PLANS):
         names = [name for name in plan.metrics if facts.metrics.has(name) and (name not in used or _repeats(plan))]
         if not names or used.issuperset(names):
             continue
@@ -136,7 +140,8 @@ def other_figures(facts: RunFacts, looks: dict[str, Style], above: list[Figure])
     drawn = {panel.metric for figure in above for panel in figure.panels}
     families: dict[str, list[str]] = {}
     for name in facts.metrics.names:
-        if name not in drawn and not (name.startswith("speed/") and name.endswith("_seconds")):
+        beside = name.startswith(THEORY) and MEASURED + name.removeprefix(THEORY) in drawn
+        if name not in drawn and not beside and not (name.startswith("speed/") and name.endswith("_seconds")):
             families.setdefault(split(name)[0], []).append(name)
     return [
         Figure(
