@@ -5,7 +5,7 @@ most 2,000 iterations, and begins anew (chain = "restart", as the paper's) or at
 `learner.repetitions` chains are independent; a row is one point of each. Metrics, means over chains:
 
 - `learner/l2`: distance of fitted and human density in L2, sqrt of the integral of (p - q)^2, in closed form.
-- `learner/held_out`: mean log-density, in nats, of human points that nothing was fitted to.
+- `learner/cross_entropy`: mean negative log-density, in nats, of human points that nothing was fitted to.
 - `learner/smallest_weight`: weight of the smallest component.
 """
 
@@ -88,7 +88,9 @@ class Mixture(NumericLearner):
         human = {name: part[0] for name, part in HUMAN.items()}
         return [
             mean_metric("learner/l2", np.array([l2_distance(chain, human) for chain in chains])),
-            mean_metric("learner/held_out", np.array([log_density(chain, self._held_out).mean() for chain in chains])),
+            mean_metric(
+                "learner/cross_entropy", np.array([-log_density(chain, self._held_out).mean() for chain in chains])
+            ),
             mean_metric("learner/smallest_weight", state["weights"].min(axis=1)),
         ]
 

@@ -16,10 +16,10 @@ LEARNERS = {
     "learner/variance_median": "median variance",
     "learner/variance_about_origin": "variance about origin",
     "learner/l2": "L2 distance",
-    "learner/held_out": "held-out log-density",
+    "learner/cross_entropy": "cross-entropy",
     "learner/latent_std": "latent std",
     "learner/recognised": "recognised",
-    "learner/survival": "n-grams kept",
+    "learner/support": "n-grams",
     "learner/test_error": "test error",
 }
 """Of learners that are no language models."""

@@ -41,8 +41,10 @@ LEARNERS = {
         "Wasserstein distance", "Squared 2-Wasserstein distance of the fitted Gaussian to the human one.", "positive"
     ),
     "learner/l2": Meaning("L2 distance", "Of the fitted density to the human one.", "positive"),
-    "learner/held_out": Meaning(
-        "Held-out log-density", "Mean log-density of human points that nothing was fitted to; in nats.", "nats"
+    "learner/cross_entropy": Meaning(
+        "Cross-entropy of human points",
+        "Mean negative log-density of points that nothing was fitted to; in nats.",
+        "positive",
     ),
     "learner/smallest_weight": Meaning(
         "Smallest component", "Weight of the smallest component of the mixture.", "share"

@@ -36,12 +36,12 @@ STORIES = {
         ),
     ),
     "mixture": Story(
-        ("learner/l2", "learner/held_out", "learner/smallest_weight"),
+        ("learner/l2", "learner/cross_entropy", "learner/smallest_weight"),
         (
             Plan(
                 "main",
                 "A mixture that is fitted to its own samples",
-                ("learner/l2", "learner/held_out", "learner/smallest_weight"),
+                ("learner/l2", "learner/cross_entropy", "learner/smallest_weight"),
                 "Does the fitted density leave the human one? Components shrink to points, so that human data become impossible.",
             ),
         ),
@@ -59,12 +59,12 @@ STORIES = {
         ),
     ),
     "ngram": Story(
-        ("learner/survival", "fluency/ppl_human", "onpolicy/entropy"),
+        ("learner/support", "fluency/ppl_human", "onpolicy/entropy"),
         (
             Plan(
                 "main",
                 "What is missed once is gone",
-                ("learner/survival", "learner/support", "fluency/ppl_human", "onpolicy/entropy"),
+                ("learner/support", "learner/survival", "fluency/ppl_human", "onpolicy/entropy"),
                 "A model that counts its own texts can lose n-grams and never find one again, unless human text brings it back.",
             ),
         ),
@@ -89,12 +89,12 @@ NAMES = {
     "learner/variance_about_origin": "variance about the human mean",
     "learner/w2": "squared Wasserstein distance",
     "learner/l2": "L2 distance to the human density",
-    "learner/held_out": "log-density of held-out points",
+    "learner/cross_entropy": "cross-entropy of human points",
     "learner/smallest_weight": "weight of the smallest component",
     "learner/latent_std": "spread in the latent space of model 0",
     "learner/recognised": "recognisability",
     "learner/reconstruction": "reconstruction error of human images",
-    "learner/survival": "surviving n-grams",
+    "learner/support": "different n-grams",
     "learner/test_error": "test error",
 }
 
