@@ -17,7 +17,8 @@ LINES = 400
 LOOP_LINES = 150
 
 LIGHT = ("store", "recipe", "report", "metrics", "learners")
-"""Reading a finished run needs none of the GPU stack, nor does a small learner: these import neither of `HEAVY`, not even inside a function."""
+"""Reading a finished run needs none of the GPU stack, nor does a small learner: these import neither of `HEAVY`, not even
+inside a function."""
 HEAVY = {"ray", "vllm"}
 
 TIERS = (

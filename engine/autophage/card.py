@@ -84,13 +84,15 @@ def _summary(facts: RunFacts, arm: ArmFacts, generation: int, what: str) -> str:
     role = ", the control on human text" if arm.control else ""
     model = f"model {generation} of arm `{arm.name}`{role}, in the Autophage run `{facts.recipe.name}`"
     small = arm.manifests[generation].weights.get("method") == "small"
+    diet = "samples" if small else "text"
     if generation == 0:
         origin = "Model 0 was fitted to human data." if small else "Model 0 is the untouched base model."
     elif arm.control:
-        origin = f"It was trained for {_times(generation)} on human {'data' if small else 'text'} only, by the same steps as the other arms."
+        human = "data" if small else "text"
+        origin = f"It was trained for {_times(generation)} on human {human} only, by the same steps as the other arms."
     else:
         share = f"{arm.recipe.mix.alpha:g}" if arm.recipe is not None else "unknown"
-        origin = f"It was trained for {_times(generation)} on {'samples' if small else 'text'} of which its forerunners wrote a share of {share}."
+        origin = f"It was trained for {_times(generation)} on {diet} of which its forerunners wrote a share of {share}."
     if what == "corpus":
         if _numeric(arm.manifests[generation]):
             return f"This is what {model}, drew: machine-made samples. {origin}"

@@ -69,7 +69,9 @@ class Gaussian(NumericLearner):
         repeated = mix.human == "fixed" and generation > 0 and synthetic < count
         if repeated and (synthetic > 0 or mix.pool != "replace"):
             return []  # the same human rows came twice, and are not independent of the model
-        expected = moments(count, synthetic, mix.pool, generation)
+        if mix.pool == "accumulate-subsample" and generation > 0:
+            return []  # all chains keep the same rows, so their mean is not the expectation
+        expected = moments(count, synthetic, generation, accumulate=mix.pool == "accumulate")
         found = {
             "theory/variance": expected.variance,
             "theory/variance_about_origin": expected.about_origin,

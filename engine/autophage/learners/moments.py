@@ -1,9 +1,9 @@
-"""Expected moments of a Gaussian that is fitted again and again to its own samples: exact, for every pool and alpha.
+"""Expected moments of a Gaussian that is fitted again and again to its own samples: exact, replaced or accumulated, any alpha.
 
 The human data are N(0, 1); every generation adds M rows, `synthetic` of them drawn from the last model and the others
 human. The fit is the sample mean m and the unbiased sample variance v. Both are quadratic in the rows, so that
 
-    A = E[m^2],  B = E[v]   obey a linear recursion, whatever is kept of earlier generations (`moments`).
+    A = E[m^2],  B = E[v]   obey a linear recursion (`moments`).
 
 With alpha = 1 and replaced data it is E[v_g] = 1 and A_g = (g + 1) / M: the total variance of what model g writes, the
 random walk of its mean included, is 1 + (g + 1) / M, which is Var(X^n) = sigma^2 (1 + n / M) of arXiv 2305.17493 with n
@@ -17,7 +17,7 @@ whose mean psi(k/2) - log(k/2) is below 0 (Jensen), so v goes to 0 almost surely
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from scipy.special import digamma, polygamma
 
@@ -39,50 +39,29 @@ class Moments:
         return self.variance + self.mean_square
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Moments of the fit to all of `rows` rows."""
-
-    rows: int
-    fit: Moments
-
-    def drawn(self, count: int) -> Moments:
-        """Moments of a fit to `count` of the rows, taken without replacement (Cochran 1977, theorem 2.2)."""
-        missing = 1 / count - 1 / self.rows
-        fit = self.fit
-        return Moments(fit.variance, fit.mean_square + missing * fit.variance, fit.w2 + FIT * missing)
-
-
-def moments(count: int, synthetic: int, pool: str, generation: int) -> Moments:
-    """Of model `generation`, where each generation adds `count` rows, `synthetic` of them by the model before.
+def moments(count: int, synthetic: int, generation: int, *, accumulate: bool) -> Moments:
+    """Of model `generation`, where each generation adds `count` rows, `synthetic` of them drawn from the model before.
 
     Human rows must be fresh in each generation wherever they are used beside others.
     """
-    seen = Pool(count, Moments(1.0, 1 / count, FIT / count))
-    model = seen.fit
+    rows, model = count, Moments(1.0, 1 / count, FIT / count)
     for _ in range(generation):
-        seen = _extended(replace(seen, rows=0) if pool == "replace" else seen, model, synthetic, count - synthetic)
-        model = seen.drawn(count) if pool == "accumulate-subsample" else seen.fit
+        kept = rows if accumulate else 0
+        model = _next(model, kept, synthetic, count - synthetic)
+        rows = kept + count
     return model
 
 
-def _extended(seen: Pool, model: Moments, synthetic: int, human: int) -> Pool:
-    """The pool after rows of `model` and human rows came to it. Given the pool, the model's mean is the pool's in expectation."""
-    before, fit = seen.rows, seen.fit
-    rows = before + synthetic + human
-    squared_sum = (
-        before**2 * fit.mean_square
-        + 2 * before * synthetic * fit.mean_square
-        + synthetic**2 * model.mean_square
-        + synthetic * model.variance
-        + human
-    )
-    mean_square = squared_sum / rows**2
-    squares = before * fit.mean_square + (before - 1) * fit.variance if before else 0.0
-    squares += synthetic * model.about_origin + human
-    variance = (squares - rows * mean_square) / (rows - 1)
-    w2 = before**2 * fit.w2 + 2 * before * synthetic * fit.w2 + synthetic**2 * model.w2 + FIT * (synthetic + human)
-    return Pool(rows, Moments(variance, mean_square, w2 / rows**2))
+def _next(model: Moments, kept: int, synthetic: int, human: int) -> Moments:
+    """The fit to the `kept` rows that `model` was fitted to, rows that it drew, and human ones."""
+    rows = kept + synthetic + human
+    # The sum of all rows is (kept + synthetic) m, and noise with the variance of each new row.
+    mean_square = ((kept + synthetic) ** 2 * model.mean_square + synthetic * model.variance + human) / rows**2
+    squares = synthetic * model.about_origin + human
+    if kept:
+        squares += kept * model.mean_square + (kept - 1) * model.variance
+    w2 = ((kept + synthetic) ** 2 * model.w2 + FIT * (synthetic + human)) / rows**2
+    return Moments((squares - rows * mean_square) / (rows - 1), mean_square, w2)
 
 
 def log_drift(count: int) -> float:
