@@ -55,6 +55,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     environment.apply()
     from autophage.data.build import read_source
     from autophage.devices import device
+    from autophage.errors import UserError
     from autophage.provenance import begin_run, model_path, resume_level, versions
     from autophage.recipe import load_recipe
     from autophage.recipe.batching import cohorts_of
@@ -64,6 +65,8 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     from autophage.store.rundir import RunDirectory
 
     loaded = load_recipe(recipe_name, overrides or [])
+    if not loaded.recipe.trains_language_model:
+        raise UserError(f"{recipe_name}: its loop is learners/loop.py. Give it to `autophage run`.")
     source = read_source(loaded.recipe)
     run = begin_run(loaded, RunDirectory(out))
 
