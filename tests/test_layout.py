@@ -16,8 +16,9 @@ FILES = sorted([*ENGINE.rglob("*.py"), *KERNELS.rglob("*.py")])
 LINES = 400
 LOOP_LINES = 150
 
-LIGHT = ("store", "recipe", "report", "metrics")
-"""Reading a finished run needs none of the GPU stack: these import neither of `HEAVY`, not even inside a function."""
+LIGHT = ("store", "recipe", "report", "metrics", "learners")
+"""Reading a finished run needs none of the GPU stack, nor does a small learner: these import neither of `HEAVY`, not even
+inside a function."""
 HEAVY = {"ray", "vllm"}
 
 TIERS = (
@@ -28,7 +29,7 @@ TIERS = (
     {"cluster"},
     {"actors", "scheduler"},
     {"sharded_bench", "beam"},
-    {"stages", "scoring"},
+    {"stages", "scoring", "learners"},
     {"examination"},
     {"report"},
     {"plan"},
@@ -42,7 +43,19 @@ TIERS = (
 
 TORCH_FREE = tuple(
     f"autophage{part}"
-    for part in ("", ".recipe", ".store", ".doctor", ".export", ".plan", ".memory", ".report", ".live", ".cli")
+    for part in (
+        "",
+        ".recipe",
+        ".store",
+        ".doctor",
+        ".export",
+        ".plan",
+        ".memory",
+        ".report",
+        ".live",
+        ".cli",
+        ".learners.loop",
+    )
 )
 
 

@@ -29,16 +29,18 @@ def card(facts: RunFacts, arm: ArmFacts, generation: int, what: str) -> str:
     """Markdown with YAML front matter for `what` ("adapter", "corpus" or "model") of a committed generation."""
     manifest = arm.manifests[generation]
     kind, path = _base(facts)
+    small = manifest.weights.get("method") == "small"
     hub_id = path if kind == "hub" else None
+    model_tags = _front_matter(["library_name: autophage"], ()) if small else _model_tags(what, hub_id)
     sections = [
-        _dataset_tags(manifest.counts.get("samples", 0)) if what == "corpus" else _model_tags(what, hub_id),
+        _dataset_tags(manifest) if what == "corpus" else model_tags,
         f"# {facts.recipe.name}, arm {arm.name}, generation {generation}: {what}",
         _summary(facts, arm, generation, what),
         "## Settings that decide the outcome",
         _table(("setting", "value"), ((row.name, row.values[0]) for row in outcome_settings([arm]))),
         "## Counts",
         _table(("of the corpus that this model wrote", "number"), ((n, f"{c:,}") for n, c in manifest.counts.items())),
-        "## Base model",
+        "## Learner" if small else "## Base model",
         _base_facts(facts),
         "## Lineage",
         f"Each manifest holds the hash of its parent's: the last fixes all before it. Resume level: {manifest.level}.",
@@ -60,11 +62,13 @@ def _model_tags(what: str, hub_id: str | None) -> str:
     return _front_matter(lines, ("lora",) if what == "adapter" else ())
 
 
-def _dataset_tags(rows: int) -> str:
+def _dataset_tags(manifest: Manifest) -> str:
+    rows = manifest.counts.get("samples", 0)
     size = next((name for bound, name in SIZES if rows < bound), "n>10M")
+    text = not _numeric(manifest)
     lines = [
-        "pretty_name: machine-generated text of an Autophage run",
-        "task_categories:\n- text-generation",
+        f"pretty_name: machine-generated {'text' if text else 'samples'} of an Autophage run",
+        *(["task_categories:\n- text-generation"] if text else []),
         f"size_categories:\n- {size}",
         "configs:\n- config_name: default\n  data_files: corpus.parquet",
     ]
@@ -79,17 +83,29 @@ def _front_matter(lines: list[str], tags: tuple[str, ...]) -> str:
 def _summary(facts: RunFacts, arm: ArmFacts, generation: int, what: str) -> str:
     role = ", the control on human text" if arm.control else ""
     model = f"model {generation} of arm `{arm.name}`{role}, in the Autophage run `{facts.recipe.name}`"
+    small = arm.manifests[generation].weights.get("method") == "small"
+    diet = "samples" if small else "text"
     if generation == 0:
-        origin = "Model 0 is the untouched base model."
+        origin = "Model 0 was fitted to human data." if small else "Model 0 is the untouched base model."
     elif arm.control:
-        origin = f"It was trained for {_times(generation)} on human text only, by the same steps as the other arms."
+        human = "data" if small else "text"
+        origin = f"It was trained for {_times(generation)} on human {human} only, by the same steps as the other arms."
     else:
         share = f"{arm.recipe.mix.alpha:g}" if arm.recipe is not None else "unknown"
-        origin = f"It was trained for {_times(generation)} on text of which its forerunners wrote a share of {share}."
+        origin = f"It was trained for {_times(generation)} on {diet} of which its forerunners wrote a share of {share}."
     if what == "corpus":
+        if _numeric(arm.manifests[generation]):
+            return f"This is what {model}, drew: machine-made samples. {origin}"
         return f"{WARNING}\n\nThis is what {model}, wrote. {origin}"
+    if small:
+        return f"What {model}, has learnt: safetensors, described in learner.json. {origin}"
     thing = "The LoRA adapter that makes the base model" if what == "adapter" else _whole(arm.manifests[generation])
     return f"{thing} {model}. {origin} It was made to study what such training does."
+
+
+def _numeric(manifest: Manifest) -> bool:
+    """Whether its corpus holds numbers, and not texts."""
+    return "values" in manifest.counts
 
 
 def _whole(manifest: Manifest) -> str:

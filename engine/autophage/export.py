@@ -19,7 +19,7 @@ from autophage.errors import StoreError, UserError
 from autophage.report.load import ArmFacts, RunFacts, load
 from autophage.store.manifest import MANIFEST, check, shards
 from autophage.store.rundir import RunDirectory
-from autophage.store.weights import ADAPTER, MODEL, REFERENCE
+from autophage.store.weights import ADAPTER, LEARNER, MODEL, REFERENCE
 
 if TYPE_CHECKING:
     import torch
@@ -43,16 +43,18 @@ def export(run: RunDirectory, arm: str, generation: int, what: str, out: Path) -
     _require_known("what to export", what, WHAT)
     lineage = _lineage(run, facts, arm, generation)
     _require_unused(out)
-    if what == "adapter" and _full(lineage, generation):
-        raise UserError(
-            f"generation {generation} of arm {arm} has no adapter: all weights were trained. Give --what model instead."
-        )
+    method = _method(lineage, generation)
+    if what == "adapter" and method != "lora":
+        why = "all weights were trained" if method == "full" else f"it is a {facts.recipe.learner.kind} learner"
+        raise UserError(f"generation {generation} of arm {arm} has no adapter: {why}. Give --what model instead.")
     writers: dict[str, Callable[[Path], None]] = {
-        "adapter": lambda folder: _copy_adapter(run, lineage, generation, folder),
+        "adapter": lambda folder: _copy_folder(run, lineage, generation, ADAPTER, folder),
         "corpus": lambda folder: _copy_corpus(run, lineage, generation, folder),
         "model": lambda folder: _whole_model(run, facts, lineage, generation, folder),
     }
     scratch = out.with_name(f".{out.name}.partial")
+    if method == "small":
+        writers["model"] = lambda folder: _copy_folder(run, lineage, generation, LEARNER, folder)
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
@@ -102,12 +104,12 @@ def _require_unused(out: Path) -> None:
         raise UserError(f"{out}: exists and is not an empty folder. Give a new one as --out, or remove it first.")
 
 
-def _copy_adapter(run: RunDirectory, arm: ArmFacts, generation: int, folder: Path) -> None:
-    """The files of PEFT's folder that the manifest lists, byte for byte."""
+def _copy_folder(run: RunDirectory, arm: ArmFacts, generation: int, name: str, folder: Path) -> None:
+    """The files of PEFT's folder, or of a learner's, that the manifest lists, byte for byte."""
     source = run.generation(arm.name, generation)
-    for name in arm.manifests[generation].files:
-        inside = Path(name)
-        if inside.parts[0] == ADAPTER:
+    for file in arm.manifests[generation].files:
+        inside = Path(file)
+        if inside.parts[0] == name:
             target = folder.joinpath(*inside.parts[1:])
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / inside, target)
@@ -117,17 +119,16 @@ def _copy_corpus(run: RunDirectory, arm: ArmFacts, generation: int, folder: Path
     """All shards, in order, as one Parquet file; one row group at a time, so a large corpus needs little memory."""
     import pyarrow.parquet as pq
 
-    from autophage.store.corpus import SCHEMA
-
-    with pq.ParquetWriter(folder / CORPUS, SCHEMA, compression="zstd") as writer:
-        for shard in shards(run, arm.manifests[generation]):
+    paths = shards(run, arm.manifests[generation])
+    with pq.ParquetWriter(folder / CORPUS, pq.read_schema(paths[0]), compression="zstd") as writer:
+        for shard in paths:
             with pq.ParquetFile(shard) as file:
                 for number in range(file.num_row_groups):
                     writer.write_table(file.read_row_group(number))
 
 
-def _full(arm: ArmFacts, generation: int) -> bool:
-    return arm.manifests[generation].weights.get("method") == "full"
+def _method(arm: ArmFacts, generation: int) -> str:
+    return str(arm.manifests[generation].weights.get("method", "lora"))
 
 
 def _whole_model(run: RunDirectory, facts: RunFacts, arm: ArmFacts, generation: int, folder: Path) -> None:
@@ -141,7 +142,7 @@ def _whole_model(run: RunDirectory, facts: RunFacts, arm: ArmFacts, generation: 
     path = _base_path(run, facts)
     model, stored = _load_base(run, path)
     made = run.generation(arm.name, generation)
-    if not _full(arm, generation):
+    if _method(arm, generation) != "full":
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, str(made / ADAPTER)).merge_and_unload(safe_merge=True)

@@ -57,6 +57,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     from autophage.beam import sampler_for
     from autophage.data.build import read_source
     from autophage.devices import device
+    from autophage.errors import UserError
     from autophage.provenance import begin_run, model_path, resume_level, versions
     from autophage.recipe import load_recipe
     from autophage.recipe.batching import cohorts_of
@@ -65,6 +66,8 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     from autophage.store.rundir import RunDirectory
 
     loaded = load_recipe(recipe_name, overrides or [])
+    if not loaded.recipe.trains_language_model:
+        raise UserError(f"{recipe_name}: its loop is learners/loop.py. Give it to `autophage run`.")
     source = read_source(loaded.recipe)
     run = begin_run(loaded, RunDirectory(out))
 

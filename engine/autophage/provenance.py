@@ -39,6 +39,8 @@ PACKAGES = (
     "numpy",
     "pyarrow",
     "sacrebleu",
+    "scikit-learn",
+    "scipy",
 )
 
 
@@ -169,6 +171,18 @@ def model_facts(recipe: Recipe, path: str, source: RawSource, resident: Resident
         "questions": questions_digest(read_questions(recipe, source)),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
+
+
+def begin_environment(run: RunDirectory, model: dict[str, Any], *, resumed: bool) -> list[str]:
+    """Write what a run is begun with: this machine, and `model` as `model_facts` has it. Compare a resumed one to it.
+
+    Returns notes about what changed; raises as `check_same` does.
+    """
+    now = {**machine_facts(), "model": model}
+    if resumed:
+        return check_same(run.read_environment(), now)
+    run.write_environment(now)
+    return []
 
 
 def check_same(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -10,13 +10,14 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autophage import environment, vllm_window
 from autophage.errors import AutophageError, UserError
 from autophage.plan.record import record_prediction
-from autophage.provenance import DECISIVE, begin_run, check_model, check_same, machine_facts, open_directory
+from autophage.provenance import DECISIVE, begin_environment, begin_run, check_model, open_directory
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
 from autophage.store.manifest import committed, tidy
@@ -31,6 +32,7 @@ HISTORY_SECONDS = 5.0
 """Least time between two progress events in the history; a live view gets them all."""
 
 Emit = Callable[..., None]
+Work = Callable[[RunDirectory, Emit], None]
 
 
 def execute(loaded: LoadedRecipe, out: Path, view: View, address: str | None = None) -> bool:
@@ -47,23 +49,37 @@ def execute(loaded: LoadedRecipe, out: Path, view: View, address: str | None = N
     if run.exists and begin_run(loaded, run) and _complete(loaded, run):
         _finish_table(loaded, run)
         return False
-    environment.apply()
-    vllm_window.require()
-    _refuse_early(loaded)
+    work = _prepared(loaded, address)
     new = not run.exists
     before = {path.name for path in out.iterdir()} if out.is_dir() else None
     with open_directory(run), RunLock(run.lock):
         begin_run(loaded, run)
         tidy(run)
-        record_prediction(loaded, run)
         with _history(run, view) as emit:
             try:
-                _work(loaded, run, emit, address)
+                _announced(loaded, run, emit, work)
             except UserError:
                 if new and not any(committed(run, arm.name) for arm in loaded.arms):
                     _undo(run.root, before)
                 raise
     return True
+
+
+def _prepared(loaded: LoadedRecipe, address: str | None) -> Work:
+    """What makes the generations that are lacking, after everything that can be refused now has been."""
+    if loaded.recipe.trains_language_model:
+        environment.apply()
+        vllm_window.require()
+        _refuse_early(loaded)
+        return partial(_engine, loaded, address)
+    from autophage.learners.loop import Chains
+
+    if address is not None:
+        raise UserError(
+            f"--address {address}: a run of learner.kind = {loaded.recipe.learner.kind!r} works in this process alone. "
+            "Leave it out."
+        )
+    return Chains(loaded).drive
 
 
 def _undo(root: Path, before: set[str] | None) -> None:
@@ -102,12 +118,8 @@ def _complete(loaded: LoadedRecipe, run: RunDirectory) -> bool:
     return all(len(committed(run, arm.name)) >= wanted for arm in loaded.arms)
 
 
-def _work(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, address: str | None) -> None:
-    from autophage.cell import Cell
-    from autophage.cluster import ray_for
-    from autophage.driver import Driver
-    from autophage.placement import place
-
+def _announced(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, work: Work) -> None:
+    """Do `work` between the two events that say what is begun and that it is finished."""
     began = time.monotonic()
     names = [arm.name for arm in loaded.arms]
     counts = {name: len(committed(run, name)) for name in names}
@@ -120,21 +132,29 @@ def _work(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, address: str | No
         devices=loaded.recipe.devices,
         committed=counts,
     )
+    work(run, emit)
+    emit("run-end", seconds=round(time.monotonic() - began, 3))
+
+
+def _engine(loaded: LoadedRecipe, address: str | None, run: RunDirectory, emit: Emit) -> None:
+    """The generations of language models: samplers and trainers on Ray."""
+    from autophage.cell import Cell
+    from autophage.cluster import ray_for
+    from autophage.driver import Driver
+    from autophage.placement import place
+
+    record_prediction(loaded, run)
+    resumed = any(committed(run, arm.name) for arm in loaded.arms)
     with ray_for(address):
         emit("note", text="starting sampler and trainer")
         placed = place(loaded.recipe, run.logs, at_once=MOST_MIXED if loaded.recipe.devices != "serial" else 1)
         facts = _prepare(placed, run, emit)
-        now = {**machine_facts(), "model": facts}
-        if any(counts.values()):
-            for note in check_same(run.read_environment(), now):
-                emit("note", text=note)
-        else:
-            run.write_environment(now)
+        for note in begin_environment(run, facts, resumed=resumed):
+            emit("note", text=note)
         cohorts = cohorts_of(loaded.arms, continuous=is_continuous(loaded.recipe, facts["device"]))
         arms = {arm.name: arm for arm in loaded.arms}
         cells = [Cell(actors, run, arms, cohorts) for actors in placed]
         Driver(loaded, run, cells, cohorts, emit, device=facts["device"]).drive()
-    emit("run-end", seconds=round(time.monotonic() - began, 3))
 
 
 def _prepare(cells: Sequence[Actors], run: RunDirectory, emit: Emit) -> dict[str, Any]:

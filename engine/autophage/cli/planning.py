@@ -16,6 +16,7 @@ from autophage.live.format import count, duration, safe, size
 
 if TYPE_CHECKING:
     from autophage.plan import ArmPlan, Memory, Plan
+    from autophage.plan.learners import LearnerArm
     from autophage.plan.machines import Row
     from autophage.recipe import LoadedRecipe
 
@@ -88,6 +89,8 @@ def _plan(
     from autophage.plan.base import base_is_cached
 
     one = loaded.recipe
+    if not one.trains_language_model:
+        return _plan_learner(loaded, as_json=as_json)
     made = make_plan(
         one,
         loaded.arms,
@@ -109,6 +112,30 @@ def _plan(
     say(f"source {one.source.kind}, model {one.model.path}, {method}, {one.devices}")
     say(f"{one.train.chain} chain, pool {one.mix.pool}, generations 0 to {one.generations}, seed {one.seed}")
     _print_plan(made)
+    return 0
+
+
+def _plan_learner(loaded: LoadedRecipe, *, as_json: bool) -> int:
+    """Counts and bytes: a learner that is no language model has neither tokens nor a device to be planned for."""
+    from autophage.plan.learners import learner_plan
+
+    one = loaded.recipe
+    made = learner_plan(one, loaded.arms)
+    if as_json:
+        print_json(
+            {"name": one.name, "recipe": one.model_dump(mode="json"), **asdict(made), "warnings": list(loaded.warnings)}
+        )
+        return 0
+    for warning in loaded.warnings:
+        say(f"warning: {warning}")
+    say(f"{one.name}: {one.description}" if one.description else one.name)
+    say(f"learner {made.kind}, pool {one.mix.pool}, generations 0 to {one.generations}, seed {one.seed}")
+    rows: list[list[object]] = [
+        [arm.name, _kind(arm), count(arm.samples), count(arm.fitted), size(arm.disk_bytes)] for arm in made.arms
+    ]
+    _print_rich(["arm", "settings", ">samples", ">rows of the last fit", ">disk"], rows)
+    say(f"disk        about {size(made.disk_bytes)}")
+    say("time        not estimated: seconds to minutes in one process, without a GPU")
     return 0
 
 
@@ -163,12 +190,15 @@ def _memory_lines(memory: Memory | None) -> list[str]:
     return lines
 
 
-def _row(arm: ArmPlan) -> list[object]:
+def _kind(arm: ArmPlan | LearnerArm) -> str:
     settings = ", ".join(f"{key} = {value}" for key, value in arm.settings.items())
-    kind = ", ".join(part for part in ("human data only" if arm.control else "", settings) if part)
+    return ", ".join(part for part in ("human data only" if arm.control else "", settings) if part) or "-"
+
+
+def _row(arm: ArmPlan) -> list[object]:
     return [
         arm.name,
-        kind or "-",
+        _kind(arm),
         count(arm.sampled),
         count(arm.trained),
         count(arm.measured),

@@ -9,15 +9,17 @@ as any, and training can begin before the last of them is written (`late`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from autophage.data.late import LateSample
 from autophage.data.source import Item, Source
 from autophage.recipe.schema import Recipe
 from autophage.seeds import derive, generator
 from autophage.store.corpus import Sample
+
+T = TypeVar("T")
 
 BUCKET_BATCHES = 8
 """Batches that are sorted by length together: enough to save most padding, few enough not to order the corpus by length."""
@@ -63,8 +65,23 @@ AnySamples = Sequence[Sample] | Sequence[LateSample]
 
 def human_items(source: Source, recipe: Recipe, generation: int, count: int) -> list[Item]:
     """The human items that model `generation` + 1 is trained beside; the same in every arm with the same seed."""
+    return source.items(human_draw(recipe, generation), count)
+
+
+def human_draw(recipe: Recipe, generation: int) -> int:
+    """The seed of the human data that model `generation` + 1 is trained beside."""
     path = ("human", generation) if recipe.mix.human == "fresh" else ("human",)
-    return source.items(derive(recipe.seed, *path), count)
+    return derive(recipe.seed, *path)
+
+
+def original_draw(recipe: Recipe) -> int:
+    """The seed of the human data of before the loop, which a pool that accumulates begins with."""
+    return derive(recipe.seed, "original")
+
+
+def synthetic_count(recipe: Recipe) -> int:
+    """How many of the `sample.count` rows of a mix a model wrote."""
+    return round(recipe.mix.alpha * recipe.sample.count)
 
 
 def prompt_ids(source: Source, recipe: Recipe, generation: int) -> list[list[int]]:
@@ -78,7 +95,7 @@ def mixed_rows(
 ) -> list[AnyRow]:
     """Corpus `generation` mixed with human data at alpha: `sample.count` rows, fewer where too few samples were accepted."""
     count = recipe.sample.count
-    synthetic = round(recipe.mix.alpha * count)
+    synthetic = synthetic_count(recipe)
     accepted = [sample for sample in samples if sample.accepted][:synthetic]
     humans = human_items(source, recipe, generation, count - synthetic)
     start = source.start_ids
@@ -93,18 +110,30 @@ def mixed_rows(
 
 
 def pool_rows(source: Source, recipe: Recipe, corpora: Mapping[int, AnySamples]) -> list[AnyRow]:
-    """Training rows of the model that follows the last of `corpora`, which maps generations to their samples.
+    """Training rows of the model that follows the last of `corpora`, which maps generations to their samples."""
+    last = max(corpora)
 
-    replace: the last mix. accumulate: `sample.count` human documents (the data of before the loop) and every mix so far.
+    def original() -> list[AnyRow]:
+        items = source.items(original_draw(recipe), recipe.sample.count)
+        return [_row(source.start_ids, item.prompt_ids, item.continuation_ids, recipe) for item in items]
+
+    def mixed(generation: int) -> list[AnyRow]:
+        return mixed_rows(source, recipe, generation, corpora[generation], newest=generation == last)
+
+    return pooled(recipe, last, original, mixed)
+
+
+def pooled(recipe: Recipe, last: int, original: Callable[[], list[T]], mixed: Callable[[int], list[T]]) -> list[T]:
+    """The rows, of whatever kind, that the model after generation `last` is trained on; `mixed(g)` are those of generation g.
+
+    replace: the last mix. accumulate: `sample.count` human rows (the data of before the loop) and every mix so far.
     accumulate-subsample: as many rows as replace has, drawn from that pool (arXiv 2404.01413, 2410.16713).
     """
-    last = max(corpora)
     if recipe.mix.pool == "replace":
-        return mixed_rows(source, recipe, last, corpora[last], newest=True)
-    original = source.items(derive(recipe.seed, "original"), recipe.sample.count)
-    pool: list[AnyRow] = [_row(source.start_ids, item.prompt_ids, item.continuation_ids, recipe) for item in original]
-    for generation, samples in sorted(corpora.items()):
-        pool += mixed_rows(source, recipe, generation, samples, newest=generation == last)
+        return mixed(last)
+    pool = original()
+    for generation in range(last + 1):
+        pool += mixed(generation)
     if recipe.mix.pool == "accumulate":
         return pool
     rng = generator(recipe.seed, "subsample", last)

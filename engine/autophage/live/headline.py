@@ -12,7 +12,18 @@ FORM = "fluency/ppl_form"
 HUMAN = "fluency/ppl_human"
 ENTROPY = "onpolicy/entropy"
 
-LABELS = {TORSO: "torso accuracy", FORM: "form ppl", HUMAN: "human ppl", ENTROPY: "entropy"}
+LEARNERS = {
+    "learner/variance_median": "median variance",
+    "learner/variance_about_origin": "variance about origin",
+    "learner/l2": "L2 distance",
+    "learner/cross_entropy": "cross-entropy",
+    "learner/latent_std": "latent std",
+    "learner/recognised": "recognised",
+    "learner/support": "n-grams",
+    "learner/test_error": "test error",
+}
+"""Of learners that are no language models."""
+LABELS = {**LEARNERS, TORSO: "torso accuracy", FORM: "form ppl", HUMAN: "human ppl", ENTROPY: "entropy"}
 """Every headline metric, in the order of interest."""
 
 
@@ -22,6 +33,6 @@ def curves(known: Collection[str]) -> list[str]:
 
 
 def columns(known: Collection[str]) -> list[str]:
-    """Knowledge, one perplexity and entropy: what a finished run is summed up in."""
+    """What a finished run is summed up in: of language models knowledge, one perplexity and entropy."""
     perplexity = FORM if FORM in known else HUMAN
-    return [metric for metric in (TORSO, perplexity, ENTROPY) if metric in known]
+    return [metric for metric in (*LEARNERS, TORSO, perplexity, ENTROPY) if metric in known]

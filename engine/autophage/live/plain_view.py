@@ -75,6 +75,8 @@ def _stage_progress(state: RunState, event: Event) -> str:
 
 
 def _stage_end(state: RunState, event: Event) -> str:
+    if event.get("brief"):  # one of thousands that take milliseconds: the commit says enough
+        return ""
     seconds, tokens = float(event.get("seconds") or 0.0), int(event.get("tokens") or 0)
     speed = f", {count(tokens)} tokens, {count(tokens / seconds)} tokens/s" if tokens and seconds else ""
     return f"{_place(event)}: {safe(event.get('stage', ''))} took {seconds:.1f} s{speed}"

@@ -1,5 +1,5 @@
-"""95% intervals: Wilson for shares, the bootstrap for ratios of sums, the grouped jackknife for whole-corpus statistics,
-order statistics for quantiles.
+"""95% intervals: Wilson for shares, Student's t for means, the bootstrap for ratios of sums, the grouped jackknife for
+whole-corpus statistics, order statistics for quantiles.
 
 All are deterministic: resampling takes its seed from the caller.
 """
@@ -54,6 +54,15 @@ def ratio_bootstrap(numerators: np.ndarray, denominators: np.ndarray, resamples:
     ratios = np.divide(sums[:, 0], sums[:, 1], out=np.full(resamples, math.nan), where=sums[:, 1] > 0)
     low, high = np.nanpercentile(ratios, [2.5, 97.5]) if np.isfinite(ratios).any() else (math.nan, math.nan)
     return float(low), float(high)
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """Student's interval of the mean of independent values; fewer than two have no spread: (nan, nan)."""
+    n = len(values)
+    if n < 2:
+        return math.nan, math.nan
+    reach = student_t(0.975, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return float(values.mean()) - reach, float(values.mean()) + reach
 
 
 def grouped_jackknife(units: Sequence[T], statistic: Callable[[Sequence[T]], float]) -> tuple[float, float]:

@@ -32,7 +32,7 @@ class Conflict:
 
 
 def conflicts(recipe: Recipe) -> Iterator[Conflict]:
-    for check in _CHECKS:
+    for check in _CHECKS if recipe.trains_language_model else _LEARNER_CHECKS.get(recipe.learner.kind, ()):
         found = check(recipe)
         if found is not None:
             yield found
@@ -206,6 +206,28 @@ def _reads_questions(recipe: Recipe) -> Conflict | None:
         ("questions.chat", "model.path"), wrong, ('write chat = "auto" or false, or name a model: model.path',)
     )
 
+
+def _enough_rows(recipe: Recipe) -> Conflict | None:
+    """E[(X^T X)^-1] of T rows of N(0, I_d) is finite from T = d + 2 on; a variance needs two values."""
+    learner, count = recipe.learner, recipe.sample.count
+    least = {"regression": learner.dimensions + 2, "mixture": max(2, learner.components)}.get(learner.kind, 2)
+    if count >= least:
+        return None
+    about = {
+        "regression": f"a fit of learner.dimensions = {learner.dimensions} weights has no finite expected error",
+        "mixture": f"learner.components = {learner.components} cannot be fitted",
+    }
+    wrong = f"sample.count = {count}: {about.get(learner.kind, 'there is no variance')} with fewer than {least} rows"
+    keys = ("sample.count", "learner.dimensions" if learner.kind == "regression" else "learner.components")
+    return Conflict(keys, wrong, (f"let each generation draw at least {least} samples", str(KEYS["sample.count"])))
+
+
+_LEARNER_CHECKS: dict[str, tuple[Callable[[Recipe], Conflict | None], ...]] = {
+    "gaussian": (_enough_rows,),
+    "mixture": (_enough_rows,),
+    "regression": (_enough_rows,),
+    "ngram": (_needs_path,),
+}
 
 _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     _needs_path,

@@ -14,7 +14,8 @@ from autophage.recipe.document import Document
 from autophage.recipe.keys import KEYS, SWEEP
 from autophage.recipe.literals import toml_value
 from autophage.recipe.overrides import path_of
-from autophage.recipe.schema import FROM_SOURCE, Questions, Recipe
+from autophage.recipe.schema import FROM_SOURCE, LANGUAGE_MODEL, Questions, Recipe
+from autophage.recipe.uses import USES, unused
 
 QUESTION_KEYS = tuple(name for name in Questions.model_fields if name != "kind")
 
@@ -39,11 +40,24 @@ def _no_questions(recipe: Recipe) -> bool:
     return recipe.questions.kind == "none"
 
 
+def _reads_world(recipe: Recipe) -> bool:
+    """A learner of images reads `source.path` whatever kind of text there would be without it."""
+    return _world(recipe) and recipe.learner.kind != "vae"
+
+
+def _learner_rule(kind: str) -> Rule:
+    return Rule(unused(kind), lambda arm: arm.learner.kind == kind, f'learner.kind is "{kind}"')
+
+
 def _bos(recipe: Recipe) -> bool:
     return recipe.sample.prompts == "bos" or (recipe.sample.prompts == "auto" and _world(recipe))
 
 
+LEARNER_KEYS = tuple(key for key in KEYS if key.startswith("learner.") and key != "learner.kind")
+
 RULES = (
+    *map(_learner_rule, USES),
+    Rule(LEARNER_KEYS, lambda arm: arm.trains_language_model, f'learner.kind is "{LANGUAGE_MODEL}"'),
     Rule(("base.*",), lambda arm: arm.model.path != FROM_SOURCE, 'model.path is not "from-source"'),
     Rule(ONLY_LORA, lambda arm: arm.model.method == "full", 'model.method is "full"'),
     Rule(("base.vocabulary",), _world, "a world has a word list of its own"),
@@ -76,7 +90,7 @@ RULES = (
     ),
     Rule(
         ("source.path", "source.block", "source.continuation", "source.held_out"),
-        _world,
+        _reads_world,
         'source.kind is "world"',
     ),
     Rule(

@@ -57,10 +57,10 @@ def _hidden(path: Path) -> bool:
 
 
 def with_absolute_paths(recipe: Recipe, document: Document) -> Recipe:
-    """`recipe` with a text source's path absolute, and those of datasets and models where they exist locally."""
+    """`recipe` with the path of a text or of images absolute, and those of datasets and models where they exist locally."""
 
     def source(path: str, in_file: bool) -> str:
-        if recipe.source.kind == "text":
+        if recipe.source.kind == "text" or recipe.learner.kind == "vae":
             return _absolute(path, document, in_file)
         return _where_it_exists(path, document, in_file, folder=False) if recipe.source.kind == "dataset" else path
 

@@ -7,7 +7,7 @@ Owns names, types, bounds, defaults and the one-line help of every key. It does 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -19,6 +19,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 FROM_SOURCE = "from-source"
 ALL = "all"
 """No domain: prompts and human data are about whatever the source is about."""
+LANGUAGE_MODEL: Final = "language-model"
 SUPPORTED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The adapter ranks vLLM allocates slots for; a rank in between is served from the next larger slot."""
 
@@ -27,6 +28,30 @@ class Table(BaseModel):
     """Strict, frozen, closed: a key that is not declared here is an error, and 3 is not a string."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Learner(Table):
+    """What is trained on its own output. All but the language model are small, and work inside one process."""
+
+    kind: Literal["language-model", "gaussian", "mixture", "vae", "ngram", "regression"] = Field(
+        LANGUAGE_MODEL,
+        description="language-model; or one of the learners whose collapse is known in closed form or quickly seen: gaussian, "
+        "mixture and vae (arXiv 2305.17493), ngram (its discrete distributions), regression (arXiv 2404.01413)",
+    )
+    repetitions: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="gaussian, mixture, regression: independent chains of an arm; intervals are over them",
+    )
+    components: int = Field(2, ge=1, le=64, description="mixture: Gaussian components that are fitted")
+    dimensions: int = Field(10, ge=1, le=1000, description="regression: features of a row")
+    noise: float = Field(
+        1.0, gt=0, description="regression: standard deviation of a label about the model that writes it"
+    )
+    order: int = Field(2, ge=1, le=5, description="ngram: words of an n-gram; nothing is smoothed")
+    latent: int = Field(20, ge=1, le=512, description="vae: dimensions of the latent space")
+    hidden: int = Field(400, ge=8, le=8192, description="vae: units of the hidden layer of encoder and of decoder")
 
 
 class Model(Table):
@@ -282,6 +307,7 @@ class Recipe(Table):
         description="serial: sampler and trainer take turns; colocated: both at once on one GPU; "
         "disjoint: each its own GPUs. Without a GPU the last two share the cores",
     )
+    learner: Learner = Learner()
     model: Model = Model()
     base: Base = Base()
     source: Source = Source()
@@ -295,6 +321,10 @@ class Recipe(Table):
         default_factory=dict, description="dotted key -> values; arms are their combinations"
     )
     control: Control = Control()
+
+    @property
+    def trains_language_model(self) -> bool:
+        return self.learner.kind == LANGUAGE_MODEL
 
     @property
     def max_tokens(self) -> int:

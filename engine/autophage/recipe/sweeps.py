@@ -22,7 +22,7 @@ MOST_ARMS = 1000
 """Each arm is a chain of models with folders of its own; a sweep above this is a slip that would take hours to list."""
 
 WHOLE_RUN = (
-    *("name", "description", "profile", "generations", "devices"),
+    *("name", "description", "profile", "generations", "devices", "learner.kind"),
     *("model.path", "model.dtype", "sample.concurrency", "sample.batching", "sample.memory", "sample.beams"),
 )
 WHOLE_RUN_TABLES = ("base", "source", "questions", "cluster", "control")

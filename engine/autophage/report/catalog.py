@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["share", "perplexity", "number", "nats", "seconds", "rate"]
+Kind = Literal["share", "perplexity", "number", "positive", "nats", "seconds", "rate"]
 
 BUCKETS = ("head", "torso", "tail")
 FORMATS = ("question-answer", "cloze", "few-shot")
@@ -19,12 +19,61 @@ GUESS = 0.25
 
 @dataclass(frozen=True)
 class Meaning:
-    """`kind` is the unit; a share is drawn as a percentage, a perplexity may need a logarithmic axis."""
+    """`kind` is the unit; a share is drawn as a percentage, a perplexity and a positive number may need a logarithmic axis."""
 
     label: str
     note: str
     kind: Kind
 
+
+LEARNERS = {
+    "learner/variance": Meaning(
+        "Fitted variance, mean",
+        "Mean over chains. Its expectation does not move: few wide chains make up for many.",
+        "positive",
+    ),
+    "learner/variance_median": Meaning(
+        "Fitted variance, median", "Median over chains: what becomes of a typical one.", "positive"
+    ),
+    "learner/variance_about_origin": Meaning(
+        "Variance about the human mean",
+        "Of what is drawn, over all chains: their means walk away at random.",
+        "positive",
+    ),
+    "learner/w2": Meaning(
+        "Wasserstein distance", "Squared 2-Wasserstein distance of the fitted Gaussian to the human one.", "positive"
+    ),
+    "learner/l2": Meaning("L2 distance", "Of the fitted density to the human one.", "positive"),
+    "learner/cross_entropy": Meaning(
+        "Cross-entropy of human points",
+        "Mean negative log-density of points that nothing was fitted to; in nats.",
+        "positive",
+    ),
+    "learner/smallest_weight": Meaning(
+        "Smallest component", "Weight of the smallest component of the mixture.", "share"
+    ),
+    "learner/latent_std": Meaning(
+        "Latent spread", "Standard deviation of the codes that the encoder of model 0 gives to what is drawn.", "number"
+    ),
+    "learner/reconstruction": Meaning(
+        "Reconstruction error", "Cross-entropy of held-out human images, in nats an image.", "number"
+    ),
+    "learner/recognised": Meaning(
+        "Recognisability", "Probability of the likeliest digit, to a classifier of human images.", "share"
+    ),
+    "learner/digit_entropy": Meaning(
+        "Entropy of digits", "Of the digits that the classifier sees, in nats; 2.30 is all equally often.", "nats"
+    ),
+    "learner/support": Meaning("Different n-grams", "That the model can write at all.", "number"),
+    "learner/types": Meaning("Different words", "That the model can write at all.", "number"),
+    "learner/survival": Meaning(
+        "Surviving n-grams", "Share of the n-grams of model 0 that the model still has.", "share"
+    ),
+    "learner/test_error": Meaning(
+        "Test error", "Mean squared distance of a prediction to that of the true weights.", "positive"
+    ),
+}
+"""Of learners that are no language models."""
 
 BASES = {
     "knowledge/accuracy": Meaning("Accuracy", "Share of probes answered right, word for word.", "share"),
@@ -139,6 +188,7 @@ BASES = {
         "Surprisal over log rank under model 0; higher looks more machine-written.",
         "number",
     ),
+    **LEARNERS,
     "speed/sample_tokens_per_second": Meaning("Sampling", "", "rate"),
     "speed/train_tokens_per_second": Meaning("Training", "", "rate"),
 }

@@ -5,13 +5,14 @@ Pure. Every metric is drawn once: what no figure claims goes to `other_figure`, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from autophage.report.catalog import BUCKETS, FORMATS, GUESS, QUESTION_FORMATS, describe, order, split
 from autophage.report.colours import Style
 from autophage.report.load import RunFacts
-from autophage.report.panels import Figure, Panel, metric_panel, share_scale, trajectory_panel
+from autophage.report.panels import MEASURED, THEORY, Figure, Panel, metric_panel, share_scale, trajectory_panel
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,15 @@ PLANS = (
 )
 
 
-def metric_figures(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
-    """The main figure first, then every planned figure that has a metric; a metric is drawn where it is first named."""
-    main = WORLD_MAIN if facts.knows_facts else TEXT_MAIN
+def metric_figures(facts: RunFacts, looks: dict[str, Style], own: Sequence[Plan] = ()) -> list[Figure]:
+    """The main figure first, then every planned figure that has a metric; a metric is drawn where it is first named.
+
+    `own` are the first figures of a run that is not of language models, the main one among them.
+    """
+    first = own or (WORLD_MAIN if facts.knows_facts else TEXT_MAIN,)
     used: set[str] = set()
     figures = []
-    for plan in (main, *PLANS):
+    for plan in (*first, *PLANS):
         names = [name for name in plan.metrics if facts.metrics.has(name) and (name not in used or _repeats(plan))]
         if not names or used.issuperset(names):
             continue
@@ -161,7 +165,8 @@ def other_figures(facts: RunFacts, looks: dict[str, Style], above: list[Figure])
     families: dict[str, list[str]] = {}
     for name in facts.metrics.names:
         timed = name.startswith("speed/") and name.endswith("_seconds")
-        if name not in drawn and not timed and not _of_a_subject(name):
+        beside = name.startswith(THEORY) and MEASURED + name.removeprefix(THEORY) in drawn
+        if name not in drawn and not timed and not beside and not _of_a_subject(name):
             families.setdefault(split(name)[0], []).append(name)
     return [
         Figure(

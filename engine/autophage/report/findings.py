@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from autophage.report.learners import NAMES as LEARNER_NAMES
+from autophage.report.learners import story
 from autophage.report.load import ArmFacts, RunFacts
+from autophage.report.panels import theory_of
 from autophage.report.series import Metrics, Point, apart
 from autophage.report.words import change, listed, number, percent, plural, shown
 
@@ -22,6 +25,7 @@ NAMES = {
     "fluency/ppl_human": "perplexity of held-out human text",
     "onpolicy/entropy": "entropy of its own text",
     "text/distinct_2": "share of distinct bigrams",
+    **LEARNER_NAMES,
 }
 
 
@@ -35,7 +39,7 @@ class Finding:
 
 def findings(facts: RunFacts) -> list[Finding]:
     """The sentences at the top of the report, strongest claim of each arm first; never empty."""
-    metric = knowledge_metric(facts.metrics)
+    metric = _knowledge(facts)
     tell: Callable[[RunFacts, ArmFacts], str] = _text_finding
     if metric is not None:
         tell = _knowledge_finding
@@ -50,6 +54,17 @@ def findings(facts: RunFacts) -> list[Finding]:
 def knowledge_metric(metrics: Metrics) -> str | None:
     """The accuracy that the sentences are about: of people of middling exposure, else of everybody."""
     return next((name for name in KNOWLEDGE if metrics.has(name)), None)
+
+
+def _knowledge(facts: RunFacts) -> str | None:
+    """None where the sentences are about something else than answers."""
+    return None if story(facts.recipe) else knowledge_metric(facts.metrics)
+
+
+def _told(facts: RunFacts) -> tuple[str, ...]:
+    """The metrics of a sentence that is not about answers."""
+    own = story(facts.recipe)
+    return own.told if own else TEXT_METRICS
 
 
 def _questions(metric: str) -> str:
@@ -79,7 +94,7 @@ def _knowledge_finding(facts: RunFacts, arm: ArmFacts) -> str:
 
 
 def _text_finding(facts: RunFacts, arm: ArmFacts) -> str:
-    lasts = {metric: last for metric in TEXT_METRICS if (last := facts.metrics.last(arm.name, metric)) is not None}
+    lasts = {metric: last for metric in _told(facts) if (last := facts.metrics.last(arm.name, metric)) is not None}
     moves = _text_moves(facts, arm)
     if moves:
         reached = max(last.generation for last in lasts.values())
@@ -93,18 +108,22 @@ def _text_finding(facts: RunFacts, arm: ArmFacts) -> str:
 def _text_moves(facts: RunFacts, arm: ArmFacts) -> list[str]:
     """`perplexity of held-out human text 14.0 -> 20.7 (+48%)` and its like, for what was measured at both ends."""
     moves = []
-    for metric in TEXT_METRICS:
+    for metric in _told(facts):
         ends = facts.metrics.ends(arm.name, metric)
         if ends is not None:
             start, end = ends
             moved = f"{shown(metric, start.value)} \u2192 {shown(metric, end.value)}"
-            moves.append(f"{NAMES[metric]} {moved} ({change(metric, start.value, end.value)}{_hedge(start, end)})")
+            expected = facts.metrics.at(arm.name, theory_of(metric), end.generation)
+            theory = "" if expected is None else f"; closed form {shown(metric, expected.value)}"
+            moves.append(
+                f"{NAMES[metric]} {moved} ({change(metric, start.value, end.value)}{_hedge(start, end)}{theory})"
+            )
     return moves
 
 
 def _control(facts: RunFacts, arm: ArmFacts) -> str:
-    metric = knowledge_metric(facts.metrics)
-    who = f"{_the_control(facts, arm)}, trained the same way on human text"
+    metric = _knowledge(facts)
+    who = f"{_the_control(facts, arm)}, trained the same way on human {'data' if story(facts.recipe) else 'text'}"
     if metric is None:
         moves = _text_moves(facts, arm)
         return f"{who}: {listed(moves)}." if moves else ""
@@ -122,9 +141,9 @@ def _the_control(facts: RunFacts, arm: ArmFacts) -> str:
 
 def _diet(arm: ArmFacts) -> str:
     alpha = 1.0 if arm.recipe is None else arm.recipe.mix.alpha
-    if alpha == 1.0:
-        return "its own text"
-    return f"a mixture with {percent(alpha)} of its own text"
+    own = story(arm.recipe) if arm.recipe is not None else None
+    writes = own.writes if own else "text"
+    return f"its own {writes}" if alpha == 1.0 else f"a mixture with {percent(alpha)} of its own {writes}"
 
 
 def _only_start(name: str, point: Point, says: str) -> str:

@@ -1,7 +1,8 @@
 """One small SVG picture of a run: accuracy with interval bands, beside the perplexity of form, over generations.
 
 Written by hand as a string, so that it needs no browser and no plotting library, and shows in light and dark alike.
-A text run shows the perplexity of human text beside the entropy of the model's own.
+A text run shows the perplexity of human text beside the entropy of the model's own, another learner the first two metrics
+of its story.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from html import escape
 from autophage.report.catalog import describe
 from autophage.report.colours import Style, styles, variables
 from autophage.report.findings import knowledge_metric
+from autophage.report.learners import story
 from autophage.report.load import RunFacts, load
 from autophage.report.panels import perplexity_bounds
 from autophage.report.pooling import pooled
@@ -55,7 +57,11 @@ def hero_figure(run: RunDirectory) -> str:
 
 def draw(facts: RunFacts) -> str:
     knowledge = knowledge_metric(facts.metrics)
-    wanted = (knowledge, "fluency/ppl_form") if knowledge else ("fluency/ppl_human", "onpolicy/entropy")
+    wanted: tuple[str, ...] = (
+        (knowledge, "fluency/ppl_form") if knowledge else ("fluency/ppl_human", "onpolicy/entropy")
+    )
+    if (own := story(facts.recipe)) is not None:
+        wanted = (*own.told, "")[:2]
     looks = styles([(arm.name, arm.control) for arm in facts.arms])
     parts = [_opening(facts.recipe.name)]
     metrics = [metric for metric in wanted if facts.metrics.has(metric)]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from autophage.report.catalog import BUCKETS, FORMATS
 from autophage.report.findings import knowledge_metric
+from autophage.report.learners import story
 from autophage.report.load import ArmFacts, RunFacts
 from autophage.report.series import Point, apart
 from autophage.report.words import change, listed, percent, plural
@@ -59,7 +60,8 @@ def _state(facts: RunFacts) -> list[str]:
 
 
 def _main_metric(facts: RunFacts) -> str:
-    return knowledge_metric(facts.metrics) or "fluency/ppl_human"
+    own = story(facts.recipe)
+    return own.told[0] if own else knowledge_metric(facts.metrics) or "fluency/ppl_human"
 
 
 def _clear_changes(facts: RunFacts, arms: list[ArmFacts], metric: str) -> Iterator[tuple[ArmFacts, Point, Point]]:

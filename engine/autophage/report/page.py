@@ -22,14 +22,17 @@ from autophage.plan.record import read_prediction
 from autophage.report import provenance, tables, words
 from autophage.report.colours import Style, styles, variables
 from autophage.report.courses import course_view
+from autophage.report.drawn import drawn_figure
 from autophage.report.figures import metric_figures, other_figures
 from autophage.report.findings import findings
+from autophage.report.learners import origin, story, writes_text
 from autophage.report.load import ArmFacts, RunFacts, load
 from autophage.report.observations import observations
 from autophage.report.panels import Figure
+from autophage.report.pictures import arm_pictures
 from autophage.report.pooling import pooled, pools
 from autophage.report.predicted import predicted
-from autophage.report.samples import arm_samples
+from autophage.report.samples import ArmSamples, arm_samples
 from autophage.report.settings import caption, outcome_settings
 from autophage.report.surprisal import surprisal_figure
 from autophage.report.tailplot import tail_figure
@@ -90,7 +93,9 @@ def render(run: RunDirectory, facts: RunFacts) -> str:
         settings=outcome_settings(facts.arms),
         set_arms=[arm for arm in facts.arms if arm.recipe is not None],
         caption=caption(facts.arms),
-        samples=[sample for arm in sampled if (sample := arm_samples(run, arm)).generations or sample.missing],
+        origin=origin(facts.recipe),
+        samples=_samples(run, replace(facts, arms=sampled)),
+        pictures=arm_pictures(run, replace(facts, arms=sampled)),
         headlines=tables.headline_table(shown),
         csv=tables.csv_uri(facts.rows),
         timing_words=timing_words(measured),
@@ -122,14 +127,25 @@ def _sections(
     run: RunDirectory, facts: RunFacts, sampled: list[ArmFacts], looks: dict[str, Style], timing: list[Figure]
 ) -> Sections:
     """`facts` have seeds pooled; corpora are read of `sampled`, one arm of each pool."""
-    planned = metric_figures(facts, looks)
+    own = story(facts.recipe)
+    planned = metric_figures(facts, looks, own.figures if own else ())
     other = other_figures(facts, looks, planned + timing)
     main = [figure for figure in planned if figure.key in AFTER]
     more = [figure for figure in planned if figure.key not in AFTER]
     place = next((index + 1 for index, figure in enumerate(more) if figure.key == "onpolicy"), len(more))
     corpora = replace(facts, arms=sampled)
-    spreads = [*surprisal_figure(run, corpora, looks), *tail_figure(run, corpora, looks)]
+    if writes_text(facts.recipe):
+        spreads = [*surprisal_figure(run, corpora, looks), *tail_figure(run, corpora, looks)]
+    else:
+        spreads = drawn_figure(run, corpora, looks)
     return Sections(main, more[:place] + spreads + more[place:], other, timing)
+
+
+def _samples(run: RunDirectory, facts: RunFacts) -> list[ArmSamples]:
+    """Texts that models wrote; none where they write numbers."""
+    if not writes_text(facts.recipe):
+        return []
+    return [sample for arm in facts.arms if (sample := arm_samples(run, arm)).generations or sample.missing]
 
 
 def _plots(figure: Figure) -> list[dict[str, Any]]:

@@ -17,9 +17,13 @@ from autophage.report.series import Point
 from autophage.report.words import interval, plotly_text, shown
 
 BAND_OPACITY = 0.16
+MOST_DECADES = 4
+"""Powers of ten up to which an axis also has ticks in between."""
 LOG_MARK = " (log scale)"
 NARROWEST = 0.5
 """A perplexity axis spans at least this share of its lowest value: a change of 5% must not fill a picture."""
+MEASURED, THEORY = "learner/", "theory/"
+"""Metrics of learners, and what theory says of the same quantity: drawn in one panel."""
 LOGARITHMIC = 20.0
 """A perplexity that spans more than this factor gets a logarithmic axis: on a linear one its start would be flat."""
 
@@ -68,14 +72,25 @@ def metric_panel(facts: RunFacts, looks: dict[str, Style], metric: str, title: s
         if points:
             values += [point.value for point in points]
             traces += _lines(arm, points, metric, looks[arm.name])
+        expected = facts.metrics.series(arm.name, theory_of(metric)) if metric.startswith(MEASURED) else []
+        if points and expected:
+            values += [point.value for point in expected]
+            traces.append(_theory(arm, expected, metric, looks[arm.name]))
     meaning = describe(metric)
-    logarithmic = meaning.kind == "perplexity" and _needs_logarithm(values)
+    if meaning.kind == "positive":
+        values = [value for value in values if value > 0] or values
+    logarithmic = meaning.kind in ("perplexity", "positive") and _needs_logarithm(values)
     layout = {
         "xaxis": generation_axis(facts),
         "yaxis": _value_axis(metric, values, logarithmic),
         "hovermode": "x unified",
     }
     return Panel((title or meaning.label) + LOG_MARK * logarithmic, traces, layout, meaning.note, metric)
+
+
+def theory_of(metric: str) -> str:
+    """The metric that holds the closed form of `metric`, where there is one."""
+    return THEORY + metric.removeprefix(MEASURED)
 
 
 def generation_axis(facts: RunFacts) -> dict[str, Any]:
@@ -171,9 +186,11 @@ def share_scale(panels: list[Panel]) -> list[Panel]:
 
 
 def _logarithmic(values: list[float]) -> dict[str, Any]:
-    """A logarithmic axis with ticks at 1, 2 and 5 times the powers of ten, each written in full."""
+    """A logarithmic axis with ticks at 1, 2 and 5 times the powers of ten, or at the powers alone where these are many."""
     powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
-    ticks = [float(f"{factor * 10.0**power:.6g}") for power in powers for factor in (1, 2, 5)]
+    factors = (1, 2, 5) if len(powers) <= MOST_DECADES else (1,)
+    step = -(-len(powers) // (2 * MOST_DECADES))
+    ticks = [float(f"{factor * 10.0**power:.6g}") for power in powers[::step] for factor in factors]
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
@@ -211,6 +228,18 @@ def _lines(arm: ArmFacts, points: list[Point], metric: str, look: Style) -> list
             "color": look.colour,
         }
     return [*traces, line]
+
+
+def _theory(arm: ArmFacts, points: list[Point], metric: str, look: Style) -> dict[str, Any]:
+    """What the closed form says: thin dashes without marks, in the arm's colour."""
+    return {
+        "x": [point.generation for point in points],
+        "y": [_short(point.value) for point in points],
+        "text": [f"{plotly_text(arm.name)}, closed form  {shown(metric, point.value)}" for point in points],
+        "hovertemplate": "%{text}<extra></extra>",
+        "type": "scatter", "mode": "lines", "name": f"{plotly_text(arm.name)}, closed form", "meta": arm.name,
+        "line": {"color": f"{look.colour}:0.75", "dash": "6px,3px", "width": 1.4},
+    }  # fmt: skip
 
 
 def _band(name: str, points: list[tuple[Point, tuple[float, float]]], look: Style) -> dict[str, Any]:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autophage.recipe.schema import Recipe
+from autophage.report.learners import learner_settings
 from autophage.report.load import ArmFacts
 
-CAPTIONED = ("chain", "pool", "prompts", "decoding", "method", "learning rate")
+CAPTIONED = (
+    "learner", "chain", "pool", "samples a generation", "prompts", "decoding", "method", "learning rate"
+)  # fmt: skip
 """What a figure's caption must name: without these a curve cannot be compared with another one."""
 
 
@@ -44,6 +47,8 @@ def caption(arms: list[ArmFacts]) -> str:
 
 
 def _of(recipe: Recipe) -> dict[str, str]:
+    if not recipe.trains_language_model:
+        return learner_settings(recipe)
     sample, mix, train = recipe.sample, recipe.mix, recipe.train
     return {
         "synthetic fraction (alpha)": f"{mix.alpha:g}",

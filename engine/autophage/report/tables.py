@@ -11,13 +11,14 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-from autophage.report.catalog import describe
+from autophage.report.catalog import LEARNERS, describe
 from autophage.report.load import RunFacts
 from autophage.report.series import Point, apart
 from autophage.report.words import change, interval, shown
 from autophage.store.metrics_table import SCHEMA
 
 HEADLINES = (
+    *LEARNERS,
     "knowledge/accuracy", "knowledge/accuracy.head", "knowledge/accuracy.torso", "knowledge/accuracy.tail",
     "knowledge/confidence", "knowledge/confidently_wrong", "format/compliance", "questions/accuracy",
     "questions/generated_accuracy", "questions/dominant", "questions/compliance", "fact/ppl", "fluency/ppl_form",

@@ -78,7 +78,9 @@ def warning_facts(facts: RunFacts) -> dict[str, Any]:
 
 
 def _verdicts(facts: RunFacts) -> dict[str, list[Verdict]]:
-    asked = [name for name in facts.metrics.names if not name.startswith("speed/") and not _of_a_format(name)]
+    asked = [
+        name for name in facts.metrics.names if not name.startswith(("speed/", "theory/")) and not _of_a_format(name)
+    ]
     found = {}
     for arm in facts.treated:
         series = _series(facts, arm, asked)

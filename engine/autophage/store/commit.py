@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from autophage.store import manifest as manifests
 from autophage.store.answers import Answer, write_answers
@@ -10,6 +11,7 @@ from autophage.store.atomic import sha256, write_bytes
 from autophage.store.corpus import Sample, read_samples, write_corpus
 from autophage.store.manifest import MANIFEST, OPTIMIZER, Manifest, Metric
 from autophage.store.metrics_table import write_metrics_table
+from autophage.store.numbers import Numbers, write_numbers
 from autophage.store.rundir import RunDirectory
 from autophage.store.training import StepStatistics, write_training
 from autophage.store.weights import Weights, load_weights
@@ -17,15 +19,18 @@ from autophage.store.weights import Weights, load_weights
 
 @dataclass(frozen=True)
 class Generation:
-    """Everything that makes up generation g of an arm: model g's weights, corpus g, and what was measured on both."""
+    """Everything that makes up generation g of an arm: model g's weights, corpus g, and what was measured on both.
+
+    `served_as` and `canary` are of the sampler that served the weights; None for a learner that draws by itself.
+    """
 
     arm: str
     generation: int
     weights: Weights
-    served_as: str
-    samples: list[Sample]
+    served_as: str | None
+    samples: list[Sample] | Numbers
     metrics: list[Metric]
-    canary: float
+    canary: float | None
     seed: int
     steps: list[StepStatistics] = field(default_factory=list)
     """Of the training that made the model; none at generation 0."""
@@ -36,20 +41,24 @@ class Generation:
 
 
 def commit_generation(
-    run: RunDirectory, made: Generation, *, level: str, versions: dict[str, str], arms: list[str]
+    run: RunDirectory, made: Generation, *, level: str, versions: dict[str, str], arms: list[str] | None
 ) -> None:
-    """Write `made` so that it counts: atomically, parent hash included; then refresh the table of metrics."""
+    """Write `made` so that it counts: atomically, parent hash included; then refresh the table of metrics of `arms`.
+
+    None leaves the table as it is: a caller with thousands of short generations refreshes it from time to time.
+    """
     folder = run.generation(made.arm, made.generation)
     manifests.clear_uncommitted(folder)
-    write_corpus(folder, made.samples)
+    counts = _write_samples(folder, made.samples)
     made.weights.save(folder)
     if made.optimizer is not None:
         write_bytes(folder / OPTIMIZER, made.optimizer)
     manifests.write_metrics(folder, made.metrics)
     if made.answers:
         write_answers(folder, made.answers)
-    if made.generation:
+    if made.generation and made.weights.method != "small":
         write_training(folder, made.steps)
+    served = {"served_as": made.served_as, "canary_nats": made.canary}
     manifests.write_manifest(
         folder,
         Manifest(
@@ -57,23 +66,32 @@ def commit_generation(
             generation=made.generation,
             parent=_parent(run, made),
             files=manifests.describe_files(folder),
-            counts={
-                "samples": len(made.samples),
-                "accepted": sum(sample.accepted for sample in made.samples),
-                "tokens": sum(len(sample.token_ids) for sample in made.samples),
-            },
+            counts=counts,
             seeds={"run": made.seed},
             weights={
                 "method": made.weights.method,
                 "digest": made.weights.digest,
-                "served_as": made.served_as,
-                "canary_nats": made.canary,
+                **{name: value for name, value in served.items() if value is not None},
             },
             versions=versions,
             level=level,
         ),
     )
-    write_metrics_table(run, arms)
+    if arms is not None:
+        write_metrics_table(run, arms)
+
+
+def _write_samples(folder: Path, samples: list[Sample] | Numbers) -> dict[str, int]:
+    """Write the corpus; returns what its manifest counts."""
+    if isinstance(samples, Numbers):
+        write_numbers(folder, samples)
+        return {"samples": len(samples), "accepted": len(samples), "values": int(samples.values.size)}
+    write_corpus(folder, samples)
+    return {
+        "samples": len(samples),
+        "accepted": sum(sample.accepted for sample in samples),
+        "tokens": sum(len(sample.token_ids) for sample in samples),
+    }
 
 
 def committed_weights(run: RunDirectory, arm: str, generation: int) -> Weights:

@@ -87,13 +87,17 @@ def sample_id(run_seed: int, arm: str, generation: int, index: int, prompt_ids: 
 
 def write_corpus(folder: Path, samples: list[Sample]) -> list[Path]:
     """Write `samples` in order as shards under `folder`; returns the shard paths. No samples make one empty shard."""
+    columns = {name: [getattr(sample, name) for sample in samples] for name in SCHEMA.names}
+    return write_shards(folder, pa.table(columns, schema=SCHEMA))
+
+
+def write_shards(folder: Path, corpus: pa.Table) -> list[Path]:
+    """Write a table with one row per sample, in order, as the shards of a generation; returns their paths."""
     paths = []
-    for number, start in enumerate(range(0, max(len(samples), 1), ROWS_PER_SHARD)):
-        rows = samples[start : start + ROWS_PER_SHARD]
-        columns = {name: [getattr(sample, name) for sample in rows] for name in SCHEMA.names}
+    for number, start in enumerate(range(0, max(len(corpus), 1), ROWS_PER_SHARD)):
         path = folder / f"corpus-{number:05d}.parquet"
         with replacing(path) as temporary:
-            pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")
+            pq.write_table(corpus.slice(start, ROWS_PER_SHARD), temporary, compression="zstd")
         paths.append(path)
     return paths
 

@@ -2,6 +2,7 @@
 
     lora   GENERATION/adapter/  as PEFT and vLLM load it
     full   GENERATION/model/    as transformers' `from_pretrained` loads it, in float32: every weight of the model
+    small  GENERATION/learner/  of a learner that is no language model: whatever it fits, by name
 
 The bytes are the identity: their SHA-256 is in the name that the sampler serves them under and in the generation's
 manifest. Model 0 of an arm that trains all weights is the base model, of which a run has one copy and needs no other:
@@ -20,22 +21,23 @@ from typing import Any, Literal
 from autophage.errors import StoreError
 from autophage.store.atomic import write_bytes, write_text
 
-Method = Literal["lora", "full"]
+Method = Literal["lora", "full", "small"]
 
-ADAPTER, MODEL = "adapter", "model"
+ADAPTER, MODEL, LEARNER = "adapter", "model", "learner"
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 REFERENCE = "base.json"
 
 _FILES: dict[Method, tuple[str, str, str]] = {
     "lora": (ADAPTER, WEIGHTS, CONFIG),
     "full": (MODEL, "model.safetensors", "config.json"),
+    "small": (LEARNER, "state.safetensors", "learner.json"),
 }
 """Folder, tensors and config of each method, by the names that PEFT and transformers look for."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """`tensors` are safetensors bytes, `config` is JSON types, both as PEFT (lora) or transformers (full) has them."""
+    """`tensors` are safetensors bytes, `config` is JSON types, as PEFT (lora), transformers (full) or a learner has them."""
 
     tensors: bytes
     config: dict[str, Any]
@@ -63,7 +65,7 @@ def load_weights(generation: Path) -> Weights:
     Raises:
         StoreError: there is nothing, or nothing that can be read.
     """
-    method: Method = "full" if (generation / MODEL).is_dir() else "lora"
+    method: Method = next((one for one, names in _FILES.items() if (generation / names[0]).is_dir()), "lora")
     name, tensors, config = _FILES[method]
     folder = generation / name
     try:

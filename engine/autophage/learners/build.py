@@ -1,0 +1,34 @@
+"""From `learner.kind` to the learner. Each module is imported when it is asked for: only the VAE needs torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autophage.learners.protocol import Learner
+from autophage.recipe.schema import Recipe
+
+
+def learner_of(recipe: Recipe) -> Learner[Any]:
+    """The learner of one arm, its source read and checked (`UserError` where that cannot be had)."""
+    kind = recipe.learner.kind
+    if kind == "gaussian":
+        from autophage.learners.gaussian import Gaussian
+
+        return Gaussian(recipe)
+    if kind == "mixture":
+        from autophage.learners.mixture import Mixture
+
+        return Mixture(recipe)
+    if kind == "vae":
+        from autophage.learners.vae import Vae
+
+        return Vae(recipe)
+    if kind == "ngram":
+        from autophage.learners.ngram import NGram
+
+        return NGram(recipe)
+    if kind == "regression":
+        from autophage.learners.regression import Regression
+
+        return Regression(recipe)
+    raise ValueError(f"{kind} is no learner of this package")

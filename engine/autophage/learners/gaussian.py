@@ -1,0 +1,82 @@
+"""The single Gaussian of arXiv 2305.17493: fit mean and variance, draw M numbers, fit again.
+
+Human data are N(0, 1), which is no restriction: the fit moves and scales with its data. `learner.repetitions` chains of
+an arm are independent and computed together; a row is one number of each. Metrics, over chains:
+
+- `learner/variance`: mean of the fitted variance, with n - 1 in the denominator. Its expectation stays at 1.
+- `learner/variance_median`: median of the same. It goes to 0: the mean is kept up by ever fewer chains.
+- `learner/variance_about_origin`: mean of x^2 over what was drawn, the variance about the human mean. It grows by 1/M.
+- `learner/w2`: squared 2-Wasserstein distance of the fitted Gaussian to the human one, m^2 + (sqrt(v) - 1)^2.
+
+`theory/*` are the closed forms of `moments` for the same quantities, where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from autophage.data.mix import synthetic_count
+from autophage.learners.moments import median_variance, moments
+from autophage.learners.protocol import NumericLearner, Progress, State, mean_metric, rows_of
+from autophage.metrics.intervals import quantile_interval
+from autophage.recipe.schema import Recipe
+from autophage.store.manifest import Metric
+
+
+class Gaussian(NumericLearner):
+    digest = "N(0, 1)"
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._repetitions = recipe.learner.repetitions
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"kind": "gaussian", "values": f"one number of each of {self._repetitions} chains"}
+
+    def human(self, draw: int, count: int) -> list[np.ndarray]:
+        return rows_of(np.random.default_rng(draw).standard_normal((count, self._repetitions)))
+
+    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: State | None, progress: Progress) -> State:
+        """`mean` and `variance`, each float64 [repetitions]; neither chance nor the model before has a part in it."""
+        values = np.stack(rows).astype(np.float64)
+        return {"mean": values.mean(axis=0), "variance": values.var(axis=0, ddof=1)}
+
+    def draw(self, state: State, count: int, seed: int) -> list[np.ndarray]:
+        normal = np.random.default_rng(seed).standard_normal((count, len(state["mean"])))
+        return rows_of(state["mean"] + np.sqrt(state["variance"]) * normal)
+
+    def measure(
+        self, generation: int, state: State, base: State, rows: Sequence[np.ndarray], seed: int
+    ) -> list[Metric]:
+        mean, variance = state["mean"], state["variance"]
+        drawn = np.stack(rows).astype(np.float64)
+        return [
+            mean_metric("learner/variance", variance),
+            Metric(
+                "learner/variance_median", float(np.median(variance)), *quantile_interval(variance, 0.5), len(variance)
+            ),
+            mean_metric("learner/variance_about_origin", (drawn**2).mean(axis=0)),
+            mean_metric("learner/w2", mean**2 + (np.sqrt(variance) - 1) ** 2),
+            *self._theory(generation),
+        ]
+
+    def _theory(self, generation: int) -> list[Metric]:
+        mix, count, synthetic = self._recipe.mix, self._recipe.sample.count, synthetic_count(self._recipe)
+        repeated = mix.human == "fixed" and generation > 0 and synthetic < count
+        if repeated and (synthetic > 0 or mix.pool != "replace"):
+            return []  # the same human rows came twice, and are not independent of the model
+        if mix.pool == "accumulate-subsample" and generation > 0:
+            return []  # all chains keep the same rows, so their mean is not the expectation
+        expected = moments(count, synthetic, generation, accumulate=mix.pool == "accumulate")
+        found = {
+            "theory/variance": expected.variance,
+            "theory/variance_about_origin": expected.about_origin,
+            "theory/w2": expected.w2,
+        }
+        if mix.pool == "replace" and synthetic in (0, count):
+            found["theory/variance_median"] = median_variance(count, generation + 1 if synthetic else 1)
+        return [Metric(name, value) for name, value in found.items()]

@@ -1,0 +1,118 @@
+"""An n-gram model without smoothing: counts, and the distributions over the next word that they make.
+
+    p(w | c) = count(c w) / count(c),   c the n - 1 words before, padded with the start word
+
+What was not counted has probability 0, so that the support of a model that is fitted to its own output can shrink and
+never grow: a word that is missed once is gone. Knows ids; knows neither words nor where documents come from.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from autophage.learners.words import END, START, Document
+from autophage.metrics.scored import Statistics
+
+BACKOFF = 0.01
+"""Share of the uniform distribution in the probability of held-out words, which would be 0 and their perplexity infinite."""
+
+
+def count_grams(documents: Iterable[Document], order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Different n-grams [K, order] in ascending order, and their counts [K]. The end counts as a word where there is one."""
+    counted = Counter(gram for document in documents for gram in _grams(document.token_ids, order))
+    grams = sorted(counted)
+    ids = np.array(grams, dtype=np.int32).reshape(-1, order)
+    return ids, np.array([counted[gram] for gram in grams], dtype=np.int64)
+
+
+class Grams:
+    """The model of `count_grams`. Arrays are [K], one value per n-gram; those of one context stand side by side."""
+
+    def __init__(self, grams: np.ndarray, counts: np.ndarray) -> None:
+        self.order = grams.shape[1]
+        self._words = grams[:, -1].tolist()
+        contexts = list(map(tuple, grams[:, :-1].tolist()))
+        starts = [place for place, context in enumerate(contexts) if place == 0 or context != contexts[place - 1]]
+        ends = [*starts[1:], len(contexts)]
+        self._places = {
+            (*context, word): place for place, (context, word) in enumerate(zip(contexts, self._words, strict=True))
+        }
+        self._spans = {contexts[start]: (start, end) for start, end in zip(starts, ends, strict=True)}
+        self._cumulative = np.concatenate([[0], np.cumsum(counts)]).tolist()
+        lengths = np.subtract(ends, starts)
+        if not len(counts):
+            starts, lengths = [], np.empty(0, dtype=np.int64)
+        self.statistics = _statistics(counts, np.array(starts, dtype=np.int64), lengths)
+
+    def draw(self, uniforms: np.ndarray, longest: int) -> list[Document]:
+        """One document for each row of `uniforms` [documents, longest + 1], which decide its words one by one.
+
+        A document that comes where no document ever went on is cut there.
+        """
+        return [self._document(row, longest) for row in uniforms.tolist()]
+
+    def score(self, token_ids: Sequence[int]) -> Statistics:
+        """Statistics of the words of a document that has probability under the model, one by one."""
+        places = [self._places[gram] for gram in _grams(token_ids, self.order)]
+        return Statistics(*(values[places] for values in vars(self.statistics).values()))
+
+    def backed_off(self, token_ids: Sequence[int], vocabulary: int) -> np.ndarray:
+        """Log-prob of any words [T]: `BACKOFF` parts uniform over `vocabulary` words, uniform alone after unknown contexts."""
+        uniform = 1.0 / vocabulary
+        probabilities = []
+        for gram in _grams(token_ids, self.order):
+            place = self._places.get(gram)
+            known = 0.0 if place is None else float(np.exp(self.statistics.logprob[place]))
+            share = BACKOFF if gram[:-1] in self._spans else 1.0
+            probabilities.append((1 - share) * known + share * uniform)
+        logs: np.ndarray = np.log(np.array(probabilities, dtype=np.float64))
+        return logs
+
+    def _document(self, uniforms: Sequence[float], longest: int) -> Document:
+        context = (START,) * (self.order - 1)
+        words: list[int] = []
+        while (span := self._spans.get(context)) is not None:
+            first, last = self._cumulative[span[0]], self._cumulative[span[1]]
+            drawn = first + uniforms[len(words)] * (last - first)
+            word = self._words[min(bisect_right(self._cumulative, drawn) - 1, span[1] - 1)]
+            if word == END:
+                return Document((*words, END), True)
+            if len(words) == longest:
+                break
+            words.append(word)
+            context = (*context, word)[1:]
+        return Document(tuple(words), False)
+
+
+def _grams(token_ids: Sequence[int], order: int) -> Iterable[tuple[int, ...]]:
+    padded = [START] * (order - 1) + list(token_ids)
+    return zip(*(padded[first : len(padded) - order + 1 + first] for first in range(order)), strict=True)
+
+
+def _statistics(counts: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Statistics:
+    """For each n-gram: its word's log-prob and rank, and entropy, varentropy and largest probability of its context."""
+    if not len(counts):
+        return Statistics(*(np.empty(0) for _ in range(5)))
+    context = np.repeat(np.arange(len(starts)), lengths)
+    probability = counts / np.add.reduceat(counts, starts)[context]
+    logprob = np.log(probability)
+    entropy = -np.add.reduceat(probability * logprob, starts)[context]
+    varentropy = np.add.reduceat(probability * (logprob + entropy) ** 2, starts)[context]
+    largest = np.maximum.reduceat(probability, starts)[context]
+    return Statistics(logprob, entropy, varentropy, largest, _ranks(counts, context, starts))
+
+
+def _ranks(counts: np.ndarray, context: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """One more than the number of strictly more frequent words in the same context."""
+    order = np.lexsort((-counts, context))
+    ordered, groups = counts[order], context[order]
+    places = np.arange(len(counts))
+    opens = np.concatenate([[True], (ordered[1:] != ordered[:-1]) | (groups[1:] != groups[:-1])])
+    tied = np.maximum.accumulate(np.where(opens, places, 0))
+    ranks = np.empty(len(counts), dtype=np.int64)
+    ranks[order] = tied - starts[groups] + 1
+    return ranks

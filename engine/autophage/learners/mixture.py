@@ -1,0 +1,146 @@
+"""The Gaussian mixture of arXiv 2305.17493: scikit-learn's EM with the settings of its code, fitted to its own samples.
+
+Human data are two Gaussians in the plane, the smaller one a quarter of them. Each fit has full covariances, tol 1e-5 and at
+most 2,000 iterations, and begins anew (chain = "restart", as the paper's) or at the model before (chain = "cumulative").
+`learner.repetitions` chains are independent; a row is one point of each. Metrics, means over chains:
+
+- `learner/l2`: distance of fitted and human density in L2, sqrt of the integral of (p - q)^2, in closed form.
+- `learner/cross_entropy`: mean negative log-density, in nats, of human points that nothing was fitted to.
+- `learner/smallest_weight`: weight of the smallest component.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from autophage.learners.protocol import NumericLearner, Progress, State, mean_metric, rows_of
+from autophage.recipe.schema import Recipe
+from autophage.seeds import derive
+from autophage.store.manifest import Metric
+
+WEIGHTS = np.array([0.75, 0.25])
+MEANS = np.array([[-1.0, -1.0], [1.5, 1.5]])
+COVARIANCES = np.array([[[1.0, 0.3], [0.3, 0.6]], [[0.4, -0.1], [-0.1, 0.4]]])
+"""The human density: the components touch, so that a point does not tell for certain which it is of."""
+TOLERANCE, ITERATIONS = 1e-5, 2000
+
+
+class Mixture(NumericLearner):
+    digest = f"{WEIGHTS.tolist()} {MEANS.tolist()} {COVARIANCES.tolist()}"
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._repetitions, self._components = recipe.learner.repetitions, recipe.learner.components
+        self._cumulative = recipe.train.chain == "cumulative"
+        self._held_out = self._draw(HUMAN, recipe.measure.documents, derive(0, "held-out", "mixture"))[:, 0]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"kind": "mixture", "values": f"x and y of a point of each of {self._repetitions} chains"}
+
+    def human(self, draw: int, count: int) -> list[np.ndarray]:
+        state = {name: np.broadcast_to(part, (self._repetitions, *part.shape[1:])) for name, part in HUMAN.items()}
+        return rows_of(self._draw(state, count, draw))
+
+    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: State | None, progress: Progress) -> State:
+        """`weights` [R, K], `means` [R, K, 2] and `covariances` [R, K, 2, 2] of R chains and K components, float64."""
+        points = np.stack(rows).reshape(len(rows), self._repetitions, 2).astype(np.float64)
+        fits = []
+        for chain in range(self._repetitions):
+            start = None if previous is None or not self._cumulative else {n: a[chain] for n, a in previous.items()}
+            fits.append(self._fit(points[:, chain], derive(seed, chain), start))
+            progress(chain + 1, self._repetitions)
+        return {name: np.stack([fit[name] for fit in fits]) for name in HUMAN}
+
+    def _fit(self, points: np.ndarray, seed: int, start: State | None) -> State:
+        begin = {}
+        if start is not None:
+            precisions = np.linalg.inv(start["covariances"])
+            begin = {"weights_init": start["weights"], "means_init": start["means"], "precisions_init": precisions}
+        model = GaussianMixture(
+            self._components,
+            covariance_type="full",
+            tol=TOLERANCE,
+            max_iter=ITERATIONS,
+            random_state=seed % 2**32,
+            **begin,
+        )
+        with warnings.catch_warnings():
+            # Points that have all but collapsed are what is studied, not a mistake: EM may then run to its last iteration,
+            # and k-means, which begins it, find fewer different points than components.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(points)
+        return {"weights": model.weights_, "means": model.means_, "covariances": model.covariances_}
+
+    def draw(self, state: State, count: int, seed: int) -> list[np.ndarray]:
+        return rows_of(self._draw(state, count, seed))
+
+    def measure(
+        self, generation: int, state: State, base: State, rows: Sequence[np.ndarray], seed: int
+    ) -> list[Metric]:
+        chains = [{name: part[chain] for name, part in state.items()} for chain in range(self._repetitions)]
+        human = {name: part[0] for name, part in HUMAN.items()}
+        return [
+            mean_metric("learner/l2", np.array([l2_distance(chain, human) for chain in chains])),
+            mean_metric(
+                "learner/cross_entropy", np.array([-log_density(chain, self._held_out).mean() for chain in chains])
+            ),
+            mean_metric("learner/smallest_weight", state["weights"].min(axis=1)),
+        ]
+
+    @staticmethod
+    def _draw(state: State, count: int, seed: int) -> np.ndarray:
+        """Points [count, R, 2]: a component of each by its weight, then a Gaussian of that component."""
+        rng = np.random.default_rng(seed)
+        weights = state["weights"]
+        chosen = (rng.random((count, len(weights), 1)) > np.cumsum(weights, axis=1)).sum(axis=2)
+        chosen = np.minimum(chosen, weights.shape[1] - 1)  # weights sum to 1 but for rounding
+        chains = np.arange(len(weights))
+        roots = np.linalg.cholesky(state["covariances"])[chains, chosen]
+        normal = rng.standard_normal((count, len(weights), 2))
+        points: np.ndarray = state["means"][chains, chosen] + np.einsum("nrij,nrj->nri", roots, normal)
+        return points
+
+
+HUMAN: State = {"weights": WEIGHTS[None], "means": MEANS[None], "covariances": COVARIANCES[None]}
+"""The human density as the state of one chain."""
+
+
+def l2_distance(p: State, q: State) -> float:
+    """sqrt of the integral of (p - q)^2, of two mixtures without a chain axis.
+
+    The integral of two Gaussians' product is N(a - b; 0, A + B) at their means and covariances, so with signed weights it
+    is one sum over pairs of components.
+    """
+    weights = np.concatenate([p["weights"], -q["weights"]])
+    means = np.concatenate([p["means"], q["means"]])
+    covariances = np.concatenate([p["covariances"], q["covariances"]])
+    densities = gaussian_density(means[:, None] - means[None, :], covariances[:, None] + covariances[None, :])
+    return math.sqrt(max(0.0, float(weights @ densities @ weights)))
+
+
+def log_density(state: State, points: np.ndarray) -> np.ndarray:
+    """Log of the mixture's density at `points` [N, 2]."""
+    parts = gaussian_log_density(points[:, None] - state["means"], state["covariances"]) + np.log(state["weights"])
+    highest = parts.max(axis=1, keepdims=True)
+    density: np.ndarray = highest[:, 0] + np.log(np.exp(parts - highest).sum(axis=1))
+    return density
+
+
+def gaussian_density(offsets: np.ndarray, covariances: np.ndarray) -> np.ndarray:
+    """N(offset; 0, covariance) over leading axes."""
+    densities: np.ndarray = np.exp(gaussian_log_density(offsets, covariances))
+    return densities
+
+
+def gaussian_log_density(offsets: np.ndarray, covariances: np.ndarray) -> np.ndarray:
+    _, log_determinant = np.linalg.slogdet(2 * np.pi * covariances)
+    scaled = np.linalg.solve(covariances, offsets[..., None])[..., 0]
+    logs: np.ndarray = -0.5 * (log_determinant + (offsets * scaled).sum(axis=-1))
+    return logs

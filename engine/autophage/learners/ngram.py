@@ -1,0 +1,118 @@
+"""The discrete distribution of arXiv 2305.17493 as an n-gram model: what is not drawn once is never drawn again.
+
+A rare n-gram that a document holds with probability q is missed by M documents with probability (1 - q)^M, and without
+smoothing it stays missed: every support is an absorbing state of the ones above it, and a single document the last. The
+model writes texts, so the metrics of texts apply to it as to a language model (`metrics`): perplexity of held-out human
+text (with `BACKOFF` parts uniform), entropy of its own, diversity, tails. Its own metrics:
+
+- `learner/support`: different n-grams that it can write; `learner/types`: different words.
+- `learner/survival`: share of model 0's n-grams that it still has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autophage.learners.grams import Grams, count_grams
+from autophage.learners.protocol import Progress, State
+from autophage.learners.words import SPECIAL, START, Document, longest, words_of
+from autophage.metrics.corpus import corpus_metrics
+from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
+from autophage.metrics.human import HumanText, count_human
+from autophage.metrics.scored import Statistics
+from autophage.recipe.schema import Recipe
+from autophage.store.corpus import Sample, read_samples
+from autophage.store.manifest import Metric
+
+
+class NGram:
+    device = "cpu"
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._order = recipe.learner.order
+        self._words = words_of(recipe)
+        self.digest = self._words.digest
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"kind": "ngram", "order": self._order, "vocabulary": self._words.vocabulary}
+
+    def human(self, draw: int, count: int) -> list[Document]:
+        return self._words.documents(draw, count)
+
+    def fit(self, rows: Sequence[Document], seed: int, previous: State | None, progress: Progress) -> State:
+        """`grams` int32 [K, order] and `counts` int64 [K]; neither chance nor the model before has a part in it."""
+        grams, counts = count_grams(rows, self._order)
+        return {"grams": grams, "counts": counts}
+
+    def draw(self, state: State, count: int, seed: int) -> list[Document]:
+        length = longest(self._recipe)
+        return _model(state).draw(np.random.default_rng(seed).random((count, length + 1)), length)
+
+    def measure(self, generation: int, state: State, base: State, rows: Sequence[Document], seed: int) -> list[Metric]:
+        model, settings = _model(state), self._recipe.measure
+        held_out = self._words.held_out(settings.documents)
+        scored = [_only_logprob(model.backed_off(one.token_ids[1:], self._choices)) for one in held_out]
+        texts = [self._words.text(one.words) for one in rows]
+        own = [model.score(one.token_ids) for one in rows]
+        return [
+            *self._support(state, base),
+            *perplexity_metrics(held_out, scored, settings.resamples, seed),
+            *onpolicy_metrics(own, settings.resamples, seed),
+            *corpus_metrics(texts, [one.words for one in rows], self._human_text, settings, seed),
+        ]
+
+    def _support(self, state: State, base: State) -> list[Metric]:
+        grams, first = ({tuple(gram) for gram in one["grams"].tolist()} for one in (state, base))
+        types = {word for gram in grams for word in gram} - set(range(len(SPECIAL)))
+        return [
+            Metric("learner/support", float(len(grams))),
+            Metric("learner/types", float(len(types))),
+            Metric("learner/survival", len(grams & first) / len(first), n=len(first)),
+        ]
+
+    def pack(self, state: State, rows: Sequence[Document], sample_ids: list[str], seed: int) -> list[Sample]:
+        model = _model(state)
+        return [
+            Sample(
+                sample_id=own,
+                prompt="",
+                text=self._words.text(row.words),
+                prompt_ids=[START],
+                token_ids=list(row.token_ids),
+                finish_reason="stop" if row.complete else "length",
+                seed=seed,
+                **vars(model.score(row.token_ids)),
+            )
+            for own, row in zip(sample_ids, rows, strict=True)
+        ]
+
+    def unpack(self, shards: Sequence[Path]) -> list[Document]:
+        return [Document(tuple(sample.token_ids), sample.complete) for sample in read_samples(shards)]
+
+    @property
+    def _choices(self) -> int:
+        """Words that may come next: all of the vocabulary but the one that opens a document, and a word that it lacks."""
+        return len(self._words.vocabulary)
+
+    @cached_property
+    def _human_text(self) -> HumanText:
+        documents = self._words.reference(self._recipe.measure.reference)
+        return count_human([one.words for one in documents], [self._words.text(one.words) for one in documents])
+
+
+def _model(state: State) -> Grams:
+    return Grams(state["grams"], state["counts"])
+
+
+def _only_logprob(logprob: np.ndarray) -> Statistics:
+    """Perplexity asks for nothing else."""
+    nothing = np.full(len(logprob), math.nan)
+    return Statistics(logprob, nothing, nothing, nothing, nothing)

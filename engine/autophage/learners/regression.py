@@ -1,0 +1,99 @@
+"""Linear regression on labels of its own (arXiv 2404.01413): the case in which accumulating data provably bounds the error.
+
+Features x ~ N(0, I_d); a human row has the label w* . x + noise, a row of model g the label w_g . x + noise, with fresh x
+and noise of standard deviation `learner.noise`. Ordinary least squares. `learner.repetitions` chains are computed
+together; a row is, for each chain, its d features and the label.
+
+- `learner/test_error`: E_x[(w_g . x - w* . x)^2] = |w_g - w*|^2, mean over chains.
+- `theory/test_error`: its expectation, for T rows a generation (`expected_error`), where there is a closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from autophage.data.mix import synthetic_count
+from autophage.learners.protocol import NumericLearner, Progress, State, mean_metric, rows_of
+from autophage.recipe.schema import Recipe
+from autophage.store.manifest import Metric
+
+
+class Regression(NumericLearner):
+    digest = "x ~ N(0, I), y = w . x + noise"
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._repetitions, self._dimensions = recipe.learner.repetitions, recipe.learner.dimensions
+        self._noise = recipe.learner.noise
+        # The error does not depend on w*: least squares moves with the labels. So any will do.
+        self._truth = np.full(self._dimensions, self._dimensions**-0.5)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        values = f"{self._dimensions} features and a label of each of {self._repetitions} chains"
+        return {"kind": "regression", "truth": self._truth.tolist(), "noise": self._noise, "values": values}
+
+    def human(self, draw: int, count: int) -> list[np.ndarray]:
+        return self._labelled(np.broadcast_to(self._truth, (self._repetitions, self._dimensions)), count, draw)
+
+    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: State | None, progress: Progress) -> State:
+        """`weights`, float64 [repetitions, dimensions]; neither chance nor the model before has a part in it."""
+        values = np.stack(rows).reshape(len(rows), self._repetitions, -1).astype(np.float64)
+        x, y = values[..., :-1], values[..., -1:]
+        gram = np.einsum("nrd,nre->rde", x, x, optimize=True)
+        moment = np.einsum("nrd,nre->rde", x, y, optimize=True)
+        return {"weights": np.linalg.solve(gram, moment)[..., 0]}
+
+    def draw(self, state: State, count: int, seed: int) -> list[np.ndarray]:
+        return self._labelled(state["weights"], count, seed)
+
+    def measure(
+        self, generation: int, state: State, base: State, rows: Sequence[np.ndarray], seed: int
+    ) -> list[Metric]:
+        errors = ((state["weights"] - self._truth) ** 2).sum(axis=1)
+        return [mean_metric("learner/test_error", errors), *self._theory(generation)]
+
+    def _labelled(self, weights: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal((count, *weights.shape))
+        noise = rng.standard_normal((count, len(weights)))
+        y = np.einsum("nrd,rd->nr", x, weights) + self._noise * noise
+        return rows_of(np.concatenate([x, y[..., None]], axis=-1))
+
+    def _theory(self, generation: int) -> list[Metric]:
+        mix, count, synthetic = self._recipe.mix, self._recipe.sample.count, synthetic_count(self._recipe)
+        repeated = mix.human == "fixed" and synthetic < count and mix.pool != "replace"
+        if mix.pool == "accumulate-subsample" or synthetic not in (0, count) or (repeated and generation > 0):
+            return []
+        error = expected_error(
+            count, self._dimensions, generation, synthetic=synthetic > 0, accumulate=mix.pool == "accumulate"
+        )
+        return [Metric("theory/test_error", self._noise**2 * error)]
+
+
+def expected_error(rows: int, dimensions: int, generation: int, *, synthetic: bool, accumulate: bool) -> float:
+    """E|w_g - w*|^2 of model `generation`, noise 1, where each generation adds `rows` = T rows of d features.
+
+    One fit to n rows has the error e(n) = d / (n - d - 1) (E[(X^T X)^-1] = I / (n - d - 1), inverse Wishart).
+
+        human rows       e(T), and e((g + 1) T) where they accumulate
+        replaced         (g + 1) e(T)                              theorem 1 of arXiv 2404.01413, n = g + 1
+        accumulated      sum over i = 1..g + 1 of e(i T) / i
+
+    For the last: all rows so far give S w_i = S_before w_{i-1} + X_i^T (X_i w_{i-1} + noise), so a fit moves the weights
+    by S^-1 X_i^T noise, whose mean square is a share 1/i of e(i T), because the i blocks of S are exchangeable. As
+    e(i T) <= e(T) / i, it is below e(T) * sum 1/i^2 < e(T) pi^2 / 6, the bound of their theorem 2.
+    """
+
+    def one_fit(count: int) -> float:
+        return dimensions / (count - dimensions - 1)
+
+    fits = generation + 1
+    if not synthetic:
+        return one_fit(fits * rows if accumulate else rows)
+    if accumulate:
+        return sum(one_fit(i * rows) / i for i in range(1, fits + 1))
+    return fits * one_fit(rows)

@@ -1,0 +1,135 @@
+"""Human text for the n-gram learner: documents as ids of words, from the built-in world or from a text.
+
+Words are what blanks separate. A document of a world is one of its texts, of any other text a line that is not empty. Longer
+ones are cut, human and synthetic alike, and a cut document has no end. Id 0 opens a document and id 1 ends it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from autophage.data.build import read_source
+from autophage.data.source import HeldOut, Role, spread
+from autophage.data.text_source import Text
+from autophage.data.world import World
+from autophage.errors import UserError
+from autophage.recipe.schema import Recipe
+from autophage.seeds import derive
+
+START, END = 0, 1
+SPECIAL = ("<s>", "</s>")
+LONGEST = 64
+"""Words of a document where `sample.max_tokens` is left out; the documents of a world are shorter."""
+
+Word = tuple[str, Role]
+
+
+@dataclass(frozen=True)
+class Document:
+    """Ids of words; those of a `complete` one end with `END`."""
+
+    token_ids: tuple[int, ...]
+    complete: bool
+
+    @property
+    def words(self) -> tuple[int, ...]:
+        return self.token_ids[:-1] if self.complete else self.token_ids
+
+
+class Words(ABC):
+    """The documents of a source under a vocabulary of its own. Draws are functions of their seed."""
+
+    def __init__(self, digest: str, known: Iterable[str], longest: int) -> None:
+        self.digest = digest
+        self.vocabulary = [*SPECIAL, *known]
+        """Words by their ids. A held-out word that may not be trained on has none."""
+        self._ids = {word: place for place, word in enumerate(self.vocabulary)}
+        self._longest = longest
+
+    @abstractmethod
+    def documents(self, draw: int, count: int) -> list[Document]:
+        """`count` documents of the draw with seed `draw`."""
+
+    @abstractmethod
+    def reference(self, count: int) -> list[Document]:
+        """What rare words are told by: the same in every run on one source."""
+
+    @abstractmethod
+    def _held_out_words(self) -> list[list[Word]]: ...
+
+    def held_out(self, count: int) -> list[HeldOut]:
+        """Documents that no draw returns. Words without an id have one beyond the vocabulary."""
+        return [self._held_out(words) for words in spread(self._held_out_words(), count)]
+
+    def text(self, ids: Sequence[int]) -> str:
+        return " ".join(self.vocabulary[one] for one in ids)
+
+    def _held_out(self, words: list[Word]) -> HeldOut:
+        unknown = len(self.vocabulary)
+        ids = [self._ids.get(word, unknown) for word, _ in words]
+        edge = Role.TEXT if words[0][1] is Role.TEXT else Role.FORM
+        return HeldOut([START, *ids, END], [edge, *(role for _, role in words), edge])
+
+    def _document(self, words: Sequence[str]) -> Document:
+        ids = tuple(self._ids[word] for word in words[: self._longest])
+        return Document((*ids, END), True) if len(words) <= self._longest else Document(ids, False)
+
+
+class WorldWords(Words):
+    def __init__(self, world: World, digest: str, longest: int) -> None:
+        super().__init__(digest, world.vocabulary, longest)
+        self._world = world
+
+    def documents(self, draw: int, count: int) -> list[Document]:
+        return [self._document([word for word, _ in self._world.document(draw, index)]) for index in range(count)]
+
+    def reference(self, count: int) -> list[Document]:
+        return self.documents(derive(self._world.seed, "reference"), count)
+
+    def _held_out_words(self) -> list[list[Word]]:
+        return self._world.held_out
+
+
+class TextWords(Words):
+    """Lines of a text. A draw repeats none, as far as there are enough; then it takes all of them once more."""
+
+    def __init__(self, text: Text, digest: str, longest: int) -> None:
+        self._lines, self._ends = _lines(text.train), _lines(text.held_out)
+        if not self._lines or not self._ends:
+            raise UserError(
+                f"source.path: training part and held-out part each need a line with words; they have {len(self._lines)} and "
+                f"{len(self._ends)}. Give more text."
+            )
+        super().__init__(digest, sorted({word for line in self._lines for word in line}), longest)
+
+    def documents(self, draw: int, count: int) -> list[Document]:
+        rng = np.random.default_rng(draw)
+        rounds = [rng.permutation(len(self._lines)) for _ in range(-(-count // len(self._lines)))]
+        return [self._document(self._lines[place]) for place in np.concatenate(rounds)[:count]]
+
+    def reference(self, count: int) -> list[Document]:
+        return [self._document(line) for line in spread(self._lines, count)]
+
+    def _held_out_words(self) -> list[list[Word]]:
+        return [[(word, Role.TEXT) for word in line] for line in self._ends]
+
+
+def words_of(recipe: Recipe) -> Words:
+    """The documents of a recipe's source (`UserError` where it cannot be read)."""
+    raw = read_source(recipe)
+    if isinstance(raw.content, World):
+        return WorldWords(raw.content, raw.digest, longest(recipe))
+    return TextWords(raw.content, raw.digest, longest(recipe))
+
+
+def longest(recipe: Recipe) -> int:
+    """Words that a document has at most."""
+    return LONGEST if recipe.sample.max_tokens is None else recipe.sample.max_tokens
+
+
+def _lines(text: str) -> list[list[str]]:
+    return [words for line in text.splitlines() if (words := line.split())]

@@ -1,0 +1,77 @@
+"""What a run of a learner that is no language model will make: rows, what each fit sees, bytes on disk. No seconds.
+
+Such a run takes seconds or minutes on any machine, and how long depends on fits that end when they have converged; so
+nothing is said of time that is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autophage.plan.tokens import WORLD_DOCUMENT_TOKENS
+from autophage.recipe.arms import Arm
+from autophage.recipe.schema import Recipe
+
+FLOAT = 4
+PIXELS = 28 * 28
+IMAGE_SHARE = 0.35
+"""Of an image's bytes as floats, what zstd leaves: its pixels have 256 levels."""
+TOKEN_BYTES = 24
+"""Of a word with its statistics in a corpus of texts, packed."""
+FILES = 6000
+"""Bytes of a generation's metrics, manifest and settings."""
+
+
+@dataclass(frozen=True)
+class LearnerArm:
+    """`samples` over all generations; `fitted` is the number of rows that the last fit sees."""
+
+    name: str
+    control: bool
+    settings: dict[str, object]
+    samples: int
+    fitted: int
+    disk_bytes: float
+
+
+@dataclass(frozen=True)
+class LearnerPlan:
+    kind: str
+    generations: int
+    arms: list[LearnerArm]
+    disk_bytes: float
+
+
+def learner_plan(recipe: Recipe, arms: Sequence[Arm]) -> LearnerPlan:
+    """The counts of `recipe`, whose `arms` are its expansion."""
+    made = [_arm(arm) for arm in arms]
+    return LearnerPlan(recipe.learner.kind, recipe.generations, made, sum(arm.disk_bytes for arm in made))
+
+
+def _arm(arm: Arm) -> LearnerArm:
+    recipe = arm.recipe
+    models, count = recipe.generations + 1, recipe.sample.count
+    fitted = count * models if recipe.mix.pool == "accumulate" else count
+    disk = models * (count * _row_bytes(recipe) + _state_bytes(recipe) + FILES)
+    return LearnerArm(arm.name, arm.control, arm.settings, models * count, fitted, disk)
+
+
+def _row_bytes(recipe: Recipe) -> float:
+    learner = recipe.learner
+    if learner.kind == "vae":
+        return FLOAT * PIXELS * IMAGE_SHARE
+    if learner.kind == "ngram":
+        return TOKEN_BYTES * WORLD_DOCUMENT_TOKENS
+    width = {"gaussian": 1, "mixture": 2, "regression": learner.dimensions + 1}[learner.kind]
+    return FLOAT * learner.repetitions * width
+
+
+def _state_bytes(recipe: Recipe) -> float:
+    learner = recipe.learner
+    if learner.kind == "vae":
+        return FLOAT * (2 * PIXELS * learner.hidden + 3 * learner.hidden * learner.latent)
+    if learner.kind == "ngram":  # at most an n-gram for every word
+        return (FLOAT * learner.order + 8) * recipe.sample.count * WORLD_DOCUMENT_TOKENS / 4
+    width = {"gaussian": 2, "mixture": 7 * learner.components, "regression": learner.dimensions}[learner.kind]
+    return 8 * learner.repetitions * width

@@ -1,0 +1,43 @@
+"""Which keys a learner has a use for: what of a recipe changes what it makes, beside the keys that every run has.
+
+The language model is not listed: `inert` knows its keys one by one, because they depend on one another.
+"""
+
+from __future__ import annotations
+
+from autophage.recipe.keys import KEYS
+
+EVERY = ("name", "description", "profile", "seed", "generations", "learner.kind", "sample.count", "control.enabled")
+"""Keys that mean the same for everything that learns."""
+MIX = ("mix.alpha", "mix.pool", "mix.human")
+WORLD = ("source.people", "source.zipf", "source.held_out_documents")
+TEXT = (
+    *("source.path", "source.held_out"),
+    *("source.config", "source.split", "source.test_split", "source.column"),
+)
+
+USES: dict[str, tuple[str, ...]] = {
+    "gaussian": ("learner.repetitions",),
+    "mixture": ("learner.repetitions", "learner.components", "train.chain", "measure.documents"),
+    "vae": (
+        *("learner.latent", "learner.hidden", "source.path", "source.seed"),
+        *("train.chain", "train.epochs", "train.learning_rate", "train.weight_decay", "train.batch_size"),
+        *("measure.documents", "measure.resamples"),
+    ),
+    "ngram": (
+        *("learner.order", "sample.max_tokens", "source.kind", "source.seed", *WORLD, *TEXT),
+        *("measure.documents", "measure.pairwise", "measure.reference", "measure.resamples"),
+    ),
+    "regression": ("learner.repetitions", "learner.dimensions", "learner.noise"),
+}
+"""Learner -> the keys that are its own."""
+
+
+def used(kind: str) -> frozenset[str]:
+    """The dotted keys that a learner of `kind` uses."""
+    return frozenset((*EVERY, *MIX, *USES[kind]))
+
+
+def unused(kind: str) -> tuple[str, ...]:
+    """The dotted keys of the schema that change nothing in a run of `kind`."""
+    return tuple(key for key in KEYS if key not in used(kind))

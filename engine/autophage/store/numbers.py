@@ -1,0 +1,56 @@
+"""Corpora of numbers: what a learner draws that is no language model. One Parquet row per sample, as texts have.
+
+`values` are the numbers of a sample in the order that its learner states (`learner.json`): a point, a row of features
+with its label, the pixels of an image. Where an arm has several independent chains, a row holds the sample of each, one
+after the other, so that rows stay samples whatever the number of chains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from autophage.store.corpus import write_shards
+
+SCHEMA = pa.schema([("sample_id", pa.string()), ("values", pa.list_(pa.float32())), ("seed", pa.int64())])
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Samples as float32 [samples, width]. `seed` is that of the draw they were made in together."""
+
+    sample_ids: list[str]
+    values: np.ndarray
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def write_numbers(folder: Path, corpus: Numbers) -> list[Path]:
+    """Write the shards of a generation; returns their paths."""
+    rows, width = corpus.values.shape
+    offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * width)
+    values = pa.ListArray.from_arrays(offsets, pa.array(corpus.values.ravel(), pa.float32()))
+    seeds = pa.array(np.full(rows, corpus.seed, dtype=np.int64))
+    return write_shards(folder, pa.table([pa.array(corpus.sample_ids, pa.string()), values, seeds], schema=SCHEMA))
+
+
+def read_numbers(shards: Iterable[Path]) -> np.ndarray:
+    """The samples of a generation as float32 [samples, width]."""
+    parts = [pq.read_table(path, columns=["values"]).column("values").combine_chunks() for path in shards]
+    rows = sum(map(len, parts))
+    if not rows:
+        return np.empty((0, 0), dtype=np.float32)
+    flat: np.ndarray = np.concatenate([part.flatten().to_numpy(zero_copy_only=False) for part in parts])
+    return flat.reshape(rows, -1)
+
+
+def is_numeric(shard: Path) -> bool:
+    """Whether a shard holds numbers, and not texts."""
+    return "values" in pq.read_schema(shard).names
