@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from itertools import groupby
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
@@ -38,10 +38,12 @@ from autophage.trainer.resident import ResidentModel
 if TYPE_CHECKING:
     from autophage.sampler.engine import Sampler
 
+    AnySampler: TypeAlias = "Sampler | BeamSampler"
+
 WATCHED = tuple(field.name for field in fields(Statistics))
 
 
-def sampler_for(settings: EngineSettings) -> Sampler | BeamSampler:
+def sampler_for(settings: EngineSettings) -> AnySampler:
     """The sampler that `settings` ask for, started: vLLM, but where documents are searched for with beams."""
     if settings.beam_recipe is not None:
         return BeamSampler(settings)

@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING
 from autophage import environment
 
 if TYPE_CHECKING:
-    from autophage.beam import BeamSampler
+    from autophage.beam import AnySampler
     from autophage.recipe.arms import Arm
-    from autophage.sampler.engine import Sampler
     from autophage.sampler.protocol import Completion, Job, Served
     from autophage.stages import Workbench
     from autophage.store.commit import Generation
@@ -89,7 +88,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
                 _print_generation(made.arm, generation, made.metrics, time.perf_counter() - begun)
 
 
-def _train_and_swap(bench: Workbench, sampler: Sampler | BeamSampler, lineage: Lineage, generation: int) -> Job:
+def _train_and_swap(bench: Workbench, sampler: AnySampler, lineage: Lineage, generation: int) -> Job:
     """Make model `generation` of an arm and put it into the sampler; returns what the sampler is asked for."""
     from autophage.sampler.protocol import Job
 
@@ -146,7 +145,5 @@ def _ignore(*_: object) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 4 or sys.argv[2] != "--out":
-        sys.exit(
-            "usage: python -m autophage.loop RECIPE --out DIR     for example: python -m autophage.loop smoke --out runs/loop"
-        )
+        sys.exit("usage: python -m autophage.loop RECIPE --out DIR, as in: python -m autophage.loop smoke --out runs/loop")
     run_loop(sys.argv[1], Path(sys.argv[3]))

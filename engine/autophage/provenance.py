@@ -192,7 +192,7 @@ def check_same(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         UserError: the model, the source or the questions are other ones: one run would mix two experiments.
     """
     model = before.get("model", {})
-    if changed := [what for name, what in DECISIVE.items() if model.get(name) != now["model"][name]]:
+    if changed := [what for name, what in DECISIVE.items() if model.get(name) != now["model"].get(name)]:
         what = " and ".join(dict.fromkeys(changed))
         raise UserError(
             f"{what} changed since this run was begun, though the recipe names the same path. Put back what was there, "
