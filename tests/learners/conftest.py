@@ -38,7 +38,7 @@ Events = list[dict[str, Any]]
 Run = Callable[..., RunDirectory]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """As the loop has it: on small arrays threads only wait for one another."""
     with threadpool_limits(1):
