@@ -77,6 +77,8 @@ def _mean(points: Sequence[Point]) -> Point:
         ]
     ) and len(own) == n:
         below, above = (fmean(side) for side in zip(*own, strict=True))
+    if not own and not over_seeds:  # a closed form, the same for every seed
+        return Point(points[0].generation, value)
     low, high = value - max(below, over_seeds), value + max(above, over_seeds)
     counted = [point.n for point in points if point.n is not None]
     return Point(points[0].generation, value, low, high, sum(counted) if counted else None)
