@@ -1,9 +1,10 @@
 # make setup    environment in .venv (EXTRA=cpu or EXTRA=gpu to choose; otherwise by whether an NVIDIA driver answers)
 # make demo     a small run on this machine, with its report in runs/demo
 # make test     the tests
+# make test-long  the tests that take minutes each and that `make test` leaves out
 # make lint     ruff and mypy
 # make clean    removes the environment and caches; never touches runs/
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test test-long lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +18,9 @@ demo: setup
 
 test: setup
 	.venv/bin/python -m pytest
+
+test-long: setup
+	.venv/bin/python -m pytest -m long
 
 lint: setup
 	.venv/bin/ruff check

@@ -49,6 +49,7 @@ def test_loop(tmp_path: Path) -> None:
     assert value(rows, "generate 4", "sampling rate") > 0
 
 
+@pytest.mark.long
 def test_arms(tmp_path: Path) -> None:
     rows = quick("arms", tmp_path / "rows.jsonl")
     assert 0 < value(rows, "together 2", "working") < value(rows, "together 2", "wall")
@@ -63,12 +64,14 @@ def test_swap(tmp_path: Path) -> None:
     assert value(rows, "restart", "first token p50") > value(rows, "autophage", "first token p50")
 
 
+@pytest.mark.long
 def test_trainer(tmp_path: Path) -> None:
     rows = quick("trainer", tmp_path / "rows.jsonl")
     assert {row["contender"] for row in rows} >= {"autophage", "trl default", "trl clean"}
     assert not [row for row in rows if row["figure"] == "mfu"]  # the peak of this device is not known
 
 
+@pytest.mark.long
 def test_overlap(tmp_path: Path) -> None:
     rows = quick("overlap", tmp_path / "rows.jsonl")
     assert 0 < value(rows, "autophage serial", "overlap efficiency") <= 1
