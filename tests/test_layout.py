@@ -30,7 +30,7 @@ TIERS = (
     {"actors", "scheduler"},
     {"sharded_bench", "beam"},
     {"stages", "scoring", "learners"},
-    {"examination"},
+    {"examination", "harness"},
     {"report"},
     {"plan"},
     {"sampler", "trainer"},

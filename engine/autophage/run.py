@@ -110,6 +110,10 @@ def _refuse_early(loaded: LoadedRecipe) -> None:
         from autophage.trainer.entailment import entailment_label
 
         entailment_label(loaded.recipe.questions.entailment)
+    if loaded.recipe.measure.harness:
+        from autophage.harness import check_tasks
+
+        check_tasks(loaded.recipe.measure)
     check_model(loaded.recipe)
 
 

@@ -283,6 +283,10 @@ class Workbench:
         metrics += question_metrics(answers, settings.confident, settings.resamples, seed)
         human = self.resident.score([one.token_ids for one in documents], [one.context for one in documents], count)
         metrics += perplexity_metrics(documents, human, settings.resamples, seed)
+        if settings.harness:
+            from autophage.harness import harness_metrics  # an optional package, slow to import
+
+            metrics += harness_metrics(self.resident, settings, documents[0].token_ids, seed)
         metrics += onpolicy_metrics(samples, settings.resamples, seed)
         plain = [[token for token in sample.token_ids if token not in self._special] for sample in samples]
         human_text = self._human_text(settings.reference)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RESAMPLES = 2000
+RESAMPLES = 1000
 TAILS = (2.5, 97.5)
 
 

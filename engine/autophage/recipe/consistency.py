@@ -139,6 +139,13 @@ def _whole_weights_on_one_gpu(recipe: Recipe) -> Conflict | None:
     return Conflict(("cluster.trainer_gpus", "model.method"), wrong, remedies)
 
 
+def _harness_of_one_process(recipe: Recipe) -> Conflict | None:
+    if not recipe.measure.harness or recipe.cluster.trainer_gpus == 1:
+        return None
+    wrong = f"measure.harness measures on one GPU, and cluster.trainer_gpus = {recipe.cluster.trainer_gpus}"
+    return Conflict(("measure.harness", "cluster.trainer_gpus"), wrong, ("leave one of them out",))
+
+
 def _search_on_one_device(recipe: Recipe) -> Conflict | None:
     if recipe.sample.beams == 1 or recipe.cluster.sampler_gpus == 1:
         return None
@@ -237,6 +244,7 @@ _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     _whole_heads,
     _carried_on,
     _whole_weights_on_one_gpu,
+    _harness_of_one_process,
     _search_on_one_device,
     _best_of_one_process,
     _needs_questions,

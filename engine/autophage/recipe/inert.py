@@ -58,6 +58,11 @@ LEARNER_KEYS = tuple(key for key in KEYS if key.startswith("learner.") and key !
 RULES = (
     *map(_learner_rule, USES),
     Rule(LEARNER_KEYS, lambda arm: arm.trains_language_model, f'learner.kind is "{LANGUAGE_MODEL}"'),
+    Rule(
+        ("measure.harness_path", "measure.harness_limit"),
+        lambda arm: not arm.measure.harness,
+        "measure.harness is left out",
+    ),
     Rule(("base.*",), lambda arm: arm.model.path != FROM_SOURCE, 'model.path is not "from-source"'),
     Rule(ONLY_LORA, lambda arm: arm.model.method == "full", 'model.method is "full"'),
     Rule(("base.vocabulary",), _world, "a world has a word list of its own"),

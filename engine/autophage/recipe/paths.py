@@ -74,6 +74,11 @@ def with_absolute_paths(recipe: Recipe, document: Document) -> Recipe:
     mended = model(recipe.model.path, not document.value_place(("model", "path")).override)
     changes["model"] = recipe.model.model_copy(update={"path": mended})
     changes["questions"] = recipe.questions.model_copy(update=_question_paths(recipe, document))
+    if recipe.measure.harness_path is not None:
+        mended = _absolute(
+            recipe.measure.harness_path, document, not document.value_place(("measure", "harness_path")).override
+        )
+        changes["measure"] = recipe.measure.model_copy(update={"harness_path": mended})
     return recipe.model_copy(update=changes)
 
 

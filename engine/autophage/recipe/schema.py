@@ -222,6 +222,11 @@ class Measure(Table):
     reference: int = Field(
         2000, ge=1, description="human documents or windows that rare tokens and new n-grams are told by"
     )
+    harness: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        None, min_length=1, description="tasks of lm-evaluation-harness that every generation is given"
+    )
+    harness_path: str | None = Field(None, min_length=1, description="a folder with tasks of your own, as YAML files")
+    harness_limit: int | None = Field(None, ge=1, description="documents of a task, the first ones; left out: all")
     resamples: int = Field(1000, ge=100, le=100_000, description="bootstrap resamples behind a 95% interval")
 
     @field_validator("formats")

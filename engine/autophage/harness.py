@@ -1,0 +1,112 @@
+"""Tasks of EleutherAI's lm-evaluation-harness as metrics of each generation: any of its own, or YAML files of yours.
+
+Optional: `pip install "autophage[harness]"`. The harness is handed the resident model with the generation's weights in it, and
+before it counts, the log-probs of a text through what it was handed are held to the trainer's own: a harness that quietly
+measured the base model would draw a flat line, and that line would be believed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from autophage.errors import RunError, UserError
+from autophage.metrics.intervals import Z
+from autophage.recipe.schema import Measure
+from autophage.store.manifest import Metric
+
+if TYPE_CHECKING:
+    from autophage.trainer.resident import ResidentModel
+
+BATCH = 16
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25}
+"""Nats a token between the model that the harness was handed and the trainer's own scoring. Rounding leaves 1e-5."""
+
+
+def check_tasks(measure: Measure) -> None:
+    """See that the harness is there and knows the tasks.
+
+    Raises:
+        UserError: it is not, or does not.
+    """
+    known = _manager(measure).all_tasks
+    for task in measure.harness or ():
+        if task not in known:
+            close = difflib.get_close_matches(task, known, n=3, cutoff=0.6)
+            guess = f"Did you mean {' or '.join(close)}? " if close else ""
+            raise UserError(
+                f"measure.harness: lm-evaluation-harness has no task {task!r}. {guess}"
+                "Tasks of your own are YAML files in measure.harness_path."
+            )
+
+
+def harness_metrics(resident: ResidentModel, measure: Measure, canary_ids: Sequence[int], seed: int) -> list[Metric]:
+    """`harness/TASK.METRIC` of the loaded weights, with 95% intervals from the harness's standard errors.
+
+    Raises:
+        RunError: the harness would measure other weights than the loaded ones.
+    """
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    model = HFLM(pretrained=resident.model, tokenizer=resident.tokenizer, batch_size=BATCH)
+    _require_loaded(model, resident, canary_ids)
+    found = simple_evaluate(
+        model=model,
+        tasks=list(measure.harness or ()),
+        limit=measure.harness_limit,
+        task_manager=_manager(measure),
+        log_samples=False,
+        bootstrap_iters=measure.resamples,
+        random_seed=seed % 2**32,
+        numpy_random_seed=seed % 2**32,
+        torch_random_seed=seed % 2**32,
+        fewshot_random_seed=seed % 2**32,
+    )
+    return [
+        metric
+        for task, values in found["results"].items()
+        for metric in _metrics(task, values, found["n-samples"].get(task, {}).get("effective"))
+    ]
+
+
+def _metrics(task: str, values: Mapping[str, Any], n: int | None) -> list[Metric]:
+    metrics = []
+    for key, value in values.items():
+        name, _, filtered = key.partition(",")
+        if not filtered or name.endswith("_stderr") or not isinstance(value, int | float):
+            continue
+        error = values.get(f"{name}_stderr,{filtered}")
+        half = Z * error if isinstance(error, int | float) else None
+        label = re.sub(r"[.\s]+", "-", f"{name}-{filtered}" if filtered != "none" else name)
+        low, high = (None, None) if half is None else (value - half, value + half)
+        metrics.append(Metric(f"harness/{task.replace('.', '-')}.{label}", float(value), low, high, n))
+    return metrics
+
+
+@torch.inference_mode()
+def _require_loaded(model: Any, resident: ResidentModel, canary_ids: Sequence[int]) -> None:
+    ids_BL = torch.tensor([list(canary_ids)], device=resident.model.device)
+    logprobs_LV = model.model(input_ids=ids_BL).logits[0, :-1].float().log_softmax(-1)
+    theirs_L = logprobs_LV.gather(1, ids_BL[0, 1:, None])[:, 0].cpu().numpy()
+    (ours,) = resident.score([list(canary_ids)], [1])
+    apart = float(abs(theirs_L - ours.logprob).max())
+    if not apart <= TOLERANCE.get(resident.model.dtype, 0.25):
+        raise RunError(
+            f"lm-evaluation-harness was handed other weights than the generation's: log-probs differ by {apart:.3g} nats. "
+            "Nothing was committed."
+        )
+
+
+def _manager(measure: Measure) -> Any:
+    try:
+        from lm_eval.tasks import TaskManager
+    except ImportError as error:
+        raise UserError(
+            'measure.harness needs lm-evaluation-harness: pip install "autophage[harness]", or leave the key out.'
+        ) from error
+    return TaskManager(include_path=measure.harness_path)
