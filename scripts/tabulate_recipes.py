@@ -32,7 +32,7 @@ KEPT = (
     *("knowledge/", "questions/", "format/compliance", "fluency/", "fact/ppl", "onpolicy/entropy"),
     *("text/distinct_2", "tail/", "learner/", "theory/"),
 )  # fmt: skip
-"""Metrics that are kept; a run has all."""
+"""Metrics that are kept, without those of one format of one subject; a run has all."""
 
 
 @dataclass(frozen=True)
@@ -356,7 +356,7 @@ def result(folder: Path) -> dict[str, Any]:
         "metrics": [
             {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
             for row in rows
-            if row["metric"].startswith(KEPT)
+            if row["metric"].startswith(KEPT) and row["metric"].count(".") < 2
         ],
     }
 
