@@ -156,7 +156,7 @@ class TrainerActor(Shell):
 
 
 class SamplerActor(Shell):
-    def __init__(self, log: str, *, beams: bool = False) -> None:
+    def __init__(self, log: str, beams: bool = False) -> None:
         super().__init__(log)
         self._sampling: dict[str, Progress] = {}
         self._written: dict[str, dict[int, list[int]]] = {}

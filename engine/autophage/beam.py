@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from itertools import groupby
-from threading import RLock
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -33,7 +33,6 @@ from autophage.sampler.protocol import (
     Served,
 )
 from autophage.store.weights import Weights
-from autophage.trainer.resident import ResidentModel
 
 if TYPE_CHECKING:
     from autophage.sampler.engine import Sampler
@@ -56,11 +55,13 @@ class BeamSampler:
     """Calls may come from several threads; one model computes at a time."""
 
     def __init__(self, settings: EngineSettings) -> None:
+        from autophage.trainer.resident import ResidentModel  # TRL and all, which a sampler that is vLLM need not load
+
         assert settings.beam_recipe is not None
         self._resident = ResidentModel(settings.model_path, Recipe.model_validate_json(settings.beam_recipe))
         self._rows = settings.concurrency
         self._held: dict[str, Weights] = {}
-        self._turn = RLock()
+        self._turn = Lock()
         self._next_id = 1
 
     def install(self, label: str, weights: Weights) -> Served:

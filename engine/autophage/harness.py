@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,7 +34,7 @@ def check_tasks(measure: Measure) -> None:
     Raises:
         UserError: it is not, or does not.
     """
-    known = _manager(measure).all_tasks
+    known = _manager(measure.harness_path).all_tasks
     for task in measure.harness or ():
         if task not in known:
             close = difflib.get_close_matches(task, known, n=3, cutoff=0.6)
@@ -53,19 +54,20 @@ def harness_metrics(resident: ResidentModel, measure: Measure, canary_ids: Seque
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
+    seed %= 2**32
     model = HFLM(pretrained=resident.model, tokenizer=resident.tokenizer, batch_size=BATCH)
     _require_loaded(model, resident, canary_ids)
     found = simple_evaluate(
         model=model,
         tasks=list(measure.harness or ()),
         limit=measure.harness_limit,
-        task_manager=_manager(measure),
+        task_manager=_manager(measure.harness_path),
         log_samples=False,
         bootstrap_iters=measure.resamples,
-        random_seed=seed % 2**32,
-        numpy_random_seed=seed % 2**32,
-        torch_random_seed=seed % 2**32,
-        fewshot_random_seed=seed % 2**32,
+        random_seed=seed,
+        numpy_random_seed=seed,
+        torch_random_seed=seed,
+        fewshot_random_seed=seed,
     )
     return [
         metric
@@ -102,11 +104,13 @@ def _require_loaded(model: Any, resident: ResidentModel, canary_ids: Sequence[in
         )
 
 
-def _manager(measure: Measure) -> Any:
+@cache
+def _manager(own_tasks: str | None) -> Any:
+    """The harness's index of tasks: hundreds of files, read once a process."""
     try:
         from lm_eval.tasks import TaskManager
     except ImportError as error:
         raise UserError(
             'measure.harness needs lm-evaluation-harness: pip install "autophage[harness]", or leave the key out.'
         ) from error
-    return TaskManager(include_path=measure.harness_path)
+    return TaskManager(include_path=own_tasks)

@@ -145,5 +145,5 @@ def _ignore(*_: object) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 4 or sys.argv[2] != "--out":
-        sys.exit("usage: python -m autophage.loop RECIPE --out DIR, as in: RECIPE = smoke, DIR = runs/loop")
+        sys.exit("usage: python -m autophage.loop RECIPE --out DIR, such as: smoke --out runs/loop")
     run_loop(sys.argv[1], Path(sys.argv[3]))

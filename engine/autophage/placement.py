@@ -125,7 +125,7 @@ def _start_cell(name: str, bundles: list[Bundle], recipe: Recipe, logs: Path, at
     shared = len(bundles) == 1
     shares = [bundle.get("GPU", 0.0) / (2 if shared else 1) for bundle in (bundles[0], bundles[-1])]
 
-    def start(actor: type, index: int, *arguments: Any, **more: Any) -> Any:
+    def start(actor: type, index: int, *arguments: Any) -> Any:
         options: Any = {
             "num_cpus": 0,
             "num_gpus": shares[index],
@@ -135,10 +135,9 @@ def _start_cell(name: str, bundles: list[Bundle], recipe: Recipe, logs: Path, at
                 group, placement_group_bundle_index=0 if shared else index
             ),
         }
-        return ray.remote(**options)(actor).remote(*arguments, **more)
+        return ray.remote(**options)(actor).remote(*arguments)
 
     actors = Actors(name, sampler=None, trainer=None)
     actors.trainer = start(TrainerActor, 1, recipe.model_dump_json(), str(logs / f"{actors.trainer_name}.log"))
-    beams = recipe.sample.beams > 1
-    actors.sampler = start(SamplerActor, 0, str(logs / f"{actors.sampler_name}.log"), beams=beams)
+    actors.sampler = start(SamplerActor, 0, str(logs / f"{actors.sampler_name}.log"), recipe.sample.beams > 1)
     return actors

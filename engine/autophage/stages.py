@@ -198,8 +198,8 @@ class Workbench:
         if recipe.train.keep == "last":
             return None
         documents = self.source.held_out()
-        measured = {id(one) for one in spread(documents, recipe.measure.documents)}
-        spare = [one for one in documents if id(one) not in measured]
+        measured = set(spread(range(len(documents)), recipe.measure.documents))
+        spare = [one for place, one in enumerate(documents) if place not in measured]
         if not spare:
             raise UserError(
                 f'train.keep = "best" picks an epoch by held-out documents that are not measured, and all {len(documents)} are. '
