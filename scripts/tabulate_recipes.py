@@ -16,10 +16,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
-from autophage.metrics.intervals import student_t
+import numpy as np
+
+from autophage.metrics.intervals import mean_interval
+from autophage.metrics.resampling import Estimate
 from autophage.report.courses import course_view
 from autophage.report.load import RunFacts, load
 from autophage.report.pooling import pooled, pools
@@ -85,11 +88,13 @@ class Interval:
 
 def over_seeds(values: Sequence[float]) -> Interval:
     """Mean with Student's t interval; without a second seed there is none."""
-    value = fmean(values)
-    if len(values) < 2:
-        return Interval(value, -math.inf, math.inf)
-    half = student_t(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
-    return Interval(value, value - half, value + half)
+    low, high = mean_interval(np.array(values)) if len(values) > 1 else (-math.inf, math.inf)
+    return Interval(fmean(values), low, high)
+
+
+def verdict(found: Estimate) -> str:
+    """Of a difference that the paper finds positive."""
+    return Interval(found.value, found.low, found.high).verdict(positive=True)
 
 
 def beside(first: Sequence[float], second: Sequence[float]) -> Interval:
@@ -134,29 +139,25 @@ def knowledge_collapse(study: Study) -> Iterator[Finding]:
         if first == sorted(first) and first[0] < first[1] and gap.high < 0
         else gap.verdict(positive=False),
     )
-    told = next(text for text in view.sentences if text.startswith("alpha-1.0:") and "questions lost" in text)
-    inside = told.split("(")[1].split(")")[0]
-    low, high = (float(bound) for bound in inside.split(" to "))
+    told = next(one for one in view.formats if one.arm == "alpha-1.0")
     yield Finding(
         KC,
         "The format of a question decides when it collapses",
         "F = 12.67, p < 0.001",
-        told.removeprefix("alpha-1.0: ").rstrip("."),
-        Interval(0.0, low, high).verdict(positive=True),
+        told.text.removeprefix("alpha-1.0: ").rstrip("."),
+        verdict(told.found),
     )
 
 
 def knowledge_domain(study: Study) -> Iterator[Finding]:
     view = course_view(study.run, study.facts, study.shown)
-    told = next(text for text in view.sentences if "beside" in text and "Ratio of the slopes" in text)
-    inside = told.split("a difference of ")[1].split("(")[1].split(")")[0]
-    low, high = (float(bound) for bound in inside.split(" to "))
+    told = next(iter(view.domains))
     yield Finding(
         KC,
         "Training on one domain keeps its knowledge longer",
         "slope ratio 15.5, one run each",
-        told.split("; where")[0],
-        Interval(0.0, low, high).verdict(positive=True),
+        told.text.split("; where")[0],
+        verdict(told.found),
     )
 
 

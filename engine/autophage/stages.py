@@ -28,7 +28,7 @@ from autophage.metrics.knowledge import knowledge_metrics
 from autophage.metrics.questions import question_metrics
 from autophage.plan.footprint import demand
 from autophage.plan.machines import here
-from autophage.recipe.arms import Arm
+from autophage.recipe.arms import Arm, with_values
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
 from autophage.recipe.schema import ALL, Recipe
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
@@ -62,7 +62,7 @@ class Workbench:
         self._raw = raw
         self._sources: dict[tuple[str, str, str], Source] = {}
         self._human_texts: dict[int, HumanText] = {}
-        self.source = self._source(recipe.model_copy(update={"mix": recipe.mix.model_copy(update={"domain": ALL})}))
+        self.source = self._source(with_values(recipe, {"mix.domain": ALL}))
         self._examination = Examination(recipe, raw, self.resident)
 
     def base_weights(self, arm: Arm) -> Weights:

@@ -13,6 +13,7 @@ import numpy as np
 
 from autophage.metrics.collapse import CHANCE, COMPLIANT, DROP, FLUENT, SHOWN, Answers, Course, Onset, course
 from autophage.metrics.resampling import Estimate, Resampling, estimate, holm, slopes
+from autophage.recipe.arms import with_values
 from autophage.recipe.schema import ALL, Recipe
 from autophage.report.load import ArmFacts, RunFacts
 from autophage.report.pooling import pools
@@ -46,10 +47,23 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """What one arm's formats, or its domain, make of a difference: the number, and the sentence that says it."""
+
+    arm: str
+    found: Estimate
+    text: str
+
+
+@dataclass(frozen=True)
 class CourseView:
+    """`formats` and `domains` are said in `sentences` too."""
+
     rule: str
     rows: list[Row]
     sentences: list[str]
+    formats: list[Difference]
+    domains: list[Difference]
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,7 @@ def course_view(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> CourseVi
     """Everything the page says about stages; no rows where no questions were asked. `shown` has seeds pooled."""
     questions, groups = _groups(run, facts, shown)
     if not groups:
-        return CourseView(RULE, [], [])
+        return CourseView(RULE, [], [], [], [])
     resampling = Resampling(len(questions), SEED)
     by_name = {group.name: group for group in groups}
     courses: dict[tuple[str, str], Course] = {}
@@ -79,13 +93,13 @@ def course_view(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> CourseVi
     rows = [
         _row(*key, one, adjusted.get(key), by_name[key[0]].answers[key[1]], resampling) for key, one in courses.items()
     ]
+    formats, domains = list(_formats(groups, resampling)), list(_domains(groups, questions))
     sentences = [
         *_stages(courses, by_name),
-        *_formats(groups, resampling),
-        *_domains(groups, questions),
+        *(one.text for one in (*formats, *domains)),
         _note(facts, len(treated)),
     ]
-    return CourseView(RULE, rows, sentences)
+    return CourseView(RULE, rows, sentences, formats, domains)
 
 
 def _groups(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> tuple[list[str], list[Group]]:
@@ -186,7 +200,7 @@ def _stages(courses: Mapping[tuple[str, str], Course], groups: Mapping[str, Grou
         yield f"{who}: {'; '.join(parts)}."
 
 
-def _formats(groups: Sequence[Group], resampling: Resampling) -> Iterator[str]:
+def _formats(groups: Sequence[Group], resampling: Resampling) -> Iterator[Difference]:
     """How much more one format lost than another, in the arms that lost anything: the two furthest apart."""
     for group in groups:
         if group.arm.control or len(group.answers) < 2:
@@ -195,13 +209,15 @@ def _formats(groups: Sequence[Group], resampling: Resampling) -> Iterator[str]:
         falls = {form: one[:, 0] - one[:, -1] for form, one in series.items()}
         most, least = max(falls, key=lambda f: falls[f][0]), min(falls, key=lambda f: falls[f][0])
         found = estimate(falls[most] - falls[least])
-        yield (
+        yield Difference(
+            group.name,
+            found,
             f"{group.name}: {most} questions lost {_points(found)} percentage points more than {least} questions "
-            f"({_shares(estimate(falls[most]))} against {_shares(estimate(falls[least]))})."
+            f"({_shares(estimate(falls[most]))} against {_shares(estimate(falls[least]))}).",
         )
 
 
-def _domains(groups: Sequence[Group], questions: Sequence[str]) -> Iterator[str]:
+def _domains(groups: Sequence[Group], questions: Sequence[str]) -> Iterator[Difference]:
     """The slope of a domain's own questions in the arm of that domain beside the arm of everything (15 to 1 in the paper)."""
     for group in groups:
         recipe = group.arm.recipe
@@ -212,13 +228,15 @@ def _domains(groups: Sequence[Group], questions: Sequence[str]) -> Iterator[str]
         asked = own or list(range(len(questions)))
         draw = Resampling(len(asked), SEED)
         ours, theirs = (slopes(draw.series(_all_formats(one)[:, :, asked])) for one in (group, general))
-        ratio = estimate(theirs / ours)
+        ratio, gap = estimate(theirs / ours), estimate(ours - theirs)
         what = f"{plural(len(asked), 'question')}{' of its domain' if own else ''}"
-        yield (
+        yield Difference(
+            group.name,
+            gap,
             f"{group.name} beside {general.name}, {what}, all formats: accuracy changes by {_points(estimate(ours))} against "
-            f"{_points(estimate(theirs))} percentage points a generation, a difference of {_points(estimate(ours - theirs))}. "
+            f"{_points(estimate(theirs))} percentage points a generation, a difference of {_points(gap)}. "
             f"Ratio of the slopes (15.5 in the paper, of one run): {ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}); "
-            "where the divisor may be 0 a ratio says little, and the difference is what counts."
+            "where the divisor may be 0 a ratio says little, and the difference is what counts.",
         )
 
 
@@ -226,7 +244,7 @@ def _general(group: Group, recipe: Recipe, groups: Sequence[Group]) -> Group | N
     """The arm that differs from `group` in having no domain."""
     if recipe.mix.domain == ALL:
         return None
-    wanted = recipe.model_copy(update={"mix": recipe.mix.model_copy(update={"domain": ALL})})
+    wanted = with_values(recipe, {"mix.domain": ALL})
     return next((one for one in groups if one.arm.recipe == wanted), None)
 
 

@@ -7,13 +7,13 @@ text, so what those leave uncertain does not shrink with more seeds. A run of a 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import fmean, stdev
 from typing import Any
 
-from autophage.metrics.intervals import student_t
+import numpy as np
+
+from autophage.metrics.intervals import mean_interval
 from autophage.recipe.arms import CONTROL, Arm, arm_name, expand
 from autophage.report.load import RunFacts
 from autophage.report.series import Metrics, Point
@@ -65,20 +65,13 @@ def _rows(facts: RunFacts, name: str, group: Sequence[str]) -> list[dict[str, An
 
 
 def _mean(points: Sequence[Point]) -> Point:
-    values = [point.value for point in points]
-    value, n = fmean(values), len(values)
-    over_seeds = student_t(0.975, n - 1) * stdev(values) / math.sqrt(n) if n > 1 else 0.0
-    below = above = 0.0
-    if (
-        own := [
-            (point.value - point.low, point.high - point.value)
-            for point in points
-            if point.low is not None and point.high is not None
-        ]
-    ) and len(own) == n:
-        below, above = (fmean(side) for side in zip(*own, strict=True))
-    if not own and not over_seeds:  # a closed form, the same for every seed
-        return Point(points[0].generation, value)
-    low, high = value - max(below, over_seeds), value + max(above, over_seeds)
+    values = np.array([point.value for point in points])
+    value, generation = float(values.mean()), points[0].generation
+    own = [(one.value - bounds[0], bounds[1] - one.value) for one in points if (bounds := one.interval) is not None]
+    if not own and np.ptp(values) == 0:  # a closed form, the same for every seed
+        return Point(generation, value)
+    over_seeds = 0.0 if len(points) < 2 else mean_interval(values)[1] - value
+    below, above = np.mean(own, axis=0) if len(own) == len(points) else (0.0, 0.0)
     counted = [point.n for point in points if point.n is not None]
-    return Point(points[0].generation, value, low, high, sum(counted) if counted else None)
+    low, high = value - max(float(below), over_seeds), value + max(float(above), over_seeds)
+    return Point(generation, value, low, high, sum(counted) if counted else None)
