@@ -9,8 +9,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from autophage.recipe.schema import Recipe
+    from autophage.stages import Workbench
 
 AUTOPHAGE = [sys.executable, "-m", "autophage"]
 Contents = Callable[[Path], dict[str, object]]
@@ -71,3 +76,53 @@ def _contents(run: Path) -> dict[str, object]:
         kept = [row for row in rows if not row["metric"].startswith("speed/")]
         found[f"{manifest.parent.relative_to(run)}/metrics.json"] = json.dumps(kept)
     return found
+
+
+MAKE_CHAT_MODEL = """
+import sys
+import torch
+from autophage.data.tokens import byte_pair_tokenizer
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+folder, text, positions = sys.argv[1:]
+tokenizer = byte_pair_tokenizer([text], 500)
+tokenizer.bos_token = None
+turns = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+tokenizer.chat_template = turns + "{% if add_generation_prompt %}<assistant>{% endif %}"
+torch.manual_seed(0)
+Qwen2ForCausalLM(
+    Qwen2Config(
+        vocab_size=512, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=int(positions), eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
+    )
+).save_pretrained(folder)
+tokenizer.save_pretrained(folder)
+"""
+
+
+@pytest.fixture(scope="session")
+def make_chat_model(variables: dict[str, str]) -> Callable[[Path, str, int], None]:
+    """Write a small chat model without a start token into a folder: its tokenizer is made of a text."""
+
+    def make(folder: Path, text: str, positions: int) -> None:
+        command = [sys.executable, "-c", MAKE_CHAT_MODEL, str(folder), text, str(positions)]
+        subprocess.run(command, env=variables, check=True, capture_output=True)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def workbench(cache: Path) -> Callable[[Recipe], Workbench]:
+    """The trainer's side of a run of a recipe, in this process, with its base model trained into the session's cache."""
+
+    def make(recipe: Recipe) -> Workbench:
+        from autophage.data.build import read_source
+        from autophage.stages import Workbench
+        from autophage.trainer.base_model import ensure_base_model
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AUTOPHAGE_CACHE", str(cache))
+            raw = read_source(recipe)
+            return Workbench(recipe, raw, str(ensure_base_model(recipe, raw, lambda *_: None)))
+
+    return make

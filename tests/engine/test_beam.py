@@ -13,14 +13,12 @@ import pytest
 import torch
 
 from autophage.beam import BeamSampler
-from autophage.data.build import read_source
 from autophage.errors import SwapError
 from autophage.recipe import load_recipe
 from autophage.recipe.arms import expand
 from autophage.recipe.schema import Recipe
 from autophage.sampler.protocol import Decoding, Job, Request, Served
 from autophage.stages import Workbench
-from autophage.trainer.base_model import ensure_base_model
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Contents = Callable[[Path], dict[str, object]]
@@ -37,11 +35,8 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def bench(recipe: Recipe, cache: Path) -> Workbench:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AUTOPHAGE_CACHE", str(cache))
-        raw = read_source(recipe)
-        return Workbench(recipe, raw, str(ensure_base_model(recipe, raw, lambda *_: None)))
+def bench(recipe: Recipe, workbench: Callable[[Recipe], Workbench]) -> Workbench:
+    return workbench(recipe)
 
 
 @pytest.fixture(scope="module")

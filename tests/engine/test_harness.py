@@ -11,13 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from autophage.data.build import read_source
 from autophage.errors import RunError, UserError
 from autophage.harness import check_tasks, harness_metrics
 from autophage.recipe import load_recipe
 from autophage.recipe.schema import Measure, Recipe
 from autophage.stages import Workbench
-from autophage.trainer.base_model import ensure_base_model
 from autophage.trainer.resident import ResidentModel
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -31,11 +29,8 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def bench(recipe: Recipe, cache: Path) -> Workbench:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AUTOPHAGE_CACHE", str(cache))
-        raw = read_source(recipe)
-        return Workbench(recipe, raw, str(ensure_base_model(recipe, raw, lambda *_: None)))
+def bench(recipe: Recipe, workbench: Callable[[Recipe], Workbench]) -> Workbench:
+    return workbench(recipe)
 
 
 @pytest.fixture(scope="module")

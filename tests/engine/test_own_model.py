@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,33 +16,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TEXT = "".join(f"In the year {n} the harbour was rebuilt by {n % 7} masons and a pilot.\n" for n in range(600))
 
-MAKE_MODEL = """
-import sys
-import torch
-from autophage.data.tokens import byte_pair_tokenizer
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
-folder, text = sys.argv[1:]
-tokenizer = byte_pair_tokenizer([text], 500)
-tokenizer.bos_token = None
-tokenizer.chat_template = (
-    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
-)
-torch.manual_seed(0)
-Qwen2ForCausalLM(
-    Qwen2Config(
-        vocab_size=512, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=256, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
-    )
-).save_pretrained(folder)
-tokenizer.save_pretrained(folder)
-"""
-
-
-def test_a_chat_model_reads_its_own_continuations(autophage: Run, variables: dict[str, str], tmp_path: Path) -> None:
+def test_a_chat_model_reads_its_own_continuations(
+    autophage: Run, make_chat_model: Callable[[Path, str, int], None], tmp_path: Path
+) -> None:
     model, text, out = tmp_path / "model", tmp_path / "text.txt", tmp_path / "run"
     text.write_text(TEXT, encoding="utf-8")
-    subprocess.run([sys.executable, "-c", MAKE_MODEL, str(model), TEXT], env=variables, check=True, capture_output=True)
+    make_chat_model(model, TEXT, 256)
     settings = {
         "source.path": text,
         "model.path": model,

@@ -28,31 +28,22 @@ SUBJECTS = (
     "formal_logic", "elementary_mathematics", "high_school_mathematics",
 )  # fmt: skip
 
-MAKE_MODEL = """
+MAKE_OPT = """
 import sys
 import torch
 from autophage.data.tokens import byte_pair_tokenizer
-from transformers import OPTConfig, OPTForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import OPTConfig, OPTForCausalLM
 
-kind, folder, text = sys.argv[1:]
+folder, text = sys.argv[1:]
 tokenizer = byte_pair_tokenizer([text], 500)
 torch.manual_seed(0)
-if kind == "chat":
-    turns = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
-    tokenizer.chat_template = turns + "{% if add_generation_prompt %}<assistant>{% endif %}"
-    config = Qwen2Config(
-        vocab_size=512, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=2048, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
-    )
-    model = Qwen2ForCausalLM(config)
-else:
-    config = OPTConfig(
+OPTForCausalLM(
+    OPTConfig(
         vocab_size=512, hidden_size=64, word_embed_proj_dim=64, ffn_dim=96, num_hidden_layers=2, num_attention_heads=2,
         max_position_embeddings=256, eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id,
         pad_token_id=tokenizer.eos_token_id,
     )
-    model = OPTForCausalLM(config)
-model.save_pretrained(folder)
+).save_pretrained(folder)
 tokenizer.save_pretrained(folder)
 """
 
@@ -81,26 +72,28 @@ def mmlu(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def make(tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str]) -> Callable[[str], Path]:
-    def model(kind: str) -> Path:
-        folder = tmp_path_factory.mktemp(kind)
-        command = [sys.executable, "-c", MAKE_MODEL, kind, str(folder), "\n".join(TEXT)]
-        subprocess.run(command, env=variables, check=True, capture_output=True)
-        return folder
+def chat(make_chat_model: Callable[[Path, str, int], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("chat")
+    make_chat_model(folder, "\n".join(TEXT), 2048)
+    return folder
 
-    return model
+
+@pytest.fixture(scope="module")
+def opt(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("opt")
+    command = [sys.executable, "-c", MAKE_OPT, str(folder), "\n".join(TEXT)]
+    subprocess.run(command, env=variables, check=True, capture_output=True)
+    return folder
 
 
 def settings(**values: object) -> list[str]:
     return [word for key, value in values.items() for word in ("--set", f"{key.replace('__', '.')}={value}")]
 
 
-def test_knowledge_collapse(
-    autophage: Run, make: Callable[[str], Path], text: Path, mmlu: Path, tmp_path: Path
-) -> None:
+def test_knowledge_collapse(autophage: Run, chat: Path, text: Path, mmlu: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     small = settings(
-        model__path=make("chat"), source__path=text, source__config="default", questions__path=mmlu, generations=1,
+        model__path=chat, source__path=text, source__config="default", questions__path=mmlu, generations=1,
         sample__count=12, sample__max_tokens=8, questions__max_tokens=6, measure__documents=8, measure__resamples=100,
         sweep="{'mix.alpha' = [0.5]}",
     )  # fmt: skip
@@ -118,10 +111,10 @@ def test_knowledge_collapse(
 
 
 @pytest.mark.long
-def test_curse_of_recursion(autophage: Run, make: Callable[[str], Path], text: Path, tmp_path: Path) -> None:
+def test_curse_of_recursion(autophage: Run, opt: Path, text: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     small = settings(
-        model__path=make("opt"), source__path=text, source__config="default", generations=1, source__block=12,
+        model__path=opt, source__path=text, source__config="default", generations=1, source__block=12,
         source__continuation=8, sample__count=16, sample__max_tokens=8, measure__documents=8, measure__resamples=100,
         sweep="{'mix.alpha' = [0.9], 'train.epochs' = [2.0], seed = [1, 2]}",
     )  # fmt: skip
@@ -133,12 +126,10 @@ def test_curse_of_recursion(autophage: Run, make: Callable[[str], Path], text: P
 
 
 @pytest.mark.long
-def test_rank_hides_collapse(
-    autophage: Run, make: Callable[[str], Path], text: Path, mmlu: Path, tmp_path: Path
-) -> None:
+def test_rank_hides_collapse(autophage: Run, chat: Path, text: Path, mmlu: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     small = settings(
-        model__path=make("chat"), source__path=text, source__config="default", questions__path=mmlu, generations=1,
+        model__path=chat, source__path=text, source__config="default", questions__path=mmlu, generations=1,
         sample__count=8, sample__max_tokens=8, questions__max_tokens=4, measure__documents=8, measure__resamples=100,
         sweep="{'model.method' = ['lora', 'full'], 'model.rank' = [4, 16], seed = [1]}", control__enabled="false",
     )  # fmt: skip

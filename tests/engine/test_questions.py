@@ -114,51 +114,37 @@ def test_the_report_shows_them(world_run: Path, autophage: Run) -> None:
 
 # A chat model and MMLU's own questions
 
-MAKE_MODEL = """
+MAKE_JUDGE = """
 import sys
-import torch
-from autophage.data.tokens import byte_pair_tokenizer
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-folder, text = sys.argv[1:]
-tokenizer = byte_pair_tokenizer([text], 500)
-tokenizer.bos_token = None
-tokenizer.chat_template = (
-    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
-)
-torch.manual_seed(0)
-Qwen2ForCausalLM(
-    Qwen2Config(
-        vocab_size=512, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=1024, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
-    )
-).save_pretrained(folder)
-tokenizer.save_pretrained(folder)
-
-from transformers import BertConfig, BertForSequenceClassification
-
+folder, tokenizer = sys.argv[1], AutoTokenizer.from_pretrained(sys.argv[2])
 labels = {0: "not_entailment", 1: "entailment"}
 BertForSequenceClassification(
     BertConfig(
         vocab_size=512, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
         max_position_embeddings=64, id2label=labels, label2id={label: place for place, label in labels.items()},
     )
-).save_pretrained(folder + "-nli")
-tokenizer.save_pretrained(folder + "-nli")
+).save_pretrained(folder)
+tokenizer.save_pretrained(folder)
 """
 PROSE = "".join(f"In the year {n} the harbour was rebuilt by {n % 7} masons and a pilot.\n" for n in range(600))
 ROWS = [(f"Who rebuilt it in {n}?", "masons", "a pilot", "the harbour", "a year", n % 4) for n in range(9)]
 
 
 @pytest.fixture(scope="module")
-def chat(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+def chat(
+    variables: dict[str, str],
+    make_chat_model: Callable[[Path, str, int], None],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, object]:
     """Settings of a small run of `text` with a chat model and two subjects of questions."""
     folder = tmp_path_factory.mktemp("chat")
     text, model, questions = folder / "text.txt", folder / "model", folder / "mmlu"
     text.write_text(PROSE, "utf-8")
-    subprocess.run(
-        [sys.executable, "-c", MAKE_MODEL, str(model), PROSE], env=variables, check=True, capture_output=True
-    )
+    make_chat_model(model, PROSE, 1024)
+    judge = [sys.executable, "-c", MAKE_JUDGE, f"{model}-nli", str(model)]
+    subprocess.run(judge, env=variables, check=True, capture_output=True)
     for subject in ("world_religions", "marketing"):
         for split in ("test", "dev"):
             path = questions / split / f"{subject}_{split}.csv"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from autophage.data.build import read_source
 from autophage.errors import UserError
 from autophage.recipe import load_recipe
 from autophage.recipe.schema import Recipe
 from autophage.stages import Workbench
-from autophage.trainer.base_model import ensure_base_model
 from autophage.trainer.validation import BestEpoch
 
 pytestmark = pytest.mark.slow
@@ -22,20 +20,13 @@ def recipe_with(*settings: str) -> Recipe:
     return load_recipe("smoke", ["base.tokens=30_000", "sweep={}", "control.enabled=false", *settings]).recipe
 
 
-def workbench(recipe: Recipe, cache: Path) -> Workbench:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AUTOPHAGE_CACHE", str(cache))
-        raw = read_source(recipe)
-        return Workbench(recipe, raw, str(ensure_base_model(recipe, raw, lambda *_: None)))
-
-
-def test_the_best_epoch_is_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_epoch_is_kept(workbench: Callable[[Recipe], Workbench], monkeypatch: pytest.MonkeyPatch) -> None:
     """A high rate on few rows overfits: some epoch before the last predicts human text best."""
     from autophage.recipe.arms import expand
 
     recipe = recipe_with("mix.alpha=0.0", "sample.count=16", "train.epochs=12.0", "train.learning_rate=2e-2",
                          "train.schedule=constant", "train.keep=best", "measure.documents=8")  # fmt: skip
-    bench = workbench(recipe, cache)
+    bench = workbench(recipe)
     (arm,) = expand(recipe)
     seen: list[tuple[float, str]] = []
     look = BestEpoch.step_ended
@@ -54,8 +45,8 @@ def test_the_best_epoch_is_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert min(losses) < losses[-1], "nothing was overfitted, so the test shows nothing"
 
 
-def test_measured_documents_are_not_validated_on(cache: Path) -> None:
+def test_measured_documents_are_not_validated_on(workbench: Callable[[Recipe], Workbench]) -> None:
     recipe = recipe_with("train.keep=best", "measure.documents=1000")
-    bench = workbench(recipe, cache)
+    bench = workbench(recipe)
     with pytest.raises(UserError, match="all 20 are"):
         bench._best_epoch(recipe, 10)

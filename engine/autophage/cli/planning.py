@@ -16,7 +16,7 @@ from autophage.live.format import count, duration, safe, size
 
 if TYPE_CHECKING:
     from autophage.plan import ArmPlan, Memory, Plan
-    from autophage.plan.learners import LearnerArm
+    from autophage.plan.learners import LearnerArm, LearnerPlan
     from autophage.plan.machines import Row
     from autophage.recipe import LoadedRecipe
 
@@ -101,13 +101,9 @@ def _plan(
         base_cached=base_is_cached(one),
     )
     if as_json:
-        print_json(
-            {"name": one.name, "recipe": one.model_dump(mode="json"), **asdict(made), "warnings": list(loaded.warnings)}
-        )
+        _print_json(loaded, made)
         return 0
-    for warning in loaded.warnings:
-        say(f"warning: {warning}")
-    say(f"{one.name}: {one.description}" if one.description else one.name)
+    _print_heading(loaded)
     method = one.model.method if str(one.model.method) == "full" else f"{one.model.method} rank {one.model.rank}"
     say(f"source {one.source.kind}, model {one.model.path}, {method}, {one.devices}")
     say(f"{one.train.chain} chain, pool {one.mix.pool}, generations 0 to {one.generations}, seed {one.seed}")
@@ -122,13 +118,9 @@ def _plan_learner(loaded: LoadedRecipe, *, as_json: bool) -> int:
     one = loaded.recipe
     made = learner_plan(one, loaded.arms)
     if as_json:
-        print_json(
-            {"name": one.name, "recipe": one.model_dump(mode="json"), **asdict(made), "warnings": list(loaded.warnings)}
-        )
+        _print_json(loaded, made)
         return 0
-    for warning in loaded.warnings:
-        say(f"warning: {warning}")
-    say(f"{one.name}: {one.description}" if one.description else one.name)
+    _print_heading(loaded)
     say(f"learner {made.kind}, pool {one.mix.pool}, generations 0 to {one.generations}, seed {one.seed}")
     rows: list[list[object]] = [
         [arm.name, _kind(arm), count(arm.samples), count(arm.fitted), size(arm.disk_bytes)] for arm in made.arms
@@ -137,6 +129,20 @@ def _plan_learner(loaded: LoadedRecipe, *, as_json: bool) -> int:
     say(f"disk        about {size(made.disk_bytes)}")
     say("time        not estimated: seconds to minutes in one process, without a GPU")
     return 0
+
+
+def _print_json(loaded: LoadedRecipe, made: Plan | LearnerPlan) -> None:
+    one = loaded.recipe
+    print_json(
+        {"name": one.name, "recipe": one.model_dump(mode="json"), **asdict(made), "warnings": list(loaded.warnings)}
+    )
+
+
+def _print_heading(loaded: LoadedRecipe) -> None:
+    for warning in loaded.warnings:
+        say(f"warning: {warning}")
+    one = loaded.recipe
+    say(f"{one.name}: {one.description}" if one.description else one.name)
 
 
 def _print_plan(made: Plan) -> None:
