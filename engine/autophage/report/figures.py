@@ -203,9 +203,8 @@ def _with_baselines(facts: RunFacts, panel: Panel) -> Panel:
 
 def _level(facts: RunFacts, value: float) -> dict[str, Any]:
     """A dotted line across the panel."""
-    last = max([facts.generations, *(row["generation"] for row in facts.rows)])
     return {
-        "x": [0, last], "y": [value, value], "type": "scatter", "mode": "lines", "hoverinfo": "skip", "meta": "",
+        "x": [0, facts.horizon], "y": [value, value], "type": "scatter", "mode": "lines", "hoverinfo": "skip", "meta": "",
         "line": {"color": "--soft", "dash": "dot", "width": 1},
     }  # fmt: skip
 

@@ -50,6 +50,11 @@ class RunFacts:
         return self.recipe.generations
 
     @property
+    def horizon(self) -> int:
+        """The last generation of an axis: what is to come counts, and so does what is there beyond the recipe."""
+        return max([self.generations, *(int(row["generation"]) for row in self.rows)])
+
+    @property
     def complete(self) -> bool:
         return all(arm.last >= self.generations for arm in self.arms if arm.recipe is not None)
 

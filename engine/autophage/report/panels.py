@@ -95,7 +95,7 @@ def theory_of(metric: str) -> str:
 
 def generation_axis(facts: RunFacts) -> dict[str, Any]:
     """The same for every panel, so that they can be read across; an unfinished run keeps room for what is to come."""
-    last = max([facts.generations, *(row["generation"] for row in facts.rows)])
+    last = facts.horizon
     margin = 0.03 * last + 0.12
     return {
         "range": [-margin, last + margin],
