@@ -57,6 +57,7 @@ def test_arms(tmp_path: Path) -> None:
     assert value(rows, "autophage", "of 2 runs") == pytest.approx(expected)
 
 
+@pytest.mark.long
 def test_swap(tmp_path: Path) -> None:
     rows = quick("swap", tmp_path / "rows.jsonl")
     for contender in ("autophage", "vllm add_lora", "reload"):
@@ -77,6 +78,7 @@ def test_overlap(tmp_path: Path) -> None:
     assert 0 < value(rows, "autophage serial", "overlap efficiency") <= 1
 
 
+@pytest.mark.long
 def test_exactness(tmp_path: Path) -> None:
     rows = quick("exactness", tmp_path / "rows.jsonl")
     assert value(rows, "autophage", "identical") == 1

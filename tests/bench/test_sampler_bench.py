@@ -34,6 +34,7 @@ def test_a_contender_that_does_not_exist_is_named() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_quick(tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
     done = sampler("--quick", "--only", "merged", "grouped-4", "grouped-8", "stock-4", "--out", str(out))

@@ -167,6 +167,7 @@ def test_a_cohort_is_one_batch_in_engine_and_loop(
     assert contents(cohort_run) == contents(out)
 
 
+@pytest.mark.long
 def test_a_cohort_that_was_interrupted_ends_with_the_same_bits(
     cohort_run: Path, contents: Contents, autophage: Run, tmp_path: Path
 ) -> None:
@@ -181,6 +182,7 @@ def test_a_cohort_that_was_interrupted_ends_with_the_same_bits(
     assert contents(out) == contents(cohort_run)
 
 
+@pytest.mark.long
 def test_a_continuous_batch_takes_whoever_is_ready(
     cohort_run: Path, contents: Contents, autophage: Run, tmp_path: Path
 ) -> None:
@@ -202,6 +204,7 @@ def test_a_continuous_batch_takes_whoever_is_ready(
         assert manifest["level"] == "statistical"
 
 
+@pytest.mark.long
 def test_training_begun_early_changes_nothing(autophage: Run, contents: Contents, tmp_path: Path) -> None:
     """An arm that is alone and samples in several waves trains its next model on what is written already."""
     settings = {

@@ -114,6 +114,7 @@ def test_the_canary_finds_another_model(bench: Workbench, recipe: Recipe, sample
         bench.check_canary(trained.weights, answers)
 
 
+@pytest.mark.long
 def test_engine_and_loop_agree_and_a_resumed_run_is_the_same(
     autophage: Run, variables: dict[str, str], contents: Contents, tmp_path: Path
 ) -> None:

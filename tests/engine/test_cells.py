@@ -99,6 +99,7 @@ def cells_of(run: Path) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.long
 def test_two_cells_make_what_one_makes(
     one_cell: Path, contents: Contents, token: dict[str, str], short: Path, tmp_path: Path
 ) -> None:

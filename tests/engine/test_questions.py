@@ -186,6 +186,7 @@ def test_a_chat_model_is_asked_in_its_template(chat: dict[str, object], autophag
     assert autophage("verify", out).returncode == 0
 
 
+@pytest.mark.long
 def test_without_sampling_there_are_choices_alone(chat: dict[str, object], autophage: Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
     changed = {**chat, "questions.generate": "false", "questions.subjects": '["marketing"]', "control.enabled": "false"}

@@ -36,6 +36,7 @@ def test_loop_and_engine_make_the_same_run(
     assert [name for name in engine if engine[name] != loop[name]] == []
 
 
+@pytest.mark.long
 def test_working_on_two_arms_at_once_changes_nothing(
     smoke_run: Path, contents: Contents, autophage: Run, tmp_path: Path
 ) -> None:
