@@ -14,7 +14,7 @@ import numpy as np
 
 from autophage.data.build import RawSource, bind, prompt_style
 from autophage.data.mix import AnySamples, TrainingOrder, pool_rows, prompt_ids
-from autophage.data.source import Probe, Source, spread
+from autophage.data.source import HeldOut, Probe, Source, spread
 from autophage.data.tokens import decode
 from autophage.devices import device, device_memory, element_type
 from autophage.errors import RunError, SwapError, UserError
@@ -30,7 +30,7 @@ from autophage.plan.footprint import demand
 from autophage.plan.machines import here
 from autophage.recipe.arms import Arm, with_values
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
-from autophage.recipe.schema import ALL, Recipe
+from autophage.recipe.schema import ALL, VALIDATED, Recipe
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
 from autophage.seeds import derive
 from autophage.shape import configured_shape
@@ -47,8 +47,6 @@ CANARIES = 4
 CANARY_TOLERANCE = {"float32": 5e-4, "bfloat16": 0.25}
 """Largest difference in nats between the sampler's and the trainer's log-prob of a canary token. Rounding alone gives
 1e-5 in float32 and a few hundredths in bfloat16; stale or partial weights of a trained model gives tenths to many."""
-VALIDATED = 64
-"""Held-out documents that an epoch is judged by."""
 PROMPT_SLACK = 1.25
 """Chat prompts are decoded and tokenized again, so later ones may be somewhat longer than the first."""
 
@@ -73,11 +71,18 @@ class Workbench:
         """The source with the prompts and the domain of `recipe`; arms differ in nothing else here."""
         key = (prompt_style(recipe, self.tokenizer), recipe.sample.system, recipe.mix.domain)
         if key not in self._sources:
-            self._sources[key] = bind(self._raw, self.tokenizer, recipe)
+            self._sources[key] = bind(self._raw, self.tokenizer, recipe, next(iter(self._sources.values()), None))
         return self._sources[key]
 
     def engine_settings(self, arms: Sequence[Arm]) -> EngineSettings:
-        """What the sampler must make room for, whichever of the arms it serves."""
+        """What the sampler must make room for, whichever of the arms it serves.
+
+        Raises:
+            UserError: what an arm wants does not go with this model or this source. It is the last look before work begins.
+        """
+        for arm in arms:
+            if arm.recipe.train.keep == "best":
+                self._validation(arm.recipe)
         config = self.resident.config.get_text_config()
         longest = max(self._longest(arm.recipe) for arm in arms)
         positions = getattr(config, "max_position_embeddings", None)
@@ -197,6 +202,10 @@ class Workbench:
         """What picks the best epoch by held-out documents that are not measured, where the recipe wants it."""
         if recipe.train.keep == "last":
             return None
+        return BestEpoch(self.resident, self._validation(recipe), rows, recipe.train.batch_size)
+
+    def _validation(self, recipe: Recipe) -> list[HeldOut]:
+        """Held-out documents that an epoch is judged by; none of them is measured."""
         documents = self.source.held_out()
         measured = set(spread(range(len(documents)), recipe.measure.documents))
         spare = [one for place, one in enumerate(documents) if place not in measured]
@@ -205,7 +214,7 @@ class Workbench:
                 f'train.keep = "best" picks an epoch by held-out documents that are not measured, and all {len(documents)} are. '
                 f"Lower measure.documents, or raise source.held_out or source.held_out_documents."
             )
-        return BestEpoch(self.resident, spread(spare, VALIDATED), rows, recipe.train.batch_size)
+        return spread(spare, VALIDATED)
 
     def _longest(self, recipe: Recipe) -> int:
         """Tokens of the longest prompt with its sample, or of a canary."""

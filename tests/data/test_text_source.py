@@ -154,6 +154,9 @@ def test_a_domain_is_the_windows_with_a_keyword(file: Path) -> None:
     whole = bind(read_source(recipe(file)), tokenizer, recipe(file))
     assert source.held_out() == whole.held_out()
     assert source.reference(50) == whole.reference(50)
+    again = bind(read_source(told), tokenizer, told, earlier=whole)
+    assert again.items(3, 40) == source.items(3, 40) != whole.items(3, 40)
+    assert bind(read_source(told), tokenizer, recipe(file), earlier=again).items(3, 40) == whole.items(3, 40)
 
 
 def test_a_domain_without_a_window_is_refused(file: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from autophage.errors import UserError
 from autophage.recipe import load_recipe
+from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
 from autophage.stages import Workbench
 from autophage.trainer.validation import BestEpoch
@@ -46,7 +47,8 @@ def test_the_best_epoch_is_kept(workbench: Callable[[Recipe], Workbench], monkey
 
 
 def test_measured_documents_are_not_validated_on(workbench: Callable[[Recipe], Workbench]) -> None:
-    recipe = recipe_with("train.keep=best", "measure.documents=1000")
+    recipe = recipe_with("train.keep=best", "measure.documents=8")
     bench = workbench(recipe)
+    greedy = recipe.model_copy(update={"measure": recipe.measure.model_copy(update={"documents": 1000})})
     with pytest.raises(UserError, match="all 20 are"):
-        bench._best_epoch(recipe, 10)
+        bench.engine_settings([Arm("all", greedy, {}, control=False)])

@@ -48,11 +48,21 @@ def test_the_attributes_are_those_of_the_world() -> None:
 
 
 def test_beams_and_the_best_epoch_need_one_device(load: Load, refuse: Refuse) -> None:
-    assert load(NAME, "sample.beams=5", "train.keep=best").recipe.sample.beams == 5
+    spare = ("measure.documents=20", "source.held_out_documents=40")
+    assert load(NAME, "sample.beams=5", "train.keep=best", *spare).recipe.sample.beams == 5
     assert "are searched on one GPU" in refuse(NAME, "sample.beams=5", "cluster.sampler_gpus=2")
     assert "needs a trainer on one GPU" in refuse(NAME, "train.keep=best", "cluster.trainer_gpus=2")
     assert "may go back to an earlier one" in refuse(NAME, "train.keep=best", "train.optimizer=carried")
     assert "is the same for all arms" in refuse(NAME, "sweep.sample.beams=[1, 5]")
+
+
+def test_the_best_epoch_needs_documents_that_are_not_measured(load: Load, refuse: Refuse) -> None:
+    measured = ("measure.documents=40", "source.held_out_documents=40")
+    said = refuse(NAME, "train.keep=best", *measured)
+    assert "all 40 are (measure.documents = 40)" in said
+    assert "source.held_out_documents = 104" in said
+    load(NAME, "train.keep=best", "measure.documents=40", "source.held_out_documents=41")
+    load(NAME, *measured)
 
 
 def test_bos_is_for_worlds_and_texts(load: Load) -> None:

@@ -67,7 +67,7 @@ def run_benchmark(name: str, arguments: Sequence[str]) -> int:
         close = difflib.get_close_matches(name, known, n=1)
         meant = f" Did you mean {close[0]}?" if close else ""
         raise UserError(f"no benchmark {name!r}.{meant} There are: {', '.join(known) or 'none'}.")
-    process = subprocess.Popen([sys.executable, str(known[name]), *arguments])
+    process = subprocess.Popen([sys.executable, str(known[name]), *arguments], preexec_fn=_heed_interrupts)
     try:
         code = process.wait()
     except KeyboardInterrupt:
@@ -79,6 +79,11 @@ def run_benchmark(name: str, arguments: Sequence[str]) -> int:
             process.wait()
         raise
     return code if code >= 0 else 1
+
+
+def _heed_interrupts() -> None:
+    """A shell starts background jobs with SIGINT ignored, which is inherited; but a benchmark is asked to end by it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _summary(path: Path) -> str:

@@ -101,9 +101,16 @@ def prompt_style(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> str:
     return "instruct" if has_template else "blocks"
 
 
-def bind(raw: RawSource, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Source:
-    """The source as token ids of `tokenizer`, with the prompts that `recipe` asks for."""
+def bind(
+    raw: RawSource, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, earlier: Source | None = None
+) -> Source:
+    """The source as token ids of `tokenizer`, with the prompts and the domain that `recipe` asks for.
+
+    `earlier` is the same source bound for another arm: a long text is then not tokenized again.
+    """
     style = prompt_style(recipe, tokenizer)
+    if isinstance(earlier, TextSource):
+        return earlier.asked_by(recipe, style)
     if isinstance(raw.content, World):
         return WorldSource(raw.content, tokenizer, style, recipe.mix.domain)
     return TextSource(raw.content, tokenizer, recipe, style)

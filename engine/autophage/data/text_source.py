@@ -7,6 +7,7 @@ is the windows with one of its keywords; what is measured is of the whole text, 
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,11 +41,8 @@ class TextSource:
 
     def __init__(self, text: Text, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, prompts: str) -> None:
         self.tokenizer = tokenizer
-        self._style = prompts
-        self._system = recipe.sample.system
         self._block, self._continuation = recipe.source.block, recipe.source.continuation
         self._windows = self._cut(text.train)
-        self._own = self._windows if recipe.mix.domain == ALL else self._about(recipe.mix.domain)
         self._held_out = self._cut(text.held_out)
         if not self._windows or not self._held_out:
             need = self._block + self._continuation
@@ -53,6 +51,17 @@ class TextSource:
                 f"{need} tokens (block {self._block} + continuation {self._continuation}); they have {len(self._windows)} and "
                 f"{len(self._held_out)} windows. Give more text, or smaller source.block and source.continuation."
             )
+        self._ask(recipe, prompts)
+
+    def asked_by(self, recipe: Recipe, prompts: str) -> TextSource:
+        """The same windows, with the prompts and the domain of another recipe."""
+        other = copy.copy(self)
+        other._ask(recipe, prompts)
+        return other
+
+    def _ask(self, recipe: Recipe, prompts: str) -> None:
+        self._style, self._system = prompts, recipe.sample.system
+        self._own = self._windows if recipe.mix.domain == ALL else self._about(recipe.mix.domain)
 
     @cached_property
     def start_ids(self) -> list[int]:

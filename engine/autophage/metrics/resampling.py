@@ -1,8 +1,9 @@
 """The bootstrap over seeds and questions together, and what is read off it: means, slopes, differences, p-values.
 
 Every arm of a study answers the same questions in every generation and under every seed, so resampling draws questions
-once for all arms and generations (a *paired* bootstrap: what is hard for everybody cancels in a difference) and seeds
-within each arm. With one seed the spread between seeds is unknown, and intervals are of the questions alone.
+once for all arms and generations (a *paired* bootstrap: what is hard for everybody cancels in a difference), and so
+it does seeds: place s is the same chain of random numbers in every arm. With one seed the spread between seeds is
+unknown, and intervals are of the questions alone.
 
 Arrays are `values_SGQ`: S seeds, G generations, Q questions. Resampling takes its seed from the caller.
 """
@@ -13,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from autophage.seeds import derive
 
 RESAMPLES = 1000
 TAILS = (2.5, 97.5)
@@ -29,14 +32,12 @@ class Estimate:
 
 
 class Resampling:
-    """The same draw of questions for everybody: `series` of two arms may be subtracted, draw by draw."""
+    """The same draw of questions and seeds for everybody: two `series` may be subtracted or divided, draw by draw."""
 
     def __init__(self, questions: int, seed: int, resamples: int = RESAMPLES) -> None:
-        self._rng = np.random.default_rng(seed)
-        self.resamples = resamples
-        # Row 0 is the data as they are.
-        drawn = self._rng.multinomial(questions, np.full(questions, 1.0 / questions), size=resamples)
-        self._weights_RQ = np.vstack([np.ones(questions), drawn]) / questions
+        self._seed, self.resamples = seed, resamples
+        self._weights_RQ = self._drawn(questions, "questions")
+        self._weights_RS: dict[int, np.ndarray] = {}
 
     def series(self, values_SGQ: np.ndarray) -> np.ndarray:
         """Means over seeds and questions, [1 + resamples, G]; row 0 is of the data as they are."""
@@ -44,9 +45,15 @@ class Resampling:
         means_RSG = (self._weights_RQ @ values_SGQ.reshape(seeds * generations, questions).T).reshape(
             -1, seeds, generations
         )
-        drawn = self._rng.multinomial(seeds, np.full(seeds, 1.0 / seeds), size=self.resamples)
-        weights_RS = np.vstack([np.ones(seeds), drawn]) / seeds
-        return np.asarray(np.einsum("rs,rsg->rg", weights_RS, means_RSG))
+        if seeds not in self._weights_RS:
+            self._weights_RS[seeds] = self._drawn(seeds, "seeds")
+        return np.asarray(np.einsum("rs,rsg->rg", self._weights_RS[seeds], means_RSG))
+
+    def _drawn(self, count: int, of: str) -> np.ndarray:
+        """Weights of `count` things in every resample, [1 + resamples, count]; row 0 is the data as they are."""
+        rng = np.random.default_rng(derive(self._seed, of, count))
+        drawn = rng.multinomial(count, np.full(count, 1.0 / count), size=self.resamples)
+        return np.vstack([np.ones(count), drawn]) / count
 
 
 def estimate(values_R: np.ndarray) -> Estimate:

@@ -14,7 +14,7 @@ from autophage.recipe.faults import Fault, Place
 from autophage.recipe.keys import KEYS, SWEEP
 from autophage.recipe.literals import toml_value
 from autophage.recipe.overrides import path_of
-from autophage.recipe.schema import ALL, FROM_SOURCE, Recipe
+from autophage.recipe.schema import ALL, FROM_SOURCE, VALIDATED, Recipe
 
 WORLD_DOMAINS = ("city", "job", "employer", "hobby")
 """What the people of a world have, each a domain of its documents."""
@@ -168,6 +168,19 @@ def _best_of_one_process(recipe: Recipe) -> Conflict | None:
     return Conflict(("train.keep", "train.optimizer"), wrong, ('write keep = "last", or optimizer = "fresh"',))
 
 
+def _spares_a_document(recipe: Recipe) -> Conflict | None:
+    """Of a text the windows are counted when its tokenizer is known."""
+    source, measured = recipe.source, recipe.measure.documents
+    if recipe.train.keep == "last" or source.kind != "world" or source.held_out_documents > measured:
+        return None
+    wrong = (
+        'train.keep = "best" picks an epoch by held-out documents that are not measured, and all '
+        f"{source.held_out_documents} are (measure.documents = {measured})"
+    )
+    remedies = (f"write source.held_out_documents = {measured + VALIDATED}", "or lower measure.documents")
+    return Conflict(("train.keep", "source.held_out_documents", "measure.documents"), wrong, remedies)
+
+
 def _needs_questions(recipe: Recipe) -> Conflict | None:
     if recipe.questions.kind != "mmlu" or recipe.questions.path is not None:
         return None
@@ -247,6 +260,7 @@ _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     _harness_of_one_process,
     _search_on_one_device,
     _best_of_one_process,
+    _spares_a_document,
     _needs_questions,
     _asks_of_a_world,
     _has_words_for_options,

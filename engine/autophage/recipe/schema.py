@@ -19,6 +19,8 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 FROM_SOURCE = "from-source"
 ALL = "all"
 """No domain: prompts and human data are about whatever the source is about."""
+VALIDATED = 64
+"""Held-out documents that an epoch is judged by where the best one is kept; none of them is measured."""
 LANGUAGE_MODEL: Final = "language-model"
 SUPPORTED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The adapter ranks vLLM allocates slots for; a rank in between is served from the next larger slot."""
