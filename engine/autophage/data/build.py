@@ -101,9 +101,7 @@ def prompt_style(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> str:
     return "instruct" if has_template else "blocks"
 
 
-def bind(
-    raw: RawSource, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, earlier: Source | None = None
-) -> Source:
+def bind(raw: RawSource, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, earlier: Source | None = None) -> Source:
     """The source as token ids of `tokenizer`, with the prompts and the domain that `recipe` asks for.
 
     `earlier` is the same source bound for another arm: a long text is then not tokenized again.

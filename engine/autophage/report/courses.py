@@ -28,8 +28,9 @@ RULE = (
     f"A: knowledge is kept. B: accuracy has fallen at its change point by at least {DROP:.0%} more than the control's, while "
     f"perplexity is within {FLUENT:g} times that of generation 0 and most answers have the form asked for; b: likewise, but "
     f"fluency went too. C: accuracy is at most {CHANCE:.0%} (guessing is 25%), or fewer than {COMPLIANT:.0%} of answers have the "
-    "form asked for, to the end. Onsets are generations with 95% intervals over questions and seeds; a stage counts as shown "
-    f"if {SHOWN:.0%} of resamples have it. The thresholds but C's 28% are this program's own: the paper gives no others."
+    "form asked for, to the end. Onsets are generations with 95% intervals over questions and seeds, and the share of resamples "
+    f"that have one; a stage counts as shown from {SHOWN:.0%} on. The thresholds but C's 28% are this program's own: the "
+    "paper gives no others."
 )
 
 
@@ -168,9 +169,9 @@ def _row(arm: str, form: str, found: Course, p: float | None, answers: Answers, 
 
 def _onset(found: Onset) -> str:
     if found.generation is None:
-        return f"never ({percent(found.share)} of resamples)" if found.share else "never"
+        return f"never, {percent(found.share)}" if found.share else "never"
     low, high = ("never" if bound is None else str(bound) for bound in (found.low, found.high))
-    return f"{found.generation} ({low} to {high}; {percent(found.share)} of resamples)"
+    return f"{found.generation} ({low} to {high}), {percent(found.share)}"
 
 
 def _points(found: Estimate) -> str:
@@ -194,10 +195,9 @@ def _stages(courses: Mapping[tuple[str, str], Course], groups: Mapping[str, Grou
             for form, one in mine.items()
             if one.loss_of_form.shown
         ]
-        who = f"{name}{' (control)' if group.arm.control else ''}"
         parts = [f"stage B in {', '.join(shown)}"] if shown else ["no stage B"]
         parts += [f"stage C in {', '.join(lost)}"] if lost else []
-        yield f"{who}: {'; '.join(parts)}."
+        yield f"{name}: {'; '.join(parts)}."
 
 
 def _formats(groups: Sequence[Group], resampling: Resampling) -> Iterator[Difference]:
@@ -257,5 +257,6 @@ def _note(facts: RunFacts, tests: int) -> str:
     over = f"{seeds} seeds" if seeds > 1 else "one seed, so that differences between seeds are not in the intervals"
     return (
         f"Intervals are paired bootstraps over questions and {over}. The {plural(tests, 'p-value')} of falls beyond the control "
-        "are adjusted for their number (Holm)."
+        "are adjusted for their number (Holm). Formats that are compared are those furthest apart, and their interval does "
+        "not know that they were picked."
     )

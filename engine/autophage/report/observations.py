@@ -12,6 +12,7 @@ from autophage.report.catalog import BUCKETS, FORMATS
 from autophage.report.findings import knowledge_metric
 from autophage.report.learners import story
 from autophage.report.load import ArmFacts, RunFacts
+from autophage.report.pooling import pooled_seeds
 from autophage.report.series import Point, apart
 from autophage.report.words import change, listed, percent, plural
 
@@ -213,9 +214,13 @@ def _chains(facts: RunFacts) -> list[str]:
 
 
 def _intervals(facts: RunFacts) -> str:
-    seeds = {arm.recipe.seed for arm in facts.arms if arm.recipe is not None}
-    which = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    seeds = pooled_seeds(facts)
+    if seeds:
+        return (
+            f"Intervals are 95%, over {len(seeds)} seeds or over the items that were measured, whichever is wider; what another "
+            "base model would bring is not in them."
+        )
     return (
-        "Intervals are 95% and cover the items that were measured within this run, which has "
-        f"{which}; what another seed would bring is not in them."
+        "Intervals are 95% and cover the items that were measured within this run, which has one seed; what another seed would "
+        "bring is not in them."
     )

@@ -30,7 +30,7 @@ from autophage.report.load import ArmFacts, RunFacts, load
 from autophage.report.observations import observations
 from autophage.report.panels import Figure
 from autophage.report.pictures import arm_pictures
-from autophage.report.pooling import pooled, pools
+from autophage.report.pooling import pooled, pooled_seeds, pools
 from autophage.report.predicted import predicted
 from autophage.report.samples import ArmSamples, arm_samples
 from autophage.report.settings import caption, outcome_settings
@@ -90,8 +90,8 @@ def render(run: RunDirectory, facts: RunFacts) -> str:
         observations=observations(shown),
         courses=course_view(run, facts, shown),
         warnings=warning_view(shown),
-        settings=outcome_settings(facts.arms),
-        set_arms=[arm for arm in facts.arms if arm.recipe is not None],
+        settings=outcome_settings(shown.arms, pooled_seeds(facts)),
+        set_arms=[arm for arm in shown.arms if arm.recipe is not None],
         caption=caption(facts.arms),
         origin=origin(facts.recipe),
         samples=_samples(run, replace(facts, arms=sampled)),

@@ -36,7 +36,7 @@ def pooled(facts: RunFacts) -> RunFacts:
 
 def pools(facts: RunFacts) -> dict[str, list[str]]:
     """Group -> its arms, for a run that sweeps its seed; empty for any other."""
-    if len(facts.recipe.sweep.get(SEED, ())) < 2:
+    if not pooled_seeds(facts):
         return {}
     known = {arm.name for arm in facts.arms}
     groups: dict[str, list[str]] = {}
@@ -44,6 +44,12 @@ def pools(facts: RunFacts) -> dict[str, list[str]]:
         if arm.name in known:
             groups.setdefault(_group(arm), []).append(arm.name)
     return groups
+
+
+def pooled_seeds(facts: RunFacts) -> list[int]:
+    """The seeds that a run sweeps, and so those of every group; empty where it has one."""
+    seeds = [int(seed) for seed in facts.recipe.sweep.get(SEED, ())]
+    return seeds if len(seeds) > 1 else []
 
 
 def _group(arm: Arm) -> str:

@@ -6,6 +6,7 @@ recipe's keys and nothing of the engine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autophage.recipe.schema import Recipe
@@ -27,9 +28,11 @@ class Setting:
     differs: bool
 
 
-def outcome_settings(arms: list[ArmFacts]) -> list[Setting]:
-    """The rows for the arms that have a recipe."""
+def outcome_settings(arms: list[ArmFacts], seeds: Sequence[int] = ()) -> list[Setting]:
+    """The rows for the arms that have a recipe; `seeds` are those that each of them is a pool of, where it is one."""
     columns = [_of(arm.recipe) for arm in arms if arm.recipe is not None]
+    if seeds:
+        columns = [{**column, "seed": ", ".join(map(str, seeds))} for column in columns]
     if not columns:
         return []
     rows = [(name, [column[name] for column in columns]) for name in columns[0]]
