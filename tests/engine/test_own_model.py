@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TEXT = "".join(f"In the year {n} the harbour was rebuilt by {n % 7} masons and a pilot.\n" for n in range(600))
 
 
+@pytest.mark.long
 def test_a_chat_model_reads_its_own_continuations(
     autophage: Run, make_chat_model: Callable[[Path, str, int], None], tmp_path: Path
 ) -> None:

@@ -218,6 +218,7 @@ def test_what_cannot_be_asked_is_refused_and_nothing_is_left(
     assert not out.exists()
 
 
+@pytest.mark.long
 def test_questions_that_changed_meanwhile_are_refused(chat: dict[str, object], autophage: Run, tmp_path: Path) -> None:
     out, mine = tmp_path / "run", tmp_path / "mmlu"
     questions = Path(str(chat["questions.path"]))

@@ -290,9 +290,9 @@ def said(done: subprocess.CompletedProcess[str], folder: Path) -> str:
     ("script", "end"),
     [
         pytest.param(SAME, "two ranks are one trainer", id="trains and scores like one process"),
-        pytest.param(BENCH, "metrics are those of one process", id="measures like one process"),
+        pytest.param(BENCH, "metrics are those of one process", id="measures like one process", marks=pytest.mark.long),
         pytest.param(KILLED, "missed", id="a rank is killed"),
-        pytest.param(HUNG, "missed", id="a rank hangs"),
+        pytest.param(HUNG, "missed", id="a rank hangs", marks=pytest.mark.long),
     ],
 )
 def test_two_ranks(script: str, end: str, variables: dict[str, str], tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ TOLERANCE = 1e-3
 gradients that may be as small; another order of documents moves an adapter by more than 1e-2."""
 
 
-@pytest.mark.parametrize("split", ["trainer", pytest.param("sampler", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("split", ["trainer", "sampler"])
 def test_a_split_run_makes_what_a_plain_one_makes(
     split: str, smoke_run: Path, variables: dict[str, str], tmp_path: Path
 ) -> None:

@@ -142,7 +142,10 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("script", "code"), [(SAME, 0), (KILLED, -9)], ids=["ends by itself", "is killed"])
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [pytest.param(SAME, 0, id="ends by itself"), pytest.param(KILLED, -9, id="is killed", marks=pytest.mark.long)],
+)
 def test_two_ranks(script: str, code: int, variables: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "script.py"
     path.write_text(script, encoding="utf-8")
