@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from autophage.errors import UserError
 from autophage.recipe import LoadedRecipe, describe_difference, read_resolved, resolved_toml
 from autophage.recipe.schema import FROM_SOURCE, Recipe
-from autophage.store.atomic import TEMPORARY, sha256, write_text
+from autophage.store.atomic import TEMPORARY, make_folder, sha256, write_text
 from autophage.store.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def begin_run(loaded: LoadedRecipe, run: RunDirectory) -> RunDirectory:
         UserError: the directory holds a run of another recipe.
     """
     if not run.exists:
-        run.arms.mkdir(parents=True, exist_ok=True)
-        run.logs.mkdir(exist_ok=True)
+        make_folder(run.arms)
+        make_folder(run.logs)
         write_text(run.recipe, resolved_toml(loaded))
         return run
     begun = read_resolved(run.recipe)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from autophage.errors import StoreError
-from autophage.store.atomic import clear_temporary, sha256, write_text
+from autophage.faultpoints import reach
+from autophage.store.atomic import clear_temporary, make_folder, sha256, write_text
 from autophage.store.rundir import RunDirectory
 
 FORMAT = 1
@@ -111,8 +112,10 @@ def clear_uncommitted(folder: Path) -> None:
     if folder.is_dir():
         if (folder / MANIFEST).exists():
             raise StoreError(f"{folder}: is committed and would be overwritten")
+        reach("clear", folder)
         shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+        reach("cleared", folder)
+    make_folder(folder)
 
 
 def check(run: RunDirectory, arm: str, generation: int) -> list[str]:

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from autophage.errors import UserError
+from autophage.faultpoints import reach
 from autophage.store.atomic import write_text
 
 LOCK_TRIES, LOCK_PAUSE = 3, 0.1
@@ -75,6 +76,7 @@ class EventLog:
     def append(self, event: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(event) + "\n")
+        reach("append", event, torn=self.path)
 
     def _end_torn_line(self) -> None:
         """A crash can leave half a line; end it, so that the next event starts on its own."""
@@ -119,6 +121,7 @@ class RunLock:
         file.write(str(os.getpid()))
         file.flush()
         self._file = file
+        reach("lock", self.path)
         return self
 
     def __exit__(
