@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autophage import environment, vllm_window
-from autophage.errors import AutophageError, UserError
+from autophage.errors import AutophageError, StoreError, UserError
+from autophage.fork import Origin, begin_fork, copy_fork, plan_fork
 from autophage.plan.record import record_prediction
 from autophage.provenance import DECISIVE, begin_environment, begin_run, check_model, open_directory
 from autophage.recipe import LoadedRecipe
@@ -35,34 +36,62 @@ Emit = Callable[..., None]
 Work = Callable[[RunDirectory, Emit], None]
 
 
-def execute(loaded: LoadedRecipe, out: Path, view: View, address: str | None = None) -> bool:
+def execute(
+    loaded: LoadedRecipe, out: Path, view: View, address: str | None = None, origin: Origin | None = None
+) -> bool:
     """Make what `out` lacks of the run that `loaded` describes; False where nothing was lacking.
 
-    `address` is of a Ray cluster to work on; without one a private Ray is started on this machine.
+    `address` is of a Ray cluster to work on; without one a private Ray is started on this machine. A run with an `origin`
+    begins with what that has made.
 
     Raises:
         UserError: what was asked for cannot be had; a directory that this call made is gone again.
         RunError: the run failed; what was committed stays, and the same call goes on from there.
+        StoreError: what was committed is no longer what its manifests say.
         KeyboardInterrupt: likewise.
     """
     run = RunDirectory(out)
-    if run.exists and begin_run(loaded, run) and _complete(loaded, run):
-        _finish_table(loaded, run)
-        return False
-    work = _prepared(loaded, address)
+    with _remedied(run):
+        fork = None if origin is None else plan_fork(loaded, run, origin)
+        if run.exists and begin_run(loaded, run) and _complete(loaded, run):
+            _finish_table(loaded, run)
+            return False
+        _work_on(loaded, run, view, _prepared(loaded, address), fork)
+    return True
+
+
+def _work_on(loaded: LoadedRecipe, run: RunDirectory, view: View, work: Work, fork: dict[str, Any] | None) -> None:
+    """Be the one that writes the run, and make what it lacks."""
     new = not run.exists
-    before = {path.name for path in out.iterdir()} if out.is_dir() else None
+    before = {path.name for path in run.root.iterdir()} if run.root.is_dir() else None
     with open_directory(run), RunLock(run.lock):
+        if fork is not None:
+            begin_fork(run, fork)
         begin_run(loaded, run)
         tidy(run)
+        copied = copy_fork(run)
         with _history(run, view) as emit:
+            for note in copied:
+                emit("note", text=note)
             try:
                 _announced(loaded, run, emit, work)
             except UserError:
-                if new and not any(committed(run, arm.name) for arm in loaded.arms):
+                begun_with = 0 if fork is None else fork["generation"] + 1
+                if new and all(len(committed(run, arm.name)) <= begun_with for arm in loaded.arms):
                     _undo(run.root, before)
                 raise
-    return True
+
+
+@contextmanager
+def _remedied(run: RunDirectory) -> Iterator[None]:
+    """Say what helps where a committed generation turns out not to be what its manifest says."""
+    try:
+        yield
+    except StoreError as error:
+        raise StoreError(
+            f"{error}. `autophage verify {run.root}` says what is wrong, and with --repair it goes back to the last true "
+            "generation of each arm."
+        ) from error
 
 
 def _prepared(loaded: LoadedRecipe, address: str | None) -> Work:

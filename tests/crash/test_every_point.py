@@ -29,7 +29,7 @@ def kinds(points: list[str]) -> list[int]:
 
 @pytest.fixture
 def die_and_go_on(workshop, recipe, require_intact, tmp_path):
-    """`die_and_go_on(17)`: a run that died at its 17th point and was begun again with the same command, and is as it should be."""
+    """`die_and_go_on(17)`: a run that dies at its 17th point, and the same command again, which must make it whole."""
     out = tmp_path / "run"
     command = ("run", recipe, "--out", out)
 

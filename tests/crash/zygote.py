@@ -9,25 +9,24 @@ The child is a whole process: SIGKILL ends it like any other.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
 from pathlib import Path
 
-# pandas is imported by pyarrow at its first read; the rest by the verbs themselves.
-import autophage.learners.gaussian
-import autophage.learners.loop
-import autophage.report
-import autophage.run
-import pandas  # noqa: F401
-import pyarrow.dataset  # noqa: F401
 from autophage import faultpoints
 from autophage.cli import main
 from autophage.cli.app import build_app
 from autophage.report.page import _environment
 
+WANTED_LATER = ("autophage.run", "autophage.learners.loop", "autophage.learners.gaussian", "pyarrow.dataset", "pandas")
+"""Imported by the verbs themselves, and by pyarrow at its first read."""
+
 
 def serve() -> None:
+    for name in WANTED_LATER:
+        importlib.import_module(name)
     build_app()
     _environment().get_template("template.html.jinja")
     for line in sys.stdin:

@@ -18,11 +18,13 @@ from autophage.errors import StoreError
 from autophage.faultpoints import reach
 from autophage.store.atomic import clear_temporary, make_folder, sha256, write_text
 from autophage.store.rundir import RunDirectory
+from autophage.store.seal import sealed, unsealed
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 METRICS = "metrics.json"
 OPTIMIZER = "optimizer.safetensors"
+INDENT = 1
 
 
 @dataclass(frozen=True)
@@ -74,22 +76,22 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
+    write_text(folder / MANIFEST, sealed(asdict(manifest), INDENT))
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a committed generation, None where there is none; `StoreError` where it cannot be read."""
+    """The manifest of a committed generation, None where there is none; `StoreError` where it is not what was written."""
     path = folder / MANIFEST
     if not path.is_file():
         return None
+    data = unsealed(path, INDENT)
     try:
-        data = json.loads(path.read_text("utf-8"))
         if data.get("format") != FORMAT:
             raise StoreError(f"{path}: format {data.get('format')!r}, this version reads {FORMAT}")
         if "adapter" in data:  # what the weights were called while an adapter was all they could be
             data["weights"] = data.pop("adapter")
         return Manifest(**data)
-    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+    except TypeError as error:
         raise StoreError(f"{path}: is not a manifest ({error})") from error
 
 
@@ -105,6 +107,32 @@ def shards(run: RunDirectory, manifest: Manifest) -> list[Path]:
     """The corpus shards that a manifest lists, in order."""
     folder = run.generation(manifest.arm, manifest.generation)
     return [folder / name for name in sorted(manifest.files) if name.startswith("corpus-")]
+
+
+def true_file(run: RunDirectory, manifest: Manifest, name: str) -> Path:
+    """A file of a committed generation, which is as its manifest says.
+
+    Raises:
+        StoreError: it is not, and nothing may be made from it.
+    """
+    path = run.generation(manifest.arm, manifest.generation) / name
+    if fault := _fault_of(path, manifest.files[name]):
+        raise StoreError(fault)
+    return path
+
+
+def true_shards(run: RunDirectory, manifest: Manifest) -> list[Path]:
+    """As `shards`, each as its manifest says (`StoreError` where not)."""
+    return [true_file(run, manifest, path.name) for path in shards(run, manifest)]
+
+
+def _fault_of(path: Path, facts: dict[str, Any]) -> str | None:
+    """What is wrong with a file that a manifest lists with these facts."""
+    if not path.is_file():
+        return f"{path}: is missing"
+    if path.stat().st_size != facts["bytes"]:
+        return f"{path}: has {path.stat().st_size} bytes, the manifest says {facts['bytes']}"
+    return None if sha256(path) == facts["sha256"] else f"{path}: its sha256 is not the manifest's"
 
 
 def clear_uncommitted(folder: Path) -> None:
@@ -127,14 +155,8 @@ def check(run: RunDirectory, arm: str, generation: int) -> list[str]:
     faults = []
     if (manifest.arm, manifest.generation) != (arm, generation):
         faults.append(f"{folder}: its manifest is of {manifest.arm}, generation {manifest.generation}")
-    for name, facts in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            faults.append(f"{path}: is missing")
-        elif path.stat().st_size != facts["bytes"]:
-            faults.append(f"{path}: has {path.stat().st_size} bytes, the manifest says {facts['bytes']}")
-        elif sha256(path) != facts["sha256"]:
-            faults.append(f"{path}: its sha256 is not the manifest's")
+    found = [_fault_of(folder / name, facts) for name, facts in manifest.files.items()]
+    faults += [fault for fault in found if fault is not None]
     if generation > 0:
         parent = run.generation(arm, generation - 1) / MANIFEST
         if not parent.is_file() or sha256(parent) != manifest.parent:

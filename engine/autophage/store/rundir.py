@@ -1,6 +1,6 @@
 """The run directory: where everything is, who may write, and what has happened so far.
 
-    RUN/recipe.toml  environment.json  events.jsonl  metrics.parquet  report.html  logs/  .lock
+    RUN/recipe.toml  environment.json  events.jsonl  metrics.parquet  report.html  logs/  set-aside/  .lock
     RUN/arms/ARM/gen-003/{corpus-00000.parquet, adapter/ or model/, answers.parquet, metrics.json, manifest.json}
 
 `RunDirectory` names the paths; `RunLock` keeps a second writer out; events are one JSON object a line, and a torn last
@@ -21,8 +21,10 @@ from typing import IO, Any
 from autophage.errors import UserError
 from autophage.faultpoints import reach
 from autophage.store.atomic import write_text
+from autophage.store.seal import sealed, unsealed
 
 LOCK_TRIES, LOCK_PAUSE = 3, 0.1
+INDENT = 2
 
 
 class RunDirectory:
@@ -36,6 +38,8 @@ class RunDirectory:
         self.logs = self.root / "logs"
         self.lock = self.root / ".lock"
         self.arms = self.root / "arms"
+        self.aside = self.root / "set-aside"
+        self.fork = self.root / "fork.json"
 
     def generation(self, arm: str, generation: int) -> Path:
         return self.arms / arm / f"gen-{generation:03d}"
@@ -59,11 +63,10 @@ class RunDirectory:
     def read_environment(self) -> dict[str, Any]:
         if not self.environment.is_file():
             return {}
-        content: dict[str, Any] = json.loads(self.environment.read_text("utf-8"))
-        return content
+        return unsealed(self.environment, INDENT)
 
     def write_environment(self, facts: dict[str, Any]) -> None:
-        write_text(self.environment, json.dumps(facts, indent=2, sort_keys=True) + "\n")
+        write_text(self.environment, sealed(facts, INDENT))
 
 
 class EventLog:
