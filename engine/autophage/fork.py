@@ -89,9 +89,9 @@ def read_fork(run: RunDirectory) -> dict[str, Any]:
     return unsealed(run.fork, INDENT) if run.fork.is_file() else {}
 
 
-def begin_fork(run: RunDirectory, plan: dict[str, Any]) -> None:
-    """Say that `run` is a fork, before it is a run."""
-    if not run.exists:
+def begin_fork(run: RunDirectory, plan: dict[str, Any] | None) -> None:
+    """Say that `run` is a fork, before it is a run; one without a plan is none."""
+    if plan is not None and not run.exists:
         write_text(run.fork, sealed(plan, INDENT))
 
 

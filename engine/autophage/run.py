@@ -41,8 +41,8 @@ def execute(
 ) -> bool:
     """Make what `out` lacks of the run that `loaded` describes; False where nothing was lacking.
 
-    `address` is of a Ray cluster to work on; without one a private Ray is started on this machine. A run with an `origin`
-    begins with what that has made.
+    `address` is of a Ray cluster to work on; without one a private Ray is started on this machine.
+    A run with an `origin` begins with what that has made.
 
     Raises:
         UserError: what was asked for cannot be had; a directory that this call made is gone again.
@@ -51,47 +51,30 @@ def execute(
         KeyboardInterrupt: likewise.
     """
     run = RunDirectory(out)
-    with _remedied(run):
-        fork = None if origin is None else plan_fork(loaded, run, origin)
-        if run.exists and begin_run(loaded, run) and _complete(loaded, run):
-            _finish_table(loaded, run)
-            return False
-        _work_on(loaded, run, view, _prepared(loaded, address), fork)
-    return True
-
-
-def _work_on(loaded: LoadedRecipe, run: RunDirectory, view: View, work: Work, fork: dict[str, Any] | None) -> None:
-    """Be the one that writes the run, and make what it lacks."""
+    fork = None if origin is None else plan_fork(loaded, run, origin)
+    if run.exists and begin_run(loaded, run) and _complete(loaded, run):
+        _finish_table(loaded, run)
+        return False
+    work = _prepared(loaded, address)
     new = not run.exists
-    before = {path.name for path in run.root.iterdir()} if run.root.is_dir() else None
+    before = {path.name for path in out.iterdir()} if out.is_dir() else None
     with open_directory(run), RunLock(run.lock):
-        if fork is not None:
-            begin_fork(run, fork)
+        begin_fork(run, fork)
         begin_run(loaded, run)
         tidy(run)
         copied = copy_fork(run)
+        collect(run, [arm.name for arm in loaded.arms])  # refuses what is false before more is made on top of it
         with _history(run, view) as emit:
-            for note in copied:
-                emit("note", text=note)
             try:
+                for note in copied:
+                    emit("note", text=note)
                 _announced(loaded, run, emit, work)
             except UserError:
                 begun_with = 0 if fork is None else fork["generation"] + 1
                 if new and all(len(committed(run, arm.name)) <= begun_with for arm in loaded.arms):
                     _undo(run.root, before)
                 raise
-
-
-@contextmanager
-def _remedied(run: RunDirectory) -> Iterator[None]:
-    """Say what helps where a committed generation turns out not to be what its manifest says."""
-    try:
-        yield
-    except StoreError as error:
-        raise StoreError(
-            f"{error}. `autophage verify {run.root}` says what is wrong, and with --repair it goes back to the last true "
-            "generation of each arm."
-        ) from error
+    return True
 
 
 def _prepared(loaded: LoadedRecipe, address: str | None) -> Work:
@@ -124,8 +107,13 @@ def _undo(root: Path, before: set[str] | None) -> None:
 def _finish_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
     """A process that died after its last manifest did not get to write the table of metrics; write it now."""
     names = [arm.name for arm in loaded.arms]
-    if read_metrics_table(run).num_rows != collect(run, names).num_rows:
+    try:
+        written = read_metrics_table(run).num_rows
+    except StoreError:  # it is made again from what is committed
+        written = -1
+    if written != collect(run, names).num_rows:
         with RunLock(run.lock):
+            tidy(run)
             write_metrics_table(run, names)
 
 

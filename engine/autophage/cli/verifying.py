@@ -153,15 +153,13 @@ def _verify_corpus(run: RunDirectory, manifest: Manifest, result: Verification) 
 
 def _verify_table(run: RunDirectory, arms: list[str], result: Verification) -> None:
     """The table may lack what was committed after it was last made; what it has must be what the generations say."""
-    from pyarrow import ArrowException
-
     from autophage.store.metrics_table import collect, read_metrics_table
 
     made = {(row["arm"], row["generation"], row["metric"]): row for row in collect(run, arms).to_pylist()}
     try:
         rows = read_metrics_table(run).to_pylist()
         result.table = all(made.get((row["arm"], row["generation"], row["metric"])) == row for row in rows)
-    except (ArrowException, OSError, KeyError, ValueError):
+    except StoreError:
         result.table = False
     if not result.table:
         result.faults.append(f"{run.metrics}: is not what the generations' {MANIFEST} and metrics say")

@@ -66,7 +66,11 @@ def _finite(value: float | None) -> float | None:
 
 
 def read_metrics(folder: Path) -> list[Metric]:
-    return [Metric(**row) for row in json.loads((folder / METRICS).read_text("utf-8"))]
+    path = folder / METRICS
+    try:
+        return [Metric(**row) for row in json.loads(path.read_text("utf-8"))]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise StoreError(f"{path}: holds no metrics that can be read ({error})") from error
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
@@ -91,7 +95,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         if "adapter" in data:  # what the weights were called while an adapter was all they could be
             data["weights"] = data.pop("adapter")
         return Manifest(**data)
-    except TypeError as error:
+    except (ValueError, TypeError) as error:
         raise StoreError(f"{path}: is not a manifest ({error})") from error
 
 
@@ -116,7 +120,8 @@ def true_file(run: RunDirectory, manifest: Manifest, name: str) -> Path:
         StoreError: it is not, and nothing may be made from it.
     """
     path = run.generation(manifest.arm, manifest.generation) / name
-    if fault := _fault_of(path, manifest.files[name]):
+    facts = manifest.files.get(name)
+    if fault := f"{path}: is not in its manifest" if facts is None else _fault_of(path, facts):
         raise StoreError(fault)
     return path
 

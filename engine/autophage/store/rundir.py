@@ -1,6 +1,7 @@
 """The run directory: where everything is, who may write, and what has happened so far.
 
     RUN/recipe.toml  environment.json  events.jsonl  metrics.parquet  report.html  logs/  set-aside/  .lock
+    RUN/fork.json, where the first generations are another run's
     RUN/arms/ARM/gen-003/{corpus-00000.parquet, adapter/ or model/, answers.parquet, metrics.json, manifest.json}
 
 `RunDirectory` names the paths; `RunLock` keeps a second writer out; events are one JSON object a line, and a torn last

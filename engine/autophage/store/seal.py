@@ -32,7 +32,7 @@ def unsealed(path: Path, indent: int) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode("utf-8")
         content = json.loads(text)
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: is not JSON ({error})") from error
     if not isinstance(content, dict):
         raise StoreError(f"{path}: is not a JSON object")
