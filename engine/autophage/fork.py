@@ -20,7 +20,7 @@ from autophage.provenance import machine_facts
 from autophage.recipe import LoadedRecipe, expand, read_resolved
 from autophage.recipe.arms import Arm
 from autophage.recipe.resolved import describe_difference
-from autophage.store.atomic import replacing, sha256, write_text
+from autophage.store.atomic import replacing, sha256
 from autophage.store.manifest import (
     MANIFEST,
     Manifest,
@@ -31,9 +31,7 @@ from autophage.store.manifest import (
     write_manifest,
 )
 from autophage.store.rundir import RunDirectory
-from autophage.store.seal import sealed, unsealed
 
-INDENT = 2
 FIXED = ("model", "base", "learner", "source", "questions")
 """Tables of a recipe that a fork leaves as they are: its first generations were made with them."""
 
@@ -76,7 +74,7 @@ def plan_fork(loaded: LoadedRecipe, run: RunDirectory, origin: Origin) -> dict[s
         newest = origin.run.generation(parent.name, origin.generation) / MANIFEST
         arms[arm.name] = {"arm": parent.name, "manifest": sha256(newest)}
     facts = {"generation": origin.generation, "arms": arms}
-    if run.exists and _facts(read_fork(run)) != facts:
+    if run.exists and _facts(run.read_fork()) != facts:
         raise UserError(
             f"{run.root}: holds a run that is no fork from generation {origin.generation} of {origin.run.root}. "
             "Give another --out."
@@ -84,15 +82,10 @@ def plan_fork(loaded: LoadedRecipe, run: RunDirectory, origin: Origin) -> dict[s
     return {"run": os.path.relpath(origin.run.root, run.root), **facts}
 
 
-def read_fork(run: RunDirectory) -> dict[str, Any]:
-    """What `fork.json` says; nothing for a run that is no fork."""
-    return unsealed(run.fork, INDENT) if run.fork.is_file() else {}
-
-
 def begin_fork(run: RunDirectory, plan: dict[str, Any] | None) -> None:
     """Say that `run` is a fork, before it is a run; one without a plan is none."""
     if plan is not None and not run.exists:
-        write_text(run.fork, sealed(plan, INDENT))
+        run.write_fork(plan)
 
 
 def copy_fork(run: RunDirectory) -> list[str]:
@@ -101,7 +94,7 @@ def copy_fork(run: RunDirectory) -> list[str]:
     Raises:
         UserError: the origin is no longer there, though it is still needed.
     """
-    fork = read_fork(run)
+    fork = run.read_fork()
     lacking = {
         arm: source for arm, source in fork.get("arms", {}).items() if len(committed(run, arm)) <= fork["generation"]
     }

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from autophage.errors import StoreError
 from autophage.store.atomic import sha256
@@ -76,12 +77,13 @@ def generation_folders(run: RunDirectory, arm: str) -> dict[int, Path]:
 
 
 def _verify_beginning(run: RunDirectory, result: Verification) -> None:
-    """The recipe and the environment, which nothing can be made from again."""
+    """What a run was begun with. Nothing can make these files again."""
+    environment: dict[str, Any] = {}
     try:
+        run.read_fork()
         environment = run.read_environment()
     except StoreError as error:
-        result.faults.append(f"{error}. Put back a copy of it, or fork the run: `autophage run --help`")
-        return
+        result.faults.append(f"{error}. Put back a copy of it")
     stated = environment.get("recipe")
     if stated is not None and stated != sha256(run.recipe):
         result.faults.append(f"{run.recipe}: its sha256 is not what {run.environment.name} says. Put back a copy of it")

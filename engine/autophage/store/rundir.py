@@ -69,6 +69,13 @@ class RunDirectory:
     def write_environment(self, facts: dict[str, Any]) -> None:
         write_text(self.environment, sealed(facts, INDENT))
 
+    def read_fork(self) -> dict[str, Any]:
+        """Where the first generations are from; nothing for a run that is no fork."""
+        return unsealed(self.fork, INDENT) if self.fork.is_file() else {}
+
+    def write_fork(self, facts: dict[str, Any]) -> None:
+        write_text(self.fork, sealed(facts, INDENT))
+
 
 class EventLog:
     """Append-only history of a run: `{"time": seconds since the epoch, "kind": ..., ...}` a line."""
