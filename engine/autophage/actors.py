@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from autophage.data.late import LateCorpus
 from autophage.data.mix import AnySamples
+from autophage.faultpoints import reach
 from autophage.recipe.arms import expand
 from autophage.recipe.schema import Recipe
 
@@ -59,6 +60,8 @@ class TrainerActor(Shell):
         """Read the source, train or find the base model, load it. Returns what the run says about its model."""
         from autophage.trainer.group import keep_first_gpu
 
+        reach("trainer", "prepare")
+
         ranks = self._recipe.cluster.trainer_gpus
         # Before the imports below, any of which may ask CUDA what is there: its first answer is its last.
         gpus = keep_first_gpu() if ranks > 1 else []
@@ -86,9 +89,11 @@ class TrainerActor(Shell):
 
     def orders(self, arm: str, generation: int) -> tuple[list[Request], Decoding]:
         """What the sampler is asked for."""
+        reach("trainer", "orders")
         return self._bench.requests(self._arms[arm], generation), self._bench.decoding(self._arms[arm])
 
     def base_weights(self, arm: str) -> Weights:
+        reach("trainer", "base_weights")
         return self._bench.base_weights(self._arms[arm])
 
     def fit(
@@ -105,6 +110,7 @@ class TrainerActor(Shell):
 
         `early`: the newest corpus is still being written, is not among `corpora`, and will be `feed`.
         """
+        reach("trainer", "fit")
         self._progress = Progress()
         start = start or self.base_weights(arm)
         known: dict[int, AnySamples] = dict(corpora)
@@ -127,6 +133,7 @@ class TrainerActor(Shell):
         return late is not None
 
     def check_canary(self, weights: Weights, answers: Sequence[Completion]) -> float:
+        reach("trainer", "check_canary")
         try:
             return self._bench.check_canary(weights, answers)
         finally:
@@ -135,6 +142,7 @@ class TrainerActor(Shell):
     def measure(
         self, arm: str, generation: int, weights: Weights, previous: Weights | None, answers: Sequence[Completion]
     ) -> Measured:
+        reach("trainer", "measure")
         self._progress = Progress()
         try:
             return self._bench.measure(self._arms[arm], generation, weights, previous, answers, self._step_progress)
@@ -149,6 +157,7 @@ class TrainerActor(Shell):
             give_back_memory()
 
     def _step_progress(self, done: int, total: int, tokens: int = 0) -> None:
+        reach("trainer", "step")
         self._progress = Progress(done, total, tokens)
 
     def _base_progress(self, done: int, total: int, loss: float) -> None:
@@ -167,16 +176,20 @@ class SamplerActor(Shell):
     def start(self, settings: EngineSettings) -> None:
         from autophage.beam import sampler_for
 
+        reach("sampler", "start")
         self._sampler = sampler_for(settings)
         self._sampler.rest()
 
     def install(self, label: str, weights: Weights) -> Served:
+        reach("sampler", "install")
         return self._sampler.install(label, weights)
 
     def remove(self, served: Served) -> None:
+        reach("sampler", "remove")
         self._sampler.remove(served)
 
     def canary(self, served: Served, prompts: Sequence[Sequence[int]]) -> list[Completion]:
+        reach("sampler", "canary")
         return self._sampler.canary(served, prompts)
 
     def sample(
@@ -188,16 +201,19 @@ class SamplerActor(Shell):
         """
         from autophage.sampler.protocol import Job
 
+        reach("sampler", "sample")
         jobs = [Job(one, *order) for one, order in zip(served, orders, strict=True)]
         for key, job in zip(keys, jobs, strict=True):
             self._sampling[key], self._written[key] = Progress(0, len(job.requests)), {}
 
         def ended(job: int, place: int, token_ids: list[int]) -> None:
+            reach("sampler", "ended")
             before = self._sampling[keys[job]]
             self._sampling[keys[job]] = Progress(before.done + 1, before.total, before.tokens + len(token_ids))
             self._written[keys[job]][place] = token_ids
 
         documents = self._sampler.sample(jobs, ended)
+        reach("sampler", "sampled")
         for key in keys:
             del self._sampling[key], self._written[key]
         return documents[0] if len(documents) == 1 else documents

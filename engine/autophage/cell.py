@@ -16,6 +16,7 @@ from typing import Any
 from autophage.cluster import Actors, fetch, latest_progress
 from autophage.data.mix import needed_corpora
 from autophage.errors import RunError, SwapError
+from autophage.faultpoints import reach
 from autophage.recipe.arms import Arm
 from autophage.scheduler import Stage, Work
 from autophage.store.answers import Answer
@@ -95,6 +96,7 @@ class Cell:
         sampling = [work for work in works if work.stage is Stage.SAMPLE]
         begin = {Stage.TRAIN: self._train, Stage.SWAP: self._swap, Stage.MEASURE: self._measure}
         for work in works:
+            reach("call", work)
             if work.stage is not Stage.SAMPLE:
                 self.running[begin[work.stage](work)] = Running(work, now, now)
         if sampling:
@@ -109,8 +111,10 @@ class Cell:
         """
         running = self.running.pop(reference)
         work = running.work
+        reach("finish", work)
         making = self._made(work)
         result = self._result(work, making, reference)
+        reach("result", work)
         tokens = 0
         if work.stage is Stage.TRAIN:
             making.weights, tokens, making.steps = result.weights, result.tokens, result.steps

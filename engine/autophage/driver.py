@@ -12,6 +12,7 @@ from typing import Any
 
 from autophage.cell import Cell
 from autophage.cluster import ActorLostError
+from autophage.faultpoints import reach
 from autophage.provenance import resume_level, versions
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.arms import Arm
@@ -112,6 +113,7 @@ class Driver:
 
     def _commit(self, cell: Cell, work: Work) -> None:
         began = time.monotonic()
+        reach("commit", work)
         made = cell.made(work)
         generation = Generation(
             arm=work.arm,
@@ -127,6 +129,7 @@ class Driver:
             answers=made.answered,
         )
         commit_generation(self._run, generation, level=self._level, versions=versions(), arms=list(self._arms))
+        reach("committed", work)
         seconds = time.monotonic() - began
         self._emit("stage-end", **self._names(cell, work), seconds=round(seconds, 3), tokens=0)
         headline = {metric.metric: metric.value for metric in made.metrics if metric.metric.count(".") < 2}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from autophage.errors import UserError
 from autophage.recipe import LoadedRecipe, describe_difference, read_resolved, resolved_toml
 from autophage.recipe.schema import FROM_SOURCE, Recipe
-from autophage.store.atomic import TEMPORARY, sha256, write_text
+from autophage.store.atomic import TEMPORARY, make_folder, sha256, write_text
 from autophage.store.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def begin_run(loaded: LoadedRecipe, run: RunDirectory) -> RunDirectory:
         UserError: the directory holds a run of another recipe.
     """
     if not run.exists:
-        run.arms.mkdir(parents=True, exist_ok=True)
-        run.logs.mkdir(exist_ok=True)
+        make_folder(run.arms)
+        make_folder(run.logs)
         write_text(run.recipe, resolved_toml(loaded))
         return run
     begun = read_resolved(run.recipe)
@@ -89,7 +89,8 @@ def begin_run(loaded: LoadedRecipe, run: RunDirectory) -> RunDirectory:
     if differences := describe_difference(begun, loaded.recipe.model_copy(update=free)):
         listed = "\n  ".join(differences)
         raise UserError(
-            f"{run.root}: holds a run of another recipe:\n  {listed}\nGive another --out, or the settings it was begun with."
+            f"{run.root}: holds a run of another recipe:\n  {listed}\nGive another --out, or the settings it was begun "
+            f"with; or go on from a generation of it in a new run: --out NEW --fork-from {run.root}@GENERATION."
         )
     return run
 
@@ -115,7 +116,7 @@ def open_directory(run: RunDirectory) -> Iterator[None]:
 
 def _foreign(run: RunDirectory) -> bool:
     """Whether the directory holds anything but what a run that ended before its recipe was written leaves."""
-    own = {run.lock.name, run.recipe.name + TEMPORARY}
+    own = {run.lock.name, run.recipe.name + TEMPORARY, run.fork.name, run.fork.name + TEMPORARY}
     empty = {folder.name for folder in (run.arms, run.logs) if folder.is_dir() and not any(folder.iterdir())}
     return any(path.name not in own | empty for path in run.root.iterdir())
 
@@ -178,7 +179,7 @@ def begin_environment(run: RunDirectory, model: dict[str, Any], *, resumed: bool
 
     Returns notes about what changed; raises as `check_same` does.
     """
-    now = {**machine_facts(), "model": model}
+    now = {**machine_facts(), "model": model, "recipe": sha256(run.recipe)}
     if resumed:
         return check_same(run.read_environment(), now)
     run.write_environment(now)
@@ -199,10 +200,25 @@ def check_same(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
             "or begin a new run with another --out."
         )
     return [
-        f"{name} was {before.get(name)} when this run was begun and is {now[name]}: last bits may differ from here on"
-        for name in ("threads", "packages")
-        if before.get(name) != now[name]
+        f"{name} was {old} when this run was begun and is {new}: last bits may differ from here on"
+        for name, old, new in _changes(before, now)
     ]
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, object, object]]:
+    """What changed of machine and software: name, what it was and what it is."""
+    yield from _different({"threads": before.get("threads")}, {"threads": now.get("threads")})
+    device = before.get("model", {}).get("device")
+    yield from _different({"device": device}, {"device": now["model"].get("device")})
+    yield from _different(before.get("packages", {}), now.get("packages", {}))
+    if before.get("git") and now.get("git"):
+        yield from _different({"the checkout's commit": before["git"]}, {"the checkout's commit": now["git"]})
+
+
+def _different(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, object, object]]:
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            yield name, before.get(name, "not there"), now.get(name, "not there")
 
 
 def _git_commit() -> str | None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autophage import environment, vllm_window
-from autophage.errors import AutophageError, UserError
+from autophage.errors import AutophageError, StoreError, UserError
+from autophage.fork import Origin, begin_fork, copy_fork, plan_fork
 from autophage.plan.record import record_prediction
 from autophage.provenance import DECISIVE, begin_environment, begin_run, check_model, open_directory
 from autophage.recipe import LoadedRecipe
@@ -35,17 +36,22 @@ Emit = Callable[..., None]
 Work = Callable[[RunDirectory, Emit], None]
 
 
-def execute(loaded: LoadedRecipe, out: Path, view: View, address: str | None = None) -> bool:
+def execute(
+    loaded: LoadedRecipe, out: Path, view: View, address: str | None = None, origin: Origin | None = None
+) -> bool:
     """Make what `out` lacks of the run that `loaded` describes; False where nothing was lacking.
 
     `address` is of a Ray cluster to work on; without one a private Ray is started on this machine.
+    A run with an `origin` begins with what that has made.
 
     Raises:
         UserError: what was asked for cannot be had; a directory that this call made is gone again.
         RunError: the run failed; what was committed stays, and the same call goes on from there.
+        StoreError: what was committed is no longer what its manifests say.
         KeyboardInterrupt: likewise.
     """
     run = RunDirectory(out)
+    fork = None if origin is None else plan_fork(loaded, run, origin)
     if run.exists and begin_run(loaded, run) and _complete(loaded, run):
         _finish_table(loaded, run)
         return False
@@ -53,13 +59,19 @@ def execute(loaded: LoadedRecipe, out: Path, view: View, address: str | None = N
     new = not run.exists
     before = {path.name for path in out.iterdir()} if out.is_dir() else None
     with open_directory(run), RunLock(run.lock):
+        begin_fork(run, fork)
         begin_run(loaded, run)
         tidy(run)
+        copied = copy_fork(run)
+        collect(run, [arm.name for arm in loaded.arms])  # refuses what is false before more is made on top of it
         with _history(run, view) as emit:
             try:
+                for note in copied:
+                    emit("note", text=note)
                 _announced(loaded, run, emit, work)
             except UserError:
-                if new and not any(committed(run, arm.name) for arm in loaded.arms):
+                begun_with = 0 if fork is None else fork["generation"] + 1
+                if new and all(len(committed(run, arm.name)) <= begun_with for arm in loaded.arms):
                     _undo(run.root, before)
                 raise
     return True
@@ -95,8 +107,13 @@ def _undo(root: Path, before: set[str] | None) -> None:
 def _finish_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
     """A process that died after its last manifest did not get to write the table of metrics; write it now."""
     names = [arm.name for arm in loaded.arms]
-    if read_metrics_table(run).num_rows != collect(run, names).num_rows:
+    try:
+        written = read_metrics_table(run).num_rows
+    except StoreError:  # it is made again from what is committed
+        written = -1
+    if written != collect(run, names).num_rows:
         with RunLock(run.lock):
+            tidy(run)
             write_metrics_table(run, names)
 
 

@@ -133,7 +133,7 @@ def test_verify_reports_an_unreadable_manifest_and_goes_on(make_run, capsys):
     assert main(["verify", str(run.root), "--json"]) == 1
     facts = json.loads(capsys.readouterr().out)
     assert len(facts["faults"]) == 1
-    assert "is not a manifest" in facts["faults"][0]
+    assert "is not JSON" in facts["faults"][0]
     assert facts["samples"] == 9
 
 

@@ -17,6 +17,7 @@ from autophage.store.corpus import Sample, read_corpus, sample_id, write_corpus
 from autophage.store.manifest import Metric, check, committed
 from autophage.store.metrics_table import read_metrics_table
 from autophage.store.rundir import EventLog, RunDirectory, RunLock, is_locked, read_events
+from autophage.store.seal import sealed
 from autophage.store.weights import Weights
 
 
@@ -176,8 +177,8 @@ def test_a_manifest_of_another_format_is_refused(run: RunDirectory) -> None:
     commit(run, 0)
     path = run.generation("a", 0) / "manifest.json"
     data = json.loads(path.read_text())
-    data["format"] = 99
-    path.write_text(json.dumps(data))
+    del data["seal"]
+    path.write_text(sealed({**data, "format": 99}, 1))
     with pytest.raises(StoreError, match="format 99"):
         committed(run, "a")
 

@@ -1,18 +1,29 @@
-"""Verbs that look at a run directory and change nothing: `status` and `verify`."""
+"""Verbs that look at a run directory: `status` and `verify`. They change nothing, unless `--repair` asks for it."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from autophage.cli.opening import arms_of, opened
 from autophage.cli.output import AsJson, print_json, print_table, say
+from autophage.errors import RecipeError
 from autophage.store.rundir import RunDirectory, is_locked, read_events
 
 if TYPE_CHECKING:
+    from autophage.cli.verifying import Verification
     from autophage.recipe.arms import Arm
+
+Repair = Annotated[
+    bool,
+    Parameter(
+        negative="", show_default=False, help="Go back to the last true generation of each arm; the rest is set aside."
+    ),
+]
 
 
 def status(directory: Path, /, *, as_json: AsJson = False) -> int:
@@ -115,25 +126,50 @@ def _size_on_disk(root: Path) -> int:
     return total
 
 
-def verify(directory: Path, /, *, as_json: AsJson = False) -> int:
-    """Check every committed generation against its manifest: hashes, parents, gaps, counts.
+def verify(directory: Path, /, *, repair: Repair = False, as_json: AsJson = False) -> int:
+    """Check every committed generation against its manifest: hashes, parents, gaps, counts, foreign files.
 
     Parameters
     ----------
     directory
         A run directory.
     """
+    from autophage.cli.repairing import repair_run
     from autophage.cli.verifying import verify_run
 
     with opened(directory) as run:
-        result = verify_run(run, [arm.name for arm in arms_of(run)])
+        names, unreadable = _expected(run)
+        result = verify_run(run, names)
+        done = repair_run(run, names) if repair and result.repairable else []
+        if done:
+            result = verify_run(run, names)
+        result.faults += unreadable
     if as_json:
-        print_json({"run": str(directory), "ok": result.ok, **asdict(result)})
+        print_json({"run": str(directory), "ok": result.ok, **asdict(result), "repaired": done})
     else:
-        for note in result.notes:
-            say(f"note: {note}")
-        for fault in result.faults:
-            say(f"wrong: {fault}")
-        verdict = "all as the manifests say" if result.ok else f"{len(result.faults)} wrong"
-        say(f"{len(result.arms)} arms, {result.generations} generations, {result.samples} samples: {verdict}")
+        _print_verification(directory, result, done)
     return 0 if result.ok else 1
+
+
+def _expected(run: RunDirectory) -> tuple[list[str], list[str]]:
+    """The arms that the recipe of a run has; or none, and why they cannot be known."""
+    try:
+        return [arm.name for arm in arms_of(run)], []
+    except RecipeError as error:
+        return [], [f"{error}\nPut back a copy of {run.recipe}."]
+
+
+def _print_verification(directory: Path, result: Verification, done: list[str]) -> None:
+    for step in done:
+        say(f"repair: {step}")
+    for note in result.notes:
+        say(f"note: {note}")
+    for fault in result.faults:
+        say(f"wrong: {fault}")
+    for arm, first in result.false_from.items():
+        kept = f"true up to generation {first - 1}" if first else "not true from the beginning"
+        say(f"{arm}: {kept}")
+    if result.repairable:
+        say(f"`autophage verify {directory} --repair` sets aside what is wrong; `autophage run` then makes it again")
+    verdict = "all as the manifests say" if result.ok else f"{len(result.faults)} wrong"
+    say(f"{len(result.arms)} arms, {result.generations} generations, {result.samples} samples: {verdict}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from autophage.cli.opening import crashes_logged, opened
 from autophage.cli.output import Overrides, Profile, say
+from autophage.errors import StoreError
 from autophage.live import View, open_view
 from autophage.live.format import safe
 from autophage.store.rundir import RunDirectory, is_locked, read_events
@@ -27,6 +28,7 @@ def run(
     /,
     *,
     out: Path | None = None,
+    fork_from: str | None = None,
     address: str | None = None,
     profile: Profile = None,
     settings: Overrides = None,
@@ -39,23 +41,32 @@ def run(
         A recipe file, or the name of a shipped recipe.
     out
         The run directory; runs/NAME when left out.
+    fork_from
+        RUN@GEN: begin with generations 0 to GEN of another run, as in runs/demo@3; the recipe may differ from its recipe.
     address
         A Ray cluster to work on, as in auto (the one this machine is part of) or HOST:PORT; without it, this machine.
     settings
         Replaces one key of the recipe.
     """
+    from autophage.fork import parse_origin
     from autophage.recipe import load_recipe
 
     loaded = load_recipe(recipe, settings or [], profile)
     for warning in loaded.warnings:
         print(f"warning: {safe(warning)}", file=sys.stderr)
+    origin = None if fork_from is None else parse_origin(fork_from)
     directory = RunDirectory(Path("runs") / loaded.recipe.name if out is None else out)
     with crashes_logged(directory):
         from autophage.run import execute
 
         try:
             with open_view(read_events(directory.events)) as view:
-                worked = execute(loaded, directory.root, view, address)
+                worked = execute(loaded, directory.root, view, address, origin)
+        except StoreError as error:
+            raise StoreError(
+                f"{error}. `autophage verify {directory.root}` says what is wrong with the run, and with --repair it goes "
+                "back to the last true generation of each arm."
+            ) from error
         except KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command goes on after the last commit") from None
         _sum_up(directory, [arm.name for arm in loaded.arms], worked)

@@ -1,6 +1,8 @@
 """The promise "never lost, never counted twice", checked from what is on disk.
 
-Faults are about what is committed; leftovers without a manifest are notes, because they were never counted.
+Everything that a manifest lists is read and hashed; manifests and `environment.json` carry seals of their own; the recipe
+is known by its hash, the table of metrics by what it is made from. Faults are about what is committed. Leftovers
+without a manifest are notes, because they were never counted; the history and the logs are no part of the promise.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from autophage.errors import StoreError
+from autophage.store.atomic import sha256
 from autophage.store.manifest import MANIFEST, Manifest, check, read_manifest, shards
 from autophage.store.rundir import RunDirectory, is_locked
 
@@ -19,69 +23,121 @@ GENERATION = re.compile(r"gen-(\d{3,})")
 
 @dataclass
 class Verification:
-    """`arms` maps each arm to the generations it has committed; `samples` counts the rows of their corpora."""
+    """`arms` maps each arm to the generations it has committed; `samples` counts the rows of their corpora.
+
+    `false_from` is the first generation of an arm that is not true; with it all that were made from it are worth nothing.
+    `foreign` is what stands among the generations and belongs to none. `table` says whether the table of metrics is
+    what the generations say.
+    """
 
     arms: dict[str, int] = field(default_factory=dict)
     generations: int = 0
     samples: int = 0
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    false_from: dict[str, int] = field(default_factory=dict)
+    foreign: list[Path] = field(default_factory=list)
+    table: bool = True
 
     @property
     def ok(self) -> bool:
         return not self.faults
 
+    @property
+    def repairable(self) -> bool:
+        """Whether anything is wrong that going back to the last true generations would mend."""
+        return bool(self.false_from or self.foreign) or not self.table
+
 
 def verify_run(run: RunDirectory, expected: Sequence[str]) -> Verification:
     """Check the `expected` arms and whatever else stands in the run's `arms` folder."""
     result = Verification()
-    found = sorted(path.name for path in run.arms.iterdir() if path.is_dir()) if run.arms.is_dir() else []
-    for arm in [*expected, *(name for name in found if name not in expected)]:
+    _verify_beginning(run, result)
+    for arm in all_arms(run, expected):
         if arm not in expected:
             result.notes.append(f"{run.arms / arm}: the recipe has no such arm; checked all the same")
         _verify_arm(run, arm, result)
+    if not result.false_from:
+        _verify_table(run, all_arms(run, expected), result)
+    if run.aside.is_dir():
+        result.notes.append(f"{run.aside}: what a repair took out of the run; remove it when it is of no use")
     return result
+
+
+def all_arms(run: RunDirectory, expected: Sequence[str]) -> list[str]:
+    found = sorted(path.name for path in run.arms.iterdir() if path.is_dir()) if run.arms.is_dir() else []
+    return [*expected, *(name for name in found if name not in expected)]
+
+
+def generation_folders(run: RunDirectory, arm: str) -> dict[int, Path]:
+    """The folders of an arm's generations, committed or not, in order."""
+    folder = run.arms / arm
+    matches = {path: GENERATION.fullmatch(path.name) for path in (folder.iterdir() if folder.is_dir() else [])}
+    return dict(sorted((int(match[1]), path) for path, match in matches.items() if match and path.is_dir()))
+
+
+def _verify_beginning(run: RunDirectory, result: Verification) -> None:
+    """What a run was begun with. Nothing can make these files again."""
+    environment: dict[str, Any] = {}
+    try:
+        run.read_fork()
+        environment = run.read_environment()
+    except StoreError as error:
+        result.faults.append(f"{error}. Put back a copy of it")
+    stated = environment.get("recipe")
+    if stated is not None and stated != sha256(run.recipe):
+        result.faults.append(f"{run.recipe}: its sha256 is not what {run.environment.name} says. Put back a copy of it")
 
 
 def _verify_arm(run: RunDirectory, arm: str, result: Verification) -> None:
     """All generation folders of one arm, in order."""
-    folders = _generation_folders(run, arm, result)
+    folders = generation_folders(run, arm)
     committed = [number for number, folder in folders.items() if (folder / MANIFEST).is_file()]
     result.arms[arm] = len(committed)
-    missing = [number for number in range(max(committed, default=-1) + 1) if number not in committed]
-    for number in missing:
-        result.faults.append(f"{run.generation(arm, number)}: has no {MANIFEST}, but later generations have one")
+    for number in range(max(committed, default=-1) + 1):
+        faults = _verify_generation(run, arm, number, result)
+        if faults:
+            result.false_from.setdefault(arm, number)
+            result.faults += faults
     for number, folder in folders.items():
-        if number not in committed and number not in missing:
+        if number > max(committed, default=-1):
             writing = (
                 "being written" if is_locked(run.lock) else "left by an interrupted run; `autophage run` clears it"
             )
             result.notes.append(f"{folder}: uncommitted, not counted ({writing})")
-    for number in committed:
-        result.generations += 1
-        try:
-            faults = check(run, arm, number)
-            result.faults.extend(faults)
-            manifest = read_manifest(run.generation(arm, number))
-        except StoreError as error:
-            result.faults.append(str(error))
-            continue
-        if manifest is not None and not faults:
-            _verify_corpus(run, manifest, result)
+    for path in sorted((run.arms / arm).iterdir()) if (run.arms / arm).is_dir() else []:
+        if path not in folders.values():
+            _is_foreign(path, "is not a generation", result)
 
 
-def _generation_folders(run: RunDirectory, arm: str, result: Verification) -> dict[int, Path]:
-    folder = run.arms / arm
-    folders = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if match := GENERATION.fullmatch(path.name):
-            folders[int(match[1])] = path
-        else:
-            result.notes.append(f"{path}: is not a generation; ignored")
-    return dict(sorted(folders.items()))
+def _verify_generation(run: RunDirectory, arm: str, number: int, result: Verification) -> list[str]:
+    """What is wrong with one generation, up to the newest committed one. What is only in the wrong place is told aside."""
+    folder = run.generation(arm, number)
+    if not (folder / MANIFEST).is_file():
+        return [f"{folder}: has no {MANIFEST}, but later generations have one"]
+    result.generations += 1
+    try:
+        faults = check(run, arm, number)
+        manifest = read_manifest(folder)
+    except StoreError as error:
+        return [str(error)]
+    if manifest is None or faults:
+        return faults
+    listed = {*manifest.files, MANIFEST}
+    folders = {str(parent) for name in manifest.files for parent in Path(name).parents}
+    for path in sorted(folder.rglob("*")):
+        if str(path.relative_to(folder)) not in (folders if path.is_dir() else listed):
+            _is_foreign(path, f"is not in the manifest of {arm}, generation {number}", result)
+    return _verify_corpus(run, manifest, result)
 
 
-def _verify_corpus(run: RunDirectory, manifest: Manifest, result: Verification) -> None:
+def _is_foreign(path: Path, why: str, result: Verification) -> None:
+    if not any(path.is_relative_to(known) for known in result.foreign):
+        result.foreign.append(path)
+        result.faults.append(f"{path}: {why}")
+
+
+def _verify_corpus(run: RunDirectory, manifest: Manifest, result: Verification) -> list[str]:
     """Rows against the manifest's count, and no sample twice. Files are known to be as listed."""
     from autophage.store.corpus import read_corpus
 
@@ -89,11 +145,23 @@ def _verify_corpus(run: RunDirectory, manifest: Manifest, result: Verification) 
     folder = run.generation(manifest.arm, manifest.generation)
     stated = manifest.counts.get("samples")
     result.samples += len(ids)
+    faults = []
     if stated != len(ids):
-        result.faults.append(f"{folder}: its corpus has {len(ids)} samples, the manifest says {stated}")
+        faults.append(f"{folder}: its corpus has {len(ids)} samples, the manifest says {stated}")
     if len(set(ids)) != len(ids):
-        result.faults.append(f"{folder}: {len(ids) - len(set(ids))} samples of its corpus are there twice")
-    listed = {*manifest.files, MANIFEST}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and str(path.relative_to(folder)) not in listed:
-            result.notes.append(f"{path}: not in the manifest; readers ignore it")
+        faults.append(f"{folder}: {len(ids) - len(set(ids))} samples of its corpus are there twice")
+    return faults
+
+
+def _verify_table(run: RunDirectory, arms: list[str], result: Verification) -> None:
+    """The table may lack what was committed after it was last made; what it has must be what the generations say."""
+    from autophage.store.metrics_table import collect, read_metrics_table
+
+    made = {(row["arm"], row["generation"], row["metric"]): row for row in collect(run, arms).to_pylist()}
+    try:
+        rows = read_metrics_table(run).to_pylist()
+        result.table = all(made.get((row["arm"], row["generation"], row["metric"])) == row for row in rows)
+    except StoreError:
+        result.table = False
+    if not result.table:
+        result.faults.append(f"{run.metrics}: is not what the generations' {MANIFEST} and metrics say")

@@ -34,7 +34,7 @@ from autophage.recipe.arms import Arm
 from autophage.seeds import derive
 from autophage.store.commit import Generation, commit_generation, committed_weights
 from autophage.store.corpus import sample_id
-from autophage.store.manifest import Manifest, Metric, committed, shards
+from autophage.store.manifest import Manifest, Metric, committed, true_shards
 from autophage.store.metrics_table import write_metrics_table
 from autophage.store.rundir import RunDirectory
 from autophage.store.weights import Weights
@@ -109,7 +109,7 @@ def _resume(run: RunDirectory, chain: Chain, done: list[Manifest]) -> None:
     chain.base, chain.model = _state(run, name, 0), _state(run, name, last)
     if last < chain.arm.recipe.generations:
         needed = needed_corpora(chain.arm.recipe, last + 1)
-        chain.rows = {generation: chain.learner.unpack(shards(run, done[generation])) for generation in needed}
+        chain.rows = {generation: chain.learner.unpack(true_shards(run, done[generation])) for generation in needed}
 
 
 def _state(run: RunDirectory, arm: str, generation: int) -> State:

@@ -15,7 +15,7 @@ from autophage.report.load import ArmFacts, RunFacts
 from autophage.report.panels import Figure, Panel
 from autophage.report.samples import shown_generations
 from autophage.report.surprisal import LINES, density
-from autophage.store.manifest import shards
+from autophage.store.manifest import shards, true_file
 from autophage.store.numbers import read_numbers
 from autophage.store.rundir import RunDirectory
 
@@ -130,5 +130,6 @@ def _of_arm(
     for generation in shown_generations(arm.last, lines):
         paths = shards(run, arm.manifests[generation])[:1]
         if paths and all(path.is_file() for path in paths):
-            values[generation] = taken(read_numbers(paths))
+            true = [true_file(run, arm.manifests[generation], path.name) for path in paths]
+            values[generation] = taken(read_numbers(true))
     return values

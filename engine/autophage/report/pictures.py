@@ -16,7 +16,7 @@ import numpy as np
 
 from autophage.report.load import ArmFacts, RunFacts
 from autophage.report.samples import shown_generations
-from autophage.store.manifest import shards
+from autophage.store.manifest import shards, true_file
 from autophage.store.numbers import read_numbers
 from autophage.store.rundir import RunDirectory
 
@@ -49,6 +49,7 @@ def _of(run: RunDirectory, arm: ArmFacts) -> ArmPictures:
     for generation in shown_generations(arm.last, LINES):
         paths = shards(run, arm.manifests[generation])[:1]
         if all(path.is_file() for path in paths):
+            paths = [true_file(run, arm.manifests[generation], path.name) for path in paths]
             images.append((generation, data_uri(grid(read_numbers(paths)[: ROWS * COLUMNS]))))
         else:
             missing.append(generation)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from autophage.report.load import ArmFacts
 from autophage.report.words import visible
 from autophage.store.corpus import read_corpus
-from autophage.store.manifest import Manifest, shards
+from autophage.store.manifest import Manifest, shards, true_file
 from autophage.store.rundir import RunDirectory
 
 PLACES = 5
@@ -89,7 +89,7 @@ def first_shard(run: RunDirectory, manifest: Manifest, columns: list[str]) -> pa
     paths = shards(run, manifest)[:1]
     if any(not path.is_file() for path in paths):
         return None
-    return read_corpus(paths, columns)
+    return read_corpus([true_file(run, manifest, path.name) for path in paths], columns)
 
 
 def _shown(row: dict[str, Any]) -> Shown:

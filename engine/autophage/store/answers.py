@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from autophage.errors import StoreError
 from autophage.store.atomic import replacing
 
 ANSWERS = "answers.parquet"
@@ -69,6 +70,11 @@ def write_answers(folder: Path, answers: Sequence[Answer]) -> None:
 
 
 def read_answers(folder: Path) -> pa.Table:
-    """The answers of a generation's folder; no rows where it was asked nothing."""
+    """The answers of a generation's folder; no rows where it was asked nothing, `StoreError` where they cannot be read."""
     path = folder / ANSWERS
-    return pq.read_table(path) if path.is_file() else SCHEMA.empty_table()
+    if not path.is_file():
+        return SCHEMA.empty_table()
+    try:
+        return pq.read_table(path)
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:  # what pyarrow raises, by its kinds
+        raise StoreError(f"{path}: holds no answers that can be read ({error})") from error

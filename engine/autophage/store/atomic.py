@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from autophage.faultpoints import reach
+
 TEMPORARY = ".partial"
 """Suffix of files that are still being written; readers never look at them and `clear_temporary` removes them."""
 
@@ -19,15 +21,29 @@ TEMPORARY = ".partial"
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; on success it becomes `path`, on any error it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(path.name + TEMPORARY)
+    reach("open", path)
     try:
         yield temporary
+        reach("write", path, torn=temporary)
         sync_file(temporary)
+        reach("fsync", path)
         os.replace(temporary, path)
+        reach("replace", path)
         sync_folder(path.parent)
+        reach("fsync-folder", path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make `path` and what is missing above it, each durable in its parent before anything is put into it."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        reach("mkdir", path)
+        sync_folder(path.parent)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -64,4 +80,5 @@ def sha256(path: Path) -> str:
 def clear_temporary(folder: Path) -> None:
     """Remove what an interrupted writer left in `folder` and below."""
     for leftover in folder.rglob(f"*{TEMPORARY}"):
+        reach("clear", leftover)
         leftover.unlink(missing_ok=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autophage.errors import StoreError
 from autophage.store import manifest as manifests
 from autophage.store.answers import Answer, write_answers
 from autophage.store.atomic import sha256, write_bytes
 from autophage.store.corpus import Sample, read_samples, write_corpus
-from autophage.store.manifest import MANIFEST, OPTIMIZER, Manifest, Metric
+from autophage.store.manifest import MANIFEST, OPTIMIZER, Manifest, Metric, true_file, true_shards
 from autophage.store.metrics_table import write_metrics_table
 from autophage.store.numbers import Numbers, write_numbers
 from autophage.store.rundir import RunDirectory
@@ -95,18 +96,39 @@ def _write_samples(folder: Path, samples: list[Sample] | Numbers) -> dict[str, i
 
 
 def committed_weights(run: RunDirectory, arm: str, generation: int) -> Weights:
-    return load_weights(run.generation(arm, generation))
+    """Model `generation` of an arm.
+
+    Raises:
+        StoreError: it is not what its manifest says.
+    """
+    manifest = _require_manifest(run, arm, generation)
+    folder = run.generation(arm, generation)
+    weights = load_weights(folder)
+    if weights.digest != manifest.weights.get("digest"):
+        raise StoreError(f"{folder}: its weights are not the manifest's")
+    for name in manifest.files:  # the tensors are known by their digest, which is needed in any case
+        if "/" in name and name.endswith(".json"):
+            true_file(run, manifest, name)
+    return weights
 
 
 def committed_optimizer(run: RunDirectory, arm: str, generation: int) -> bytes | None:
     """The optimizer's state after the training of model `generation`, None where none was kept."""
-    path = run.generation(arm, generation) / OPTIMIZER
-    return path.read_bytes() if path.is_file() else None
+    manifest = _require_manifest(run, arm, generation)
+    return true_file(run, manifest, OPTIMIZER).read_bytes() if OPTIMIZER in manifest.files else None
 
 
 def committed_samples(run: RunDirectory, arm: str, generation: int) -> list[Sample]:
-    manifest = manifests.read_manifest(run.generation(arm, generation))
-    return read_samples(manifests.shards(run, manifest)) if manifest else []
+    """Corpus `generation` of an arm, each shard as its manifest says (`StoreError` where not)."""
+    return read_samples(true_shards(run, _require_manifest(run, arm, generation)))
+
+
+def _require_manifest(run: RunDirectory, arm: str, generation: int) -> Manifest:
+    folder = run.generation(arm, generation)
+    manifest = manifests.read_manifest(folder)
+    if manifest is None:
+        raise StoreError(f"{folder}: is not committed (no {MANIFEST})")
+    return manifest
 
 
 def _parent(run: RunDirectory, made: Generation) -> str | None:

@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from autophage.errors import StoreError
-from autophage.store.atomic import clear_temporary, sha256, write_text
+from autophage.faultpoints import reach
+from autophage.store.atomic import clear_temporary, make_folder, sha256, write_text
 from autophage.store.rundir import RunDirectory
+from autophage.store.seal import sealed, unsealed
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 METRICS = "metrics.json"
 OPTIMIZER = "optimizer.safetensors"
+INDENT = 1
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,11 @@ def _finite(value: float | None) -> float | None:
 
 
 def read_metrics(folder: Path) -> list[Metric]:
-    return [Metric(**row) for row in json.loads((folder / METRICS).read_text("utf-8"))]
+    path = folder / METRICS
+    try:
+        return [Metric(**row) for row in json.loads(path.read_text("utf-8"))]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise StoreError(f"{path}: holds no metrics that can be read ({error})") from error
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
@@ -73,22 +80,22 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
+    write_text(folder / MANIFEST, sealed(asdict(manifest), INDENT))
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a committed generation, None where there is none; `StoreError` where it cannot be read."""
+    """The manifest of a committed generation, None where there is none; `StoreError` where it is not what was written."""
     path = folder / MANIFEST
     if not path.is_file():
         return None
+    data = unsealed(path, INDENT)
     try:
-        data = json.loads(path.read_text("utf-8"))
         if data.get("format") != FORMAT:
             raise StoreError(f"{path}: format {data.get('format')!r}, this version reads {FORMAT}")
         if "adapter" in data:  # what the weights were called while an adapter was all they could be
             data["weights"] = data.pop("adapter")
         return Manifest(**data)
-    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError) as error:
         raise StoreError(f"{path}: is not a manifest ({error})") from error
 
 
@@ -106,13 +113,42 @@ def shards(run: RunDirectory, manifest: Manifest) -> list[Path]:
     return [folder / name for name in sorted(manifest.files) if name.startswith("corpus-")]
 
 
+def true_file(run: RunDirectory, manifest: Manifest, name: str) -> Path:
+    """A file of a committed generation, which is as its manifest says.
+
+    Raises:
+        StoreError: it is not, and nothing may be made from it.
+    """
+    path = run.generation(manifest.arm, manifest.generation) / name
+    facts = manifest.files.get(name)
+    if fault := f"{path}: is not in its manifest" if facts is None else _fault_of(path, facts):
+        raise StoreError(fault)
+    return path
+
+
+def true_shards(run: RunDirectory, manifest: Manifest) -> list[Path]:
+    """As `shards`, each as its manifest says (`StoreError` where not)."""
+    return [true_file(run, manifest, path.name) for path in shards(run, manifest)]
+
+
+def _fault_of(path: Path, facts: dict[str, Any]) -> str | None:
+    """What is wrong with a file that a manifest lists with these facts."""
+    if not path.is_file():
+        return f"{path}: is missing"
+    if path.stat().st_size != facts["bytes"]:
+        return f"{path}: has {path.stat().st_size} bytes, the manifest says {facts['bytes']}"
+    return None if sha256(path) == facts["sha256"] else f"{path}: its sha256 is not the manifest's"
+
+
 def clear_uncommitted(folder: Path) -> None:
     """Make room for a generation: whatever stands in `folder` without a manifest was never committed."""
     if folder.is_dir():
         if (folder / MANIFEST).exists():
             raise StoreError(f"{folder}: is committed and would be overwritten")
+        reach("clear", folder)
         shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+        reach("cleared", folder)
+    make_folder(folder)
 
 
 def check(run: RunDirectory, arm: str, generation: int) -> list[str]:
@@ -124,14 +160,8 @@ def check(run: RunDirectory, arm: str, generation: int) -> list[str]:
     faults = []
     if (manifest.arm, manifest.generation) != (arm, generation):
         faults.append(f"{folder}: its manifest is of {manifest.arm}, generation {manifest.generation}")
-    for name, facts in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            faults.append(f"{path}: is missing")
-        elif path.stat().st_size != facts["bytes"]:
-            faults.append(f"{path}: has {path.stat().st_size} bytes, the manifest says {facts['bytes']}")
-        elif sha256(path) != facts["sha256"]:
-            faults.append(f"{path}: its sha256 is not the manifest's")
+    found = [_fault_of(folder / name, facts) for name, facts in manifest.files.items()]
+    faults += [fault for fault in found if fault is not None]
     if generation > 0:
         parent = run.generation(arm, generation - 1) / MANIFEST
         if not parent.is_file() or sha256(parent) != manifest.parent:

@@ -1,6 +1,7 @@
 """The run directory: where everything is, who may write, and what has happened so far.
 
-    RUN/recipe.toml  environment.json  events.jsonl  metrics.parquet  report.html  logs/  .lock
+    RUN/recipe.toml  environment.json  events.jsonl  metrics.parquet  report.html  logs/  set-aside/  .lock
+    RUN/fork.json, where the first generations are another run's
     RUN/arms/ARM/gen-003/{corpus-00000.parquet, adapter/ or model/, answers.parquet, metrics.json, manifest.json}
 
 `RunDirectory` names the paths; `RunLock` keeps a second writer out; events are one JSON object a line, and a torn last
@@ -19,9 +20,12 @@ from types import TracebackType
 from typing import IO, Any
 
 from autophage.errors import UserError
+from autophage.faultpoints import reach
 from autophage.store.atomic import write_text
+from autophage.store.seal import sealed, unsealed
 
 LOCK_TRIES, LOCK_PAUSE = 3, 0.1
+INDENT = 2
 
 
 class RunDirectory:
@@ -35,6 +39,8 @@ class RunDirectory:
         self.logs = self.root / "logs"
         self.lock = self.root / ".lock"
         self.arms = self.root / "arms"
+        self.aside = self.root / "set-aside"
+        self.fork = self.root / "fork.json"
 
     def generation(self, arm: str, generation: int) -> Path:
         return self.arms / arm / f"gen-{generation:03d}"
@@ -58,11 +64,17 @@ class RunDirectory:
     def read_environment(self) -> dict[str, Any]:
         if not self.environment.is_file():
             return {}
-        content: dict[str, Any] = json.loads(self.environment.read_text("utf-8"))
-        return content
+        return unsealed(self.environment, INDENT)
 
     def write_environment(self, facts: dict[str, Any]) -> None:
-        write_text(self.environment, json.dumps(facts, indent=2, sort_keys=True) + "\n")
+        write_text(self.environment, sealed(facts, INDENT))
+
+    def read_fork(self) -> dict[str, Any]:
+        """Where the first generations are from; nothing for a run that is no fork."""
+        return unsealed(self.fork, INDENT) if self.fork.is_file() else {}
+
+    def write_fork(self, facts: dict[str, Any]) -> None:
+        write_text(self.fork, sealed(facts, INDENT))
 
 
 class EventLog:
@@ -75,6 +87,7 @@ class EventLog:
     def append(self, event: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(event) + "\n")
+        reach("append", event, torn=self.path)
 
     def _end_torn_line(self) -> None:
         """A crash can leave half a line; end it, so that the next event starts on its own."""
@@ -119,6 +132,7 @@ class RunLock:
         file.write(str(os.getpid()))
         file.flush()
         self._file = file
+        reach("lock", self.path)
         return self
 
     def __exit__(

@@ -74,5 +74,5 @@ def load_weights(generation: Path) -> Weights:
             base = json.loads((folder / REFERENCE).read_text("utf-8"))["sha256"]
             return Weights(b"", read, method, base)
         return Weights((folder / tensors).read_bytes(), read, method)
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{folder}: holds no weights that can be read ({error})") from error

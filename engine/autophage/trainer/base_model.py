@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from autophage.cache import cache_folder
 from autophage.data.build import RawSource
+from autophage.faultpoints import reach
 from autophage.recipe.schema import Recipe
+from autophage.store.atomic import sync_file, sync_folder
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
@@ -54,7 +56,14 @@ def ensure_base_model(recipe: Recipe, raw: RawSource, progress: Progress) -> Pat
             scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
             try:
                 _train(recipe, raw, scratch, progress)
+                reach("write", scratch)
+                for file in scratch.iterdir():
+                    sync_file(file)
+                sync_folder(scratch)
+                reach("fsync", scratch)
                 scratch.rename(folder)
+                reach("rename", folder)
+                sync_folder(folder.parent)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
     return folder

@@ -1,0 +1,117 @@
+"""Runs of a small learner that are killed where a test wants it, and what must be true of them afterwards."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autophage.cli.verifying import verify_run
+from autophage.store.atomic import TEMPORARY
+from autophage.store.manifest import MANIFEST
+from autophage.store.metrics_table import read_metrics_table
+from autophage.store.rundir import RunDirectory, read_events
+
+RECIPE = """
+name = "crash"
+generations = 3
+[learner]
+kind = "gaussian"
+repetitions = 4
+[sample]
+count = 12
+[mix]
+pool = "accumulate"
+alpha = 0.7
+"""
+"""Two arms, main and control; every fit needs every corpus before it."""
+
+
+@dataclass
+class Workshop:
+    """Runs `autophage` in children of a process that has imported it (`zygote.py`)."""
+
+    zygote: subprocess.Popen[str]
+    folder: Path
+    said: str = ""
+
+    def __call__(self, *arguments: object, kill_at: int = 0) -> int:
+        """The exit code of a command that dies at its fault point of number `kill_at`; 0 lets it live."""
+        log, trace = self.folder / "said.txt", self.folder / "trace.txt"
+        trace.unlink(missing_ok=True)
+        request = {"arguments": list(map(str, arguments)), "fault": f"{kill_at}:{trace}", "log": str(log)}
+        assert self.zygote.stdin is not None
+        assert self.zygote.stdout is not None
+        self.zygote.stdin.write(json.dumps(request) + "\n")
+        self.zygote.stdin.flush()
+        code: int = json.loads(self.zygote.stdout.readline())["code"]
+        self.said = log.read_text("utf-8")
+        return code
+
+    @property
+    def points(self) -> list[str]:
+        """The fault points that the last command passed."""
+        return [line.partition(" ")[2] for line in (self.folder / "trace.txt").read_text("utf-8").splitlines()]
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    command = [sys.executable, str(Path(__file__).with_name("zygote.py"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as zygote:
+        yield Workshop(zygote, tmp_path_factory.mktemp("workshop"))
+        assert zygote.stdin is not None
+        zygote.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "crash.toml"
+    path.write_text(RECIPE, "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def undisturbed(workshop: Workshop, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing happened to."""
+    out = tmp_path_factory.mktemp("runs") / "undisturbed"
+    assert workshop("run", recipe, "--out", out) == 0, workshop.said
+    return out
+
+
+@pytest.fixture(scope="session")
+def require_intact(undisturbed: Path) -> Callable[..., None]:
+    """`require_intact(out, "what was done to it")`: `out` is finished, and nothing is lost, doubled, false or left over.
+
+    After a repair, generations are made a second time, and what was taken out is still there: `repaired` allows for both.
+    """
+
+    def require(out: Path, story: str, *, repaired: bool = False) -> None:
+        assert outcome(out) == outcome(undisturbed), story
+        verified = verify_run(RunDirectory(out), ["main", "control"])
+        assert verified.faults == [], (story, verified.faults)
+        assert all(repaired and "set-aside" in note for note in verified.notes), (story, verified.notes)
+        assert [path for path in out.rglob("*") if TEMPORARY in path.name] == [], story
+        told = [(one["arm"], one["generation"]) for one in read_events(out / "events.jsonl") if one["kind"] == "commit"]
+        assert repaired or len(told) == len(set(told)), (story, told)
+        assert (out / "report.html").is_file(), story
+
+    return require
+
+
+def outcome(out: Path) -> dict[str, Any]:
+    """What must be equal in two runs of one recipe: every committed file by hash, and the table of metrics.
+
+    Manifests are left out: they also say where a generation came from.
+    """
+    found: dict[str, Any] = {}
+    for manifest in sorted(out.glob(f"arms/*/gen-*/{MANIFEST}")):
+        files = json.loads(manifest.read_text("utf-8"))["files"]
+        found[str(manifest.parent.relative_to(out))] = {name: facts["sha256"] for name, facts in files.items()}
+    found["metrics"] = read_metrics_table(RunDirectory(out)).to_pylist()
+    return found

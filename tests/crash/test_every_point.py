@@ -1,0 +1,71 @@
+"""Die at the n-th fault point of a run, for every n; go on with the same command; nothing may be lost, doubled or false.
+
+The run has two arms of a learner that takes no time, and the same loop of commits, store and events as every other.
+`-m long` dies at all of its points; without it, at one of each kind.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SAMPLED = 30
+
+
+def kinds(points: list[str]) -> list[int]:
+    """The number of one point of each kind: the step, and the name of the file or the event, without its place in the run."""
+    first: dict[str, int] = {}
+    for number, point in enumerate(points, 1):
+        step, _, what = point.partition(" ")
+        event = re.search(r"'kind': '([^']+)'", what)
+        first.setdefault(f"{step} {event[1] if event else Path(what).name}", number)
+    return list(first.values())
+
+
+@pytest.fixture
+def die_and_go_on(workshop, recipe, require_intact, tmp_path):
+    """`die_and_go_on(17)`: a run that dies at its 17th point, and the same command again, which must make it whole."""
+    out = tmp_path / "run"
+    command = ("run", recipe, "--out", out)
+
+    def do(number: int) -> None:
+        assert workshop(*command, kill_at=number) == -signal.SIGKILL, workshop.said
+        point = f"{number}: {workshop.points[-1]}"
+        assert workshop(*command) == 0, (point, workshop.said)
+        require_intact(out, point)
+        shutil.rmtree(out)
+
+    return do
+
+
+@pytest.fixture(scope="module")
+def points(workshop, recipe, tmp_path_factory) -> list[str]:
+    """Every fault point of an uninterrupted run, in order."""
+    assert workshop("run", recipe, "--out", tmp_path_factory.mktemp("traced") / "run") == 0, workshop.said
+    return workshop.points
+
+
+def test_a_run_of_two_arms_and_three_generations_has_hundreds_of_points(points: list[str]) -> None:
+    assert len(points) > 300
+    steps = {point.partition(" ")[0] for point in points}
+    assert {"lock", "mkdir", "open", "write", "fsync", "replace", "fsync-folder", "append"} <= steps
+
+
+@pytest.mark.slow
+def test_dying_at_a_point_of_each_kind(points: list[str], die_and_go_on: Callable[[int], None]) -> None:
+    chosen = kinds(points)
+    assert len(chosen) > SAMPLED
+    for number in chosen:
+        die_and_go_on(number)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_dying_at_every_point(points: list[str], die_and_go_on: Callable[[int], None]) -> None:
+    for number in range(1, len(points) + 1):
+        die_and_go_on(number)

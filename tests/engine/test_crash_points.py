@@ -1,0 +1,91 @@
+"""Die at a fault point of a run on the real stack, in whichever process reaches it, and go on with the same command.
+
+A learner's run dies at every one of its points (`tests/crash`); here each death costs two starts of vLLM, so a sample is
+taken over the whole run: in driver, trainer and sampler, at calls, steps, samples, writes and commits.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+AUTOPHAGE = [sys.executable, "-m", "autophage"]
+Contents = Callable[[Path], dict[str, object]]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+RECIPE = ("smoke", "--set", "control.enabled=false", "--set", "generations=3")
+DEATHS = 14
+SMALLEST = 100
+"""Points that a run of two arms and three generations has at the very least."""
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A run that was left alone, and the points that it passed."""
+
+    out: Path
+    points: list[str]
+
+
+def run_to_point(out: Path, number: int, trace: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [*AUTOPHAGE, "run", *RECIPE, "--out", str(out)]
+    armed = {**variables, "AUTOPHAGE_FAULT": f"{number}:{trace}"}
+    return subprocess.run(command, env=armed, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str]) -> Traced:
+    folder = tmp_path_factory.mktemp("traced")
+    fresh = {**variables, "AUTOPHAGE_CACHE": str(folder / "cache")}  # so that making the base model is among the points
+    done = run_to_point(folder / "run", 0, folder / "trace", fresh)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    points = [line.partition(" ")[2] for line in (folder / "trace").read_text("utf-8").splitlines()]
+    return Traced(folder / "run", points)
+
+
+def test_the_run_passes_points_in_all_its_processes(traced: Traced) -> None:
+    assert len(traced.points) > SMALLEST
+    print(f"{len(traced.points)} fault points")
+    steps = {" ".join(point.split()[:2]) for point in traced.points}
+    assert {"trainer fit", "trainer step", "trainer measure", "trainer check_canary"} <= steps
+    assert {"sampler install", "sampler canary", "sampler ended", "sampler sampled", "sampler remove"} <= steps
+
+
+def test_dying_while_the_base_model_is_made(
+    traced: Traced, contents: Contents, autophage: Run, variables: dict[str, str], tmp_path: Path
+) -> None:
+    (number,) = [number for number, point in enumerate(traced.points, 1) if point.startswith("fsync ") and "/models/" in point]
+    fresh = {**variables, "AUTOPHAGE_CACHE": str(tmp_path / "cache")}
+    run_to_point(tmp_path / "run", number, tmp_path / "trace", fresh)
+    assert len((tmp_path / "trace").read_text("utf-8").splitlines()) >= number
+    command = [*AUTOPHAGE, "run", *RECIPE, "--out", str(tmp_path / "run")]
+    again = subprocess.run(command, env=fresh, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert contents(tmp_path / "run") == contents(traced.out)
+    assert [path for path in (tmp_path / "cache" / "models").iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("death", range(DEATHS))
+def test_dying_anywhere(
+    death: int, traced: Traced, contents: Contents, autophage: Run, variables: dict[str, str], tmp_path: Path
+) -> None:
+    number = 1 + round((len(traced.points) - 1) * (death + 0.5) / DEATHS)
+    out, trace = tmp_path / "run", tmp_path / "trace"
+    killed = run_to_point(out, number, trace, variables)
+    points = trace.read_text("utf-8").splitlines()
+    assert len(points) >= number, "the point was not reached"
+    story = f"point {number} of {len(traced.points)}, {points[number - 1]}: exit code {killed.returncode}"
+    print(story)
+    again = autophage("run", *RECIPE, "--out", out)
+    assert again.returncode == 0, (story, again.stderr[-2000:])
+    assert contents(out) == contents(traced.out), story
+    verified = autophage("verify", out)
+    assert verified.returncode == 0, (story, verified.stdout)
+    assert [path for path in out.rglob("*.partial")] == [], story
