@@ -16,6 +16,7 @@ from typing import Any
 
 from autophage.errors import StoreError
 from autophage.store.atomic import clear_temporary, sha256, write_text
+from autophage.store.form import require_form
 from autophage.store.rundir import RunDirectory
 
 FORMAT = 1
@@ -63,7 +64,11 @@ def _finite(value: float | None) -> float | None:
 
 
 def read_metrics(folder: Path) -> list[Metric]:
-    return [Metric(**row) for row in json.loads((folder / METRICS).read_text("utf-8"))]
+    path = folder / METRICS
+    try:
+        return [Metric(**row) for row in json.loads(path.read_text("utf-8"))]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise StoreError(f"{path}: holds no metrics that can be read ({error})") from error
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
@@ -87,8 +92,9 @@ def read_manifest(folder: Path) -> Manifest | None:
             raise StoreError(f"{path}: format {data.get('format')!r}, this version reads {FORMAT}")
         if "adapter" in data:  # what the weights were called while an adapter was all they could be
             data["weights"] = data.pop("adapter")
+        require_form(data)
         return Manifest(**data)
-    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path}: is not a manifest ({error})") from error
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from autophage.errors import UserError
+from autophage.credentials import without_credentials
+from autophage.errors import StoreError, UserError
 from autophage.store.atomic import write_text
 
 LOCK_TRIES, LOCK_PAUSE = 3, 0.1
@@ -58,7 +59,12 @@ class RunDirectory:
     def read_environment(self) -> dict[str, Any]:
         if not self.environment.is_file():
             return {}
-        content: dict[str, Any] = json.loads(self.environment.read_text("utf-8"))
+        try:
+            content = json.loads(self.environment.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise StoreError(f"{self.environment}: cannot be read ({error})") from error
+        if not isinstance(content, dict):
+            raise StoreError(f"{self.environment}: is not a table of facts")
         return content
 
     def write_environment(self, facts: dict[str, Any]) -> None:
@@ -74,7 +80,7 @@ class EventLog:
 
     def append(self, event: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event) + "\n")
+            file.write(without_credentials(json.dumps(event)) + "\n")
 
     def _end_torn_line(self) -> None:
         """A crash can leave half a line; end it, so that the next event starts on its own."""
