@@ -35,10 +35,13 @@ Emit = Callable[..., None]
 Work = Callable[[RunDirectory, Emit], None]
 
 
-def execute(loaded: LoadedRecipe, out: Path, view: View, address: str | None = None) -> bool:
+def execute(
+    loaded: LoadedRecipe, out: Path, view: View, address: str | None = None, *, insecure: bool = False
+) -> bool:
     """Make what `out` lacks of the run that `loaded` describes; False where nothing was lacking.
 
-    `address` is of a Ray cluster to work on; without one a private Ray is started on this machine.
+    `address` is of a Ray cluster to work on, which must ask everybody for a token unless `insecure`; without one a private Ray
+    is started on this machine.
 
     Raises:
         UserError: what was asked for cannot be had; a directory that this call made is gone again.
@@ -49,7 +52,7 @@ def execute(loaded: LoadedRecipe, out: Path, view: View, address: str | None = N
     if run.exists and begin_run(loaded, run) and _complete(loaded, run):
         _finish_table(loaded, run)
         return False
-    work = _prepared(loaded, address)
+    work = _prepared(loaded, address, insecure=insecure)
     new = not run.exists
     before = {path.name for path in out.iterdir()} if out.is_dir() else None
     with open_directory(run), RunLock(run.lock):
@@ -65,13 +68,13 @@ def execute(loaded: LoadedRecipe, out: Path, view: View, address: str | None = N
     return True
 
 
-def _prepared(loaded: LoadedRecipe, address: str | None) -> Work:
+def _prepared(loaded: LoadedRecipe, address: str | None, *, insecure: bool) -> Work:
     """What makes the generations that are lacking, after everything that can be refused now has been."""
     if loaded.recipe.trains_language_model:
         environment.apply()
         vllm_window.require()
         _refuse_early(loaded)
-        return partial(_engine, loaded, address)
+        return partial(_engine, loaded, address, insecure)
     from autophage.learners.loop import Chains
 
     if address is not None:
@@ -140,7 +143,7 @@ def _announced(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, work: Work) 
     emit("run-end", seconds=round(time.monotonic() - began, 3))
 
 
-def _engine(loaded: LoadedRecipe, address: str | None, run: RunDirectory, emit: Emit) -> None:
+def _engine(loaded: LoadedRecipe, address: str | None, insecure: bool, run: RunDirectory, emit: Emit) -> None:
     """The generations of language models: samplers and trainers on Ray."""
     from autophage.cell import Cell
     from autophage.cluster import ray_for
@@ -149,7 +152,7 @@ def _engine(loaded: LoadedRecipe, address: str | None, run: RunDirectory, emit: 
 
     record_prediction(loaded, run)
     resumed = any(committed(run, arm.name) for arm in loaded.arms)
-    with ray_for(address):
+    with ray_for(address, insecure=insecure):
         emit("note", text="starting sampler and trainer")
         placed = place(loaded.recipe, run.logs, at_once=MOST_MIXED if loaded.recipe.devices != "serial" else 1)
         facts = _prepare(placed, run, emit)

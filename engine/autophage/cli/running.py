@@ -28,6 +28,7 @@ def run(
     *,
     out: Path | None = None,
     address: str | None = None,
+    insecure: bool = False,
     profile: Profile = None,
     settings: Overrides = None,
 ) -> int:
@@ -41,6 +42,8 @@ def run(
         The run directory; runs/NAME when left out.
     address
         A Ray cluster to work on, as in auto (the one this machine is part of) or HOST:PORT; without it, this machine.
+    insecure
+        Join a cluster of several machines also where it asks nobody for a token.
     settings
         Replaces one key of the recipe.
     """
@@ -55,7 +58,7 @@ def run(
 
         try:
             with open_view(read_events(directory.events)) as view:
-                worked = execute(loaded, directory.root, view, address)
+                worked = execute(loaded, directory.root, view, address, insecure=insecure)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command goes on after the last commit") from None
         _sum_up(directory, [arm.name for arm in loaded.arms], worked)

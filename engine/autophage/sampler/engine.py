@@ -299,6 +299,7 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
         "disable_log_stats": True,
         "worker_extension_cls": EXTENSION,
         "trust_remote_code": False,
+        "load_format": "safetensors",
         **ranks.arguments(settings),
     }
     if settings.rank:
