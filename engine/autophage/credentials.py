@@ -1,7 +1,7 @@
 """Tokens and passwords: told by their form, or by being the value of a variable that holds one, and kept out of what is written.
 
-A recipe is copied into the run directory, into manifests' neighbourhood and into reports that are passed on, so one that holds a
-credential is refused; messages that come from libraries have them crossed out before they are recorded.
+A recipe is copied into the run directory and into reports that are passed on, so one that holds a credential is refused;
+messages, which may quote libraries, have them crossed out before they are recorded or printed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ SHORTEST = 8
 """Characters. A shorter value of such a variable ("1", "none") stands in texts by chance."""
 
 FORMS = {
-    "a Hugging Face token": re.compile(r"\bhf_[A-Za-z0-9]{20,}"),
+    "a Hugging Face token": re.compile(r"\bhf_[A-Za-z0-9]{30,}"),
     "a GitHub token": re.compile(r"\b(?:gh[opsur]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})"),
-    "an API key": re.compile(r"\bsk-[A-Za-z0-9_-]{20,}"),
+    "an API key": re.compile(r"\bsk-[A-Za-z0-9_-]{40,}"),
     "an AWS access key": re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     "an address with a password in it": re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/@:]*:[^\s/@]+@"),
 }

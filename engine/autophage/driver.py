@@ -91,6 +91,8 @@ class Driver:
         self._emit(
             "stage-end", **self._names(cell, finished.work), seconds=round(finished.seconds, 3), tokens=finished.tokens
         )
+        for text in finished.notes:
+            self._emit("note", text=text)
         self._step(cell, Done(finished.work, finished.seconds))
 
     def _step(self, cell: Cell, event: Done) -> None:

@@ -79,8 +79,9 @@ class EventLog:
         self._end_torn_line()
 
     def append(self, event: dict[str, Any]) -> None:
+        kept = {name: without_credentials(value) if isinstance(value, str) else value for name, value in event.items()}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(without_credentials(json.dumps(event)) + "\n")
+            file.write(json.dumps(kept) + "\n")
 
     def _end_torn_line(self) -> None:
         """A crash can leave half a line; end it, so that the next event starts on its own."""
