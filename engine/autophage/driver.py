@@ -12,6 +12,7 @@ from typing import Any
 
 from autophage.cell import Cell
 from autophage.cluster import ActorLostError
+from autophage.disk import require_room
 from autophage.provenance import resume_level, versions
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.arms import Arm
@@ -100,6 +101,7 @@ class Driver:
         self._begin(cell, todo)
 
     def _begin(self, cell: Cell, todo: Sequence[Work]) -> None:
+        self._require_room(todo)
         for work in todo:
             self._emit("stage-start", **self._names(cell, work))
         for works in self._calls([work for work in todo if work.stage is not Stage.COMMIT]):
@@ -107,6 +109,11 @@ class Driver:
         for work in todo:
             if work.stage is Stage.COMMIT:
                 self._commit(cell, work)
+
+    def _require_room(self, todo: Sequence[Work]) -> None:
+        for generation, stage in dict.fromkeys((work.generation, work.stage) for work in todo):
+            arms = [self._arms[work.arm] for work in todo if (work.generation, work.stage) == (generation, stage)]
+            require_room(self._run, arms, generation, stage.value)
 
     def _calls(self, works: Sequence[Work]) -> Iterable[Sequence[Work]]:
         """What starts in one call: a cohort's sampling, or each work for itself where batches are continuous."""

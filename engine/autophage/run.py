@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autophage import environment, vllm_window
+from autophage.disk import told_when_full
 from autophage.errors import AutophageError, UserError
 from autophage.plan.record import record_prediction
 from autophage.provenance import DECISIVE, begin_environment, begin_run, check_model, open_directory
@@ -55,10 +56,10 @@ def execute(
     work = _prepared(loaded, address, insecure=insecure)
     new = not run.exists
     before = {path.name for path in out.iterdir()} if out.is_dir() else None
-    with open_directory(run), RunLock(run.lock):
+    with told_when_full(out), open_directory(run), RunLock(run.lock):
         begin_run(loaded, run)
         tidy(run)
-        with _history(run, view) as emit:
+        with _history(run, view) as emit, told_when_full(out):
             try:
                 _announced(loaded, run, emit, work)
             except UserError:
