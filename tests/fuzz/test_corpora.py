@@ -52,9 +52,9 @@ def test_shards(tmp_path: Path) -> None:
         return whole[:first] + place[2] + whole[second:]
 
     look(whole)
-    fuzz(st.binary(max_size=200), look)
-    fuzz(FLIPS.map(flipped), look)
-    fuzz(CUTS.map(cut), look)
+    fuzz(st.binary(max_size=200), look, share=0.1)
+    fuzz(FLIPS.map(flipped), look, share=0.3)
+    fuzz(CUTS.map(cut), look, share=0.3)
     assert outcomes == {"read", "refused"}
 
 
@@ -75,5 +75,6 @@ def test_texts(tmp_path: Path) -> None:
             outcomes.add("refused")
             assert str(folder) in str(error)
 
-    fuzz(st.one_of(st.binary(max_size=300), st.text(max_size=300).map(lambda text: text.encode("utf-8", "surrogatepass"))), look)
+    texts = st.text(max_size=300).map(lambda text: text.encode("utf-8", "surrogatepass"))
+    fuzz(st.one_of(st.binary(max_size=300), texts), look, share=0.3)
     assert outcomes == {"read", "refused"}

@@ -90,9 +90,9 @@ def test_the_reader(whole: Path, tmp_path: Path) -> None:
             for name in manifest.files:
                 assert (folder / name).resolve().is_relative_to(folder.resolve())
 
-    fuzz(st.binary(max_size=200), look)
-    fuzz(VALUES.map(lambda value: json.dumps(value).encode()), look)
-    fuzz(CHANGES.map(lambda changes: json.dumps(changed(copy.deepcopy(original), changes)).encode()), look)
+    fuzz(st.binary(max_size=200), look, share=0.1)
+    fuzz(VALUES.map(lambda value: json.dumps(value).encode()), look, share=0.1)
+    fuzz(CHANGES.map(lambda changes: json.dumps(changed(copy.deepcopy(original), changes)).encode()), look, share=0.3)
     look(b"[" * 100_000)
     assert outcomes == {"read", "refused"}
 
@@ -116,4 +116,4 @@ def test_the_verbs(verb: str, whole: Path, tmp_path: Path, capsys: pytest.Captur
         assert {path.name for path in tmp_path.iterdir()} <= {"run", "out"}
         shutil.rmtree(out, ignore_errors=True)
 
-    fuzz(CHANGES, look)
+    fuzz(CHANGES, look, share=0.125)
