@@ -107,7 +107,7 @@ with ThreadPoolExecutor(6) as threads:
                 np.testing.assert_allclose(a.statistics.entropy, b.statistics.entropy, atol=1e-5)
     assert len(canaries.result()) == len(bench.canary_prompts)
 assert sorted(counted) == [(0, place) for place in range(30) for _ in calls]
-assert sampler._records == [] and sampler._window.open == {}
+assert sampler._records == [] and sampler._open == {}
 
 # An engine whose step failed holds requests that never end: nobody is left waiting for them.
 def broken():

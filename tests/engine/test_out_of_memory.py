@@ -131,7 +131,7 @@ def test_it_is_said_once_and_remembered(
     limited(monkeypatch, HELD)
     Watched(resident, rows, "padded", monkeypatch)
     [note] = bench.notes()
-    assert note.startswith("out of memory in training: 2 documents are computed at a time")
+    assert note.startswith("out of memory in training: documents are computed 2 at a time")
     assert f"still takes {BATCH}" in note
     Watched(resident, rows, "padded", monkeypatch)
     assert bench.notes() == []
@@ -224,14 +224,14 @@ same(sampler.sample([job], lambda _, place, ids: seen.append(place))[0])
 assert sorted(seen) == list(range(40)), "a document ended twice, or never"
 assert 0 < most <= held
 [note] = sampler.notes()
-assert "at most 10 documents are written at a time" in note, note
+assert "documents are written 10 at a time" in note, note
 assert sampler.notes() == []
 same(sampler.sample([job], lambda *_: None)[0])
 assert sampler.notes() == [], "said twice"
 
 runner.sample_tokens = failing_finish  # between the two halves of a step
 same(sampler.sample([job], lambda *_: None)[0])
-assert "at most 5" in sampler.notes()[0]
+assert "written 5 at a time" in sampler.notes()[0]
 assert sampler.canary(served, bench.canary_prompts)
 
 held = 0

@@ -40,7 +40,7 @@ def test_half_of_what_was_computed_enters_again_from_the_first() -> None:
     assert len(ids) == 20
     assert window.open == {}
     assert let_in(window) == [0, 1, 2, 3]
-    assert "at most 4 documents" in window.note
+    assert "written 4 at a time" in window.note
     window.open.pop(next(iter(window.open)))
     assert let_in(window) == [4]
     window.shrink()

@@ -42,7 +42,7 @@ def test_halving_goes_down_to_one_and_says_so() -> None:
         portion.halve(7)
         found.append(portion.of(7))
     assert found == [3, 1]
-    assert "1 documents are computed at a time" in portion.note
+    assert "computed 1 at a time" in portion.note
     assert portion.of(100) == 1
     with pytest.raises(RunError, match="with one document at a time"):
         portion.halve(7)

@@ -167,7 +167,7 @@ class Sampler:
     def rest(self) -> None:
         """Where the trainer needs the memory: move the weights to the host and drop the KV cache, until the next call."""
         with self._turns:
-            if self._sleeps and not self._asleep and not self._window.open:
+            if self._sleeps and not self._asleep and not self._open:
                 self._engine.sleep(1)
                 self._asleep = True
 
@@ -181,14 +181,14 @@ class Sampler:
         bases = {one.served.base for one in asked}
         if len(bases) > 1:
             raise ValueError("the models of one batch must share a base: every request of a step is computed with it")
-        while self._window.open and (observe, bases) != (self._observing, {self._bases.live}):
+        while self._open and (observe, bases) != (self._observing, {self._bases.live}):
             self._step()
         adapters = {one.served.adapter_id: one.served for one in asked if one.served.adapter_id}
         if adapters and (missing := sorted(set(adapters) - set(self._call("autophage_adapters")))):
             raise SwapError(
                 f"{adapters[missing[0]].name}: is not in the sampler; a request for it would stop the engine"
             )
-        if not self._window.open and asked:
+        if not self._open and asked:
             self._prepare(list(adapters), next(iter(bases)), observe)
         batch = Batch(owners, ended)
         for index, one in enumerate(asked):
@@ -208,7 +208,7 @@ class Sampler:
             path = f"/memory/{one.served.name}"
             lora = LoRARequest(one.served.name, one.served.adapter_id, path) if one.served.adapter_id else None
             prompted = {"prompt_token_ids": one.prompt_ids}
-            self._window.open[request_id] = place
+            self._open[request_id] = place
             added = self._engine.add_request(request_id, prompted, one.params, lora_request=lora)
             place.batch.request_ids[place.index] = added
 
@@ -234,14 +234,14 @@ class Sampler:
         ended = {}
         for output in outputs:
             if output.finished:
-                batch, index, _ = self._window.open.pop(output.request_id)
+                batch, index, _ = self._open.pop(output.request_id)
                 batch.take(index, _completion(output.outputs[0]))
                 ended[id(batch)] = batch
         if finished := [batch for batch in ended.values() if batch.finished]:
             self._join(finished)
         self._let_in()
-        if self._window.open and not self._engine.has_unfinished_requests():
-            self._failure = RunError(f"vLLM ended without {len(self._window.open)} of the documents it was asked for")
+        if self._open and not self._engine.has_unfinished_requests():
+            self._failure = RunError(f"vLLM ended without {len(self._open)} of the documents it was asked for")
             raise self._failure
 
     def _recover(self, error: Exception) -> None:
@@ -255,6 +255,11 @@ class Sampler:
         except Exception as failure:
             self._failure = failure
             raise
+
+    @property
+    def _open(self) -> dict[str, Place]:
+        """What is in the engine, by request id."""
+        return self._window.open
 
     def notes(self) -> list[str]:
         """What the user should hear of the work so far; each is given out once."""

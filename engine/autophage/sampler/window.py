@@ -61,7 +61,7 @@ class Window:
             )
         self._limit = tried // 2
         self.note = (
-            f"out of memory in sampling: at most {self._limit} documents are written at a time from here on. Each keeps its seed, "
+            f"out of memory in sampling: documents are written {self._limit} at a time from here on. Each keeps its seed, "
             "so that corpora are the same up to rounding"
         )
         ids = list(self.open)

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from autophage.credentials import without_credentials
-from autophage.errors import StoreError, UserError
+from autophage.errors import UserError
 from autophage.store.atomic import write_text
 
 LOCK_TRIES, LOCK_PAUSE = 3, 0.1
@@ -59,12 +59,7 @@ class RunDirectory:
     def read_environment(self) -> dict[str, Any]:
         if not self.environment.is_file():
             return {}
-        try:
-            content = json.loads(self.environment.read_text("utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise StoreError(f"{self.environment}: cannot be read ({error})") from error
-        if not isinstance(content, dict):
-            raise StoreError(f"{self.environment}: is not a table of facts")
+        content: dict[str, Any] = json.loads(self.environment.read_text("utf-8"))
         return content
 
     def write_environment(self, facts: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ class Portion:
             )
         self.rows = tried // 2
         self.note = (
-            f"out of memory in training: {self.rows} documents are computed at a time from here on; "
+            f"out of memory in training: documents are computed {self.rows} at a time from here on; "
             f"an optimizer step still takes {batch}, in the same order"
         )
 
