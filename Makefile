@@ -2,9 +2,11 @@
 # make demo     a small run on this machine, with its report in runs/demo
 # make test     the tests
 # make test-long  the tests that take minutes each and that `make test` leaves out
+# make fuzz     recipes, manifests and corpora of any form, ten minutes each (SECONDS_EACH=60 for less)
+# make audit    known vulnerabilities of the installed packages; needs the network
 # make lint     ruff and mypy
 # make clean    removes the environment and caches; never touches runs/
-.PHONY: help setup demo test test-long lint clean
+.PHONY: help setup demo test test-long fuzz audit lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +23,14 @@ test: setup
 
 test-long: setup
 	.venv/bin/python -m pytest -m long
+
+SECONDS_EACH ?= 600
+
+fuzz: setup
+	AUTOPHAGE_FUZZ_SECONDS=$(SECONDS_EACH) .venv/bin/python -m pytest tests/fuzz --timeout 0
+
+audit: setup
+	scripts/audit.sh
 
 lint: setup
 	.venv/bin/ruff check

@@ -47,6 +47,10 @@ class Shell:
         """Of the work `key`; answered from a thread of its own, while work goes on."""
         return self._progress
 
+    def notes(self) -> list[str]:
+        """What the user should hear of the work so far; each is given out once."""
+        return []
+
 
 class TrainerActor(Shell):
     def __init__(self, recipe: str, log: str) -> None:
@@ -77,9 +81,12 @@ class TrainerActor(Shell):
         self._bench: Workbench | ShardedBench = (
             ShardedBench(self._recipe, path, ranks, gpus, self._log)
             if ranks > 1
-            else Workbench(self._recipe, source, path)
+            else Workbench(self._recipe, source, path, inspection=self._log.parent)
         )
         return model_facts(self._recipe, path, source, self._bench.resident)
+
+    def notes(self) -> list[str]:
+        return self._bench.notes()
 
     def engine_settings(self) -> EngineSettings:
         return self._bench.engine_settings(list(self._arms.values()))
@@ -217,6 +224,9 @@ class SamplerActor(Shell):
         for key in keys:
             del self._sampling[key], self._written[key]
         return documents[0] if len(documents) == 1 else documents
+
+    def notes(self) -> list[str]:
+        return self._sampler.notes()
 
     def written(self, key: str) -> dict[int, list[int]]:
         """Token ids of the documents of the work `key` that have ended so far, by their places."""

@@ -74,6 +74,10 @@ class BeamSampler:
     def remove(self, served: Served) -> None:
         del self._held[served.name]
 
+    def notes(self) -> list[str]:
+        """A search that memory does not hold has fewer beams at once by the recipe: sample.concurrency."""
+        return []
+
     def rest(self) -> None:
         """Nothing of it is ever put aside."""
 

@@ -66,6 +66,8 @@ class Finished:
     work: Work
     seconds: float
     tokens: int
+    notes: Sequence[str] = ()
+    """What its actor has to say to the user."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,9 @@ class Cell:
             making.samples, making.metrics, making.answered = result
         seconds = time.monotonic() - running.started
         making.speed += _speed(work.stage, seconds, tokens)
-        return Finished(work, seconds, tokens)
+        name, actor = self._side(work.stage)
+        notes = self._get(actor.notes.options(concurrency_group="watch").remote(), name)
+        return Finished(work, seconds, tokens, notes)
 
     def made(self, work: Work) -> Making:
         """What was made of the arm's generation, to be committed; forgotten here."""

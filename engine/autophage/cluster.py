@@ -20,6 +20,7 @@ from typing import Any
 
 from autophage import environment
 from autophage.errors import AutophageError, RunError, UserError
+from autophage.ray_token import require_token
 
 OBJECT_STORE_BYTES = 512 << 20
 """Adapters and corpora in transit; a generation of the largest shipped recipe is a few MB."""
@@ -56,18 +57,18 @@ class Actors:
 
 
 @contextmanager
-def ray_for(address: str | None) -> Iterator[None]:
+def ray_for(address: str | None, *, insecure: bool = False) -> Iterator[None]:
     """The Ray at `address` ("auto": the one that this machine is part of), or a private one; left or stopped on the way out."""
-    with local_ray() if address is None else joined_ray(address):
+    with local_ray() if address is None else joined_ray(address, insecure=insecure):
         yield
 
 
 @contextmanager
-def joined_ray(address: str) -> Iterator[None]:
-    """Be a driver of a cluster that somebody else started and will stop.
+def joined_ray(address: str, *, insecure: bool = False) -> Iterator[None]:
+    """Be a driver of a cluster that somebody else started and will stop; one that lets everybody in only if `insecure`.
 
     Raises:
-        UserError: there is none at the address, or it wants a token that is not given.
+        UserError: there is none at the address, it wants a token that is not given, or it asks nobody for one.
     """
     if address.rpartition(":")[0] in ("127.0.0.1", "localhost"):
         environment.stay_on_loopback()
@@ -91,6 +92,8 @@ def joined_ray(address: str) -> Iterator[None]:
         ) from error
     try:
         _keep_handler(terminate)
+        if not insecure:
+            require_token()
         yield
     finally:
         ray.shutdown()

@@ -6,6 +6,9 @@ import torch
 
 from autophage.recipe.schema import Recipe
 
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What torch's plain `RuntimeError`s say of it: its CPU allocator, and libraries that allocate by themselves."""
+
 
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -26,6 +29,13 @@ def named_type(dtype: str) -> torch.dtype:
 def device_memory() -> int:
     """Bytes that this process's GPU has."""
     return int(torch.cuda.get_device_properties(0).total_memory)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: of a GPU, or of the machine as torch and Python tell it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def give_back_memory() -> None:

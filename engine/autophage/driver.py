@@ -12,6 +12,7 @@ from typing import Any
 
 from autophage.cell import Cell
 from autophage.cluster import ActorLostError
+from autophage.disk import require_room
 from autophage.faultpoints import reach
 from autophage.provenance import resume_level, versions
 from autophage.recipe import LoadedRecipe
@@ -92,6 +93,8 @@ class Driver:
         self._emit(
             "stage-end", **self._names(cell, finished.work), seconds=round(finished.seconds, 3), tokens=finished.tokens
         )
+        for text in finished.notes:
+            self._emit("note", text=text)
         self._step(cell, Done(finished.work, finished.seconds))
 
     def _step(self, cell: Cell, event: Done) -> None:
@@ -99,6 +102,7 @@ class Driver:
         self._begin(cell, todo)
 
     def _begin(self, cell: Cell, todo: Sequence[Work]) -> None:
+        self._require_room(todo)
         for work in todo:
             self._emit("stage-start", **self._names(cell, work))
         for works in self._calls([work for work in todo if work.stage is not Stage.COMMIT]):
@@ -106,6 +110,11 @@ class Driver:
         for work in todo:
             if work.stage is Stage.COMMIT:
                 self._commit(cell, work)
+
+    def _require_room(self, todo: Sequence[Work]) -> None:
+        for generation, stage in dict.fromkeys((work.generation, work.stage) for work in todo):
+            arms = [self._arms[work.arm] for work in todo if (work.generation, work.stage) == (generation, stage)]
+            require_room(self._run, arms, generation, stage.value)
 
     def _calls(self, works: Sequence[Work]) -> Iterable[Sequence[Work]]:
         """What starts in one call: a cohort's sampling, or each work for itself where batches are continuous."""

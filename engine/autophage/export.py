@@ -19,7 +19,7 @@ from autophage.errors import StoreError, UserError
 from autophage.report.load import ArmFacts, RunFacts, load
 from autophage.store.manifest import MANIFEST, check, shards
 from autophage.store.rundir import RunDirectory
-from autophage.store.weights import ADAPTER, LEARNER, MODEL, REFERENCE
+from autophage.store.weights import ADAPTER, LEARNER, MODEL, REFERENCE, refuse_pickle
 
 if TYPE_CHECKING:
     import torch
@@ -145,6 +145,7 @@ def _whole_model(run: RunDirectory, facts: RunFacts, arm: ArmFacts, generation: 
     if _method(arm, generation) != "full":
         from peft import PeftModel
 
+        refuse_pickle(made / ADAPTER)
         model = PeftModel.from_pretrained(model, str(made / ADAPTER)).merge_and_unload(safe_merge=True)
     elif not (made / MODEL / REFERENCE).is_file():
         from transformers import AutoModelForCausalLM
@@ -161,6 +162,7 @@ def _load_base(run: RunDirectory, path: str) -> tuple[Any, torch.dtype]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from autophage.data.own_code import refuse_own_code
     from autophage.data.tokens import first_line
 
     try:
@@ -169,6 +171,7 @@ def _load_base(run: RunDirectory, path: str) -> tuple[Any, torch.dtype]:
             path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
         ), stored
     except (OSError, ValueError, KeyError, RuntimeError) as error:
+        refuse_own_code(path, error)
         raise UserError(
             f"{run.environment}: the base model {path!r} cannot be loaded ({first_line(error)}). "
             "Put it back, or export the adapter instead."

@@ -70,7 +70,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     source = read_source(loaded.recipe)
     run = begin_run(loaded, RunDirectory(out))
 
-    bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, _print_base))
+    bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, _print_base), inspection=run.logs)
     sampler = sampler_for(bench.engine_settings(loaded.arms))
     lineages = {arm.name: Lineage(arm, bench.base_weights(arm)) for arm in loaded.arms}
 

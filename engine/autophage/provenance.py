@@ -20,6 +20,7 @@ from autophage.errors import UserError
 from autophage.recipe import LoadedRecipe, describe_difference, read_resolved, resolved_toml
 from autophage.recipe.schema import FROM_SOURCE, Recipe
 from autophage.store.atomic import TEMPORARY, make_folder, sha256, write_text
+from autophage.store.confined import require_confined
 from autophage.store.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -76,13 +77,14 @@ def begin_run(loaded: LoadedRecipe, run: RunDirectory) -> RunDirectory:
     """Write the recipe of a new run; of a run that has one, check that it is the same.
 
     Raises:
-        UserError: the directory holds a run of another recipe.
+        UserError: the directory holds a run of another recipe, or a link that leads out of it.
     """
     if not run.exists:
         make_folder(run.arms)
         make_folder(run.logs)
         write_text(run.recipe, resolved_toml(loaded))
         return run
+    require_confined(run)
     begun = read_resolved(run.recipe)
     # Words about a recipe, and the machines it is worked on, change nothing that it makes.
     free = {name: getattr(begun, name) for name in ("description", "devices", "cluster")}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autophage import environment, vllm_window
+from autophage.disk import told_when_full
 from autophage.errors import AutophageError, StoreError, UserError
 from autophage.fork import Origin, begin_fork, copy_fork, plan_fork
 from autophage.plan.record import record_prediction
@@ -37,12 +38,18 @@ Work = Callable[[RunDirectory, Emit], None]
 
 
 def execute(
-    loaded: LoadedRecipe, out: Path, view: View, address: str | None = None, origin: Origin | None = None
+    loaded: LoadedRecipe,
+    out: Path,
+    view: View,
+    address: str | None = None,
+    origin: Origin | None = None,
+    *,
+    insecure: bool = False,
 ) -> bool:
     """Make what `out` lacks of the run that `loaded` describes; False where nothing was lacking.
 
-    `address` is of a Ray cluster to work on; without one a private Ray is started on this machine.
-    A run with an `origin` begins with what that has made.
+    `address` is of a Ray cluster to work on, which must ask everybody for a token unless `insecure`; without one a private Ray
+    is started on this machine. A run with an `origin` begins with what that has made.
 
     Raises:
         UserError: what was asked for cannot be had; a directory that this call made is gone again.
@@ -55,16 +62,16 @@ def execute(
     if run.exists and begin_run(loaded, run) and _complete(loaded, run):
         _finish_table(loaded, run)
         return False
-    work = _prepared(loaded, address)
+    work = _prepared(loaded, address, insecure=insecure)
     new = not run.exists
     before = {path.name for path in out.iterdir()} if out.is_dir() else None
-    with open_directory(run), RunLock(run.lock):
+    with told_when_full(out), open_directory(run), RunLock(run.lock):
         begin_fork(run, fork)
         begin_run(loaded, run)
         tidy(run)
         copied = copy_fork(run)
         collect(run, [arm.name for arm in loaded.arms])  # refuses what is false before more is made on top of it
-        with _history(run, view) as emit:
+        with _history(run, view) as emit, told_when_full(out):
             try:
                 for note in copied:
                     emit("note", text=note)
@@ -77,13 +84,13 @@ def execute(
     return True
 
 
-def _prepared(loaded: LoadedRecipe, address: str | None) -> Work:
+def _prepared(loaded: LoadedRecipe, address: str | None, *, insecure: bool) -> Work:
     """What makes the generations that are lacking, after everything that can be refused now has been."""
     if loaded.recipe.trains_language_model:
         environment.apply()
         vllm_window.require()
         _refuse_early(loaded)
-        return partial(_engine, loaded, address)
+        return partial(_engine, loaded, address, insecure)
     from autophage.learners.loop import Chains
 
     if address is not None:
@@ -157,7 +164,7 @@ def _announced(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, work: Work) 
     emit("run-end", seconds=round(time.monotonic() - began, 3))
 
 
-def _engine(loaded: LoadedRecipe, address: str | None, run: RunDirectory, emit: Emit) -> None:
+def _engine(loaded: LoadedRecipe, address: str | None, insecure: bool, run: RunDirectory, emit: Emit) -> None:
     """The generations of language models: samplers and trainers on Ray."""
     from autophage.cell import Cell
     from autophage.cluster import ray_for
@@ -166,7 +173,7 @@ def _engine(loaded: LoadedRecipe, address: str | None, run: RunDirectory, emit: 
 
     record_prediction(loaded, run)
     resumed = any(committed(run, arm.name) for arm in loaded.arms)
-    with ray_for(address):
+    with ray_for(address, insecure=insecure):
         emit("note", text="starting sampler and trainer")
         placed = place(loaded.recipe, run.logs, at_once=MOST_MIXED if loaded.recipe.devices != "serial" else 1)
         facts = _prepare(placed, run, emit)

@@ -51,7 +51,10 @@ def shape_of(recipe: Recipe) -> Shape | None:
         return base_shape(recipe)
     config = Path(recipe.model.path) / "config.json"
     if config.is_file():
-        return configured_shape(json.loads(config.read_text("utf-8")))
+        try:
+            return configured_shape(json.loads(config.read_text("utf-8")))
+        except (OSError, ValueError, AttributeError):  # what is wrong with it is said where the model is loaded
+            return None
     found = SIZE_IN_NAME.findall(recipe.model.path.rsplit("/", 1)[-1])
     return guessed_shape(float(found[-1][0]) * (1e9 if found[-1][1] in "bB" else 1e6)) if found else None
 
@@ -74,7 +77,7 @@ def configured_shape(config: Mapping[str, Any]) -> Shape | None:
         copies = 1 if config.get("tie_word_embeddings") else 2
         layers, vocabulary = int(config["num_hidden_layers"]), int(config["vocab_size"])
         return llama_shape(hidden, int(config["intermediate_size"]), layers, vocabulary, keys, copies, "config.json")
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
 
 

@@ -31,7 +31,7 @@ class ShardedBench:
     """
 
     def __init__(self, recipe: Recipe, model_path: str, ranks: int, gpus: Sequence[str], log: Path) -> None:
-        self._group = Group(partial(_make, recipe.model_dump_json(), model_path), ranks, gpus, log)
+        self._group = Group(partial(_make, recipe.model_dump_json(), model_path, log.parent), ranks, gpus, log)
         self._own: Workbench = self._group.own
 
     @property
@@ -88,15 +88,19 @@ class ShardedBench:
         )
         return measured
 
+    def notes(self) -> list[str]:
+        return self._own.notes()
+
     def close(self) -> None:
         self._group.close()
 
 
-def _make(recipe: str, model_path: str, ranks: Ranks) -> Workbench:
-    """One rank's bench; the source is read by each, the model split over all."""
+def _make(recipe: str, model_path: str, logs: Path, ranks: Ranks) -> Workbench:
+    """One rank's bench; the source is read by each, the model split over all. Each keeps its share of a bad batch to itself."""
     from autophage.data.build import read_source
     from autophage.stages import Workbench
     from autophage.trainer.sharded import ShardedModel
 
     loaded = Recipe.model_validate_json(recipe)
-    return Workbench(loaded, read_source(loaded), model_path, ShardedModel(model_path, loaded, ranks))
+    inspection = logs / f"rank-{ranks.rank}" if ranks.rank else logs
+    return Workbench(loaded, read_source(loaded), model_path, ShardedModel(model_path, loaded, ranks), inspection)

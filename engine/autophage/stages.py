@@ -2,13 +2,15 @@
 
 `Workbench` binds one recipe's source to its resident model. Each method is a function of (arm, generation, what came
 before): nothing is remembered between calls that could change a result, so `loop.py` and the engine share it, and a
-resumed run computes what an uninterrupted one does. Knows neither vLLM nor Ray nor where files go.
+resumed run computes what an uninterrupted one does. Knows neither vLLM nor Ray nor where files go, but for a folder to put
+what went wrong in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -34,6 +36,7 @@ from autophage.recipe.schema import ALL, VALIDATED, Recipe
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
 from autophage.seeds import derive
 from autophage.shape import configured_shape
+from autophage.store.broken import write_broken_batch
 from autophage.store.corpus import Sample, sample_id
 from autophage.store.manifest import Metric
 from autophage.store.messages import Measured, Trained
@@ -41,6 +44,7 @@ from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
 from autophage.trainer.divergence import compare
 from autophage.trainer.resident import ResidentModel
+from autophage.trainer.sft import NotFiniteError
 from autophage.trainer.validation import BestEpoch
 
 CANARIES = 4
@@ -52,8 +56,17 @@ PROMPT_SLACK = 1.25
 
 
 class Workbench:
-    def __init__(self, recipe: Recipe, raw: RawSource, model_path: str, resident: ResidentModel | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        raw: RawSource,
+        model_path: str,
+        resident: ResidentModel | None = None,
+        inspection: Path | None = None,
+    ) -> None:
+        """`inspection` is a folder for batches that training stopped at; without one they are not kept."""
         self.recipe = recipe
+        self._inspection = inspection
         self.resident = resident or ResidentModel(model_path, recipe)
         self.tokenizer = self.resident.tokenizer
         self._special = frozenset(self.tokenizer.all_special_ids)
@@ -194,9 +207,26 @@ class Workbench:
                 best.step_ended(done, total)
 
         steps: list[StepStatistics] = []
-        fitted = self.resident.fit(start, rows, arm.recipe, seed, count, steps.append, optimizer)
+        try:
+            fitted = self.resident.fit(start, rows, arm.recipe, seed, count, steps.append, optimizer)
+        except NotFiniteError as error:
+            kept = self._keep(error, f"{arm.name}-gen-{generation:03d}-step-{len(steps) + 1}")
+            raise RunError(f"{arm.name}, generation {generation}: {error}{kept}") from error
         weights = fitted.weights if best is None or best.weights is None else best.weights
         return Trained(weights, tokens, steps, fitted.optimizer)
+
+    def _keep(self, error: NotFiniteError, name: str) -> str:
+        """Put the batch that training stopped at aside, and say where."""
+        if self._inspection is None or not error.batch:
+            return ""
+        path = self._inspection / f"not-finite-{name}.parquet"
+        write_broken_batch(path, error.batch, lambda token_ids: decode(self.tokenizer, token_ids))
+        return f" Its batch is in {path}: {len(error.batch)} documents with text, tokens and their log-probs."
+
+    def notes(self) -> list[str]:
+        """What the user should hear of the work so far; each is given out once."""
+        note, self.resident.portion.note = self.resident.portion.note, ""
+        return [note] if note else []
 
     def _best_epoch(self, recipe: Recipe, rows: int) -> BestEpoch | None:
         """What picks the best epoch by held-out documents that are not measured, where the recipe wants it."""

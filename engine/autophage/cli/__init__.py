@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from cyclopts import CycloptsError
 
+from autophage.credentials import without_credentials
 from autophage.errors import AutophageError
 from autophage.live.format import safe
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"error: {safe(message, keep=chr(10))}", file=sys.stderr)
+    print(f"error: {safe(without_credentials(message), keep=chr(10))}", file=sys.stderr)
     return code
 
 

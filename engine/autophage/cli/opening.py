@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from cyclopts import CycloptsError
 
+from autophage.credentials import without_credentials
 from autophage.errors import AutophageError
+from autophage.store.confined import require_confined
 from autophage.store.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class CrashError(AutophageError):
 def opened(directory: Path) -> Iterator[RunDirectory]:
     """The run in `directory`, which must hold one."""
     run = RunDirectory(directory).require()
+    require_confined(run)
     with crashes_logged(run):
         yield run
 
@@ -46,7 +49,7 @@ def crashes_logged(run: RunDirectory) -> Iterator[None]:
         try:
             run.logs.mkdir(exist_ok=True)
             with path.open("a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{traceback.format_exc()}\n")
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{without_credentials(traceback.format_exc())}\n")
         except OSError:
             raise error from None  # nowhere to write it down, so the terminal gets it all
         raise CrashError(f"unexpected {type(error).__name__}: {error}. The traceback is in {path}.") from error

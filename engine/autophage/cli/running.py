@@ -30,6 +30,7 @@ def run(
     out: Path | None = None,
     fork_from: str | None = None,
     address: str | None = None,
+    insecure: bool = False,
     profile: Profile = None,
     settings: Overrides = None,
 ) -> int:
@@ -45,6 +46,8 @@ def run(
         RUN@GEN: begin with generations 0 to GEN of another run, as in runs/demo@3; the recipe may differ from its recipe.
     address
         A Ray cluster to work on, as in auto (the one this machine is part of) or HOST:PORT; without it, this machine.
+    insecure
+        Join a cluster of several machines also where it asks nobody for a token.
     settings
         Replaces one key of the recipe.
     """
@@ -61,7 +64,7 @@ def run(
 
         try:
             with open_view(read_events(directory.events)) as view:
-                worked = execute(loaded, directory.root, view, address, origin)
+                worked = execute(loaded, directory.root, view, address, origin, insecure=insecure)
         except StoreError as error:
             raise StoreError(
                 f"{error}. `autophage verify {directory.root}` says what is wrong with the run, and with --repair it goes "

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from autophage.data.own_code import refuse_own_code
 from autophage.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,13 +50,14 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder or hub id.
 
     Raises:
-        UserError: there is none, it cannot be read, or it has no end-of-text token.
+        UserError: there is none, it cannot be read, it wants code of its own to be run, or it has no end-of-text token.
     """
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
+        refuse_own_code(path, error)
         raise UserError(
             f"{path}: has no tokenizer that can be loaded ({first_line(error)}). A model folder needs tokenizer.json "
             "(or the files of a slow tokenizer) and tokenizer_config.json beside its weights."

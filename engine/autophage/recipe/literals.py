@@ -14,6 +14,9 @@ from collections.abc import Sequence
 SHOWN = 70
 """Characters of a value that a message quotes; a whole system prompt would hide the sentence around it."""
 
+LONGEST_DECIMAL = 14_000
+"""Bits. Beyond 4300 decimal digits Python refuses to convert; hexadecimal has no such limit, and TOML has it."""
+
 _ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -32,6 +35,8 @@ def toml_value(value: object) -> str:
         return "{" + ", ".join(f"{toml_key([name])} = {toml_value(item)}" for name, item in value.items()) + "}"
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
+    if isinstance(value, int) and value.bit_length() > LONGEST_DECIMAL:
+        return hex(value)  # as it must have been written: Python neither reads nor writes so many decimal digits
     return str(value)
 
 

@@ -21,6 +21,7 @@ from autophage.recipe.paths import find_recipe, with_absolute_paths
 from autophage.recipe.profiles import choose_profile
 from autophage.recipe.resolved import flat, to_toml
 from autophage.recipe.schema import Recipe
+from autophage.recipe.secrecy import check_secrecy
 from autophage.recipe.sweeps import check_names
 from autophage.recipe.validate import validate
 
@@ -50,6 +51,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), profile: str |
     flatten_sweep(document)
     faults = apply_overrides(document, overrides)
     recipe = with_absolute_paths(validate(document, faults), document)
+    raise_faults(check_secrecy(recipe, document))
     raise_faults(check_names(recipe, document))
     arms = expand(recipe)
     raise_faults(check_arms(recipe, arms, document))

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+from autophage.naming import require_nameable
 
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What every random generator in use takes: NumPy's older one stops at 32 bits."""
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+PathText = Annotated[str, Field(min_length=1), AfterValidator(require_nameable)]
 
 FROM_SOURCE = "from-source"
 ALL = "all"
@@ -57,9 +61,8 @@ class Learner(Table):
 
 
 class Model(Table):
-    path: str = Field(
+    path: PathText = Field(
         FROM_SOURCE,
-        min_length=1,
         description='a model folder, a hub id, or "from-source": a small base model trained on the source and cached',
     )
     method: Literal["lora", "full"] = Field(
@@ -94,8 +97,8 @@ class Base(Table):
 
 class Source(Table):
     kind: Literal["world", "text", "dataset"] = Field("world", description="where human data comes from")
-    path: str | None = Field(
-        None, min_length=1, description="text: a UTF-8 file or folder; dataset: a hub id or a local dataset folder"
+    path: PathText | None = Field(
+        None, description="text: a UTF-8 file or folder; dataset: a hub id or a local dataset folder"
     )
     config: str | None = Field(None, min_length=1, description="dataset: its configuration, as in wikitext-2-raw-v1")
     split: str = Field("train", min_length=1, description="dataset: the split to read")
@@ -227,7 +230,7 @@ class Measure(Table):
     harness: list[Annotated[str, Field(min_length=1)]] | None = Field(
         None, min_length=1, description="tasks of lm-evaluation-harness that every generation is given"
     )
-    harness_path: str | None = Field(None, min_length=1, description="a folder with tasks of your own, as YAML files")
+    harness_path: PathText | None = Field(None, description="a folder with tasks of your own, as YAML files")
     harness_limit: int | None = Field(None, ge=1, description="documents of a task, the first ones; left out: all")
     resamples: int = Field(1000, ge=100, le=100_000, description="bootstrap resamples behind a 95% interval")
 
@@ -245,9 +248,8 @@ class Questions(Table):
     kind: Literal["none", "mmlu", "world"] = Field(
         "none", description="mmlu: multiple-choice questions by subject; world: about the facts of the built-in world"
     )
-    path: str | None = Field(
+    path: PathText | None = Field(
         None,
-        min_length=1,
         description="mmlu: a folder with test/SUBJECT_test.csv and dev/SUBJECT_dev.csv (or all in one folder), or a hub id",
     )
     subjects: list[Annotated[str, Field(min_length=1)]] | None = Field(
@@ -267,9 +269,8 @@ class Questions(Table):
     )
     generate: bool = Field(True, description="also sample a greedy answer to each question, and read it")
     max_tokens: Positive = Field(64, description="tokens of a sampled answer")
-    entailment: str | None = Field(
+    entailment: PathText | None = Field(
         None,
-        min_length=1,
         description="a model folder or hub id that classifies pairs by entailment: how far sampled answers entail the right one",
     )
 

@@ -28,8 +28,8 @@ class Batch:
 
     owners: list[int]
     ended: Ended
-    request_ids: list[str] = field(default_factory=list)
-    """vLLM's internal ids, under which statistics are recorded."""
+    request_ids: dict[int, str] = field(default_factory=dict)
+    """vLLM's internal ids, under which statistics are recorded, by the place of the document."""
     done: dict[int, Completion] = field(default_factory=dict)
     fault: RunError | None = None
     """What is wrong with the statistics that were recorded of it."""
@@ -47,7 +47,7 @@ class Batch:
         """Join the documents with what was recorded of them, or keep what is wrong with it for the caller."""
         try:
             record.require_faultless()
-            for index, request_id in enumerate(self.request_ids):
+            for index, request_id in self.request_ids.items():
                 one = self.done[index]
                 raw, processed = record.statistics(request_id, one.token_ids)
                 self.done[index] = replace(one, statistics=raw, processed=processed)

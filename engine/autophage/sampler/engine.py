@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
 from autophage import vllm_window
 from autophage.data.tokens import first_line
+from autophage.devices import out_of_memory
 from autophage.errors import RunError, SwapError, UserError
 from autophage.recipe.schema import SUPPORTED_RANKS
 from autophage.sampler import ranks
@@ -32,6 +34,7 @@ from autophage.sampler.protocol import (
 )
 from autophage.sampler.record import Record
 from autophage.sampler.turns import Turns
+from autophage.sampler.window import Place, Window
 from autophage.store.weights import Weights
 
 EXTENSION = "autophage.sampler.worker.WorkerExtension"
@@ -77,14 +80,24 @@ class Sampler:
         self._sleeps, self._asleep = settings.sleeps, False
         self._next_id = 1
         self._next_request = 0
-        self._open: dict[str, tuple[Batch, int]] = {}
+        self._window = Window(settings.concurrency)
+        self._recovers = settings.tensor_parallel == 1  # workers of their own end with a step that fails
         self._observing = Observe.NOTHING
         self._records: list[Record] = []
         self._failure: Exception | None = None
 
     def install(self, label: str, weights: Weights) -> Served:
-        """Hold `weights` under a fresh id and a name that carries their digest; no adapter is ever replaced in place."""
+        """Hold `weights` under a fresh id and a name that carries their digest; no adapter is ever replaced in place.
+
+        Raises:
+            SwapError: these are not the bytes that the digest was taken of, or vLLM does not take them.
+        """
         name = f"{label}-{weights.digest[:16]}"
+        if weights.method == "lora" and (found := sha256(weights.tensors).hexdigest()) != weights.digest:
+            raise SwapError(
+                f"{label}: the adapter that arrived ({found[:16]}, {len(weights.tensors):,} bytes) is not the one that was sent "
+                f"({weights.digest[:16]}). Nothing was installed."
+            )
         with self._turns:
             self._wake()
             if weights.method == "full":
@@ -165,8 +178,6 @@ class Sampler:
 
     def _submit(self, asked: Sequence[Asked], owners: list[int], ended: Ended, observe: Observe) -> Batch:
         """Hand every request over. What is under way on another base or is observed in another way is finished first."""
-        from vllm.lora.request import LoRARequest
-
         bases = {one.served.base for one in asked}
         if len(bases) > 1:
             raise ValueError("the models of one batch must share a base: every request of a step is computed with it")
@@ -181,15 +192,25 @@ class Sampler:
             self._prepare(list(adapters), next(iter(bases)), observe)
         batch = Batch(owners, ended)
         for index, one in enumerate(asked):
+            self._window.add(Place(batch, index, one))
+        self._let_in()
+        return batch
+
+    def _let_in(self) -> None:
+        """Hand the engine what waits for it, as far as there is room."""
+        from vllm.lora.request import LoRARequest
+
+        while (place := self._window.next()) is not None:
+            one = place.asked
             request_id = str(self._next_request)
             self._next_request += 1
             # The path is never read: the adapter is in memory. It differs per adapter, because vLLM's caches go by it.
             path = f"/memory/{one.served.name}"
             lora = LoRARequest(one.served.name, one.served.adapter_id, path) if one.served.adapter_id else None
             prompted = {"prompt_token_ids": one.prompt_ids}
-            self._open[request_id] = (batch, index)
-            batch.request_ids.append(self._engine.add_request(request_id, prompted, one.params, lora_request=lora))
-        return batch
+            self._open[request_id] = place
+            added = self._engine.add_request(request_id, prompted, one.params, lora_request=lora)
+            place.batch.request_ids[place.index] = added
 
     def _prepare(self, adapter_ids: list[int], base: str | None, observe: Observe) -> None:
         """Make an engine without requests ready for a batch of these models."""
@@ -208,25 +229,48 @@ class Sampler:
         try:
             outputs = self._engine.step()
         except Exception as error:
-            self._failure = error
-            raise
+            self._recover(error)
+            return
         ended = {}
         for output in outputs:
             if output.finished:
-                batch, index = self._open.pop(output.request_id)
+                batch, index, _ = self._open.pop(output.request_id)
                 batch.take(index, _completion(output.outputs[0]))
                 ended[id(batch)] = batch
         if finished := [batch for batch in ended.values() if batch.finished]:
             self._join(finished)
+        self._let_in()
         if self._open and not self._engine.has_unfinished_requests():
             self._failure = RunError(f"vLLM ended without {len(self._open)} of the documents it was asked for")
             raise self._failure
+
+    def _recover(self, error: Exception) -> None:
+        """After a step that failed: where memory ran out, begin again with less at once; anything else is the end."""
+        try:
+            if not (self._recovers and out_of_memory(error)):
+                raise error
+            self._engine.abort_request(self._window.shrink())
+            self._call("autophage_forget_step")
+            self._let_in()
+        except Exception as failure:
+            self._failure = failure
+            raise
+
+    @property
+    def _open(self) -> dict[str, Place]:
+        """What is in the engine, by request id."""
+        return self._window.open
+
+    def notes(self) -> list[str]:
+        """What the user should hear of the work so far; each is given out once."""
+        note, self._window.note = self._window.note, ""
+        return [note] if note else []
 
     def _join(self, finished: Sequence[Batch]) -> None:
         """Fetch what was recorded so far and join it with the batches that have ended; keep what is of the others."""
         if self._observing is Observe.NOTHING:
             return
-        others = {request_id for batch, _ in self._open.values() for request_id in batch.request_ids}
+        others = {request_id for batch in self._window.unfinished() for request_id in batch.request_ids.values()}
         drained = self._engine.collective_rpc("autophage_observed", args=(bool(others),))
         record = Record.joined([*self._records, Record.from_bytes(next(data for data in drained if data is not None))])
         self._records = [record.only(others)] if others else []
@@ -299,6 +343,7 @@ def _arguments(settings: EngineSettings) -> dict[str, Any]:
         "disable_log_stats": True,
         "worker_extension_cls": EXTENSION,
         "trust_remote_code": False,
+        "load_format": "safetensors",
         **ranks.arguments(settings),
     }
     if settings.rank:

@@ -78,6 +78,14 @@ class WorkerExtension:
         for adapter_id in adapter_ids[: adapters.lora_slots]:
             adapters.activate_adapter(adapter_id)
 
+    def autophage_forget_step(self) -> None:
+        """After a step that ran out of memory: what its first half left for the second, and the memory that it held."""
+        import torch
+
+        self.model_runner.execute_model_state = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     def autophage_load_base(self, weights: bytes | None) -> None:
         """Compute with other weights from now on: safetensors by the checkpoint's names, or None for the original ones.
 

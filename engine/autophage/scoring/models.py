@@ -9,6 +9,7 @@ from typing import Any, Literal
 from autophage.data.tokens import first_line, load_tokenizer
 from autophage.devices import named_type
 from autophage.errors import UserError
+from autophage.store.weights import refuse_pickle
 from autophage.trainer.head import Head, find_head
 from autophage.trainer.loading import load_model
 
@@ -51,6 +52,7 @@ def _with_adapter(loaded: Any, adapter: Path, model: str) -> Any:
 
     if not (adapter / "adapter_config.json").is_file():
         raise UserError(f"{adapter}: has no adapter_config.json; give the folder of a PEFT adapter.")
+    refuse_pickle(adapter)
     try:
         return PeftModel.from_pretrained(loaded, str(adapter)).eval()
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:

@@ -112,16 +112,35 @@ def read_corpus(shards: Iterable[Path], columns: list[str] | None = None) -> pa.
 
 
 def _read_shard(path: Path, columns: list[str]) -> pa.Table:
+    try:
+        return _read_columns(path, columns)
+    except (OSError, ValueError, KeyError, NotImplementedError, MemoryError) as error:  # what pyarrow raises, by its kinds
+        raise StoreError(f"{path}: is no corpus that can be read ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _read_columns(path: Path, columns: list[str]) -> pa.Table:
     lacking = [name for name in columns if name in ADDED and name not in pq.read_schema(path).names]
     table = pq.read_table(path, columns=[name for name in columns if name not in lacking])
     for name in lacking:
         table = table.append_column(SCHEMA.field(name), pa.nulls(len(table), SCHEMA.field(name).type))
+    table.validate(full=True)  # texts that are no UTF-8 and offsets that lead nowhere
     return table
 
 
 def read_samples(shards: Iterable[Path]) -> list[Sample]:
-    rows = read_corpus(shards).to_pylist()
-    for row in rows:
-        for name in (*STATISTICS, "rank"):
-            row[name] = np.asarray(row[name], dtype=np.int64 if name == "rank" else np.float32)
-    return [Sample(**row) for row in rows]
+    return [sample for path in shards for sample in _samples_of(path)]
+
+
+def _samples_of(path: Path) -> list[Sample]:
+    rows = _read_shard(path, SCHEMA.names).to_pylist()
+    try:
+        for row in rows:
+            for name in (*STATISTICS, "rank"):
+                row[name] = np.asarray(row[name], dtype=np.int64 if name == "rank" else np.float32)
+        return [Sample(**row) for row in rows]
+    except (StoreError, ValueError, TypeError) as error:
+        raise StoreError(f"{path}: holds a row that is no sample ({_first_line(error)})") from error

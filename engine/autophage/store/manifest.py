@@ -17,6 +17,7 @@ from typing import Any
 from autophage.errors import StoreError
 from autophage.faultpoints import reach
 from autophage.store.atomic import clear_temporary, make_folder, sha256, write_text
+from autophage.store.form import require_form
 from autophage.store.rundir import RunDirectory
 from autophage.store.seal import sealed, unsealed
 
@@ -94,8 +95,9 @@ def read_manifest(folder: Path) -> Manifest | None:
             raise StoreError(f"{path}: format {data.get('format')!r}, this version reads {FORMAT}")
         if "adapter" in data:  # what the weights were called while an adapter was all they could be
             data["weights"] = data.pop("adapter")
+        require_form(data)
         return Manifest(**data)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path}: is not a manifest ({error})") from error
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from autophage.credentials import without_credentials
 from autophage.errors import UserError
 from autophage.faultpoints import reach
 from autophage.store.atomic import write_text
@@ -85,8 +86,9 @@ class EventLog:
         self._end_torn_line()
 
     def append(self, event: dict[str, Any]) -> None:
+        kept = {name: without_credentials(value) if isinstance(value, str) else value for name, value in event.items()}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event) + "\n")
+            file.write(json.dumps(kept) + "\n")
         reach("append", event, torn=self.path)
 
     def _end_torn_line(self) -> None:

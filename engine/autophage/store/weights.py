@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from autophage.errors import StoreError
+from autophage.errors import StoreError, UserError
 from autophage.store.atomic import write_bytes, write_text
 
 Method = Literal["lora", "full", "small"]
@@ -26,6 +26,8 @@ Method = Literal["lora", "full", "small"]
 ADAPTER, MODEL, LEARNER = "adapter", "model", "learner"
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 REFERENCE = "base.json"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
+"""Weights that are Python pickles, which can run any code when they are read."""
 
 _FILES: dict[Method, tuple[str, str, str]] = {
     "lora": (ADAPTER, WEIGHTS, CONFIG),
@@ -57,6 +59,17 @@ class Weights:
         else:
             write_text(generation / folder / REFERENCE, json.dumps({"sha256": self.reference}) + "\n")
         write_text(generation / folder / config, json.dumps(self.config, indent=2, sort_keys=True) + "\n")
+
+
+def refuse_pickle(folder: Path) -> None:
+    """Raise a `UserError` where the weights of an adapter's folder are not safetensors."""
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if not (folder / WEIGHTS).is_file():
+        held = f" holds {', '.join(pickles)}, which is a pickle and could run any code when it is read, but" if pickles else ""
+        raise UserError(
+            f"{folder}:{held} has no {WEIGHTS}. Only safetensors are read: save the adapter again with PEFT's "
+            "save_pretrained(safe_serialization=True), in an environment where you trust the file."
+        )
 
 
 def load_weights(generation: Path) -> Weights:

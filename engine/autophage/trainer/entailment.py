@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from autophage.data.own_code import refuse_own_code
 from autophage.data.tokens import first_line
 from autophage.devices import device
 from autophage.errors import UserError
@@ -34,9 +35,10 @@ class Entailment:
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
             self._model: Any = AutoModelForSequenceClassification.from_pretrained(
-                path, trust_remote_code=False, dtype=torch.float32
+                path, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
             ).eval()
         except (OSError, ValueError, KeyError, TypeError) as error:
+            refuse_own_code(path, error)
             raise UserError(f"questions.entailment = {path!r}: cannot be loaded ({first_line(error)}).") from error
         positions = getattr(self._model.config, "max_position_embeddings", LONGEST)
         self._longest = min(LONGEST, positions, self._tokenizer.model_max_length)
@@ -71,6 +73,7 @@ def entailment_label(path: str) -> int:
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
+        refuse_own_code(path, error)
         raise UserError(
             f"questions.entailment = {path!r}: cannot be loaded ({first_line(error)}). Give a model folder, or a hub id that "
             "is reachable or cached."

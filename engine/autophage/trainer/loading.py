@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
+from autophage.data.own_code import refuse_own_code
 from autophage.data.tokens import first_line
 from autophage.devices import device
 from autophage.errors import UserError
@@ -25,6 +26,7 @@ def load_model(path: str, dtype: torch.dtype, where: torch.device | None = None)
             path, dtype=dtype, trust_remote_code=False, use_safetensors=True
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
+        refuse_own_code(path, error)
         raise UserError(
             f"model {path!r}: cannot be loaded as a causal language model ({first_line(error)}). Give a folder with "
             "config.json and safetensors weights, or a hub id that is reachable or cached."

@@ -32,6 +32,7 @@ from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
 from autophage.trainer.head import Head, find_head
 from autophage.trainer.loading import load_model
+from autophage.trainer.portions import Portion
 from autophage.trainer.scoring import score, score_choices
 from autophage.trainer.sft import run_sft
 from autophage.trainer.variants import Tensors, Variant, full_variant, lora_variant, to_bytes
@@ -62,6 +63,7 @@ class ResidentModel:
         self._base = self._load_base(path)
         self.config, self.generation_config = self._base.config, self._base.generation_config
         self.parameters = self._base.num_parameters()
+        self.portion = Portion()
         # Taken before LoRA puts its layers between the names. Tied weights are there once.
         self._untrained: Tensors = {name: tensor.detach() for name, tensor in self._base.named_parameters()}
         self._adapted: Any = None
@@ -139,7 +141,7 @@ class ResidentModel:
         observe: Callable[[StepStatistics], None],
         optimizer: bytes | None,
     ) -> bytes | None:
-        return run_sft(self._live, self.tokenizer, rows, settings, seed, progress, observe, optimizer)
+        return run_sft(self._live, self.tokenizer, rows, settings, seed, progress, observe, optimizer, self.portion)
 
     def score(
         self,

@@ -2,6 +2,7 @@
 
 The loss is TRL's, sum of -log p over the trained tokens / their number, taken through the fused LM head: logits are not in
 memory, only tokens that are trained on are scored, and what the head knows of each of them is there without another pass.
+A batch that memory does not hold is computed in portions; a loss or gradient that is not finite stops before its step.
 What TRL and transformers leave behind on a resident model (a patched `forward`, training mode) is taken off again.
 """
 
@@ -19,19 +20,29 @@ from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
 from autophage.data.mix import AnyRow
+from autophage.devices import give_back_memory, out_of_memory
 from autophage.errors import RunError
 from autophage.recipe.schema import Recipe
+from autophage.store.broken import BrokenDocument
 from autophage.store.training import StepStatistics
 from autophage.trainer.optimizer import optimizer_bytes, restore_optimizer
+from autophage.trainer.portions import IGNORED, Portion, examples, portions, trained_tokens
 from autophage.trainer.variants import Variant
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from autophage_kernels import TokenStats
-
-IGNORED = -100
 WATCHED = ("logprob", "entropy", "varentropy", "rank")
+Seen = tuple[torch.Tensor, ...]
+"""The columns `WATCHED` of a portion's trained tokens, without their gradient."""
+
+
+class NotFiniteError(RunError):
+    """A loss or a gradient is NaN or infinite; `batch` is what it was computed from. Crosses no process as it is."""
+
+    def __init__(self, message: str, batch: Sequence[BrokenDocument] = ()) -> None:
+        super().__init__(message)
+        self.batch = list(batch)
 
 
 def run_sft(
@@ -43,14 +54,17 @@ def run_sft(
     progress: Callable[[int, int], None],
     observe: Callable[[StepStatistics], None],
     optimizer: bytes | None,
+    portion: Portion,
     make: Callable[..., WatchedTrainer] | None = None,
 ) -> bytes | None:
     """Train what of a model is live, in place: one pass over `rows`, AdamW fresh or as `optimizer` has it, seeded generators.
 
-    Returns the optimizer's state where the recipe carries it on.
+    Returns the optimizer's state where the recipe carries it on. `portion` says how much of a batch memory holds, and is
+    changed where it turns out to hold less.
 
     Raises:
-        RunError: a loss that is not finite, before the optimizer step that would spread it.
+        NotFiniteError: a loss or gradient that is not finite, before the optimizer step that would spread it.
+        RunError: memory does not hold a single document.
     """
     model = variant.model
     base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -61,6 +75,7 @@ def run_sft(
             variant=variant,
             observe=observe,
             moments=optimizer,
+            portion=portion,
             args=_arguments(recipe, len(rows), seed, scratch, model.device, base.dtype),
             rows=rows,
             processing_class=tokenizer,
@@ -106,7 +121,9 @@ _PLACEHOLDER = Dataset.from_dict({"input_ids": [[0]], "labels": [[0]]})
 class WatchedTrainer(SFTTrainer):
     """SFTTrainer with the loss of the fused head, which stops at one that is not finite instead of training on it."""
 
-    loss_is_scaled_for_ga = True  # type: ignore[assignment]  # divided by the tokens of all micro-batches already
+    loss_is_scaled_for_ga = True  # type: ignore[assignment]  # divided by the tokens of all portions already
+    divides = True
+    """Whether a batch may be computed in portions."""
 
     def __init__(
         self,
@@ -115,6 +132,7 @@ class WatchedTrainer(SFTTrainer):
         rows: Sequence[AnyRow],
         observe: Callable[[StepStatistics], None],
         moments: bytes | None,
+        portion: Portion,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, train_dataset=_PLACEHOLDER, **kwargs)  # type: ignore[misc]  # no caller gives another
@@ -122,6 +140,9 @@ class WatchedTrainer(SFTTrainer):
         self._variant = variant
         self._observe = observe
         self._moments = moments
+        self._portion = portion
+        self._batch: dict[str, Any] = {}
+        self._seen: list[Seen] = []
 
     def get_train_dataloader(self) -> Any:
         """Rows in their order, each read when its batch is due: the newest may still be on their way."""
@@ -135,6 +156,55 @@ class WatchedTrainer(SFTTrainer):
         if self._moments is not None:
             restore_optimizer(optimizer, self._variant.parameters, self._moments)
         return optimizer
+
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """The gradient of one batch, in as large portions as memory holds; nothing of it is left from a try that failed."""
+        self._batch = inputs
+        while True:
+            self._seen = []
+            try:
+                loss = self._gradient(model, inputs, num_items_in_batch)
+            except (RuntimeError, MemoryError) as error:
+                if not (self.divides and out_of_memory(error)):
+                    raise
+            else:
+                self._observe(_means(self.state.global_step + 1, self._seen))
+                return loss
+            # Outside of `except`, whose traceback holds the tensors of the failed try.
+            model.zero_grad()
+            self._seen = []
+            give_back_memory()
+            self._portion.halve(len(examples(inputs)))
+
+    def _gradient(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None
+    ) -> torch.Tensor:
+        if self._portion.rows is None:
+            whole: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[no-untyped-call]
+            return whole
+        tokens = trained_tokens(inputs["labels"]) if num_items_in_batch is None else num_items_in_batch
+        rows = examples(inputs)
+        losses = [
+            super(WatchedTrainer, self).training_step(model, self.data_collator(list(part)), tokens)  # type: ignore[no-untyped-call]
+            for part in portions(rows, self._portion.of(len(rows)))
+        ]
+        return torch.stack(losses).sum()
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The last thing that is computed before the step: a finite loss may have a gradient that is not."""
+        norm = super()._get_grad_norm(model, grad_norm)
+        if norm is not None and not math.isfinite(float(norm)):
+            raise self._not_finite("norm of the gradient", float(norm))
+        return norm
+
+    def _not_finite(self, what: str, value: float) -> NotFiniteError:
+        return NotFiniteError(
+            f"the {what} is {value:g} at step {self.state.global_step + 1} of {self.state.max_steps}; "
+            "stopped before the optimizer step. Lower train.learning_rate, or look at the corpus it was trained on.",
+            _broken(self._batch, self._seen),
+        )
 
     def compute_loss(
         self,
@@ -150,20 +220,29 @@ class WatchedTrainer(SFTTrainer):
             rows_BLX = self._variant.head.rows({name: value for name, value in inputs.items() if name != "labels"})
         stats = self._variant.head.stats(rows_BLX[:, :-1][trained_BL], labels_BL[trained_BL], WATCHED)
         assert stats.logprob is not None
+        self._seen.append(tuple(getattr(stats, name).detach() for name in WATCHED))
         tokens = trained_BL.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
         loss = -stats.logprob.sum() / tokens.clamp(min=1).to(stats.logprob.device)
         if not torch.isfinite(loss.detach()).all():
-            raise RunError(
-                f"the training loss is {float(loss.detach()):g} at step {self.state.global_step + 1} of {self.state.max_steps}; "
-                "stopped before the optimizer step. Lower train.learning_rate, or look at the corpus it was trained on."
-            )
-        self._observe(_means(self.state.global_step + 1, stats))
+            raise self._not_finite("training loss", float(loss.detach()))
         return (loss, {}) if return_outputs else loss
 
 
-def _means(step: int, stats: TokenStats) -> StepStatistics:
-    columns = (stats.logprob, stats.entropy, stats.varentropy, stats.rank)
-    logprob, entropy, varentropy, rank = (column.detach().double() for column in columns if column is not None)
+def _broken(inputs: dict[str, Any], seen: Sequence[Seen]) -> list[BrokenDocument]:
+    """The documents of a batch, with what is known of their trained tokens so far."""
+    known = iter([value for logprob, *_ in seen for value in logprob.tolist()])
+    documents = []
+    for row in examples(inputs):
+        trained = [place > 0 and label != IGNORED for place, label in enumerate(row["labels"])]
+        documents.append(
+            BrokenDocument(row["input_ids"], trained, [next(known, None) if one else None for one in trained])
+        )
+    return documents
+
+
+def _means(step: int, seen: Sequence[Seen]) -> StepStatistics:
+    """Over the trained tokens of all portions of a batch."""
+    logprob, entropy, varentropy, rank = (torch.cat(columns).double() for columns in zip(*seen, strict=True))
     if not len(rank):  # a batch of rows without a token to train on
         return StepStatistics(step, 0, *(math.nan,) * 5)
     means = torch.stack([-logprob, entropy, varentropy, rank, (rank == 1).double()]).mean(1).tolist()

@@ -26,10 +26,11 @@ from autophage.metrics.scored import Scored
 from autophage.recipe.schema import Recipe
 from autophage.store.training import StepStatistics
 from autophage.trainer.loading import load_model
+from autophage.trainer.portions import IGNORED
 from autophage.trainer.ranks import Ranks, share
 from autophage.trainer.resident import Fitted, Progress, ResidentModel
 from autophage.trainer.scoring import batch_tokens, batches, score, score_choices
-from autophage.trainer.sft import IGNORED, WatchedTrainer, run_sft
+from autophage.trainer.sft import WatchedTrainer, run_sft
 
 CPU = torch.device("cpu")
 
@@ -76,6 +77,7 @@ class ShardedModel(ResidentModel):
             progress,
             steps.append,
             optimizer,
+            self.portion,
             make=partial(SharedStep, ranks=self.ranks),
         )
         for step in together(steps, self.ranks):
@@ -127,6 +129,8 @@ class ShardedModel(ResidentModel):
 class SharedStep(WatchedTrainer):
     """A step whose batch is dealt out over ranks: one denominator, one verdict on the loss, one gradient."""
 
+    divides = False  # a rank that computed its share in more portions than the others would wait for them forever
+
     def __init__(self, *args: Any, ranks: Ranks, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._ranks = ranks
@@ -152,7 +156,7 @@ class SharedStep(WatchedTrainer):
         return loss
 
     def training_step(self, model: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        loss: torch.Tensor = super().training_step(model, *args, **kwargs)  # type: ignore[no-untyped-call]
+        loss = super().training_step(model, *args, **kwargs)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         flat = torch.cat([_gradient(parameter).flatten() for parameter in trained])
         parts = self._ranks.total(flat).split([parameter.numel() for parameter in trained])

@@ -1,0 +1,34 @@
+"""Does a recipe hold a token or a password? It is copied into the run directory and shown in the report, so it must not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from autophage.credentials import credential_in
+from autophage.recipe.document import Document
+from autophage.recipe.faults import Fault
+from autophage.recipe.keys import SWEEP
+from autophage.recipe.overrides import path_of
+from autophage.recipe.resolved import flat
+from autophage.recipe.schema import Recipe
+
+REMEDY = "a recipe is copied into the run and its report; give it by the environment instead, as in HF_TOKEN"
+
+
+def check_secrecy(recipe: Recipe, document: Document) -> list[Fault]:
+    """A fault for each key whose value has a credential in it; the value is not repeated."""
+    faults = []
+    for dotted, value in flat(recipe).items():
+        for text in _texts(value):
+            if (kind := credential_in(text)) is not None:
+                label = dotted.removeprefix(f"{SWEEP}.")
+                faults.append(Fault(document.key_place(path_of(dotted)), f"{label} has {kind} in it", (REMEDY,)))
+                break
+    return faults
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        yield from (item for item in value if isinstance(item, str))

@@ -1,0 +1,50 @@
+"""A training batch whose loss or gradient was not finite, kept for whoever wants to know why: one Parquet row a document.
+
+`logprob` is null for tokens that were not trained on, and for those that the model did not get to; a NaN stays a NaN. The
+files lie beside the logs: they are no part of a generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from autophage.store.atomic import replacing
+
+SCHEMA = pa.schema(
+    [
+        ("place", pa.int32()),
+        ("text", pa.string()),
+        ("token_ids", pa.list_(pa.int32())),
+        ("trained", pa.list_(pa.bool_())),
+        ("logprob", pa.list_(pa.float32())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class BrokenDocument:
+    """`trained` says which tokens carry loss; `logprob` has one value for each token, None where there is none."""
+
+    token_ids: list[int]
+    trained: list[bool]
+    logprob: list[float | None]
+
+
+def write_broken_batch(path: Path, documents: Sequence[BrokenDocument], decode: Callable[[list[int]], str]) -> Path:
+    """Write the batch in the order in which it was trained on; returns `path`."""
+    rows = [
+        {"place": place, "text": decode(document.token_ids), **vars(document)}
+        for place, document in enumerate(documents)
+    ]
+    with replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
+    return path
+
+
+def read_broken_batch(path: Path) -> pa.Table:
+    return pq.read_table(path)

@@ -1,0 +1,66 @@
+"""What a manifest must look like before anything believes it: a run directory may come from somebody else.
+
+Knows the shape of each field, and that a file's name must stay inside its generation's folder. Whether the files are as
+the manifest says is `manifest.check`'s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from autophage.naming import require_inside
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def require_form(fields: Mapping[str, Any]) -> None:
+    """`ValueError` with the first field that is missing, strange, or not what a manifest has there."""
+    for name in fields:
+        if name not in _FORM:
+            raise ValueError(f"{name!r} is no field of one")
+    for name, (right, wanted) in _FORM.items():
+        if name not in fields and name not in _OPTIONAL:
+            raise ValueError(f"it has no {name}")
+        if name in fields and not right(fields[name]):
+            raise ValueError(f"{name} is not {wanted}")
+    for name in fields.get("files", ()):
+        require_inside(name)
+
+
+def _whole(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _digest(value: object) -> bool:
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+
+
+def _file(value: object) -> bool:
+    return isinstance(value, dict) and _whole(value.get("bytes")) and _digest(value.get("sha256"))
+
+
+def _table_of(right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(right, value.values()))
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+_OPTIONAL = ("format", "notes")
+
+_FORM: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "arm": (_text, "a text"),
+    "generation": (_whole, "a whole number"),
+    "parent": (lambda value: value is None or _digest(value), "a sha256"),
+    "files": (_table_of(_file), "a table of files with bytes and sha256"),
+    "counts": (_table_of(_whole), "a table of whole numbers"),
+    "seeds": (_table_of(_whole), "a table of whole numbers"),
+    "weights": (_table_of(lambda value: isinstance(value, str | int | float)), "a table of texts and numbers"),
+    "versions": (_table_of(_text), "a table of texts"),
+    "level": (_text, "a text"),
+    "format": (_whole, "a whole number"),
+    "notes": (lambda value: isinstance(value, dict), "a table"),
+}

@@ -1,0 +1,116 @@
+"""A loss or gradient that is NaN or infinite stops before the step, and the batch that it came from is kept and named."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from autophage.errors import RunError
+from autophage.recipe.arms import Arm, expand
+from autophage.recipe.schema import Base, Mix, Model, Recipe, Sample, Source, Train
+from autophage.stages import Workbench
+from autophage.store.broken import read_broken_batch
+from autophage.store.weights import Weights
+
+pytestmark = pytest.mark.slow
+
+RECIPE = Recipe(
+    name="t",
+    model=Model(rank=4),
+    base=Base(hidden_size=64, layers=2, heads=2, tokens=20_000),
+    source=Source(people=12, held_out_documents=8),
+    sample=Sample(count=24),
+    mix=Mix(alpha=0.0),
+    train=Train(batch_size=8, epochs=1),
+)
+
+
+@pytest.fixture(scope="module")
+def shared(workbench: Callable[[Recipe], Workbench]) -> Workbench:
+    return workbench(RECIPE)
+
+
+@pytest.fixture
+def bench(shared: Workbench, tmp_path: Path) -> Workbench:
+    shared._inspection = tmp_path / "logs"
+    return shared
+
+
+@pytest.fixture
+def arm() -> Arm:
+    return expand(RECIPE)[0]
+
+
+def fit(bench: Workbench, arm: Arm) -> Weights:
+    return bench.fit(arm, 1, bench.base_weights(arm), {0: []}, lambda *_: None).weights
+
+
+def kept(error: pytest.ExceptionInfo[RunError]) -> Path:
+    found = re.search(r"Its batch is in (\S+\.parquet): 8 documents", str(error.value))
+    assert found, error.value
+    return Path(found[1])
+
+
+def test_the_batch_of_a_broken_loss_is_kept(bench: Workbench, arm: Arm) -> None:
+    embedding = bench.resident.model.get_base_model().get_input_embeddings().weight
+    whole = embedding.detach().clone()
+    word = bench.tokenizer.convert_tokens_to_ids("in")
+    assert word is not None
+    try:
+        with torch.no_grad():
+            embedding[word] = math.nan
+        with pytest.raises(RunError, match=r"control, generation 1: the training loss is nan at step 1 of 3") as error:
+            fit(bench, arm)
+    finally:
+        with torch.no_grad():
+            embedding.copy_(whole)
+    assert "stopped before the optimizer step" in str(error.value)
+    path = kept(error)
+    assert path.name == "not-finite-control-gen-001-step-1.parquet"
+    rows = read_broken_batch(path).to_pylist()
+    assert [row["place"] for row in rows] == list(range(8))
+    poisoned = 0
+    for row in rows:
+        assert bench.tokenizer.decode(row["token_ids"]) == row["text"]
+        assert len(row["token_ids"]) == len(row["trained"]) == len(row["logprob"])
+        assert row["trained"] == [False] + [True] * (len(row["trained"]) - 1)
+        bad = [value is not None and math.isnan(value) for value in row["logprob"]]
+        # What follows the word cannot be predicted any more; what precedes it can.
+        first = row["token_ids"].index(word) if word in row["token_ids"] else len(bad)
+        assert bad == [place > first for place in range(len(bad))]
+        poisoned += any(bad)
+    assert poisoned > 0
+    assert fit(bench, arm).digest, "the model can be trained again"
+
+
+def test_a_finite_loss_with_a_broken_gradient_stops_before_the_step(bench: Workbench, arm: Arm) -> None:
+    start = bench.base_weights(arm)
+    whole = bench.resident.tensors(start)
+    parameters = bench.resident.live.parameters
+    hook = next(iter(parameters.values())).register_hook(lambda gradient: gradient * math.inf)
+    try:
+        with pytest.raises(RunError, match=r"norm of the gradient is (nan|inf) at step 1 of 3") as error:
+            fit(bench, arm)
+    finally:
+        hook.remove()
+    assert all(torch.equal(parameter, whole[name]) for name, parameter in parameters.items()), "a step was taken"
+    for row in read_broken_batch(kept(error)).to_pylist():
+        known = [value for value, trained in zip(row["logprob"], row["trained"], strict=True) if trained]
+        assert all(math.isfinite(value) for value in known)
+
+
+def test_without_a_folder_it_stops_all_the_same(bench: Workbench, arm: Arm) -> None:
+    bench._inspection = None
+    bench.base_weights(arm)
+    hook = next(iter(bench.resident.live.parameters.values())).register_hook(lambda gradient: gradient * math.nan)
+    try:
+        with pytest.raises(RunError, match="norm of the gradient is nan") as error:
+            fit(bench, arm)
+    finally:
+        hook.remove()
+    assert "parquet" not in str(error.value)
