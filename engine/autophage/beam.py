@@ -74,6 +74,11 @@ class BeamSampler:
     def remove(self, served: Served) -> None:
         del self._held[served.name]
 
+    def prove(self) -> None:
+        """Return when nothing is being written, and a token can be: the model computes in the caller's thread."""
+        with self._turn:
+            self._generate([[0]], do_sample=False, max_new_tokens=1, min_new_tokens=1)
+
     def rest(self) -> None:
         """Nothing of it is ever put aside."""
 

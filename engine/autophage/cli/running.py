@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from autophage.cli.opening import crashes_logged, opened
 from autophage.cli.output import Overrides, Profile, say
+from autophage.errors import RequeueInterrupt
 from autophage.live import View, open_view
 from autophage.live.format import safe
 from autophage.store.rundir import RunDirectory, is_locked, read_events
@@ -56,6 +57,8 @@ def run(
         try:
             with open_view(read_events(directory.events)) as view:
                 worked = execute(loaded, directory.root, view, address)
+        except RequeueInterrupt:
+            raise
         except KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command goes on after the last commit") from None
         _sum_up(directory, [arm.name for arm in loaded.arms], worked)

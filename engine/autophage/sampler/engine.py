@@ -15,7 +15,7 @@ import numpy as np
 
 from autophage import vllm_window
 from autophage.data.tokens import first_line
-from autophage.errors import RunError, SwapError, UserError
+from autophage.errors import EngineDeadError, RunError, SwapError, UserError
 from autophage.recipe.schema import SUPPORTED_RANKS
 from autophage.sampler import ranks
 from autophage.sampler.base_weights import BaseWeights
@@ -151,6 +151,25 @@ class Sampler:
         self.rest()
         return batch.result()
 
+    def prove(self) -> None:
+        """Return when the engine has written a token since this was asked; an engine that is dead cannot.
+
+        Where documents are being written, a step of theirs is the proof: a request more would change the batch, and with it the
+        last bits of every document.
+        """
+        with self._turns:
+            if self._open:
+                self._step()
+                return
+            self._wake()
+        from vllm import SamplingParams
+
+        params = SamplingParams(max_tokens=1, temperature=0.0, ignore_eos=True, detokenize=False)
+        asked = [Asked(Served("", 0, "", self._bases.live), [0], params)]
+        [answer] = self._run(asked, [0], lambda *_: None, Observe.NOTHING)
+        if len(answer.token_ids) != 1:
+            raise EngineDeadError(f"vLLM wrote {len(answer.token_ids)} tokens where it was asked for one")
+
     def rest(self) -> None:
         """Where the trainer needs the memory: move the weights to the host and drop the KV cache, until the next call."""
         with self._turns:
@@ -204,12 +223,12 @@ class Sampler:
     def _step(self) -> None:
         """One step of the engine. After one that failed it holds requests that never end, so it is not used again."""
         if self._failure is not None:
-            raise RunError(f"vLLM failed in another request: {self._failure}") from self._failure
+            raise EngineDeadError(f"vLLM failed in another request: {self._failure}") from self._failure
         try:
             outputs = self._engine.step()
         except Exception as error:
             self._failure = error
-            raise
+            raise EngineDeadError(f"vLLM failed: {type(error).__name__}: {error}") from error
         ended = {}
         for output in outputs:
             if output.finished:
@@ -219,7 +238,7 @@ class Sampler:
         if finished := [batch for batch in ended.values() if batch.finished]:
             self._join(finished)
         if self._open and not self._engine.has_unfinished_requests():
-            self._failure = RunError(f"vLLM ended without {len(self._open)} of the documents it was asked for")
+            self._failure = EngineDeadError(f"vLLM ended without {len(self._open)} of the documents it was asked for")
             raise self._failure
 
     def _join(self, finished: Sequence[Batch]) -> None:
