@@ -184,7 +184,7 @@ class SamplerActor(Shell):
         self._sampler.rest()
 
     def prove(self) -> None:
-        """Return when the engine has written a token since it was asked, whatever else it is at."""
+        """Return when the engine has shown that it writes, whatever else it is at."""
         self._sampler.prove()
 
     def install(self, label: str, weights: Weights) -> Served:

@@ -75,7 +75,7 @@ class BeamSampler:
         del self._held[served.name]
 
     def prove(self) -> None:
-        """Return when nothing is being written, and a token can be: the model computes in the caller's thread."""
+        """Write a token, once nothing else is being written."""
         with self._turn:
             self._generate([[0]], do_sample=False, max_new_tokens=1, min_new_tokens=1)
 

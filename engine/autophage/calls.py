@@ -25,6 +25,8 @@ DUMP_SECONDS = 10.0
 DUMP_SETTLED = 0.5
 """A log that has not grown for this long holds the whole dump."""
 FRAMES_SHOWN = 12
+LAST_BYTES = 16 << 10
+"""Of a log: a crash's stacks are its end."""
 CAUSE = re.compile(r"Worker exit type: (\w+) Worker exit detail: ([^.]*\.)")
 
 
@@ -45,12 +47,16 @@ class HungError(RunError):
 
 @dataclass
 class Actor:
-    """An actor as the driver knows it. `whereabouts` refers to its node's id and its pid, asked for when it was started."""
+    """An actor as the driver knows it, from when it is started.
+
+    `whereabouts` refers to its node's id and its pid; `since` is where its part of the log begins, after that of actors before it.
+    """
 
     name: str
     handle: Any
     log: Path
     whereabouts: Any
+    since: int
 
     @property
     def id(self) -> str:
@@ -107,7 +113,8 @@ def _lost(actor: Actor, error: Exception) -> ActorLostError:
     """`error` names the actor that died, which need not be the one that was called."""
     actor_id = str(getattr(error, "actor_id", None) or "")
     who = f"the {actor.name} died" if actor_id in ("", actor.id) else f"the {actor.name} waited for an actor that died"
-    cause = exit_cause(str(error))
+    cause = last_words(actor) if actor_id == actor.id else ""
+    cause = cause or exit_cause(str(error))
     return ActorLostError(f"{who} ({cause}). Its log: {actor.log}.", actor_id)
 
 
@@ -121,6 +128,16 @@ def exit_cause(text: str) -> str:
     if "node" in text.lower():
         return "its machine is gone"
     return "out of memory, killed, or its machine is gone"
+
+
+def last_words(actor: Actor) -> str:
+    """What a crash wrote about itself in the actor's part of the log (`faulthandler`); nothing where there is none."""
+    if not actor.log.is_file():
+        return ""
+    with actor.log.open("rb") as file:
+        file.seek(max(actor.since, actor.log.stat().st_size - LAST_BYTES))
+        lines = file.read().decode("utf-8", errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.startswith("Fatal Python error:")), "")
 
 
 def latest_progress(actor: Actor, key: str, before: Any) -> Any:
@@ -148,7 +165,7 @@ def _stack(actor: Actor) -> str:
     where = actor.where()
     if where is None:
         return "Its process was never seen."
-    size = _size(actor.log)
+    size = size_of(actor.log)
     state = _signal_on(*where)
     dump = _dumped(actor.log, size)
     if dump:
@@ -192,7 +209,7 @@ def _dumped(log: Path, size: int) -> str:
     last, changed = size, time.monotonic()
     while time.monotonic() < deadline and (last == size or time.monotonic() - changed < DUMP_SETTLED):
         time.sleep(0.05)
-        if (now := _size(log)) != last:
+        if (now := size_of(log)) != last:
             last, changed = now, time.monotonic()
     if last == size:
         return ""
@@ -201,7 +218,7 @@ def _dumped(log: Path, size: int) -> str:
         return file.read().decode("utf-8", errors="replace")
 
 
-def _size(log: Path) -> int:
+def size_of(log: Path) -> int:
     return log.stat().st_size if log.is_file() else 0
 
 

@@ -10,90 +10,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from autophage.calls import Actor, ActorLostError, hung, latest_progress
 from autophage.data.mix import needed_corpora
 from autophage.deadlines import Deadlines
 from autophage.errors import EngineDeadError, SwapError, UserError
+from autophage.making import Begun, Finished, Making, Running, Seen, Starting, key_of, speed_of, words_for
 from autophage.placement import Actors
 from autophage.provenance import DECISIVE
 from autophage.recipe.arms import Arm
 from autophage.scheduler import Side, Stage, Work
-from autophage.store.answers import Answer
 from autophage.store.commit import committed_optimizer, committed_samples, committed_weights
-from autophage.store.manifest import Metric
 from autophage.store.rundir import RunDirectory
-from autophage.store.training import StepStatistics
-
-
-@dataclass
-class Making:
-    """What exists so far of the generation an arm is at."""
-
-    weights: Any = None
-    installing: Any = None
-    """A reference to what the sampler holds it as; None while it holds nothing."""
-    served: Any = None
-    orders: Any = None
-    """A reference to (requests, decoding): asked for while the trainer is free, used when sampling begins."""
-    canary: float = 0.0
-    answers: Any = None
-    unfed: dict[int, list[int]] | None = None
-    """Documents of this corpus that the next model's training, begun early, has not been handed yet; None without one."""
-    samples: Any = None
-    metrics: list[Metric] = field(default_factory=list)
-    answered: list[Answer] = field(default_factory=list)
-    steps: list[StepStatistics] = field(default_factory=list)
-    optimizer: bytes | None = None
-    speed: dict[Stage, list[Metric]] = field(default_factory=dict)
-
-
-@dataclass
-class Running:
-    """A stage in an actor's hands. `last` is when its progress last changed; `odd`, whether it was looked at since."""
-
-    work: Work
-    started: float
-    last: float
-    seen: Any = None
-    odd: bool = False
-
-
-@dataclass(frozen=True)
-class Begun:
-    """What the trainer said when it was up: facts of the model, and what a sampler that serves it must make room for."""
-
-    facts: Mapping[str, Any]
-    settings: Any
-
-
-@dataclass
-class Starting:
-    """An actor that is on its way back: its side, and when it was started."""
-
-    side: Side
-    since: float
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A stage that has ended: how long it took, and the tokens it wrote or was trained on."""
-
-    work: Work
-    seconds: float
-    tokens: int
-
-
-@dataclass(frozen=True)
-class Seen:
-    """How far a running stage is."""
-
-    work: Work
-    done: int
-    total: int
-    tokens_per_second: float
 
 
 class Cell:
@@ -171,7 +100,7 @@ class Cell:
         else:
             making.samples, making.metrics, making.answered = result
         seconds = time.monotonic() - running.started
-        making.speed[work.stage] = _speed(work.stage, seconds, tokens)
+        making.speed[work.stage] = speed_of(work.stage, seconds, tokens)
         self._deadlines.measured(work, seconds)
         return Finished(work, seconds, tokens)
 
@@ -194,37 +123,57 @@ class Cell:
             work = running.work
             self._relay(work)
             actor = self._actor(work.stage)
-            progress = latest_progress(actor, _key(work), running.seen)
-            if progress != running.seen or self._waits_for_samples(work):
-                if progress != running.seen and progress.total:
+            progress = latest_progress(actor, key_of(work), running.seen)
+            if progress != running.seen:
+                running.seen, running.last = progress, now
+                if progress.total:
                     rate = progress.tokens / max(now - running.started, 1e-9)
                     seen.append(Seen(work, progress.done, progress.total, round(rate, 1)))
-                running.seen, running.last, running.odd = progress, now, False
+            elif self._waits(work):
+                running.last = now
             else:
-                self._judge(running, actor, now - running.last)
+                self._judge(running, now - running.last)
         for starting in self.starting.values():
             if now - starting.since > self._deadlines.call:
                 raise hung(self._actors.of[starting.side], f"did not come up within {self._deadlines.call:.0f} s")
         return seen
 
-    def _judge(self, running: Running, actor: Actor, silent: float) -> None:
-        """Give up an actor whose stage has been silent for too long; before that, once, ask its engine for a token."""
-        work = running.work
-        if silent > self._deadlines.hard(work):
-            raise hung(actor, f"made no progress for {silent:.0f} s in {_words(work)}")
-        if silent > self._deadlines.soft(work) and not running.odd:
-            running.odd = True
-            if work.stage is Stage.SAMPLE:
-                probe = actor.handle.prove.options(concurrency_group="probe").remote()
-                self._get(probe, actor, self._deadlines.token, f"wrote no token in {_words(work)}")
+    def _judge(self, running: Running, silent: float) -> None:
+        """Give up an actor whose stage has been silent for too long. A sampler has only to write a token to be left alone.
 
-    def _waits_for_samples(self, work: Work) -> bool:
-        """Whether this is training that began early, whose corpus is still being written: it moves as fast as that does."""
-        before = Work(work.arm, work.generation - 1, Stage.SAMPLE)
-        return work.stage is Stage.TRAIN and any(running.work == before for running in self.running.values())
+        Documents that end together, after hours, are silent until then.
+        """
+        work = running.work
+        if work.stage is Stage.SAMPLE and self._begun.settings.beam_recipe is None:
+            if silent > self._deadlines.soft(work):
+                probe = self._sampler.prove.options(concurrency_group="probe").remote()
+                seconds = self._deadlines.token
+                self._get(probe, self._actors.sampler, seconds, f"wrote no token in {words_for(work)}")
+                running.last = time.monotonic()
+        elif silent > self._deadlines.hard(work):
+            raise hung(self._culprit(work), f"made no progress for {silent:.0f} s in {words_for(work)}")
+
+    def _waits(self, work: Work) -> bool:
+        """Whether this stage may have to wait for a batch of the sampler's, and is as slow as that is.
+
+        Training that began early waits for its corpus, and a model that is swapped in may need the batch before to end.
+        """
+        sampling = [running.work for running in self.running.values() if running.work.stage is Stage.SAMPLE]
+        corpus = Work(work.arm, work.generation - 1, Stage.SAMPLE)
+        return (work.stage is Stage.TRAIN and corpus in sampling) or (work.stage is Stage.SWAP and bool(sampling))
+
+    def _culprit(self, work: Work) -> Actor:
+        """Whom a silent stage waits for; a swap goes through the sampler first."""
+        import ray
+
+        if work.stage is Stage.SWAP and not ray.wait([self._made(work).canaries], timeout=0)[0]:
+            return self._actors.sampler
+        return self._actor(work.stage)
 
     def side_of(self, lost: ActorLostError) -> frozenset[Side]:
-        """The side whose actor this is about; both where Ray does not say."""
+        """The side whose actor this is about: both where Ray does not say, none where it has been replaced meanwhile."""
+        if lost.actor_id in self._actors.former:
+            return frozenset()
         found = frozenset(side for side, actor in self._actors.of.items() if actor.id == lost.actor_id)
         return found or frozenset(Side)
 
@@ -235,20 +184,19 @@ class Cell:
         """
         works = set(gone)
         self.running = {reference: one for reference, one in self.running.items() if one.work not in works}
-        for work in works:
-            making = self._making.get((work.arm, work.generation))
-            if Side.SAMPLER not in sides:
-                self._forget(work, making)
-            self._companions.pop(work, None)
-            if (before := self._making.get((work.arm, work.generation - 1))) is not None:
-                before.unfed = None
-        now = time.monotonic()
-        self.starting = {ref: one for ref, one in self.starting.items() if one.side not in sides}
+        self.starting = {reference: one for reference, one in self.starting.items() if one.side not in sides}
         for side in sides:
             self._actors.replace(side)
             handle = self._actors.of[side].handle
             up = handle.prepare.remote() if side is Side.TRAINER else handle.start.remote(self._begun.settings)
-            self.starting[up] = Starting(side, now)
+            self.starting[up] = Starting(side, time.monotonic())
+        for work in works:
+            if (corpus := self._making.get((work.arm, work.generation - 1))) is not None:
+                corpus.unfed = None
+        for work in works:
+            companions, making = self._companions.pop(work, []), self._making.get((work.arm, work.generation))
+            if Side.SAMPLER not in sides:
+                self._forget(making, companions)
 
     def regain(self, reference: Any) -> Side:
         """The side whose actor is up again.
@@ -267,11 +215,11 @@ class Cell:
             )
         return side
 
-    def _forget(self, work: Work, making: Making | None) -> None:
-        """Take what was installed for this work out of a sampler that lives on."""
+    def _forget(self, making: Making | None, companions: Sequence[Any]) -> None:
+        """Take what was installed for a work out of a sampler that lives on."""
         if making is not None and making.installing is not None:
             self._roll_back(making)
-        for served in self._companions.get(work, []):
+        for served in companions:
             self._get(self._sampler.remove.remote(served), self._actors.sampler)
 
     def _train(self, work: Work) -> Any:
@@ -298,7 +246,7 @@ class Cell:
             return
         if work.stage is Stage.SAMPLE:
             watch = self._sampler.written.options(concurrency_group="watch")
-            making.unfed = self._corpus_of(work, self._get(watch.remote(_key(work)), self._actors.sampler))
+            making.unfed = self._corpus_of(work, self._get(watch.remote(key_of(work)), self._actors.sampler))
         self._feed(making)
 
     def _corpus_of(self, work: Work, written: Mapping[int, list[int]]) -> dict[int, list[int]]:
@@ -318,10 +266,10 @@ class Cell:
         trainer, sampler = self._trainer, self._sampler
         if work.generation == 0:
             making.weights = self._get(trainer.base_weights.remote(work.arm), self._actors.trainer)
-        making.installing = sampler.install.remote(_key(work), making.weights)
+        making.installing = sampler.install.remote(key_of(work), making.weights)
         making.orders = trainer.orders.remote(work.arm, work.generation)
-        answers = sampler.canary.remote(making.installing, self._canary_prompts)
-        return trainer.check_canary.remote(making.weights, answers)
+        making.canaries = sampler.canary.remote(making.installing, self._canary_prompts)
+        return trainer.check_canary.remote(making.weights, making.canaries)
 
     def _sample(self, works: Sequence[Work]) -> list[Any]:
         """One call for the batch: its works, and the arms of their cohort that are further already.
@@ -341,7 +289,7 @@ class Cell:
         keys, served, orders = zip(*jobs, strict=True)
         references = call.remote(list(keys), list(served), *orders)
         references = [references] if len(jobs) == 1 else references
-        return [references[keys.index(_key(work))] for work in works]
+        return [references[keys.index(key_of(work))] for work in works]
 
     def _companion(self, arm: str, beside: Work) -> tuple[str, Any, Any]:
         key = f"{arm}@{beside.generation}"
@@ -385,18 +333,3 @@ class Cell:
             raise ActorLostError(
                 f"the {sampler.name}'s engine is dead: {dead}. Its log: {sampler.log}.", sampler.id
             ) from dead
-
-
-def _words(work: Work) -> str:
-    return f"stage {work.stage.value} of {work.arm}, generation {work.generation}"
-
-
-def _key(work: Work) -> str:
-    return f"{work.arm}@{work.generation}"
-
-
-def _speed(stage: Stage, seconds: float, tokens: int) -> list[Metric]:
-    metrics = [Metric(f"speed/{stage.value}_seconds", seconds)]
-    if tokens:
-        metrics.append(Metric(f"speed/{stage.value}_tokens_per_second", tokens / seconds))
-    return metrics

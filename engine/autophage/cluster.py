@@ -79,9 +79,8 @@ def local_ray() -> Iterator[None]:
     environment.isolate_ray()  # before the import: Ray reads its variables once
     import ray
 
-    parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_TEMPORARY else "/tmp"
-    _clear_abandoned(Path(parent))
-    scratch = Path(tempfile.mkdtemp(dir=parent, prefix=f"{SCRATCH}{os.getpid()}-"))
+    _clear_abandoned(_temporary())
+    scratch = Path(tempfile.mkdtemp(dir=_temporary(), prefix=f"{SCRATCH}{os.getpid()}-"))
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(scratch)
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -106,6 +105,18 @@ def local_ray() -> Iterator[None]:
         processes.end_others(others, LEAVE_SECONDS)
         os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_scratch() -> None:
+    """Remove this process's temporary folders, where what made them does not get to."""
+    for folder in _temporary().glob(f"{SCRATCH}{os.getpid()}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporary() -> Path:
+    """Where temporary folders of runs are: asked of `tempfile`, which remembers its first answer, or nearer to the root."""
+    usual = tempfile.gettempdir()
+    return Path(usual if len(usual) <= LONGEST_TEMPORARY else "/tmp")
 
 
 def _require_listener(address: str) -> None:

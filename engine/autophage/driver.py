@@ -13,9 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 from autophage.calls import ActorLostError
-from autophage.cell import Cell, Running
+from autophage.cell import Cell
 from autophage.deadlines import Deadlines
 from autophage.errors import RunError
+from autophage.making import Running
 from autophage.provenance import resume_level, versions
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.arms import Arm
@@ -138,7 +139,8 @@ class Driver:
                 self._guarded(cell, self._finish, reference)
         if not ready:
             for cell in list(self._states):
-                self._guarded(cell, self._look)
+                if cell in self._states:
+                    self._guarded(cell, self._look)
 
     def _finish(self, cell: Cell, reference: Any) -> None:
         """Take what has come; what was of an actor that is lost meanwhile comes to nothing."""
@@ -196,9 +198,13 @@ class Driver:
         headline = {metric.metric: metric.value for metric in made.metrics if metric.metric.count(".") < 2}
         self._emit("commit", arm=work.arm, generation=work.generation, metrics=headline)
         self._restarts[cell].renew()
+        self._deadlines.measured(work, seconds)
         self._step(cell, Done(work, seconds))
 
     def _look(self, cell: Cell) -> None:
+        if cell.starting and len(self._states) > 1 and cell.lost_machine:
+            self._give_up(cell, ActorLostError(f"the machine of {cell.name} is gone."))
+            return
         for seen in cell.look():
             self._emit(
                 "stage-progress",
@@ -218,21 +224,18 @@ class Driver:
     def _recover(self, cell: Cell, lost: ActorLostError, sides: frozenset[Side]) -> None:
         """Start what was lost again; where its machine is gone or the budget is spent, give the cell's arms to the others.
 
+        Nothing is lost but what was under way where `sides` is empty: it needed an actor that has been replaced since.
+
         Raises:
             RunError: there is no other cell.
         """
-        others = len(self._states) > 1
-        if (others and cell.lost_machine) or not self._restarts[cell].take():
-            self._give_up(cell, lost)
-        else:
-            self._restart(cell, lost, sides)
-
-    def _restart(self, cell: Cell, lost: ActorLostError, sides: frozenset[Side]) -> None:
-        budget, state = self._restarts[cell], self._states[cell]
-        names = " and ".join(cell.words(side) for side in sorted(sides, key=lambda side: side.value))
-        cause = str(lost)
-        self._emit("restart", actor=names, cause=cause, number=budget.taken, most=budget.most)
-        self._emit("note", text=f"{cause} It is started again ({budget.taken} of {budget.most} times without a commit)")
+        if sides:
+            moved = len(self._states) > 1 and cell.lost_machine
+            if moved or not self._restarts[cell].take():
+                self._give_up(cell, lost)
+                return
+            self._tell_restart(cell, lost, sides)
+        state = self._states[cell]
         sides = dependents(state, sides)
         begun = {running.work for running in cell.running.values()}
         unstarted = [work for work in state.running if work not in begun]
@@ -240,6 +243,12 @@ class Driver:
         for work in gone:
             self._emit("stage-lost", **self._names(cell, work))
         self._guarded(cell, self._let_go, sides, gone, todo)
+
+    def _tell_restart(self, cell: Cell, lost: ActorLostError, sides: frozenset[Side]) -> None:
+        budget = self._restarts[cell]
+        names = sorted(cell.words(side) for side in sides)
+        self._emit("restart", actors=names, cause=str(lost), number=budget.taken, most=budget.most)
+        self._emit("note", text=f"{lost} Starting again ({budget.taken} of {budget.most} times without a commit)")
 
     def _let_go(self, cell: Cell, sides: frozenset[Side], gone: Sequence[Work], todo: Sequence[Work]) -> None:
         cell.lose(sides, gone)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autophage.calls import Actor
+from autophage.calls import Actor, size_of
 from autophage.errors import UserError
 from autophage.recipe.schema import Recipe
 from autophage.scheduler import Side
@@ -30,6 +30,10 @@ class Actors:
     start: Callable[[Side], Actor]
     """Starts the actor of a side in its place, which must be free."""
     of: dict[Side, Actor] = field(default_factory=dict)
+    nodes: dict[Side, str] = field(default_factory=dict)
+    """Where the actor of a side was last seen."""
+    former: set[str] = field(default_factory=set)
+    """Ids of actors that were replaced: calls that needed them may still come to nothing."""
 
     @property
     def sampler(self) -> Actor:
@@ -41,6 +45,8 @@ class Actors:
 
     def replace(self, side: Side) -> None:
         """End the process of a side, whatever it is at, and start another in its place."""
+        self._see()
+        self.former.add(self.of[side].id)
         self.of[side].kill()
         self.of[side] = self.start(side)
 
@@ -48,9 +54,14 @@ class Actors:
         """Whether a machine that one of them was on is gone from the cluster."""
         import ray
 
+        self._see()
         alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-        places = [actor.where() for actor in self.of.values()]
-        return any(place is not None and place[0] not in alive for place in places)
+        return not alive.issuperset(self.nodes.values())
+
+    def _see(self) -> None:
+        for side, actor in self.of.items():
+            if (where := actor.where()) is not None:
+                self.nodes[side] = where[0]
 
 
 def bundles_of(recipe: Recipe, *, gpus: bool) -> list[Bundle]:
@@ -175,9 +186,10 @@ def _start_cell(name: str, bundles: list[Bundle], recipe: Recipe, logs: Path, at
             if side is Side.SAMPLER
             else (TrainerActor, recipe.model_dump_json())
         )
+        since = size_of(log)
         handle: Any = ray.remote(**options)(own[0]).remote(str(log), own[1])
         whereabouts = handle.whereabouts.options(concurrency_group="watch").remote()
-        return Actor(who, handle, log, whereabouts)
+        return Actor(who, handle, log, whereabouts, since)
 
     actors = Actors(name, start)
     actors.of = {side: start(side) for side in (Side.TRAINER, Side.SAMPLER)}

@@ -28,7 +28,7 @@ from autophage.store.rundir import EventLog, RunDirectory, RunLock
 
 if TYPE_CHECKING:
     from autophage.calls import Actor
-    from autophage.cell import Begun
+    from autophage.making import Begun
     from autophage.deadlines import Deadlines
     from autophage.live import View
     from autophage.placement import Actors
@@ -57,7 +57,7 @@ def execute(loaded: LoadedRecipe, out: Path, view: View, address: str | None = N
     work = _prepared(loaded, address)
     new = not run.exists
     before = {path.name for path in out.iterdir()} if out.is_dir() else None
-    stopping = Stopping(loaded.recipe.cluster.grace)
+    stopping = Stopping(loaded.recipe.cluster.grace, partial(_leave_nothing, run))
     with heeding(stopping), open_directory(run), RunLock(run.lock):
         begin_run(loaded, run)
         tidy(run)
@@ -87,6 +87,14 @@ def _prepared(loaded: LoadedRecipe, address: str | None) -> Work:
         )
     chains = Chains(loaded)
     return lambda run, emit, _: chains.drive(run, emit)
+
+
+def _leave_nothing(run: RunDirectory) -> None:
+    """Remove temporary files where nobody will get to it any more."""
+    from autophage.cluster import remove_scratch
+
+    remove_scratch()
+    tidy(run)
 
 
 def _undo(root: Path, before: set[str] | None) -> None:
@@ -184,7 +192,7 @@ def _prepared_cells(cells: Sequence[Actors], budget: Restarts, deadlines: Deadli
         except ActorLostError as lost:
             if not budget.take():
                 raise
-            emit("restart", actor="every sampler and trainer", cause=str(lost), number=budget.taken, most=budget.most)
+            emit("restart", actors=["every sampler and trainer"], cause=str(lost), number=budget.taken, most=budget.most)
             emit("note", text=f"{lost} Starting again ({budget.taken} of {budget.most} times without a commit)")
             for actors in cells:
                 for side in Side:
@@ -197,7 +205,7 @@ def _prepare(cells: Sequence[Actors], deadlines: Deadlines, emit: Emit) -> Begun
     Raises:
         UserError: the machines do not see the same model and source.
     """
-    from autophage.cell import Begun
+    from autophage.making import Begun
 
     first = cells[0]
     facts: dict[str, Any] = _prepare_first(first.trainer, deadlines, emit)

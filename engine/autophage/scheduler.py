@@ -144,8 +144,8 @@ def step(state: State, event: Done) -> tuple[State, list[Work]]:
 
 def dependents(state: State, sides: frozenset[Side]) -> frozenset[Side]:
     """The sides that must be given up with `sides`: training that began early waits for samples that nobody writes now."""
-    early = any(work in state.early for work in state.running)
-    return frozenset(Side) if early and sides else sides
+    early = Side.SAMPLER in sides and any(work in state.early for work in state.running)
+    return frozenset(Side) if early else sides
 
 
 def lose(state: State, sides: frozenset[Side], unstarted: Iterable[Work] = ()) -> tuple[State, list[Work], list[Work]]:
@@ -155,12 +155,12 @@ def lose(state: State, sides: frozenset[Side], unstarted: Iterable[Work] = ()) -
     """
     gone = [work for work in state.running if SIDES[work.stage] & sides or work in unstarted]
     unserved = [work for work in state.waiting if work.stage is Stage.SAMPLE and Side.SAMPLER in sides]
-    early = {work for work in gone if work in state.early}
+    # Training that began early is done again at its turn, also where it has ended, on the corpus that is committed by then.
+    early = {work for work in state.early if work in gone or replace(_before(work), stage=Stage.SAMPLE) in gone}
     back = [_again(work) for work in (*gone, *unserved) if work not in early]
-    waiting = (*(work for work in state.waiting if work not in unserved), *back)
     state = replace(
         state,
-        waiting=waiting,
+        waiting=(*(work for work in state.waiting if work not in unserved), *back),
         running=state.running.difference(gone),
         early=state.early - early,
         down=state.down | sides,
@@ -187,6 +187,10 @@ def stages_left(work: Work) -> tuple[Stage, ...]:
 def _again(work: Work) -> Work:
     """What an arm does again when `work` came to nothing: a model that was to be sampled must be in the sampler first."""
     return replace(work, stage=Stage.SWAP) if work.stage is Stage.SAMPLE else work
+
+
+def _before(work: Work) -> Work:
+    return replace(work, generation=work.generation - 1)
 
 
 def _begins(work: Work) -> bool:

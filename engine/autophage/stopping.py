@@ -33,8 +33,9 @@ HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 class Stopping:
     """`asked` is empty, or the signal by which the run was asked to stop."""
 
-    def __init__(self, grace: float) -> None:
-        """`grace` is what SIGUSR1 grants, in seconds."""
+    def __init__(self, grace: float, leave_nothing: Callable[[], None]) -> None:
+        """`grace` is what SIGUSR1 grants, in seconds; `leave_nothing` removes temporary files where the way out is blocked."""
+        self._leave_nothing = leave_nothing
         self._graces = {signal.SIGTERM: TERM_GRACE, signal.SIGUSR1: grace}
         self._by: signal.Signals | None = None
         self._until = 0.0
@@ -70,13 +71,26 @@ class Stopping:
     def hear(self, signum: int, frame: FrameType | None = None) -> None:
         """A signal came."""
         if self._leaving:
-            _end_on_the_spot()
+            self._end_on_the_spot()
             return
         again, self._by = self._by is not None, self._by or signal.Signals(signum)
         if self._waiting and not again and self._by in self._graces:
             self._until = time.monotonic() + self.grace
         else:
             self.leave()
+
+
+    def _end_on_the_spot(self) -> None:
+        """Take every process of this run along, and see that this one ends too, even where its way out is blocked."""
+        processes.kill(processes.descendants())
+        timer = threading.Timer(UNWINDING_SECONDS, self._end)
+        timer.daemon = True
+        timer.start()
+
+    def _end(self) -> NoReturn:
+        processes.kill(processes.descendants())
+        self._leave_nothing()
+        os._exit(128 + signal.SIGINT)
 
 
 @contextmanager
@@ -94,12 +108,3 @@ def heeding(stopping: Stopping) -> Iterator[None]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-
-
-def _end_on_the_spot() -> None:
-    """Take every process of this run along, and see that this one ends too, even where its way out is blocked."""
-    processes.kill(processes.descendants())
-    end: Callable[[int], NoReturn] = os._exit
-    timer = threading.Timer(UNWINDING_SECONDS, end, args=(128 + signal.SIGINT,))
-    timer.daemon = True
-    timer.start()

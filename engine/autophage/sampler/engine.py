@@ -152,7 +152,7 @@ class Sampler:
         return batch.result()
 
     def prove(self) -> None:
-        """Return when the engine has written a token since this was asked; an engine that is dead cannot.
+        """Write a token, which an engine that is dead cannot do.
 
         Where documents are being written, a step of theirs is the proof: a request more would change the batch, and with it the
         last bits of every document.
