@@ -183,9 +183,9 @@ class SamplerActor(Shell):
         self._sampler.prove()
         self._sampler.rest()
 
-    def prove(self) -> None:
-        """Return when the engine has shown that it writes, whatever else it is at."""
-        self._sampler.prove()
+    def prove(self, seconds: float) -> bool:
+        """Whether what the engine is asked for is being written; where it is asked for nothing, that it could."""
+        return self._sampler.prove(seconds)
 
     def install(self, label: str, weights: Weights) -> Served:
         return self._sampler.install(label, weights)

@@ -74,10 +74,15 @@ class BeamSampler:
     def remove(self, served: Served) -> None:
         del self._held[served.name]
 
-    def prove(self) -> None:
-        """Write a token, once nothing else is being written."""
-        with self._turn:
+    def prove(self, seconds: float = 0.0) -> bool:
+        """Write a token, unless a search is under way: that cannot be looked into, so its documents are no proof either."""
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
             self._generate([[0]], do_sample=False, max_new_tokens=1, min_new_tokens=1)
+        finally:
+            self._turn.release()
+        return False
 
     def rest(self) -> None:
         """Nothing of it is ever put aside."""

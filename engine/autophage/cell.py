@@ -125,7 +125,7 @@ class Cell:
             actor = self._actor(work.stage)
             progress = latest_progress(actor, key_of(work), running.seen)
             if progress != running.seen:
-                running.seen, running.last = progress, now
+                running.seen, running.last, running.proved = progress, now, False
                 if progress.total:
                     rate = progress.tokens / max(now - running.started, 1e-9)
                     seen.append(Seen(work, progress.done, progress.total, round(rate, 1)))
@@ -139,19 +139,17 @@ class Cell:
         return seen
 
     def _judge(self, running: Running, silent: float) -> None:
-        """Give up an actor whose stage has been silent for too long. A sampler has only to write a token to be left alone.
-
-        Documents that end together, after hours, are silent until then.
-        """
+        """Give up an actor whose stage has been silent for too long; before that, ask a sampler's engine for a token."""
         work = running.work
-        if work.stage is Stage.SAMPLE and self._begun.settings.beam_recipe is None:
-            if silent > self._deadlines.soft(work):
-                probe = self._sampler.prove.options(concurrency_group="probe").remote()
-                seconds = self._deadlines.token
-                self._get(probe, self._actors.sampler, seconds, f"wrote no token in {words_for(work)}")
-                running.last = time.monotonic()
-        elif silent > self._deadlines.hard(work):
+        if silent > self._deadlines.hard(work):
             raise hung(self._culprit(work), f"made no progress for {silent:.0f} s in {words_for(work)}")
+        if work.stage is Stage.SAMPLE and silent > self._deadlines.soft(work) and not running.proved:
+            seconds = self._deadlines.token
+            probe = self._sampler.prove.options(concurrency_group="probe").remote(seconds / 2)
+            writes = self._get(probe, self._actors.sampler, seconds, f"wrote no token in {words_for(work)}")
+            if writes:  # documents that end together, after hours, are silent until then
+                running.last = time.monotonic()
+            running.proved = not writes
 
     def _waits(self, work: Work) -> bool:
         """Whether this stage may have to wait for a batch of the sampler's, and is as slow as that is.

@@ -38,12 +38,13 @@ class Making:
 
 @dataclass
 class Running:
-    """A stage in an actor's hands. `last` is when it last showed that it moves."""
+    """A stage in an actor's hands. `last` is when it last showed that it moves; `proved`, whether its engine was asked since."""
 
     work: Work
     started: float
     last: float
     seen: Any = None
+    proved: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ alone the composition of each step, and with it every bit of the result on a CPU
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -151,24 +152,40 @@ class Sampler:
         self.rest()
         return batch.result()
 
-    def prove(self) -> None:
-        """Write a token, which an engine that is dead cannot do.
+    def prove(self, seconds: float = 0.0) -> bool:
+        """Write a token, which an engine that is dead cannot do; returns whether it is of a document that was asked for.
 
-        Where documents are being written, a step of theirs is the proof: a request more would change the batch, and with it the
-        last bits of every document.
+        Where documents are being written, a token of theirs is the proof, for which they have `seconds`: a request more would
+        change the batch, and with it the last bits of every document.
+
+        Raises:
+            EngineDeadError: the engine takes steps and writes nothing for `seconds`. One that takes none does not return.
         """
-        with self._turns:
-            if self._open:
+        deadline, steps = time.monotonic() + seconds, 0
+        while True:
+            with self._turns:
+                if not self._open:
+                    break
+                before = self._written()
                 self._step()
-                return
-            self._wake()
+                if self._written() != before or not self._open:
+                    return True
+            steps += 1
+            if time.monotonic() > deadline:
+                raise EngineDeadError(f"vLLM took {steps} steps in {seconds:.0f} s and wrote no token")
+        self._write_one()
+        return False
+
+    def _write_one(self) -> None:
         from vllm import SamplingParams
 
         params = SamplingParams(max_tokens=1, temperature=0.0, ignore_eos=True, detokenize=False)
         asked = [Asked(Served("", 0, "", self._bases.live), [0], params)]
-        [answer] = self._run(asked, [0], lambda *_: None, Observe.NOTHING)
-        if len(answer.token_ids) != 1:
-            raise EngineDeadError(f"vLLM wrote {len(answer.token_ids)} tokens where it was asked for one")
+        self._run(asked, [0], lambda *_: None, Observe.NOTHING)
+
+    def _written(self) -> int:
+        """Tokens of the batch under way so far, by the worker that records."""
+        return sum(self._engine.collective_rpc("autophage_written"))
 
     def rest(self) -> None:
         """Where the trainer needs the memory: move the weights to the host and drop the KV cache, until the next call."""
