@@ -150,6 +150,23 @@ def test_both_sides_at_once_and_while_they_start(
     assert contents(out) == contents(smoke_run)
 
 
+@pytest.mark.long
+def test_training_that_began_early_goes_with_its_sampler(
+    contents: Contents, autophage: Run, variables: dict[str, str], tmp_path: Path
+) -> None:
+    alone = ["sweep={}", "control.enabled=false", "sample.count=240", "sample.concurrency=16", "train.batch_size=4"]
+    plain, out = tmp_path / "plain", tmp_path / "killed"
+    assert autophage("run", "smoke", *(w for one in alone for w in ("--set", one)), "--out", plain).returncode == 0
+    with begun(out, variables, "devices=disjoint", *alone) as process:
+        wait_for(process, out, lambda events: is_at("sample", 0)(events) and is_at("train", 1)(events))
+        os.kill(actor(out, "SamplerActor"), signal.SIGKILL)
+        said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said[-3000:]
+    lost = {(one["stage"], one["generation"]) for one in history(out) if one["kind"] == "stage-lost"}
+    assert lost == {("sample", 0), ("train", 1)}
+    assert contents(out) == contents(plain)
+
+
 def test_beyond_the_budget_the_run_ends_and_says_who_died(
     smoke_run: Path, contents: Contents, autophage: Run, variables: dict[str, str], tmp_path: Path
 ) -> None:
