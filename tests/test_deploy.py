@@ -134,6 +134,14 @@ def test_the_slurm_directives_exist() -> None:
     assert {"signal", "requeue", "open-mode", "time"} <= found.keys()
 
 
+def test_slurm_leaves_time_for_commits_and_for_leaving() -> None:
+    script = SBATCH.read_text("utf-8")
+    grace, stop = (re.search(rf"^{name}=(\d+)", script, flags=re.MULTILINE) for name in ("GRACE", "STOP_DEADLINE"))
+    assert grace is not None
+    assert stop is not None
+    assert int(grace[1]) + int(stop[1]) < int(directives()["signal"].rpartition("@")[2])
+
+
 STANDINS = {
     "srun": """while [[ $1 == --* ]]; do shift; done; export SLURM_NODEID=0; exec "$@" """,
     "scontrol": """echo "$*" >>"$PLACE/scontrol" """,
@@ -148,6 +156,7 @@ place = pathlib.Path(os.environ["PLACE"])
 token = pathlib.Path(os.environ["RAY_AUTH_TOKEN_PATH"])
 ray.init(address=sys.argv[sys.argv.index("--address") + 1], log_to_driver=False)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))
 said = [oct(stat.S_IMODE(token.stat().st_mode)), str(len(token.read_text())), str(len(ray.nodes())), *sys.argv[1:]]
 (place / "run.part").write_text("\\n".join(said))
 (place / "run.part").rename(place / "run")
@@ -212,7 +221,10 @@ def test_near_the_time_limit_a_job_stops_cleans_up_and_queues_again(tmp_path: Pa
     job = Job(tmp_path, SECONDS_OF_WORK="300")
     said = job.at_work()
     assert said[:3] == ["0o600", "64", "1"]
-    assert said[3:] == ["run", "smoke", "--address", "auto", "--out", str(tmp_path / "out"), "--set", "seed=2"]
+    grace = re.search(r"^GRACE=(\d+)", SBATCH.read_text("utf-8"), flags=re.MULTILINE)
+    assert grace is not None
+    settings = ["--set", f"cluster.grace={grace[1]}", "--set", "seed=2"]
+    assert said[3:] == ["run", "smoke", "--address", "auto", "--out", str(tmp_path / "out"), *settings]
     assert Path(f"/tmp/ray-{NUMBER}").is_dir()
     job.process.send_signal(signal.SIGUSR1)
     assert job.process.wait(90) == 0, job.log
@@ -220,6 +232,18 @@ def test_near_the_time_limit_a_job_stops_cleans_up_and_queues_again(tmp_path: Pa
     assert job.left() == []
     assert not job.token.exists()
     assert not Path(f"/tmp/ray-{NUMBER}").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.long
+def test_a_job_that_is_told_to_end_is_not_queued_again(tmp_path: Path) -> None:
+    job = Job(tmp_path, SECONDS_OF_WORK="300")
+    job.at_work()
+    job.process.send_signal(signal.SIGTERM)
+    assert job.process.wait(90) == 130, job.log
+    assert not (tmp_path / "scontrol").exists()
+    assert job.left() == []
 
 
 @pytest.mark.slow

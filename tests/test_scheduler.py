@@ -9,7 +9,22 @@ from hypothesis import strategies as st
 from autophage.recipe.arms import Arm
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
 from autophage.recipe.schema import Recipe
-from autophage.scheduler import ORDER, SIDES, Done, Side, Stage, State, Work, begin, join, step
+from autophage.scheduler import (
+    ORDER,
+    SIDES,
+    Done,
+    Side,
+    Stage,
+    State,
+    Work,
+    begin,
+    dependents,
+    drain,
+    join,
+    lose,
+    regain,
+    step,
+)
 
 
 def alone(*names: str) -> list[list[str]]:
@@ -206,6 +221,147 @@ def test_an_event_of_nothing_is_refused() -> None:
     state, _ = begin(alone("a"), {}, 1, serial=True)
     with pytest.raises(ValueError, match="is not running"):
         step(state, Done(Work("a", 1, Stage.SAMPLE)))
+
+
+def lose_or_go_on(state: State, data: st.DataObject) -> tuple[State, list[Work], list[Work]]:
+    """Something happens: a stage ends, a side dies, or one is up again. Also returns what was done by it."""
+    choices: list[object] = [*sorted(state.running, key=repr), *sorted(state.down, key=repr)]
+    if not state.down:
+        choices += [Side.SAMPLER, Side.TRAINER]
+    chosen = data.draw(st.sampled_from(choices))
+    if isinstance(chosen, Work):
+        state, todo = step(state, Done(chosen, 1.0))
+        return state, todo, [chosen]
+    assert isinstance(chosen, Side)
+    if chosen in state.down:
+        state, todo = regain(state, frozenset({chosen}))
+        return state, todo, []
+    sides = dependents(state, frozenset({chosen}))
+    state, gone, todo = lose(state, sides)
+    assert all(SIDES[work.stage] & sides for work in gone)
+    assert not any(SIDES[work.stage] & sides for work in (*state.running, *todo)), "work was given to a dead side"
+    return state, todo, []
+
+
+@given(
+    data=st.data(),
+    sizes=st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    generations=st.integers(1, 3),
+    serial=st.booleans(),
+    continuous=st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_dies_every_generation_is_committed_once(
+    data: st.DataObject, sizes: list[int], generations: int, serial: bool, continuous: bool
+) -> None:
+    cohorts = [[f"arm{c}{n}" for n in range(size)] for c, size in enumerate(sizes)]
+    names = [name for cohort in cohorts for name in cohort]
+    state, todo = begin(
+        cohorts, {}, generations, serial=serial, continuous=continuous and not serial, streams=names[::2]
+    )
+    done: list[Work] = []
+    for _ in range(data.draw(st.integers(0, 60))):
+        if state.complete:
+            break
+        state, todo, ended = lose_or_go_on(state, data)
+        done += ended
+        check_sides(state)
+    state, todo = regain(state, frozenset(Side))
+    while state.running:
+        work = data.draw(st.sampled_from(sorted(state.running, key=repr)))
+        state, todo = step(state, Done(work, 1.0))
+        done.append(work)
+        check_sides(state)
+    assert state.complete, f"stuck with {state.waiting}"
+    for name in names:
+        commits = [work.generation for work in done if work.arm == name and work.stage is Stage.COMMIT]
+        assert commits == list(range(generations + 1))
+        for before, after in zip(ORDER[1:], ORDER[2:], strict=False):
+            for generation in range(generations + 1):
+                first, then = Work(name, generation, before), Work(name, generation, after)
+                last = len(done) - 1 - done[::-1].index(then)
+                assert first in done[:last], f"{then} without {first}"
+
+
+def test_with_the_sampler_goes_what_it_held() -> None:
+    state, todo = begin([["a", "b"], ["c"]], {"a": 1, "b": 1, "c": 0}, 1, serial=False)
+    state = replace(
+        state,
+        waiting=(Work("a", 1, Stage.SAMPLE), Work("b", 1, Stage.SWAP)),
+        running=frozenset({Work("c", 0, Stage.SAMPLE)}),
+    )
+    state, gone, todo = lose(state, frozenset({Side.SAMPLER}))
+    assert gone == [Work("c", 0, Stage.SAMPLE)]
+    assert todo == []
+    assert set(state.waiting) == {Work("a", 1, Stage.SWAP), Work("b", 1, Stage.SWAP), Work("c", 0, Stage.SWAP)}
+    state, todo = regain(state, frozenset({Side.SAMPLER}))
+    assert [work.stage for work in todo] == [Stage.SWAP]
+
+
+def test_the_other_side_works_on_while_one_is_started_again() -> None:
+    train, sample = Work("a", 1, Stage.TRAIN), Work("b", 1, Stage.SAMPLE)
+    state, _ = begin(alone("a", "b"), {"a": 1, "b": 1}, 2, serial=False)
+    state = replace(state, waiting=(), running=frozenset({train, sample}))
+    state, gone, todo = lose(state, frozenset({Side.TRAINER}))
+    assert (gone, todo, state.running) == ([train], [], {sample})
+    state, todo = step(state, Done(sample))
+    assert todo == []  # measuring needs the trainer
+    state, todo = regain(state, frozenset({Side.TRAINER}))
+    assert todo == [Work("b", 1, Stage.MEASURE)]
+
+
+def test_where_sides_take_turns_nothing_starts_beside_a_side_that_loads() -> None:
+    state, _ = begin(alone("a", "b"), {"a": 1, "b": 1}, 1, serial=True)
+    state = replace(state, waiting=(Work("b", 1, Stage.SAMPLE),), running=frozenset({Work("a", 1, Stage.TRAIN)}))
+    state, _, todo = lose(state, frozenset({Side.TRAINER}))
+    assert todo == []
+
+
+def test_training_that_began_early_goes_with_its_corpus() -> None:
+    sample, train = Work("a", 0, Stage.SAMPLE), Work("a", 1, Stage.TRAIN)
+    state, todo = begin(alone("a"), {}, 1, serial=False, streams=["a"])
+    state, todo = step(state, Done(todo[0]))
+    assert set(todo) == {sample, train}
+    assert dependents(state, frozenset({Side.SAMPLER})) == frozenset(Side)
+    assert dependents(state, frozenset({Side.TRAINER})) == {Side.TRAINER}
+    lost, gone, _ = lose(state, frozenset(Side))
+    assert set(gone) == {sample, train}
+    assert (lost.waiting, lost.early) == ((Work("a", 0, Stage.SWAP),), frozenset())
+    # Training that has ended already was on samples that nobody has now.
+    ended, _ = step(state, Done(train))
+    lost, _, _ = lose(ended, frozenset({Side.SAMPLER}))
+    assert lost.early == frozenset()
+
+
+def test_a_commit_that_was_not_reached_is_done_again() -> None:
+    commit, train = Work("a", 1, Stage.COMMIT), Work("b", 1, Stage.TRAIN)
+    state, _ = begin(alone("a", "b"), {"a": 1, "b": 1}, 1, serial=False)
+    state = replace(state, waiting=(), running=frozenset({commit, train}))
+    state, gone, todo = lose(state, frozenset({Side.TRAINER}), unstarted=[commit, train])
+    assert set(gone) == {commit, train}
+    assert todo == [commit]
+    assert state.waiting == (train,)
+
+
+@given(data=st.data(), sizes=st.lists(st.integers(1, 3), min_size=1, max_size=3), serial=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_run_that_drains_begins_nothing_and_ends(data: st.DataObject, sizes: list[int], serial: bool) -> None:
+    cohorts = [[f"arm{c}{n}" for n in range(size)] for c, size in enumerate(sizes)]
+    state, todo = begin(cohorts, {}, 3, serial=serial)
+    for _ in range(data.draw(st.integers(0, 30))):
+        if state.running:
+            state, todo = step(state, Done(data.draw(st.sampled_from(sorted(state.running, key=repr)))))
+    begun = {(work.arm, work.generation) for work in state.running}
+    begun |= {
+        (work.arm, work.generation) for work in state.waiting if work.generation and work.stage is not Stage.TRAIN
+    }
+    begun |= {(work.arm, 0) for work in state.waiting if work.generation == 0 and work.stage is not Stage.SWAP}
+    state = drain(state)
+    while not state.finished:
+        state, todo = step(state, Done(data.draw(st.sampled_from(sorted(state.running, key=repr)))))
+        check_sides(state)
+        assert {(work.arm, work.generation) for work in todo} <= begun
+    assert not state.running
 
 
 def arms(count: int, samples: int, concurrency: int = 256) -> list[Arm]:

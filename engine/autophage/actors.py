@@ -6,6 +6,7 @@ works, and calls `stages.Workbench` or `sampler.engine.Sampler`. They know one a
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autophage.calls import DUMP_SIGNAL
 from autophage.data.late import LateCorpus
 from autophage.data.mix import AnySamples
 from autophage.faultpoints import reach
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from autophage.store.weights import Weights
 
 
+STDERR = 2
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far the work in hand is: `done` of `total` (samples, steps, or base-model tokens), and tokens written."""
@@ -37,11 +42,18 @@ class Progress:
 
 
 class Shell:
-    """What both actors have: a log file in place of stdout and stderr, and a progress counter."""
+    """What both actors have: a log file in place of stdout and stderr, their stack on demand, and a progress counter."""
 
     def __init__(self, log: str) -> None:
         _redirect(Path(log))
+        _tell_stacks()
         self._progress = Progress()
+
+    def whereabouts(self) -> tuple[str, int]:
+        """The id of the node that this process is on, and its pid."""
+        import ray
+
+        return ray.get_runtime_context().get_node_id(), os.getpid()
 
     def progress(self, key: str) -> Progress:
         """Of the work `key`; answered from a thread of its own, while work goes on."""
@@ -53,7 +65,7 @@ class Shell:
 
 
 class TrainerActor(Shell):
-    def __init__(self, recipe: str, log: str) -> None:
+    def __init__(self, log: str, recipe: str) -> None:
         super().__init__(log)
         self._recipe = Recipe.model_validate_json(recipe)
         self._arms = {arm.name: arm for arm in expand(self._recipe)}
@@ -185,7 +197,12 @@ class SamplerActor(Shell):
 
         reach("sampler", "start")
         self._sampler = sampler_for(settings)
+        self._sampler.prove()
         self._sampler.rest()
+
+    def prove(self, seconds: float) -> bool:
+        """Whether what the engine is asked for is being written; where it is asked for nothing, that it could."""
+        return self._sampler.prove(seconds)
 
     def install(self, label: str, weights: Weights) -> Served:
         reach("sampler", "install")
@@ -243,5 +260,14 @@ def _redirect(log: Path) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+    os.dup2(descriptor, STDERR)
     os.close(descriptor)
+
+
+def _tell_stacks() -> None:
+    """Write the stacks of all threads to stderr when asked by a signal, and when the process crashes.
+
+    By file descriptor: the handler runs outside of the interpreter, also where a thread never lets go of its lock.
+    """
+    faulthandler.enable(file=STDERR)
+    faulthandler.register(DUMP_SIGNAL, file=STDERR, all_threads=True)

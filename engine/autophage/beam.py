@@ -78,6 +78,16 @@ class BeamSampler:
         """A search that memory does not hold has fewer beams at once by the recipe: sample.concurrency."""
         return []
 
+    def prove(self, seconds: float = 0.0) -> bool:
+        """Write a token, unless a search is under way: that cannot be looked into, so its documents are no proof either."""
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            self._generate([[0]], do_sample=False, max_new_tokens=1, min_new_tokens=1)
+        finally:
+            self._turn.release()
+        return False
+
     def rest(self) -> None:
         """Nothing of it is ever put aside."""
 

@@ -1,96 +1,64 @@
 """A cell: one sampler, one trainer, and what they have made so far of the generations their arms are at.
 
 Starts stages on the two actors and takes their results. Everything older is read back from committed files, so going on
-after a crash is the same code as going on at all. Does not know which stage is next (`scheduler`), what other cells do or
-how a generation is committed (`driver`).
+after a crash is the same code as going on at all. An actor that died is started again here; whether it may be, and what is
+to be done again, is decided elsewhere. Does not know which stage is next (`scheduler`), what other cells do or how a
+generation is committed (`driver`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from autophage.cluster import Actors, fetch, latest_progress
+from autophage.calls import Actor, ActorLostError, hung, latest_progress
 from autophage.data.mix import needed_corpora
-from autophage.errors import RunError, SwapError
+from autophage.deadlines import Deadlines
+from autophage.errors import EngineDeadError, SwapError, UserError
 from autophage.faultpoints import reach
+from autophage.making import Begun, Finished, Making, Running, Seen, Starting, key_of, speed_of, words_for
+from autophage.placement import Actors
+from autophage.provenance import DECISIVE
 from autophage.recipe.arms import Arm
-from autophage.scheduler import Stage, Work
-from autophage.store.answers import Answer
+from autophage.scheduler import Side, Stage, Work
 from autophage.store.commit import committed_optimizer, committed_samples, committed_weights
-from autophage.store.manifest import Metric
 from autophage.store.rundir import RunDirectory
-from autophage.store.training import StepStatistics
-
-STALL_SECONDS = 1800.0
-"""A stage that shows no progress for this long is taken for hung. A single step of the largest models takes minutes."""
-
-
-@dataclass
-class Making:
-    """What exists so far of the generation an arm is at."""
-
-    weights: Any = None
-    served: Any = None
-    orders: Any = None
-    """A reference to (requests, decoding): asked for while the trainer is free, used when sampling begins."""
-    canary: float = 0.0
-    answers: Any = None
-    unfed: dict[int, list[int]] | None = None
-    """Documents of this corpus that the next model's training, begun early, has not been handed yet; None without one."""
-    samples: Any = None
-    metrics: list[Metric] = field(default_factory=list)
-    answered: list[Answer] = field(default_factory=list)
-    steps: list[StepStatistics] = field(default_factory=list)
-    optimizer: bytes | None = None
-    speed: list[Metric] = field(default_factory=list)
-
-
-@dataclass
-class Running:
-    """A stage in an actor's hands. `last` is when its progress last changed, for the stall deadline."""
-
-    work: Work
-    started: float
-    last: float
-    seen: Any = None
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A stage that has ended: how long it took, and the tokens it wrote or was trained on."""
-
-    work: Work
-    seconds: float
-    tokens: int
-    notes: Sequence[str] = ()
-    """What its actor has to say to the user."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """How far a running stage is."""
-
-    work: Work
-    done: int
-    total: int
-    tokens_per_second: float
 
 
 class Cell:
     def __init__(
-        self, actors: Actors, run: RunDirectory, arms: Mapping[str, Arm], cohorts: Sequence[Sequence[str]]
+        self,
+        actors: Actors,
+        run: RunDirectory,
+        arms: Mapping[str, Arm],
+        cohorts: Sequence[Sequence[str]],
+        begun: Begun,
+        deadlines: Deadlines,
     ) -> None:
         self.name = actors.name
         self.running: dict[Any, Running] = {}
+        self.starting: dict[Any, Starting] = {}
         self._actors, self._run, self._arms = actors, run, arms
-        self._cohorts = cohorts
+        self._cohorts, self._begun, self._deadlines = cohorts, begun, deadlines
         self._making: dict[tuple[str, int], Making] = {}
         self._companions: dict[Work, list[Any]] = {}
-        self._canary_prompts = self._get(actors.trainer.canary_prompts.remote(), actors.trainer_name)
+        self._canary_prompts = self._get(self._trainer.canary_prompts.remote(), actors.trainer)
+
+    @property
+    def _sampler(self) -> Any:
+        return self._actors.sampler.handle
+
+    @property
+    def _trainer(self) -> Any:
+        return self._actors.trainer.handle
+
+    def words(self, side: Side) -> str:
+        return f"the {self._actors.of[side].name}"
+
+    @property
+    def lost_machine(self) -> bool:
+        return self._actors.lost_machine()
 
     def start(self, works: Sequence[Work]) -> None:
         """Start these stages, none of which is a commit; those of stage SAMPLE make one batch."""
@@ -123,7 +91,7 @@ class Cell:
             making.optimizer = result.optimizer
         elif work.stage is Stage.SWAP:
             making.canary = result
-            making.served = self._get(making.served, self._actors.sampler_name)
+            making.served = self._get(making.installing, self._actors.sampler)
         elif work.stage is Stage.SAMPLE:
             making.answers = result
             tokens = sum(len(answer.token_ids) for answer in result)
@@ -131,13 +99,15 @@ class Cell:
                 making.unfed = self._corpus_of(work, {place: one.token_ids for place, one in enumerate(result)})
                 self._feed(making)
             for served in [making.served, *self._companions.pop(work, [])]:
-                self._get(self._actors.sampler.remove.remote(served), self._actors.sampler_name)
+                self._get(self._sampler.remove.remote(served), self._actors.sampler)
+            making.installing = None
         else:
             making.samples, making.metrics, making.answered = result
         seconds = time.monotonic() - running.started
-        making.speed += _speed(work.stage, seconds, tokens)
-        name, actor = self._side(work.stage)
-        notes = self._get(actor.notes.options(concurrency_group="watch").remote(), name)
+        making.speed[work.stage] = speed_of(work.stage, seconds, tokens)
+        self._deadlines.measured(work, seconds)
+        actor = self._actor(work.stage)
+        notes = actor.get(actor.handle.notes.options(concurrency_group="watch").remote(), self._deadlines.call)
         return Finished(work, seconds, tokens, notes)
 
     def made(self, work: Work) -> Making:
@@ -151,26 +121,110 @@ class Cell:
         """The running stages whose progress has changed since the last look.
 
         Raises:
-            RunError: a stage has stopped moving.
+            HungError: a stage has stopped moving, an engine writes nothing, or an actor does not come up.
         """
         now = time.monotonic()
         seen = []
         for running in self.running.values():
             work = running.work
             self._relay(work)
-            name, actor = self._side(work.stage)
-            progress = latest_progress(actor, _key(work), running.seen)
+            actor = self._actor(work.stage)
+            progress = latest_progress(actor, key_of(work), running.seen)
             if progress != running.seen:
-                running.seen, running.last = progress, now
+                running.seen, running.last, running.proved = progress, now, False
                 if progress.total:
                     rate = progress.tokens / max(now - running.started, 1e-9)
                     seen.append(Seen(work, progress.done, progress.total, round(rate, 1)))
-            elif now - running.last > STALL_SECONDS:
-                raise RunError(
-                    f"the {name} made no progress for {STALL_SECONDS:.0f} s in stage {work.stage.value} of "
-                    f"{work.arm}, generation {work.generation}, and was given up. Its log: {self._log(name)}"
-                )
+            elif self._waits(work):
+                running.last = now
+            else:
+                self._judge(running, now - running.last)
+        for starting in self.starting.values():
+            if now - starting.since > self._deadlines.call:
+                raise hung(self._actors.of[starting.side], f"did not come up within {self._deadlines.call:.0f} s")
         return seen
+
+    def _judge(self, running: Running, silent: float) -> None:
+        """Give up an actor whose stage has been silent for too long; before that, ask a sampler's engine for a token."""
+        work = running.work
+        if silent > self._deadlines.hard(work):
+            raise hung(self._culprit(work), f"made no progress for {silent:.0f} s in {words_for(work)}")
+        if work.stage is Stage.SAMPLE and silent > self._deadlines.soft(work) and not running.proved:
+            seconds = self._deadlines.token
+            probe = self._sampler.prove.options(concurrency_group="probe").remote(seconds / 2)
+            writes = self._get(probe, self._actors.sampler, seconds, f"wrote no token in {words_for(work)}")
+            if writes:  # documents that end together, after hours, are silent until then
+                running.last = time.monotonic()
+            running.proved = not writes
+
+    def _waits(self, work: Work) -> bool:
+        """Whether this stage may have to wait for a batch of the sampler's, and is as slow as that is.
+
+        Training that began early waits for its corpus, and a model that is swapped in may need the batch before to end.
+        """
+        sampling = [running.work for running in self.running.values() if running.work.stage is Stage.SAMPLE]
+        corpus = Work(work.arm, work.generation - 1, Stage.SAMPLE)
+        return (work.stage is Stage.TRAIN and corpus in sampling) or (work.stage is Stage.SWAP and bool(sampling))
+
+    def _culprit(self, work: Work) -> Actor:
+        """Whom a silent stage waits for; a swap goes through the sampler first."""
+        import ray
+
+        if work.stage is Stage.SWAP and not ray.wait([self._made(work).canaries], timeout=0)[0]:
+            return self._actors.sampler
+        return self._actor(work.stage)
+
+    def side_of(self, lost: ActorLostError) -> frozenset[Side]:
+        """The side whose actor this is about: both where Ray does not say, none where it has been replaced meanwhile."""
+        if lost.actor_id in self._actors.former:
+            return frozenset()
+        found = frozenset(side for side, actor in self._actors.of.items() if actor.id == lost.actor_id)
+        return found or frozenset(Side)
+
+    def lose(self, sides: frozenset[Side], gone: Iterable[Work]) -> None:
+        """Let go of works that came to nothing with the actors of `sides`, and start those actors again.
+
+        `starting` holds a reference for each, which `regain` takes when it is ready.
+        """
+        works = set(gone)
+        self.running = {reference: one for reference, one in self.running.items() if one.work not in works}
+        self.starting = {reference: one for reference, one in self.starting.items() if one.side not in sides}
+        for side in sides:
+            self._actors.replace(side)
+            handle = self._actors.of[side].handle
+            up = handle.prepare.remote() if side is Side.TRAINER else handle.start.remote(self._begun.settings)
+            self.starting[up] = Starting(side, time.monotonic())
+        for work in works:
+            if (corpus := self._making.get((work.arm, work.generation - 1))) is not None:
+                corpus.unfed = None
+        for work in works:
+            companions, making = self._companions.pop(work, []), self._making.get((work.arm, work.generation))
+            if Side.SAMPLER not in sides:
+                self._forget(making, companions)
+
+    def regain(self, reference: Any) -> Side:
+        """The side whose actor is up again.
+
+        Raises:
+            UserError: the trainer finds another model or source than before.
+        """
+        side = self.starting.pop(reference).side
+        facts = self._get(reference, self._actors.of[side])
+        if side is Side.TRAINER and (
+            changed := [name for name in DECISIVE if facts[name] != self._begun.facts.get(name)]
+        ):
+            raise UserError(
+                f"the {self._actors.trainer.name} was started again and finds another model or source than before "
+                f"({', '.join(changed)} differ). Put back what was there; the same command goes on after the last commit."
+            )
+        return side
+
+    def _forget(self, making: Making | None, companions: Sequence[Any]) -> None:
+        """Take what was installed for a work out of a sampler that lives on."""
+        if making is not None and making.installing is not None:
+            self._roll_back(making)
+        for served in companions:
+            self._get(self._sampler.remove.remote(served), self._actors.sampler)
 
     def _train(self, work: Work) -> Any:
         arm = self._arms[work.arm].recipe
@@ -186,7 +240,7 @@ class Cell:
             if arm.train.optimizer == "carried":
                 optimizer = committed_optimizer(self._run, work.arm, work.generation - 1)
         start = start if arm.train.chain == "cumulative" else None
-        fit = self._actors.trainer.fit
+        fit = self._trainer.fit
         return fit.remote(work.arm, work.generation, start, corpora, optimizer, early=before is not None)
 
     def _relay(self, work: Work) -> None:
@@ -195,8 +249,8 @@ class Cell:
         if making is None or making.unfed is None:
             return
         if work.stage is Stage.SAMPLE:
-            watch = self._actors.sampler.written.options(concurrency_group="watch")
-            making.unfed = self._corpus_of(work, self._get(watch.remote(_key(work)), self._actors.sampler_name))
+            watch = self._sampler.written.options(concurrency_group="watch")
+            making.unfed = self._corpus_of(work, self._get(watch.remote(key_of(work)), self._actors.sampler))
         self._feed(making)
 
     def _corpus_of(self, work: Work, written: Mapping[int, list[int]]) -> dict[int, list[int]]:
@@ -206,20 +260,20 @@ class Cell:
 
     def _feed(self, making: Making) -> None:
         if making.unfed:
-            watch = self._actors.trainer.feed.options(concurrency_group="watch")
-            if self._get(watch.remote(making.unfed), self._actors.trainer_name):
+            watch = self._trainer.feed.options(concurrency_group="watch")
+            if self._get(watch.remote(making.unfed), self._actors.trainer):
                 making.unfed = {}
 
     def _swap(self, work: Work) -> Any:
         """Install, ask the canary, compare: a chain that the actors walk without the driver."""
         making = self._made(work)
-        trainer, sampler = self._actors.trainer, self._actors.sampler
+        trainer, sampler = self._trainer, self._sampler
         if work.generation == 0:
-            making.weights = self._get(trainer.base_weights.remote(work.arm), self._actors.trainer_name)
-        making.served = sampler.install.remote(_key(work), making.weights)
+            making.weights = self._get(trainer.base_weights.remote(work.arm), self._actors.trainer)
+        making.installing = sampler.install.remote(key_of(work), making.weights)
         making.orders = trainer.orders.remote(work.arm, work.generation)
-        answers = sampler.canary.remote(making.served, self._canary_prompts)
-        return trainer.check_canary.remote(making.weights, answers)
+        making.canaries = sampler.canary.remote(making.installing, self._canary_prompts)
+        return trainer.check_canary.remote(making.weights, making.canaries)
 
     def _sample(self, works: Sequence[Work]) -> list[Any]:
         """One call for the batch: its works, and the arms of their cohort that are further already.
@@ -235,27 +289,27 @@ class Cell:
                 jobs.append((f"{arm}@{works[0].generation}", own[arm].served, own[arm].orders))
             else:
                 jobs.append(self._companion(arm, works[0]))
-        call = self._actors.sampler.sample.options(num_returns=len(jobs), concurrency_group="sample")
+        call = self._sampler.sample.options(num_returns=len(jobs), concurrency_group="sample")
         keys, served, orders = zip(*jobs, strict=True)
         references = call.remote(list(keys), list(served), *orders)
         references = [references] if len(jobs) == 1 else references
-        return [references[keys.index(_key(work))] for work in works]
+        return [references[keys.index(key_of(work))] for work in works]
 
     def _companion(self, arm: str, beside: Work) -> tuple[str, Any, Any]:
         key = f"{arm}@{beside.generation}"
         weights = committed_weights(self._run, arm, beside.generation)
-        served = self._get(self._actors.sampler.install.remote(key, weights), self._actors.sampler_name)
+        served = self._get(self._sampler.install.remote(key, weights), self._actors.sampler)
         self._companions.setdefault(beside, []).append(served)
-        return key, served, self._actors.trainer.orders.remote(arm, beside.generation)
+        return key, served, self._trainer.orders.remote(arm, beside.generation)
 
     def _measure(self, work: Work) -> Any:
         making = self._made(work)
         previous = committed_weights(self._run, work.arm, work.generation - 1) if work.generation else None
-        return self._actors.trainer.measure.remote(work.arm, work.generation, making.weights, previous, making.answers)
+        return self._trainer.measure.remote(work.arm, work.generation, making.weights, previous, making.answers)
 
     def _result(self, work: Work, making: Making, reference: Any) -> Any:
         try:
-            return self._get(reference, self._side(work.stage)[0])
+            return self._get(reference, self._actor(work.stage))
         except SwapError:
             self._roll_back(making)
             raise
@@ -263,29 +317,23 @@ class Cell:
     def _roll_back(self, making: Making) -> None:
         """Let go of an adapter that was installed and is not what it should be; one that was refused is not there."""
         try:
-            served = self._get(making.served, self._actors.sampler_name)
+            served = self._get(making.installing, self._actors.sampler)
         except SwapError:
             return
-        self._get(self._actors.sampler.remove.remote(served), self._actors.sampler_name)
+        finally:
+            making.installing = None
+        self._get(self._sampler.remove.remote(served), self._actors.sampler)
 
-    def _side(self, stage: Stage) -> tuple[str, Any]:
-        if stage is Stage.SAMPLE:
-            return self._actors.sampler_name, self._actors.sampler
-        return self._actors.trainer_name, self._actors.trainer
+    def _actor(self, stage: Stage) -> Actor:
+        return self._actors.sampler if stage is Stage.SAMPLE else self._actors.trainer
 
-    def _get(self, reference: Any, who: str) -> Any:
-        return fetch(reference, who, self._log(who))
-
-    def _log(self, who: str) -> Path:
-        return self._run.logs / f"{who}.log"
-
-
-def _key(work: Work) -> str:
-    return f"{work.arm}@{work.generation}"
-
-
-def _speed(stage: Stage, seconds: float, tokens: int) -> list[Metric]:
-    metrics = [Metric(f"speed/{stage.value}_seconds", seconds)]
-    if tokens:
-        metrics.append(Metric(f"speed/{stage.value}_tokens_per_second", tokens / seconds))
-    return metrics
+    def _get(
+        self, reference: Any, actor: Actor, seconds: float | None = None, otherwise: str = "did not answer"
+    ) -> Any:
+        try:
+            return actor.get(reference, self._deadlines.call if seconds is None else seconds, otherwise)
+        except EngineDeadError as dead:  # of the sampler, also where the trainer waited for its answer
+            sampler = self._actors.sampler
+            raise ActorLostError(
+                f"the {sampler.name}'s engine is dead: {dead}. Its log: {sampler.log}.", sampler.id
+            ) from dead

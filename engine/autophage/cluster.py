@@ -1,6 +1,6 @@
 """The Ray of a run: a private one on this machine, loopback only and gone when the run is, or a cluster that is there.
 
-Knows how results, progress and deaths of actors arrive; does not know what the actors do or where they are placed.
+Does not know which actors there are, what they do or where they are placed.
 """
 
 from __future__ import annotations
@@ -14,46 +14,23 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autophage import environment
-from autophage.errors import AutophageError, RunError, UserError
+from autophage import environment, processes
+from autophage.errors import UserError
 from autophage.ray_token import require_token
 
 OBJECT_STORE_BYTES = 512 << 20
 """Adapters and corpora in transit; a generation of the largest shipped recipe is a few MB."""
-CALL_SECONDS = 1800.0
-"""Deadline of a call that reports no progress. Loading the largest models from a slow disk takes minutes."""
-PROGRESS_SECONDS = 10.0
 LISTENER_SECONDS = 10.0
 """For a cluster's head to take a connection."""
+LEAVE_SECONDS = 5.0
+"""For Ray's processes and the actors to end after Ray was told to; what is left then is killed."""
 LONGEST_TEMPORARY = 12
 """Characters of a temporary folder's path that leave room for Ray's sockets, whose paths may have 107."""
 SCRATCH = "autophage-ray-"
 """Prefix of a run's temporary folder: Ray's session and whatever the actors put aside."""
-
-
-class ActorLostError(RunError):
-    """An actor died, or the machine that it was on."""
-
-
-@dataclass
-class Actors:
-    """The handles of a cell. `name` is empty where the run has only one; it begins the names of logs."""
-
-    name: str
-    sampler: Any
-    trainer: Any
-
-    @property
-    def sampler_name(self) -> str:
-        return f"{self.name}-sampler".lstrip("-")
-
-    @property
-    def trainer_name(self) -> str:
-        return f"{self.name}-trainer".lstrip("-")
 
 
 @contextmanager
@@ -105,13 +82,14 @@ def local_ray() -> Iterator[None]:
     environment.isolate_ray()  # before the import: Ray reads its variables once
     import ray
 
-    parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_TEMPORARY else "/tmp"
-    _clear_abandoned(Path(parent))
-    scratch = Path(tempfile.mkdtemp(dir=parent, prefix=f"{SCRATCH}{os.getpid()}-"))
+    _clear_abandoned(_temporary())
+    scratch = Path(tempfile.mkdtemp(dir=_temporary(), prefix=f"{SCRATCH}{os.getpid()}-"))
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(scratch)
     logging.getLogger("ray").setLevel(logging.ERROR)
     terminate = signal.getsignal(signal.SIGTERM)
+    processes.adopt_orphans()
+    others = processes.descendants()
     try:
         ray.init(
             address="local",
@@ -127,8 +105,21 @@ def local_ray() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+        processes.end_others(others, LEAVE_SECONDS)
         os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_scratch() -> None:
+    """Remove this process's temporary folders, where what made them does not get to."""
+    for folder in _temporary().glob(f"{SCRATCH}{os.getpid()}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporary() -> Path:
+    """Where temporary folders of runs are: asked of `tempfile`, which remembers its first answer, or nearer to the root."""
+    usual = tempfile.gettempdir()
+    return Path(usual if len(usual) <= LONGEST_TEMPORARY else "/tmp")
 
 
 def _require_listener(address: str) -> None:
@@ -150,44 +141,3 @@ def _clear_abandoned(parent: Path) -> None:
         owner = folder.name.removeprefix(SCRATCH).split("-")[0]
         if owner.isdigit() and not Path("/proc", owner).exists():
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def fetch(reference: Any, who: str, log: Path, *, seconds: float = CALL_SECONDS) -> Any:
-    """The result behind a reference; errors come out as the actor raised them, and a dead or hung actor is named.
-
-    Raises:
-        AutophageError: as raised in the actor.
-        ActorLostError: the actor died, or an object that was on its machine is gone with it.
-        RunError: it did not answer in `seconds`, or failed in a way nobody foresaw; its log says more.
-    """
-    import ray
-
-    try:
-        return ray.get(reference, timeout=seconds)
-    except ray.exceptions.GetTimeoutError as error:
-        raise RunError(
-            f"the {who} did not answer within {seconds:.0f} s and was given up. Its log: {log}. "
-            "The same command goes on after the last commit."
-        ) from error
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, ray.exceptions.RayActorError | ray.exceptions.ObjectLostError):
-            raise ActorLostError(f"the {who} waited for an actor that died. Its log: {log}.") from error
-        if isinstance(cause, AutophageError):
-            raise cause from None
-        raise RunError(f"the {who} failed: {type(cause).__name__}: {cause}. Its log: {log}") from error
-    except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.NodeDiedError) as error:
-        raise ActorLostError(
-            f"the {who} died while working (out of memory, killed, or its machine is gone). Its log: {log}. "
-            "The same command goes on after the last commit."
-        ) from error
-
-
-def latest_progress(actor: Any, key: str, before: Any) -> Any:
-    """What the actor says of the work `key`; `before` where it does not get to answer, as when its process is stopped."""
-    import ray
-
-    try:
-        return ray.get(actor.progress.options(concurrency_group="watch").remote(key), timeout=PROGRESS_SECONDS)
-    except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError):
-        return before  # of a dead actor the stage's own result says that it died, and which one

@@ -1,24 +1,45 @@
 """Drives the cells of a run until every generation of every arm is committed.
 
 Deals cohorts of arms out to cells, carries out what each cell's scheduler decides, and commits: the one process that
-writes the run directory. Where a cell is lost with its machine, its arms go on in another from their last commit.
+writes the run directory. An actor that died is started again, within a budget; where a cell is lost for good, its arms go on
+in another from their last commit. Asked to stop, it begins nothing and commits what can be.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from autophage.calls import ActorLostError
 from autophage.cell import Cell
-from autophage.cluster import ActorLostError
+from autophage.deadlines import Deadlines
 from autophage.disk import require_room
+from autophage.errors import RunError
 from autophage.faultpoints import reach
+from autophage.making import Running
 from autophage.provenance import resume_level, versions
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.arms import Arm
 from autophage.recipe.batching import is_continuous, streaming
-from autophage.scheduler import Done, Stage, State, Work, begin, join, step
+from autophage.restarts import Restarts
+from autophage.scheduler import (
+    Done,
+    Side,
+    Stage,
+    State,
+    Work,
+    begin,
+    dependents,
+    drain,
+    join,
+    lose,
+    regain,
+    stages_left,
+    step,
+)
+from autophage.stopping import Stopping
 from autophage.store.commit import Generation, commit_generation
 from autophage.store.manifest import committed
 from autophage.store.rundir import RunDirectory
@@ -39,6 +60,8 @@ class Driver:
         emit: Emit,
         *,
         device: str,
+        deadlines: Deadlines,
+        stopping: Stopping,
     ) -> None:
         self._recipe = loaded.recipe
         self._arms = {arm.name: arm for arm in loaded.arms}
@@ -49,12 +72,15 @@ class Driver:
         self._continuous = is_continuous(loaded.recipe, device)
         self._level = resume_level(device, continuous=self._continuous)
         self._states: dict[Cell, State] = {}
+        self._deadlines, self._stopping = deadlines, stopping
+        self._restarts = {cell: Restarts(loaded.recipe.cluster.restarts) for cell in cells}
 
     def drive(self) -> None:
         """Make every generation that is not committed yet.
 
         Raises:
             AutophageError: a stage failed, or the last cell was lost.
+            KeyboardInterrupt: it was asked to stop, and what could be committed in time is.
         """
         serial = self._recipe.devices == "serial"
         todos = {}
@@ -71,14 +97,43 @@ class Driver:
         for cell, todo in todos.items():
             if cell in self._states:
                 self._guarded(cell, self._begin, todo)
-        while not all(state.finished for state in self._states.values()):
-            self._advance()
+        with self._stopping.waited_for():
+            while not all(state.finished for state in self._states.values()):
+                if self._stopping.asked:
+                    self._drain()
+                self._advance()
+        if not all(state.complete for state in self._states.values()):
+            self._stopping.leave()
+
+    def _drain(self) -> None:
+        """Begin nothing new; leave at once where nothing in the making can be committed in the time that is left.
+
+        Raises:
+            KeyboardInterrupt: there is nothing to wait for, or no time is left.
+        """
+        if any(not state.draining for state in self._states.values()):
+            self._states = {cell: drain(state) for cell, state in self._states.items()}
+            self._emit(
+                "note", text=f"{self._stopping.asked}: finishing what can be committed in {self._stopping.grace:.0f} s"
+            )
+        left = self._stopping.seconds_left()
+        if not any(
+            self._until_commit(cell, running) <= left for cell in self._states for running in cell.running.values()
+        ):
+            self._stopping.leave()
+
+    def _until_commit(self, cell: Cell, running: Running) -> float:
+        """Seconds until the generation that this stage belongs to should be committed; what nothing is known of takes none."""
+        work = running.work
+        stages = sum(self._deadlines.expected(replace(work, stage=stage)) for stage in stages_left(work))
+        spent = time.monotonic() - running.started
+        return stages - min(spent, self._deadlines.expected(work))
 
     def _advance(self) -> None:
         """Wait until a stage of some cell is finished, or it is time to look at progress."""
         import ray
 
-        owners = {reference: cell for cell in self._states for reference in cell.running}
+        owners = {reference: cell for cell in self._states for reference in (*cell.running, *cell.starting)}
         ready, _ = ray.wait(list(owners), timeout=POLL_SECONDS)
         for reference in ready:
             cell = owners[reference]
@@ -86,9 +141,20 @@ class Driver:
                 self._guarded(cell, self._finish, reference)
         if not ready:
             for cell in list(self._states):
-                self._guarded(cell, self._look)
+                if cell in self._states:
+                    self._guarded(cell, self._look)
 
     def _finish(self, cell: Cell, reference: Any) -> None:
+        """Take what has come; what was of an actor that is lost meanwhile comes to nothing."""
+        if reference in cell.starting:
+            side = cell.regain(reference)
+            self._emit("note", text=f"{cell.words(side)} is up again")
+            self._states[cell], todo = regain(self._states[cell], frozenset({side}))
+            self._begin(cell, todo)
+        elif reference in cell.running:
+            self._finish_stage(cell, reference)
+
+    def _finish_stage(self, cell: Cell, reference: Any) -> None:
         finished = cell.finish(reference)
         self._emit(
             "stage-end", **self._names(cell, finished.work), seconds=round(finished.seconds, 3), tokens=finished.tokens
@@ -130,7 +196,7 @@ class Driver:
             weights=made.weights,
             served_as=made.served.name,
             samples=made.samples,
-            metrics=made.metrics + made.speed,
+            metrics=made.metrics + [metric for metrics in made.speed.values() for metric in metrics],
             canary=made.canary,
             seed=self._arms[work.arm].recipe.seed,
             steps=made.steps,
@@ -143,9 +209,14 @@ class Driver:
         self._emit("stage-end", **self._names(cell, work), seconds=round(seconds, 3), tokens=0)
         headline = {metric.metric: metric.value for metric in made.metrics if metric.metric.count(".") < 2}
         self._emit("commit", arm=work.arm, generation=work.generation, metrics=headline)
+        self._restarts[cell].renew()
+        self._deadlines.measured(work, seconds)
         self._step(cell, Done(work, seconds))
 
     def _look(self, cell: Cell) -> None:
+        if cell.starting and len(self._states) > 1 and cell.lost_machine:
+            self._give_up(cell, ActorLostError(f"the machine of {cell.name} is gone."))
+            return
         for seen in cell.look():
             self._emit(
                 "stage-progress",
@@ -156,15 +227,55 @@ class Driver:
             )
 
     def _guarded(self, cell: Cell, act: Callable[..., None], *arguments: Any) -> None:
-        """Do something with a cell; where it turns out to be lost, give its arms to the others."""
+        """Do something with a cell; where an actor of it turns out to be lost, see that the run goes on without it."""
         try:
             act(cell, *arguments)
         except ActorLostError as lost:
-            del self._states[cell]
-            if not self._states:
-                raise
-            self._emit("note", text=f"{cell.name} is lost ({lost}) Its arms go on in the other cells.")
-            self._hand_over([cohort for cohort in self._cohorts if self._is_orphaned(cohort)])
+            self._recover(cell, lost, cell.side_of(lost))
+
+    def _recover(self, cell: Cell, lost: ActorLostError, sides: frozenset[Side]) -> None:
+        """Start what was lost again; where its machine is gone or the budget is spent, give the cell's arms to the others.
+
+        Nothing is lost but what was under way where `sides` is empty: it needed an actor that has been replaced since.
+
+        Raises:
+            RunError: there is no other cell.
+        """
+        if sides:
+            moved = len(self._states) > 1 and cell.lost_machine
+            if moved or not self._restarts[cell].take():
+                self._give_up(cell, lost)
+                return
+            self._tell_restart(cell, lost, sides)
+        state = self._states[cell]
+        sides = dependents(state, sides)
+        begun = {running.work for running in cell.running.values()}
+        unstarted = [work for work in state.running if work not in begun]
+        self._states[cell], gone, todo = lose(state, sides, unstarted)
+        for work in gone:
+            self._emit("stage-lost", **self._names(cell, work))
+        self._guarded(cell, self._let_go, sides, gone, todo)
+
+    def _tell_restart(self, cell: Cell, lost: ActorLostError, sides: frozenset[Side]) -> None:
+        budget = self._restarts[cell]
+        names = sorted(cell.words(side) for side in sides)
+        self._emit("restart", actors=names, cause=str(lost), number=budget.taken, most=budget.most)
+        self._emit("note", text=f"{lost} Starting again ({budget.taken} of {budget.most} times without a commit)")
+
+    def _let_go(self, cell: Cell, sides: frozenset[Side], gone: Sequence[Work], todo: Sequence[Work]) -> None:
+        cell.lose(sides, gone)
+        self._begin(cell, todo)
+
+    def _give_up(self, cell: Cell, lost: ActorLostError) -> None:
+        budget = self._restarts[cell]
+        del self._states[cell]
+        if not self._states:
+            raise RunError(
+                f"{lost} Actors were started again {budget.taken} times since the last commit, of {budget.most} that "
+                "cluster.restarts allows. The same command goes on after the last commit."
+            ) from lost
+        self._emit("note", text=f"{cell.name} is lost ({lost}) Its arms go on in the other cells.")
+        self._hand_over([cohort for cohort in self._cohorts if self._is_orphaned(cohort)])
 
     def _hand_over(self, orphans: Sequence[Cohort]) -> None:
         heirs = list(self._states)

@@ -33,3 +33,11 @@ class SwapError(RunError):
 
 class StoreError(RunError):
     """A run directory holds something other than its manifests say."""
+
+
+class EngineDeadError(RunError):
+    """The sampler's process lives and its engine does not: nothing but another process will write a token."""
+
+
+class RequeueInterrupt(KeyboardInterrupt):
+    """The run left because its scheduler takes the machine away, and wants to be queued again (exit code 75)."""

@@ -6,18 +6,62 @@ bundle lies on one machine: a tensor-parallel sampler talks faster than a networ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autophage.cluster import Actors
+from autophage.calls import Actor, size_of
 from autophage.errors import UserError
 from autophage.recipe.schema import Recipe
+from autophage.scheduler import Side
 
 PLACING_SECONDS = 120.0
 """A cluster that could hold the cells and does not within this time is busy with other work."""
 
 Bundle = dict[str, float]
+
+
+@dataclass
+class Actors:
+    """The actors of a cell. `name` is empty where the run has only one; it begins the names of logs."""
+
+    name: str
+    start: Callable[[Side], Actor]
+    """Starts the actor of a side in its place, which must be free."""
+    of: dict[Side, Actor] = field(default_factory=dict)
+    nodes: dict[Side, str] = field(default_factory=dict)
+    """Where the actor of a side was last seen."""
+    former: set[str] = field(default_factory=set)
+    """Ids of actors that were replaced: calls that needed them may still come to nothing."""
+
+    @property
+    def sampler(self) -> Actor:
+        return self.of[Side.SAMPLER]
+
+    @property
+    def trainer(self) -> Actor:
+        return self.of[Side.TRAINER]
+
+    def replace(self, side: Side) -> None:
+        """End the process of a side, whatever it is at, and start another in its place."""
+        self._see()
+        self.former.add(self.of[side].id)
+        self.of[side].kill()
+        self.of[side] = self.start(side)
+
+    def lost_machine(self) -> bool:
+        """Whether a machine that one of them was on is gone from the cluster."""
+        import ray
+
+        self._see()
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        return not alive.issuperset(self.nodes.values())
+
+    def _see(self) -> None:
+        for side, actor in self.of.items():
+            if (where := actor.where()) is not None:
+                self.nodes[side] = where[0]
 
 
 def bundles_of(recipe: Recipe, *, gpus: bool) -> list[Bundle]:
@@ -125,19 +169,28 @@ def _start_cell(name: str, bundles: list[Bundle], recipe: Recipe, logs: Path, at
     shared = len(bundles) == 1
     shares = [bundle.get("GPU", 0.0) / (2 if shared else 1) for bundle in (bundles[0], bundles[-1])]
 
-    def start(actor: type, index: int, *arguments: Any) -> Any:
+    def start(side: Side) -> Actor:
+        who, index = f"{name}-{side.value}".lstrip("-"), 0 if side is Side.SAMPLER else 1
+        log = logs / f"{who}.log"
         options: Any = {
             "num_cpus": 0,
             "num_gpus": shares[index],
-            "max_restarts": 0,
-            "concurrency_groups": {"watch": 1, "sample": at_once},
+            "max_restarts": 0,  # another process needs its model loaded, so whoever starts it does both
+            "concurrency_groups": {"watch": 1, "probe": 1, "sample": at_once},
             "scheduling_strategy": PlacementGroupSchedulingStrategy(
                 group, placement_group_bundle_index=0 if shared else index
             ),
         }
-        return ray.remote(**options)(actor).remote(*arguments)
+        own: tuple[type, Any] = (
+            (SamplerActor, recipe.sample.beams > 1)
+            if side is Side.SAMPLER
+            else (TrainerActor, recipe.model_dump_json())
+        )
+        since = size_of(log)
+        handle: Any = ray.remote(**options)(own[0]).remote(str(log), own[1])
+        whereabouts = handle.whereabouts.options(concurrency_group="watch").remote()
+        return Actor(who, handle, log, whereabouts, since)
 
-    actors = Actors(name, sampler=None, trainer=None)
-    actors.trainer = start(TrainerActor, 1, recipe.model_dump_json(), str(logs / f"{actors.trainer_name}.log"))
-    actors.sampler = start(SamplerActor, 0, str(logs / f"{actors.sampler_name}.log"), recipe.sample.beams > 1)
+    actors = Actors(name, start)
+    actors.of = {side: start(side) for side in (Side.TRAINER, Side.SAMPLER)}
     return actors

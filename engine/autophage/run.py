@@ -18,23 +18,28 @@ from autophage import environment, vllm_window
 from autophage.disk import told_when_full
 from autophage.errors import AutophageError, StoreError, UserError
 from autophage.fork import Origin, begin_fork, copy_fork, plan_fork
-from autophage.plan.record import record_prediction
+from autophage.plan.record import read_prediction, record_prediction
 from autophage.provenance import DECISIVE, begin_environment, begin_run, check_model, open_directory
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
+from autophage.restarts import Restarts
+from autophage.stopping import Stopping, heeding
 from autophage.store.manifest import committed, tidy
 from autophage.store.metrics_table import collect, read_metrics_table, write_metrics_table
 from autophage.store.rundir import EventLog, RunDirectory, RunLock
 
 if TYPE_CHECKING:
-    from autophage.cluster import Actors
+    from autophage.calls import Actor
+    from autophage.deadlines import Deadlines
     from autophage.live import View
+    from autophage.making import Begun
+    from autophage.placement import Actors
 
 HISTORY_SECONDS = 5.0
 """Least time between two progress events in the history; a live view gets them all."""
 
 Emit = Callable[..., None]
-Work = Callable[[RunDirectory, Emit], None]
+Work = Callable[[RunDirectory, Emit, Stopping], None]
 
 
 def execute(
@@ -55,7 +60,7 @@ def execute(
         UserError: what was asked for cannot be had; a directory that this call made is gone again.
         RunError: the run failed; what was committed stays, and the same call goes on from there.
         StoreError: what was committed is no longer what its manifests say.
-        KeyboardInterrupt: likewise.
+        KeyboardInterrupt: likewise; of SIGUSR1 it is `RequeueInterrupt`.
     """
     run = RunDirectory(out)
     fork = None if origin is None else plan_fork(loaded, run, origin)
@@ -65,7 +70,8 @@ def execute(
     work = _prepared(loaded, address, insecure=insecure)
     new = not run.exists
     before = {path.name for path in out.iterdir()} if out.is_dir() else None
-    with told_when_full(out), open_directory(run), RunLock(run.lock):
+    stopping = Stopping(loaded.recipe.cluster.grace, partial(_leave_nothing, run))
+    with heeding(stopping), told_when_full(out), open_directory(run), RunLock(run.lock):
         begin_fork(run, fork)
         begin_run(loaded, run)
         tidy(run)
@@ -75,7 +81,7 @@ def execute(
             try:
                 for note in copied:
                     emit("note", text=note)
-                _announced(loaded, run, emit, work)
+                _announced(loaded, run, emit, work, stopping)
             except UserError:
                 begun_with = 0 if fork is None else fork["generation"] + 1
                 if new and all(len(committed(run, arm.name)) <= begun_with for arm in loaded.arms):
@@ -98,7 +104,16 @@ def _prepared(loaded: LoadedRecipe, address: str | None, *, insecure: bool) -> W
             f"--address {address}: a run of learner.kind = {loaded.recipe.learner.kind!r} works in this process alone. "
             "Leave it out."
         )
-    return Chains(loaded).drive
+    chains = Chains(loaded)
+    return lambda run, emit, _: chains.drive(run, emit)
+
+
+def _leave_nothing(run: RunDirectory) -> None:
+    """Remove temporary files where nobody will get to it any more."""
+    from autophage.cluster import remove_scratch
+
+    remove_scratch()
+    tidy(run)
 
 
 def _undo(root: Path, before: set[str] | None) -> None:
@@ -146,7 +161,7 @@ def _complete(loaded: LoadedRecipe, run: RunDirectory) -> bool:
     return all(len(committed(run, arm.name)) >= wanted for arm in loaded.arms)
 
 
-def _announced(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, work: Work) -> None:
+def _announced(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, work: Work, stopping: Stopping) -> None:
     """Do `work` between the two events that say what is begun and that it is finished."""
     began = time.monotonic()
     names = [arm.name for arm in loaded.arms]
@@ -160,72 +175,104 @@ def _announced(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, work: Work) 
         devices=loaded.recipe.devices,
         committed=counts,
     )
-    work(run, emit)
+    work(run, emit, stopping)
     emit("run-end", seconds=round(time.monotonic() - began, 3))
 
 
-def _engine(loaded: LoadedRecipe, address: str | None, insecure: bool, run: RunDirectory, emit: Emit) -> None:
+def _engine(
+    loaded: LoadedRecipe, address: str | None, insecure: bool, run: RunDirectory, emit: Emit, stopping: Stopping
+) -> None:
     """The generations of language models: samplers and trainers on Ray."""
     from autophage.cell import Cell
     from autophage.cluster import ray_for
+    from autophage.deadlines import Deadlines, planned_stages
     from autophage.driver import Driver
     from autophage.placement import place
 
     record_prediction(loaded, run)
     resumed = any(committed(run, arm.name) for arm in loaded.arms)
+    deadlines = Deadlines(loaded.recipe.cluster.patience, *planned_stages(read_prediction(run)))
     with ray_for(address, insecure=insecure):
         emit("note", text="starting sampler and trainer")
         placed = place(loaded.recipe, run.logs, at_once=MOST_MIXED if loaded.recipe.devices != "serial" else 1)
-        facts = _prepare(placed, run, emit)
+        begun = _prepared_cells(placed, Restarts(loaded.recipe.cluster.restarts), deadlines, emit)
+        facts = dict(begun.facts)
         for note in begin_environment(run, facts, resumed=resumed):
             emit("note", text=note)
         cohorts = cohorts_of(loaded.arms, continuous=is_continuous(loaded.recipe, facts["device"]))
         arms = {arm.name: arm for arm in loaded.arms}
-        cells = [Cell(actors, run, arms, cohorts) for actors in placed]
-        Driver(loaded, run, cells, cohorts, emit, device=facts["device"]).drive()
+        cells = [Cell(actors, run, arms, cohorts, begun, deadlines) for actors in placed]
+        Driver(
+            loaded, run, cells, cohorts, emit, device=facts["device"], deadlines=deadlines, stopping=stopping
+        ).drive()
 
 
-def _prepare(cells: Sequence[Actors], run: RunDirectory, emit: Emit) -> dict[str, Any]:
+def _prepared_cells(cells: Sequence[Actors], budget: Restarts, deadlines: Deadlines, emit: Emit) -> Begun:
+    """As `_prepare`; where an actor dies meanwhile, all of them are started again: none has anything to lose yet."""
+    from autophage.calls import ActorLostError
+    from autophage.scheduler import Side
+
+    while True:
+        try:
+            return _prepare(cells, deadlines, emit)
+        except ActorLostError as lost:
+            if not budget.take():
+                raise
+            emit(
+                "restart", actors=["every sampler and trainer"], cause=str(lost), number=budget.taken, most=budget.most
+            )
+            emit("note", text=f"{lost} Starting again ({budget.taken} of {budget.most} times without a commit)")
+            for actors in cells:
+                for side in Side:
+                    actors.replace(side)
+
+
+def _prepare(cells: Sequence[Actors], deadlines: Deadlines, emit: Emit) -> Begun:
     """Load the model in every trainer, then start the samplers on it. The first trainer makes it, where there is none yet.
 
     Raises:
         UserError: the machines do not see the same model and source.
     """
-    from autophage.cluster import fetch
-
-    def get(reference: Any, who: str) -> Any:
-        return fetch(reference, who, run.logs / f"{who}.log")
+    from autophage.making import Begun
 
     first = cells[0]
-    facts: dict[str, Any] = _prepare_first(first, run, emit)
-    others = [(actors, actors.trainer.prepare.remote()) for actors in cells[1:]]
+    facts: dict[str, Any] = _prepare_first(first.trainer, deadlines, emit)
+    others = [(actors, actors.trainer.handle.prepare.remote()) for actors in cells[1:]]
     for actors, preparing in others:
-        theirs = get(preparing, actors.trainer_name)
+        theirs = actors.trainer.get(preparing, deadlines.call)
         if changed := [name for name in DECISIVE if theirs[name] != facts[name]]:
             raise UserError(
                 f"{actors.name} sees another model or source than {first.name} ({', '.join(changed)} differ). "
                 "Put model, source, questions and AUTOPHAGE_CACHE on storage that all machines share."
             )
-    settings = get(first.trainer.engine_settings.remote(), first.trainer_name)
-    for actors, starting in [(actors, actors.sampler.start.remote(settings)) for actors in cells]:
-        get(starting, actors.sampler_name)
+    settings = first.trainer.get(first.trainer.handle.engine_settings.remote(), deadlines.call)
+    for actors, starting in [(actors, actors.sampler.handle.start.remote(settings)) for actors in cells]:
+        actors.sampler.get(starting, deadlines.call)
     emit("note", text=f"model with {facts['parameters']:,} parameters on {facts['device']}")
-    return facts
+    return Begun(facts, settings)
 
 
-def _prepare_first(actors: Actors, run: RunDirectory, emit: Emit) -> Any:
-    """What its trainer says of the model; how far it is with training one is told meanwhile."""
+def _prepare_first(trainer: Actor, deadlines: Deadlines, emit: Emit) -> Any:
+    """What it says of the model; how far it is with training one is told meanwhile.
+
+    Raises:
+        HungError: neither came for as long as a call may take.
+    """
     import ray
 
-    from autophage.cluster import fetch, latest_progress
+    from autophage.calls import hung, latest_progress
 
-    preparing = actors.trainer.prepare.remote()
-    progress = None
+    preparing = trainer.handle.prepare.remote()
+    progress, moved = None, time.monotonic()
     while not ray.wait([preparing], timeout=0.5)[0]:
-        progress = latest_progress(actors.trainer, "base", progress)
+        before, progress = progress, latest_progress(trainer, "base", progress)
+        if progress != before:
+            moved = time.monotonic()
+        elif time.monotonic() - moved > deadlines.call:
+            raise hung(trainer, f"made no progress for {deadlines.call:.0f} s while it got its model ready")
         if progress is not None and progress.total:
             emit("base-progress", done=progress.done, total=progress.total, loss=round(progress.loss, 4))
-    return fetch(preparing, actors.trainer_name, run.logs / f"{actors.trainer_name}.log")
+    return trainer.get(preparing, deadlines.call)
 
 
 @contextmanager
@@ -246,8 +293,11 @@ def _history(run: RunDirectory, view: View) -> Iterator[Emit]:
 
     try:
         yield emit
-    except KeyboardInterrupt:
-        emit("interrupted", reason="stopped by the user; the same command goes on after the last commit")
+    except KeyboardInterrupt as interrupt:
+        emit(
+            "interrupted",
+            reason=str(interrupt) or "stopped by the user; the same command goes on after the last commit",
+        )
         raise
     except AutophageError as error:
         if run.root.is_dir():

@@ -16,6 +16,10 @@ others, by falling training time.
 An arm that is alone has nobody to fill the other side's time. Where its samples come in several waves (`streams`), the next
 model's training begins while the corpus is still being written: *early*, on the samples that are finished, in the order
 that they are read in anyway.
+
+A side can be lost with its process: what it was at goes back, and nothing that needs it starts until it is regained. What
+an arm had in the sampler is gone with the sampler, so its model is swapped in again; what the trainer has made is weights,
+which others hold. A state that drains begins no further generation and goes on with those that are in the making.
 """
 
 from __future__ import annotations
@@ -81,10 +85,19 @@ class State:
     """Arms whose samples come in several waves."""
     early: frozenset[Work] = frozenset()
     """Training that was begun before the corpus was committed that it is on, until its arm comes to it."""
+    down: frozenset[Side] = frozenset()
+    """Sides that are lost and not regained yet."""
+    draining: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every generation is committed."""
+        return not self.running and not self.waiting
 
     @property
     def finished(self) -> bool:
-        return not self.waiting and not self.running
+        """Whether nothing is left to do; of a state that drains, nothing that may still be done."""
+        return not self.running and (self.draining or not self.waiting)
 
 
 def begin(
@@ -129,6 +142,61 @@ def step(state: State, event: Done) -> tuple[State, list[Work]]:
     return _start(replace(state, waiting=waiting, running=state.running - {work}, seconds=seconds, early=early))
 
 
+def dependents(state: State, sides: frozenset[Side]) -> frozenset[Side]:
+    """The sides that must be given up with `sides`: training that began early waits for samples that nobody writes now."""
+    early = Side.SAMPLER in sides and any(work in state.early for work in state.running)
+    return frozenset(Side) if early else sides
+
+
+def lose(state: State, sides: frozenset[Side], unstarted: Iterable[Work] = ()) -> tuple[State, list[Work], list[Work]]:
+    """The state after `sides` are gone; the works that were running and are not now; and what to start.
+
+    `unstarted` are works that the state takes for running and that were never begun, or failed for another's loss.
+    """
+    gone = [work for work in state.running if SIDES[work.stage] & sides or work in unstarted]
+    unserved = [work for work in state.waiting if work.stage is Stage.SAMPLE and Side.SAMPLER in sides]
+    # Training that began early is done again at its turn, also where it has ended, on the corpus that is committed by then.
+    early = {work for work in state.early if work in gone or replace(_before(work), stage=Stage.SAMPLE) in gone}
+    back = [_again(work) for work in (*gone, *unserved) if work not in early]
+    state = replace(
+        state,
+        waiting=(*(work for work in state.waiting if work not in unserved), *back),
+        running=state.running.difference(gone),
+        early=state.early - early,
+        down=state.down | sides,
+    )
+    state, todo = _start(state)
+    return state, gone, todo
+
+
+def regain(state: State, sides: frozenset[Side]) -> tuple[State, list[Work]]:
+    """The state with `sides` at work again, and what to start."""
+    return _start(replace(state, down=state.down - sides))
+
+
+def drain(state: State) -> State:
+    """The state that begins no further generation."""
+    return replace(state, draining=True)
+
+
+def stages_left(work: Work) -> tuple[Stage, ...]:
+    """The stages from this one to its generation's commit."""
+    return ORDER[ORDER.index(work.stage) :]
+
+
+def _again(work: Work) -> Work:
+    """What an arm does again when `work` came to nothing: a model that was to be sampled must be in the sampler first."""
+    return replace(work, stage=Stage.SWAP) if work.stage is Stage.SAMPLE else work
+
+
+def _before(work: Work) -> Work:
+    return replace(work, generation=work.generation - 1)
+
+
+def _begins(work: Work) -> bool:
+    return work.stage is _first(work.arm, work.generation).stage
+
+
 def _first(arm: str, generation: int) -> Work:
     """Model 0 is the base model: it is not trained."""
     return Work(arm, generation, Stage.TRAIN if generation else Stage.SWAP)
@@ -164,7 +232,7 @@ def _start(state: State) -> tuple[State, list[Work]]:
 
 def _early(state: State) -> Work | None:
     """The training that may begin on a corpus that is still being written: of an arm that is alone and streams."""
-    if state.waiting or len(state.running) != 1:
+    if state.waiting or len(state.running) != 1 or state.down or state.draining:
         return None
     [work] = state.running
     train = Work(work.arm, work.generation + 1, Stage.TRAIN)
@@ -183,8 +251,10 @@ def _blocked(state: State, work: Work) -> bool:
     needs = SIDES[work.stage]
     if not needs:
         return False
+    if state.draining and _begins(work):
+        return True
     others = [other for other in state.running if not (state.continuous and _shareable(other, work))]
-    busy = {side for other in others for side in SIDES[other.stage]}
+    busy = {side for other in others for side in SIDES[other.stage]} | state.down
     return (bool(busy) if state.serial else bool(busy & needs)) or not _batch(state, work)
 
 

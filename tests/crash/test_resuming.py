@@ -37,7 +37,9 @@ def test_other_versions_are_told_and_recorded(workshop, recipe, half, require_in
     require_intact(half, "other versions")
 
 
-@pytest.mark.parametrize("name", ["corpus-00000.parquet", "learner/state.safetensors", "learner/learner.json", "metrics.json"])
+@pytest.mark.parametrize(
+    "name", ["corpus-00000.parquet", "learner/state.safetensors", "learner/learner.json", "metrics.json"]
+)
 def test_nothing_is_made_from_what_is_not_true(workshop, recipe, half, require_intact, name):
     path = half / "arms" / "main" / "gen-001" / name
     content = bytearray(path.read_bytes())

@@ -24,11 +24,11 @@ SCRIPT = '''
 """In a process of its own: vLLM changes global state of the process it runs in."""
 from autophage import environment
 environment.apply()
-import sys
+import sys, time
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np, safetensors.torch, torch
 from autophage.data.build import read_source
-from autophage.errors import RunError
+from autophage.errors import EngineDeadError
 from autophage.provenance import model_path
 from autophage.recipe import load_recipe
 from autophage.sampler.engine import Sampler
@@ -109,6 +109,30 @@ with ThreadPoolExecutor(6) as threads:
 assert sorted(counted) == [(0, place) for place in range(30) for _ in calls]
 assert sampler._records == [] and sampler._open == {}
 
+# Asked for a token while documents are written, an engine shows one of theirs, and they stay as they are to the last bit.
+with ThreadPoolExecutor(1) as threads:
+    call = threads.submit(sampler.sample, jobs, nobody)
+    while not sampler._open:
+        time.sleep(0.001)
+    assert sampler.prove(30.0)
+    assert [bits(one) for one in call.result()] == [bits(one) for one in mixed]
+assert not sampler.prove()
+
+# An engine that takes its steps and writes nothing is dead, however well it answers.
+sampler._engine.step, whole = list, sampler._engine.step
+with ThreadPoolExecutor(1) as threads:
+    call = threads.submit(sampler.sample, jobs, nobody)
+    while not sampler._open:
+        time.sleep(0.001)
+    try:
+        sampler.prove(0.2)
+    except EngineDeadError as error:
+        assert "wrote no token" in str(error)
+    else:
+        sys.exit("an engine that writes nothing was taken for a living one")
+    sampler._engine.step = whole
+    assert [bits(one) for one in call.result()] == [bits(one) for one in mixed]
+
 # An engine whose step failed holds requests that never end: nobody is left waiting for them.
 def broken():
     raise MemoryError("none left")
@@ -116,11 +140,12 @@ def broken():
 sampler._engine.step, whole = broken, sampler._engine.step
 with ThreadPoolExecutor(2) as threads:
     calls = [threads.submit(sampler.sample, [job], nobody) for job in jobs[:2]]
-    assert sorted(type(call.exception()).__name__ for call in calls) == ["MemoryError", "RunError"]
+    assert [type(call.exception()).__name__ for call in calls] == ["EngineDeadError"] * 2
+    assert all("none left" in str(call.exception()) for call in calls)
 sampler._engine.step = whole
 try:
     sampler.sample(jobs[:1], nobody)
-except RunError as error:
+except EngineDeadError as error:
     assert "none left" in str(error)
 else:
     sys.exit("a broken engine was used again")

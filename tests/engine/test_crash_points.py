@@ -61,7 +61,9 @@ def test_the_run_passes_points_in_all_its_processes(traced: Traced) -> None:
 def test_dying_while_the_base_model_is_made(
     traced: Traced, contents: Contents, autophage: Run, variables: dict[str, str], tmp_path: Path
 ) -> None:
-    (number,) = [number for number, point in enumerate(traced.points, 1) if point.startswith("fsync ") and "/models/" in point]
+    (number,) = [
+        number for number, point in enumerate(traced.points, 1) if point.startswith("fsync ") and "/models/" in point
+    ]
     fresh = {**variables, "AUTOPHAGE_CACHE": str(tmp_path / "cache")}
     run_to_point(tmp_path / "run", number, tmp_path / "trace", fresh)
     assert len((tmp_path / "trace").read_text("utf-8").splitlines()) >= number

@@ -36,7 +36,10 @@ def coded(tmp_path: Path, trap: Path) -> Path:
     folder.mkdir()
     mapped = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnModel"}
     (folder / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": mapped}), "utf-8")
-    tokenizer = {"tokenizer_class": "OwnTokenizer", "auto_map": {"AutoTokenizer": ["tokenization_own.OwnTokenizer", None]}}
+    tokenizer = {
+        "tokenizer_class": "OwnTokenizer",
+        "auto_map": {"AutoTokenizer": ["tokenization_own.OwnTokenizer", None]},
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer), "utf-8")
     for name in ("configuration_own", "modeling_own", "tokenization_own"):
         (folder / f"{name}.py").write_text(f"open({str(trap)!r}, 'w').close()\n", "utf-8")

@@ -55,9 +55,7 @@ def rows(bench: Workbench) -> list[Row]:
 class Watched:
     """A fit, and what was seen of it: the statistics and the gradient's norm of every step, and the scores at the end."""
 
-    def __init__(
-        self, resident: ResidentModel, rows: list[Row], packing: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def __init__(self, resident: ResidentModel, rows: list[Row], packing: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.norms: list[float] = []
         self.steps: list[StepStatistics] = []
         whole = WatchedTrainer._get_grad_norm

@@ -79,7 +79,14 @@ def test_where_nobody_answers_nothing_is_known(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     ("address", "loopback"),
-    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("head", False)],
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("10.0.0.1", False),
+        ("head", False),
+    ],
 )
 def test_what_is_loopback(address: str, loopback: bool) -> None:
     assert is_loopback(address) is loopback

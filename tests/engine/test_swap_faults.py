@@ -82,7 +82,7 @@ actors.SamplerActor = Broken
 
 EACH = (
     BROKEN
-    + '''
+    + """
 import ray
 from autophage.cell import Cell
 from autophage.cluster import local_ray
@@ -136,17 +136,17 @@ with local_ray():
             found[fault]["canary"] = made.canary
             ray.get(its.sampler.remove.remote(made.served))
 Path(sys.argv[1], "found.json").write_text(json.dumps(found))
-'''
+"""
 )
 
 RUN = (
     BROKEN
-    + '''
+    + """
 from autophage.cli import main
 
 Broken.fault = "stale"
 sys.exit(main(["run", "smoke", "--out", sys.argv[1]]))
-'''
+"""
 )
 
 FAULTS = {

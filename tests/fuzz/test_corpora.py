@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
+from tests.fuzz.timebox import fuzz
 
 from autophage.data.text_source import read_text
 from autophage.errors import StoreError, UserError
 from autophage.recipe.schema import Source
 from autophage.store.corpus import Sample, read_samples, write_corpus
-
-from tests.fuzz.timebox import fuzz
 
 FLIPS = st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 255)), min_size=1, max_size=8)
 CUTS = st.tuples(st.integers(0, 1 << 20), st.integers(0, 1 << 20), st.binary(max_size=16))
@@ -20,9 +19,10 @@ CUTS = st.tuples(st.integers(0, 1 << 20), st.integers(0, 1 << 20), st.binary(max
 
 def shard(folder: Path) -> bytes:
     values = np.linspace(0, 1, 5, dtype=np.float32)
-    statistics = {name: values for name in ("logprob", "entropy", "varentropy", "max_prob")}
+    statistics = dict.fromkeys(("logprob", "entropy", "varentropy", "max_prob"), values)
     samples = [
-        Sample(f"id{n}", "<s>", "a \u2603\0", [1], [5, 6, 7, 8, 9], "stop", n, rank=np.arange(5), **statistics) for n in range(3)
+        Sample(f"id{n}", "<s>", "a \u2603\0", [1], [5, 6, 7, 8, 9], "stop", n, rank=np.arange(5), **statistics)
+        for n in range(3)
     ]
     return write_corpus(folder, samples)[0].read_bytes()
 

@@ -7,25 +7,47 @@ from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
+from tests.fuzz.timebox import fuzz
 
 from autophage.cli import main
 from autophage.recipe.keys import KEYS
 from autophage.recipe.paths import shipped_recipes
 
-from tests.fuzz.timebox import fuzz
-
 SHIPPED = [path.read_text("utf-8") for path in shipped_recipes().values()]
-WORDS = [*KEYS, "sweep", "[sample]", "[[train]]", "=", "\n", '"', "'", "'''", "{", "}", "[", "]", "#", "\x00", "\ud7ff", "."]
+WORDS = [
+    *KEYS,
+    "sweep",
+    "[sample]",
+    "[[train]]",
+    "=",
+    "\n",
+    '"',
+    "'",
+    "'''",
+    "{",
+    "}",
+    "[",
+    "]",
+    "#",
+    "\x00",
+    "\ud7ff",
+    ".",
+]
 VALUES = st.one_of(
     st.integers().map(str),
     st.floats().map(str),
-    st.sampled_from(["true", "[]", "{}", '""', "inf", "nan", "1979-05-27T07:32:00Z", "0x" + "f" * 5000, "1e999999", "[" * 3000]),
+    st.sampled_from(
+        ["true", "[]", "{}", '""', "inf", "nan", "1979-05-27T07:32:00Z", "0x" + "f" * 5000, "1e999999", "[" * 3000]
+    ),
     st.text(max_size=30).map(lambda text: '"' + text.replace("\\", "").replace('"', "") + '"'),
     st.lists(st.integers(-5, 5), max_size=4).map(str),
 )
-LINES = st.tuples(st.sampled_from([*KEYS, "a.b.c", "sweep.\"mix.alpha\"", "profiles.x.seed"]), VALUES).map(" = ".join)
+LINES = st.tuples(st.sampled_from([*KEYS, "a.b.c", 'sweep."mix.alpha"', "profiles.x.seed"]), VALUES).map(" = ".join)
 MUTATIONS = st.lists(
-    st.tuples(st.integers(0, 10_000), st.integers(0, 200), st.one_of(st.sampled_from(WORDS), st.text(max_size=8), LINES)), max_size=6
+    st.tuples(
+        st.integers(0, 10_000), st.integers(0, 200), st.one_of(st.sampled_from(WORDS), st.text(max_size=8), LINES)
+    ),
+    max_size=6,
 )
 
 
@@ -40,7 +62,9 @@ def mutated(drawn: tuple[str, list[tuple[int, int, str]]]) -> bytes:
 FILES = st.one_of(
     st.binary(max_size=400),
     st.text(max_size=400).map(lambda text: text.encode("utf-8", "surrogatepass")),
-    st.lists(LINES, max_size=12).map(lambda lines: ('name = "x"\n' + "\n".join(lines)).encode("utf-8", "surrogatepass")),
+    st.lists(LINES, max_size=12).map(
+        lambda lines: ('name = "x"\n' + "\n".join(lines)).encode("utf-8", "surrogatepass")
+    ),
     st.tuples(st.sampled_from(SHIPPED), MUTATIONS).map(mutated),
 )
 SETTINGS = st.one_of(LINES.map(lambda line: line.replace(" = ", "=")), st.text(max_size=60))

@@ -31,6 +31,14 @@ def test_an_interruption_ends_what_was_running(interrupted):
     assert all(arm.stage is None for arm in state.arms.values())
 
 
+def test_a_stage_whose_actor_died_runs_no_more(first_attempt):
+    place = {"arm": "control", "generation": 1, "stage": "train"}
+    state = fold(fold_all(first_attempt), {"time": 500.0, "kind": "stage-lost", **place})
+    assert state.arms["control"].stage is None
+    again = fold(state, {"time": 510.0, "kind": "stage-start", **place})
+    assert (again.arms["control"].stage.done, again.outcome) == (0, "")
+
+
 def test_a_failure_carries_its_error(first_attempt):
     state = fold(fold_all(first_attempt), {"time": 500.0, "kind": "failed", "error": "loss is not finite"})
     assert (state.outcome, state.message) == ("failed", "loss is not finite")

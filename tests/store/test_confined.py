@@ -25,7 +25,21 @@ def run(tmp_path: Path) -> RunDirectory:
     return run
 
 
-OUT = ["../x", "/etc/passwd", "adapter/../../x", "a//b", "./a", "a/", "", ".", "..", "a\0b", "\ud800", "n" * 256, "a/" * 2100 + "b"]
+OUT = [
+    "../x",
+    "/etc/passwd",
+    "adapter/../../x",
+    "a//b",
+    "./a",
+    "a/",
+    "",
+    ".",
+    "..",
+    "a\0b",
+    "\ud800",
+    "n" * 256,
+    "a/" * 2100 + "b",
+]
 
 
 @pytest.mark.parametrize("name", OUT)
@@ -45,7 +59,9 @@ def test_a_member_inside_is_taken(name: str) -> None:
     assert require_inside(name) == name
 
 
-@pytest.mark.parametrize("place", ["arms", "arms/main", "arms/main/gen-000", "arms/main/gen-000/adapter", "logs", "recipe.toml"])
+@pytest.mark.parametrize(
+    "place", ["arms", "arms/main", "arms/main/gen-000", "arms/main/gen-000/adapter", "logs", "recipe.toml"]
+)
 def test_a_link_that_leads_out_is_named(place: str, run: RunDirectory, tmp_path: Path) -> None:
     require_confined(run)
     elsewhere = tmp_path / "elsewhere"

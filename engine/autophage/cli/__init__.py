@@ -1,7 +1,8 @@
 """The command line: `autophage VERB`. `main` turns whatever happens into an exit code and, at most, one message.
 
-Exit codes: 0 done, 1 failure, 2 something the user can mend, 130 interrupted. Verbs live in the modules beside this one
-and import engine, store and report only when they run, so that help, recipes and status start at once.
+Exit codes: 0 done, 1 failure, 2 something the user can mend, 75 stopped for a scheduler to queue it again, 130 interrupted.
+Verbs live in the modules beside this one and import engine, store and report only when they run, so that help, recipes and
+status start at once.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from typing import NoReturn
 from cyclopts import CycloptsError
 
 from autophage.credentials import without_credentials
-from autophage.errors import AutophageError
+from autophage.errors import AutophageError, RequeueInterrupt
 from autophage.live.format import safe
 
 FAILURE, USER_ERROR, INTERRUPTED = 1, 2, 130
+REQUEUE = 75
+"""EX_TEMPFAIL of sysexits.h: the same command may succeed later."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt as interrupt:
         print(safe(str(interrupt) or "interrupted"), file=sys.stderr)
-        return INTERRUPTED
+        return REQUEUE if isinstance(interrupt, RequeueInterrupt) else INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe left, as `head` does. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

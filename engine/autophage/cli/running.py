@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from autophage.cli.opening import crashes_logged, opened
 from autophage.cli.output import Overrides, Profile, say
-from autophage.errors import StoreError
+from autophage.errors import RequeueInterrupt, StoreError
 from autophage.live import View, open_view
 from autophage.live.format import safe
 from autophage.store.rundir import RunDirectory, is_locked, read_events
@@ -70,6 +70,8 @@ def run(
                 f"{error}. `autophage verify {directory.root}` says what is wrong with the run, and with --repair it goes "
                 "back to the last true generation of each arm."
             ) from error
+        except RequeueInterrupt:
+            raise
         except KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command goes on after the last commit") from None
         _sum_up(directory, [arm.name for arm in loaded.arms], worked)

@@ -192,6 +192,13 @@ def _stage_end(state: RunState, event: Event, time: float) -> RunState:
     return _with_arm(state, replace(arm, running=running, ended=ended))
 
 
+def _stage_lost(state: RunState, event: Event, time: float) -> RunState:
+    """Its actor died: what was done of the stage is gone, and it will start again."""
+    arm, key = _place(state, event)
+    running = {other: stage for other, stage in arm.running.items() if other != key}
+    return _with_arm(state, replace(arm, running=running))
+
+
 def _commit(state: RunState, event: Event, time: float) -> RunState:
     arm, (generation, _) = _place(state, event)
     committed = max(arm.committed, generation + 1)
@@ -232,6 +239,7 @@ HANDLERS: dict[str, Callable[[RunState, Event, float], RunState]] = {
     "stage-start": _stage_start,
     "stage-progress": _stage_progress,
     "stage-end": _stage_end,
+    "stage-lost": _stage_lost,
     "commit": _commit,
     "run-end": _ended("finished"),
     "interrupted": _ended("interrupted", "reason"),

@@ -291,6 +291,23 @@ class Cluster(Table):
     )
     trainer_gpus: Positive = Field(1, description="GPUs of a cell's trainer (FSDP); without a GPU, its processes")
     cpus: Positive = Field(1, description="cores that a cell asks the cluster for")
+    restarts: int = Field(
+        3,
+        ge=0,
+        le=1000,
+        description="times that samplers and trainers of a cell that died are started again; counted anew from each commit",
+    )
+    patience: float = Field(
+        600.0,
+        gt=0,
+        description="seconds without progress after which an actor is looked at, and three times that after which it counts as "
+        "hung; stages that are expected to take long get more",
+    )
+    grace: float = Field(
+        90.0,
+        ge=0,
+        description="seconds that SIGUSR1, by which a scheduler says that the time is nearly up, leaves for commits",
+    )
 
 
 class Control(Table):

@@ -8,6 +8,7 @@ alone the composition of each step, and with it every bit of the result on a CPU
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from autophage import vllm_window
 from autophage.data.tokens import first_line
 from autophage.devices import out_of_memory
-from autophage.errors import RunError, SwapError, UserError
+from autophage.errors import AutophageError, EngineDeadError, RunError, SwapError, UserError
 from autophage.recipe.schema import SUPPORTED_RANKS
 from autophage.sampler import ranks
 from autophage.sampler.base_weights import BaseWeights
@@ -164,6 +165,41 @@ class Sampler:
         self.rest()
         return batch.result()
 
+    def prove(self, seconds: float = 0.0) -> bool:
+        """Write a token, which an engine that is dead cannot do; returns whether it is of a document that was asked for.
+
+        Where documents are being written, a token of theirs is the proof, for which they have `seconds`: a request more would
+        change the batch, and with it the last bits of every document.
+
+        Raises:
+            EngineDeadError: the engine takes steps and writes nothing for `seconds`. One that takes none does not return.
+        """
+        deadline, steps = time.monotonic() + seconds, 0
+        while True:
+            with self._turns:
+                if not self._open:
+                    break
+                before = self._written()
+                self._step()
+                if self._written() != before or not self._open:
+                    return True
+            steps += 1
+            if time.monotonic() > deadline:
+                raise EngineDeadError(f"vLLM took {steps} steps in {seconds:.0f} s and wrote no token")
+        self._write_one()
+        return False
+
+    def _write_one(self) -> None:
+        from vllm import SamplingParams
+
+        params = SamplingParams(max_tokens=1, temperature=0.0, ignore_eos=True, detokenize=False)
+        asked = [Asked(Served("", 0, "", self._bases.live), [0], params)]
+        self._run(asked, [0], lambda *_: None, Observe.NOTHING)
+
+    def _written(self) -> int:
+        """Tokens of the batch under way so far, by the worker that records."""
+        return sum(self._engine.collective_rpc("autophage_written"))
+
     def rest(self) -> None:
         """Where the trainer needs the memory: move the weights to the host and drop the KV cache, until the next call."""
         with self._turns:
@@ -225,7 +261,7 @@ class Sampler:
     def _step(self) -> None:
         """One step of the engine. After one that failed it holds requests that never end, so it is not used again."""
         if self._failure is not None:
-            raise RunError(f"vLLM failed in another request: {self._failure}") from self._failure
+            raise EngineDeadError(f"vLLM failed in another request: {self._failure}") from self._failure
         try:
             outputs = self._engine.step()
         except Exception as error:
@@ -241,7 +277,7 @@ class Sampler:
             self._join(finished)
         self._let_in()
         if self._open and not self._engine.has_unfinished_requests():
-            self._failure = RunError(f"vLLM ended without {len(self._open)} of the documents it was asked for")
+            self._failure = EngineDeadError(f"vLLM ended without {len(self._open)} of the documents it was asked for")
             raise self._failure
 
     def _recover(self, error: Exception) -> None:
@@ -252,9 +288,12 @@ class Sampler:
             self._engine.abort_request(self._window.shrink())
             self._call("autophage_forget_step")
             self._let_in()
-        except Exception as failure:
+        except AutophageError as failure:  # another engine would do no better
             self._failure = failure
             raise
+        except Exception as failure:
+            self._failure = failure
+            raise EngineDeadError(f"vLLM failed: {type(failure).__name__}: {failure}") from failure
 
     @property
     def _open(self) -> dict[str, Place]:

@@ -53,6 +53,8 @@ class Recorder:
     def __init__(self, rows: int, *, processed: bool = False, buffer_bytes: int = BUFFER_BYTES) -> None:
         self.processed = processed
         self.faults: Counter[str] = Counter()
+        self.tokens = 0
+        """That were sampled so far, those of a prompt half read included."""
         self._rows, self._buffer_bytes = rows, buffer_bytes
         self._logits_NV = torch.empty(0, 0)
         self._token_N = torch.empty(0, dtype=torch.int64)
@@ -128,6 +130,7 @@ class Recorder:
             )
         self._token_N[self._used : self._used + copied].copy_(token_R1.view(-1))
         self._used += copied
+        self.tokens += copied
         self._pending.append(rows)
 
     @torch.inference_mode()

@@ -109,6 +109,10 @@ class WorkerExtension:
             recorder = Recorder(self.model_runner.vllm_config.scheduler_config.max_num_seqs, processed=processed)
             self.autophage_recording = recorder, hooks.attach(self.model_runner, recorder)
 
+    def autophage_written(self) -> int:
+        """Tokens that were sampled since this worker began to record; 0 where it does not."""
+        return 0 if self.autophage_recording is None else self.autophage_recording[0].tokens
+
     def autophage_observed(self, go_on: bool = False) -> bytes | None:
         """Hand over what was recorded (`record.Record`), and stop recording or `go_on`; None where nothing is recorded."""
         if self.autophage_recording is None:

@@ -114,7 +114,13 @@ def read_corpus(shards: Iterable[Path], columns: list[str] | None = None) -> pa.
 def _read_shard(path: Path, columns: list[str]) -> pa.Table:
     try:
         return _read_columns(path, columns)
-    except (OSError, ValueError, KeyError, NotImplementedError, MemoryError) as error:  # what pyarrow raises, by its kinds
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        NotImplementedError,
+        MemoryError,
+    ) as error:  # what pyarrow raises, by its kinds
         raise StoreError(f"{path}: is no corpus that can be read ({_first_line(error)})") from error
 
 

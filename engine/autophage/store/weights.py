@@ -65,7 +65,11 @@ def refuse_pickle(folder: Path) -> None:
     """Raise a `UserError` where the weights of an adapter's folder are not safetensors."""
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if not (folder / WEIGHTS).is_file():
-        held = f" holds {', '.join(pickles)}, which is a pickle and could run any code when it is read, but" if pickles else ""
+        held = (
+            f" holds {', '.join(pickles)}, which is a pickle and could run any code when it is read, but"
+            if pickles
+            else ""
+        )
         raise UserError(
             f"{folder}:{held} has no {WEIGHTS}. Only safetensors are read: save the adapter again with PEFT's "
             "save_pretrained(safe_serialization=True), in an environment where you trust the file."
