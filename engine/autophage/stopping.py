@@ -79,7 +79,6 @@ class Stopping:
         else:
             self.leave()
 
-
     def _end_on_the_spot(self) -> None:
         """Take every process of this run along, and see that this one ends too, even where its way out is blocked."""
         processes.kill(processes.descendants())
@@ -107,4 +106,5 @@ def heeding(stopping: Stopping) -> Iterator[None]:
         yield
     finally:
         for one, handler in before.items():
-            signal.signal(one, handler)
+            if handler is not None:  # set by other means than Python's
+                signal.signal(one, handler)
