@@ -120,11 +120,11 @@ def lost(actor: Actor, cause: str) -> ActorLostError:
 def _lost(actor: Actor, error: Exception) -> ActorLostError:
     """`error` names the actor that died, which need not be the one that was called."""
     actor_id, cause = str(getattr(error, "actor_id", None) or ""), exit_cause(str(error))
-    if actor_id in ("", actor.id):
-        return lost(actor, cause) if actor_id else ActorLostError(
-            f"the {actor.name} or what it needed is gone ({cause}). Its log: {actor.log}.", "", cause
-        )
-    return ActorLostError(f"the {actor.name} needed another actor, which died ({cause}).", actor_id, cause)
+    if actor_id == actor.id:
+        return lost(actor, cause)
+    return ActorLostError(
+        f"the {actor.name} or what it needed is gone ({cause}). Its log: {actor.log}.", actor_id, cause
+    )
 
 
 def exit_cause(text: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from autophage import environment, processes
-from autophage.errors import UserError
+from autophage.errors import RunError, UserError
 
 OBJECT_STORE_BYTES = 512 << 20
 """Adapters and corpora in transit; a generation of the largest shipped recipe is a few MB."""
@@ -34,9 +34,19 @@ SCRATCH = "autophage-ray-"
 
 @contextmanager
 def ray_for(address: str | None) -> Iterator[None]:
-    """The Ray at `address` ("auto": the one that this machine is part of), or a private one; left or stopped on the way out."""
+    """The Ray at `address` ("auto": the one that this machine is part of), or a private one; left or stopped on the way out.
+
+    Raises:
+        RunError: Ray itself failed under the run.
+    """
     with local_ray() if address is None else joined_ray(address):
-        yield
+        import ray
+
+        try:
+            yield
+        except ray.exceptions.RayError as error:
+            words = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise RunError(f"Ray failed under the run: {words} The same command goes on after the last commit.") from error
 
 
 @contextmanager
