@@ -31,11 +31,14 @@ CAUSE = re.compile(r"Worker exit type: (\w+) Worker exit detail: ([^.]*\.)")
 
 
 class ActorLostError(RunError):
-    """An actor died, or the machine that it was on, or its engine; `actor_id` is Ray's, empty where it does not say."""
+    """An actor died, or the machine that it was on, or its engine.
 
-    def __init__(self, message: str, actor_id: str = "") -> None:
-        super().__init__(message, actor_id)
-        self.actor_id = actor_id
+    `actor_id` is Ray's, empty where it does not say, and may be of another actor than the one that was called.
+    """
+
+    def __init__(self, message: str, actor_id: str = "", cause: str = "") -> None:
+        super().__init__(message, actor_id, cause)
+        self.actor_id, self.cause = actor_id, cause
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -109,13 +112,19 @@ def fetch(reference: Any, actor: Actor, seconds: float, otherwise: str) -> Any:
         raise _lost(actor, error) from error
 
 
+def lost(actor: Actor, cause: str) -> ActorLostError:
+    """That this actor died, and why: by what it wrote about its own end where it did."""
+    return ActorLostError(f"the {actor.name} died ({last_words(actor) or cause}). Its log: {actor.log}.", actor.id, cause)
+
+
 def _lost(actor: Actor, error: Exception) -> ActorLostError:
     """`error` names the actor that died, which need not be the one that was called."""
-    actor_id = str(getattr(error, "actor_id", None) or "")
-    who = f"the {actor.name} died" if actor_id in ("", actor.id) else f"the {actor.name} waited for an actor that died"
-    cause = last_words(actor) if actor_id == actor.id else ""
-    cause = cause or exit_cause(str(error))
-    return ActorLostError(f"{who} ({cause}). Its log: {actor.log}.", actor_id)
+    actor_id, cause = str(getattr(error, "actor_id", None) or ""), exit_cause(str(error))
+    if actor_id == actor.id:
+        return lost(actor, cause)
+    return ActorLostError(
+        f"the {actor.name} or what it needed is gone ({cause}). Its log: {actor.log}.", actor_id, cause
+    )
 
 
 def exit_cause(text: str) -> str:

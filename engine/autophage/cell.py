@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from autophage.calls import Actor, ActorLostError, hung, latest_progress
+from autophage.calls import Actor, ActorLostError, hung, latest_progress, lost
 from autophage.data.mix import needed_corpora
 from autophage.deadlines import Deadlines
 from autophage.errors import EngineDeadError, SwapError, UserError
@@ -174,11 +174,11 @@ class Cell:
             return self._actors.sampler
         return self._actor(work.stage)
 
-    def side_of(self, lost: ActorLostError) -> frozenset[Side]:
+    def side_of(self, gone: ActorLostError) -> frozenset[Side]:
         """The side whose actor this is about: both where Ray does not say, none where it has been replaced meanwhile."""
-        if lost.actor_id in self._actors.former:
+        if gone.actor_id in self._actors.former:
             return frozenset()
-        found = frozenset(side for side, actor in self._actors.of.items() if actor.id == lost.actor_id)
+        found = frozenset(side for side, actor in self._actors.of.items() if actor.id == gone.actor_id)
         return found or frozenset(Side)
 
     def lose(self, sides: frozenset[Side], gone: Iterable[Work]) -> None:
@@ -245,7 +245,8 @@ class Cell:
 
     def _relay(self, work: Work) -> None:
         """Where the next model's training began early, hand it what has been written meanwhile."""
-        making = self._making.get((work.arm, work.generation))
+        corpus = work.generation if work.stage is Stage.SAMPLE else work.generation - 1
+        making = self._making.get((work.arm, corpus)) if work.stage in (Stage.SAMPLE, Stage.TRAIN) else None
         if making is None or making.unfed is None:
             return
         if work.stage is Stage.SAMPLE:
@@ -337,3 +338,8 @@ class Cell:
             raise ActorLostError(
                 f"the {sampler.name}'s engine is dead: {dead}. Its log: {sampler.log}.", sampler.id
             ) from dead
+        except ActorLostError as gone:
+            for other in self._actors.of.values():
+                if gone.actor_id == other.id != actor.id:
+                    raise lost(other, gone.cause) from gone
+            raise

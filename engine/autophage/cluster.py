@@ -13,12 +13,12 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from autophage import environment, processes
-from autophage.errors import UserError
+from autophage.errors import RunError, UserError
 from autophage.ray_token import require_token
 
 OBJECT_STORE_BYTES = 512 << 20
@@ -35,9 +35,19 @@ SCRATCH = "autophage-ray-"
 
 @contextmanager
 def ray_for(address: str | None, *, insecure: bool = False) -> Iterator[None]:
-    """The Ray at `address` ("auto": the one that this machine is part of), or a private one; left or stopped on the way out."""
+    """The Ray at `address` ("auto": the one that this machine is part of), or a private one; left or stopped on the way out.
+
+    Raises:
+        RunError: Ray itself failed under the run.
+    """
     with local_ray() if address is None else joined_ray(address, insecure=insecure):
-        yield
+        import ray
+
+        try:
+            yield
+        except ray.exceptions.RayError as error:
+            words = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise RunError(f"Ray failed under the run: {words} The same command goes on after the last commit.") from error
 
 
 @contextmanager
@@ -82,15 +92,18 @@ def local_ray() -> Iterator[None]:
     environment.isolate_ray()  # before the import: Ray reads its variables once
     import ray
 
-    _clear_abandoned(_temporary())
-    scratch = Path(tempfile.mkdtemp(dir=_temporary(), prefix=f"{SCRATCH}{os.getpid()}-"))
-    before = os.environ.get("TMPDIR")
-    os.environ["TMPDIR"] = str(scratch)
     logging.getLogger("ray").setLevel(logging.ERROR)
-    terminate = signal.getsignal(signal.SIGTERM)
+    _clear_abandoned(_temporary())
     processes.adopt_orphans()
-    others = processes.descendants()
-    try:
+    # Whatever goes wrong on the way out, as a second Ctrl-C in the middle of it, each of these is done.
+    with ExitStack() as leaving:
+        scratch = tempfile.mkdtemp(dir=_temporary(), prefix=f"{SCRATCH}{os.getpid()}-")
+        leaving.callback(shutil.rmtree, scratch, ignore_errors=True)
+        leaving.callback(_set_temporary, os.environ.get("TMPDIR"))
+        _set_temporary(scratch)
+        leaving.callback(processes.end_others, processes.descendants(), LEAVE_SECONDS)
+        terminate = signal.getsignal(signal.SIGTERM)
+        leaving.callback(ray.shutdown)
         ray.init(
             address="local",
             include_dashboard=False,
@@ -99,15 +112,15 @@ def local_ray() -> Iterator[None]:
             configure_logging=False,
             object_store_memory=OBJECT_STORE_BYTES,
             _node_ip_address="127.0.0.1",
-            _temp_dir=str(scratch),
+            _temp_dir=scratch,
         )
         _keep_handler(terminate)
         yield
-    finally:
-        ray.shutdown()
-        processes.end_others(others, LEAVE_SECONDS)
-        os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
-        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _set_temporary(folder: str | None) -> None:
+    """Where this process's children put temporary files; None is where the system has them."""
+    os.environ.pop("TMPDIR", None) if folder is None else os.environ.update(TMPDIR=folder)
 
 
 def remove_scratch() -> None:

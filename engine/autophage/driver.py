@@ -19,6 +19,7 @@ from autophage.disk import require_room
 from autophage.errors import RunError
 from autophage.faultpoints import reach
 from autophage.making import Running
+from autophage.placement import machines_left
 from autophage.provenance import resume_level, versions
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.arms import Arm
@@ -214,8 +215,9 @@ class Driver:
         self._step(cell, Done(work, seconds))
 
     def _look(self, cell: Cell) -> None:
-        if cell.starting and len(self._states) > 1 and cell.lost_machine:
-            self._give_up(cell, ActorLostError(f"the machine of {cell.name} is gone."))
+        if cell.starting and cell.lost_machine and (len(self._states) > 1 or not machines_left()):
+            names = " and ".join(cell.words(starting.side) for starting in cell.starting.values())
+            self._give_up(cell, ActorLostError(f"the machine that {names} was on is gone, or Ray's process there is."))
             return
         for seen in cell.look():
             self._emit(

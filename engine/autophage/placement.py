@@ -52,16 +52,24 @@ class Actors:
 
     def lost_machine(self) -> bool:
         """Whether a machine that one of them was on is gone from the cluster."""
-        import ray
-
         self._see()
-        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-        return not alive.issuperset(self.nodes.values())
+        return not _alive().issuperset(self.nodes.values())
 
     def _see(self) -> None:
         for side, actor in self.of.items():
             if (where := actor.where()) is not None:
                 self.nodes[side] = where[0]
+
+
+def machines_left() -> bool:
+    """Whether Ray has any machine at all; a private one is without when its only raylet died."""
+    return bool(_alive())
+
+
+def _alive() -> set[str]:
+    import ray
+
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 def bundles_of(recipe: Recipe, *, gpus: bool) -> list[Bundle]:

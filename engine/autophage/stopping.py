@@ -106,4 +106,5 @@ def heeding(stopping: Stopping) -> Iterator[None]:
         yield
     finally:
         for one, handler in before.items():
-            signal.signal(one, handler)
+            if handler is not None:  # set by other means than Python's
+                signal.signal(one, handler)

@@ -222,6 +222,24 @@ def test_a_process_that_is_stopped_is_named_and_taken_along(variables: dict[str,
     assert marked(out) == {}
 
 
+@pytest.mark.long
+def test_where_ray_itself_dies_the_run_ends_and_goes_on_later(
+    smoke_run: Path, contents: Contents, autophage: Run, variables: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "without-ray"
+    with begun(out, variables) as process:
+        wait_for(process, out, is_at("sample", 1))
+        [raylet] = [pid for pid, command in marked(out).items() if "/raylet/raylet " in command]
+        os.kill(raylet, signal.SIGKILL)
+        said, _ = process.communicate(timeout=200)
+    assert process.returncode == 1, said[-3000:]
+    assert re.search(r"^error: .*Ray", said, flags=re.MULTILINE), said[-3000:]
+    assert "Traceback" not in said
+    assert marked(out) == {}
+    assert autophage("run", "smoke", "--out", out).returncode == 0
+    assert contents(out) == contents(smoke_run)
+
+
 @pytest.mark.parametrize("fault", ["engine-writes-nothing", pytest.param("engine-raises", marks=pytest.mark.long)])
 def test_an_engine_that_is_dead_in_a_living_process_is_replaced(
     fault: str, smoke_run: Path, contents: Contents, variables: dict[str, str], tmp_path: Path
