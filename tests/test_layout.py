@@ -25,7 +25,7 @@ TIERS = (
     {"cli"},
     {"run", "loop"},
     {"driver"},
-    {"cell"},
+    {"cell", "preparing"},
     {"placement", "making"},
     {"cluster", "deadlines", "restarts", "stopping"},
     {"actors", "scheduler"},

@@ -114,7 +114,9 @@ def fetch(reference: Any, actor: Actor, seconds: float, otherwise: str) -> Any:
 
 def lost(actor: Actor, cause: str) -> ActorLostError:
     """That this actor died, and why: by what it wrote about its own end where it did."""
-    return ActorLostError(f"the {actor.name} died ({last_words(actor) or cause}). Its log: {actor.log}.", actor.id, cause)
+    return ActorLostError(
+        f"the {actor.name} died ({last_words(actor) or cause}). Its log: {actor.log}.", actor.id, cause
+    )
 
 
 def _lost(actor: Actor, error: Exception) -> ActorLostError:

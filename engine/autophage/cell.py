@@ -43,7 +43,6 @@ class Cell:
         self._cohorts, self._begun, self._deadlines = cohorts, begun, deadlines
         self._making: dict[tuple[str, int], Making] = {}
         self._companions: dict[Work, list[Any]] = {}
-        self._canary_prompts = self._get(self._trainer.canary_prompts.remote(), actors.trainer)
 
     @property
     def _sampler(self) -> Any:
@@ -273,7 +272,7 @@ class Cell:
             making.weights = self._get(trainer.base_weights.remote(work.arm), self._actors.trainer)
         making.installing = sampler.install.remote(key_of(work), making.weights)
         making.orders = trainer.orders.remote(work.arm, work.generation)
-        making.canaries = sampler.canary.remote(making.installing, self._canary_prompts)
+        making.canaries = sampler.canary.remote(making.installing, self._begun.canary_prompts)
         return trainer.check_canary.remote(making.weights, making.canaries)
 
     def _sample(self, works: Sequence[Work]) -> list[Any]:

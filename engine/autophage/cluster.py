@@ -47,7 +47,9 @@ def ray_for(address: str | None, *, insecure: bool = False) -> Iterator[None]:
             yield
         except ray.exceptions.RayError as error:
             words = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise RunError(f"Ray failed under the run: {words} The same command goes on after the last commit.") from error
+            raise RunError(
+                f"Ray failed under the run: {words} The same command goes on after the last commit."
+            ) from error
 
 
 @contextmanager

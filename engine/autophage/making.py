@@ -49,10 +49,14 @@ class Running:
 
 @dataclass(frozen=True)
 class Begun:
-    """What the trainer said when it was up: facts of the model, and what a sampler that serves it must make room for."""
+    """What the trainer said when it was up, which every later one of the run must agree with.
+
+    `settings` are what a sampler must make room for (`sampler.protocol.EngineSettings`).
+    """
 
     facts: Mapping[str, Any]
     settings: Any
+    canary_prompts: list[list[int]]
 
 
 @dataclass

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from autophage.disk import told_when_full
 from autophage.errors import AutophageError, StoreError, UserError
 from autophage.fork import Origin, begin_fork, copy_fork, plan_fork
 from autophage.plan.record import read_prediction, record_prediction
-from autophage.provenance import DECISIVE, begin_environment, begin_run, check_model, open_directory
+from autophage.provenance import begin_environment, begin_run, check_model, open_directory
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
 from autophage.restarts import Restarts
@@ -29,11 +29,7 @@ from autophage.store.metrics_table import collect, read_metrics_table, write_met
 from autophage.store.rundir import EventLog, RunDirectory, RunLock
 
 if TYPE_CHECKING:
-    from autophage.calls import Actor
-    from autophage.deadlines import Deadlines
     from autophage.live import View
-    from autophage.making import Begun
-    from autophage.placement import Actors
 
 HISTORY_SECONDS = 5.0
 """Least time between two progress events in the history; a live view gets them all."""
@@ -188,6 +184,7 @@ def _engine(
     from autophage.deadlines import Deadlines, planned_stages
     from autophage.driver import Driver
     from autophage.placement import place
+    from autophage.preparing import prepared
 
     record_prediction(loaded, run)
     resumed = any(committed(run, arm.name) for arm in loaded.arms)
@@ -195,7 +192,7 @@ def _engine(
     with ray_for(address, insecure=insecure):
         emit("note", text="starting sampler and trainer")
         placed = place(loaded.recipe, run.logs, at_once=MOST_MIXED if loaded.recipe.devices != "serial" else 1)
-        begun = _prepared_cells(placed, Restarts(loaded.recipe.cluster.restarts), deadlines, emit)
+        begun = prepared(placed, Restarts(loaded.recipe.cluster.restarts), deadlines, emit)
         facts = dict(begun.facts)
         for note in begin_environment(run, facts, resumed=resumed):
             emit("note", text=note)
@@ -205,74 +202,6 @@ def _engine(
         Driver(
             loaded, run, cells, cohorts, emit, device=facts["device"], deadlines=deadlines, stopping=stopping
         ).drive()
-
-
-def _prepared_cells(cells: Sequence[Actors], budget: Restarts, deadlines: Deadlines, emit: Emit) -> Begun:
-    """As `_prepare`; where an actor dies meanwhile, all of them are started again: none has anything to lose yet."""
-    from autophage.calls import ActorLostError
-    from autophage.scheduler import Side
-
-    while True:
-        try:
-            return _prepare(cells, deadlines, emit)
-        except ActorLostError as lost:
-            if not budget.take():
-                raise
-            emit(
-                "restart", actors=["every sampler and trainer"], cause=str(lost), number=budget.taken, most=budget.most
-            )
-            emit("note", text=f"{lost} Starting again ({budget.taken} of {budget.most} times without a commit)")
-            for actors in cells:
-                for side in Side:
-                    actors.replace(side)
-
-
-def _prepare(cells: Sequence[Actors], deadlines: Deadlines, emit: Emit) -> Begun:
-    """Load the model in every trainer, then start the samplers on it. The first trainer makes it, where there is none yet.
-
-    Raises:
-        UserError: the machines do not see the same model and source.
-    """
-    from autophage.making import Begun
-
-    first = cells[0]
-    facts: dict[str, Any] = _prepare_first(first.trainer, deadlines, emit)
-    others = [(actors, actors.trainer.handle.prepare.remote()) for actors in cells[1:]]
-    for actors, preparing in others:
-        theirs = actors.trainer.get(preparing, deadlines.call)
-        if changed := [name for name in DECISIVE if theirs[name] != facts[name]]:
-            raise UserError(
-                f"{actors.name} sees another model or source than {first.name} ({', '.join(changed)} differ). "
-                "Put model, source, questions and AUTOPHAGE_CACHE on storage that all machines share."
-            )
-    settings = first.trainer.get(first.trainer.handle.engine_settings.remote(), deadlines.call)
-    for actors, starting in [(actors, actors.sampler.handle.start.remote(settings)) for actors in cells]:
-        actors.sampler.get(starting, deadlines.call)
-    emit("note", text=f"model with {facts['parameters']:,} parameters on {facts['device']}")
-    return Begun(facts, settings)
-
-
-def _prepare_first(trainer: Actor, deadlines: Deadlines, emit: Emit) -> Any:
-    """What it says of the model; how far it is with training one is told meanwhile.
-
-    Raises:
-        HungError: neither came for as long as a call may take.
-    """
-    import ray
-
-    from autophage.calls import hung, latest_progress
-
-    preparing = trainer.handle.prepare.remote()
-    progress, moved = None, time.monotonic()
-    while not ray.wait([preparing], timeout=0.5)[0]:
-        before, progress = progress, latest_progress(trainer, "base", progress)
-        if progress != before:
-            moved = time.monotonic()
-        elif time.monotonic() - moved > deadlines.call:
-            raise hung(trainer, f"made no progress for {deadlines.call:.0f} s while it got its model ready")
-        if progress is not None and progress.total:
-            emit("base-progress", done=progress.done, total=progress.total, loss=round(progress.loss, 4))
-    return trainer.get(preparing, deadlines.call)
 
 
 @contextmanager
