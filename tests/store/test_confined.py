@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from autophage.errors import StoreError, UserError
 from autophage.naming import require_inside
+from autophage.recipe.arms import arm_name
+from autophage.recipe.schema import Recipe
 from autophage.store.confined import require_confined
 from autophage.store.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from autophage.store.rundir import RunDirectory
@@ -43,6 +46,19 @@ def test_a_member_that_may_lead_out_is_refused(name: str, run: RunDirectory) -> 
 @pytest.mark.parametrize("name", ["corpus-00000.parquet", "adapter/adapter_model.safetensors", "a..b", "..a"])
 def test_a_member_inside_is_taken(name: str) -> None:
     assert require_inside(name) == name
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "..", ".hidden", "-x", "x\n", "a\0b", "", "x" * 65])
+def test_a_run_has_no_name_that_leads_elsewhere(name: str) -> None:
+    with pytest.raises(ValidationError):
+        Recipe(name=name)
+
+
+@pytest.mark.parametrize("value", ["../../x", "/etc", "..", "a\0b\n"])
+def test_an_arm_has_no_name_that_leads_elsewhere(value: str) -> None:
+    name = arm_name({"sample.system": value})
+    assert require_inside(name) == name
+    assert "/" not in name
 
 
 @pytest.mark.parametrize("place", ["arms", "arms/main", "arms/main/gen-000", "arms/main/gen-000/adapter", "logs", "recipe.toml"])
