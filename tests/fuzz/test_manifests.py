@@ -27,7 +27,7 @@ from tests.fuzz.timebox import fuzz
 RECIPE = 'name = "tiny"\ngenerations = 1\n[control]\nenabled = false\n'
 NAMES = st.sampled_from(["../escape", "/etc/passwd", "adapter/../../x", "", ".", "a\x00b", "\ud800", "x" * 300, "corpus-00000.parquet"])
 LEAVES = st.one_of(
-    st.none(), st.booleans(), st.integers(-(10**30), 10**30), st.floats(), st.text(max_size=20), NAMES, st.just("f" * 64)
+    st.none(), st.booleans(), st.integers(-(10**400), 10**400), st.floats(), st.text(max_size=20), NAMES, st.just("f" * 64)
 )
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | NAMES, inner, max_size=3), max_leaves=6
