@@ -99,7 +99,9 @@ def test_a_finite_loss_with_a_broken_gradient_stops_before_the_step(bench: Workb
     finally:
         hook.remove()
     assert all(torch.equal(parameter, whole[name]) for name, parameter in parameters.items()), "a step was taken"
-    for row in read_broken_batch(kept(error)).to_pylist():
+    path = kept(error)
+    assert path.name == "not-finite-control-gen-001-step-1.parquet"
+    for row in read_broken_batch(path).to_pylist():
         known = [value for value, trained in zip(row["logprob"], row["trained"], strict=True) if trained]
         assert all(math.isfinite(value) for value in known)
 
