@@ -18,13 +18,16 @@ case "$1 $2" in
 "tool run")
     [ "$4" = --version ] && exit "$FETCHED"
     cp "$5" "$SEEN"
-    exit "$FOUND"
+    [ -n "$FOUND" ] && echo "$FOUND" >"$7"
+    exit "$ENDED"
     ;;
 esac
 """
 
 
-def audit(tmp_path: Path, *, fetched: int = 0, found: int = 0, uv: bool = True) -> subprocess.CompletedProcess[str]:
+def audit(
+    tmp_path: Path, *, fetched: int = 0, found: str = "", ended: int = 0, uv: bool = True
+) -> subprocess.CompletedProcess[str]:
     tools = tmp_path / "bin"
     tools.mkdir()
     if uv:
@@ -33,7 +36,7 @@ def audit(tmp_path: Path, *, fetched: int = 0, found: int = 0, uv: bool = True) 
     variables = {"PATH": f"{tools}:/usr/bin:/bin", "SEEN": str(tmp_path / "seen")}
     return subprocess.run(
         [str(SCRIPT), "some/python"],
-        env={**variables, "FETCHED": str(fetched), "FOUND": str(found)},
+        env={**variables, "FETCHED": str(fetched), "FOUND": found, "ENDED": str(ended)},
         capture_output=True,
         text=True,
         check=False,
@@ -41,12 +44,23 @@ def audit(tmp_path: Path, *, fetched: int = 0, found: int = 0, uv: bool = True) 
     )
 
 
-@pytest.mark.parametrize("found", [0, 1])
-def test_it_asks_about_public_versions_and_hands_the_verdict_on(found: int, tmp_path: Path) -> None:
-    done = audit(tmp_path, found=found)
-    assert done.returncode == found, done.stderr
+def test_it_asks_about_public_versions(tmp_path: Path) -> None:
+    done = audit(tmp_path)
+    assert done.returncode == 0, done.stderr
     assert (tmp_path / "seen").read_text("utf-8").split() == ["numpy==2.4.0", "torch==2.13.0", "Zope.x-y_z==1.0"]
     assert "3 packages" in done.stderr
+
+
+def test_what_is_found_is_shown(tmp_path: Path) -> None:
+    done = audit(tmp_path, found="numpy 2.4.0 CVE-0000-0000", ended=1)
+    assert done.returncode == 1
+    assert "CVE-0000-0000" in done.stdout
+
+
+def test_a_database_that_does_not_answer_is_no_finding(tmp_path: Path) -> None:
+    done = audit(tmp_path, ended=1)
+    assert done.returncode == 3
+    assert "the database did not answer" in done.stderr
 
 
 def test_an_audit_that_cannot_be_made_is_no_clean_bill(tmp_path: Path) -> None:
