@@ -13,8 +13,9 @@ if [ -z "$uv" ]; then
     echo "audit: needs uv; \`make setup\` gets it" >&2
     exit 3
 fi
-list=$(mktemp)
-trap 'rm -f "$list"' EXIT
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+list=$scratch/installed.txt report=$scratch/report.txt
 # A local version (torch 2.13.0+cpu) is a build of the public one, which the database knows; this checkout is not in it.
 "$uv" pip freeze --python "$python" | sed -n 's/^\([A-Za-z0-9._-]*==[^+ ;]*\).*/\1/p' >"$list"
 echo "audit: $(wc -l <"$list") packages" >&2
@@ -22,6 +23,13 @@ if ! "$uv" tool run pip-audit --version >/dev/null 2>&1; then
     echo "audit: pip-audit cannot be fetched here; nothing was looked up" >&2
     exit 3
 fi
-found=0
-"$uv" tool run pip-audit --requirement "$list" --no-deps --disable-pip --vulnerability-service "${AUDIT_SERVICE:-osv}" || found=$?
-exit "$found"
+if "$uv" tool run pip-audit --requirement "$list" --output "$report" --no-deps --disable-pip \
+    --vulnerability-service "${AUDIT_SERVICE:-osv}"; then
+    exit 0
+fi
+if [ ! -s "$report" ]; then  # it ends with 1 in either case
+    echo "audit: the database did not answer; nothing is known" >&2
+    exit 3
+fi
+cat "$report"
+exit 1

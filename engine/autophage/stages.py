@@ -210,7 +210,7 @@ class Workbench:
         try:
             fitted = self.resident.fit(start, rows, arm.recipe, seed, count, steps.append, optimizer)
         except NotFiniteError as error:
-            kept = self._keep(error, f"{arm.name}-gen-{generation:03d}-step-{len(steps) + 1}")
+            kept = self._keep(error, f"{arm.name}-gen-{generation:03d}-step-{error.step}")
             raise RunError(f"{arm.name}, generation {generation}: {error}{kept}") from error
         weights = fitted.weights if best is None or best.weights is None else best.weights
         return Trained(weights, tokens, steps, fitted.optimizer)

@@ -68,13 +68,16 @@ def base(weights):
     return weights
 
 
+CHANGES = {one.__name__: one for one in (stale, half, scale, module, arm, base)}
+
+
 class Broken(actors.SamplerActor):
     def install(self, label, weights):
         self.write()
         if FAULT == "base":
             self.exchange_base()
         try:
-            return self._sampler.install(label, globals()[FAULT](weights))
+            return self._sampler.install(label, CHANGES[FAULT](weights))
         finally:
             self.write()
 

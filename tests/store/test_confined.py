@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from autophage.errors import StoreError, UserError
 from autophage.naming import require_inside
+from autophage.recipe.arms import arm_name
+from autophage.recipe.schema import Recipe
 from autophage.store.confined import require_confined
 from autophage.store.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from autophage.store.rundir import RunDirectory
@@ -25,21 +28,7 @@ def run(tmp_path: Path) -> RunDirectory:
     return run
 
 
-OUT = [
-    "../x",
-    "/etc/passwd",
-    "adapter/../../x",
-    "a//b",
-    "./a",
-    "a/",
-    "",
-    ".",
-    "..",
-    "a\0b",
-    "\ud800",
-    "n" * 256,
-    "a/" * 2100 + "b",
-]
+OUT = ["../x", "/etc/passwd", "adapter/../../x", "a//b", "./a", "a/", "", ".", "..", "a\0b", "\ud800", "n" * 256, "a/" * 2100 + "b"]
 
 
 @pytest.mark.parametrize("name", OUT)
@@ -59,9 +48,20 @@ def test_a_member_inside_is_taken(name: str) -> None:
     assert require_inside(name) == name
 
 
-@pytest.mark.parametrize(
-    "place", ["arms", "arms/main", "arms/main/gen-000", "arms/main/gen-000/adapter", "logs", "recipe.toml"]
-)
+@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "..", ".hidden", "-x", "x\n", "a\0b", "", "x" * 65])
+def test_a_run_has_no_name_that_leads_elsewhere(name: str) -> None:
+    with pytest.raises(ValidationError):
+        Recipe(name=name)
+
+
+@pytest.mark.parametrize("value", ["../../x", "/etc", "..", "a\0b\n"])
+def test_an_arm_has_no_name_that_leads_elsewhere(value: str) -> None:
+    name = arm_name({"sample.system": value})
+    assert require_inside(name) == name
+    assert "/" not in name
+
+
+@pytest.mark.parametrize("place", ["arms", "arms/main", "arms/main/gen-000", "arms/main/gen-000/adapter", "logs", "recipe.toml"])
 def test_a_link_that_leads_out_is_named(place: str, run: RunDirectory, tmp_path: Path) -> None:
     require_confined(run)
     elsewhere = tmp_path / "elsewhere"

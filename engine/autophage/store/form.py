@@ -12,6 +12,8 @@ from typing import Any
 
 from autophage.naming import require_inside
 
+LARGEST = 2**63
+"""What a count stays below: columns of tables have 64 bits."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -30,7 +32,7 @@ def require_form(fields: Mapping[str, Any]) -> None:
 
 
 def _whole(value: object) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value < LARGEST
 
 
 def _digest(value: object) -> bool:
@@ -49,6 +51,13 @@ def _text(value: object) -> bool:
     return isinstance(value, str)
 
 
+def _weights(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    nats = value.get("canary_nats", 0.0)
+    return type(nats) in (int, float) and all(_text(one) for name, one in value.items() if name != "canary_nats")
+
+
 _OPTIONAL = ("format", "notes")
 
 _FORM: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -58,7 +67,7 @@ _FORM: dict[str, tuple[Callable[[Any], bool], str]] = {
     "files": (_table_of(_file), "a table of files with bytes and sha256"),
     "counts": (_table_of(_whole), "a table of whole numbers"),
     "seeds": (_table_of(_whole), "a table of whole numbers"),
-    "weights": (_table_of(lambda value: isinstance(value, str | int | float)), "a table of texts and numbers"),
+    "weights": (_weights, "a table of texts, with canary_nats as a number"),
     "versions": (_table_of(_text), "a table of texts"),
     "level": (_text, "a text"),
     "format": (_whole, "a whole number"),

@@ -38,11 +38,11 @@ Seen = tuple[torch.Tensor, ...]
 
 
 class NotFiniteError(RunError):
-    """A loss or a gradient is NaN or infinite; `batch` is what it was computed from. Crosses no process as it is."""
+    """A loss or a gradient of `step` is NaN or infinite; `batch` is what it was computed from. Crosses no process as it is."""
 
-    def __init__(self, message: str, batch: Sequence[BrokenDocument] = ()) -> None:
+    def __init__(self, message: str, step: int, batch: Sequence[BrokenDocument]) -> None:
         super().__init__(message)
-        self.batch = list(batch)
+        self.step, self.batch = step, batch
 
 
 def run_sft(
@@ -194,15 +194,17 @@ class WatchedTrainer(SFTTrainer):
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """The last thing that is computed before the step: a finite loss may have a gradient that is not."""
-        norm = super()._get_grad_norm(model, grad_norm)
+        norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
         if norm is not None and not math.isfinite(float(norm)):
             raise self._not_finite("norm of the gradient", float(norm))
         return norm
 
     def _not_finite(self, what: str, value: float) -> NotFiniteError:
+        step = self.state.global_step + 1
         return NotFiniteError(
-            f"the {what} is {value:g} at step {self.state.global_step + 1} of {self.state.max_steps}; "
+            f"the {what} is {value:g} at step {step} of {self.state.max_steps}; "
             "stopped before the optimizer step. Lower train.learning_rate, or look at the corpus it was trained on.",
+            step,
             _broken(self._batch, self._seen),
         )
 
