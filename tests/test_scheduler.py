@@ -174,7 +174,8 @@ def test_a_cohort_that_is_begun_goes_before_another(serial: bool) -> None:
     cohorts = [["a", "b"], ["c", "d"], ["e", "f"]]
     state, todo = begin(cohorts, dict.fromkeys("abcdef", 1), 1, serial=serial)
     seconds = dict(zip("abcdef", [6.0, 1.0, 5.0, 2.0, 4.0, 3.0], strict=True))
-    state = replace(state, seconds={(arm, Stage.TRAIN): taken for arm, taken in seconds.items()})
+    sampling = {(arm, Stage.SAMPLE): 20.0 for arm in seconds}
+    state = replace(state, seconds={(arm, Stage.TRAIN): taken for arm, taken in seconds.items()} | sampling)
     order = [work.arm for work in todo]
     while state.running:
         state, todo = step(state, Done(min(state.running, key=by_order)))

@@ -179,12 +179,14 @@ def _early(state: State) -> Work | None:
     return train if work.arm in state.streams else None
 
 
-def _urgency(state: State, work: Work) -> tuple[int, int, bool, int, float]:
+def _urgency(state: State, work: Work) -> tuple[int, int, int, int, int, float, int]:
     members = _members(state, work)
     train = sum(state.seconds.get((arm, Stage.TRAIN), 0.0) for arm in members)
     sample = max(state.seconds.get((arm, Stage.SAMPLE), 0.0) for arm in members)
     johnson = (0, sample) if sample < train else (1, -train)
-    return (-ORDER.index(work.stage), work.generation, not _is_begun(state, members, work.generation), *johnson)
+    begun = _begun(state, members, work.generation)
+    place = next(place for place, cohort in enumerate(state.cohorts) if work.arm in cohort)
+    return (-ORDER.index(work.stage), work.generation, *begun, *johnson, place)
 
 
 def _members(state: State, work: Work) -> tuple[str, ...]:
@@ -194,13 +196,17 @@ def _members(state: State, work: Work) -> tuple[str, ...]:
     return next(cohort for cohort in state.cohorts if work.arm in cohort)
 
 
-def _is_begun(state: State, members: Sequence[str], generation: int) -> bool:
-    """Whether the trainer is done with one of these models, or at work on it."""
-    first = _first(members[0], generation).stage
-    return any(
-        work.arm in members and work.generation == generation and (work.stage is not first or work in state.running)
+def _begun(state: State, members: Sequence[str], generation: int) -> tuple[int, int]:
+    """Minus how many of these models the sampler has or is given, and minus how many are trained or being trained."""
+    own = [
+        (ORDER.index(work.stage), work in state.running)
         for work in (*state.waiting, *state.running)
-    )
+        if work.arm in members and work.generation == generation
+    ]
+    swap, train = ORDER.index(Stage.SWAP), ORDER.index(Stage.TRAIN)
+    installed = sum(stage > swap or (stage == swap and runs) for stage, runs in own)
+    trained = sum(stage > train or runs for stage, runs in own)
+    return -installed, -trained
 
 
 def _blocked(state: State, work: Work) -> bool:
