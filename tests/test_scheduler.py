@@ -10,6 +10,7 @@ from autophage.recipe.arms import Arm
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
 from autophage.recipe.schema import Recipe
 from autophage.scheduler import (
+    MOST_HELD,
     ORDER,
     SIDES,
     Done,
@@ -43,6 +44,9 @@ def check_sides(state: State) -> None:
         assert any({work.arm for work in sampling} <= set(cohort) for cohort in state.cohorts)
     if state.serial:
         assert not (trainer and sampling)
+    held = [work for work in state.waiting if work.stage is Stage.SAMPLE]
+    most = MOST_HELD if state.continuous else 2 * max(map(len, state.cohorts))
+    assert len(held) + len(sampling) + len(swapping) <= most, "more models than the sampler has room for"
 
 
 def by_order(work: Work) -> tuple[int, int]:
@@ -73,7 +77,7 @@ def whole(name: str, committed: int, generations: int) -> list[Work]:
 
 @given(
     data=st.data(),
-    sizes=st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    sizes=st.lists(st.integers(1, 3), min_size=1, max_size=12),
     generations=st.integers(1, 4),
     serial=st.booleans(),
     continuous=st.booleans(),
@@ -178,6 +182,39 @@ def test_in_a_continuous_batch_no_arm_waits_for_another() -> None:
     state, todo = step(state, Done(Work("b", 0, Stage.SWAP)))
     assert todo == [Work("b", 0, Stage.SAMPLE)]
     assert {work.stage for work in state.running} == {Stage.SAMPLE}
+
+
+@pytest.mark.parametrize("serial", [True, False])
+def test_a_cohort_that_is_begun_goes_before_another(serial: bool) -> None:
+    """Whatever the arms took before: a batch needs all of its models, and the sampler holds few that wait for the others."""
+    cohorts = [["a", "b"], ["c", "d"], ["e", "f"]]
+    state, todo = begin(cohorts, dict.fromkeys("abcdef", 1), 1, serial=serial)
+    seconds = dict(zip("abcdef", [6.0, 1.0, 5.0, 2.0, 4.0, 3.0], strict=True))
+    sampling = {(arm, Stage.SAMPLE): 20.0 for arm in seconds}
+    state = replace(state, seconds={(arm, Stage.TRAIN): taken for arm, taken in seconds.items()} | sampling)
+    order = [work.arm for work in todo]
+    while state.running:
+        state, todo = step(state, Done(min(state.running, key=by_order)))
+        check_sides(state)
+        order += [work.arm for work in todo if work.stage is Stage.TRAIN]
+    pairs = [set(order[place : place + 2]) for place in (0, 2, 4)]
+    assert all(pair in [set(cohort) for cohort in cohorts] for pair in pairs), order
+
+
+def test_a_continuous_batch_takes_no_more_models_than_there_is_room_for() -> None:
+    state, todo = begin(
+        alone(*map(str, range(50))), dict.fromkeys(map(str, range(50)), 0), 0, serial=False, continuous=True
+    )
+    sampling = [work for work in todo if work.stage is Stage.SAMPLE]
+    while swaps := [work for work in state.running if work.stage is Stage.SWAP]:
+        state, todo = step(state, Done(swaps[0]))
+        check_sides(state)
+        sampling += [work for work in todo if work.stage is Stage.SAMPLE]
+    assert len(sampling) == MOST_HELD
+    while state.running:
+        state, todo = step(state, Done(max(state.running, key=by_order)))
+        check_sides(state)
+    assert state.finished
 
 
 def test_johnsons_rule_orders_the_arms_of_a_generation() -> None:

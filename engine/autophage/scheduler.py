@@ -9,9 +9,10 @@ not at all, so what is in a batch, and with it every bit of a corpus on a CPU, f
 *continuous* one each arm's requests join the queue as soon as its model is ready, and no arm waits for another.
 
 Of the works that could start, later stages go first, to finish what is begun; then the arm that is furthest behind, so that
-arms stay comparable while a run is under way; then by Johnson's rule (1954), which is the shortest way of taking jobs
-through two machines in a row: first the arms that sample for less time than they train, by rising sampling time, then the
-others, by falling training time.
+arms stay comparable while a run is under way; then a cohort of which one model is ready, since the sampler has room for the
+adapters of one batch under way and of the next; then by Johnson's rule (1954), which is the shortest way of taking jobs
+through two machines in a row: first the cohorts that sample for less time than they train, by rising sampling time, then
+the others, by falling training time.
 
 An arm that is alone has nobody to fill the other side's time. Where its samples come in several waves (`streams`), the next
 model's training begins while the corpus is still being written: *early*, on the samples that are finished, in the order
@@ -27,6 +28,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+
+from autophage.recipe.batching import MOST_MIXED
+
+MOST_HELD = 2 * MOST_MIXED
+"""Models that the sampler has at once in a continuous batch: those in its steps, and as many that join as they end."""
 
 
 class Stage(Enum):
@@ -241,10 +247,34 @@ def _early(state: State) -> Work | None:
     return train if work.arm in state.streams else None
 
 
-def _urgency(state: State, work: Work) -> tuple[int, int, int, float]:
-    sample, train = (state.seconds.get((work.arm, stage), 0.0) for stage in (Stage.SAMPLE, Stage.TRAIN))
+def _urgency(state: State, work: Work) -> tuple[int, int, int, int, int, float, int]:
+    members = _members(state, work)
+    train = sum(state.seconds.get((arm, Stage.TRAIN), 0.0) for arm in members)
+    sample = max(state.seconds.get((arm, Stage.SAMPLE), 0.0) for arm in members)
     johnson = (0, sample) if sample < train else (1, -train)
-    return (-ORDER.index(work.stage), work.generation, *johnson)
+    begun = _begun(state, members, work.generation)
+    place = next(place for place, cohort in enumerate(state.cohorts) if work.arm in cohort)
+    return (-ORDER.index(work.stage), work.generation, *begun, *johnson, place)
+
+
+def _members(state: State, work: Work) -> tuple[str, ...]:
+    """The arms that `work` shares a batch with, its own included."""
+    if state.continuous:
+        return (work.arm,)
+    return next(cohort for cohort in state.cohorts if work.arm in cohort)
+
+
+def _begun(state: State, members: Sequence[str], generation: int) -> tuple[int, int]:
+    """Minus how many of these models the sampler has or is given, and minus how many are trained or being trained."""
+    own = [
+        (ORDER.index(work.stage), work in state.running)
+        for work in (*state.waiting, *state.running)
+        if work.arm in members and work.generation == generation
+    ]
+    swap, train = ORDER.index(Stage.SWAP), ORDER.index(Stage.TRAIN)
+    installed = sum(stage > swap or (stage == swap and runs) for stage, runs in own)
+    trained = sum(stage > train or runs for stage, runs in own)
+    return -installed, -trained
 
 
 def _blocked(state: State, work: Work) -> bool:
@@ -255,7 +285,22 @@ def _blocked(state: State, work: Work) -> bool:
         return True
     others = [other for other in state.running if not (state.continuous and _shareable(other, work))]
     busy = {side for other in others for side in SIDES[other.stage]} | state.down
-    return (bool(busy) if state.serial else bool(busy & needs)) or not _batch(state, work)
+    if (busy if state.serial else busy & needs) or not _batch(state, work):
+        return True
+    return work.stage in (Stage.TRAIN, Stage.SWAP) and _is_premature(state, work)
+
+
+def _is_premature(state: State, work: Work) -> bool:
+    """Whether what this prepares would only wait: for a member of its cohort that is behind, or for room in the sampler."""
+    known = (*state.waiting, *state.running)
+    if not state.continuous:
+        return any(other.arm in _members(state, work) and other.generation < work.generation for other in known)
+    held = [
+        other
+        for other in known
+        if other.stage is Stage.SAMPLE or (other.stage is Stage.SWAP and other in state.running)
+    ]
+    return work.stage is Stage.SWAP and len(held) >= MOST_HELD
 
 
 def _shareable(other: Work, work: Work) -> bool:
@@ -267,7 +312,7 @@ def _batch(state: State, work: Work) -> list[Work]:
     """What starts together with `work`, itself included; nothing while a cohort still lacks an arm."""
     if work.stage is not Stage.SAMPLE or state.continuous:
         return [work]
-    members = next(cohort for cohort in state.cohorts if work.arm in cohort)
+    members = _members(state, work)
     ready = [other for arm in members for other in state.waiting if other == replace(work, arm=arm)]
     behind = [
         other
