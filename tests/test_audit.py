@@ -13,7 +13,8 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "audit.sh"
 UV = """#!/bin/sh
 case "$1 $2" in
 "pip freeze")
-    printf '%s\\n' '-e file:///checkout' 'numpy==2.4.0' 'torch==2.13.0+cpu' 'wheel @ file:///a.whl' 'Zope.x-y_z==1.0 ; python_version > "3"'
+    printf '%s\\n' '-e file:///checkout' 'numpy==2.4.0' 'torch==2.13.0+cpu' 'wheel @ file:///a.whl'
+    printf '%s\\n' 'Zope.x-y_z==1.0 ; python_version > "3"'
     ;;
 "tool run")
     [ "$4" = --version ] && exit "$FETCHED"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -303,17 +304,17 @@ def test_whatever_dies_every_generation_is_committed_once(
         state, todo, ended = lose_or_go_on(state, data)
         done += ended
         check_sides(state)
-    state, todo = regain(state, frozenset(Side))
+    state, _ = regain(state, frozenset(Side))
     while state.running:
         work = data.draw(st.sampled_from(sorted(state.running, key=repr)))
-        state, todo = step(state, Done(work, 1.0))
+        state, _ = step(state, Done(work, 1.0))
         done.append(work)
         check_sides(state)
     assert state.complete, f"stuck with {state.waiting}"
     for name in names:
         commits = [work.generation for work in done if work.arm == name and work.stage is Stage.COMMIT]
         assert commits == list(range(generations + 1))
-        for before, after in zip(ORDER[1:], ORDER[2:], strict=False):
+        for before, after in pairwise(ORDER[1:]):
             for generation in range(generations + 1):
                 first, then = Work(name, generation, before), Work(name, generation, after)
                 last = len(done) - 1 - done[::-1].index(then)

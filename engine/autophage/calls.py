@@ -52,7 +52,8 @@ class HungError(RunError):
 class Actor:
     """An actor as the driver knows it, from when it is started.
 
-    `whereabouts` refers to its node's id and its pid; `since` is where its part of the log begins, after that of actors before it.
+    `whereabouts` refers to its node's id and its pid; `since` is where its part of the log begins, after that of actors
+    before it.
     """
 
     name: str

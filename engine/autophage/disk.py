@@ -57,8 +57,9 @@ def require_room(run: RunDirectory, arms: Sequence[Arm], generation: int, stage:
     if free < wanted:
         raise UserError(
             f"{run.root}: the disk has {free:,} bytes free, and generation {generation} of {', '.join(arm.name for arm in arms)} "
-            f"needs up to {wanted:,} ({corpus:,} for samples with their per-token statistics, {weights:,} for weights, {RESERVE:,} "
-            f"in reserve). Stopped before stage {stage}; make room and give the same command, or sample less (sample.count)."
+            f"needs up to {wanted:,} ({corpus:,} for samples with their per-token statistics, {weights:,} for weights, "
+            f"{RESERVE:,} in reserve). Stopped before stage {stage}; make room and give the same command, or sample "
+            "less (sample.count)."
         )
 
 

@@ -90,4 +90,4 @@ def test_dying_anywhere(
     assert contents(out) == contents(traced.out), story
     verified = autophage("verify", out)
     assert verified.returncode == 0, (story, verified.stdout)
-    assert [path for path in out.rglob("*.partial")] == [], story
+    assert list(out.rglob("*.partial")) == [], story

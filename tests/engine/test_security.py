@@ -49,7 +49,10 @@ def test_nothing_listens_beyond_loopback(watched: tuple[Path, str, set[Listener]
 
 
 def test_a_socket_on_every_interface_would_be_found() -> None:
-    code = "import socket, sys; s = socket.socket(); s.bind(('0.0.0.0', 0)); s.listen(); print(s.getsockname()[1], flush=True); sys.stdin.read()"
+    code = (
+        "import socket, sys; s = socket.socket(); s.bind(('0.0.0.0', 0)); s.listen()\n"
+        "print(s.getsockname()[1], flush=True); sys.stdin.read()"
+    )
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     port = int(process.stdout.readline())

@@ -38,8 +38,7 @@ def test_shards(tmp_path: Path) -> None:
             read_samples([path])
             outcomes.add("read")
         except StoreError as error:
-            outcomes.add("refused")
-            assert str(path) in str(error)
+            outcomes.add("refused" if str(path) in str(error) else f"refused without its place: {error}")
 
     def flipped(flips: list[tuple[int, int]]) -> bytes:
         content = bytearray(whole)
@@ -72,8 +71,7 @@ def test_texts(tmp_path: Path) -> None:
             outcomes.add("read")
             assert isinstance(text.train + text.held_out, str)
         except UserError as error:
-            outcomes.add("refused")
-            assert str(folder) in str(error)
+            outcomes.add("refused" if str(folder) in str(error) else f"refused without its place: {error}")
 
     texts = st.text(max_size=300).map(lambda text: text.encode("utf-8", "surrogatepass"))
     fuzz(st.one_of(st.binary(max_size=300), texts), look, share=0.3)

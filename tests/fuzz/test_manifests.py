@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from tests.fuzz.timebox import fuzz
 
 from autophage.cli import main
 from autophage.errors import StoreError
@@ -22,18 +23,41 @@ from autophage.store.manifest import MANIFEST, Metric, check, read_manifest
 from autophage.store.rundir import RunDirectory
 from autophage.store.weights import Weights
 
-from tests.fuzz.timebox import fuzz
-
 RECIPE = 'name = "tiny"\ngenerations = 1\n[control]\nenabled = false\n'
-NAMES = st.sampled_from(["../escape", "/etc/passwd", "adapter/../../x", "", ".", "a\x00b", "\ud800", "x" * 300, "corpus-00000.parquet"])
+NAMES = st.sampled_from(
+    ["../escape", "/etc/passwd", "adapter/../../x", "", ".", "a\x00b", "\ud800", "x" * 300, "corpus-00000.parquet"]
+)
 LEAVES = st.one_of(
-    st.none(), st.booleans(), st.integers(-(10**400), 10**400), st.floats(), st.text(max_size=20), NAMES, st.just("f" * 64)
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**400), 10**400),
+    st.floats(),
+    st.text(max_size=20),
+    NAMES,
+    st.just("f" * 64),
 )
 VALUES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | NAMES, inner, max_size=3), max_leaves=6
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | NAMES, inner, max_size=3),
+    max_leaves=6,
 )
-FIELDS = ("arm", "generation", "parent", "files", "counts", "seeds", "weights", "versions", "level", "format", "notes", "other")
-CHANGES = st.lists(st.tuples(st.sampled_from(FIELDS), st.sampled_from(["set", "drop", "inside"]), VALUES), min_size=1, max_size=3)
+FIELDS = (
+    "arm",
+    "generation",
+    "parent",
+    "files",
+    "counts",
+    "seeds",
+    "weights",
+    "versions",
+    "level",
+    "format",
+    "notes",
+    "other",
+)
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(FIELDS), st.sampled_from(["set", "drop", "inside"]), VALUES), min_size=1, max_size=3
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +71,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_text(run.recipe, resolved_toml(load_recipe(str(recipe))))
     for generation in range(2):
         values = np.zeros(2, np.float32)
-        statistics = {name: values for name in ("logprob", "entropy", "varentropy", "max_prob")}
+        statistics = dict.fromkeys(("logprob", "entropy", "varentropy", "max_prob"), values)
         sample = Sample("id", "", "a b", [1], [5, 6], "stop", 7, rank=np.ones(2, np.int64), **statistics)
         metrics = [Metric("fluency/ppl_human", 2.0 + generation, 1.9, 2.1, 10)]
         weights = Weights(b"tensors", {"r": 8})
@@ -83,8 +107,7 @@ def test_the_reader(whole: Path, tmp_path: Path) -> None:
             check(run, "main", 1)
             outcomes.add("read")
         except StoreError as error:
-            outcomes.add("refused")
-            assert str(folder) in str(error)
+            outcomes.add("refused" if str(folder) in str(error) else f"refused without its place: {error}")
         else:
             assert manifest is not None
             for name in manifest.files:

@@ -28,12 +28,26 @@ def run(tmp_path: Path) -> RunDirectory:
     return run
 
 
-OUT = ["../x", "/etc/passwd", "adapter/../../x", "a//b", "./a", "a/", "", ".", "..", "a\0b", "\ud800", "n" * 256, "a/" * 2100 + "b"]
+OUT = [
+    "../x",
+    "/etc/passwd",
+    "adapter/../../x",
+    "a//b",
+    "./a",
+    "a/",
+    "",
+    ".",
+    "..",
+    "a\0b",
+    "\ud800",
+    "n" * 256,
+    "a/" * 2100 + "b",
+]
 
 
 @pytest.mark.parametrize("name", OUT)
 def test_a_member_that_may_lead_out_is_refused(name: str, run: RunDirectory) -> None:
-    with pytest.raises(ValueError, match="path|inside"):
+    with pytest.raises(ValueError, match=r"path|inside"):
         require_inside(name)
     path = run.generation("main", 0) / MANIFEST
     manifest = json.loads(path.read_text("utf-8"))
@@ -61,7 +75,9 @@ def test_an_arm_has_no_name_that_leads_elsewhere(value: str) -> None:
     assert "/" not in name
 
 
-@pytest.mark.parametrize("place", ["arms", "arms/main", "arms/main/gen-000", "arms/main/gen-000/adapter", "logs", "recipe.toml"])
+@pytest.mark.parametrize(
+    "place", ["arms", "arms/main", "arms/main/gen-000", "arms/main/gen-000/adapter", "logs", "recipe.toml"]
+)
 def test_a_link_that_leads_out_is_named(place: str, run: RunDirectory, tmp_path: Path) -> None:
     require_confined(run)
     elsewhere = tmp_path / "elsewhere"

@@ -246,7 +246,7 @@ class Sampler:
             prompted = {"prompt_token_ids": one.prompt_ids}
             self._open[request_id] = place
             added = self._engine.add_request(request_id, prompted, one.params, lora_request=lora)
-            place.batch.request_ids[place.index] = added
+            place.batch.request_ids[place.number] = added
 
     def _prepare(self, adapter_ids: list[int], base: str | None, observe: Observe) -> None:
         """Make an engine without requests ready for a batch of these models."""

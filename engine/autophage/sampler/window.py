@@ -17,7 +17,7 @@ class Place(NamedTuple):
     """Where the document of a request belongs: its batch, and its place in it."""
 
     batch: Batch
-    index: int
+    number: int
     asked: Asked
 
 
