@@ -301,7 +301,7 @@ def test_whatever_dies_every_generation_is_committed_once(
     for _ in range(data.draw(st.integers(0, 60))):
         if state.complete:
             break
-        state, todo, ended = lose_or_go_on(state, data)
+        state, _, ended = lose_or_go_on(state, data)
         done += ended
         check_sides(state)
     state, _ = regain(state, frozenset(Side))

@@ -18,8 +18,8 @@ def places(count: int, batch: Batch | None = None) -> list[Place]:
 def let_in(window: Window) -> list[int]:
     entered = []
     while (place := window.next()) is not None:
-        window.open[f"{len(window.open)}-{place.index}-{len(entered)}"] = place
-        entered.append(place.index)
+        window.open[f"{len(window.open)}-{place.number}-{len(entered)}"] = place
+        entered.append(place.number)
     return entered
 
 

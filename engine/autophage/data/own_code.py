@@ -22,7 +22,8 @@ def refuse_own_code(path: str, error: BaseException) -> None:
     raise UserError(
         f"model {path!r}: wants Python code of its own to be run{f' ({files})' if files else ''}, as auto_map in its "
         "configuration says, and autophage runs no code that comes with a model (trust_remote_code is off). Give a model "
-        "whose architecture transformers has, or convert this one and take auto_map out of its config.json and tokenizer_config.json."
+        "whose architecture transformers has, or convert this one and take auto_map out of its config.json and "
+        "tokenizer_config.json."
     ) from error
 
 
