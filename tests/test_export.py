@@ -16,8 +16,9 @@ from autophage.export import export
 from autophage.store.atomic import sha256
 from autophage.store.commit import Generation, commit_generation
 from autophage.store.corpus import SCHEMA, Sample, sample_id
-from autophage.store.manifest import MANIFEST, Metric
+from autophage.store.manifest import INDENT, MANIFEST, Metric
 from autophage.store.rundir import RunDirectory
+from autophage.store.seal import sealed, unsealed
 from autophage.store.weights import CONFIG, WEIGHTS, Weights
 
 RECIPE = """
@@ -188,7 +189,7 @@ def test_a_damaged_file_is_not_exported(run: RunDirectory, tmp_path: Path, name:
 
 def test_a_broken_chain_further_back_is_not_exported(run: RunDirectory, tmp_path: Path) -> None:
     manifest = run.generation(ARM, 0) / MANIFEST
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"level": "best-effort"}))
+    manifest.write_text(sealed(unsealed(manifest, INDENT) | {"level": "best-effort"}, INDENT))
     with pytest.raises(StoreError, match=r"gen-001: its parent"):
         export(run, ARM, 2, "corpus", tmp_path / "out")
 

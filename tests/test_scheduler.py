@@ -294,9 +294,7 @@ def test_whatever_dies_every_generation_is_committed_once(
 ) -> None:
     cohorts = [[f"arm{c}{n}" for n in range(size)] for c, size in enumerate(sizes)]
     names = [name for cohort in cohorts for name in cohort]
-    state, _ = begin(
-        cohorts, {}, generations, serial=serial, continuous=continuous and not serial, streams=names[::2]
-    )
+    state, _ = begin(cohorts, {}, generations, serial=serial, continuous=continuous and not serial, streams=names[::2])
     done: list[Work] = []
     for _ in range(data.draw(st.integers(0, 60))):
         if state.complete:

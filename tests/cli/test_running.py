@@ -50,7 +50,7 @@ def written_reports(monkeypatch):
 def test_a_run_ends_with_its_headlines_and_its_report(engine, written_reports, make_run, recipe_file, capsys):
     seen = []
 
-    def execute(loaded, out, view, address=None):
+    def execute(loaded, out, view, address=None, origin=None, *, insecure=False):
         seen.append((loaded.recipe.sample.count, out.name))
         make_run(main=3, control=3)
         view.handle({"time": time.time(), "kind": "note", "text": "at work"})
@@ -70,14 +70,14 @@ def test_a_run_ends_with_its_headlines_and_its_report(engine, written_reports, m
 
 def test_the_default_directory_is_named_after_the_recipe(engine, written_reports, recipe_file, monkeypatch, capsys):
     monkeypatch.chdir(recipe_file.parent)
-    engine(lambda loaded, out, view, address=None: (out.mkdir(parents=True), False)[1])
+    engine(lambda loaded, out, *_, **__: (out.mkdir(parents=True), False)[1])
     assert main(["run", "tiny.toml"]) == 0
     assert [str(path) for path in written_reports] == ["runs/tiny"]
 
 
 def test_a_finished_run_says_so_in_one_line(engine, written_reports, make_run, recipe_file, capsys):
     run = make_run(main=3, control=3)
-    engine(lambda loaded, out, view, address=None: False)
+    engine(lambda loaded, out, *_, **__: False)
     for reports in (1, 1):  # missing the first time, there the second time
         assert main(["run", str(recipe_file), "--out", str(run.root)]) == 0
         printed = capsys.readouterr().out
@@ -87,7 +87,7 @@ def test_a_finished_run_says_so_in_one_line(engine, written_reports, make_run, r
 
 
 def _raises(error):
-    def execute(loaded, out, view, address=None):
+    def execute(loaded, out, view, address=None, origin=None, *, insecure=False):
         out.mkdir(parents=True, exist_ok=True)
         raise error
 
@@ -127,7 +127,7 @@ def test_a_fault_before_there_is_a_run_shows_its_traceback(engine, recipe_file, 
 
 def test_warnings_of_the_recipe_are_printed(engine, written_reports, recipe_file, capsys):
     recipe_file.write_text(recipe_file.read_text("utf-8") + '[source]\ncolumn = "body"\n', "utf-8")
-    engine(lambda loaded, out, view, address=None: (out.mkdir(), False)[1])
+    engine(lambda loaded, out, *_, **__: (out.mkdir(), False)[1])
     assert main(["run", str(recipe_file), "--out", str(recipe_file.parent / "out")]) == 0
     assert capsys.readouterr().err.startswith("warning: ")
 

@@ -32,7 +32,7 @@ from vllm.v1.core.sched.scheduler import Scheduler  # noqa: E402
 
 from autophage.metrics.scored import Statistics  # noqa: E402
 from autophage.sampler import cpu_lora, hooks  # noqa: E402
-from autophage.sampler.engine import EXTENSION  # noqa: E402
+from autophage.sampler.arguments import EXTENSION  # noqa: E402
 from autophage.sampler.record import NAMES, Record  # noqa: E402
 
 VOCABULARY, STOP = 512, 7

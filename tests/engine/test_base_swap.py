@@ -46,8 +46,8 @@ if not tied:
 bench = Workbench(loaded.recipe, source, path)
 settings = bench.engine_settings(loaded.arms)
 # With a prefix cache, which a GPU has, and prompts long enough to be found in it.
-own_arguments = engine._arguments
-engine._arguments = lambda settings: own_arguments(settings) | {"enable_prefix_caching": True}
+own_arguments = engine.engine_arguments
+engine.engine_arguments = lambda settings: own_arguments(settings) | {"enable_prefix_caching": True}
 sampler = Sampler(dataclasses.replace(settings, longest=200))
 base, zero = bench.base_weights(arms["full"]), bench.base_weights(arms["lora"])
 (long_prompt := [token for document in bench.source.held_out() for token in document.token_ids])[150:] = []

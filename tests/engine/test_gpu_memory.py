@@ -12,7 +12,7 @@ from autophage import stages
 from autophage.errors import UserError
 from autophage.recipe.arms import expand
 from autophage.recipe.schema import Recipe
-from autophage.sampler.engine import _arguments
+from autophage.sampler.arguments import engine_arguments
 from autophage.sampler.protocol import EngineSettings
 
 EIGHT = {
@@ -48,7 +48,7 @@ def test_the_sampler_sleeps_where_they_fit_in_turns_only(monkeypatch: pytest.Mon
     assert sleeps
     assert share is not None
     settings = EngineSettings("m", 1, 32, ("q_proj",), 128, 8, 1, 4, "bfloat16", "cuda", share, 1, True, sleeps=True)
-    arguments = _arguments(settings)
+    arguments = engine_arguments(settings)
     assert (arguments["enable_sleep_mode"], arguments["gpu_memory_utilization"]) == (True, share)
 
 

@@ -19,8 +19,9 @@ from autophage.recipe import load_recipe, resolved_toml
 from autophage.store.atomic import write_text
 from autophage.store.commit import Generation, commit_generation
 from autophage.store.corpus import Sample
-from autophage.store.manifest import MANIFEST, Metric, check, read_manifest
+from autophage.store.manifest import INDENT, MANIFEST, Metric, check, read_manifest
 from autophage.store.rundir import RunDirectory
+from autophage.store.seal import sealed, unsealed
 from autophage.store.weights import Weights
 
 RECIPE = 'name = "tiny"\ngenerations = 1\n[control]\nenabled = false\n'
@@ -97,7 +98,7 @@ def test_the_reader(whole: Path, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     shutil.copytree(whole, run.root)
     folder = run.generation("main", 1)
-    original = json.loads((folder / MANIFEST).read_text("utf-8"))
+    original = unsealed(folder / MANIFEST, INDENT)
     outcomes = set()
 
     def look(content: bytes) -> None:
@@ -115,7 +116,9 @@ def test_the_reader(whole: Path, tmp_path: Path) -> None:
 
     fuzz(st.binary(max_size=200), look, share=0.1)
     fuzz(VALUES.map(lambda value: json.dumps(value).encode()), look, share=0.1)
-    fuzz(CHANGES.map(lambda changes: json.dumps(changed(copy.deepcopy(original), changes)).encode()), look, share=0.3)
+    fuzz(
+        CHANGES.map(lambda changes: sealed(changed(copy.deepcopy(original), changes), INDENT).encode()), look, share=0.3
+    )
     look(b"[" * 100_000)
     assert outcomes == {"read", "refused"}
 
@@ -125,12 +128,12 @@ def test_the_verbs(verb: str, whole: Path, tmp_path: Path, capsys: pytest.Captur
     run = RunDirectory(tmp_path / "run")
     shutil.copytree(whole, run.root)
     manifest = run.generation("main", 1) / MANIFEST
-    original = json.loads(manifest.read_text("utf-8"))
+    original = unsealed(manifest, INDENT)
     out = tmp_path / "out"
     more = {"export": ["--arm", "main", "--generation", "1", "--out", str(out)]}.get(verb, [])
 
     def look(changes: list[tuple[str, str, Any]]) -> None:
-        manifest.write_text(json.dumps(changed(copy.deepcopy(original), changes)), "utf-8")
+        manifest.write_text(sealed(changed(copy.deepcopy(original), changes), INDENT), "utf-8")
         code = main([verb, str(run.root), *more])
         said = capsys.readouterr()
         assert code in (0, 1, 2)

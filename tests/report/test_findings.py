@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from autophage.report.load import RunFacts, load
 from autophage.report.observations import observations
 from autophage.report.series import Metrics, Point, apart
 from autophage.report.words import percent
+from autophage.store.manifest import read_manifest, write_manifest
 from autophage.store.rundir import RunDirectory
 
 MakeRun = Callable[..., RunDirectory]
@@ -114,8 +116,10 @@ def test_values_that_are_not_finite_are_counted_not_drawn(facts: RunFacts) -> No
 
 
 def test_a_parent_that_is_another_generation_is_pointed_out(world_run: RunDirectory) -> None:
-    manifest = world_run.generation("control", 2) / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"level": "exact"', '"level": "best-effort"'))
+    folder = world_run.generation("control", 2)
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    write_manifest(folder, replace(manifest, level="best-effort"))
     told = observations(load(world_run))
     assert any("control: the parent of generation 3 is not the one before it" in text for text in told)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ from autophage.report.colours import styles
 from autophage.report.load import load
 from autophage.report.tailplot import outline, tail_figure
 from autophage.store.corpus import read_corpus, read_samples
+from autophage.store.manifest import describe_files, read_manifest, write_manifest
 from autophage.store.rundir import RunDirectory
 
 MakeRun = Callable[..., RunDirectory]
@@ -43,6 +45,9 @@ def test_corpora_of_earlier_versions_are_read_and_have_no_tail_plot(world_run: R
     for shard in world_run.arms.rglob("corpus-*.parquet"):
         table = pq.read_table(shard)
         pq.write_table(table.drop_columns(["ppl_under_base"]), shard)
+        manifest = read_manifest(shard.parent)
+        assert manifest is not None
+        write_manifest(shard.parent, replace(manifest, files=describe_files(shard.parent)))
     assert read_samples([shard])[0].ppl_under_base is None
     assert read_corpus([shard], ["ppl_under_base"]).column(0).null_count > 0
     assert figures(world_run) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,9 @@ from autophage.naming import require_inside
 from autophage.recipe.arms import arm_name
 from autophage.recipe.schema import Recipe
 from autophage.store.confined import require_confined
-from autophage.store.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from autophage.store.manifest import INDENT, MANIFEST, Manifest, read_manifest, write_manifest
 from autophage.store.rundir import RunDirectory
+from autophage.store.seal import sealed, unsealed
 
 FILE = {"bytes": 1, "sha256": "0" * 64}
 
@@ -50,9 +50,7 @@ def test_a_member_that_may_lead_out_is_refused(name: str, run: RunDirectory) -> 
     with pytest.raises(ValueError, match=r"path|inside"):
         require_inside(name)
     path = run.generation("main", 0) / MANIFEST
-    manifest = json.loads(path.read_text("utf-8"))
-    manifest["files"] = {name: FILE}
-    path.write_text(json.dumps(manifest), "utf-8")
+    path.write_text(sealed(unsealed(path, INDENT) | {"files": {name: FILE}}, INDENT), "utf-8")
     with pytest.raises(StoreError, match="is not a manifest"):
         read_manifest(path.parent)
 

@@ -19,8 +19,8 @@ from autophage import vllm_window
 from autophage.data.tokens import first_line
 from autophage.devices import out_of_memory
 from autophage.errors import AutophageError, EngineDeadError, RunError, SwapError, UserError
-from autophage.recipe.schema import SUPPORTED_RANKS
 from autophage.sampler import ranks
+from autophage.sampler.arguments import engine_arguments
 from autophage.sampler.base_weights import BaseWeights
 from autophage.sampler.batch import Asked, Batch, Ended
 from autophage.sampler.protocol import (
@@ -38,17 +38,9 @@ from autophage.sampler.turns import Turns
 from autophage.sampler.window import Place, Window
 from autophage.store.weights import Weights
 
-EXTENSION = "autophage.sampler.worker.WorkerExtension"
-PACKED = {"qkv_proj": {"q_proj", "k_proj", "v_proj"}, "gate_up_proj": {"gate_proj", "up_proj"}}
-"""vLLM's fused layers and the layers of the checkpoint that they are made of."""
-CPU_BLOCK = 128
-"""Tokens of a KV block on a CPU; every sequence holds whole ones."""
-MINIMUM_KV_BYTES = 64 << 20
 OWN_LOGPROB_TOLERANCE = 1e-3
 """Nats between a recorded log-prob and vLLM's own of the same token. Both are of the same logits, so that rounding leaves
 1e-5 at any element type; another row, step or distribution gives tenths to many."""
-SHARED_GPU_SHARE, OWN_GPU_SHARE = 0.4, 0.88
-"""Of a GPU's memory: beside a trainer, and alone. vLLM's own default of 0.92 leaves no room for the adapters' buffers."""
 
 
 class Sampler:
@@ -69,7 +61,7 @@ class Sampler:
             torch.compiler.set_stance("force_eager")
         ranks.prepare(settings)
         try:
-            self._engine: Any = LLMEngine.from_engine_args(EngineArgs(**_arguments(settings)))
+            self._engine: Any = LLMEngine.from_engine_args(EngineArgs(**engine_arguments(settings)))
         except (ValueError, NotImplementedError) as error:
             raise UserError(
                 f"model.path = {settings.model_path!r}: vLLM cannot serve it with a LoRA adapter ({first_line(error)})"
@@ -364,52 +356,3 @@ def _completion(output: Any) -> Completion:
     if output.logprobs is not None:
         logprobs = [step[token].logprob for step, token in zip(output.logprobs, token_ids, strict=True)]
     return Completion(token_ids, str(output.finish_reason), logprobs)
-
-
-def _arguments(settings: EngineSettings) -> dict[str, Any]:
-    """vLLM's engine arguments. On a CPU: eager, no prefix cache and no chunked prefill (seeded requests break under it)."""
-    # PEFT may name every layer in full; vLLM goes by the last part.
-    targets = {name.rsplit(".", 1)[-1] for name in settings.target_modules}
-    targets |= {packed for packed, parts in PACKED.items() if parts & targets}
-    arguments: dict[str, Any] = {
-        "model": settings.model_path,
-        "dtype": settings.dtype,
-        "seed": settings.seed % 2**31,
-        "max_model_len": settings.longest,
-        "max_num_seqs": settings.concurrency,
-        "max_num_batched_tokens": max(8192, settings.longest),
-        "skip_tokenizer_init": True,
-        "disable_log_stats": True,
-        "worker_extension_cls": EXTENSION,
-        "trust_remote_code": False,
-        "load_format": "safetensors",
-        **ranks.arguments(settings),
-    }
-    if settings.rank:
-        arguments |= {
-            "enable_lora": True,
-            "max_loras": settings.mixed,
-            "max_cpu_loras": settings.adapters,
-            "max_lora_rank": next(rank for rank in SUPPORTED_RANKS if rank >= settings.rank),
-            "lora_target_modules": sorted(targets),
-        }
-    if settings.device == "cpu":
-        blocks = -(-settings.longest // CPU_BLOCK) + 1
-        wanted = max(MINIMUM_KV_BYTES, settings.concurrency * blocks * CPU_BLOCK * settings.kv_bytes_per_token)
-        limit = int((settings.memory or 4.0) * 2**30)
-        arguments |= {
-            "enforce_eager": True,
-            "enable_prefix_caching": False,
-            "enable_chunked_prefill": False,
-            "kv_cache_memory_bytes": min(wanted, limit) // settings.tensor_parallel,
-        }
-    else:
-        share = SHARED_GPU_SHARE if settings.shares_device else OWN_GPU_SHARE
-        if settings.dtype == "float32" and settings.rank:
-            raise UserError(
-                'model.dtype = "float32": vLLM serves adapters in 16 bits on a GPU. Use "auto" or "bfloat16".'
-            )
-        if (settings.memory or share) > 1:
-            raise UserError(f"sample.memory = {settings.memory:g}: on a GPU it is a share of the device, at most 1.")
-        arguments |= {"gpu_memory_utilization": settings.memory or share, "enable_sleep_mode": settings.sleeps}
-    return arguments
