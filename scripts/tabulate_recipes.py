@@ -62,10 +62,11 @@ class Study:
         ends = [self.facts.metrics.ends(name, metric) for name in names]
         return [end.value - start.value for start, end in (one for one in ends if one is not None)]
 
-    def ratio(self, arm: str, metric: str) -> list[float]:
+    def growth(self, arm: str, metric: str) -> list[float]:
+        """Of a perplexity: the change of its logarithm, the cross-entropy, which seeds are averaged in."""
         names = self.groups.get(arm, [arm])
         ends = [self.facts.metrics.ends(name, metric) for name in names]
-        return [end.value / start.value for start, end in (one for one in ends if one is not None)]
+        return [math.log(end.value / start.value) for start, end in (one for one in ends if one is not None)]
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,10 @@ class Interval:
     def points(self) -> str:
         return f"{100 * self.value:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
 
-    def percent(self) -> str:
-        return f"{100 * self.value:+.1f}% ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+    def growth(self) -> str:
+        """Of a change in nats: what it is of the perplexity."""
+        value, low, high = (100 * math.expm1(one) for one in (self.value, self.low, self.high))
+        return f"{value:+,.1f}% ({low:+,.1f} to {high:+,.1f})"
 
 
 def over_seeds(values: Sequence[float]) -> Interval:
@@ -108,7 +111,7 @@ KC, CURSE = "2509.04796", "2305.17493"
 def knowledge_collapse(study: Study) -> Iterator[Finding]:
     view = course_view(study.run, study.facts, study.shown)
     fall = beside(study.change("alpha-1.0", "questions/accuracy"), study.change("control", "questions/accuracy"))
-    form = over_seeds([one - 1 for one in study.ratio("alpha-1.0", "fluency/ppl_form")])
+    form = over_seeds(study.growth("alpha-1.0", "fluency/ppl_form"))
     stages = {(row.arm, row.format): row for row in view.rows}
     shown = {arm: [row for (name, _), row in stages.items() if name == arm and "B" in row.labels] for arm, _ in stages}
     collapses = bool(shown["alpha-1.0"]) and not shown["control"]
@@ -117,7 +120,7 @@ def knowledge_collapse(study: Study) -> Iterator[Finding]:
         KC,
         "On its own text alone a model loses knowledge while it stays fluent (stage B); on human text it does not",
         "100%: A to B early",
-        f"four-way accuracy {fall.points()} beyond the control, perplexity of form {form.percent()}; stage B in "
+        f"four-way accuracy {fall.points()} beyond the control, perplexity of form {form.growth()}; stage B in "
         f"{len(shown['alpha-1.0'])} of 4 formats, in the control in {len(shown['control'])}",
         "reproduced"
         if collapses and fall.high < 0
@@ -165,7 +168,7 @@ def curse_of_recursion(study: Study) -> Iterator[Finding]:
     metric = "fluency/ppl_human"
 
     def more(arm: str, control: str) -> Interval:
-        return beside(study.ratio(arm, metric), study.ratio(control, metric))
+        return beside(study.growth(arm, metric), study.growth(control, metric))
 
     whole, mixed = "alpha-1.0_epochs-5.0", "alpha-0.9_epochs-10.0"
     rise, kept = more(whole, "control_epochs-5.0"), more(mixed, "control_epochs-10.0")
@@ -173,46 +176,46 @@ def curse_of_recursion(study: Study) -> Iterator[Finding]:
         CURSE,
         "Without original data the perplexity of real text rises",
         "+20 to 28 points over 34, five epochs",
-        f"{rise.percent()} beyond the control",
+        f"{rise.growth()} beyond the control",
         rise.verdict(positive=True),
     )
-    gap = beside(study.ratio(whole, metric), study.ratio(mixed, metric))
+    gap = beside(study.growth(whole, metric), study.growth(mixed, metric))
     yield Finding(
         CURSE,
         "A tenth of original data and ten epochs: only minor degradation",
         "minor, in a figure",
-        f"{kept.percent()} beyond the control; {gap.percent()} less than without original data",
+        f"{kept.growth()} beyond the control; {gap.growth()} less than without original data",
         gap.verdict(positive=True),
     )
-    low, high = (over_seeds([one - 1 for one in study.ratio(whole, f"tail/ppl_under_base{q}")]) for q in ("", ".p95"))
+    low, high = (over_seeds(study.growth(whole, f"tail/ppl_under_base{q}")) for q in ("", ".p95"))
     yield Finding(
         CURSE,
         "What is written becomes likelier to model 0, and an unlikely tail appears",
         "histograms",
-        f"median perplexity under model 0 {low.percent()}, 95th percentile {high.percent()}",
+        f"median perplexity under model 0 {low.growth()}, 95th percentile {high.growth()}",
         "reproduced" if low.high < 0 < high.low else low.verdict(positive=False),
     )
 
 
 def accumulate_or_replace(study: Study) -> Iterator[Finding]:
     metric = "fact/ppl"
-    replaced, heaped = (study.ratio(f"pool-{pool}", metric) for pool in ("replace", "accumulate"))
-    control = study.ratio("control_pool-accumulate", metric)
+    replaced, heaped = (study.growth(f"pool-{pool}", metric) for pool in ("replace", "accumulate"))
+    control = study.growth("control_pool-accumulate", metric)
     gap, rest = beside(replaced, heaped), beside(heaped, control)
     yield Finding(
         "2404.01413",
         "Replacing data collapses, accumulating them does not",
         "cross-entropy 1.82 to 2.39, and to 1.74",
-        f"perplexity of facts: replaced {gap.percent()} more than accumulated, which is {rest.percent()} more than the control",
+        f"perplexity of facts: replaced {gap.growth()} more than accumulated, which is {rest.growth()} more than the control",
         gap.verdict(positive=True),
     )
-    sub = beside(study.ratio("pool-accumulate-subsample", metric), heaped)
-    less = beside(replaced, study.ratio("pool-accumulate-subsample", metric))
+    sub = beside(study.growth("pool-accumulate-subsample", metric), heaped)
+    less = beside(replaced, study.growth("pool-accumulate-subsample", metric))
     yield Finding(
         "2410.16713",
         "A fixed number drawn from the heap lies between the two",
         "in a figure",
-        f"{sub.percent()} more than accumulated, {less.percent()} less than replaced",
+        f"{sub.growth()} more than accumulated, {less.growth()} less than replaced",
         "reproduced" if sub.low > 0 < less.low else "not at this scale" if less.high > 0 else "contradicted",
     )
 
