@@ -54,7 +54,7 @@ def formula_seconds(machine: Machine, model: Model, work: Work) -> dict[str, flo
     learn = machine.peak * machine.train_share
     compute = machine.peak * machine.sample_share
     # Decode: of the documents in hand at once, fewer stay as they end; the mean is tokens over steps.
-    batch = sample.tokens / max(1, sample.steps)
+    batch = sample.beams * sample.tokens / max(1, sample.steps)
     context = (sample.prompt_tokens + sample.tokens / 2) / max(1, sample.documents)
     adapter = 0 if model.full else model.trained * width
     read = (width * shape.parameters + batch * context * shape.kv_elements * width + adapter) / machine.bandwidth

@@ -14,6 +14,8 @@ from autophage.recipe.schema import FROM_SOURCE, Recipe
 
 WORLD_DOCUMENT_TOKENS = 41
 """Mean length of a document of the built-in world, with its end token, under the tokenizer made for it."""
+WORLD_STATEMENT_TOKENS = 11
+"""Of its first statement, which blocks are."""
 PROBE_TOKENS = {"question-answer": 10, "cloze": 8, "few-shot": 44}
 FACTS_PER_PERSON = 4
 PIECES_PER_WORD = 2.0
@@ -42,6 +44,8 @@ class Sampling:
     prompt_tokens: float
     steps: int
     concurrency: int
+    beams: int = 1
+    """Sequences that a document is written from."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,14 @@ def sample_tokens(recipe: Recipe) -> float:
     """Mean tokens of a sample: a world's document where samples may end themselves, else the limit."""
     ends = recipe.source.kind == "world" if recipe.sample.end == "auto" else recipe.sample.end == "stop"
     if ends and recipe.source.kind == "world":
-        return min(recipe.max_tokens, WORLD_DOCUMENT_TOKENS * _pieces(recipe))
+        return min(recipe.max_tokens, _world_tokens(recipe))
     return recipe.max_tokens
 
 
 def prompt_tokens(recipe: Recipe) -> float:
-    if recipe.source.kind == "world" or recipe.sample.prompts == "bos":
+    if recipe.source.kind == "world":
+        return 1 + _statement_tokens(recipe)
+    if recipe.sample.prompts == "bos":
         return 1
     instruct = recipe.sample.prompts == "instruct" or (
         recipe.sample.prompts == "auto" and recipe.model.path != FROM_SOURCE
@@ -94,7 +100,7 @@ def prompt_tokens(recipe: Recipe) -> float:
 def row_tokens(recipe: Recipe) -> float:
     """Mean tokens of a training row, mixed at alpha."""
     world = recipe.source.kind == "world"
-    human = WORLD_DOCUMENT_TOKENS * _pieces(recipe) if world else recipe.source.continuation
+    human = _world_tokens(recipe) if world else recipe.source.continuation
     context = 1 if world or recipe.train.loss_on == "continuation" else prompt_tokens(recipe)
     return context + recipe.mix.alpha * sample_tokens(recipe) + (1 - recipe.mix.alpha) * human
 
@@ -106,6 +112,15 @@ def longest_tokens(recipe: Recipe) -> int:
     if table.kind == "none":
         return document
     return max(document, max(_question_tokens(recipe).values()) + (table.max_tokens if table.generate else 0))
+
+
+def _world_tokens(recipe: Recipe) -> float:
+    """Of a world's document, as far as it is not in the prompt."""
+    return WORLD_DOCUMENT_TOKENS * _pieces(recipe) - _statement_tokens(recipe)
+
+
+def _statement_tokens(recipe: Recipe) -> float:
+    return WORLD_STATEMENT_TOKENS * _pieces(recipe) if recipe.sample.prompts == "blocks" else 0.0
 
 
 def _pieces(recipe: Recipe) -> float:
@@ -124,7 +139,7 @@ def _sampling(recipe: Recipe) -> Sampling:
         longest = max(longest, table.max_tokens)
     # A document that ends early makes room for the next, so only the last batch waits for its longest.
     steps = math.ceil(max(longest, tokens / concurrency))
-    return Sampling(count, tokens, prompts, steps, min(count, concurrency))
+    return Sampling(count, tokens, prompts, steps, min(count, concurrency), recipe.sample.beams)
 
 
 def _training(recipe: Recipe, generation: int) -> Training:
