@@ -82,11 +82,13 @@ def test_the_batch_of_a_broken_loss_is_kept(bench: Workbench, arm: Arm) -> None:
         assert len(row["token_ids"]) == len(row["trained"]) == len(row["logprob"])
         assert row["trained"] == [False] + [True] * (len(row["trained"]) - 1)
         bad = [value is not None and math.isnan(value) for value in row["logprob"]]
-        # What follows the word cannot be predicted any more; what precedes it can.
-        first = row["token_ids"].index(word) if word in row["token_ids"] else len(bad)
-        assert bad == [place > first for place in range(len(bad))]
-        poisoned += any(bad)
-    assert poisoned > 0
+        # A mask does not keep a NaN from what precedes it, so the whole document is lost; the others are not.
+        if word not in row["token_ids"]:
+            assert not any(bad)
+        elif word in row["token_ids"][:-1]:
+            assert bad[-1]
+            poisoned += 1
+    assert 0 < poisoned < 8
     assert fit(bench, arm).digest, "the model can be trained again"
 
 
