@@ -59,7 +59,7 @@ def kept(error: pytest.ExceptionInfo[RunError]) -> Path:
 
 def test_the_batch_of_a_broken_loss_is_kept(bench: Workbench, arm: Arm) -> None:
     words = Counter(token for item in bench.source.items(1, 50) for token in set(item.continuation_ids[:-1]))
-    word = next(token for token, count in words.most_common() if 10 < count < 40)
+    word = next(token for token, count in words.most_common() if count < 25)
 
     def poison(module: torch.nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
         return output.masked_fill((inputs[0] == word)[..., None], math.nan)
