@@ -39,6 +39,7 @@ def value(rows: list[dict[str, Any]], contender: str, figure: str) -> float:
     return float(found)
 
 
+@pytest.mark.long
 def test_loop(tmp_path: Path) -> None:
     rows = quick("loop", tmp_path / "rows.jsonl", "--peers", "naive tuned,generate 4")
     parts = sum(value(rows, "autophage", part) for part in ("train", "swap", "sample", "save"))

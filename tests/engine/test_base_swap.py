@@ -159,7 +159,7 @@ print("base swap holds")
 '''
 
 
-@pytest.mark.parametrize("head", ["tied", "untied"])
+@pytest.mark.parametrize("head", ["tied", pytest.param("untied", marks=pytest.mark.long)])
 def test_whole_weights(variables: dict[str, str], tmp_path: Path, head: str) -> None:
     script = tmp_path / "base_swap.py"
     script.write_text(SCRIPT, encoding="utf-8")

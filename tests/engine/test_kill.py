@@ -64,7 +64,8 @@ def test_killed_again_and_again(
     assert list(out.rglob("*.partial")) == []
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.long
 def test_ctrl_c_and_sigterm_end_with_130_and_go_on(
     stop: signal.Signals, smoke_run: Path, contents: Contents, autophage: Run, variables: dict[str, str], tmp_path: Path
 ) -> None:

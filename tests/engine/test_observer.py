@@ -33,6 +33,7 @@ def test_under_preemption_with_mixed_adapters_and_early_stops(variables: dict[st
     assert found["of_one_token"] >= 5, found
 
 
+@pytest.mark.long
 def test_under_chunked_prefill_and_prefix_caching(variables: dict[str, str]) -> None:
     found = run("chunked", variables)
     assert found["happened"]["rows of unread prompts"] >= 20, found

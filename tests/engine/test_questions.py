@@ -166,6 +166,7 @@ def chat(
     }
 
 
+@pytest.mark.long
 def test_a_chat_model_is_asked_in_its_template(chat: dict[str, object], autophage: Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
     judge = {"questions.entailment": f"{chat['model.path']}-nli"}

@@ -291,7 +291,7 @@ def said(done: subprocess.CompletedProcess[str], folder: Path) -> str:
     [
         pytest.param(SAME, "two ranks are one trainer", id="trains and scores like one process"),
         pytest.param(BENCH, "metrics are those of one process", id="measures like one process", marks=pytest.mark.long),
-        pytest.param(KILLED, "missed", id="a rank is killed"),
+        pytest.param(KILLED, "missed", id="a rank is killed", marks=pytest.mark.long),
         pytest.param(HUNG, "missed", id="a rank hangs", marks=pytest.mark.long),
     ],
 )
@@ -304,6 +304,7 @@ def test_two_ranks(script: str, end: str, variables: dict[str, str], tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_ranks_leave_with_rank_0(variables: dict[str, str], tmp_path: Path) -> None:
     done = run(ORPHANED, tmp_path, variables)
     assert done.returncode == -9, said(done, tmp_path)

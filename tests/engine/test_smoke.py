@@ -138,6 +138,7 @@ def test_exported_adapters_load_in_peft(smoke_run: Path, autophage: Run, tmp_pat
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "merged").config.vocab_size > 0
 
 
+@pytest.mark.long
 def test_a_source_that_changed_meanwhile_is_refused(autophage: Run, tmp_path: Path) -> None:
     text, out = tmp_path / "text.txt", tmp_path / "run"
     text.write_text("The harbour was calm and the pilot slept. " * 300, encoding="utf-8")

@@ -167,6 +167,7 @@ def test_training_that_began_early_goes_with_its_sampler(
     assert contents(out) == contents(plain)
 
 
+@pytest.mark.long
 def test_beyond_the_budget_the_run_ends_and_says_who_died(
     smoke_run: Path, contents: Contents, autophage: Run, variables: dict[str, str], tmp_path: Path
 ) -> None:
@@ -240,7 +241,8 @@ def test_where_ray_itself_dies_the_run_ends_and_goes_on_later(
     assert contents(out) == contents(smoke_run)
 
 
-@pytest.mark.parametrize("fault", ["engine-writes-nothing", pytest.param("engine-raises", marks=pytest.mark.long)])
+@pytest.mark.parametrize("fault", ["engine-writes-nothing", "engine-raises"])
+@pytest.mark.long
 def test_an_engine_that_is_dead_in_a_living_process_is_replaced(
     fault: str, smoke_run: Path, contents: Contents, variables: dict[str, str], tmp_path: Path
 ) -> None:
