@@ -23,7 +23,7 @@ MARK = "AUTOPHAGE_TEST_SUPERVISION"
 Contents = Callable[[Path], dict[str, object]]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 
 def heed_interrupts() -> None:

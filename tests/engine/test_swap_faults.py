@@ -14,7 +14,7 @@ import pytest
 Contents = Callable[[Path], dict[str, object]]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
 
 SMALL = {"sweep": "{}", "control.enabled": "false", "generations": "1", "sample.count": "12", "measure.drift": "false"}
 COMMAND = ["run", "smoke", *(word for key, value in SMALL.items() for word in ("--set", f"{key}={value}"))]
