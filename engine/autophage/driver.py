@@ -248,7 +248,7 @@ class Driver:
             if moved or not self._restarts[cell].take():
                 self._give_up(cell, lost)
                 return
-            self._tell_restart(cell, lost, sides)
+            self._restarts[cell].tell(self._emit, sorted(map(cell.words, sides)), lost)
         state = self._states[cell]
         sides = dependents(state, sides)
         begun = {running.work for running in cell.running.values()}
@@ -257,12 +257,6 @@ class Driver:
         for work in gone:
             self._emit("stage-lost", **self._names(cell, work))
         self._guarded(cell, self._let_go, sides, gone, todo)
-
-    def _tell_restart(self, cell: Cell, lost: ActorLostError, sides: frozenset[Side]) -> None:
-        budget = self._restarts[cell]
-        names = sorted(cell.words(side) for side in sides)
-        self._emit("restart", actors=names, cause=str(lost), number=budget.taken, most=budget.most)
-        self._emit("note", text=f"{lost} Starting again ({budget.taken} of {budget.most} times without a commit)")
 
     def _let_go(self, cell: Cell, sides: frozenset[Side], gone: Sequence[Work], todo: Sequence[Work]) -> None:
         cell.lose(sides, gone)

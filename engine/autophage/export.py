@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autophage.card import card
-from autophage.errors import StoreError, UserError
+from autophage.errors import StoreError, UserError, first_line
 from autophage.report.load import ArmFacts, RunFacts, load
 from autophage.store.manifest import MANIFEST, check, shards
 from autophage.store.rundir import RunDirectory
@@ -163,7 +163,6 @@ def _load_base(run: RunDirectory, path: str) -> tuple[Any, torch.dtype]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from autophage.data.own_code import refuse_own_code
-    from autophage.data.tokens import first_line
 
     try:
         stored = AutoConfig.from_pretrained(path, trust_remote_code=False).dtype or torch.float32

@@ -32,10 +32,7 @@ def prepared(cells: Sequence[Actors], budget: Restarts, deadlines: Deadlines, em
         except ActorLostError as lost:
             if not budget.take():
                 raise
-            emit(
-                "restart", actors=["every sampler and trainer"], cause=str(lost), number=budget.taken, most=budget.most
-            )
-            emit("note", text=f"{lost} Starting again ({budget.taken} of {budget.most} times without a commit)")
+            budget.tell(emit, ["every sampler and trainer"], lost)
             for actors in cells:
                 for side in Side:
                     actors.replace(side)

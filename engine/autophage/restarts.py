@@ -6,6 +6,8 @@ between: that costs nothing. A process that dies again and again before anything
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 
 class Restarts:
     """At most `most` restarts in a row without a commit in between."""
@@ -20,6 +22,11 @@ class Restarts:
             return False
         self.taken += 1
         return True
+
+    def tell(self, emit: Callable[..., None], actors: Sequence[str], lost: Exception) -> None:
+        """Say that `actors` are started again, and why, to the history and to the user."""
+        emit("restart", actors=actors, cause=str(lost), number=self.taken, most=self.most)
+        emit("note", text=f"{lost} Starting again ({self.taken} of {self.most} times without a commit)")
 
     def renew(self) -> None:
         """Something was committed: what died before it did not stop the run."""

@@ -15,8 +15,7 @@ from typing import Any, Protocol
 
 from autophage.data.questions import Question, require_subjects
 from autophage.data.text_source import read_file
-from autophage.data.tokens import first_line
-from autophage.errors import UserError
+from autophage.errors import UserError, first_line
 from autophage.recipe.schema import Questions
 
 OPTIONS = 4

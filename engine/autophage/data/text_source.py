@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autophage.data.source import HeldOut, Item, Probe, Role, spread
-from autophage.data.tokens import decode, first_line, start_ids
-from autophage.errors import UserError
+from autophage.data.tokens import decode, start_ids
+from autophage.errors import UserError, first_line
 from autophage.recipe.schema import ALL, Recipe
 from autophage.recipe.schema import Source as SourceTable
 from autophage.seeds import generator

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from autophage.data.own_code import refuse_own_code
-from autophage.errors import UserError
+from autophage.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -78,11 +78,6 @@ def start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 def decode(tokenizer: PreTrainedTokenizerBase, token_ids: list[int], *, special: bool = True) -> str:
     """The text of one sequence; without its special tokens if `special` is False."""
     return str(tokenizer.decode(token_ids, skip_special_tokens=not special))
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, for messages that quote it."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _hugging_face(tokenizer: object) -> PreTrainedTokenizerBase:

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from autophage import vllm_window
-from autophage.data.tokens import first_line
 from autophage.devices import out_of_memory
-from autophage.errors import AutophageError, EngineDeadError, RunError, SwapError, UserError
+from autophage.errors import AutophageError, EngineDeadError, RunError, SwapError, UserError, first_line
 from autophage.sampler import ranks
 from autophage.sampler.arguments import engine_arguments
 from autophage.sampler.base_weights import BaseWeights

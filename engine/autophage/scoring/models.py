@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from autophage.data.tokens import first_line, load_tokenizer
+from autophage.data.tokens import load_tokenizer
 from autophage.devices import named_type
-from autophage.errors import UserError
+from autophage.errors import UserError, first_line
 from autophage.store.weights import refuse_pickle
 from autophage.trainer.head import Head, find_head
 from autophage.trainer.loading import load_model

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autophage.errors import StoreError
+from autophage.errors import StoreError, first_line
 from autophage.store.atomic import replacing
 
 ROWS_PER_SHARD = 8192
@@ -121,11 +121,7 @@ def _read_shard(path: Path, columns: list[str]) -> pa.Table:
         NotImplementedError,
         MemoryError,
     ) as error:  # what pyarrow raises, by its kinds
-        raise StoreError(f"{path}: is no corpus that can be read ({_first_line(error)})") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise StoreError(f"{path}: is no corpus that can be read ({first_line(error)})") from error
 
 
 def _read_columns(path: Path, columns: list[str]) -> pa.Table:
@@ -149,4 +145,4 @@ def _samples_of(path: Path) -> list[Sample]:
                 row[name] = np.asarray(row[name], dtype=np.int64 if name == "rank" else np.float32)
         return [Sample(**row) for row in rows]
     except (StoreError, ValueError, TypeError) as error:
-        raise StoreError(f"{path}: holds a row that is no sample ({_first_line(error)})") from error
+        raise StoreError(f"{path}: holds a row that is no sample ({first_line(error)})") from error

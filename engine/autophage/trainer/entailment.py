@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from autophage.data.own_code import refuse_own_code
-from autophage.data.tokens import first_line
 from autophage.devices import device
-from autophage.errors import UserError
+from autophage.errors import UserError, first_line
 
 BATCH = 64
 LONGEST = 512
