@@ -321,7 +321,7 @@ def test_a_heavier_anchor_drifts_less(
         drifts.append(float(np.concatenate([one.kl for one in compared]).mean()))
     for lighter, heavier in itertools.pairwise(drifts):
         assert heavier < 0.9 * lighter, drifts
-    assert drifts[-1] < 0.1 * drifts[0]
+    assert drifts[-1] < 0.2 * drifts[0]
 
 
 def test_metrics_are_means_over_tokens() -> None:

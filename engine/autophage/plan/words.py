@@ -30,8 +30,8 @@ def assumptions(recipe: Recipe, machine: Machine, basis: str, *, overlap: bool, 
         lines.append(f"documents of {WORLD_DOCUMENT_TOKENS} tokens on average under the world's own tokenizer")
     elif recipe.sample.end != "stop":
         lines.append("every sample as long as max_tokens allows")
-    if recipe.anchor.reference != BASE:
-        lines.append("the teacher as large as the model")
+    if recipe.refers and recipe.anchor.reference != BASE:
+        lines.append("the teacher is as quick as the model itself")
     if recipe.measure.drift:
         lines.append(
             "samples are scored by their own model, model 0 and the previous one, where these differ, and not again"
