@@ -35,6 +35,15 @@ def test_the_parts_of_eight_billion_parameters():
     assert trainer.activations < 30e9
 
 
+def test_a_teacher_is_held_beside_the_model():
+    alone, taught = trainer_bytes(asked(ONE)), trainer_bytes(asked(ONE, teacher=EIGHT.parameters))
+    assert taught.weights - alone.weights == 2 * EIGHT.parameters
+    assert taught.idle - alone.idle == taught.total - alone.total == 2 * EIGHT.parameters
+    assert share_gpu(CONSUMER, asked(ONE, concurrency=16), "serial").fits
+    with pytest.raises(UserError, match=r"this GPU has 24\.0 GiB"):
+        share_gpu(CONSUMER, asked(ONE, concurrency=16, teacher=FOURTEEN.parameters), "serial")
+
+
 def test_eight_billion_on_an_h200_are_split_near_half():
     division = share_gpu(H200, asked(EIGHT, adapters=32, concurrency=1000), "serial")
     assert division.sharing is Sharing.SPLIT

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from autophage.recipe.schema import Recipe
-from autophage.shape import configured_shape, shape_of
+from autophage.shape import configured_shape, shape_of, teacher_shape
 
 
 def recipe_of(**tables):
@@ -16,6 +16,13 @@ def recipe_of(**tables):
 
 def test_the_small_base_model_has_two_million_parameters():
     assert shape_of(recipe_of()).parameters == pytest.approx(2e6, rel=0.05)
+
+
+def test_a_teacher_counts_where_training_looks_at_it():
+    named = {"reference": "someone/Teacher-7B"}
+    assert teacher_shape(recipe_of(anchor={**named, "kl": 0.1})).parameters == 7_000_000_000
+    assert teacher_shape(recipe_of(anchor=named)) is None
+    assert teacher_shape(recipe_of(anchor={"kl": 0.1})) is None
 
 
 def test_a_folder_is_read_and_a_name_is_guessed_from(tmp_path):

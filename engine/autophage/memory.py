@@ -62,7 +62,8 @@ class Demand:
     """What a run asks of its GPUs. `adapters` are slots on the device; `width` is the bytes of an element of the weights.
 
     `longest` counts tokens of the longest prompt with its sample, `batch_tokens` those of a training step, padding
-    included. `sampler_gpus` and `trainer_gpus` divide one copy of the model among so many devices.
+    included. `teacher` counts the parameters of a model that the trainer holds beside its own. `sampler_gpus` and
+    `trainer_gpus` divide one copy of the model among so many devices.
     """
 
     shape: Shape
@@ -73,6 +74,7 @@ class Demand:
     batch_tokens: int
     width: int = 2
     full: bool = False
+    teacher: int = 0
     sampler_gpus: int = 1
     trainer_gpus: int = 1
 
@@ -212,6 +214,7 @@ def trainer_bytes(demand: Demand) -> Trainer:
     weights = (
         0 if demand.full else shape.parameters * demand.width
     )  # full: the float32 weights are among the optimizer's
+    weights += demand.teacher * demand.width
     kept = (KEPT_HIDDEN * shape.hidden + KEPT_INNER * shape.inner) * shape.layers * demand.width
     training = kept * demand.batch_tokens // gpus
     scoring = SCORE_TOKENS * (6 * shape.hidden + 3 * shape.inner) * demand.width

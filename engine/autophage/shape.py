@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autophage.recipe.anchor import BASE
 from autophage.recipe.schema import FROM_SOURCE, Recipe
 
 SIZE_IN_NAME = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([BM])(?![A-Za-z0-9])", re.IGNORECASE)
@@ -47,15 +48,23 @@ class Shape:
 
 def shape_of(recipe: Recipe) -> Shape | None:
     """The shape of the recipe's model, None where neither a folder nor a name tells."""
-    if recipe.model.path == FROM_SOURCE:
-        return base_shape(recipe)
-    config = Path(recipe.model.path) / "config.json"
+    return base_shape(recipe) if recipe.model.path == FROM_SOURCE else shape_at(recipe.model.path)
+
+
+def teacher_shape(recipe: Recipe) -> Shape | None:
+    """Of the model that training looks at beside its own; None where it is model 0, or neither folder nor name tells."""
+    return shape_at(recipe.anchor.reference) if recipe.refers and recipe.anchor.reference != BASE else None
+
+
+def shape_at(path: str) -> Shape | None:
+    """Of a model folder, or as far as a hub id's name tells."""
+    config = Path(path) / "config.json"
     if config.is_file():
         try:
             return configured_shape(json.loads(config.read_text("utf-8")))
         except (OSError, ValueError, AttributeError):  # what is wrong with it is said where the model is loaded
             return None
-    found = SIZE_IN_NAME.findall(recipe.model.path.rsplit("/", 1)[-1])
+    found = SIZE_IN_NAME.findall(path.rsplit("/", 1)[-1])
     return guessed_shape(float(found[-1][0]) * (1e9 if found[-1][1] in "bB" else 1e6)) if found else None
 
 

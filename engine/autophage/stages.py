@@ -43,6 +43,7 @@ from autophage.store.messages import Measured, Trained
 from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
 from autophage.trainer.divergence import compare
+from autophage.trainer.editing import edit_human
 from autophage.trainer.resident import ResidentModel
 from autophage.trainer.sft import NotFiniteError
 from autophage.trainer.validation import BestEpoch
@@ -96,6 +97,7 @@ class Workbench:
         for arm in arms:
             if arm.recipe.train.keep == "best":
                 self._validation(arm.recipe)
+            self.resident.reference(arm.recipe)
         config = self.resident.config.get_text_config()
         longest = max(self._longest(arm.recipe) for arm in arms)
         positions = getattr(config, "max_position_embeddings", None)
@@ -195,6 +197,9 @@ class Workbench:
         """
         seed = derive(arm.recipe.seed, "train", arm.name, generation)
         pool = pool_rows(self._source(arm.recipe), arm.recipe, corpora)
+        if arm.recipe.mix.human_edit is not None:
+            self.resident.load(start)
+            pool = edit_human(pool, self.resident.head, self._special, arm.recipe, generation)
         rows = TrainingOrder(pool, arm.recipe, seed)
         size, tokens = arm.recipe.train.batch_size, 0
         best = self._best_epoch(arm.recipe, len(pool))

@@ -62,6 +62,12 @@ def test_alpha_is_the_synthetic_share(source: WorldSource, alpha: float, expecte
     assert (len(rows), synthetic(rows)) == (COUNT, expected)
 
 
+def test_rows_know_who_wrote_them(source: WorldSource) -> None:
+    rows = pool_rows(source, recipe(mix=Mix(alpha=0.5, pool="accumulate")), {g: samples(g) for g in range(2)})
+    assert [row.synthetic for row in rows] == [row.token_ids[1] >= 1000 for row in rows]
+    assert sum(row.synthetic for row in rows) == COUNT
+
+
 def test_rejected_samples_are_never_trained_on(source: WorldSource) -> None:
     rows = pool_rows(source, recipe(mix=Mix(alpha=1.0)), {0: samples(0, accepted=7)})
     assert len(rows) == synthetic(rows) == 7
@@ -148,8 +154,11 @@ def test_training_can_begin_before_the_newest_corpus_is_written(source: WorldSou
     told = recipe(mix=Mix(alpha=1.0, pool=pool), train=Train(epochs=2.0, batch_size=1))  # type: ignore[arg-type]
     old, new = samples(0), samples(1)
 
-    def seen(corpora: dict[int, list[corpus.Sample]] | dict[int, Any]) -> Iterator[tuple[list[int], int]]:
-        return ((row.token_ids, row.context) for row in TrainingOrder(pool_rows(source, told, corpora), told, 5))
+    def seen(corpora: dict[int, list[corpus.Sample]] | dict[int, Any]) -> Iterator[tuple[list[int], int, bool]]:
+        return (
+            (row.token_ids, row.context, row.synthetic)
+            for row in TrainingOrder(pool_rows(source, told, corpora), told, 5)
+        )
 
     late = OnDemand(new)
     order = seen({0: old, 1: late})

@@ -10,7 +10,8 @@ import torch
 import transformers
 
 from autophage.trainer.head import find_head
-from autophage.trainer.sft import IGNORED, WATCHED
+from autophage.trainer.objective import WATCHED
+from autophage.trainer.portions import IGNORED
 
 pytestmark = pytest.mark.slow
 

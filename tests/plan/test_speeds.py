@@ -58,6 +58,15 @@ def test_light_for_eight_billion_parameters(bare):
     assert formula_seconds(bare, Model(EIGHT, 16, True), LARGE)["train"] == pytest.approx(780, rel=0.01)
 
 
+def test_a_reference_costs_a_forward_pass_more(bare):
+    """2 P tokens / F beside 4 and 6: half as much again past frozen weights, a third for all weights."""
+    held = replace(LARGE, train=replace(LARGE.train, scored=LARGE.train.tokens, batches=LARGE.train.steps))
+    for full, share in ((False, 1.5), (True, 4 / 3)):
+        model = Model(EIGHT, 16, full)
+        alone = formula_seconds(bare, model, LARGE)["train"]
+        assert formula_seconds(bare, model, held)["train"] == pytest.approx(share * alone, rel=1e-6)
+
+
 def test_a_small_model_is_bound_by_the_host_and_a_large_one_is_in_the_published_range():
     """25 to 40 thousand tokens a second for 1B and 12 to 25 thousand for 8B, of 300 and 55 thousand that light allows."""
     small = formula_seconds(named("h200"), Model(ONE, 16, False), LARGE)["sample"]

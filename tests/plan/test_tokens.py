@@ -95,3 +95,20 @@ def test_a_subject_is_a_file_and_a_text_is_scored_option_by_option(recipe_of, tm
     assert named.sample.documents - plain.sample.documents == 2 * 2 * 20
     whole = work(recipe_of(questions={**asked, "path": "owner/name"}), 0)
     assert whole.sample.documents - plain.sample.documents == 2 * 57 * 20
+
+
+def test_what_goes_forward_in_training_without_being_trained_on(recipe_of):
+    mix, train = {"alpha": 0.25}, {"epochs": 2.0, "batch_size": 32}
+    plain = work(recipe_of(sample={"count": 100}, mix=mix, train=train), 1).train
+    assert (plain.scored, plain.batches) == (0.0, 0)
+    for anchor in ({"kl": 0.1}, {"objective": "distill"}):
+        held = work(recipe_of(sample={"count": 100}, mix=mix, train=train, anchor=anchor), 1).train
+        assert (held.scored, held.batches) == (plain.tokens, plain.steps)
+        assert (held.tokens, held.steps) == (plain.tokens, plain.steps)
+    alone = work(recipe_of(sample={"count": 100}, mix={"alpha": 0.0}, train=train, anchor={"objective": "distill"}), 1)
+    assert alone.train.scored == 0.0  # nothing to distil on
+    edited = work(recipe_of(sample={"count": 100}, mix={**mix, "human_edit": 0.9}, train=train), 1).train
+    assert (edited.scored, edited.batches) == (75 * (1 + WORLD_DOCUMENT_TOKENS), 2)
+    heap = {**mix, "human_edit": 0.9, "pool": "accumulate"}
+    grown = work(recipe_of(sample={"count": 100}, mix=heap, train=train), 3).train
+    assert grown.scored == (100 + 3 * 75) * (1 + WORLD_DOCUMENT_TOKENS)

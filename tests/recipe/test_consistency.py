@@ -98,6 +98,16 @@ def test_whole_weights_on_several_gpus(refuse: Refuse, load: Load) -> None:
     assert load(NAME, "model.method=full").recipe.model.method == "full"
 
 
+def test_what_a_trainer_over_several_gpus_cannot_look_at(refuse: Refuse, load: Load) -> None:
+    several = NAME + "[cluster]\ntrainer_gpus = 2\n"
+    head = "anchor.reference is looked at by a trainer on one GPU, and cluster.trainer_gpus = 2"
+    assert refuse(several, "anchor.kl=0.1").startswith(f"demo.toml:3:16: {head}\n")
+    assert head in refuse(several, "anchor.objective=distill")
+    assert "mix.human_edit draws tokens with a trainer" not in refuse(several, "anchor.kl=0.1", "mix.human_edit=0.9")
+    assert "mix.human_edit draws tokens by a trainer on one GPU" in refuse(several, "mix.human_edit=0.9")
+    assert load(several, "anchor.truncate=0.9").recipe.anchor.truncate == 0.9
+
+
 def test_arm_names_that_collide(refuse: Refuse) -> None:
     message = refuse(NAME + '[sweep]\n"sample.system" = ["Hi!", "Hi?"]\n')
     assert message.startswith(
@@ -162,6 +172,29 @@ NOTHING_ASKED = f"{NO_PROBES}, and there are no questions"
         ),
         (NAME + 'control.enabled = false\nmix.pool = "accumulate"\n', "mix.human=fixed", None),
         (NAME + "control.enabled = false\nsweep.mix.alpha = [1.0, 0.5]\n", "mix.human=fixed", None),
+        (
+            NAME,
+            "mix.human_edit=0.9",
+            "every arm is trained on synthetic data alone; a control's human text stays as it is",
+        ),
+        (NAME + "mix.alpha = 0.5\n", "mix.human_edit=0.9", None),
+        (NAME + 'mix.pool = "accumulate"\n', "mix.human_edit=0.9", None),
+        (NAME, "anchor.kl=0.1", None),
+        (NAME, "anchor.direction=reverse", "anchor.kl is 0"),
+        (NAME, "anchor.reference=teacher", "anchor.kl is 0, and nothing is distilled"),
+        (NAME + "anchor.kl = 1\n", "anchor.reference=teacher", None),
+        (NAME, "anchor.trust=2", 'anchor.objective is not "distill"'),
+        (NAME, "anchor.objective=distill", None),
+        (NAME + 'anchor.objective = "distill"\n', "anchor.outliers=mask", "anchor.trust is left out"),
+        (NAME + 'anchor = {objective = "distill", trust = 2.0}\n', "anchor.outliers=mask", None),
+        (NAME + "mix.alpha = 0\n", "anchor.objective=distill", "there is no synthetic text to distil on"),
+        (NAME, "anchor.truncate=0.9", None),
+        (
+            NAME + 'control.enabled = false\nanchor.objective = "distill"\n',
+            "anchor.truncate=0.9",
+            "every arm distils on all of its text, which has no cross-entropy",
+        ),
+        (NAME + "mix.alpha = 0\nmix.human_edit = 0.9\n", "control.enabled=true", None),
         (NAME + "sample.temperature = 0\n", "sample.top_k=3", "sample.temperature = 0 is greedy"),
         (NAME, "sample.top_k=3", None),
         (NAME + 'train.schedule = "constant"\n', "train.warmup=0.1", None),

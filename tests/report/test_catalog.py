@@ -15,6 +15,7 @@ from autophage.report.catalog import BASES, describe, split
 from autophage.report.figures import PLANS
 from autophage.store.answers import Answer
 from autophage.store.corpus import Sample
+from autophage.store.training import StepStatistics, step_metrics
 
 ONE = np.ones(3, dtype=np.float32)
 STATS = Scored(-ONE, ONE, ONE, 0.5 * ONE, np.ones(3, dtype=np.int64), np.full(3, 7))
@@ -34,6 +35,7 @@ def everything() -> set[str]:
     answer = Answer("s/0", "s", "few-shot", 1, 1, (0.0,) * 4, greedy=True, complies=True, confidence=0.5,
                     generated="B", generated_choice=1, generated_complies=True, entailment=0.5)  # fmt: skip
     metrics += question_metrics([answer], 0.5, 100, 0)
+    metrics += step_metrics([StepStatistics(1, 1, *[1.0] * 7)])
     return {metric.metric for metric in metrics}
 
 
@@ -45,6 +47,9 @@ def test_every_metric_has_a_label_a_unit_and_a_sentence() -> None:
 
 def test_figures_name_metrics_that_exist() -> None:
     planned = {
-        name for plan in PLANS for name in plan.metrics if name.startswith(("text/", "tail/", "drift/", "detect/"))
+        name
+        for plan in PLANS
+        for name in plan.metrics
+        if name.startswith(("text/", "tail/", "drift/", "detect/", "anchor/"))
     }
     assert planned <= everything()

@@ -6,21 +6,23 @@ import pytest
 import torch
 
 from autophage.errors import RunError
-from autophage.trainer.portions import IGNORED, Portion, examples, portions, trained_tokens
+from autophage.trainer.portions import IGNORED, Portion, examples, of_tokens, portions, trained_tokens
 
 PADDED = {
     "input_ids": torch.tensor([[1, 5, 6, 0], [1, 7, 8, 9]]),
     "labels": torch.tensor([[IGNORED, 5, 6, IGNORED], [IGNORED, IGNORED, 8, 9]]),
     "attention_mask": torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]),
+    "synthetic": torch.tensor([True, False]),
 }
 FLAT = {
     "input_ids": torch.tensor([[1, 5, 6, 1, 7, 8, 9]]),
     "labels": torch.tensor([[IGNORED, 5, 6, IGNORED, IGNORED, 8, 9]]),
     "position_ids": torch.tensor([[0, 1, 2, 0, 1, 2, 3]]),
+    "synthetic": torch.tensor([True, False]),
 }
 DOCUMENTS = [
-    {"input_ids": [1, 5, 6], "labels": [IGNORED, 5, 6]},
-    {"input_ids": [1, 7, 8, 9], "labels": [IGNORED, IGNORED, 8, 9]},
+    {"input_ids": [1, 5, 6], "labels": [IGNORED, 5, 6], "synthetic": True},
+    {"input_ids": [1, 7, 8, 9], "labels": [IGNORED, IGNORED, 8, 9], "synthetic": False},
 ]
 
 
@@ -28,6 +30,12 @@ DOCUMENTS = [
 def test_documents_come_back_out_of_a_batch(inputs: dict[str, torch.Tensor]) -> None:
     assert examples(inputs) == DOCUMENTS
     assert int(trained_tokens(inputs["labels"])) == 4
+
+
+def test_each_token_knows_what_its_document_is() -> None:
+    labelled = of_tokens(PADDED, "synthetic")[PADDED["labels"] != IGNORED]
+    assert labelled.tolist() == [True, True, False, False]
+    assert of_tokens(FLAT, "synthetic").tolist() == [[True] * 3 + [False] * 4]
 
 
 def test_portions_keep_the_order_and_lose_nothing() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from autophage.data.late import LateSample
@@ -27,7 +27,7 @@ BUCKET_BATCHES = 8
 
 @dataclass(frozen=True)
 class Row:
-    """One training document. `context` tokens at its start carry no loss.
+    """One training document. `context` tokens at its start carry no loss; `synthetic` is whether a model wrote the rest.
 
     `newest` is the place of a sample in the corpus that was written last; None for what was there before.
     """
@@ -35,6 +35,7 @@ class Row:
     token_ids: list[int]
     context: int
     newest: int | None = None
+    synthetic: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,12 @@ class LateRow:
         return self._row.context
 
     @property
+    def synthetic(self) -> bool:
+        return True
+
+    @property
     def _row(self) -> Row:
-        return _row(self.start, self.sample.prompt_ids, self.sample.token_ids, self.recipe, self.newest)
+        return _written(self.start, self.sample, self.recipe, self.newest)
 
 
 AnyRow = Row | LateRow
@@ -105,7 +110,7 @@ def mixed_rows(
         if isinstance(sample, LateSample):
             rows.append(LateRow(sample, start, recipe, own))
         else:
-            rows.append(_row(start, sample.prompt_ids, sample.token_ids, recipe, own))
+            rows.append(_written(start, sample, recipe, own))
     return rows + [_row(start, item.prompt_ids, item.continuation_ids, recipe) for item in humans]
 
 
@@ -192,9 +197,12 @@ def _newest_in_order(rows: Sequence[AnyRow]) -> list[AnyRow]:
     return [row if row.newest is None else next(newest) for row in rows]
 
 
-def _row(
-    start: list[int], prompt: list[int], continuation: list[int], recipe: Recipe, newest: int | None = None
-) -> Row:
+def _written(start: list[int], sample: Sample | LateSample, recipe: Recipe, newest: int | None) -> Row:
+    row = _row(start, sample.prompt_ids, sample.token_ids, recipe)
+    return replace(row, newest=newest, synthetic=True)
+
+
+def _row(start: list[int], prompt: list[int], continuation: list[int], recipe: Recipe) -> Row:
     if recipe.train.loss_on == "continuation":
-        return Row([*start, *continuation], len(start), newest)
-    return Row([*prompt, *continuation], len(prompt) if recipe.train.loss_on == "completion" else 1, newest)
+        return Row([*start, *continuation], len(start))
+    return Row([*prompt, *continuation], len(prompt) if recipe.train.loss_on == "completion" else 1)

@@ -106,7 +106,8 @@ def _works(recipe: Recipe, timed: Mapping[Key, Mapping[str, Any]]) -> dict[str, 
         if stage == "sample" and tokens:
             planned = replace(planned, sample=replace(planned.sample, tokens=tokens))
         if stage == "train" and tokens:
-            planned = replace(planned, train=replace(planned.train, tokens=tokens))
+            scored = planned.train.scored * tokens / max(1.0, planned.train.tokens)
+            planned = replace(planned, train=replace(planned.train, tokens=tokens, scored=scored))
         works[stage].append(planned)
     return works
 
@@ -130,7 +131,12 @@ def _mean_work(works: Mapping[str, Sequence[Work]]) -> Work:
             resampled=_mean(one.resampled for one in measures),
             pairs=round(_mean(one.pairs for one in measures)),
         ),
-        Training(_mean(one.tokens for one in trains), round(_mean(one.steps for one in trains))),
+        Training(
+            tokens=_mean(one.tokens for one in trains),
+            steps=round(_mean(one.steps for one in trains)),
+            scored=_mean(one.scored for one in trains),
+            batches=round(_mean(one.batches for one in trains)),
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from autophage.plan.tokens import longest_tokens, row_tokens, work
 from autophage.recipe.arms import Arm
 from autophage.recipe.batching import cohorts_of
 from autophage.recipe.schema import FROM_SOURCE, Recipe
-from autophage.shape import Shape, base_shape
+from autophage.shape import Shape, base_shape, teacher_shape
 
 COMPRESSION = 0.5
 """What zstd leaves of a corpus shard."""
@@ -65,6 +65,7 @@ def demand(
 ) -> Demand:
     """What a recipe asks of memory on `machine`; `slots` is how many adapters take part in one batch."""
     width = {"float32": 4, "bfloat16": 2}.get(recipe.model.dtype, machine.width)
+    teacher = teacher_shape(recipe)
     return Demand(
         shape=shape,
         rank=recipe.model.rank,
@@ -74,6 +75,7 @@ def demand(
         batch_tokens=math.ceil(recipe.train.batch_size * row_tokens(recipe)),
         width=width,
         full=recipe.model.method == "full",
+        teacher=teacher.parameters if teacher else 0,
         sampler_gpus=gpus[0],
         trainer_gpus=gpus[1],
     )

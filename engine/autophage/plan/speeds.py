@@ -64,7 +64,10 @@ def formula_seconds(machine: Machine, model: Model, work: Work) -> dict[str, flo
     operations = FULL_TRAINING if model.full else ADAPTER_TRAINING
     training = operations * shape.parameters * work.train.tokens / learn
     training += machine.train_call + work.train.steps * shape.layers * machine.train_layer
-    measuring = FORWARD * shape.parameters * work.measure.tokens / (machine.peak * machine.score_share)
+    forward = machine.peak * machine.score_share
+    training += FORWARD * shape.parameters * work.train.scored / forward
+    training += work.train.batches * shape.layers * machine.score_layer
+    measuring = FORWARD * shape.parameters * work.measure.tokens / forward
     measuring += machine.measure_call + work.measure.batches * shape.layers * machine.score_layer
     measuring += work.measure.resampled * machine.resample + work.measure.pairs * machine.pair
     moved = model.trained * 4

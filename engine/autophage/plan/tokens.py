@@ -50,8 +50,12 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Training:
+    """`scored` tokens go forward without being trained on, `batches` of them: by an anchor's reference, or to be edited."""
+
     tokens: float = 0.0
     steps: int = 0
+    scored: float = 0.0
+    batches: int = 0
 
 
 @dataclass(frozen=True)
@@ -146,9 +150,18 @@ def _training(recipe: Recipe, generation: int) -> Training:
     if generation == 0:
         return Training()
     # An accumulated pool has the data of before the loop in it.
-    rows = recipe.sample.count * (generation + 1 if recipe.mix.pool == "accumulate" else 1)
-    rows = max(1, round(rows * recipe.train.epochs))
-    return Training(rows * row_tokens(recipe), math.ceil(rows / recipe.train.batch_size))
+    pool = recipe.sample.count * (generation + 1 if recipe.mix.pool == "accumulate" else 1)
+    rows = max(1, round(pool * recipe.train.epochs))
+    tokens, steps = rows * row_tokens(recipe), math.ceil(rows / recipe.train.batch_size)
+    scored, batches = (tokens, steps) if recipe.refers else (0.0, 0)
+    if recipe.mix.human_edit is not None:
+        # The pool's human part, once; what it begins with when it accumulates is human altogether.
+        human = pool * (1 - recipe.mix.alpha) + recipe.mix.alpha * recipe.sample.count * (
+            recipe.mix.pool == "accumulate"
+        )
+        scored += human * row_tokens(recipe)
+        batches += math.ceil(human / SCORED_BATCH)
+    return Training(tokens, steps, scored, batches)
 
 
 def _measuring(recipe: Recipe, generation: int) -> Measuring:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autophage.plan.machines import Machine
 from autophage.plan.tokens import WORLD_DOCUMENT_TOKENS
+from autophage.recipe.anchor import BASE
 from autophage.recipe.schema import FROM_SOURCE, Recipe
 
 
@@ -29,6 +30,8 @@ def assumptions(recipe: Recipe, machine: Machine, basis: str, *, overlap: bool, 
         lines.append(f"documents of {WORLD_DOCUMENT_TOKENS} tokens on average under the world's own tokenizer")
     elif recipe.sample.end != "stop":
         lines.append("every sample as long as max_tokens allows")
+    if recipe.refers and recipe.anchor.reference != BASE:
+        lines.append("the teacher is as quick as the model itself")
     if recipe.measure.drift:
         lines.append(
             "samples are scored by their own model, model 0 and the previous one, where these differ, and not again"

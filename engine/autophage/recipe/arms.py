@@ -1,8 +1,8 @@
 """From one recipe to its arms: the combinations of `[sweep]`, and the control arm each of them needs.
 
 An arm is a complete recipe of its own, with a name that is safe as a folder. The control of an arm is the same recipe
-with alpha = 0; arms that share a control share the one arm. An arm that trains all weights has no rank: where
-`model.method` is swept beside `model.rank`, full fine-tuning is one arm, not one for every rank.
+with alpha = 0 and human text as it is; arms that share a control share the one arm. An arm that trains all weights has
+no rank: where `model.method` is swept beside `model.rank`, full fine-tuning is one arm, not one for every rank.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from autophage.recipe.schema import Recipe
 CONTROL = "control"
 ONLY_LORA = ("model.rank", "model.lora_alpha")
 """Swept keys that an arm does not have if it trains all weights."""
+ONLY_HUMAN: dict[str, object] = {"mix.alpha": 0.0, "mix.human_edit": None}
+"""What makes a control: nothing that it is trained on comes from a model."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,15 @@ def expand(recipe: Recipe) -> list[Arm]:
     controls: dict[str, Arm] = {}
     for settings in combinations(recipe):
         arm = with_values(recipe, settings)
-        is_control = arm.mix.alpha == 0.0
+        is_control = is_human_alone(arm)
         name = arm_name(settings) or ("main" if not is_control else CONTROL)
         arms[name] = Arm(name, arm, settings, control=is_control)
         if recipe.control.enabled:
-            own = {key: value for key, value in settings.items() if key != "mix.alpha" and len(recipe.sweep[key]) > 1}
+            own = {
+                key: value for key, value in settings.items() if key not in ONLY_HUMAN and len(recipe.sweep[key]) > 1
+            }
             label = f"{CONTROL}_{arm_name(own)}" if own else CONTROL
-            controls.setdefault(label, Arm(label, with_values(arm, {"mix.alpha": 0.0}), own, control=True))
+            controls.setdefault(label, Arm(label, with_values(arm, ONLY_HUMAN), own, control=True))
     swept_to_zero = {_identity(arm) for arm in arms.values() if arm.control}
     return [*arms.values(), *(arm for arm in controls.values() if _identity(arm) not in swept_to_zero)]
 
@@ -72,6 +76,11 @@ def with_values(recipe: Recipe, values: dict[str, object]) -> Recipe:
             table = table[part]
         table[last] = value
     return Recipe.model_validate(data)
+
+
+def is_human_alone(recipe: Recipe) -> bool:
+    """Whether nothing that an arm is trained on comes from a model."""
+    return recipe.mix.alpha == 0.0 and recipe.mix.human_edit is None
 
 
 def _identity(arm: Arm) -> str:

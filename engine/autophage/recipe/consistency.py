@@ -139,6 +139,20 @@ def _whole_weights_on_one_gpu(recipe: Recipe) -> Conflict | None:
     return Conflict(("cluster.trainer_gpus", "model.method"), wrong, remedies)
 
 
+def _anchored_in_one_process(recipe: Recipe) -> Conflict | None:
+    gpus = recipe.cluster.trainer_gpus
+    if gpus == 1 or not (recipe.refers or recipe.mix.human_edit is not None):
+        return None
+    what, key, remedy = (
+        ("anchor.reference is looked at", "anchor.kl", 'kl = 0 and objective = "sft" under [anchor]')
+        if recipe.refers
+        else ("mix.human_edit draws tokens", "mix.human_edit", "no human_edit")
+    )
+    wrong = f"{what} by a trainer on one GPU, and cluster.trainer_gpus = {gpus}"
+    remedies = ("leave cluster.trainer_gpus at 1", f"or write {remedy}")
+    return Conflict(("cluster.trainer_gpus", key), wrong, remedies)
+
+
 def _harness_of_one_process(recipe: Recipe) -> Conflict | None:
     if not recipe.measure.harness or recipe.cluster.trainer_gpus == 1:
         return None
@@ -257,6 +271,7 @@ _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     _whole_heads,
     _carried_on,
     _whole_weights_on_one_gpu,
+    _anchored_in_one_process,
     _harness_of_one_process,
     _search_on_one_device,
     _best_of_one_process,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autophage.recipe.arms import ONLY_LORA, Arm
+from autophage.recipe.arms import ONLY_LORA, Arm, is_human_alone
 from autophage.recipe.document import Document
 from autophage.recipe.keys import KEYS, SWEEP
 from autophage.recipe.literals import toml_value
@@ -47,6 +47,10 @@ def _reads_world(recipe: Recipe) -> bool:
 
 def _learner_rule(kind: str) -> Rule:
     return Rule(unused(kind), lambda arm: arm.learner.kind == kind, f'learner.kind is "{kind}"')
+
+
+def _no_human_text(recipe: Recipe) -> bool:
+    return recipe.mix.alpha == 1.0 and recipe.mix.pool == "replace"
 
 
 def _bos(recipe: Recipe) -> bool:
@@ -117,8 +121,20 @@ RULES = (
     Rule(("train.loss_on",), _bos, "prompts are nothing but the start token, so every choice is the same"),
     Rule(
         ("mix.human",),
-        lambda arm: arm.mix.alpha == 1.0 and arm.mix.pool == "replace",
+        _no_human_text,
         "every arm is trained on synthetic data alone, and there is no control",
+    ),
+    Rule(("mix.human_edit",), _no_human_text, "every arm is trained on synthetic data alone"),
+    Rule(("mix.human_edit",), lambda arm: arm.mix.human_edit is None, "a control's human text stays as it is"),
+    Rule(("anchor.direction",), lambda arm: arm.anchor.kl == 0.0, "anchor.kl is 0"),
+    Rule(("anchor.reference",), lambda arm: not arm.refers, "anchor.kl is 0, and nothing is distilled"),
+    Rule(("anchor.trust", "anchor.outliers"), lambda arm: not arm.anchor.distills, 'anchor.objective is not "distill"'),
+    Rule(("anchor.outliers",), lambda arm: arm.anchor.trust is None, "anchor.trust is left out"),
+    Rule(("anchor.objective",), lambda arm: arm.mix.alpha == 0.0, "there is no synthetic text to distil on"),
+    Rule(
+        ("anchor.truncate",),
+        lambda arm: arm.anchor.distills and _no_human_text(arm),
+        "every arm distils on all of its text, which has no cross-entropy",
     ),
     Rule(
         ("sample.temperature", "sample.top_p", "sample.top_k", "sample.batching", "sample.memory"),
@@ -129,7 +145,7 @@ RULES = (
         ("sample.top_p", "sample.top_k"), lambda arm: arm.sample.temperature == 0.0, "sample.temperature = 0 is greedy"
     ),
     Rule(("sample.batching",), lambda arm: arm.devices == "serial", 'devices = "serial" always has fixed batches'),
-    Rule(("control.enabled",), lambda arm: arm.mix.alpha == 0.0, "every arm is trained on human data alone"),
+    Rule(("control.enabled",), is_human_alone, "every arm is trained on human data alone"),
 )
 
 

@@ -18,7 +18,10 @@ from autophage.recipe.literals import toml_value
 from autophage.recipe.schema import Recipe
 
 SWEEP = "sweep"
-PATHS = ("model.path", "source.path", "questions.path", "questions.entailment", "measure.harness_path")
+PATHS = (
+    *("model.path", "source.path", "questions.path", "questions.entailment", "measure.harness_path"),
+    "anchor.reference",
+)
 """Keys that may name a file or folder."""
 
 _PATTERNS = {r"^[A-Za-z0-9][A-Za-z0-9._-]*$": 'letters, digits, ".", "_" and "-", the first a letter or a digit'}

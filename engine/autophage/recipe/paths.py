@@ -12,6 +12,7 @@ from pathlib import Path
 
 import autophage
 from autophage.errors import RecipeError
+from autophage.recipe.anchor import BASE
 from autophage.recipe.document import Document
 from autophage.recipe.literals import printable
 from autophage.recipe.schema import FROM_SOURCE, Recipe
@@ -73,6 +74,10 @@ def with_absolute_paths(recipe: Recipe, document: Document) -> Recipe:
         changes["source"] = recipe.source.model_copy(update={"path": mended})
     mended = model(recipe.model.path, not document.value_place(("model", "path")).override)
     changes["model"] = recipe.model.model_copy(update={"path": mended})
+    if recipe.anchor.reference != BASE:
+        in_file = not document.value_place(("anchor", "reference")).override
+        mended = _where_it_exists(recipe.anchor.reference, document, in_file, folder=True)
+        changes["anchor"] = recipe.anchor.model_copy(update={"reference": mended})
     changes["questions"] = recipe.questions.model_copy(update=_question_paths(recipe, document))
     if recipe.measure.harness_path is not None:
         mended = _absolute(

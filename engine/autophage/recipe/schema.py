@@ -9,16 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from autophage.naming import require_nameable
-
-Positive = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-"""What every random generator in use takes: NumPy's older one stops at 32 bits."""
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
-PathText = Annotated[str, Field(min_length=1), AfterValidator(require_nameable)]
+from autophage.recipe.anchor import Anchor
+from autophage.recipe.table import Fraction, PathText, Positive, Seed, Table
 
 FROM_SOURCE = "from-source"
 ALL = "all"
@@ -28,12 +22,6 @@ VALIDATED = 64
 LANGUAGE_MODEL: Final = "language-model"
 SUPPORTED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The adapter ranks vLLM allocates slots for; a rank in between is served from the next larger slot."""
-
-
-class Table(BaseModel):
-    """Strict, frozen, closed: a key that is not declared here is an error, and 3 is not a string."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Learner(Table):
@@ -169,6 +157,13 @@ class Mix(Table):
         "replace", description="which generations' data are trained on (arXiv 2404.01413)"
     )
     human: Literal["fresh", "fixed"] = Field("fresh", description="new human data each generation, or the same")
+    human_edit: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="tokens of human text that the model gives at least this probability are drawn from it anew before they are "
+        "trained on (arXiv 2412.14689); left out: human text stays as it is",
+    )
     domain: str = Field(
         ALL,
         min_length=1,
@@ -339,6 +334,7 @@ class Recipe(Table):
     sample: Sample = Sample()
     mix: Mix = Mix()
     train: Train = Train()
+    anchor: Anchor = Anchor()
     measure: Measure = Measure()
     questions: Questions = Questions()
     cluster: Cluster = Cluster()
@@ -350,6 +346,11 @@ class Recipe(Table):
     @property
     def trains_language_model(self) -> bool:
         return self.learner.kind == LANGUAGE_MODEL
+
+    @property
+    def refers(self) -> bool:
+        """Whether training looks at `anchor.reference`: a second forward pass over what is trained on."""
+        return self.anchor.kl > 0 or (self.anchor.distills and self.mix.alpha > 0)
 
     @property
     def max_tokens(self) -> int:

@@ -138,6 +138,14 @@ BASES = {
     "drift/kl_to_previous": Meaning(
         "Divergence from the previous model", "KL from the model before it per token of its own text; in nats.", "nats"
     ),
+    "anchor/kl": Meaning(
+        "Divergence in training",
+        "From what [anchor] names, per trained token, in the direction that it names; mean over a training; in nats.",
+        "nats",
+    ),
+    "anchor/withheld": Meaning(
+        "Tokens withheld", "Share of trained tokens whose loss was truncated, clipped or masked.", "share"
+    ),
     "tail/ppl_under_base": Meaning(
         "Perplexity under the base", "Of each sample, to model 0: median, mean and outer twentieths.", "perplexity"
     ),

@@ -130,6 +130,12 @@ PLANS = (
             "detect/log_rank_ratio",
         ),
     ),
+    Plan(
+        "anchor",
+        "Held while learning",
+        ("anchor/kl", "anchor/withheld"),
+        "Means over the tokens of a training, each as the model saw it before it learnt from it.",
+    ),
 )
 
 

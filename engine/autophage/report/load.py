@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autophage.recipe import Recipe, expand, read_resolved
+from autophage.recipe.arms import ONLY_HUMAN, with_values
 from autophage.report.series import Metrics
 from autophage.store.atomic import sha256
 from autophage.store.manifest import MANIFEST, METRICS, Manifest, committed, read_metrics
@@ -73,10 +74,10 @@ class RunFacts:
         return self.metrics.has("knowledge/accuracy") or self.metrics.has("knowledge/accuracy.torso")
 
     def control_of(self, arm: ArmFacts) -> ArmFacts | None:
-        """The control that differs from `arm` in nothing but its synthetic fraction; failing that, the only one."""
-        own = _without_alpha(arm.recipe)
+        """The control that differs from `arm` in nothing but what models wrote; failing that, the only one."""
+        own = _as_control(arm.recipe)
         for control in self.controls:
-            if own is not None and _without_alpha(control.recipe) == own:
+            if own is not None and _as_control(control.recipe) == own:
                 return control
         return self.controls[0] if len(self.controls) == 1 else None
 
@@ -114,9 +115,5 @@ def _hashes(run: RunDirectory, manifests: list[Manifest]) -> list[str]:
     return [sha256(run.generation(manifest.arm, manifest.generation) / MANIFEST) for manifest in manifests]
 
 
-def _without_alpha(recipe: Recipe | None) -> dict[str, Any] | None:
-    if recipe is None:
-        return None
-    data = recipe.model_dump()
-    data["mix"] = {**data["mix"], "alpha": None}
-    return data
+def _as_control(recipe: Recipe | None) -> Recipe | None:
+    return None if recipe is None else with_values(recipe, ONLY_HUMAN)

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autophage.recipe.anchor import BASE
 from autophage.recipe.schema import Recipe
 from autophage.report.learners import learner_settings
 from autophage.report.load import ArmFacts
 
 CAPTIONED = (
-    "learner", "chain", "pool", "samples a generation", "prompts", "decoding", "method", "learning rate"
+    "learner", "chain", "pool", "samples a generation", "prompts", "decoding", "method", "learning rate", "anchor"
 )  # fmt: skip
 """What a figure's caption must name: without these a curve cannot be compared with another one."""
+NO_ANCHOR = "none"
+"""In captions it is not said."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ def caption(arms: list[ArmFacts]) -> str:
     """`chain cumulative · pool replace · ...`; what differs between arms is listed with every value it takes."""
     parts = []
     for setting in outcome_settings(arms):
-        if setting.name in CAPTIONED:
-            values = list(dict.fromkeys(setting.values))
+        values = list(dict.fromkeys(setting.values))
+        if setting.name in CAPTIONED and not (setting.name == "anchor" and values == [NO_ANCHOR]):
             parts.append(f"{setting.name} {' or '.join(values)}" + (" (by arm)" if setting.differs else ""))
     return " \u00b7 ".join(parts)
 
@@ -66,11 +69,24 @@ def _of(recipe: Recipe) -> dict[str, str]:
         "schedule": train.schedule if train.warmup == 0 else f"{train.schedule}, warmup {train.warmup:g}",
         "epochs": f"{train.epochs:g}" + (", the best kept" if train.keep == "best" else ""),
         "batch size": str(train.batch_size),
-        "human text": mix.human,
+        "human text": mix.human + (f", edited from {mix.human_edit:g}" if mix.human_edit is not None else ""),
         "loss on": train.loss_on,
+        "anchor": _anchor(recipe),
         "samples per generation": f"{sample.count:,} of at most {recipe.max_tokens} tokens",
         "seed": str(recipe.seed),
     }
+
+
+def _anchor(recipe: Recipe) -> str:
+    """What the loss is beside, or in place of, the cross-entropy of every token."""
+    anchor = recipe.anchor
+    parts = [f"{anchor.kl:g} times {anchor.direction} KL"] if anchor.kl > 0 else []
+    if anchor.distills:
+        done = {"clip": "clipped", "mask": "masked"}[anchor.outliers]
+        parts.append("synthetic text distilled" + (f", {done} beyond {anchor.trust:g} nats" if anchor.trust else ""))
+    parts += [f"reference {anchor.reference}"] if recipe.refers and anchor.reference != BASE else []
+    parts += [f"cross-entropy truncated above {anchor.truncate:g}"] if anchor.truncate is not None else []
+    return "; ".join(parts) or NO_ANCHOR
 
 
 def _method(recipe: Recipe) -> str:

@@ -14,7 +14,7 @@ from autophage.store.manifest import MANIFEST, OPTIMIZER, Manifest, Metric, true
 from autophage.store.metrics_table import add_to_metrics_table
 from autophage.store.numbers import Numbers, write_numbers
 from autophage.store.rundir import RunDirectory
-from autophage.store.training import StepStatistics, write_training
+from autophage.store.training import StepStatistics, step_metrics, write_training
 from autophage.store.weights import Weights, load_weights
 
 
@@ -54,7 +54,8 @@ def commit_generation(
     made.weights.save(folder)
     if made.optimizer is not None:
         write_bytes(folder / OPTIMIZER, made.optimizer)
-    manifests.write_metrics(folder, made.metrics)
+    metrics = [*made.metrics, *step_metrics(made.steps)]
+    manifests.write_metrics(folder, metrics)
     if made.answers:
         write_answers(folder, made.answers)
     if made.generation and made.weights.method != "small":
@@ -79,7 +80,7 @@ def commit_generation(
         ),
     )
     if arms is not None:
-        add_to_metrics_table(run, arms, made.arm, made.generation, made.metrics)
+        add_to_metrics_table(run, arms, made.arm, made.generation, metrics)
 
 
 def _write_samples(folder: Path, samples: list[Sample] | Numbers) -> dict[str, int]:

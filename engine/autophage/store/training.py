@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from autophage.store.atomic import replacing
+from autophage.store.manifest import Metric
 
 TRAINING = "training.parquet"
 
@@ -22,13 +24,15 @@ SCHEMA = pa.schema(
         ("varentropy", pa.float32()),
         ("rank", pa.float32()),
         ("top1", pa.float32()),
+        ("divergence", pa.float32()),
+        ("withheld", pa.float32()),
     ]
 )
 
 
 @dataclass(frozen=True)
 class StepStatistics:
-    """Means over the trained tokens of one step; NaN where it had none."""
+    """Means over the trained tokens of one step; NaN where it had none, or nothing that this is about."""
 
     step: int
     tokens: int
@@ -37,6 +41,18 @@ class StepStatistics:
     varentropy: float  # nats^2
     rank: float  # 1 is the model's own first choice
     top1: float  # share of tokens of rank 1
+    divergence: float  # nats, from the reference that the recipe's [anchor] names, in the direction it names
+    withheld: float  # share of tokens whose loss was truncated, clipped or masked
+
+
+def step_metrics(steps: Sequence[StepStatistics]) -> list[Metric]:
+    """`anchor/kl` and `anchor/withheld`: means over the trained tokens of all steps, where there is such a thing."""
+    found = []
+    for metric, name in (("anchor/kl", "divergence"), ("anchor/withheld", "withheld")):
+        known = [(getattr(step, name), step.tokens) for step in steps if not math.isnan(getattr(step, name))]
+        if tokens := sum(count for _, count in known):
+            found.append(Metric(metric, sum(value * count for value, count in known) / tokens, n=tokens))
+    return found
 
 
 def write_training(folder: Path, steps: Sequence[StepStatistics]) -> None:

@@ -47,6 +47,11 @@ class Head:
     def fused(self) -> bool:
         return self.weight is not None
 
+    @property
+    def vocabulary(self) -> int:
+        """Logits of a row."""
+        return int(self.model.config.get_text_config().vocab_size)
+
     def rows(self, inputs: dict[str, Any]) -> torch.Tensor:
         """[B, L, H] hidden states, scaled as the head wants them, or [B, L, V] logits where the head is not fused."""
         with self._precision():

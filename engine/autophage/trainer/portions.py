@@ -8,7 +8,7 @@ portions' gradients add up to the batch's, and rows keep their order: what chang
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,8 +20,10 @@ T = TypeVar("T")
 IGNORED = -100
 """The label of a token without loss."""
 
-Example = dict[str, list[int]]
-"""`input_ids` and `labels` of one document, as TRL's collator takes them."""
+Example = dict[str, Any]
+"""`input_ids` and `labels` of one document, as TRL's collator takes them, and what is in `PER_DOCUMENT`."""
+PER_DOCUMENT = ("synthetic",)
+"""What a batch has one value of for each document; TRL's collator knows nothing of them."""
 
 
 @dataclass
@@ -55,6 +57,20 @@ class Portion:
         )
 
 
+def collate(collator: Callable[[list[Example]], dict[str, Any]], rows: Sequence[Example]) -> dict[str, Any]:
+    """The batch that TRL's `collator` makes of `rows`, and with it what it leaves out."""
+    return collator(list(rows)) | {name: torch.tensor([row[name] for row in rows]) for name in PER_DOCUMENT}
+
+
+def of_tokens(inputs: Mapping[str, Any], name: str) -> torch.Tensor:
+    """What each document of a batch has under `name`, at each of its tokens: [B, L], padded or flattened as the batch is."""
+    values_D: torch.Tensor = inputs[name]
+    if "attention_mask" in inputs:
+        return values_D.unsqueeze(1).expand(inputs["input_ids"].shape)
+    document_BL: torch.Tensor = (inputs["position_ids"] == 0).cumsum(1) - 1
+    return values_D[document_BL]
+
+
 def examples(inputs: Mapping[str, Any]) -> list[Example]:
     """The documents of a collated batch, padded or flattened, without what the collator added."""
     ids_BL, labels_BL = inputs["input_ids"], inputs["labels"]
@@ -65,7 +81,11 @@ def examples(inputs: Mapping[str, Any]) -> list[Example]:
         starts = (inputs["position_ids"][0] == 0).nonzero().flatten().tolist()
         spans = zip(starts, [*starts[1:], ids_BL.shape[1]], strict=True)
         rows = [(ids_BL[0, low:high], labels_BL[0, low:high]) for low, high in spans]
-    return [{"input_ids": ids.tolist(), "labels": labels.tolist()} for ids, labels in rows]
+    more = [{name: inputs[name][row].item() for name in PER_DOCUMENT} for row in range(len(rows))]
+    return [
+        {"input_ids": ids.tolist(), "labels": labels.tolist(), **one}
+        for (ids, labels), one in zip(rows, more, strict=True)
+    ]
 
 
 def portions(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:

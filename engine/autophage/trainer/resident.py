@@ -26,6 +26,7 @@ from autophage.data.tokens import load_tokenizer
 from autophage.devices import element_type
 from autophage.errors import RunError
 from autophage.metrics.scored import Scored
+from autophage.recipe.anchor import BASE
 from autophage.recipe.schema import Recipe
 from autophage.seeds import derive
 from autophage.store.training import StepStatistics
@@ -33,6 +34,7 @@ from autophage.store.weights import Weights
 from autophage.trainer.head import Head, find_head
 from autophage.trainer.loading import load_model
 from autophage.trainer.portions import Portion
+from autophage.trainer.reference import Reference, load_teacher
 from autophage.trainer.scoring import score, score_choices
 from autophage.trainer.sft import run_sft
 from autophage.trainer.variants import Tensors, Variant, full_variant, lora_variant, to_bytes
@@ -71,6 +73,7 @@ class ResidentModel:
         self._adapters: dict[Slot, str] = {}
         self._variants: dict[Slot, Variant] = {}
         self._initial: dict[tuple[Slot, int], Weights] = {}
+        self._teachers: dict[str, Reference] = {}
         self._live = self._activate(_slot(recipe))
 
     def _load_base(self, path: str) -> Any:
@@ -141,7 +144,28 @@ class ResidentModel:
         observe: Callable[[StepStatistics], None],
         optimizer: bytes | None,
     ) -> bytes | None:
-        return run_sft(self._live, self.tokenizer, rows, settings, seed, progress, observe, optimizer, self.portion)
+        reference = self.reference(settings)
+        return run_sft(
+            self._live, self.tokenizer, rows, settings, seed, progress, observe, optimizer, self.portion, reference
+        )
+
+    def reference(self, settings: Recipe) -> Reference | None:
+        """What training with these settings looks at beside the model; None where it looks at nothing.
+
+        Raises:
+            UserError: a teacher that cannot be loaded, or has another vocabulary. One that was loaded stays.
+        """
+        if not settings.refers:
+            return None
+        path = settings.anchor.reference
+        if path == BASE:
+            if self._adapted_head is not None:
+                return Reference(self._adapted_head, adapted=True)
+            return Reference(find_head(self._base))
+        if path not in self._teachers:
+            vocabulary = int(self.config.get_text_config().vocab_size)
+            self._teachers[path] = load_teacher(path, self.tokenizer, vocabulary, element_type(self.recipe))
+        return self._teachers[path]
 
     def score(
         self,

@@ -87,7 +87,7 @@ def batch_tokens(head: Head) -> int:
     """Tokens that a batch may hold."""
     if head.fused:
         return TOKEN_BUDGET
-    return max(1, LOGIT_BUDGET // int(head.model.config.get_text_config().vocab_size))
+    return max(1, LOGIT_BUDGET // head.vocabulary)
 
 
 def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:

@@ -1,7 +1,8 @@
 """One supervised pass with TRL's `SFTTrainer` over rows whose order, masks and epochs are already fixed.
 
-The loss is TRL's, sum of -log p over the trained tokens / their number, taken through the fused LM head: logits are not in
-memory, only tokens that are trained on are scored, and what the head knows of each of them is there without another pass.
+The loss is TRL's, sum of -log p over the trained tokens / their number, or what the recipe's `[anchor]` makes of it, taken
+through the fused LM head (`objective`): logits are not in memory, only tokens that are trained on are scored, and what the
+head knows of each of them is there without another pass. Where there is a reference, it sees each portion first.
 A batch that memory does not hold is computed in portions; a loss or gradient that is not finite stops before its step.
 What TRL and transformers leave behind on a resident model (a patched `forward`, training mode) is taken off again.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,19 +24,28 @@ from trl import SFTConfig, SFTTrainer
 from autophage.data.mix import AnyRow
 from autophage.devices import give_back_memory, out_of_memory
 from autophage.errors import RunError
+from autophage.recipe.anchor import Anchor
 from autophage.recipe.schema import Recipe
 from autophage.store.broken import BrokenDocument
 from autophage.store.training import StepStatistics
+from autophage.trainer.objective import Columns, Referred, token_losses
 from autophage.trainer.optimizer import optimizer_bytes, restore_optimizer
-from autophage.trainer.portions import IGNORED, Portion, examples, portions, trained_tokens
+from autophage.trainer.portions import (
+    IGNORED,
+    PER_DOCUMENT,
+    Example,
+    Portion,
+    collate,
+    examples,
+    of_tokens,
+    portions,
+    trained_tokens,
+)
+from autophage.trainer.reference import Reference
 from autophage.trainer.variants import Variant
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-WATCHED = ("logprob", "entropy", "varentropy", "rank")
-Seen = tuple[torch.Tensor, ...]
-"""The columns `WATCHED` of a portion's trained tokens, without their gradient."""
 
 
 class NotFiniteError(RunError):
@@ -55,12 +66,13 @@ def run_sft(
     observe: Callable[[StepStatistics], None],
     optimizer: bytes | None,
     portion: Portion,
+    reference: Reference | None = None,
     make: Callable[..., WatchedTrainer] | None = None,
 ) -> bytes | None:
     """Train what of a model is live, in place: one pass over `rows`, AdamW fresh or as `optimizer` has it, seeded generators.
 
     Returns the optimizer's state where the recipe carries it on. `portion` says how much of a batch memory holds, and is
-    changed where it turns out to hold less.
+    changed where it turns out to hold less. `reference` is what the recipe's `[anchor]` looks at, where it does.
 
     Raises:
         NotFiniteError: a loss or gradient that is not finite, before the optimizer step that would spread it.
@@ -73,6 +85,8 @@ def run_sft(
         trainer = (make or WatchedTrainer)(
             model,
             variant=variant,
+            anchor=recipe.anchor,
+            reference=reference,
             observe=observe,
             moments=optimizer,
             portion=portion,
@@ -100,7 +114,7 @@ def _take_off(*modules: Any) -> None:
             module.__dict__.pop(name, None)
 
 
-class Examples(torch.utils.data.Dataset[dict[str, list[int]]]):
+class Examples(torch.utils.data.Dataset[Example]):
     """Rows as TRL's collator takes them: token ids, and as labels those of them that carry loss."""
 
     def __init__(self, rows: Sequence[AnyRow]) -> None:
@@ -109,9 +123,10 @@ class Examples(torch.utils.data.Dataset[dict[str, list[int]]]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, place: int) -> dict[str, list[int]]:
+    def __getitem__(self, place: int) -> Example:
         row = self._rows[place]
-        return {"input_ids": row.token_ids, "labels": [IGNORED] * row.context + row.token_ids[row.context :]}
+        labels = [IGNORED] * row.context + row.token_ids[row.context :]
+        return {"input_ids": row.token_ids, "labels": labels, "synthetic": row.synthetic}
 
 
 _PLACEHOLDER = Dataset.from_dict({"input_ids": [[0]], "labels": [[0]]})
@@ -129,6 +144,8 @@ class WatchedTrainer(SFTTrainer):
         self,
         *args: Any,
         variant: Variant,
+        anchor: Anchor,
+        reference: Reference | None,
         rows: Sequence[AnyRow],
         observe: Callable[[StepStatistics], None],
         moments: bytes | None,
@@ -138,16 +155,18 @@ class WatchedTrainer(SFTTrainer):
         super().__init__(*args, train_dataset=_PLACEHOLDER, **kwargs)  # type: ignore[misc]  # no caller gives another
         self._rows = rows
         self._variant = variant
+        self._anchor = anchor
+        self._reference = reference
         self._observe = observe
         self._moments = moments
         self._portion = portion
         self._batch: dict[str, Any] = {}
-        self._seen: list[Seen] = []
+        self._seen: list[Columns] = []
 
     def get_train_dataloader(self) -> Any:
         """Rows in their order, each read when its batch is due: the newest may still be on their way."""
         loader: Any = torch.utils.data.DataLoader(
-            Examples(self._rows), self.args.per_device_train_batch_size, collate_fn=self.data_collator
+            Examples(self._rows), self.args.per_device_train_batch_size, collate_fn=partial(collate, self.data_collator)
         )
         return self.accelerator.prepare(loader)
 
@@ -187,7 +206,7 @@ class WatchedTrainer(SFTTrainer):
         tokens = trained_tokens(inputs["labels"]) if num_items_in_batch is None else num_items_in_batch
         rows = examples(inputs)
         losses = [
-            super(WatchedTrainer, self).training_step(model, self.data_collator(list(part)), tokens)  # type: ignore[no-untyped-call]
+            super(WatchedTrainer, self).training_step(model, collate(self.data_collator, part), tokens)  # type: ignore[no-untyped-call]
             for part in portions(rows, self._portion.of(len(rows)))
         ]
         return torch.stack(losses).sum()
@@ -217,20 +236,32 @@ class WatchedTrainer(SFTTrainer):
     ) -> Any:
         labels_BL = inputs["labels"][:, 1:]
         trained_BL = labels_BL != IGNORED
+        given = {name: value for name, value in inputs.items() if name not in ("labels", *PER_DOCUMENT)}
+        referred = None
+        if self._reference is not None:
+            # A context of its own: weights that autocast has rounded without a gradient would be used again below.
+            with self.accelerator.autocast():
+                referred = Referred(self._reference.head, self._reference.rows(given)[:, :-1][trained_BL])
         # TRL's forward is not called: the backbone is, and with it the precision that accelerate would have put around it.
         with self.accelerator.autocast():
-            rows_BLX = self._variant.head.rows({name: value for name, value in inputs.items() if name != "labels"})
-        stats = self._variant.head.stats(rows_BLX[:, :-1][trained_BL], labels_BL[trained_BL], WATCHED)
-        assert stats.logprob is not None
-        self._seen.append(tuple(getattr(stats, name).detach() for name in WATCHED))
+            rows_BLX = self._variant.head.rows(given)
+        losses = token_losses(
+            self._anchor,
+            self._variant.head,
+            rows_BLX[:, :-1][trained_BL],
+            labels_BL[trained_BL],
+            of_tokens(inputs, "synthetic")[:, 1:][trained_BL],
+            referred,
+        )
+        self._seen.append(losses.columns)
         tokens = trained_BL.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
-        loss = -stats.logprob.sum() / tokens.clamp(min=1).to(stats.logprob.device)
+        loss = losses.loss.sum() / tokens.clamp(min=1).to(losses.loss.device)
         if not torch.isfinite(loss.detach()).all():
             raise self._not_finite("training loss", float(loss.detach()))
         return (loss, {}) if return_outputs else loss
 
 
-def _broken(inputs: dict[str, Any], seen: Sequence[Seen]) -> list[BrokenDocument]:
+def _broken(inputs: dict[str, Any], seen: Sequence[Columns]) -> list[BrokenDocument]:
     """The documents of a batch, with what is known of their trained tokens so far."""
     known = iter([value for logprob, *_ in seen for value in logprob.tolist()])
     documents = []
@@ -242,12 +273,12 @@ def _broken(inputs: dict[str, Any], seen: Sequence[Seen]) -> list[BrokenDocument
     return documents
 
 
-def _means(step: int, seen: Sequence[Seen]) -> StepStatistics:
+def _means(step: int, seen: Sequence[Columns]) -> StepStatistics:
     """Over the trained tokens of all portions of a batch."""
-    logprob, entropy, varentropy, rank = (torch.cat(columns).double() for columns in zip(*seen, strict=True))
+    logprob, entropy, varentropy, rank, *anchored = (torch.cat(columns).double() for columns in zip(*seen, strict=True))
     if not len(rank):  # a batch of rows without a token to train on
-        return StepStatistics(step, 0, *(math.nan,) * 5)
-    means = torch.stack([-logprob, entropy, varentropy, rank, (rank == 1).double()]).mean(1).tolist()
+        return StepStatistics(step, 0, *(math.nan,) * 7)
+    means = torch.stack([-logprob, entropy, varentropy, rank, (rank == 1).double(), *anchored]).mean(1).tolist()
     return StepStatistics(step, len(rank), *means)
 
 

@@ -1,0 +1,84 @@
+"""Human text whose most predictable tokens are drawn anew from a model (arXiv 2412.14689).
+
+    y'_t = y_t                                       where p(y_t | y_<t) < threshold, or y_t is a special token
+    y'_t ~ p(. | y_<t), special tokens left out      elsewhere
+
+All tokens of a document at once: y_<t is what the human wrote, so one forward pass is enough. What the model does not expect,
+as rare words, stays. A draw inverts the distribution function at a number that hangs on the run's seed, the generation, and
+the places of document and token; not on the threshold, nor on what else is edited.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from autophage.data.mix import AnyRow, Row
+from autophage.recipe.schema import Recipe
+from autophage.seeds import derive
+from autophage.trainer.head import Head
+from autophage.trainer.scoring import LOGIT_BUDGET, batch_tokens, batches, scored_rows
+
+
+def edit_human(
+    rows: Sequence[AnyRow], head: Head, special: Collection[int], recipe: Recipe, generation: int
+) -> list[AnyRow]:
+    """`rows` that model `generation` is trained on, the human ones edited by the model of `head` as `mix.human_edit` says."""
+    assert recipe.mix.human_edit is not None
+    human = [(place, row) for place, row in enumerate(rows) if isinstance(row, Row) and not row.synthetic]
+    found = edited(
+        head,
+        [row.token_ids for _, row in human],
+        [row.context for _, row in human],
+        recipe.mix.human_edit,
+        special,
+        [derive(recipe.seed, "edit", generation, place) for place, _ in human],
+    )
+    new = {place: replace(row, token_ids=ids) for (place, row), ids in zip(human, found, strict=True)}
+    return [new.get(place, row) for place, row in enumerate(rows)]
+
+
+@torch.no_grad()
+def edited(
+    head: Head,
+    sequences: Sequence[Sequence[int]],
+    contexts: Sequence[int],
+    threshold: float,
+    special: Collection[int],
+    seeds: Sequence[int],
+) -> list[list[int]]:
+    """Each sequence with the tokens after its context, of at least 1, that have a probability of `threshold` drawn anew."""
+    results = [list(sequence) for sequence in sequences]
+    for batch in batches([len(sequence) for sequence in sequences], batch_tokens(head)):
+        spans = [(contexts[index], len(sequences[index])) for index in batch]
+        rows_TX, target_T = scored_rows(head, [sequences[index] for index in batch], spans)
+        logprob_T = head.stats(rows_TX, target_T, ("logprob",)).logprob
+        assert logprob_T is not None
+        special_S = torch.tensor(sorted(special), dtype=target_T.dtype, device=target_T.device)
+        expected_T = (logprob_T >= math.log(threshold)) & ~torch.isin(target_T, special_S)
+        uniform = [np.random.default_rng(seeds[index]).random(len(sequences[index])) for index in batch]
+        uniform_T = np.concatenate([one[low:high] for one, (low, high) in zip(uniform, spans, strict=True)])
+        drawn_T = target_T.clone()
+        chosen_K = expected_T.nonzero().flatten()
+        for part_K in chosen_K.split(max(1, LOGIT_BUDGET // head.vocabulary)):
+            uniform_K = torch.from_numpy(uniform_T[part_K.cpu().numpy()]).to(target_T.device)
+            drawn_T[part_K] = draw(head.logits(rows_TX[part_K]), special_S, uniform_K)
+        for index, (low, high), ids in zip(
+            batch, spans, drawn_T.split([high - low for low, high in spans]), strict=True
+        ):
+            results[index][low:high] = ids.tolist()
+    return results
+
+
+def draw(logits_KV: torch.Tensor, special_S: torch.Tensor, uniform_K: torch.Tensor) -> torch.Tensor:
+    """One token of each row's distribution without the special tokens: the first at which it sums to more than `uniform`."""
+    p_KV = logits_KV.double().index_fill(1, special_S, -math.inf).softmax(1)
+    cumulative_KV = p_KV.cumsum(1)
+    reached_K1 = torch.searchsorted(cumulative_KV, uniform_K.unsqueeze(1) * cumulative_KV[:, -1:], right=True)
+    # Rounding may put the last step of the sum a little under the number.
+    last_K1 = p_KV.shape[1] - 1 - p_KV.flip(1).ne(0).long().argmax(1, keepdim=True)
+    return torch.minimum(reached_K1, last_K1).squeeze(1)

@@ -1,0 +1,91 @@
+"""What is minimised, token by token: cross-entropy, truncated or not; distillation; and the pull of an anchor.
+
+`recipe/anchor.py` has the formulas. Everything is exact over the whole vocabulary, through the fused heads of both models, and
+has a gradient with respect to the live one alone. Knows no batches, portions or steps: whoever divides the sum does.
+
+Shapes: T trained tokens, X the width of a head's rows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from autophage.recipe.anchor import Anchor
+from autophage.trainer.head import Head
+
+WATCHED = ("logprob", "entropy", "varentropy", "rank")
+Columns = tuple[torch.Tensor, ...]
+"""Of each token, without a gradient: `WATCHED`, its divergence from the reference, and whether its loss was withheld. NaN
+stands for what there is nothing to be said of."""
+
+
+class Losses(NamedTuple):
+    """`loss` [T] has the gradient."""
+
+    loss: torch.Tensor
+    columns: Columns
+
+
+class Referred(NamedTuple):
+    """The reference's head, and its rows [T, X] for the same tokens."""
+
+    head: Head
+    rows: torch.Tensor
+
+
+def token_losses(
+    anchor: Anchor,
+    head: Head,
+    rows_TX: torch.Tensor,
+    target_T: torch.Tensor,
+    synthetic_T: torch.Tensor,
+    referred: Referred | None,
+) -> Losses:
+    """What each token adds to the loss. `synthetic_T` is whether a model wrote the document that it is in.
+
+    Without `referred` there is nothing to be held to or to distil, whatever `anchor` says.
+    """
+    stats = head.stats(rows_TX, target_T, WATCHED)
+    assert stats.logprob is not None
+    loss_T, logprob_T = -stats.logprob, stats.logprob.detach()
+    nothing_T = torch.full_like(logprob_T, math.nan)
+    divergence_T = nothing_T
+    withheld_T = torch.zeros_like(target_T, dtype=torch.bool)
+    if anchor.truncate is not None:
+        withheld_T = logprob_T > math.log(anchor.truncate)
+        loss_T = loss_T.masked_fill(withheld_T, 0.0)
+    distills = anchor.distills and referred is not None
+    if referred is not None:
+        # The kernel's first distribution is the model's, so its kl is what a recipe calls reverse.
+        direction = "reverse_kl" if anchor.kl > 0 and anchor.direction == "forward" else "kl"
+        wanted = {direction, "kl"} if anchor.distills else {direction}
+        found = head.divergence(rows_TX, referred.head, referred.rows, wanted)
+        if anchor.distills:
+            assert found.kl is not None
+            unreliable_T, kept_T = _reliance(anchor, logprob_T, target_T, referred)
+            loss_T = torch.where(synthetic_T, found.kl * kept_T, loss_T)
+            withheld_T = torch.where(synthetic_T, unreliable_T, withheld_T)
+        held_T: torch.Tensor = getattr(found, direction)
+        if anchor.kl > 0:
+            loss_T = loss_T + anchor.kl * held_T
+        divergence_T = held_T.detach()
+    withholds = anchor.truncate is not None or (distills and anchor.trust is not None)
+    watched = (getattr(stats, name).detach() for name in WATCHED)
+    return Losses(loss_T, (*watched, divergence_T, withheld_T.to(logprob_T.dtype) if withholds else nothing_T))
+
+
+def _reliance(
+    anchor: Anchor, logprob_T: torch.Tensor, target_T: torch.Tensor, referred: Referred
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Whether the reference is unreliable at a token, and the share of its pull that is kept there."""
+    if anchor.trust is None:
+        return torch.zeros_like(target_T, dtype=torch.bool), torch.ones_like(logprob_T)
+    theirs_T = referred.head.stats(referred.rows, target_T, ("logprob",)).logprob
+    assert theirs_T is not None
+    ratio_T = logprob_T - theirs_T
+    unreliable_T = ratio_T > anchor.trust
+    beyond_T = torch.zeros_like(ratio_T) if anchor.outliers == "mask" else anchor.trust / ratio_T
+    return unreliable_T, torch.where(unreliable_T, beyond_T, 1.0)

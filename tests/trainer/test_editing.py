@@ -1,0 +1,89 @@
+"""Which tokens of human text are drawn anew, and from what: on a model whose distributions are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from autophage.data.mix import Row
+from autophage.recipe.schema import Mix, Recipe
+from autophage.trainer.editing import draw, edit_human, edited
+from autophage.trainer.head import Head
+
+LOGITS_V = torch.tensor([4.0, 3.0, 2.0, 1.0, 0.0, -1.0])
+"""Tokens 0 and 5 are special below."""
+SPECIAL = [0, 5]
+P_V = torch.softmax(LOGITS_V.double(), 0).numpy()
+
+
+class Config:
+    vocab_size = len(LOGITS_V)
+
+    def get_text_config(self) -> Config:
+        return self
+
+
+class Unigram:
+    """Gives every place the same logits, whatever came before it."""
+
+    device = torch.device("cpu")
+    config = Config()
+    logits: torch.Tensor
+
+    def __call__(self, input_ids: torch.Tensor, **_: object) -> Unigram:
+        found = Unigram()
+        found.logits = LOGITS_V.expand(*input_ids.shape, -1)
+        return found
+
+
+HEAD = Head(Unigram(), None, None)
+
+
+def test_what_is_not_expected_stays_and_so_do_special_tokens() -> None:
+    sequence = [0, 1, 2, 3, 4, 0, 1, 5] * 200
+    threshold = float(P_V[2])
+    (found,) = edited(HEAD, [sequence], [3], threshold, SPECIAL, [7])
+    assert found[:3] == sequence[:3]
+    for before, after in zip(sequence[3:], found[3:], strict=True):
+        if before in (1, 2):  # as likely as token 2, or likelier
+            assert after in (1, 2, 3, 4)
+        else:
+            assert after == before
+    assert found != sequence
+
+
+def test_draws_are_of_the_models_distribution_without_special_tokens() -> None:
+    count = 200_000
+    (found,) = edited(HEAD, [[1] * (count + 1)], [1], 0.01, SPECIAL, [3])
+    shares = np.bincount(found[1:], minlength=6) / count
+    expected = np.where(np.isin(np.arange(6), SPECIAL), 0.0, P_V)
+    expected /= expected.sum()
+    np.testing.assert_allclose(shares, expected, atol=5 * np.sqrt(0.25 / count))
+
+
+def test_the_threshold_decides_which_tokens_are_drawn_and_not_what() -> None:
+    sequence = [0, *[1, 2, 3, 4] * 50]
+    low, high = (edited(HEAD, [sequence], [1], threshold, SPECIAL, [7])[0] for threshold in (0.01, 0.2))
+    assert low != high
+    assert all(after in (before, lower) for before, lower, after in zip(sequence, low, high, strict=True))
+    others = edited(HEAD, [[0, 1], sequence, [0, 2, 2]], [1, 1, 1], 0.01, SPECIAL, [1, 7, 2])
+    assert others[1] == low
+    assert edited(HEAD, [sequence], [1], 0.01, SPECIAL, [8])[0] != low
+
+
+@pytest.mark.parametrize(("uniform", "token"), [(0.0, 1), (1.0 - 2**-53, 4)])
+def test_the_ends_of_the_distribution(uniform: float, token: int) -> None:
+    found = draw(LOGITS_V.unsqueeze(0), torch.tensor(SPECIAL), torch.tensor([uniform], dtype=torch.float64))
+    assert found.tolist() == [token]
+
+
+def test_only_human_documents_are_edited() -> None:
+    rows = [Row([0, *[1] * 40], 1, None, synthetic) for synthetic in (False, True, False)]
+    told = Recipe(name="t", mix=Mix(human_edit=0.1))
+    first, second, third = edit_human(rows, HEAD, SPECIAL, told, 1)
+    assert second == rows[1]
+    assert first.token_ids != rows[0].token_ids != third.token_ids != first.token_ids
+    assert (first.context, first.synthetic) == (1, False)
+    assert edit_human(rows, HEAD, SPECIAL, told, 1) == [first, second, third]
+    assert edit_human(rows, HEAD, SPECIAL, told, 2)[0] != first
