@@ -242,10 +242,20 @@ def _enough_rows(recipe: Recipe) -> Conflict | None:
     return Conflict(keys, wrong, (f"let each generation draw at least {least} samples", str(KEYS["sample.count"])))
 
 
+def _keeps_something(recipe: Recipe) -> Conflict | None:
+    learner = recipe.learner
+    if learner.keep_right + learner.keep_wrong > 0:
+        return None
+    keys = ("learner.keep_right", "learner.keep_wrong")
+    wrong = f"{keys[0]} = 0 and {keys[1]} = 0: the verifier keeps nothing, so that nothing can be learnt"
+    return Conflict(keys, wrong, ("let it keep some labels", str(KEYS["learner.keep_right"])))
+
+
 _LEARNER_CHECKS: dict[str, tuple[Callable[[Recipe], Conflict | None], ...]] = {
     "gaussian": (_enough_rows,),
     "mixture": (_enough_rows,),
     "regression": (_enough_rows,),
+    "classifier": (_keeps_something,),
     "ngram": (_needs_path,),
 }
 
