@@ -38,6 +38,7 @@ TIERS = (
     {"sampler", "trainer"},
     {"metrics"},
     {"data", "gates"},
+    {"makers"},
     {"store"},
     {"recipe"},
 )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from autophage.data.annotation import document_ids
 from autophage.data.late import LateSample
 from autophage.data.source import Item, Source
 from autophage.recipe.schema import Recipe
@@ -196,5 +197,5 @@ def _row(
     start: list[int], prompt: list[int], continuation: list[int], recipe: Recipe, newest: int | None = None
 ) -> Row:
     if recipe.train.loss_on == "continuation":
-        return Row([*start, *continuation], len(start), newest)
+        return Row([*start, *document_ids(start, prompt, continuation, recipe)], len(start), newest)
     return Row([*prompt, *continuation], len(prompt) if recipe.train.loss_on == "completion" else 1, newest)

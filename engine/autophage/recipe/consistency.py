@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from autophage.recipe.arms import Arm
 from autophage.recipe.document import Document
 from autophage.recipe.faults import Fault, Place
-from autophage.recipe.keys import KEYS, SWEEP
+from autophage.recipe.keys import KEYS, SWEEP, meant_choice
 from autophage.recipe.literals import toml_value
+from autophage.recipe.makers import NONE, installed_makers
 from autophage.recipe.overrides import path_of
 from autophage.recipe.schema import ALL, FROM_SOURCE, VALIDATED, Recipe
 
@@ -70,8 +71,7 @@ def _needs_path(recipe: Recipe) -> Conflict | None:
 
 
 def _needs_text(recipe: Recipe) -> Conflict | None:
-    prompts = recipe.sample.prompts
-    if recipe.source.kind != "world" or prompts != "instruct":
+    if recipe.source.kind != "world" or recipe.sample.prompts != "instruct" or recipe.has_maker:
         return None
     wrong = 'sample.prompts = "instruct" asks for the continuation of a text, and source.kind = "world" has none'
     remedies = (
@@ -79,6 +79,39 @@ def _needs_text(recipe: Recipe) -> Conflict | None:
         str(KEYS["sample.prompts"]),
     )
     return Conflict(("sample.prompts", "source.kind"), wrong, remedies)
+
+
+def _makes_of_a_text(recipe: Recipe) -> Conflict | None:
+    maker, kind = recipe.maker.kind, toml_value(recipe.source.kind)
+    if not recipe.has_maker:
+        return None
+    if (offered := installed_makers()).get(maker) is None:
+        meant = [f"did you mean {toml_value(one)}?" for one in meant_choice(maker, [NONE, *offered])]
+        wrong = f"maker.kind = {toml_value(maker)}: no installed package offers such a maker"
+        return Conflict(("maker.kind",), wrong, (*meant, f"there are {', '.join((NONE, *offered))}"))
+    if recipe.source.kind == "world":
+        wrong = f"maker.kind = {toml_value(maker)} asks about passages of a text, and source.kind = {kind} has none"
+        return Conflict(
+            ("maker.kind", "source.kind"), wrong, ('take your texts: source.kind = "text" with source.path',)
+        )
+    if recipe.model.path == FROM_SOURCE:
+        wrong = (
+            f"maker.kind = {toml_value(maker)} asks through a chat template, and a model made from the source has none"
+        )
+        return Conflict(("maker.kind", "model.path"), wrong, ("name an instruction-tuned model: model.path",))
+    return None
+
+
+def _begins_but_does_not_end(recipe: Recipe) -> Conflict | None:
+    begun, whole = recipe.sample.annotation, recipe.source.continuation
+    if not recipe.annotated or recipe.source.kind == "world" or begun < whole:
+        return None
+    wrong = (
+        f"sample.annotation = {begun} leaves nothing to write of documents with source.continuation = {whole} tokens"
+    )
+    return Conflict(
+        ("sample.annotation", "source.continuation"), wrong, (f"let an annotation have fewer than {whole}",)
+    )
 
 
 def _known_domain(recipe: Recipe) -> Conflict | None:
@@ -92,10 +125,12 @@ def _known_domain(recipe: Recipe) -> Conflict | None:
 def _prompted_domain(recipe: Recipe) -> Conflict | None:
     prompts = recipe.sample.prompts
     bos = prompts == "bos" or (prompts == "auto" and recipe.source.kind == "world")
-    if recipe.mix.domain == ALL or not bos or recipe.mix.alpha == 0.0:
+    if recipe.mix.domain == ALL or not bos or recipe.has_maker or recipe.mix.alpha == 0.0:
         return None
-    wrong = f"mix.domain = {toml_value(recipe.mix.domain)} needs prompts of that domain, and nothing but the start token is given"
-    return Conflict(("mix.domain", "sample.prompts"), wrong, ('write prompts = "blocks"', str(KEYS["sample.prompts"])))
+    domain = toml_value(recipe.mix.domain)
+    wrong = f"mix.domain = {domain} needs prompts of that domain, and nothing but the start token is given"
+    remedies = ('write prompts = "blocks" or "annotated"', str(KEYS["sample.prompts"]))
+    return Conflict(("mix.domain", "sample.prompts"), wrong, remedies)
 
 
 def _whole_heads(recipe: Recipe) -> Conflict | None:
@@ -262,6 +297,8 @@ _LEARNER_CHECKS: dict[str, tuple[Callable[[Recipe], Conflict | None], ...]] = {
 _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     _needs_path,
     _needs_text,
+    _makes_of_a_text,
+    _begins_but_does_not_end,
     _known_domain,
     _prompted_domain,
     _whole_heads,

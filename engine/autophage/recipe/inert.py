@@ -6,13 +6,14 @@ arm, controls included. It does not know how the engine uses a key; a rule state
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from autophage.recipe.arms import ONLY_LORA, Arm
 from autophage.recipe.document import Document
 from autophage.recipe.keys import KEYS, SWEEP
 from autophage.recipe.literals import toml_value
+from autophage.recipe.makers import KEYS_OF, MakerTable
 from autophage.recipe.overrides import path_of
 from autophage.recipe.schema import FROM_SOURCE, LANGUAGE_MODEL, Questions, Recipe
 from autophage.recipe.uses import USES, unused
@@ -50,9 +51,26 @@ def _learner_rule(kind: str) -> Rule:
 
 
 def _bos(recipe: Recipe) -> bool:
+    if recipe.has_maker:
+        return False
     return recipe.sample.prompts == "bos" or (recipe.sample.prompts == "auto" and _world(recipe))
 
 
+def _maker_rules() -> Iterator[Rule]:
+    """A built-in maker has a use for its own keys, a plug-in may have one for any."""
+    yield Rule(tuple(MAKER_KEYS), lambda arm: not arm.has_maker, 'maker.kind is "none"')
+    for kind, used in KEYS_OF.items():
+        unused_keys = tuple(key for key in MAKER_KEYS if key.removeprefix("maker.") not in used)
+        yield Rule(unused_keys, _of_maker(kind), f'maker.kind is "{kind}"')
+    prompts = ("sample.prompts", "sample.system", "sample.annotation")
+    yield Rule(prompts, lambda arm: arm.has_maker, "a maker writes the prompts")
+
+
+def _of_maker(kind: str) -> Callable[[Recipe], bool]:
+    return lambda arm: arm.maker.kind == kind
+
+
+MAKER_KEYS = tuple(f"maker.{name}" for name in MakerTable.model_fields if name != "kind")
 LEARNER_KEYS = tuple(key for key in KEYS if key.startswith("learner.") and key != "learner.kind")
 
 RULES = (
@@ -109,9 +127,12 @@ RULES = (
         "source.test_split is what is held out",
     ),
     Rule(("sample.prompt_set",), _bos, "prompts are nothing but the start token"),
+    *_maker_rules(),
+    Rule(("sample.annotation",), lambda arm: arm.sample.prompts != "annotated", 'sample.prompts is not "annotated"'),
+    Rule(("sample.annotation",), _world, "a world's documents are begun up to the first name"),
     Rule(
         ("sample.system",),
-        lambda arm: _bos(arm) or arm.sample.prompts == "blocks",
+        lambda arm: _bos(arm) or arm.sample.prompts in ("blocks", "annotated"),
         'sample.prompts is not "instruct"',
     ),
     Rule(("train.loss_on",), _bos, "prompts are nothing but the start token, so every choice is the same"),

@@ -9,31 +9,21 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from autophage.naming import require_nameable
-
-Positive = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-"""What every random generator in use takes: NumPy's older one stops at 32 bits."""
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
-PathText = Annotated[str, Field(min_length=1), AfterValidator(require_nameable)]
+from autophage.recipe.makers import NONE, MakerTable
+from autophage.recipe.table import Fraction, PathText, Positive, Seed, Table
 
 FROM_SOURCE = "from-source"
 ALL = "all"
 """No domain: prompts and human data are about whatever the source is about."""
 VALIDATED = 64
 """Held-out documents that an epoch is judged by where the best one is kept; none of them is measured."""
+MADE: Final = "made"
+"""Prompts that a maker writes."""
 LANGUAGE_MODEL: Final = "language-model"
 SUPPORTED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The adapter ranks vLLM allocates slots for; a rank in between is served from the next larger slot."""
-
-
-class Table(BaseModel):
-    """Strict, frozen, closed: a key that is not declared here is an error, and 3 is not a string."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Learner(Table):
@@ -128,11 +118,15 @@ class Source(Table):
 
 
 class Sample(Table):
-    prompts: Literal["auto", "bos", "blocks", "instruct"] = Field(
+    prompts: Literal["auto", "bos", "blocks", "instruct", "annotated"] = Field(
         "auto",
         description="bos: nothing but the start token; blocks: continue a block of text, or the first statement of a world's "
-        "document; instruct: the same block of text, asked for through the model's chat template; auto: bos for a world, "
-        "instruct where the model has a chat template, else blocks",
+        "document; instruct: the same block of text, asked for through the model's chat template; annotated: the beginning "
+        "of a human document, which says what it is about (arXiv 2605.09995); auto: bos for a world, instruct where the model "
+        "has a chat template, else blocks",
+    )
+    annotation: Positive = Field(
+        4, description="annotated: tokens of a text's beginning; a world's documents are begun up to the first name"
     )
     prompt_set: Literal["fresh", "fixed"] = Field("fresh", description="new blocks each generation, or the same ones")
     system: str = Field(
@@ -146,7 +140,7 @@ class Sample(Table):
     end: Literal["auto", "stop", "ignore"] = Field(
         "auto",
         description="stop: a sample ends where the model ends it; ignore: it always has max_tokens; auto: ignore for texts, "
-        "whose human continuations have a fixed length too, so that arms differ in nothing but who wrote",
+        "whose human continuations have a fixed length too, so that arms differ in nothing but who wrote; stop for makers",
     )
     temperature: float = Field(1.0, ge=0.0, le=10.0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0.0, le=1.0, description="nucleus mass; 1 keeps the whole distribution")
@@ -204,8 +198,8 @@ class Train(Table):
     batch_size: Positive = Field(32, description="documents of an optimizer step")
     loss_on: Literal["continuation", "completion", "all"] = Field(
         "continuation",
-        description="continuation: a sample is a document of its own; completion: the prompt is context without loss; "
-        "all: loss on prompt and completion. The same thing when prompts are bos",
+        description="continuation: a sample is a document of its own, with its annotation if it has one; completion: the prompt "
+        "is context without loss; all: loss on prompt and completion. The same thing when prompts are bos",
     )
     packing: Literal["auto", "padded", "padding-free"] = Field(
         "auto", description="padding-free needs a variable-length attention kernel; auto takes it where there is one"
@@ -344,6 +338,7 @@ class Recipe(Table):
     base: Base = Base()
     source: Source = Source()
     sample: Sample = Sample()
+    maker: MakerTable = MakerTable()
     mix: Mix = Mix()
     train: Train = Train()
     measure: Measure = Measure()
@@ -359,8 +354,27 @@ class Recipe(Table):
         return self.learner.kind == LANGUAGE_MODEL
 
     @property
+    def has_maker(self) -> bool:
+        return self.maker.kind != NONE
+
+    @property
+    def annotated(self) -> bool:
+        """Whether prompts are the beginnings of the documents that are written."""
+        return self.sample.prompts == "annotated" and not self.has_maker
+
+    @property
+    def samples_end(self) -> bool:
+        """Whether a sample may end itself. Human continuations of a text are cut to length and never do; answers do."""
+        if self.sample.end == "auto":
+            return self.source.kind == "world" or self.has_maker
+        return self.sample.end == "stop"
+
+    @property
     def max_tokens(self) -> int:
         """Tokens a sample may have, with the default of its source filled in."""
         if self.sample.max_tokens is not None:
             return self.sample.max_tokens
-        return 64 if self.source.kind == "world" else self.source.continuation
+        if self.source.kind == "world":
+            return 64
+        begun = self.sample.annotation if self.annotated else 0
+        return max(1, self.source.continuation - begun)
