@@ -9,16 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from autophage.naming import require_nameable
-
-Positive = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-"""What every random generator in use takes: NumPy's older one stops at 32 bits."""
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
-PathText = Annotated[str, Field(min_length=1), AfterValidator(require_nameable)]
+from autophage.recipe.gates import AnyGate
+from autophage.recipe.table import Fraction, PathText, Positive, Seed, Table
 
 FROM_SOURCE = "from-source"
 ALL = "all"
@@ -28,12 +22,6 @@ VALIDATED = 64
 LANGUAGE_MODEL: Final = "language-model"
 SUPPORTED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The adapter ranks vLLM allocates slots for; a rank in between is served from the next larger slot."""
-
-
-class Table(BaseModel):
-    """Strict, frozen, closed: a key that is not declared here is an error, and 3 is not a string."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Learner(Table):
@@ -133,6 +121,9 @@ class Sample(Table):
         description="instruct: the system message",
     )
     count: Positive = Field(600, description="samples per arm and generation")
+    oversample: float = Field(
+        1.0, ge=1.0, le=100.0, description="documents written for each of `count` rows, so that gates have a choice"
+    )
     max_tokens: Positive | None = Field(
         None, description="tokens of a sample; left out: source.continuation, or 64 for a world"
     )
@@ -162,6 +153,11 @@ class Sample(Table):
     )
     memory: float | None = Field(None, gt=0, description="GiB of KV cache on a CPU; share of the device on a GPU")
 
+    @property
+    def written(self) -> int:
+        """Documents of a corpus; a mix takes `count` rows of what gates accept."""
+        return round(self.count * self.oversample)
+
 
 class Mix(Table):
     alpha: Fraction = Field(1.0, description="synthetic fraction of what is trained on")
@@ -169,6 +165,11 @@ class Mix(Table):
         "replace", description="which generations' data are trained on (arXiv 2404.01413)"
     )
     human: Literal["fresh", "fixed"] = Field("fresh", description="new human data each generation, or the same")
+    short: Literal["fewer", "repeat", "human"] = Field(
+        "fewer",
+        description="where gates accept too few samples: train on fewer rows, repeat those that there are, or take human ones "
+        "in their place",
+    )
     domain: str = Field(
         ALL,
         min_length=1,
@@ -342,6 +343,7 @@ class Recipe(Table):
     measure: Measure = Measure()
     questions: Questions = Questions()
     cluster: Cluster = Cluster()
+    gate: list[AnyGate] = Field(default_factory=list, description="what judges samples, one after the other")
     sweep: dict[str, Annotated[list[SweepValue], Field(min_length=1)]] = Field(
         default_factory=dict, description="dotted key -> values; arms are their combinations"
     )
