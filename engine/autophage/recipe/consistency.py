@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from autophage.recipe.arms import Arm
 from autophage.recipe.document import Document
 from autophage.recipe.faults import Fault, Place
+from autophage.recipe.gates import GATE
 from autophage.recipe.keys import KEYS, SWEEP, meant_choice
 from autophage.recipe.literals import toml_value
 from autophage.recipe.makers import NONE, installed_makers
@@ -286,6 +287,16 @@ def _keeps_something(recipe: Recipe) -> Conflict | None:
     return Conflict(keys, wrong, ("let it keep some labels", str(KEYS["learner.keep_right"])))
 
 
+def _judged_by_what_can(recipe: Recipe) -> Conflict | None:
+    for number, gate in enumerate(recipe.gate):
+        if unfit := gate.unfit(recipe):
+            wrong, *remedies = unfit
+            return Conflict(
+                (f"{GATE}.{number}.kind",), f"{GATE}.kind = {toml_value(gate.kind)}: {wrong}", tuple(remedies)
+            )
+    return None
+
+
 _LEARNER_CHECKS: dict[str, tuple[Callable[[Recipe], Conflict | None], ...]] = {
     "gaussian": (_enough_rows,),
     "mixture": (_enough_rows,),
@@ -312,4 +323,5 @@ _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     _asks_of_a_world,
     _has_words_for_options,
     _reads_questions,
+    _judged_by_what_can,
 )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from autophage.recipe.arms import ONLY_LORA, Arm
 from autophage.recipe.document import Document
+from autophage.recipe.gates import GATE
 from autophage.recipe.keys import KEYS, SWEEP
 from autophage.recipe.literals import toml_value
 from autophage.recipe.makers import KEYS_OF, MakerTable
@@ -149,6 +150,7 @@ RULES = (
     Rule(
         ("sample.top_p", "sample.top_k"), lambda arm: arm.sample.temperature == 0.0, "sample.temperature = 0 is greedy"
     ),
+    Rule(("mix.short",), lambda arm: not arm.gate, "no gate judges the samples"),
     Rule(("sample.batching",), lambda arm: arm.devices == "serial", 'devices = "serial" always has fixed batches'),
     Rule(("control.enabled",), lambda arm: arm.mix.alpha == 0.0, "every arm is trained on human data alone"),
 )
@@ -168,6 +170,9 @@ def inert_warnings(recipe: Recipe, arms: list[Arm], document: Document) -> list[
             found.append((document.key_place(path), f"{dotted} has no effect: {reason}"))
         if swept and reason:
             found.append((document.key_place(entry), f"sweeping {dotted} has no effect: {reason}"))
+    if recipe.gate and not recipe.trains_language_model:
+        kind = toml_value(recipe.learner.kind)
+        found.append((document.key_place((GATE,)), f"[[{GATE}]] has no effect: learner.kind is {kind}"))
     found.sort(key=lambda warning: warning[0].order)
     return [f"{place.text if place.override else place.provenance}: {text}" for place, text in found]
 

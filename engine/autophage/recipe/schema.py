@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator
 
+from autophage.recipe.gates import AnyGate
 from autophage.recipe.makers import NONE, MakerTable
 from autophage.recipe.table import Fraction, PathText, Positive, Seed, Table
 
@@ -134,6 +135,9 @@ class Sample(Table):
         description="instruct: the system message",
     )
     count: Positive = Field(600, description="samples per arm and generation")
+    oversample: float = Field(
+        1.0, ge=1.0, le=100.0, description="documents written for each of `count` rows, so that gates have a choice"
+    )
     max_tokens: Positive | None = Field(
         None, description="tokens of a sample; left out: source.continuation, or 64 for a world"
     )
@@ -163,6 +167,11 @@ class Sample(Table):
     )
     memory: float | None = Field(None, gt=0, description="GiB of KV cache on a CPU; share of the device on a GPU")
 
+    @property
+    def written(self) -> int:
+        """Documents of a corpus; a mix takes `count` rows of what gates accept."""
+        return round(self.count * self.oversample)
+
 
 class Mix(Table):
     alpha: Fraction = Field(1.0, description="synthetic fraction of what is trained on")
@@ -170,6 +179,11 @@ class Mix(Table):
         "replace", description="which generations' data are trained on (arXiv 2404.01413)"
     )
     human: Literal["fresh", "fixed"] = Field("fresh", description="new human data each generation, or the same")
+    short: Literal["fewer", "repeat", "human"] = Field(
+        "fewer",
+        description="where gates accept too few samples: train on fewer rows, repeat those that there are, or take human ones "
+        "in their place",
+    )
     domain: str = Field(
         ALL,
         min_length=1,
@@ -344,6 +358,7 @@ class Recipe(Table):
     measure: Measure = Measure()
     questions: Questions = Questions()
     cluster: Cluster = Cluster()
+    gate: list[AnyGate] = Field(default_factory=list, description="what judges samples, one after the other")
     sweep: dict[str, Annotated[list[SweepValue], Field(min_length=1)]] = Field(
         default_factory=dict, description="dotted key -> values; arms are their combinations"
     )
