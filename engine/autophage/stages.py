@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autophage.data.annotation import whole_documents
+from autophage.data.annotation import document_ids, prompt_and_text
 from autophage.data.build import RawSource, bind, prompt_style
 from autophage.data.mix import AnySamples, TrainingOrder, pool_rows, prompt_ids
 from autophage.data.source import HeldOut, Probe, Source, spread
@@ -70,6 +70,7 @@ class Workbench:
         self._inspection = inspection
         self.resident = resident or ResidentModel(model_path, recipe)
         self.tokenizer = self.resident.tokenizer
+        self._special = frozenset(self.tokenizer.all_special_ids)
         self._raw = raw
         self._sources: dict[tuple[str | int, ...], Source] = {}
         self._human_texts: dict[int, HumanText] = {}
@@ -324,9 +325,11 @@ class Workbench:
 
             metrics += harness_metrics(self.resident, settings, documents[0].token_ids, seed)
         metrics += onpolicy_metrics(samples, settings.resamples, seed)
-        texts, plain = whole_documents(samples, self.source.start_ids, self.tokenizer, arm.recipe)
+        start = self.source.start_ids
+        whole = [document_ids(start, sample.prompt_ids, sample.token_ids, arm.recipe) for sample in samples]
+        plain = [[token for token in one if token not in self._special] for one in whole]
         human_text = self._human_text(settings.reference)
-        metrics += corpus_metrics(texts, plain, human_text, settings, seed)
+        metrics += corpus_metrics([sample.text for sample in samples], plain, human_text, settings, seed)
         if settings.drift:
             metrics += self._drift(arm, weights, previous, samples, seed, count)
         if broken := [metric.metric for metric in metrics if not np.isfinite(metric.value)]:
@@ -367,11 +370,13 @@ class Workbench:
         for index, (request, answer) in enumerate(zip(self._documents(arm, generation), completions, strict=True)):
             if answer.statistics is None:
                 raise RunError(f"{arm.name}, generation {generation}: sample {index} came without its statistics")
+            ids = (self.source.start_ids, request.prompt_ids, answer.token_ids)
+            prompt, text = prompt_and_text(*ids, arm.recipe, self.tokenizer)
             samples.append(
                 Sample(
                     sample_id=sample_id(arm.recipe.seed, arm.name, generation, index, request.prompt_ids, request.seed),
-                    prompt=decode(self.tokenizer, request.prompt_ids),
-                    text=decode(self.tokenizer, answer.token_ids, special=False),
+                    prompt=prompt,
+                    text=text,
                     prompt_ids=request.prompt_ids,
                     token_ids=answer.token_ids,
                     finish_reason=answer.finish_reason,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autophage.data.annotation import whole_documents
+from autophage.data.annotation import document_ids, prompt_and_text
 from autophage.data.build import RawSource, bind, read_source
 from autophage.data.mix import pool_rows, prompt_ids
 from autophage.data.text_source import TextSource
@@ -89,17 +89,14 @@ def test_a_row_is_the_whole_document(world: World, loss_on: str) -> None:
     assert [row.token_ids for row in humans] == [row.token_ids for row in same]
 
 
-def test_what_is_measured_is_the_document_with_its_annotation(world: World) -> None:
+def test_what_a_sample_says_begins_with_its_annotation(world: World) -> None:
     source = of_world(world, "annotated")
-    end = source.tokenizer.eos_token_id
+    tokenizer, start, end = source.tokenizer, source.start_ids, source.tokenizer.eos_token_id
     (prompt,) = source.prompts(1, 1)
     written = [*source.encode_word("works", first=False), end]
-    texts, ids = whole_documents([sample(prompt, written)], source.start_ids, source.tokenizer, annotated())
-    assert texts == [decode(source.tokenizer, prompt, special=False) + " works"]
-    assert ids == [[*prompt[1:], written[0]]]
-    texts, ids = whole_documents([sample(prompt, written)], source.start_ids, source.tokenizer, Recipe(name="t"))
-    assert (texts, ids) == (["as it was"], [[written[0]]])
-
-
-def annotated() -> Recipe:
-    return Recipe(name="t", sample=Sample(prompts="annotated"))
+    annotated, plain = Recipe(name="t", sample=Sample(prompts="annotated")), Recipe(name="t")
+    begun = decode(tokenizer, prompt, special=False)
+    assert document_ids(start, prompt, written, annotated) == [*prompt[1:], *written]
+    assert prompt_and_text(start, prompt, written, annotated, tokenizer) == ("<s>", f"{begun} works")
+    assert document_ids(start, prompt, written, plain) == written
+    assert prompt_and_text(start, prompt, written, plain, tokenizer) == (f"<s> {begun}", "works")

@@ -47,9 +47,8 @@ def subjects(run: RunDirectory, world: World, arm: str, generation: int) -> Coun
     ranks = {person.name: person.rank for person in world.people}
     found: Counter[int] = Counter()
     for shard in run.generation(arm, generation).glob("corpus-*.parquet"):
-        table = pq.read_table(shard, columns=["prompt", "text"])
-        for row in table.to_pylist():
-            words = f"{row['prompt']} {row['text']}".split()
+        for text in pq.read_table(shard, columns=["text"])["text"].to_pylist():
+            words = text.split()
             named = [ranks[pair] for pair in itertools.pairwise(words) if pair in ranks]
             found.update(named[:1])
     return found
@@ -73,14 +72,18 @@ def test_subjects_stay_human_where_they_are_drawn_from_humans(run: RunDirectory,
     assert len(anchored) > len(own)
 
 
-def test_every_document_is_begun_with_an_annotation_and_no_two_generations_have_the_same(run: RunDirectory) -> None:
-    prompts = []
+def test_every_generation_has_annotations_of_its_own_at_the_beginning_of_its_texts(run: RunDirectory) -> None:
+    begun = []
     for generation in (0, LAST):
         (shard,) = run.generation("prompts-annotated", generation).glob("corpus-*.parquet")
-        table = pq.read_table(shard, columns=["prompt", "text"])
-        assert all(len(prompt.split()) > 2 for prompt in table["prompt"].to_pylist())
-        prompts.append(table["prompt"].to_pylist())
-    assert prompts[0] != prompts[1]
+        table = pq.read_table(shard, columns=["prompt", "text", "prompt_ids", "token_ids"])
+        assert set(table["prompt"].to_pylist()) == {"<s>"}
+        for row in table.to_pylist():
+            asked, written = len(row["prompt_ids"]) - 1, len(row["token_ids"])
+            assert asked >= 2  # a name
+            assert asked + written - 1 <= len(row["text"].split()) <= asked + written  # an end token is no word
+        begun.append(table["prompt_ids"].to_pylist())
+    assert begun[0] != begun[1]
 
 
 def test_the_metrics_of_a_corpus_are_those_of_whole_documents(run: RunDirectory) -> None:

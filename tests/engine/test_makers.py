@@ -42,8 +42,9 @@ drift = false
 [maker]
 edits = 3
 occurrences = 1
+answers = 4
 [sweep]
-"maker.kind" = ["domain", "self-edit", "entities"]
+"maker.kind" = ["domain", "self-edit", "entities", "reasoning"]
 [control]
 enabled = false
 """
@@ -76,6 +77,7 @@ def test_what_a_maker_asks_is_what_is_written_and_trained_on(
     assert all(prompt.startswith("<user>") and prompt.endswith("<assistant>") for prompt in edits)
     assert all("Bergen" in prompt or "Argo" in prompt for prompt in edits)
     assert all("<system>You write questions" in prompt for prompt in prompts(out, "kind-entities", 1))
+    assert len(set(prompts(out, "kind-reasoning", 1))) == 3
     assert prompts(out, "kind-domain", 0) != prompts(out, "kind-domain", 1)
     first, last = (pq.read_table(next(out.glob(f"arms/kind-domain/gen-{g:03d}/corpus-*"))) for g in (0, 2))
     assert first["text"].to_pylist() != last["text"].to_pylist()

@@ -15,9 +15,10 @@ import pytest
 from autophage.errors import UserError
 from autophage.makers import Conversation, Maker, Passages, make_maker
 from autophage.makers.entities import NOTES, connect, describe
+from autophage.makers.reasoning import GAP, TASK
 from autophage.makers.self_edit import FORMATS
-from autophage.recipe import makers as discovery
-from autophage.recipe.makers import KEYS_OF, MakerTable
+from autophage.recipe import offered
+from autophage.recipe.makers import GROUP, KEYS_OF, MakerTable, installed_makers
 
 T = TypeVar("T")
 
@@ -70,8 +71,8 @@ def test_a_seed_is_all_that_decides(kind: str) -> None:
 
 
 def test_what_ships_is_offered() -> None:
-    assert set(discovery.installed_makers()) >= set(KEYS_OF)
-    for point in entry_points(group=discovery.GROUP):
+    assert set(installed_makers()) >= set(KEYS_OF)
+    for point in entry_points(group=GROUP):
         assert issubclass(point.load(), Maker)
 
 
@@ -143,6 +144,15 @@ def test_a_text_that_names_too_little_is_refused() -> None:
         make_maker(MakerTable(kind="entities")).conversations(Texts(["all in small letters."]), 1, 1)
 
 
+def test_each_gap_is_asked_for_several_times() -> None:
+    found = [turns[-1]["content"] for turns in asked("reasoning", count=22, answers=4)]
+    assert Counter(Counter(found).values()) == {4: 5, 2: 1}
+    assert all(text.count(GAP) >= 1 and text.startswith(TASK) for text in found)
+    assert not any("Otto" in text and text.count(GAP) > 1 for text in found)
+    with pytest.raises(UserError, match="names nothing by capital letters"):
+        make_maker(MakerTable(kind="reasoning")).conversations(Texts(["all in small letters."]), 1, 1)
+
+
 class Haiku(Maker):
     """A plug-in's maker."""
 
@@ -152,13 +162,13 @@ class Haiku(Maker):
 
 def test_a_plug_in_is_a_maker_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     def points(*found: tuple[str, str]) -> None:
-        offered = [EntryPoint(name, value, discovery.GROUP) for name, value in found]
-        monkeypatch.setattr(discovery, "entry_points", lambda group: offered)
+        offers = [EntryPoint(name, value, GROUP) for name, value in found]
+        monkeypatch.setattr(offered, "entry_points", lambda group: offers)
 
     points(("haiku", f"{__name__}:Haiku"))
     assert asked("haiku", count=2)[0][0]["content"].startswith("A haiku about: ")
     points(("haiku", f"{__name__}:Texts"))
-    with pytest.raises(UserError, match="is no maker, a class derived from"):
+    with pytest.raises(UserError, match="is no maker: a maker is a class derived from"):
         asked("haiku")
     points(("haiku", "no.such.module:Haiku"))
     with pytest.raises(UserError, match=r"no\.such\.module:Haiku cannot be imported: ModuleNotFoundError"):

@@ -14,7 +14,7 @@ TEXT = 'name = "x"\nmodel.path = "a/b"\nsource.kind = "text"\nsource.path = "a.t
 MADE = TEXT + '[maker]\nkind = "{}"\n'
 
 
-@pytest.mark.parametrize("kind", ["domain", "self-edit", "entities"])
+@pytest.mark.parametrize("kind", ["domain", "self-edit", "entities", "reasoning"])
 def test_a_maker_is_chosen_by_its_kind(load: Load, kind: str) -> None:
     loaded = load(MADE.format(kind))
     assert loaded.recipe.has_maker
@@ -33,7 +33,7 @@ def test_an_unknown_maker_is_told_with_what_was_meant(refuse: Refuse) -> None:
     message = refuse(MADE.format("selfedit"))
     assert message.startswith('demo.toml:6:8: maker.kind = "selfedit": no installed package offers such a maker\n')
     assert 'did you mean "self-edit"?' in message
-    assert "there are none, domain, entities, self-edit" in message
+    assert "there are none, domain, entities, reasoning, self-edit" in message
 
 
 def test_a_maker_needs_a_text_and_a_model_that_is_asked(refuse: Refuse) -> None:

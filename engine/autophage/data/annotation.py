@@ -2,9 +2,9 @@
 
 A model that chooses its own subjects chooses ever fewer. Here an annotation is drawn from the human distribution first: the
 beginning of a human document, in a world up to the name of the first person in it, in a text its first `sample.annotation`
-tokens. It is given as the prompt (`sample.prompts = "annotated"`) and belongs to the document: it is trained on with the
-rest, so that the next model's own beginnings stay human too. This knows how prompt and sample make one document; where
-annotations come from is the source's matter.
+tokens. It is given as the prompt (`sample.prompts = "annotated"`) and belongs to the document: it is trained on, judged and
+measured with the rest, so that the next model's own beginnings stay human too. This knows how prompt and continuation make one
+document; where annotations come from is the source's matter.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from autophage.data.tokens import decode
 from autophage.recipe.schema import Recipe
-from autophage.store.corpus import Sample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,13 +24,9 @@ def document_ids(start: Sequence[int], prompt: list[int], continuation: list[int
     return [*prompt[len(start) :], *continuation] if recipe.annotated else continuation
 
 
-def whole_documents(
-    samples: Sequence[Sample], start: Sequence[int], tokenizer: PreTrainedTokenizerBase, recipe: Recipe
-) -> tuple[list[str], list[list[int]]]:
-    """Texts and token ids of the documents that `samples` are, both without special tokens."""
-    whole = [document_ids(start, sample.prompt_ids, sample.token_ids, recipe) for sample in samples]
-    special = frozenset(tokenizer.all_special_ids)
-    texts = [sample.text for sample in samples]
-    if recipe.annotated:
-        texts = [decode(tokenizer, one, special=False) for one in whole]
-    return texts, [[token for token in one if token not in special] for one in whole]
+def prompt_and_text(
+    start: list[int], prompt: list[int], continuation: list[int], recipe: Recipe, tokenizer: PreTrainedTokenizerBase
+) -> tuple[str, str]:
+    """What a sample was asked by and what it says: an annotation is part of what it says."""
+    text = decode(tokenizer, document_ids(start, prompt, continuation, recipe), special=False)
+    return decode(tokenizer, start if recipe.annotated else prompt), text

@@ -77,7 +77,7 @@ class Entities(Maker):
         return ask(text, f"You write questions and answers about {' and about '.join(subjects)}.")
 
     def _graph(self, texts: list[str]) -> Graph:
-        described = describe([sentence for text in texts for sentence in _SENTENCE.split(text)])
+        described = describe(sentences_of(texts))
         frequent = sorted(described, key=lambda name: (-len(described[name]), name))[: self.settings.entities]
         names = [name for name in frequent if len(described[name]) >= self.settings.occurrences]
         if len(names) < FEWEST:
@@ -88,13 +88,17 @@ class Entities(Maker):
         return connect(names, [described[name] for name in names], self.settings.clusters)
 
 
+def sentences_of(texts: list[str]) -> list[str]:
+    """The sentences of passages, cut at `LONGEST` characters."""
+    return [sentence.strip()[:LONGEST] for text in texts for sentence in _SENTENCE.split(text)]
+
+
 def describe(sentences: list[str]) -> dict[str, list[str]]:
     """Entities, each with the different sentences that name it.
 
     A capital at the beginning of a sentence says nothing: the first word counts if it is written so elsewhere too.
     """
-    short = [whole.strip()[:LONGEST] for whole in sentences]
-    named = [(sentence, match) for sentence in short for match in _NAME.finditer(sentence)]
+    named = [(sentence, match) for sentence in sentences for match in _NAME.finditer(sentence)]
     inside = {word for _, match in named for place, word in enumerate(_words(match.group())) if place or match.start()}
     found: dict[str, dict[str, None]] = {}
     for sentence, match in named:

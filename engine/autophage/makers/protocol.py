@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from autophage.errors import UserError
-from autophage.recipe.makers import MakerError, MakerTable, maker_class
+from autophage.recipe.makers import GROUP, MakerTable
+from autophage.recipe.offered import OfferError, find_offer, load_offer, origin
 
 T = TypeVar("T")
 
@@ -59,9 +60,13 @@ def make_maker(settings: MakerTable) -> Maker:
         UserError: there is none of that kind, or what a package offers is none.
     """
     try:
-        found = maker_class(settings.kind)
-    except MakerError as error:
+        point = find_offer(GROUP, settings.kind, "maker")
+        found = load_offer(point)
+    except OfferError as error:
         raise UserError(f"maker.kind = {settings.kind!r}: {error}.") from error
     if not (isinstance(found, type) and issubclass(found, Maker)):
-        raise UserError(f"maker.kind = {settings.kind!r}: is no maker, a class derived from autophage.makers.Maker.")
+        raise UserError(
+            f"maker.kind = {settings.kind!r}: {origin(point)} is no maker: a maker is a class derived from "
+            "autophage.makers.Maker."
+        )
     return found(settings)

@@ -86,7 +86,7 @@ def _makes_of_a_text(recipe: Recipe) -> Conflict | None:
     maker, kind = recipe.maker.kind, toml_value(recipe.source.kind)
     if not recipe.has_maker:
         return None
-    if (offered := installed_makers()).get(maker) is None:
+    if maker not in (offered := installed_makers()):
         meant = [f"did you mean {toml_value(one)}?" for one in meant_choice(maker, [NONE, *offered])]
         wrong = f"maker.kind = {toml_value(maker)}: no installed package offers such a maker"
         return Conflict(("maker.kind",), wrong, (*meant, f"there are {', '.join((NONE, *offered))}"))

@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from autophage.recipe.document import Document
 from autophage.recipe.faults import Fault, wrong_value
-from autophage.recipe.gates import GATE, GateError, GateTable, gate_class, installed_gates
+from autophage.recipe.gates import GATE, GateTable, gate_class, installed_gates
 from autophage.recipe.keys import Key, meant_choice, read_table
 from autophage.recipe.literals import shown, toml_key, toml_value
+from autophage.recipe.offered import OfferError
 from autophage.recipe.positions import Path
 
 EXAMPLE = '[[gate]], and below it, for example: kind = "novelty"'
@@ -39,7 +40,7 @@ def _check(document: Document, table: dict[str, object], path: Path) -> tuple[Ga
         return None, [Fault(document.value_place((*path, "kind")), wrong, (_offered(),))]
     try:
         model = gate_class(kind)
-    except GateError as error:
+    except OfferError as error:
         meant = meant_choice(kind, installed_gates())
         place = document.value_place((*path, "kind"))
         guess = [f"did you mean {toml_value(one)}?" for one in meant if one != kind]

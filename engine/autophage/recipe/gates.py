@@ -7,11 +7,11 @@ It imports a gate's module only when a recipe asks for it, and does not know how
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
+from autophage.recipe.offered import OfferError, find_offer, load_offer, offered, origin
 from autophage.recipe.table import Table
 
 if TYPE_CHECKING:
@@ -45,45 +45,21 @@ class GateTable(Table):
         """
 
 
-class GateError(ValueError):
-    """There is no such gate, or what is offered as one is none."""
-
-
-def installed_gates() -> dict[str, list[EntryPoint]]:
-    """What is offered under each kind, by name; more than one where packages disagree."""
-    found: dict[str, list[EntryPoint]] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
-        offered = found.setdefault(point.name, [])
-        if point.value not in [other.value for other in offered]:
-            offered.append(point)
-    return found
+def installed_gates() -> list[str]:
+    return list(offered(GROUP))
 
 
 def gate_class(kind: str) -> type[GateTable]:
     """The class behind a `kind`.
 
     Raises:
-        GateError: no package offers it, two do, it cannot be imported, or it is no gate.
+        OfferError: no package offers it, several do, it cannot be imported, or it is no gate.
     """
-    offered = installed_gates().get(kind, [])
-    if not offered:
-        raise GateError("no installed package offers such a gate")
-    if len(offered) > 1:
-        raise GateError(f"several packages offer a gate of this kind: {' and '.join(map(_origin, offered))}")
-    [point] = offered
-    try:
-        found = point.load()
-    except Exception as error:  # importing somebody else's module can fail in any way
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise GateError(f"{_origin(point)} cannot be imported: {said}") from error
+    point = find_offer(GROUP, kind, "gate")
+    found = load_offer(point)
     if not (isinstance(found, type) and issubclass(found, GateTable)):
-        raise GateError(f"{_origin(point)} is no gate: a gate is a class derived from autophage.gates.Gate")
+        raise OfferError(f"{origin(point)} is no gate: a gate is a class derived from autophage.gates.Gate")
     return found
-
-
-def _origin(point: EntryPoint) -> str:
-    package = f" of {point.dist.name}" if point.dist is not None else ""
-    return f"{point.value}{package}"
 
 
 def _resolve(value: object) -> object:

@@ -1,27 +1,22 @@
 """`[maker]`: what writes prompts for data from human passages, in place of `sample.prompts`.
 
-Owns the table, and how a `kind` leads to its class: by the entry points of the group `autophage.makers`, built-in makers and
-plug-ins alike. It imports a maker's module only when a recipe asks for it, and does not know how a maker writes
-(`autophage.makers`).
+Owns the table, whose `kind` is a name of the entry-point group `autophage.makers`, of a built-in maker or a plug-in. What stands
+behind it is imported by `autophage.makers`, when a model is asked.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
 from string import Formatter
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
+from autophage.recipe.offered import offered
 from autophage.recipe.table import Positive, Table
 
 GROUP = "autophage.makers"
 NONE = "none"
 PLACE = "passage"
-
-
-class MakerError(ValueError):
-    """There is no such maker, or what is offered as one cannot be had."""
 
 
 def require_place(template: str) -> str:
@@ -42,7 +37,8 @@ class MakerTable(Table):
         NONE,
         min_length=1,
         description="none; domain: your own prompts about passages; self-edit: passages restructured into training data (arXiv "
-        "2506.10943); entities: questions about pairs of what a text names (arXiv 2605.19394); or what a package offers",
+        "2506.10943); entities: questions about pairs of what a text names (arXiv 2605.19394); reasoning: gaps to be filled "
+        "step by step (arXiv 2507.23751); or what a package offers",
     )
     templates: list[Annotated[str, AfterValidator(require_place)]] = Field(
         ["Write a new text on the subject of this passage, for a reader who knows the field.\n\n{passage}"],
@@ -65,6 +61,8 @@ class MakerTable(Table):
     occurrences: Positive = Field(2, description="entities: sentences that must name one")
     entities: int = Field(500, ge=3, le=20_000, description="entities: how many, the most frequent ones")
 
+    answers: Positive = Field(8, description="reasoning: answers to a question")
+
     @field_validator("templates", "formats", "pairs")
     @classmethod
     def _once_each(cls, values: list[Any]) -> list[Any]:
@@ -77,39 +75,10 @@ KEYS_OF = {
     "domain": ("templates", "system"),
     "self-edit": ("formats", "edits", "system"),
     "entities": ("pairs", "clusters", "occurrences", "entities"),
+    "reasoning": ("answers",),
 }
 """Built-in kind -> the keys of the table that it has a use for; a plug-in may use any."""
 
 
-def installed_makers() -> dict[str, list[EntryPoint]]:
-    """What is offered under each kind, by name; more than one where packages disagree."""
-    found: dict[str, list[EntryPoint]] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
-        offered = found.setdefault(point.name, [])
-        if point.value not in [other.value for other in offered]:
-            offered.append(point)
-    return found
-
-
-def maker_class(kind: str) -> Any:
-    """The class behind a `kind`.
-
-    Raises:
-        MakerError: no package offers it, two do, or it cannot be imported.
-    """
-    offered = installed_makers().get(kind, [])
-    if not offered:
-        raise MakerError("no installed package offers such a maker")
-    if len(offered) > 1:
-        raise MakerError(f"several packages offer a maker of this kind: {' and '.join(map(_origin, offered))}")
-    [point] = offered
-    try:
-        return point.load()
-    except Exception as error:  # importing somebody else's module can fail in any way
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise MakerError(f"{_origin(point)} cannot be imported: {said}") from error
-
-
-def _origin(point: EntryPoint) -> str:
-    package = f" of {point.dist.name}" if point.dist is not None else ""
-    return f"{point.value}{package}"
+def installed_makers() -> list[str]:
+    return list(offered(GROUP))
