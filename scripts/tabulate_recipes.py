@@ -23,6 +23,7 @@ import numpy as np
 
 from autophage.metrics.intervals import mean_interval
 from autophage.metrics.resampling import Estimate
+from autophage.metrics.verification import breakdown_point
 from autophage.report.courses import course_view
 from autophage.report.load import RunFacts, load
 from autophage.report.pooling import pooled, pools
@@ -322,6 +323,32 @@ def regression_accumulate(study: Study) -> Iterator[Finding]:
     )
 
 
+def verifier_breakdown(study: Study) -> Iterator[Finding]:
+    """An arm agrees if its whole interval lies on the side of 1/2 that p* says."""
+    sides: dict[bool, list[Interval]] = {True: [], False: []}
+    agree, held = True, 0
+    for arm in study.shown.treated:
+        assert arm.recipe is not None
+        learner, last = arm.recipe.learner, _last(study, arm.name, "learner/accuracy")
+        below = learner.error < breakdown_point(learner.keep_right, learner.keep_wrong)
+        sides[below].append(last)
+        agree &= last.low > 0.5 if below else last.high < 0.5
+        first = study.shown.metrics.at(arm.name, "learner/accuracy", 0)
+        assert first is not None
+        assert first.interval is not None
+        low, high = first.interval
+        held += low <= _last(study, arm.name, "theory/accuracy").value <= high
+    recovered, collapsed = (min(sides[True], key=lambda one: one.value), max(sides[False], key=lambda one: one.value))
+    yield Finding(
+        "2406.07515",
+        "Verified labels of its own teach a model the classes if their error rate is below 1 / (1 + psi/phi), else the opposite",
+        "accuracy to 1 below, to 0 above",
+        f"{len(sides[True])} arms below: at least {_shown(recovered)}; {len(sides[False])} above: at most {_shown(collapsed)}; "
+        f"closed form of model 0 in the 95% interval of {held} of {len(study.shown.treated)}",
+        "reproduced" if agree else "contradicted",
+    )
+
+
 def beside_control(study: Study, arm: str, metric: str) -> list[float]:
     control = study.shown.control_of(next(one for one in study.shown.arms if one.name == arm))
     assert control is not None
@@ -339,6 +366,7 @@ CLAIMS: dict[str, Callable[[Study], Iterator[Finding]]] = {
     "curse-vae": curse_vae,
     "curse-ngram": curse_ngram,
     "regression-accumulate": regression_accumulate,
+    "verifier-breakdown": verifier_breakdown,
 }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from autophage.data.annotation import document_ids, prompt_and_text
 from autophage.data.build import RawSource, bind, prompt_style
 from autophage.data.mix import AnySamples, TrainingOrder, pool_rows, prompt_ids
 from autophage.data.source import HeldOut, Probe, Source, spread
@@ -32,7 +33,7 @@ from autophage.plan.footprint import demand
 from autophage.plan.machines import here
 from autophage.recipe.arms import Arm, with_values
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
-from autophage.recipe.schema import ALL, VALIDATED, Recipe
+from autophage.recipe.schema import ALL, MADE, VALIDATED, Recipe
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
 from autophage.seeds import derive
 from autophage.shape import configured_shape
@@ -72,7 +73,7 @@ class Workbench:
         self.tokenizer = self.resident.tokenizer
         self._special = frozenset(self.tokenizer.all_special_ids)
         self._raw = raw
-        self._sources: dict[tuple[str, str, str], Source] = {}
+        self._sources: dict[tuple[str | int, ...], Source] = {}
         self._human_texts: dict[int, HumanText] = {}
         self.source = self._source(with_values(recipe, {"mix.domain": ALL}))
         self._examination = Examination(recipe, raw, self.resident)
@@ -83,7 +84,8 @@ class Workbench:
 
     def _source(self, recipe: Recipe) -> Source:
         """The source with the prompts and the domain of `recipe`; arms differ in nothing else here."""
-        key = (prompt_style(recipe, self.tokenizer), recipe.sample.system, recipe.mix.domain)
+        sample, maker = recipe.sample, recipe.maker.model_dump_json()
+        key = (prompt_style(recipe, self.tokenizer), sample.system, sample.annotation, maker, recipe.mix.domain)
         if key not in self._sources:
             self._sources[key] = bind(self._raw, self.tokenizer, recipe, next(iter(self._sources.values()), None))
         return self._sources[key]
@@ -147,7 +149,7 @@ class Workbench:
 
     def decoding(self, arm: Arm) -> Decoding:
         sample = arm.recipe.sample
-        stops = self._end_ids if self._ends(arm.recipe) else ()
+        stops = self._end_ids if arm.recipe.samples_end else ()
         return Decoding(
             arm.recipe.max_tokens,
             sample.temperature,
@@ -164,10 +166,6 @@ class Workbench:
         configured = getattr(self.resident.generation_config, "eos_token_id", None)
         ends = {self.tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])}
         return tuple(sorted(ends - {None}))
-
-    def _ends(self, recipe: Recipe) -> bool:
-        """Whether a sample may end itself. Human continuations of a text are cut to length and never do."""
-        return recipe.source.kind == "world" if recipe.sample.end == "auto" else recipe.sample.end == "stop"
 
     def requests(self, arm: Arm, generation: int) -> list[Request]:
         """What model `generation` of `arm` is asked to write: the documents of its corpus, then answers to questions."""
@@ -254,7 +252,7 @@ class Workbench:
     def _longest(self, recipe: Recipe) -> int:
         """Tokens of the longest prompt with its sample, or of a canary."""
         longest = max(len(prompt) for prompt in prompt_ids(self._source(recipe), recipe, 0))
-        if prompt_style(recipe, self.tokenizer) == "instruct":
+        if prompt_style(recipe, self.tokenizer) in ("instruct", MADE):
             longest = round(longest * PROMPT_SLACK)
         canary = max(map(len, self.canary_prompts)) + CANARY_TOKENS
         return max(longest + recipe.max_tokens, canary)
@@ -332,7 +330,9 @@ class Workbench:
 
             metrics += harness_metrics(self.resident, settings, documents[0].token_ids, seed)
         metrics += onpolicy_metrics(samples, settings.resamples, seed)
-        plain = [[token for token in sample.token_ids if token not in self._special] for sample in samples]
+        start = self.source.start_ids
+        whole = [document_ids(start, sample.prompt_ids, sample.token_ids, arm.recipe) for sample in samples]
+        plain = [[token for token in one if token not in self._special] for one in whole]
         human_text = self._human_text(settings.reference)
         metrics += corpus_metrics([sample.text for sample in samples], plain, human_text, settings, seed)
         if settings.drift:
@@ -375,11 +375,13 @@ class Workbench:
         for index, (request, answer) in enumerate(zip(self._documents(arm, generation), completions, strict=True)):
             if answer.statistics is None:
                 raise RunError(f"{arm.name}, generation {generation}: sample {index} came without its statistics")
+            ids = (self.source.start_ids, request.prompt_ids, answer.token_ids)
+            prompt, text = prompt_and_text(*ids, arm.recipe, self.tokenizer)
             samples.append(
                 Sample(
                     sample_id=sample_id(arm.recipe.seed, arm.name, generation, index, request.prompt_ids, request.seed),
-                    prompt=decode(self.tokenizer, request.prompt_ids),
-                    text=decode(self.tokenizer, answer.token_ids, special=False),
+                    prompt=prompt,
+                    text=text,
                     prompt_ids=request.prompt_ids,
                     token_ids=answer.token_ids,
                     finish_reason=answer.finish_reason,

@@ -90,7 +90,8 @@ def test_what_can_be_exported_and_what_cannot(
 
 
 def test_a_plan_counts_what_is_known(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("curse-gaussian", "curse-mixture", "curse-vae", "curse-ngram", "regression-accumulate"):
+    learners = ("curse-gaussian", "curse-mixture", "curse-vae", "curse-ngram", "regression-accumulate")
+    for name in (*learners, "verifier-breakdown"):
         assert main(["plan", name]) == 0
         assert "time        not estimated" in capsys.readouterr().out
     assert main(["plan", "regression-accumulate", "--json"]) == 0

@@ -19,6 +19,7 @@ TINY = {
     "vae": "sample.count=64 learner.hidden=16 learner.latent=4 train.epochs=1 measure.documents=8 measure.resamples=100",
     "ngram": "source.people=20 source.held_out_documents=10 measure.resamples=100 measure.pairwise=4 measure.reference=50",
     "regression": "learner.repetitions=4 learner.dimensions=2",
+    "classifier": "learner.repetitions=4 learner.dimensions=2",
 }
 """What makes a learner quick, beside the recipe of `load`."""
 

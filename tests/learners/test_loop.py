@@ -13,7 +13,7 @@ from autophage.learners.loop import Chain, _training_rows
 from autophage.store.manifest import MANIFEST, check, committed
 from autophage.store.metrics_table import read_metrics_table
 
-KINDS = ("gaussian", "mixture", "vae", "ngram", "regression")
+KINDS = ("gaussian", "mixture", "vae", "ngram", "regression", "classifier")
 
 
 def manifests(run):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from autophage.plan.tokens import WORLD_DOCUMENT_TOKENS, sample_tokens, work
+from autophage.data.tokens import word_tokenizer
+from autophage.data.world import World
+from autophage.data.world_source import WorldSource
+from autophage.plan.tokens import WORLD_DOCUMENT_TOKENS, WORLD_OPENING_TOKENS, sample_tokens, work
 
 PROBES = 300 * 4 * (10 + 8 + 44)
 HELD_OUT = 200 * WORLD_DOCUMENT_TOKENS
@@ -39,6 +43,25 @@ def test_a_text_samples_to_its_limit_and_trains_on_the_mix(recipe_of):
     assert one.train.tokens == 10 * (33 + 0.5 * 40 + 0.5 * 64)
     alone = work(recipe_of(source=source, sample=sample, train={"epochs": 1.0}), 1)
     assert alone.train.tokens == 10 * (1 + 40)  # each sample a document of its own
+
+
+def test_an_annotation_is_given_and_trained_on(recipe_of):
+    source = {"kind": "text", "path": "/nowhere", "block": 32, "continuation": 64}
+    text = recipe_of(
+        source=source, sample={"count": 10, "prompts": "annotated", "annotation": 6}, train={"epochs": 1.0}
+    )
+    one = work(text, 1)
+    assert one.sample.prompt_tokens == 10 * 7
+    assert one.sample.tokens == 10 * 58
+    assert one.train.tokens == 10 * 65
+    world = work(recipe_of(sample={"count": 10, "prompts": "annotated"}, train={"epochs": 1.0}), 1)
+    assert world.sample.tokens + world.sample.prompt_tokens == 10 * (1 + WORLD_DOCUMENT_TOKENS) == world.train.tokens
+
+
+def test_annotations_of_a_world_are_as_long_as_planned():
+    world = World(people=60, zipf=0.8, seed=0, held_out=50)
+    prompts = WorldSource(world, word_tokenizer(world.vocabulary), "annotated").prompts(1, 1000)
+    assert np.mean([len(prompt) - 1 for prompt in prompts]) == pytest.approx(WORLD_OPENING_TOKENS["annotated"], abs=0.6)
 
 
 @pytest.mark.parametrize(("concurrency", "steps"), [(200, 64), (100, 82), (50, 164)])

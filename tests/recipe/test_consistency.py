@@ -32,6 +32,14 @@ def test_a_world_is_not_instructed(refuse: Refuse) -> None:
     assert swept.startswith(f"demo.toml:3:28: {head} (in arm prompts-instruct)\n")
 
 
+def test_an_annotation_leaves_something_to_write(load: Load, refuse: Refuse) -> None:
+    told = TEXT + 'source.continuation = 8\nsample.prompts = "annotated"\n'
+    assert load(told, "sample.annotation=7").recipe.max_tokens == 1
+    refused = refuse(told, "sample.annotation=8")
+    assert refused.startswith("--set sample.annotation=8: sample.annotation = 8 leaves nothing to write of documents")
+    assert load(NAME, "sample.prompts=annotated", "mix.domain=city").recipe.max_tokens == 64
+
+
 def test_a_domain_of_a_world_is_one_of_its_attributes(load: Load, refuse: Refuse) -> None:
     assert load(NAME, "mix.domain=city", "sample.prompts=blocks").recipe.mix.domain == "city"
     assert refuse(NAME, "mix.domain=religion", "sample.prompts=blocks").startswith(
@@ -162,6 +170,15 @@ NOTHING_ASKED = f"{NO_PROBES}, and there are no questions"
         (TEXT, "sample.prompt_set=fixed", None),
         (TEXT, "sample.system=x", None),
         (TEXT + 'sample.prompts = "blocks"\n', "sample.system=x", 'sample.prompts is not "instruct"'),
+        (TEXT, "sample.annotation=3", 'sample.prompts is not "annotated"'),
+        (TEXT + 'sample.prompts = "annotated"\n', "sample.annotation=3", None),
+        (TEXT + 'sample.prompts = "annotated"\n', "sample.system=x", 'sample.prompts is not "instruct"'),
+        (
+            NAME + 'sample.prompts = "annotated"\n',
+            "sample.annotation=3",
+            "a world's documents are begun up to the first name",
+        ),
+        (NAME + 'sample.prompts = "annotated"\n', "sample.prompt_set=fixed", None),
         (NAME, "train.loss_on=all", "prompts are nothing but the start token, so every choice is the same"),
         (TEXT, "train.loss_on=all", None),
         (NAME, "mix.human=fixed", None),

@@ -42,6 +42,8 @@ def test_the_keys_of_a_learner_exist_and_count(kind: str) -> None:
         (of("vae"), "source.path=mnist", None),
         (of("mixture"), "train.chain=restart", None),
         (of("regression"), "train.chain=restart", 'learner.kind is "regression"'),
+        (of("classifier"), "learner.noise=2.0", 'learner.kind is "classifier"'),
+        (of("classifier"), "learner.keep_wrong=0.2", None),
         (of("ngram"), "source.path=x", 'source.kind is "world"'),
         (of("ngram"), "source.people=20", None),
         (of("ngram") + 'source.kind = "text"\nsource.path = "x"\n', "source.people=20", 'source.kind is not "world"'),
@@ -70,6 +72,12 @@ def test_a_fit_needs_rows(load: Load) -> None:
     assert load(of("regression"), "sample.count=12").arms
 
 
+def test_a_verifier_that_keeps_nothing_is_refused(load: Load) -> None:
+    with pytest.raises(RecipeError, match="the verifier keeps nothing, so that nothing can be learnt"):
+        load(of("classifier"), "learner.keep_right=0", "learner.keep_wrong=0")
+    assert load(of("classifier"), "learner.keep_right=0").arms
+
+
 def test_what_only_a_language_model_needs_is_not_asked_of_others(load: Load) -> None:
     assert load(of("gaussian"), "base.heads=7", "source.kind=text").arms
     with pytest.raises(RecipeError, match=r"needs source\.path"):
@@ -84,6 +92,7 @@ def test_what_only_a_language_model_needs_is_not_asked_of_others(load: Load) -> 
         ("curse-vae", "vae"),
         ("curse-ngram", "ngram"),
         ("regression-accumulate", "regression"),
+        ("verifier-breakdown", "classifier"),
     ],
 )
 def test_the_shipped_recipes_are_whole(name: str, kind: str) -> None:

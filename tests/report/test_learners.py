@@ -99,6 +99,31 @@ def test_closed_forms_are_dashed_lines_in_the_panel_of_what_they_are_of(make: Ma
     assert median["y"][0] > median["y"][3]
 
 
+def test_a_sweep_of_the_error_rate_is_drawn_beside_the_closed_form(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    swept = '[sweep]\n"learner.keep_wrong" = [1.0, 0.25]\n"learner.error" = [0.1, 0.9]\n'
+    path.write_text(RECIPE.format(kind="classifier") + swept)
+    loaded = load_recipe(str(path))
+    run = begin_run(loaded, RunDirectory(tmp_path / "run"))
+    Chains(loaded).drive(run, lambda *_, **__: None)
+    panels = figures(run)["breakdown"]
+    assert len(panels) == 2
+    for panel, star in zip(panels, (0.5, 0.8), strict=True):
+        curve, step, *arms = panel["data"]
+        assert curve["y"] == sorted(curve["y"], reverse=True)
+        assert step["x"] == [0.0, star, star, 1.0]
+        assert step["y"][0] > 0.9 > 0.1 > step["y"][3]
+        assert [arm["x"] for arm in arms] == [[0.1, 0.1], [0.9, 0.9]]
+        below, above = arms
+        assert below["y"][1] > 0.5 > above["y"][1]
+        assert min(below["error_y"]["array"]) > 0
+    assert "p* = 80%" in write_report(run).read_text("utf-8")
+
+
+def test_one_error_rate_has_no_curve(make: Make) -> None:
+    assert "breakdown" not in figures(make("classifier"))
+
+
 def test_theory_is_no_early_warning_and_has_its_place_in_a_sentence(make: Make) -> None:
     from autophage.report.warnings import warning_facts
 

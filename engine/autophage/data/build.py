@@ -17,7 +17,7 @@ from autophage.data.tokens import byte_pair_tokenizer, word_tokenizer
 from autophage.data.world import World
 from autophage.data.world_source import WorldSource
 from autophage.errors import UserError
-from autophage.recipe.schema import Recipe
+from autophage.recipe.schema import MADE, Recipe
 from autophage.seeds import derive, generator
 
 if TYPE_CHECKING:
@@ -86,9 +86,14 @@ def read_source(recipe: Recipe) -> RawSource:
 
 
 def prompt_style(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> str:
-    """What `sample.prompts = "auto"` means for this source and model."""
-    style = recipe.sample.prompts
+    """What `sample.prompts = "auto"` means for this source and model; `MADE` where a maker writes the prompts."""
+    style = MADE if recipe.has_maker else recipe.sample.prompts
     has_template = bool(getattr(tokenizer, "chat_template", None))
+    if style == MADE and not has_template:
+        raise UserError(
+            f"maker.kind = {recipe.maker.kind!r} asks through a chat template, and the model {recipe.model.path!r} has none. "
+            "Name an instruction-tuned model: model.path."
+        )
     if style == "instruct" and not has_template:
         raise UserError(
             f'sample.prompts = "instruct": the model {recipe.model.path!r} has no chat template. '

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from autophage.data.annotation import document_ids
 from autophage.data.late import LateSample
 from autophage.data.source import Item, Source
 from autophage.recipe.schema import Recipe
@@ -204,5 +205,5 @@ def _written(start: list[int], sample: Sample | LateSample, recipe: Recipe, newe
 
 def _row(start: list[int], prompt: list[int], continuation: list[int], recipe: Recipe) -> Row:
     if recipe.train.loss_on == "continuation":
-        return Row([*start, *continuation], len(start))
+        return Row([*start, *document_ids(start, prompt, continuation, recipe)], len(start))
     return Row([*prompt, *continuation], len(prompt) if recipe.train.loss_on == "completion" else 1)

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 from autophage.data.mmlu import read_mmlu
 from autophage.data.questions import LETTERS, OPEN, PROMPTS, Prompt
 from autophage.data.source import Role
-from autophage.data.text_source import apply_template
-from autophage.data.tokens import start_ids
+from autophage.data.tokens import apply_template, start_ids
 from autophage.data.world import World
 from autophage.data.world_questions import world_prompts
 from autophage.data.world_source import WorldSource

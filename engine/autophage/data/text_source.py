@@ -14,10 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autophage.data.passages import WindowPassages
 from autophage.data.source import HeldOut, Item, Probe, Role, spread
-from autophage.data.tokens import decode, start_ids
+from autophage.data.tokens import apply_template, decode, start_ids
 from autophage.errors import UserError, first_line
-from autophage.recipe.schema import ALL, Recipe
+from autophage.makers import make_maker
+from autophage.recipe.schema import ALL, MADE, Recipe
 from autophage.recipe.schema import Source as SourceTable
 from autophage.seeds import generator
 
@@ -37,7 +39,8 @@ class Text:
 
 
 class TextSource:
-    """Windows of a text under a tokenizer. `instruct` wraps the block in the model's chat template."""
+    """Windows of a text under a tokenizer. `instruct` wraps the block in the model's chat template; `annotated` gives no block,
+    but the first tokens of what follows it; of `made` prompts the maker says what becomes of a window."""
 
     def __init__(self, text: Text, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, prompts: str) -> None:
         self.tokenizer = tokenizer
@@ -61,16 +64,21 @@ class TextSource:
 
     def _ask(self, recipe: Recipe, prompts: str) -> None:
         self._style, self._system = prompts, recipe.sample.system
+        self._begun = self._block + (recipe.sample.annotation if prompts == "annotated" else 0)
         self._own = self._windows if recipe.mix.domain == ALL else self._about(recipe.mix.domain)
+        self._maker = make_maker(recipe.maker) if prompts == MADE else None
+        self._passages = WindowPassages(self.tokenizer, self._own, self._draw)
 
     @cached_property
     def start_ids(self) -> list[int]:
         return start_ids(self.tokenizer)
 
     def items(self, draw: int, count: int) -> list[Item]:
-        return [Item(self._prompt(window), window[self._block :]) for window in self._draw(draw, count)]
+        return [Item(self._prompt(window), window[self._begun :]) for window in self._draw(draw, count)]
 
     def prompts(self, draw: int, count: int) -> list[list[int]]:
+        if self._maker is not None:
+            return self._passages.prompts(self._maker, draw, count)
         return [self._prompt(window) for window in self._draw(draw, count)]
 
     def held_out(self) -> list[HeldOut]:
@@ -110,10 +118,12 @@ class TextSource:
 
     def _prompt(self, window: list[int]) -> list[int]:
         block = window[: self._block]
-        if self._style == "bos":
+        if self._style in ("bos", MADE):
             return list(self.start_ids)
         if self._style == "blocks":
             return self.start_ids + block
+        if self._style == "annotated":
+            return self.start_ids + window[self._block : self._begun]
         messages = [{"role": "user", "content": decode(self.tokenizer, block)}]
         if self._system:
             messages.insert(0, {"role": "system", "content": self._system})
@@ -123,18 +133,6 @@ class TextSource:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         width = self._block + self._continuation
         return [ids[start : start + width] for start in range(0, len(ids) - width + 1, width)]
-
-
-def apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
-    """Token ids of a conversation, open for the assistant's turn. Templates without a system role get it in the user's."""
-    from jinja2.exceptions import TemplateError
-
-    try:
-        return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
-    except TemplateError:
-        merged = "\n\n".join(message["content"] for message in messages)
-        turn = [{"role": "user", "content": merged}]
-        return list(tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False))
 
 
 def read_text(table: SourceTable) -> Text:

@@ -75,6 +75,18 @@ def start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [tokenizer.eos_token_id if start is None else start]
 
 
+def apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
+    """Token ids of a conversation, open for the assistant's turn. Templates without a system role get it in the user's."""
+    from jinja2.exceptions import TemplateError
+
+    try:
+        return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+    except TemplateError:
+        merged = "\n\n".join(message["content"] for message in messages)
+        turn = [{"role": "user", "content": merged}]
+        return list(tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False))
+
+
 def decode(tokenizer: PreTrainedTokenizerBase, token_ids: list[int], *, special: bool = True) -> str:
     """The text of one sequence; without its special tokens if `special` is False."""
     return str(tokenizer.decode(token_ids, skip_special_tokens=not special))

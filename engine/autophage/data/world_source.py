@@ -6,7 +6,7 @@ inherits its word's role. Probes leave the answer's place open and are scored on
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ SHOTS = 3
 
 
 class WorldSource:
-    """`prompts` are bos, or blocks: the first statement of a document, to be continued. `domain` is an attribute or all."""
+    """`prompts` are one of `OPENINGS`, what of a document is given to be continued. `domain` is an attribute or all."""
 
     def __init__(
         self, world: World, tokenizer: PreTrainedTokenizerBase, prompts: str = "bos", domain: str = ALL
@@ -49,7 +49,7 @@ class WorldSource:
 
     def _item(self, document: list[Word]) -> Item:
         ids, _ = self.encode(document)
-        block = 0 if self._style == "bos" else len(self.encode(_first_statement(document))[0])
+        block = len(self.encode(OPENINGS[self._style](document))[0])
         return Item(self.start_ids + ids[:block], [*ids[block:], self.tokenizer.eos_token_id])
 
     def held_out(self) -> list[HeldOut]:
@@ -126,6 +126,21 @@ def _first_statement(words: list[Word]) -> list[Word]:
     fact = next(index for index, (_, role) in enumerate(words) if role is Role.FACT)
     stop = next(index for index, (word, _) in enumerate(words) if index > fact and word == ".")
     return words[: stop + 1]
+
+
+def _annotation(words: list[Word]) -> list[Word]:
+    """Up to the end of the first name: who it is about, and in which form."""
+    name = next(index for index, (_, role) in enumerate(words) if role is Role.SUBJECT)
+    end = next(index for index, (_, role) in enumerate(words) if index > name and role is not Role.SUBJECT)
+    return words[:end]
+
+
+OPENINGS: dict[str, Callable[[list[Word]], list[Word]]] = {
+    "bos": lambda _: [],
+    "blocks": _first_statement,
+    "annotated": _annotation,
+}
+"""Kind of prompts -> the part of a human document that is given."""
 
 
 def examples(world: World, person: Person, attribute: str, shots: int, avoid: Collection[str]) -> list[Person]:

@@ -2,7 +2,8 @@
 
     loop         draw, mix, fit, measure, commit: arm by arm, generation by generation, in this process
     protocol     what a learner is asked for
-    gaussian, mixture, vae, ngram, regression    the learners; `moments` and `digits` belong to the first and the third
+    gaussian, mixture, vae, ngram, regression, classifier
+                 the learners; `moments` and `digits` belong to the first and the third
 
 The recipe's words mean what they mean for language models: alpha, pool, human, control, sweep, seed. Imports neither ray
 nor vllm; torch only for the VAE.

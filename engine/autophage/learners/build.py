@@ -31,4 +31,8 @@ def learner_of(recipe: Recipe) -> Learner[Any]:
         from autophage.learners.regression import Regression
 
         return Regression(recipe)
+    if kind == "classifier":
+        from autophage.learners.classifier import Classifier
+
+        return Classifier(recipe)
     raise ValueError(f"{kind} is no learner of this package")

@@ -21,6 +21,8 @@ LEARNERS = {
     "learner/recognised": "recognised",
     "learner/support": "n-grams",
     "learner/test_error": "test error",
+    "learner/accuracy": "accuracy",
+    "learner/kept_error": "wrong of kept",
 }
 """Of learners that are no language models."""
 LABELS = {**LEARNERS, TORSO: "torso accuracy", FORM: "form ppl", HUMAN: "human ppl", ENTROPY: "entropy"}

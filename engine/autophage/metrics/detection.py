@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autophage.metrics.intervals import ratio_bootstrap
-from autophage.metrics.scored import Scored, log_probs
+from autophage.metrics.scored import Scored, Statistics, log_probs
 from autophage.store.manifest import Metric
 
 
@@ -40,7 +40,7 @@ def detection_metrics(scored: Sequence[Scored], resamples: int, seed: int) -> li
     return metrics
 
 
-def curvature(scored: Scored) -> float:
+def curvature(scored: Statistics) -> float:
     """Conditional probability curvature of one text, in standard deviations."""
     variance = float(scored.varentropy.sum(dtype=np.float64))
     if variance <= 0:

@@ -37,6 +37,6 @@ class Compared:
     kl: np.ndarray
 
 
-def log_probs(scored: Scored) -> np.ndarray:
+def log_probs(scored: Statistics) -> np.ndarray:
     """Log-probs as float64 [T], with `FLOOR` for tokens that the model gave no probability."""
     return np.maximum(scored.logprob.astype(np.float64), FLOOR)

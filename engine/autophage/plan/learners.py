@@ -63,7 +63,8 @@ def _row_bytes(recipe: Recipe) -> float:
         return FLOAT * PIXELS * IMAGE_SHARE
     if learner.kind == "ngram":
         return TOKEN_BYTES * WORLD_DOCUMENT_TOKENS
-    width = {"gaussian": 1, "mixture": 2, "regression": learner.dimensions + 1}[learner.kind]
+    features = learner.dimensions
+    width = {"gaussian": 1, "mixture": 2, "regression": features + 1, "classifier": features + 3}[learner.kind]
     return FLOAT * learner.repetitions * width
 
 
@@ -73,5 +74,5 @@ def _state_bytes(recipe: Recipe) -> float:
         return FLOAT * (2 * PIXELS * learner.hidden + 3 * learner.hidden * learner.latent)
     if learner.kind == "ngram":  # at most an n-gram for every word
         return (FLOAT * learner.order + 8) * recipe.sample.count * WORLD_DOCUMENT_TOKENS / 4
-    width = {"gaussian": 2, "mixture": 7 * learner.components, "regression": learner.dimensions}[learner.kind]
+    width = {"gaussian": 2, "mixture": 7 * learner.components}.get(learner.kind, learner.dimensions)
     return 8 * learner.repetitions * width

@@ -14,8 +14,8 @@ from autophage.recipe.schema import FROM_SOURCE, Recipe
 
 WORLD_DOCUMENT_TOKENS = 41
 """Mean length of a document of the built-in world, with its end token, under the tokenizer made for it."""
-WORLD_STATEMENT_TOKENS = 11
-"""Of its first statement, which blocks are."""
+WORLD_OPENING_TOKENS = {"blocks": 11, "annotated": 5}
+"""Of its first statement, which blocks are, and of what stands up to the end of the first name."""
 PROBE_TOKENS = {"question-answer": 10, "cloze": 8, "few-shot": 44}
 FACTS_PER_PERSON = 4
 PIECES_PER_WORD = 2.0
@@ -84,17 +84,20 @@ def work(recipe: Recipe, generation: int) -> Work:
 
 def sample_tokens(recipe: Recipe) -> float:
     """Mean tokens of a sample: a world's document where samples may end themselves, else the limit."""
-    ends = recipe.source.kind == "world" if recipe.sample.end == "auto" else recipe.sample.end == "stop"
-    if ends and recipe.source.kind == "world":
+    if recipe.samples_end and recipe.source.kind == "world":
         return min(recipe.max_tokens, _world_tokens(recipe))
     return recipe.max_tokens
 
 
 def prompt_tokens(recipe: Recipe) -> float:
     if recipe.source.kind == "world":
-        return 1 + _statement_tokens(recipe)
+        return 1 + _opening_tokens(recipe)
+    if recipe.has_maker:
+        return recipe.source.block + recipe.source.continuation + TEMPLATE_TOKENS
     if recipe.sample.prompts == "bos":
         return 1
+    if recipe.annotated:
+        return 1 + recipe.sample.annotation
     instruct = recipe.sample.prompts == "instruct" or (
         recipe.sample.prompts == "auto" and recipe.model.path != FROM_SOURCE
     )
@@ -104,8 +107,10 @@ def prompt_tokens(recipe: Recipe) -> float:
 def row_tokens(recipe: Recipe) -> float:
     """Mean tokens of a training row, mixed at alpha."""
     world = recipe.source.kind == "world"
-    human = _world_tokens(recipe) if world else recipe.source.continuation
-    context = 1 if world or recipe.train.loss_on == "continuation" else prompt_tokens(recipe)
+    begun = recipe.sample.annotation if recipe.annotated else 0
+    human = _world_tokens(recipe) if world else recipe.source.continuation - begun
+    alone = (world or recipe.train.loss_on == "continuation") and not recipe.annotated
+    context = 1 if alone else prompt_tokens(recipe)
     return context + recipe.mix.alpha * sample_tokens(recipe) + (1 - recipe.mix.alpha) * human
 
 
@@ -120,11 +125,11 @@ def longest_tokens(recipe: Recipe) -> int:
 
 def _world_tokens(recipe: Recipe) -> float:
     """Of a world's document, as far as it is not in the prompt."""
-    return WORLD_DOCUMENT_TOKENS * _pieces(recipe) - _statement_tokens(recipe)
+    return WORLD_DOCUMENT_TOKENS * _pieces(recipe) - _opening_tokens(recipe)
 
 
-def _statement_tokens(recipe: Recipe) -> float:
-    return WORLD_STATEMENT_TOKENS * _pieces(recipe) if recipe.sample.prompts == "blocks" else 0.0
+def _opening_tokens(recipe: Recipe) -> float:
+    return WORLD_OPENING_TOKENS.get(recipe.sample.prompts, 0) * _pieces(recipe)
 
 
 def _pieces(recipe: Recipe) -> float:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from autophage.recipe.arms import Arm
 from autophage.recipe.document import Document
 from autophage.recipe.faults import Fault, Place
-from autophage.recipe.keys import KEYS, SWEEP
+from autophage.recipe.gates import GATE
+from autophage.recipe.keys import KEYS, SWEEP, meant_choice
 from autophage.recipe.literals import toml_value
+from autophage.recipe.makers import NONE, installed_makers
 from autophage.recipe.overrides import path_of
 from autophage.recipe.schema import ALL, FROM_SOURCE, VALIDATED, Recipe
 
@@ -70,8 +72,7 @@ def _needs_path(recipe: Recipe) -> Conflict | None:
 
 
 def _needs_text(recipe: Recipe) -> Conflict | None:
-    prompts = recipe.sample.prompts
-    if recipe.source.kind != "world" or prompts != "instruct":
+    if recipe.source.kind != "world" or recipe.sample.prompts != "instruct" or recipe.has_maker:
         return None
     wrong = 'sample.prompts = "instruct" asks for the continuation of a text, and source.kind = "world" has none'
     remedies = (
@@ -79,6 +80,39 @@ def _needs_text(recipe: Recipe) -> Conflict | None:
         str(KEYS["sample.prompts"]),
     )
     return Conflict(("sample.prompts", "source.kind"), wrong, remedies)
+
+
+def _makes_of_a_text(recipe: Recipe) -> Conflict | None:
+    maker, kind = recipe.maker.kind, toml_value(recipe.source.kind)
+    if not recipe.has_maker:
+        return None
+    if maker not in (offered := installed_makers()):
+        meant = [f"did you mean {toml_value(one)}?" for one in meant_choice(maker, [NONE, *offered])]
+        wrong = f"maker.kind = {toml_value(maker)}: no installed package offers such a maker"
+        return Conflict(("maker.kind",), wrong, (*meant, f"there are {', '.join((NONE, *offered))}"))
+    if recipe.source.kind == "world":
+        wrong = f"maker.kind = {toml_value(maker)} asks about passages of a text, and source.kind = {kind} has none"
+        return Conflict(
+            ("maker.kind", "source.kind"), wrong, ('take your texts: source.kind = "text" with source.path',)
+        )
+    if recipe.model.path == FROM_SOURCE:
+        wrong = (
+            f"maker.kind = {toml_value(maker)} asks through a chat template, and a model made from the source has none"
+        )
+        return Conflict(("maker.kind", "model.path"), wrong, ("name an instruction-tuned model: model.path",))
+    return None
+
+
+def _begins_but_does_not_end(recipe: Recipe) -> Conflict | None:
+    begun, whole = recipe.sample.annotation, recipe.source.continuation
+    if not recipe.annotated or recipe.source.kind == "world" or begun < whole:
+        return None
+    wrong = (
+        f"sample.annotation = {begun} leaves nothing to write of documents with source.continuation = {whole} tokens"
+    )
+    return Conflict(
+        ("sample.annotation", "source.continuation"), wrong, (f"let an annotation have fewer than {whole}",)
+    )
 
 
 def _known_domain(recipe: Recipe) -> Conflict | None:
@@ -92,10 +126,12 @@ def _known_domain(recipe: Recipe) -> Conflict | None:
 def _prompted_domain(recipe: Recipe) -> Conflict | None:
     prompts = recipe.sample.prompts
     bos = prompts == "bos" or (prompts == "auto" and recipe.source.kind == "world")
-    if recipe.mix.domain == ALL or not bos or recipe.mix.alpha == 0.0:
+    if recipe.mix.domain == ALL or not bos or recipe.has_maker or recipe.mix.alpha == 0.0:
         return None
-    wrong = f"mix.domain = {toml_value(recipe.mix.domain)} needs prompts of that domain, and nothing but the start token is given"
-    return Conflict(("mix.domain", "sample.prompts"), wrong, ('write prompts = "blocks"', str(KEYS["sample.prompts"])))
+    domain = toml_value(recipe.mix.domain)
+    wrong = f"mix.domain = {domain} needs prompts of that domain, and nothing but the start token is given"
+    remedies = ('write prompts = "blocks" or "annotated"', str(KEYS["sample.prompts"]))
+    return Conflict(("mix.domain", "sample.prompts"), wrong, remedies)
 
 
 def _whole_heads(recipe: Recipe) -> Conflict | None:
@@ -256,16 +292,38 @@ def _enough_rows(recipe: Recipe) -> Conflict | None:
     return Conflict(keys, wrong, (f"let each generation draw at least {least} samples", str(KEYS["sample.count"])))
 
 
+def _keeps_something(recipe: Recipe) -> Conflict | None:
+    learner = recipe.learner
+    if learner.keep_right + learner.keep_wrong > 0:
+        return None
+    keys = ("learner.keep_right", "learner.keep_wrong")
+    wrong = f"{keys[0]} = 0 and {keys[1]} = 0: the verifier keeps nothing, so that nothing can be learnt"
+    return Conflict(keys, wrong, ("let it keep some labels", str(KEYS["learner.keep_right"])))
+
+
+def _judged_by_what_can(recipe: Recipe) -> Conflict | None:
+    for number, gate in enumerate(recipe.gate):
+        if unfit := gate.unfit(recipe):
+            wrong, *remedies = unfit
+            return Conflict(
+                (f"{GATE}.{number}.kind",), f"{GATE}.kind = {toml_value(gate.kind)}: {wrong}", tuple(remedies)
+            )
+    return None
+
+
 _LEARNER_CHECKS: dict[str, tuple[Callable[[Recipe], Conflict | None], ...]] = {
     "gaussian": (_enough_rows,),
     "mixture": (_enough_rows,),
     "regression": (_enough_rows,),
+    "classifier": (_keeps_something,),
     "ngram": (_needs_path,),
 }
 
 _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     _needs_path,
     _needs_text,
+    _makes_of_a_text,
+    _begins_but_does_not_end,
     _known_domain,
     _prompted_domain,
     _whole_heads,
@@ -280,4 +338,5 @@ _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     _asks_of_a_world,
     _has_words_for_options,
     _reads_questions,
+    _judged_by_what_can,
 )

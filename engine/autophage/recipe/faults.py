@@ -15,6 +15,7 @@ from typing import Protocol
 from pydantic_core import ErrorDetails
 
 from autophage.errors import RecipeError
+from autophage.recipe.gates import GATE
 from autophage.recipe.keys import KEYS, SWEEP, TABLES, Key, keys_of, meant_choice, meant_key, meant_table
 from autophage.recipe.literals import shown, toml_key, toml_value
 from autophage.recipe.positions import Path
@@ -127,7 +128,7 @@ def _is_table(value: object) -> bool:
 
 
 def _tables() -> str:
-    return f"the tables of a recipe: {', '.join(f'[{table}]' for table in (*TABLES, SWEEP))}"
+    return f"the tables of a recipe: {', '.join(f'[{table}]' for table in (*TABLES, SWEEP))}, [[{GATE}]]"
 
 
 def _place_in_file(dotted: str) -> str:

@@ -6,13 +6,15 @@ arm, controls included. It does not know how the engine uses a key; a rule state
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from autophage.recipe.arms import ONLY_LORA, Arm, is_human_alone
 from autophage.recipe.document import Document
+from autophage.recipe.gates import GATE
 from autophage.recipe.keys import KEYS, SWEEP
 from autophage.recipe.literals import toml_value
+from autophage.recipe.makers import KEYS_OF, MakerTable
 from autophage.recipe.overrides import path_of
 from autophage.recipe.schema import FROM_SOURCE, LANGUAGE_MODEL, Questions, Recipe
 from autophage.recipe.uses import USES, unused
@@ -54,9 +56,26 @@ def _no_human_text(recipe: Recipe) -> bool:
 
 
 def _bos(recipe: Recipe) -> bool:
+    if recipe.has_maker:
+        return False
     return recipe.sample.prompts == "bos" or (recipe.sample.prompts == "auto" and _world(recipe))
 
 
+def _maker_rules() -> Iterator[Rule]:
+    """A built-in maker has a use for its own keys, a plug-in may have one for any."""
+    yield Rule(tuple(MAKER_KEYS), lambda arm: not arm.has_maker, 'maker.kind is "none"')
+    for kind, used in KEYS_OF.items():
+        unused_keys = tuple(key for key in MAKER_KEYS if key.removeprefix("maker.") not in used)
+        yield Rule(unused_keys, _of_maker(kind), f'maker.kind is "{kind}"')
+    prompts = ("sample.prompts", "sample.system", "sample.annotation")
+    yield Rule(prompts, lambda arm: arm.has_maker, "a maker writes the prompts")
+
+
+def _of_maker(kind: str) -> Callable[[Recipe], bool]:
+    return lambda arm: arm.maker.kind == kind
+
+
+MAKER_KEYS = tuple(f"maker.{name}" for name in MakerTable.model_fields if name != "kind")
 LEARNER_KEYS = tuple(key for key in KEYS if key.startswith("learner.") and key != "learner.kind")
 
 RULES = (
@@ -113,9 +132,12 @@ RULES = (
         "source.test_split is what is held out",
     ),
     Rule(("sample.prompt_set",), _bos, "prompts are nothing but the start token"),
+    *_maker_rules(),
+    Rule(("sample.annotation",), lambda arm: arm.sample.prompts != "annotated", 'sample.prompts is not "annotated"'),
+    Rule(("sample.annotation",), _world, "a world's documents are begun up to the first name"),
     Rule(
         ("sample.system",),
-        lambda arm: _bos(arm) or arm.sample.prompts == "blocks",
+        lambda arm: _bos(arm) or arm.sample.prompts in ("blocks", "annotated"),
         'sample.prompts is not "instruct"',
     ),
     Rule(("train.loss_on",), _bos, "prompts are nothing but the start token, so every choice is the same"),
@@ -144,6 +166,7 @@ RULES = (
     Rule(
         ("sample.top_p", "sample.top_k"), lambda arm: arm.sample.temperature == 0.0, "sample.temperature = 0 is greedy"
     ),
+    Rule(("mix.short",), lambda arm: not arm.gate, "no gate judges the samples"),
     Rule(("sample.batching",), lambda arm: arm.devices == "serial", 'devices = "serial" always has fixed batches'),
     Rule(("control.enabled",), is_human_alone, "every arm is trained on human data alone"),
 )
@@ -163,6 +186,9 @@ def inert_warnings(recipe: Recipe, arms: list[Arm], document: Document) -> list[
             found.append((document.key_place(path), f"{dotted} has no effect: {reason}"))
         if swept and reason:
             found.append((document.key_place(entry), f"sweeping {dotted} has no effect: {reason}"))
+    if recipe.gate and not recipe.trains_language_model:
+        kind = toml_value(recipe.learner.kind)
+        found.append((document.key_place((GATE,)), f"[[{GATE}]] has no effect: learner.kind is {kind}"))
     found.sort(key=lambda warning: warning[0].order)
     return [f"{place.text if place.override else place.provenance}: {text}" for place, text in found]
 

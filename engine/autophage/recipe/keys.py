@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from autophage.recipe.gates import GATE
 from autophage.recipe.literals import toml_value
 from autophage.recipe.schema import Recipe
 
@@ -103,14 +104,17 @@ def _choices(field: dict[str, Any]) -> tuple[str, ...]:
 
 def _allowed(field: dict[str, Any]) -> str:
     if _type(field) == "array":
-        choices = _enumerated(field["items"])
+        items = field["items"]
+        if items.get("type") in ("number", "integer"):
+            return f"a list of one or more {_bounds(items, 'numbers')}"
+        choices = _enumerated(items)
         what = f"of {_or(choices)}" if choices else "texts in quotes"
         return f"a list of one or more {what}, each once"
     if choices := _enumerated(field):
         return _or(choices)
-    if field["type"] == "string":
+    if _type(field) == "string":
         return _text(field)
-    return _bounds(field, _TYPES[field["type"]])
+    return _bounds(field, _TYPES.get(_type(field), "a table"))
 
 
 def _type(field: dict[str, Any]) -> str:
@@ -123,26 +127,32 @@ def _or(choices: Iterable[object]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
+def read_table(table: str, model: type[BaseModel]) -> dict[str, Key]:
+    """The keys of one table, by their dotted names."""
+    return _keys(table, model, model.model_json_schema()["properties"])
+
+
+def _keys(table: str, model: type[BaseModel], properties: dict[str, Any]) -> dict[str, Key]:
+    keys = {}
+    for name, written in properties.items():
+        field = _schema_of(written)
+        dotted = f"{table}.{name}" if table else name
+        items = field["items"] if _type(field) == "array" else field
+        description = written.get("description", "")
+        keys[dotted] = Key(dotted, table, name, _type(field), _allowed(field), description, _choices(items), model)
+    return keys
+
+
 def _read_schema() -> tuple[dict[str, Key], tuple[str, ...]]:
-    schema = Recipe.model_json_schema()
-    keys: dict[str, Key] = {}
+    properties = Recipe.model_json_schema()["properties"]
+    top = {name: field for name, field in properties.items() if "type" in field and name not in (SWEEP, GATE)}
+    keys = _keys("", Recipe, top)
     tables = []
-
-    def add(table: str, model: type[BaseModel], properties: dict[str, Any]) -> None:
-        for name, written in properties.items():
-            field = _schema_of(written)
-            dotted = f"{table}.{name}" if table else name
-            items = field["items"] if _type(field) == "array" else field
-            description = written.get("description", "")
-            keys[dotted] = Key(dotted, table, name, _type(field), _allowed(field), description, _choices(items), model)
-
-    top = {name: field for name, field in schema["properties"].items() if "type" in field and name != SWEEP}
-    add("", Recipe, top)
     for name, field in Recipe.model_fields.items():
         annotation = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             tables.append(name)
-            add(name, annotation, annotation.model_json_schema()["properties"])
+            keys |= read_table(name, annotation)
     return keys, tuple(tables)
 
 
@@ -166,7 +176,7 @@ def meant_key(dotted: str) -> list[str]:
 
 
 def meant_table(name: str) -> list[str]:
-    return [f"[{close}]" for close in _close(name, [*TABLES, SWEEP], 1)]
+    return [f"[[{close}]]" if close == GATE else f"[{close}]" for close in _close(name, [*TABLES, GATE, SWEEP], 1)]
 
 
 def meant_choice(value: str, choices: Iterable[str]) -> list[str]:

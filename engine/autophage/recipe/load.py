@@ -14,6 +14,7 @@ from autophage.recipe.arms import Arm, expand
 from autophage.recipe.consistency import check_arms
 from autophage.recipe.document import Document, flatten_sweep, read_document
 from autophage.recipe.faults import raise_faults
+from autophage.recipe.gates import GATE
 from autophage.recipe.inert import inert_warnings
 from autophage.recipe.keys import SWEEP
 from autophage.recipe.overrides import apply_overrides, path_of
@@ -72,6 +73,6 @@ def _provenance(recipe: Recipe, document: Document) -> dict[str, str]:
 
 def _origin(dotted: str, document: Document) -> str:
     path = path_of(dotted)
-    if document.written(path) or (path[0] == SWEEP and (SWEEP,) in document.overrides):
+    if document.written(path) or (path[0] in (SWEEP, GATE) and path[:1] in document.overrides):
         return document.key_place(path).provenance
     return DEFAULT

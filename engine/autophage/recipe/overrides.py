@@ -12,6 +12,7 @@ from typing import Any
 
 from autophage.recipe.document import Document, flat_sweep
 from autophage.recipe.faults import Fault, Place, unknown_key
+from autophage.recipe.gates import GATE
 from autophage.recipe.keys import KEYS, PATHS, SWEEP, TABLES
 from autophage.recipe.literals import printable
 from autophage.recipe.positions import Path
@@ -42,6 +43,11 @@ def _apply(document: Document, text: str, place: Place) -> Fault | None:
     value = _value(raw)
     if path[0] == SWEEP:
         return _sweep(document, path[1:], value, place)
+    if path[0] == GATE:
+        if len(path) > 1:
+            return Fault(place, "gates are set all together", (f"write --set '{GATE}=[{{kind = \"novelty\"}}]'",))
+        document.put(path, value, place)
+        return None
     dotted = ".".join(path)
     if dotted == "profile":
         return Fault(place, "a profile is chosen before keys are set", (f"write --profile {printable(raw)}",))
@@ -111,7 +117,8 @@ def _value(raw: str) -> Any:
 
 
 def path_of(dotted: str) -> Path:
-    """The path of a key of the schema; a sweep entry's key stays whole."""
+    """The path of a key of the schema; a sweep entry's key stays whole, a gate's number is one."""
     if dotted.startswith(f"{SWEEP}."):
         return (SWEEP, dotted.removeprefix(f"{SWEEP}."))
-    return tuple(dotted.split("."))
+    table, *names = dotted.split(".")
+    return (table, int(names[0]), *names[1:]) if table == GATE else (table, *names)

@@ -14,6 +14,7 @@ import autophage
 from autophage.errors import RecipeError
 from autophage.recipe.anchor import BASE
 from autophage.recipe.document import Document
+from autophage.recipe.gates import GATE, GateTable
 from autophage.recipe.literals import printable
 from autophage.recipe.schema import FROM_SOURCE, Recipe
 
@@ -84,7 +85,17 @@ def with_absolute_paths(recipe: Recipe, document: Document) -> Recipe:
             recipe.measure.harness_path, document, not document.value_place(("measure", "harness_path")).override
         )
         changes["measure"] = recipe.measure.model_copy(update={"harness_path": mended})
+    changes["gate"] = [_gate_with_paths(gate, number, document) for number, gate in enumerate(recipe.gate)]
     return recipe.model_copy(update=changes)
+
+
+def _gate_with_paths(gate: GateTable, number: int, document: Document) -> GateTable:
+    found = {}
+    for name in gate.paths:
+        if (written := getattr(gate, name)) is not None:
+            in_file = not document.value_place((GATE, number, name)).override
+            found[name] = _where_it_exists(written, document, in_file, folder=False)
+    return gate.model_copy(update=found)
 
 
 def _question_paths(recipe: Recipe, document: Document) -> dict[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autophage.recipe.document import RESOLVED, flatten_sweep, read_document
+from autophage.recipe.gates import GATE
 from autophage.recipe.keys import KEYS, SWEEP, TABLES
 from autophage.recipe.literals import printable, toml_key, toml_value
 from autophage.recipe.schema import Recipe
@@ -19,10 +20,12 @@ COMMENT_COLUMN = 48
 
 
 def flat(recipe: Recipe) -> dict[str, object]:
-    """Every value by its dotted key, in the order of the schema; the sweep's lists as `sweep.KEY`."""
+    """Every value by its dotted key, in the order of the schema; gates' as `gate.NUMBER.KEY`, the sweep's as `sweep.KEY`."""
     values = {}
     for dotted, key in KEYS.items():
         values[dotted] = getattr(getattr(recipe, key.table) if key.table else recipe, key.name)
+    for number, gate in enumerate(recipe.gate):
+        values |= {f"{GATE}.{number}.{name}": value for name, value in gate}
     return values | {f"{SWEEP}.{dotted}": list(swept) for dotted, swept in recipe.sweep.items()}
 
 
@@ -38,6 +41,9 @@ def to_toml(recipe: Recipe, provenance: Mapping[str, str]) -> str:
         lines += [
             _line(key.name, values[dotted], provenance[dotted]) for dotted, key in KEYS.items() if key.table == table
         ]
+    for number, gate in enumerate(recipe.gate):
+        lines += ["", f"[[{GATE}]]"]
+        lines += [_line(name, value, provenance[f"{GATE}.{number}.{name}"]) for name, value in gate]
     lines += ["", f"[{SWEEP}]" if recipe.sweep else _commented(f"[{SWEEP}]", provenance[SWEEP])]
     for dotted in recipe.sweep:
         entry = f"{SWEEP}.{dotted}"

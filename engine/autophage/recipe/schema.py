@@ -12,6 +12,8 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, field_validator
 
 from autophage.recipe.anchor import Anchor
+from autophage.recipe.gates import AnyGate
+from autophage.recipe.makers import NONE, MakerTable
 from autophage.recipe.table import Fraction, PathText, Positive, Seed, Table
 
 FROM_SOURCE = "from-source"
@@ -19,6 +21,8 @@ ALL = "all"
 """No domain: prompts and human data are about whatever the source is about."""
 VALIDATED = 64
 """Held-out documents that an epoch is judged by where the best one is kept; none of them is measured."""
+MADE: Final = "made"
+"""Prompts that a maker writes."""
 LANGUAGE_MODEL: Final = "language-model"
 SUPPORTED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The adapter ranks vLLM allocates slots for; a rank in between is served from the next larger slot."""
@@ -27,22 +31,29 @@ SUPPORTED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 class Learner(Table):
     """What is trained on its own output. All but the language model are small, and work inside one process."""
 
-    kind: Literal["language-model", "gaussian", "mixture", "vae", "ngram", "regression"] = Field(
+    kind: Literal["language-model", "gaussian", "mixture", "vae", "ngram", "regression", "classifier"] = Field(
         LANGUAGE_MODEL,
         description="language-model; or one of the learners whose collapse is known in closed form or quickly seen: gaussian, "
-        "mixture and vae (arXiv 2305.17493), ngram (its discrete distributions), regression (arXiv 2404.01413)",
+        "mixture and vae (arXiv 2305.17493), ngram (its discrete distributions), regression (arXiv 2404.01413), "
+        "classifier (of labels that a verifier lets through, arXiv 2406.07515)",
     )
     repetitions: int = Field(
         100,
         ge=1,
         le=100_000,
-        description="gaussian, mixture, regression: independent chains of an arm; intervals are over them",
+        description="gaussian, mixture, regression, classifier: independent chains of an arm; intervals are over them",
     )
     components: int = Field(2, ge=1, le=64, description="mixture: Gaussian components that are fitted")
-    dimensions: int = Field(10, ge=1, le=1000, description="regression: features of a row")
+    dimensions: int = Field(10, ge=1, le=1000, description="regression, classifier: features of a row")
     noise: float = Field(
         1.0, gt=0, description="regression: standard deviation of a label about the model that writes it"
     )
+    separation: float = Field(
+        1.5, gt=0, le=10, description="classifier: distance of a class's mean from the boundary, in standard deviations"
+    )
+    error: Fraction = Field(0.2, description="classifier: share of human labels that are wrong")
+    keep_right: Fraction = Field(1.0, description="classifier: share of right labels that the verifier keeps")
+    keep_wrong: Fraction = Field(1.0, description="classifier: share of wrong labels that the verifier keeps")
     order: int = Field(2, ge=1, le=5, description="ngram: words of an n-gram; nothing is smoothed")
     latent: int = Field(20, ge=1, le=512, description="vae: dimensions of the latent space")
     hidden: int = Field(400, ge=8, le=8192, description="vae: units of the hidden layer of encoder and of decoder")
@@ -109,11 +120,15 @@ class Source(Table):
 
 
 class Sample(Table):
-    prompts: Literal["auto", "bos", "blocks", "instruct"] = Field(
+    prompts: Literal["auto", "bos", "blocks", "instruct", "annotated"] = Field(
         "auto",
         description="bos: nothing but the start token; blocks: continue a block of text, or the first statement of a world's "
-        "document; instruct: the same block of text, asked for through the model's chat template; auto: bos for a world, "
-        "instruct where the model has a chat template, else blocks",
+        "document; instruct: the same block of text, asked for through the model's chat template; annotated: the beginning "
+        "of a human document, which says what it is about (arXiv 2605.09995); auto: bos for a world, instruct where the model "
+        "has a chat template, else blocks",
+    )
+    annotation: Positive = Field(
+        4, description="annotated: tokens of a text's beginning; a world's documents are begun up to the first name"
     )
     prompt_set: Literal["fresh", "fixed"] = Field("fresh", description="new blocks each generation, or the same ones")
     system: str = Field(
@@ -121,13 +136,16 @@ class Sample(Table):
         description="instruct: the system message",
     )
     count: Positive = Field(600, description="samples per arm and generation")
+    oversample: float = Field(
+        1.0, ge=1.0, le=100.0, description="documents written for each of `count` rows, so that gates have a choice"
+    )
     max_tokens: Positive | None = Field(
         None, description="tokens of a sample; left out: source.continuation, or 64 for a world"
     )
     end: Literal["auto", "stop", "ignore"] = Field(
         "auto",
         description="stop: a sample ends where the model ends it; ignore: it always has max_tokens; auto: ignore for texts, "
-        "whose human continuations have a fixed length too, so that arms differ in nothing but who wrote",
+        "whose human continuations have a fixed length too, so that arms differ in nothing but who wrote; stop for makers",
     )
     temperature: float = Field(1.0, ge=0.0, le=10.0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0.0, le=1.0, description="nucleus mass; 1 keeps the whole distribution")
@@ -150,6 +168,11 @@ class Sample(Table):
     )
     memory: float | None = Field(None, gt=0, description="GiB of KV cache on a CPU; share of the device on a GPU")
 
+    @property
+    def written(self) -> int:
+        """Documents of a corpus; a mix takes `count` rows of what gates accept."""
+        return round(self.count * self.oversample)
+
 
 class Mix(Table):
     alpha: Fraction = Field(1.0, description="synthetic fraction of what is trained on")
@@ -163,6 +186,11 @@ class Mix(Table):
         le=1,
         description="tokens of human text that the model gives at least this probability are drawn from it anew before they are "
         "trained on (arXiv 2412.14689); left out: human text stays as it is",
+    )
+    short: Literal["fewer", "repeat", "human"] = Field(
+        "fewer",
+        description="where gates accept too few samples: train on fewer rows, repeat those that there are, or take human ones "
+        "in their place",
     )
     domain: str = Field(
         ALL,
@@ -192,8 +220,8 @@ class Train(Table):
     batch_size: Positive = Field(32, description="documents of an optimizer step")
     loss_on: Literal["continuation", "completion", "all"] = Field(
         "continuation",
-        description="continuation: a sample is a document of its own; completion: the prompt is context without loss; "
-        "all: loss on prompt and completion. The same thing when prompts are bos",
+        description="continuation: a sample is a document of its own, with its annotation if it has one; completion: the prompt "
+        "is context without loss; all: loss on prompt and completion. The same thing when prompts are bos",
     )
     packing: Literal["auto", "padded", "padding-free"] = Field(
         "auto", description="padding-free needs a variable-length attention kernel; auto takes it where there is one"
@@ -332,12 +360,14 @@ class Recipe(Table):
     base: Base = Base()
     source: Source = Source()
     sample: Sample = Sample()
+    maker: MakerTable = MakerTable()
     mix: Mix = Mix()
     train: Train = Train()
     anchor: Anchor = Anchor()
     measure: Measure = Measure()
     questions: Questions = Questions()
     cluster: Cluster = Cluster()
+    gate: list[AnyGate] = Field(default_factory=list, description="what judges samples, one after the other")
     sweep: dict[str, Annotated[list[SweepValue], Field(min_length=1)]] = Field(
         default_factory=dict, description="dotted key -> values; arms are their combinations"
     )
@@ -353,8 +383,27 @@ class Recipe(Table):
         return self.anchor.kl > 0 or (self.anchor.distills and self.mix.alpha > 0)
 
     @property
+    def has_maker(self) -> bool:
+        return self.maker.kind != NONE
+
+    @property
+    def annotated(self) -> bool:
+        """Whether prompts are the beginnings of the documents that are written."""
+        return self.sample.prompts == "annotated" and not self.has_maker
+
+    @property
+    def samples_end(self) -> bool:
+        """Whether a sample may end itself. Human continuations of a text are cut to length and never do; answers do."""
+        if self.sample.end == "auto":
+            return self.source.kind == "world" or self.has_maker
+        return self.sample.end == "stop"
+
+    @property
     def max_tokens(self) -> int:
         """Tokens a sample may have, with the default of its source filled in."""
         if self.sample.max_tokens is not None:
             return self.sample.max_tokens
-        return 64 if self.source.kind == "world" else self.source.continuation
+        if self.source.kind == "world":
+            return 64
+        begun = self.sample.annotation if self.annotated else 0
+        return max(1, self.source.continuation - begun)

@@ -11,6 +11,7 @@ from typing import Any
 from autophage.recipe.arms import arm_name, combinations, expand
 from autophage.recipe.document import Document
 from autophage.recipe.faults import Fault, not_a_table, unknown_key, wrong_value
+from autophage.recipe.gates import GATE
 from autophage.recipe.keys import KEYS, SWEEP
 from autophage.recipe.literals import shown, toml_key, toml_value
 from autophage.recipe.schema import Recipe
@@ -58,6 +59,8 @@ def check_values(document: Document) -> tuple[dict[str, list[Any]], list[Fault]]
 def _check_key(document: Document, dotted: str, values: object) -> Fault | None:
     place = document.key_place((SWEEP, dotted))
     label = toml_key([SWEEP, dotted])
+    if dotted.split(".")[0] == GATE:
+        return Fault(place, f"{label}: gates are a list of tables", ("only keys with single values can be swept",))
     if dotted not in KEYS:
         return unknown_key(place, dotted, label)
     if dotted in WHOLE_RUN or dotted.split(".")[0] in WHOLE_RUN_TABLES:

@@ -29,6 +29,10 @@ USES: dict[str, tuple[str, ...]] = {
         *("measure.documents", "measure.pairwise", "measure.reference", "measure.resamples"),
     ),
     "regression": ("learner.repetitions", "learner.dimensions", "learner.noise"),
+    "classifier": (
+        *("learner.repetitions", "learner.dimensions", "learner.separation"),
+        *("learner.error", "learner.keep_right", "learner.keep_wrong"),
+    ),
 }
 """Learner -> the keys that are its own."""
 

@@ -1,4 +1,4 @@
-"""From a document to a valid `Recipe`: schema and sweep, with all their faults in one message.
+"""From a document to a valid `Recipe`: schema, sweep and gates, with all their faults in one message.
 
 It does not know where the document came from, nor what its values mean together (`consistency`).
 """
@@ -12,6 +12,8 @@ from pydantic import ValidationError
 
 from autophage.recipe.document import Document
 from autophage.recipe.faults import Fault, from_pydantic, raise_faults
+from autophage.recipe.gate_tables import check_gates
+from autophage.recipe.gates import GATE
 from autophage.recipe.keys import SWEEP
 from autophage.recipe.literals import toml_value
 from autophage.recipe.schema import Recipe
@@ -21,10 +23,11 @@ from autophage.recipe.sweeps import check_values
 def validate(document: Document, faults: Iterable[Fault]) -> Recipe:
     """The recipe of `document`; `RecipeError` with `faults`, found before, and everything else that is wrong."""
     sweep, sweep_faults = check_values(document)
-    found = [*document.faults, *faults, *sweep_faults]
+    gates, gate_faults = check_gates(document, document.data.get(GATE, []))
+    found = [*document.faults, *faults, *sweep_faults, *gate_faults]
     recipe = None
     try:
-        recipe = Recipe.model_validate({**document.data, SWEEP: sweep})
+        recipe = Recipe.model_validate({**document.data, SWEEP: sweep, GATE: gates})
     except ValidationError as error:
         if document.empty and "name" not in document.data:
             remedy = f"the least it can say: name = {toml_value(_a_name(document))}"

@@ -72,6 +72,13 @@ LEARNERS = {
     "learner/test_error": Meaning(
         "Test error", "Mean squared distance of a prediction to that of the true weights.", "positive"
     ),
+    "learner/accuracy": Meaning(
+        "Accuracy", "Share of fresh points whose class the model tells, in expectation.", "share"
+    ),
+    "learner/kept": Meaning("Kept labels", "Share of the model's labels that the verifier lets through.", "share"),
+    "learner/kept_error": Meaning(
+        "Wrong among the kept", "Share of wrong labels among those that the verifier lets through.", "share"
+    ),
 }
 """Of learners that are no language models."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from autophage.report.breakdown import breakdown_figure
 from autophage.report.colours import Style
 from autophage.report.load import ArmFacts, RunFacts
 from autophage.report.panels import Figure, Panel
@@ -36,6 +37,7 @@ def drawn_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) ->
     figures: dict[str, Callable[[RunDirectory, RunFacts, dict[str, Style]], list[Figure]]] = {
         "gaussian": _densities,
         "mixture": _planes,
+        "classifier": breakdown_figure,
     }
     draw = figures.get(facts.recipe.learner.kind)
     return draw(run, facts, looks) if draw else []

@@ -82,6 +82,19 @@ STORIES = {
             ),
         ),
     ),
+    "classifier": Story(
+        ("learner/accuracy", "learner/kept_error"),
+        (
+            Plan(
+                "main",
+                "A classifier of verified labels of its own",
+                ("learner/accuracy", "learner/kept_error", "learner/kept"),
+                "A loop recovers where the verifier leaves fewer wrong labels than right ones, and learns the opposite where it "
+                f"leaves more. {DASHES}",
+            ),
+        ),
+        "labels",
+    ),
 }
 
 NAMES = {
@@ -96,6 +109,8 @@ NAMES = {
     "learner/reconstruction": "reconstruction error of human images",
     "learner/support": "different n-grams",
     "learner/test_error": "test error",
+    "learner/accuracy": "accuracy",
+    "learner/kept_error": "share of wrong labels among the kept",
 }
 
 
@@ -135,6 +150,13 @@ def learner_settings(recipe: Recipe) -> dict[str, str]:
         "regression": {
             "features": str(learner.dimensions),
             "label noise": f"{learner.noise:g}",
+            "chains": f"{learner.repetitions:,}",
+        },
+        "classifier": {
+            "features": str(learner.dimensions),
+            "separation of the classes": f"{learner.separation:g}",
+            "wrong human labels": f"{learner.error:g}",
+            "verifier keeps": f"{learner.keep_right:g} of right labels, {learner.keep_wrong:g} of wrong ones",
             "chains": f"{learner.repetitions:,}",
         },
     }

@@ -97,6 +97,8 @@ def _method(recipe: Recipe) -> str:
 
 
 def _prompts(recipe: Recipe) -> str:
+    if recipe.has_maker:
+        return f"by the maker {recipe.maker.kind}, {recipe.sample.prompt_set}"
     prompts: str = recipe.sample.prompts
     if prompts == "auto" and recipe.source.kind == "world":
         prompts = "bos"

@@ -1,0 +1,164 @@
+"""What every gate keeps to, as a check that any package can run in its own tests: `check_gate(MyGate(threshold=0.3))`.
+
+The gate judges a small corpus with everything in it that a corpus may have: human documents, false ones, repeated ones, a
+single word, nothing at all. It may ask for scores: a tiny model of random weights is made when it does.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from autophage.data.build import RawSource, bind
+from autophage.data.text_source import Text
+from autophage.data.tokens import decode
+from autophage.data.world import World, text_of
+from autophage.gates.judging import apply_gates
+from autophage.gates.protocol import Context, Gate, Verdict
+from autophage.metrics.scored import Scored
+from autophage.recipe.schema import Base, Mix, Model, Recipe, Source
+from autophage.store.corpus import Sample
+from autophage.store.judged import count_judged
+
+HUMAN, FALSE = 12, 6
+"""Documents of the corpus that are right, and that are made false."""
+
+
+class ContractError(AssertionError):
+    """A gate does not keep to the protocol; the message says in what."""
+
+
+def check_gate(gate: Gate, context: Context | None = None, samples: Sequence[Sample] | None = None) -> list[Verdict]:
+    """Hold a gate to the protocol, on an example or on a corpus and context of your own; returns what it said of the corpus.
+
+    Raises:
+        ContractError: it does not keep to it.
+    """
+    context = example_context(gate) if context is None else context
+    samples = example_samples(context) if samples is None else list(samples)
+    _require(
+        type(gate).model_validate_json(gate.model_dump_json()) == gate, "settings come back from JSON as they were"
+    )
+    _require(gate.judge([], _anew(context)) == [], "of no samples there are no verdicts")
+    seen = copy.deepcopy(list(samples))
+    first, again = gate.judge(seen, _anew(context)), gate.judge(copy.deepcopy(list(samples)), _anew(context))
+    _require(len(first) == len(samples), f"one verdict for each of {len(samples)} samples, not {len(first)}")
+    _require(all(isinstance(one, Verdict) for one in first), "verdicts are made by accept, reject and abstain")
+    _require(first == again, "the same samples and context get the same verdicts")
+    _require(all(map(_same, seen, samples)), "samples are read, not changed")
+    empty = [one for one in samples if not one.token_ids]
+    _require(len(gate.judge(empty, _anew(context))) == len(empty), "samples without a token get verdicts too")
+    judged = copy.deepcopy(list(samples))
+    apply_gates([gate], judged, lambda *_: _anew(context))
+    counts = count_judged((one.accepted, one.gate) for one in judged)
+    reasons = sum(count for name, count in counts.items() if name.startswith("rejected."))
+    _require(
+        counts["samples"] == counts["accepted"] + counts["rejected"] and counts["rejected"] == reasons,
+        f"what is accepted and rejected adds up: {counts}",
+    )
+    return first
+
+
+def example_context(gate: Gate) -> Context:
+    """A context of a small world, or of a small text for a gate that cannot judge a world."""
+    world = World(people=20, zipf=0.8, seed=0, held_out=10)
+    text = " ".join(text_of(world.document(0, index)) for index in range(120))
+    kinds: dict[str, tuple[RawSource, Source]] = {
+        "world": (RawSource(world), Source(people=20, held_out_documents=10)),
+        "text": (RawSource(Text(text, text[:4000])), Source(kind="text", path="example", block=8, continuation=16)),
+    }
+    unfit: list[str] = []
+    for name, (raw, table) in kinds.items():
+        recipe = Recipe(
+            name="example", model=Model(method="full"), base=Base(vocabulary=300), source=table, mix=Mix(), gate=[gate]
+        )
+        if wrong := gate.unfit(recipe):
+            unfit.append(f"{name}: {wrong[0]}")
+            continue
+        tokenizer = raw.make_tokenizer(recipe)
+        source = bind(raw, tokenizer, recipe)
+        world_facts = world if name == "world" else None
+        return Context("example", 1, 0, recipe, tokenizer, source, world_facts, _RandomModel(recipe, tokenizer))
+    raise ContractError(f"a gate must be able to judge a world or a text ({'; '.join(unfit)})")
+
+
+def example_samples(context: Context) -> list[Sample]:
+    """A corpus of human documents, documents with words exchanged, the first one twice, a single word, and nothing."""
+    rng = np.random.default_rng(0)
+    human = context.source.reference(HUMAN + FALSE)
+    exchanged = [[int(token) for token in rng.permutation(one)] for one in human[HUMAN:]]
+    documents = [*human[:HUMAN], *exchanged, human[0], human[1][:1], []]
+    return [_sample(context, number, token_ids, rng) for number, token_ids in enumerate(documents)]
+
+
+def _sample(context: Context, number: int, token_ids: list[int], rng: np.random.Generator) -> Sample:
+    """With statistics as of a model that is neither sure nor at a loss."""
+    length = len(token_ids)
+    logprob, entropy, varentropy = (rng.gamma(2.0, 1.0, length).astype(np.float32) for _ in range(3))
+    start = context.source.start_ids
+    return Sample(
+        sample_id=f"sample-{number}",
+        prompt=decode(context.tokenizer, start),
+        text=decode(context.tokenizer, token_ids, special=False),
+        prompt_ids=start,
+        token_ids=token_ids,
+        finish_reason="stop",
+        seed=number,
+        logprob=-logprob,
+        entropy=entropy,
+        varentropy=varentropy,
+        max_prob=np.exp(-logprob),
+        rank=rng.integers(1, 20, length),
+    )
+
+
+class _RandomModel:
+    """Scores under a model of random weights, which is writer and base at once; made when it is first asked."""
+
+    def __init__(self, recipe: Recipe, tokenizer: Any) -> None:
+        self._recipe, self._tokenizer = recipe, tokenizer
+
+    @cached_property
+    def _resident(self) -> Any:
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        from autophage.trainer.resident import ResidentModel
+
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=len(self._tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=256,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            LlamaForCausalLM(config).save_pretrained(folder)
+            self._tokenizer.save_pretrained(folder)
+            return ResidentModel(folder, self._recipe)
+
+    def __call__(self, sequences: Sequence[Sequence[int]], contexts: Sequence[int], under: str) -> list[Scored]:
+        found: list[Scored] = self._resident.score(sequences, contexts)
+        return found
+
+
+def _anew(context: Context) -> Context:
+    """The context as in another process: nothing is kept from before."""
+    return Context(**{**vars(context), "memory": {}})
+
+
+def _same(one: Sample, other: Sample) -> bool:
+    return all(np.array_equal(value, getattr(other, name)) for name, value in vars(one).items())
+
+
+def _require(kept: bool, rule: str) -> None:
+    if not kept:
+        raise ContractError(f"a gate does not keep to the protocol: {rule}")

@@ -1,0 +1,64 @@
+"""Texts as vectors, by any encoder of transformers: the mean of its last hidden states over a text's tokens, at length 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from autophage.data.own_code import refuse_own_code
+from autophage.devices import device
+from autophage.errors import UserError, first_line
+from autophage.trainer.classifier import BATCH, LONGEST
+
+
+class Encoder:
+    """Loaded when it is made; in float32, on this process's device only while it is at work.
+
+    Raises:
+        UserError: there is no such model at `path`.
+    """
+
+    def __init__(self, path: str) -> None:
+        from transformers import AutoModel, AutoTokenizer
+
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+            self._model: Any = AutoModel.from_pretrained(
+                path, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            ).eval()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            refuse_own_code(path, error)
+            raise UserError(
+                f"gate.model = {path!r}: cannot be loaded ({first_line(error)}). Give a model folder, or a hub id that is "
+                "reachable or cached."
+            ) from error
+        positions = getattr(self._model.config, "max_position_embeddings", LONGEST)
+        self._longest = min(LONGEST, positions, self._tokenizer.model_max_length)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """[texts, width] float32; a text without tokens is all zero, and near nothing."""
+        if not texts:
+            return np.zeros((0, 1), dtype=np.float32)
+        self._model.to(device())
+        try:
+            return np.concatenate(list(self._batches(texts)))
+        finally:
+            self._model.to("cpu")
+
+    @torch.inference_mode()
+    def _batches(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
+        for start in range(0, len(texts), BATCH):
+            inputs = self._tokenizer(
+                list(texts[start : start + BATCH]),
+                padding=True,
+                truncation=True,
+                max_length=self._longest,
+                return_tensors="pt",
+            ).to(self._model.device)
+            hidden_BLD = self._model(**inputs).last_hidden_state.float()
+            mask_BL1 = inputs["attention_mask"].unsqueeze(-1).float()
+            mean_BD = (hidden_BLD * mask_BL1).sum(1) / mask_BL1.sum(1).clamp(min=1)
+            yield torch.nn.functional.normalize(mean_BD, dim=-1).cpu().numpy()

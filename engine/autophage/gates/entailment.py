@@ -1,0 +1,83 @@
+"""`entailment`: keeps what human text entails; the first of the write-back gates of Bidirectional RAG (arXiv 2512.22199).
+
+With a model (an NLI cross-encoder), the premise is the human passages that bear most on a sample, the hypothesis the sample,
+and P(entailment) must reach the threshold. In a world of facts no model is needed: a sample is entailed if every one of
+its statements is a fact. Tokens beyond the model's positions are cut off the longer of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject
+from autophage.gates.retrieval import Passages, words_of
+from autophage.recipe.schema import Recipe
+from autophage.recipe.table import Fraction, PathText, Positive
+from autophage.store.corpus import Sample
+
+UNENTAILED = "not entailed"
+
+
+class EntailmentGate(Gate):
+    kind: Literal["entailment"] = Field("entailment", description="which gate")
+    model: PathText | None = Field(
+        None, description="a classifier of entailment (NLI), folder or hub id; left out: the facts of a world"
+    )
+    threshold: Fraction = Field(0.65, description="with a model: least probability of entailment")
+    passages: int = Field(3, ge=1, le=100, description="with a model: human passages that make the premise")
+    human: Positive = Field(2000, description="with a model: human documents that passages are looked for in")
+    paths: ClassVar[tuple[str, ...]] = ("model",)
+
+    @property
+    def passes(self) -> int:
+        return int(self.model is not None)
+
+    def unfit(self, recipe: Recipe) -> tuple[str, ...]:
+        if self.model is None and recipe.source.kind != "world":
+            return ("a text needs a model that tells entailment", "give a folder or a hub id: model = ...")
+        return ()
+
+    def require(self) -> None:
+        if self.model is not None:
+            from autophage.trainer.entailment import entailment_label
+
+            entailment_label(self.model, "gate.model")
+
+    def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
+        return self._by_facts(samples, context) if self.model is None else self._by_model(samples, context)
+
+    def _by_facts(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
+        verdicts = []
+        for claims in (context.claims(sample.text) for sample in samples):
+            if not claims:
+                verdicts.append(abstain("nothing stated"))
+            else:
+                verdicts.append(accept() if all(claim.right for claim in claims) else reject(UNENTAILED))
+        return verdicts
+
+    def _by_model(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
+        from autophage.gates.models import require_finite
+        from autophage.trainer.entailment import Entailment
+
+        path = self.model or ""
+        judge = context.once(("entailment", path), lambda: Entailment(path, "gate.model"))
+        index = context.once(("passages", self.human), lambda: Passages(context.human(self.human)))
+        found = index.retrieve([sample.text for sample in samples], self.passages)
+        read = [(sample, places) for sample, places in zip(samples, found, strict=True) if places]
+        premises = [" ".join(index.texts[place] for place in places) for _, places in read]
+        values = judge.probabilities(premises, [sample.text for sample, _ in read])
+        require_finite(values, [sample for sample, _ in read], "probability of entailment")
+        entailed = {sample.sample_id: value for (sample, _), value in zip(read, values, strict=True)}
+        verdicts = []
+        for sample in samples:
+            if not words_of(sample.text):
+                verdicts.append(abstain("nothing stated"))
+            elif sample.sample_id not in entailed:
+                verdicts.append(reject("no passage bears on it"))
+            else:
+                is_entailed = entailed[sample.sample_id] >= self.threshold
+                verdicts.append(accept() if is_entailed else reject(UNENTAILED))
+        return verdicts

@@ -1,0 +1,93 @@
+"""Models that a recipe names for its gates, loaded once and asked in batches. Beside them stand the two that are in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from autophage.data.tokens import load_tokenizer, start_ids
+from autophage.devices import named_type
+from autophage.errors import RunError, UserError
+from autophage.metrics.scored import Scored
+from autophage.store.corpus import Sample
+from autophage.trainer.classifier import Classifier, read_labels
+from autophage.trainer.head import find_head
+from autophage.trainer.loading import load_model
+from autophage.trainer.scoring import score
+
+if TYPE_CHECKING:
+    from autophage.gates.protocol import Context
+
+
+class NamedModel:
+    """A causal language model from a folder or hub id, for reading texts with its own tokenizer.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._tokenizer = load_tokenizer(path)
+        self._head = find_head(load_model(path, named_type("auto")))
+        config = self._head.model.config.get_text_config()
+        self._positions = getattr(config, "max_position_embeddings", None)
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Scored]:
+        """Statistics of the tokens of each text, given the text before it; what the model has no positions for is cut off."""
+        sequences, contexts = [], []
+        for before, text in pairs:
+            context = self._tokenizer.encode(before, add_special_tokens=False)
+            own = self._tokenizer.encode(text, add_special_tokens=False)
+            if self._positions is not None:
+                own = own[: self._positions - 1]
+                context = context[len(context) - min(len(context), self._positions - 1 - len(own)) :]
+            sequences.append([*start_ids(self._tokenizer), *context, *own])
+            contexts.append(len(sequences[-1]) - len(own))
+        return score(self._head, sequences, contexts, lambda _: None)
+
+
+class Judge:
+    """A sequence classifier as a judge of quality: one number a text, by one of its labels or as it stands.
+
+    Raises:
+        UserError: it cannot be loaded, or does not say which of its labels is meant.
+    """
+
+    def __init__(self, path: str, label: str | None, key: str) -> None:
+        self._classifier = Classifier(path, key)
+        self._place = _place(self._classifier.labels, path, label, key)
+
+    def values(self, texts: Sequence[str]) -> list[float]:
+        """P(label) of each text; of a model with a single output, that number as it is."""
+        logits_NC = self._classifier.logits(texts)
+        chosen_N = logits_NC[:, 0] if self._place is None else logits_NC.softmax(-1)[:, self._place]
+        return [float(value) for value in chosen_N]
+
+
+def _place(labels: Sequence[str], path: str, label: str | None, key: str) -> int | None:
+    if len(labels) == 1 and label is None:
+        return None
+    if label not in labels:
+        told = "which label is meant?" if label is None else f"it has no label {label!r}."
+        raise UserError(
+            f"{key} = {path!r}: {told} Its labels are: {', '.join(labels)}. Name one: label = {labels[-1]!r}."
+        )
+    return labels.index(label)
+
+
+def require_judge(path: str, label: str | None, key: str) -> None:
+    """Raise `UserError` where `Judge` would for its configuration."""
+    _place(read_labels(path, key), path, label, key)
+
+
+def require_finite(values: Sequence[float], samples: Sequence[Sample], what: str) -> None:
+    """Raise `RunError` with the first sample whose value is NaN or infinite."""
+    for value, sample in zip(values, samples, strict=True):
+        if not math.isfinite(value):
+            raise RunError(f"the {what} of sample {sample.sample_id} is {value:g}. Nothing was committed.")
+
+
+def judged_by(context: Context, path: str, label: str | None, key: str) -> Judge:
+    """The judge that a recipe names, loaded once in a run."""
+    return context.once(("judge", path, label), lambda: Judge(path, label, key))

@@ -1,0 +1,88 @@
+"""`quality`: keeps what a classifier takes for good text (as Textbooks Are All You Need filters, arXiv 2306.11644).
+
+By default the classifier is made on the spot: a logistic regression on hashed word n-grams that tells human documents from the
+samples. It is fitted in two halves, each judged by the classifier that has not seen it. A model names a classifier instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject
+from autophage.gates.retrieval import words_of
+from autophage.recipe.table import PathText, Positive
+from autophage.seeds import derive
+from autophage.store.corpus import Sample
+
+FEATURES = 1 << 18
+HALVES = 2
+
+
+class Quality(Gate):
+    kind: Literal["quality"] = Field("quality", description="which gate")
+    threshold: float = Field(
+        0.5, description="least quality of what is kept: a probability, or what the model's output is"
+    )
+    human: Positive = Field(2000, description="human documents that the samples are told from")
+    words: int = Field(2, ge=1, le=5, description="words of the longest n-gram")
+    model: PathText | None = Field(None, description="a sequence classifier, folder or hub id, instead")
+    label: str | None = Field(
+        None, min_length=1, description="with a model: its label for good text; left out for one with a single output"
+    )
+    paths: ClassVar[tuple[str, ...]] = ("model",)
+
+    @property
+    def passes(self) -> int:
+        return int(self.model is not None)
+
+    def require(self) -> None:
+        if self.model is not None:
+            from autophage.gates.models import require_judge
+
+            require_judge(self.model, self.label, "gate.model")
+
+    def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
+        readable = [sample for sample in samples if words_of(sample.text)]
+        values = self._by_words(readable, context) if self.model is None else self._by_model(readable, context)
+        quality = dict(zip([sample.sample_id for sample in readable], values, strict=True))
+        verdicts = []
+        for sample in samples:
+            if sample.sample_id not in quality:
+                verdicts.append(abstain("no words"))
+            else:
+                is_good = quality[sample.sample_id] >= self.threshold
+                verdicts.append(accept() if is_good else reject("low quality"))
+        return verdicts
+
+    def _by_words(self, samples: Sequence[Sample], context: Context) -> list[float]:
+        """P(human) of each sample, to the classifier that was fitted without it."""
+        from sklearn.feature_extraction.text import HashingVectorizer
+        from sklearn.linear_model import LogisticRegression
+
+        if not samples:
+            return []
+        human = context.human(self.human)
+        vectorizer = HashingVectorizer(n_features=FEATURES, ngram_range=(1, self.words), alternate_sign=False)
+        features = vectorizer.transform([*(sample.text for sample in samples), *human])
+        is_human = np.arange(features.shape[0]) >= len(samples)
+        half = np.random.default_rng(derive(context.seed, "halves")).permutation(features.shape[0]) % HALVES
+        found = np.full(len(samples), 0.5)
+        for number in range(HALVES):
+            learnt, judged = half != number, np.flatnonzero((half == number) & ~is_human)
+            if len(judged) and len(set(is_human[learnt])) == 2:
+                fitted = LogisticRegression(class_weight="balanced", max_iter=1000)
+                fitted.fit(features[learnt], is_human[learnt])
+                found[judged] = fitted.predict_proba(features[judged])[:, 1]
+        return [float(value) for value in found]
+
+    def _by_model(self, samples: Sequence[Sample], context: Context) -> list[float]:
+        from autophage.gates.models import judged_by, require_finite
+
+        judge = judged_by(context, self.model or "", self.label, "gate.model")
+        values = judge.values([sample.text for sample in samples])
+        require_finite(values, samples, "quality")
+        return values

@@ -1,0 +1,102 @@
+"""`reward`: keeps what scores above a threshold that rises from generation to generation (ReST, arXiv 2308.08998).
+
+Each generation is an improve step: corpus g is held to threshold g, the last one from there on. The reward is the mean
+log-prob a token under model 0 (likelihood), the share of right statements about a world (world), or a reward model's output.
+By default a threshold is a share of the corpus, so that a reward of any scale can be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from autophage.gates.protocol import BASE, Context, Gate, Verdict, abstain, accept, reject
+from autophage.gates.surprise import surprisals
+from autophage.recipe.schema import Recipe
+from autophage.recipe.table import PathText
+from autophage.store.corpus import Sample
+
+
+class Reward(Gate):
+    kind: Literal["reward"] = Field("reward", description="which gate")
+    reward: Literal["likelihood", "world", "model"] = Field(
+        "likelihood",
+        description="likelihood: mean log-prob a token under model 0; world: share of statements that are right; model: a "
+        "reward model's output",
+    )
+    thresholds: list[float] = Field(
+        [0.0, 0.7, 0.8, 0.9, 0.95, 0.99],
+        min_length=1,
+        description="one for each generation, the last for all that follow",
+    )
+    scale: Literal["share", "value"] = Field(
+        "share", description="share: a threshold is the share of the samples with a lower reward; value: it is a reward"
+    )
+    model: PathText | None = Field(None, description="model: a sequence classifier or reward model, folder or hub id")
+    label: str | None = Field(
+        None, min_length=1, description="model: its label for what is good; left out for one with a single output"
+    )
+    paths: ClassVar[tuple[str, ...]] = ("model",)
+
+    @property
+    def passes(self) -> int:
+        return int(self.reward != "world")
+
+    def unfit(self, recipe: Recipe) -> tuple[str, ...]:
+        if self.reward == "world" and recipe.source.kind != "world":
+            return ('reward = "world" counts right statements about a world, and the source is none',)
+        if self.reward == "model" and self.model is None:
+            return ('reward = "model" needs a model', "give a folder or a hub id: model = ...")
+        if sorted(self.thresholds) != self.thresholds:
+            return ("thresholds rise from generation to generation", f"write thresholds = {sorted(self.thresholds)}")
+        if self.scale == "share" and not all(0.0 <= one < 1.0 for one in self.thresholds):
+            return ('thresholds of scale = "share" are from 0 to below 1', 'or write scale = "value"')
+        return ()
+
+    def require(self) -> None:
+        if self.model is not None:
+            from autophage.gates.models import require_judge
+
+            require_judge(self.model, self.label, "gate.model")
+
+    def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
+        readable = [sample for sample in samples if sample.token_ids]
+        rewards = self._rewards(readable, context)
+        known = dict(zip([sample.sample_id for sample in readable], rewards, strict=True))
+        given = [one for one in rewards if one is not None]
+        threshold = self._least(np.array(given), context.generation)
+        verdicts = []
+        for sample in samples:
+            reward = known.get(sample.sample_id)
+            if reward is None:
+                verdicts.append(abstain("no reward"))
+            else:
+                verdicts.append(accept() if reward >= threshold else reject("low reward"))
+        return verdicts
+
+    def _least(self, rewards_N: np.ndarray, generation: int) -> float:
+        """The least reward that is kept: that of the sample below which the threshold's share lies, ties included."""
+        threshold = self.thresholds[min(generation, len(self.thresholds) - 1)]
+        if self.scale == "value" or not len(rewards_N):
+            return threshold
+        return float(np.sort(rewards_N)[int(threshold * len(rewards_N))])
+
+    def _rewards(self, samples: Sequence[Sample], context: Context) -> list[float | None]:
+        if self.reward == "world":
+            return _shares_right(samples, context)
+        if self.reward == "likelihood":
+            return [None if one is None else -one for one in surprisals(samples, context, BASE)]
+        from autophage.gates.models import judged_by, require_finite
+
+        values = judged_by(context, self.model or "", self.label, "gate.model").values([one.text for one in samples])
+        require_finite(values, samples, "reward")
+        return [*values]
+
+
+def _shares_right(samples: Sequence[Sample], context: Context) -> list[float | None]:
+    """The share of right statements in each sample; None of one that states nothing."""
+    found = [context.claims(sample.text) for sample in samples]
+    return [sum(one.right for one in claims) / len(claims) if claims else None for claims in found]

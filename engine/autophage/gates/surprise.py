@@ -1,0 +1,57 @@
+"""`surprise`: keeps the documents that the model finds most surprising (Learning by Surprise, arXiv 2410.12341).
+
+A document's surprise is its mean negative log-prob a token, in nats (the logarithm of its perplexity). Under the writer it was
+recorded while the document was sampled, so that no model reads it again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from autophage.gates.protocol import BASE, WRITER, Context, Gate, Verdict, abstain, accept, reject
+from autophage.metrics.scored import FLOOR
+from autophage.recipe.table import PathText
+from autophage.store.corpus import Sample
+
+
+class Surprise(Gate):
+    kind: Literal["surprise"] = Field("surprise", description="which gate")
+    keep: float = Field(0.5, gt=0.0, le=1.0, description="share of the samples that is kept, the most surprising ones")
+    under: Literal["writer", "base"] = Field("writer", description="to whom: the model that wrote them, or model 0")
+    model: PathText | None = Field(None, description="to another causal language model, a folder or hub id")
+    paths: ClassVar[tuple[str, ...]] = ("model",)
+
+    @property
+    def passes(self) -> int:
+        return int(self.model is not None or self.under == BASE)
+
+    def require(self) -> None:
+        if self.model is not None:
+            from autophage.trainer.classifier import read_labels
+
+            read_labels(self.model, "gate.model")
+
+    def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
+        values = surprisals(samples, context, self.model or self.under)
+        ranked = [place for place, value in enumerate(values) if value is not None]
+        ranked.sort(key=lambda place: -(values[place] or 0.0))
+        kept = set(ranked[: math.ceil(self.keep * len(ranked))])
+        verdicts = []
+        for place, value in enumerate(values):
+            if value is None:
+                verdicts.append(abstain("no tokens"))
+            else:
+                verdicts.append(accept() if place in kept else reject("unsurprising"))
+        return verdicts
+
+
+def surprisals(samples: Sequence[Sample], context: Context, under: str) -> list[float | None]:
+    """Mean surprisal of each sample's tokens, in nats; None of one without tokens."""
+    own = [sample.logprob for sample in samples]
+    scored = own if under == WRITER else [one.logprob for one in context.score_samples(samples, under)]
+    return [float(-np.maximum(one.astype(np.float64), FLOOR).mean()) if len(one) else None for one in scored]

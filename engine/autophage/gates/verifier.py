@@ -1,0 +1,151 @@
+"""`verifier`: keeps what is right, by a checker that knows the answer (arXiv 2406.07515, Beyond Model Collapse).
+
+Right samples are kept at the rate phi = `keep_right`, wrong ones at psi = `keep_wrong`; with the error rate p of what is
+written, training on what is kept recovers where p < p* = 1 / (1 + psi / phi) and collapses above. What the checker cannot
+read is passed, and counted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from autophage.errors import UserError
+from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject
+from autophage.recipe.schema import Recipe
+from autophage.recipe.table import Fraction, PathText
+from autophage.seeds import generator
+from autophage.store.corpus import Sample
+
+NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
+Checker = Callable[[Sample], bool | None]
+"""Whether a sample is right; None where that cannot be told."""
+
+
+class Verifier(Gate):
+    kind: Literal["verifier"] = Field("verifier", description="which gate")
+    check: Literal["world", "regex", "exact", "numeric"] = Field(
+        "world",
+        description="world: every statement of a sample against the facts; regex: `pattern` is found in it; exact: it is the "
+        "answer to its prompt, but for case and blanks; numeric: its last number is the answer's",
+    )
+    pattern: str | None = Field(None, min_length=1, description="regex: what a right sample has in it")
+    answers: PathText | None = Field(
+        None, description='exact, numeric: a file with a JSON object a line, {"prompt": ..., "answer": ...}'
+    )
+    tolerance: float = Field(1e-6, ge=0.0, description="numeric: largest relative distance from the answer")
+    keep_right: Fraction = Field(1.0, description="rate at which right samples are kept (phi)")
+    keep_wrong: Fraction = Field(0.0, description="rate at which wrong samples are kept (psi)")
+    paths: ClassVar[tuple[str, ...]] = ("answers",)
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"no regular expression ({error})") from None
+        return pattern
+
+    def unfit(self, recipe: Recipe) -> tuple[str, ...]:
+        if self.check == "world" and recipe.source.kind != "world":
+            remedy = 'write check = "regex" with a pattern, or "exact" or "numeric" with answers'
+            return ('check = "world" knows the facts of a world, and the source is none', remedy)
+        if self.check == "regex" and self.pattern is None:
+            return ('check = "regex" needs a pattern', "write, for example: pattern = '\\d+'")
+        if self.check in ("exact", "numeric") and self.answers is None:
+            return (f'check = "{self.check}" needs answers', 'write, for example: answers = "answers.jsonl"')
+        return ()
+
+    def require(self) -> None:
+        if self.check in ("exact", "numeric"):
+            read_answers(self.answers or "")
+
+    def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
+        is_right = self._checker(context)
+        return [self._verdict(sample, is_right(sample), context.seed) for sample in samples]
+
+    def _verdict(self, sample: Sample, right: bool | None, seed: int) -> Verdict:
+        if right is None:
+            return abstain("nothing to check")
+        draw = generator(seed, "keep", sample.sample_id).random()
+        if right:
+            return accept() if draw < self.keep_right else reject("right but dropped")
+        return accept(remark="wrong but kept") if draw < self.keep_wrong else reject("wrong")
+
+    def _checker(self, context: Context) -> Checker:
+        if self.check == "world":
+            return _world_checker(context)
+        if self.check == "regex":
+            pattern = re.compile(self.pattern or "")
+            return lambda sample: None if not sample.text.strip() else pattern.search(sample.text) is not None
+        answers = context.once(("answers", self.answers), lambda: read_answers(self.answers or ""))
+        return _numeric_checker(answers, self.tolerance) if self.check == "numeric" else _exact_checker(answers)
+
+
+def _world_checker(context: Context) -> Checker:
+    """A document is right if all of its statements are; one without any says nothing."""
+
+    def is_right(sample: Sample) -> bool | None:
+        claims = context.claims(sample.text)
+        return all(claim.right for claim in claims) if claims else None
+
+    return is_right
+
+
+def _exact_checker(answers: dict[str, str]) -> Checker:
+    def is_right(sample: Sample) -> bool | None:
+        answer = answers.get(sample.prompt.strip())
+        return None if answer is None else _plain(sample.text) == _plain(answer)
+
+    return is_right
+
+
+def _numeric_checker(answers: dict[str, str], tolerance: float) -> Checker:
+    def is_right(sample: Sample) -> bool | None:
+        answer = _number(answers.get(sample.prompt.strip(), ""))
+        if answer is None:
+            return None
+        given = _number(sample.text)
+        return given is not None and abs(given - answer) <= tolerance * max(1.0, abs(answer))
+
+    return is_right
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _number(text: str) -> float | None:
+    """The last number of a text, which may have commas between its thousands."""
+    found = NUMBER.findall(text)
+    return float(found[-1].replace(",", "")) if found else None
+
+
+def read_answers(path: str) -> dict[str, str]:
+    """Prompt -> answer, of a file with a JSON object a line.
+
+    Raises:
+        UserError: it cannot be read, or a line is something else, by its number.
+    """
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"answers = {path!r}: cannot be read ({error}).") from error
+    answers = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            answers[str(row["prompt"]).strip()] = str(row["answer"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f'{path}:{number}: is no {{"prompt": ..., "answer": ...}} ({type(error).__name__}: {error}).'
+            ) from error
+    return answers

@@ -1,0 +1,111 @@
+"""A linear classifier of labels that a verifier lets through (arXiv 2406.07515): the case in which verification decides.
+
+Two classes, y = +1 or -1 with equal chance, and features x ~ N(y mu, I_d) with |mu| = `learner.separation`. A human row
+has a label that is wrong with probability `learner.error`, a row of model g the label sign(w_g . x), with fresh x. The
+verifier knows y: it keeps a right label with probability `learner.keep_right` and a wrong one with `learner.keep_wrong`.
+A fit is the mean of label times x over what is kept, which is maximum likelihood for these classes. `learner.repetitions`
+chains are computed together; a row is, for each chain, its d features, the label, whether it is right, and whether it is kept.
+
+- `learner/accuracy`: of model g on fresh points, Phi(mu . w_g / |w_g|), mean over chains. Nothing kept makes w_g = 0, and 1/2.
+- `learner/kept`: share of the labels of model g that the verifier keeps.
+- `learner/kept_error`: share of wrong ones among these; the next model learns the classes if it is below one half.
+- `theory/accuracy`: the expectation of the first, for fits to human rows (`metrics.verification`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtr
+
+from autophage.data.mix import synthetic_count
+from autophage.learners.protocol import NumericLearner, Progress, State, mean_metric, rows_of
+from autophage.metrics.verification import expected_accuracy
+from autophage.recipe.schema import Recipe
+from autophage.store.manifest import Metric
+
+LABEL, RIGHT, KEPT = -3, -2, -1
+"""Places in a row of one chain, behind its features."""
+
+
+class Classifier(NumericLearner):
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe, self._learner = recipe, recipe.learner
+        self._repetitions, self._dimensions = recipe.learner.repetitions, recipe.learner.dimensions
+        # Features have no preferred direction, so any mean of that length will do.
+        self._mean = np.full(self._dimensions, self._learner.separation * self._dimensions**-0.5)
+
+    @property
+    def digest(self) -> str:
+        learner = self._learner
+        return f"x ~ N(y mu, I), |mu| = {learner.separation:g}, labels wrong at {learner.error:g}"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        values = f"{self._dimensions} features, label, right and kept of each of {self._repetitions} chains"
+        return {"kind": "classifier", "mean": self._mean.tolist(), "error": self._learner.error, "values": values}
+
+    def human(self, draw: int, count: int) -> list[np.ndarray]:
+        rng = np.random.default_rng(draw)
+        classes, features = self._points(rng, count)
+        wrong = rng.random(classes.shape) < self._learner.error
+        return self._verified(rng, features, classes, np.where(wrong, -classes, classes))
+
+    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: State | None, progress: Progress) -> State:
+        """`weights`, float64 [repetitions, dimensions]; neither chance nor the model before has a part in it."""
+        values = np.stack(rows).reshape(len(rows), self._repetitions, -1).astype(np.float64)
+        signed = values[..., LABEL] * values[..., KEPT]
+        kept = np.maximum(values[..., KEPT].sum(axis=0), 1)
+        return {"weights": np.einsum("nr,nrd->rd", signed, values[..., :LABEL], optimize=True) / kept[:, None]}
+
+    def draw(self, state: State, count: int, seed: int) -> list[np.ndarray]:
+        rng = np.random.default_rng(seed)
+        classes, features = self._points(rng, count)
+        score = np.einsum("nrd,rd->nr", features, state["weights"])
+        return self._verified(rng, features, classes, np.where(score >= 0, 1.0, -1.0))
+
+    def measure(
+        self, generation: int, state: State, base: State, rows: Sequence[np.ndarray], seed: int
+    ) -> list[Metric]:
+        weights = state["weights"]
+        lengths = np.linalg.norm(weights, axis=1)
+        margin = np.divide(weights @ self._mean, lengths, out=np.zeros(len(weights)), where=lengths > 0)
+        values = np.stack(rows).reshape(len(rows), self._repetitions, -1)
+        kept = values[..., KEPT].sum(axis=0)
+        wrong = (values[..., KEPT] * (1 - values[..., RIGHT])).sum(axis=0)
+        metrics = [
+            mean_metric("learner/accuracy", ndtr(margin)),
+            mean_metric("learner/kept", kept / len(rows)),
+            *self._theory(generation),
+        ]
+        if kept.any():
+            metrics.insert(2, mean_metric("learner/kept_error", (wrong / np.maximum(kept, 1))[kept > 0]))
+        return metrics
+
+    def _points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Classes [count, repetitions] and features [count, repetitions, dimensions]."""
+        classes = rng.choice((-1.0, 1.0), (count, self._repetitions))
+        noise = rng.standard_normal((count, self._repetitions, self._dimensions))
+        return classes, classes[..., None] * self._mean + noise
+
+    def _verified(
+        self, rng: np.random.Generator, features: np.ndarray, classes: np.ndarray, labels: np.ndarray
+    ) -> list[np.ndarray]:
+        right = labels == classes
+        rate = np.where(right, self._learner.keep_right, self._learner.keep_wrong)
+        kept = rng.random(rate.shape) < rate
+        return rows_of(np.concatenate([features, np.stack([labels, right, kept], axis=-1)], axis=-1))
+
+    def _theory(self, generation: int) -> list[Metric]:
+        """Of human rows alone: the errors of a model's labels hang on x, those of human ones do not."""
+        mix, rows, learner = self._recipe.mix, self._recipe.sample.count, self._learner
+        if generation > 0:
+            repeated = mix.human == "fixed" and mix.pool == "accumulate"
+            if synthetic_count(self._recipe) > 0 or mix.pool == "accumulate-subsample" or repeated:
+                return []
+            rows *= generation + 1 if mix.pool == "accumulate" else 1
+        verifier = (learner.keep_right, learner.keep_wrong)
+        value = expected_accuracy(rows, self._dimensions, learner.separation, learner.error, *verifier)
+        return [Metric("theory/accuracy", value)]

@@ -1,0 +1,18 @@
+"""`domain`: prompts of your own, each with the place {passage}, which a human passage takes.
+
+With `mix.domain` the passages are those that have one of its keywords.
+"""
+
+from __future__ import annotations
+
+from autophage.makers.protocol import Conversation, Maker, Passages, ask
+from autophage.seeds import generator
+
+
+class Domain(Maker):
+    def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
+        rng = generator(seed, "templates")
+        return [
+            ask(rng.choice(self.settings.templates).format(passage=passage), self.settings.system)
+            for passage in passages.draw(seed, count)
+        ]

@@ -1,0 +1,145 @@
+"""`entities`: questions about pairs of the things that a text names, by how near they are (after EmbGen, arXiv 2605.19394).
+
+A text names its entities by capital letters. Each is described by the sentences that it occurs in; descriptions become vectors
+(TF-IDF, reduced by latent semantic analysis), and vectors clusters (k-means). A prompt has the notes on two entities that are
+near neighbours, of one cluster, or of two, and a system message made of what the cluster is about. In the paper a model writes
+the descriptions and embeds them; here both are counted, so that nothing is downloaded and one round of sampling is enough.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from autophage.errors import UserError
+from autophage.makers.protocol import Conversation, Maker, Passages, ask
+from autophage.seeds import generator
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+_NAME = re.compile(r"\b[^\W\d_a-zß-öø-ÿ]\w+(?:[ -][^\W\d_a-zß-öø-ÿ]\w+)*")
+NOTES = 3
+"""Sentences that describe an entity: enough to ask about, few enough for a prompt."""
+LONGEST = 240
+"""Characters of a sentence: a text without full stops is cut, so that a prompt has an end."""
+TERMS = 4
+"""Words that a cluster is called by."""
+SHORTEST = 3
+"""Letters of a word that may name an entity: shorter ones are initials and Roman numbers."""
+DIMENSIONS = 64
+"""Of a description's vector, at most."""
+FEWEST = 3
+"""Entities that have neighbours and clusters."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Entities, the notes on each, its nearest neighbour and its cluster; and the words of each cluster."""
+
+    names: list[str]
+    notes: list[list[str]]
+    nearest: list[int]
+    cluster: list[int]
+    terms: list[str]
+
+    def others(self, place: int, pair: str) -> list[int]:
+        """Whom the entity at `place` may be paired with; its nearest neighbour where a kind of pair has nobody."""
+        if pair == "near":
+            return [self.nearest[place]]
+        same = [
+            other
+            for other, cluster in enumerate(self.cluster)
+            if other != place and (cluster == self.cluster[place]) == (pair == "within")
+        ]
+        return same or [self.nearest[place]]
+
+
+class Entities(Maker):
+    def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
+        graph = passages.once(self._graph)
+        rng = generator(seed, "entities")
+        return [self._ask(graph, rng) for _ in range(count)]
+
+    def _ask(self, graph: Graph, rng: random.Random) -> Conversation:
+        one = rng.randrange(len(graph.names))
+        other = rng.choice(graph.others(one, rng.choice(self.settings.pairs)))
+        subjects = list(dict.fromkeys((graph.terms[graph.cluster[one]], graph.terms[graph.cluster[other]])))
+        notes = "\n".join(
+            f"{graph.names[place]}: {' '.join(rng.sample(graph.notes[place], min(NOTES, len(graph.notes[place]))))}"
+            for place in (one, other)
+        )
+        text = (
+            f"Notes:\n{notes}\n\nWrite a question that needs both {graph.names[one]} and {graph.names[other]}, and its answer. "
+            "Both are to be understood without the notes."
+        )
+        return ask(text, f"You write questions and answers about {' and about '.join(subjects)}.")
+
+    def _graph(self, texts: list[str]) -> Graph:
+        described = describe(sentences_of(texts))
+        frequent = sorted(described, key=lambda name: (-len(described[name]), name))[: self.settings.entities]
+        names = [name for name in frequent if len(described[name]) >= self.settings.occurrences]
+        if len(names) < FEWEST:
+            raise UserError(
+                f'maker.kind = "entities": {len(names)} entities are named in {self.settings.occurrences} sentences or more, and '
+                f"it takes {FEWEST}. Give more text, or lower maker.occurrences."
+            )
+        return connect(names, [described[name] for name in names], self.settings.clusters)
+
+
+def sentences_of(texts: list[str]) -> list[str]:
+    """The sentences of passages, cut at `LONGEST` characters."""
+    return [sentence.strip()[:LONGEST] for text in texts for sentence in _SENTENCE.split(text)]
+
+
+def describe(sentences: list[str]) -> dict[str, list[str]]:
+    """Entities, each with the different sentences that name it.
+
+    A capital at the beginning of a sentence says nothing: the first word counts if it is written so elsewhere too.
+    """
+    named = [(sentence, match) for sentence in sentences for match in _NAME.finditer(sentence)]
+    inside = {word for _, match in named for place, word in enumerate(_words(match.group())) if place or match.start()}
+    found: dict[str, dict[str, None]] = {}
+    for sentence, match in named:
+        name = match.group()
+        first = _words(name)[0]
+        if match.start() == 0 and first not in inside:
+            name = name[len(first) + 1 :]
+        if len(name) >= SHORTEST:
+            found.setdefault(name, {})[sentence] = None
+    return {name: list(where) for name, where in found.items()}
+
+
+def _words(name: str) -> list[str]:
+    return name.replace("-", " ").split(" ")
+
+
+def connect(names: list[str], notes: list[list[str]], clusters: int) -> Graph:
+    """Nearest neighbours and clusters of at least three entities, by their notes."""
+    from sklearn.cluster import KMeans  # slow to import, and only this maker needs it
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.preprocessing import normalize
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # the last bits of sums would depend on how many threads there are
+        vectorizer = TfidfVectorizer(sublinear_tf=True, stop_words="english", token_pattern=r"(?u)\b[^\W\d_]{2,}\b")
+        words_EW = vectorizer.fit_transform([" ".join(own) for own in notes])
+        size = min(DIMENSIONS, len(names) - 1, words_EW.shape[1] - 1)
+        vectors_ED = words_EW.toarray()
+        if 1 < size < words_EW.shape[1]:
+            vectors_ED = TruncatedSVD(size, random_state=0).fit_transform(words_EW)
+        vectors_ED = normalize(vectors_ED)
+        near_EE = vectors_ED @ vectors_ED.T
+        np.fill_diagonal(near_EE, -np.inf)
+        different = len(np.unique(vectors_ED.round(6), axis=0))
+        labels = KMeans(min(clusters, different), n_init=4, random_state=0).fit_predict(vectors_ED)
+    vocabulary = vectorizer.get_feature_names_out()
+    own = {word.lower() for name in names for word in _words(name)}
+    telling = np.array([word not in own for word in vocabulary])
+    terms = []
+    for cluster in range(labels.max() + 1):
+        mean = np.asarray(words_EW[labels == cluster].mean(axis=0)).ravel() * telling
+        terms.append(", ".join(str(vocabulary[place]) for place in np.argsort(-mean, kind="stable")[:TERMS]))
+    return Graph(names, notes, near_EE.argmax(axis=1).tolist(), labels.tolist(), terms)

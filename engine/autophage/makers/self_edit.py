@@ -1,0 +1,32 @@
+"""`self-edit`: the model restructures human passages into data for its own training (SEAL, arXiv 2506.10943).
+
+A passage is asked for `maker.edits` times, in the formats by turns. In the paper the model is then rewarded for the edits from
+which training gains most; here all are taken, or those that gates accept.
+"""
+
+from __future__ import annotations
+
+from autophage.makers.protocol import Conversation, Maker, Passages, ask
+from autophage.seeds import generator
+
+FORMATS = {
+    "implications": "Read the passage and list what follows from it, directly or indirectly. Write one statement a line, each "
+    "to be understood without the passage.",
+    "rewrite": "Rewrite the passage in other words and in another order. Keep every fact, and add none.",
+    "self-qa": "Write questions that the passage answers, each followed by its answer, one pair after the other, as in "
+    '"Question: ... Answer: ...". Each is to be understood without the passage.',
+}
+"""Format -> what is asked for; the passage follows."""
+
+
+class SelfEdit(Maker):
+    def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
+        formats, edits = self.settings.formats, self.settings.edits
+        rng = generator(seed, "formats")
+        asked = []
+        for passage in passages.draw(seed, -(-count // edits)):
+            first = rng.randrange(len(formats))
+            for edit in range(edits):
+                wanted = FORMATS[formats[(first + edit) % len(formats)]]
+                asked.append(ask(f"{wanted}\n\n{passage}", self.settings.system))
+        return asked[:count]

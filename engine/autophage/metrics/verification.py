@@ -1,0 +1,62 @@
+"""What a verifier makes of wrong labels: the breakdown point, and the accuracy of one fit, in closed form.
+
+Two classes y = +1 or -1 with features x ~ N(y mu, I_d), |mu| = m. A label is wrong with probability p, whatever x is. The
+verifier keeps right labels with probability phi and wrong ones with psi. Among what it keeps the right outnumber the wrong
+if and only if
+
+    p < p* = 1 / (1 + psi / phi)                                                    arXiv 2406.07515
+
+and the mean of label times x, which is the maximum-likelihood classifier of these two classes, points to the right side.
+With ever more rows its accuracy becomes a step at p*: Phi(m) below, Phi(-m) above (`limits`).
+
+Of n rows (`expected_accuracy`): let K be kept, K_wrong of them wrong, D = K - 2 K_wrong. Then the sum of label times x is
+D mu + sqrt(K) z with z ~ N(0, I_d), exactly, and the classifier w that it is has the accuracy
+
+    Phi(mu . w / |w|) = Phi(m a / sqrt(a^2 + c)),   a = m D / sqrt(K) + z_1,   c ~ chi^2 with d - 1 degrees of freedom.
+
+Its expectation is over a, which is taken as normal with the mean and the variance that it has when K is large (the central
+limit theorem for K and K_wrong), and over c.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from scipy.special import gammaincinv, ndtr, ndtri
+
+POINTS = 256
+"""Equally probable values that stand for each of the two distributions."""
+
+
+def breakdown_point(keep_right: float, keep_wrong: float) -> float:
+    """p*: the share of wrong labels from which on a verifier keeps more wrong ones than right ones."""
+    return keep_right / (keep_right + keep_wrong)
+
+
+def limits(separation: float) -> tuple[float, float]:
+    """Accuracy below and above the breakdown point when nothing is left to chance: of the best classifier, and its opposite."""
+    return float(ndtr(separation)), float(ndtr(-separation))
+
+
+@lru_cache(maxsize=4096)
+def expected_accuracy(
+    rows: int, dimensions: int, separation: float, error: float, keep_right: float, keep_wrong: float
+) -> float:
+    """Expected accuracy of a classifier that is fitted to `rows` labels, of which a verifier keeps the given shares.
+
+    `error` is p. One half where nothing is kept: a fit to nothing knows nothing.
+    """
+    right, wrong = keep_right * (1 - error), keep_wrong * error
+    kept = right + wrong
+    if kept == 0.0:
+        return 0.5
+    margin = (right - wrong) / kept
+    # sqrt(K) of a binomial K, to first order: its mean is a little below sqrt(n kept), its variance (1 - kept) / 4.
+    root = math.sqrt(rows * kept) * (1 - (1 - kept) / (8 * rows * kept))
+    variance = 1 + separation**2 * ((1 - margin**2) + margin**2 * (1 - kept) / 4)
+    quantiles = (np.arange(POINTS) + 0.5) / POINTS
+    along = separation * margin * root + math.sqrt(variance) * ndtri(quantiles)[:, None]
+    across = 2 * gammaincinv((dimensions - 1) / 2, quantiles) if dimensions > 1 else np.zeros(1)
+    return float(ndtr(separation * along / np.sqrt(along**2 + across)).mean())

@@ -1,0 +1,82 @@
+"""Any sequence classifier of transformers: a text, or a pair of texts, in; one number for each class out.
+
+In float32, on this process's device only while it is at work. Knows labels, not what they mean to whoever asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from autophage.data.own_code import refuse_own_code
+from autophage.devices import device
+from autophage.errors import UserError, first_line
+
+BATCH = 64
+LONGEST = 512
+"""Tokens of an input; what is longer is cut. Classifiers of this kind have no more positions."""
+
+
+class Classifier:
+    """Loaded when it is made. `key` is the setting that named `path`, for messages.
+
+    Raises:
+        UserError: there is no such classifier at `path`.
+    """
+
+    def __init__(self, path: str, key: str) -> None:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        self.labels = read_labels(path, key)
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+            self._model: Any = AutoModelForSequenceClassification.from_pretrained(
+                path, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            ).eval()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            refuse_own_code(path, error)
+            raise UserError(f"{key} = {path!r}: cannot be loaded ({first_line(error)}).") from error
+        positions = getattr(self._model.config, "max_position_embeddings", LONGEST)
+        self._longest = min(LONGEST, positions, self._tokenizer.model_max_length)
+
+    def logits(self, texts: Sequence[str], seconds: Sequence[str] | None = None) -> torch.Tensor:
+        """[texts, classes] on the CPU, of each text or of each pair of it with one of `seconds`."""
+        if not texts:
+            return torch.empty((0, len(self.labels)))
+        self._model.to(device())
+        try:
+            return torch.cat(list(self._batches(texts, seconds)))
+        finally:
+            self._model.to("cpu")
+
+    @torch.inference_mode()
+    def _batches(self, texts: Sequence[str], seconds: Sequence[str] | None) -> Iterator[torch.Tensor]:
+        for start in range(0, len(texts), BATCH):
+            columns = [list(texts[start : start + BATCH])]
+            columns += [] if seconds is None else [list(seconds[start : start + BATCH])]
+            truncation = "longest_first" if seconds is not None else True
+            inputs = self._tokenizer(
+                *columns, padding=True, truncation=truncation, max_length=self._longest, return_tensors="pt"
+            )
+            yield self._model(**inputs.to(self._model.device)).logits.float().cpu()
+
+
+def read_labels(path: str, key: str) -> list[str]:
+    """The names of a classifier's classes, in order; reads its configuration alone.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        refuse_own_code(path, error)
+        raise UserError(
+            f"{key} = {path!r}: cannot be loaded ({first_line(error)}). Give a model folder, or a hub id that is reachable or "
+            "cached."
+        ) from error
+    return [str(name) for _, name in sorted((int(place), name) for place, name in config.id2label.items())]
