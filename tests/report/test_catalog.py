@@ -7,6 +7,7 @@ import numpy as np
 from autophage.data.source import Probe
 from autophage.metrics.corpus import corpus_metrics, drift_metrics
 from autophage.metrics.human import count_human
+from autophage.metrics.judged import judged_metrics
 from autophage.metrics.knowledge import knowledge_metrics
 from autophage.metrics.questions import question_metrics
 from autophage.metrics.scored import Compared, Scored
@@ -36,6 +37,8 @@ def everything() -> set[str]:
                     generated="B", generated_choice=1, generated_complies=True, entailment=0.5)  # fmt: skip
     metrics += question_metrics([answer], 0.5, 100, 0)
     metrics += step_metrics([StepStatistics(1, 1, *[1.0] * 7)])
+    samples[0].accepted, samples[0].gate = False, "verifier: wrong"
+    metrics += judged_metrics(samples)
     return {metric.metric for metric in metrics}
 
 
@@ -50,6 +53,6 @@ def test_figures_name_metrics_that_exist() -> None:
         name
         for plan in PLANS
         for name in plan.metrics
-        if name.startswith(("text/", "tail/", "drift/", "detect/", "anchor/"))
+        if name.startswith(("text/", "tail/", "drift/", "detect/", "anchor/", "gate/"))
     }
     assert planned <= everything()

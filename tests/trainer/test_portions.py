@@ -6,30 +6,43 @@ import pytest
 import torch
 
 from autophage.errors import RunError
-from autophage.trainer.portions import IGNORED, Portion, examples, of_tokens, portions, trained_tokens
+from autophage.trainer.portions import IGNORED, Portion, examples, of_tokens, portions, token_weights, trained_tokens
 
 PADDED = {
     "input_ids": torch.tensor([[1, 5, 6, 0], [1, 7, 8, 9]]),
     "labels": torch.tensor([[IGNORED, 5, 6, IGNORED], [IGNORED, IGNORED, 8, 9]]),
     "attention_mask": torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]),
     "synthetic": torch.tensor([True, False]),
+    "weight": torch.tensor([1.0, 1.0]),
 }
 FLAT = {
     "input_ids": torch.tensor([[1, 5, 6, 1, 7, 8, 9]]),
     "labels": torch.tensor([[IGNORED, 5, 6, IGNORED, IGNORED, 8, 9]]),
     "position_ids": torch.tensor([[0, 1, 2, 0, 1, 2, 3]]),
     "synthetic": torch.tensor([True, False]),
+    "weight": torch.tensor([1.0, 1.0]),
 }
 DOCUMENTS = [
-    {"input_ids": [1, 5, 6], "labels": [IGNORED, 5, 6], "synthetic": True},
-    {"input_ids": [1, 7, 8, 9], "labels": [IGNORED, IGNORED, 8, 9], "synthetic": False},
+    {"input_ids": [1, 5, 6], "labels": [IGNORED, 5, 6], "synthetic": True, "weight": 1.0},
+    {"input_ids": [1, 7, 8, 9], "labels": [IGNORED, IGNORED, 8, 9], "synthetic": False, "weight": 1.0},
 ]
 
 
 @pytest.mark.parametrize("inputs", [PADDED, FLAT], ids=["padded", "flat"])
 def test_documents_come_back_out_of_a_batch(inputs: dict[str, torch.Tensor]) -> None:
     assert examples(inputs) == DOCUMENTS
-    assert int(trained_tokens(inputs["labels"])) == 4
+    assert int(trained_tokens(inputs)) == 4
+
+
+@pytest.mark.parametrize("inputs", [PADDED, FLAT], ids=["padded", "flat"])
+def test_tokens_count_by_their_documents_weight(inputs: dict[str, torch.Tensor]) -> None:
+    assert token_weights(inputs) is None
+    weighted = {**inputs, "weight": torch.tensor([2.0, 0.5])}
+    weights_BL = token_weights(weighted)
+    assert weights_BL is not None
+    assert weights_BL.shape == inputs["labels"].shape
+    assert float(trained_tokens(weighted)) == 2 * 2.0 + 2 * 0.5
+    assert [one["weight"] for one in examples(weighted)] == [2.0, 0.5]
 
 
 def test_each_token_knows_what_its_document_is() -> None:

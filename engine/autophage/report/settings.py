@@ -73,6 +73,7 @@ def _of(recipe: Recipe) -> dict[str, str]:
         "loss on": train.loss_on,
         "anchor": _anchor(recipe),
         "samples per generation": f"{sample.count:,} of at most {recipe.max_tokens} tokens",
+        "gates": _gates(recipe),
         "seed": str(recipe.seed),
     }
 
@@ -87,6 +88,17 @@ def _anchor(recipe: Recipe) -> str:
     parts += [f"reference {anchor.reference}"] if recipe.refers and anchor.reference != BASE else []
     parts += [f"cross-entropy truncated above {anchor.truncate:g}"] if anchor.truncate is not None else []
     return "; ".join(parts) or NO_ANCHOR
+
+
+def _gates(recipe: Recipe) -> str:
+    """In order, with the settings that are not the defaults; and out of how many documents they choose, where they do."""
+    if not recipe.gate:
+        return "none"
+    told = []
+    for gate in recipe.gate:
+        settings = ", ".join(f"{name} {value}" for name, value in gate.model_dump(exclude_defaults=True).items())
+        told.append(f"{gate.kind} ({settings})" if settings else gate.kind)
+    return f"{', then '.join(told)}; of {recipe.sample.written:,} documents, short: {recipe.mix.short}"
 
 
 def _method(recipe: Recipe) -> str:

@@ -4,6 +4,8 @@ The optimizer step stays what it was. Each portion's loss is divided by the trai
 portions' gradients add up to the batch's, and rows keep their order: what changes is the order in which sums are rounded.
 
     dL/dw = sum over portions p of d/dw (sum of -log p(token) over p's trained tokens) / (trained tokens of the batch)
+
+A token counts as much as its document's weight says, in both sums.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ IGNORED = -100
 
 Example = dict[str, Any]
 """`input_ids` and `labels` of one document, as TRL's collator takes them, and what is in `PER_DOCUMENT`."""
-PER_DOCUMENT = ("synthetic",)
+PER_DOCUMENT = ("synthetic", "weight")
 """What a batch has one value of for each document; TRL's collator knows nothing of them."""
 
 
@@ -93,6 +95,13 @@ def portions(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield rows[start : start + size]
 
 
-def trained_tokens(labels_BL: torch.Tensor) -> torch.Tensor:
-    """How many tokens of a batch carry loss; the first of a row never does, nothing predicts it."""
-    return (labels_BL[:, 1:] != IGNORED).sum()
+def token_weights(inputs: Mapping[str, Any]) -> torch.Tensor | None:
+    """What each token of a batch counts, [B, L]; None where each counts 1."""
+    return None if bool((inputs["weight"] == 1.0).all()) else of_tokens(inputs, "weight")
+
+
+def trained_tokens(inputs: Mapping[str, Any]) -> torch.Tensor:
+    """How many tokens of a batch carry loss, by weight; the first of a row never does, nothing predicts it."""
+    trained_BL = inputs["labels"][:, 1:] != IGNORED
+    weights_BL = token_weights(inputs)
+    return trained_BL.sum() if weights_BL is None else weights_BL[:, 1:][trained_BL].sum()

@@ -1,6 +1,7 @@
 """One supervised pass with TRL's `SFTTrainer` over rows whose order, masks and epochs are already fixed.
 
-The loss is TRL's, sum of -log p over the trained tokens / their number, or what the recipe's `[anchor]` makes of it, taken
+The loss is TRL's, sum of -log p over the trained tokens / their number, both weighted where documents have weights, or what the
+recipe's `[anchor]` makes of it, taken
 through the fused LM head (`objective`): logits are not in memory, only tokens that are trained on are scored, and what the
 head knows of each of them is there without another pass. Where there is a reference, it sees each portion first.
 A batch that memory does not hold is computed in portions; a loss or gradient that is not finite stops before its step.
@@ -39,6 +40,7 @@ from autophage.trainer.portions import (
     examples,
     of_tokens,
     portions,
+    token_weights,
     trained_tokens,
 )
 from autophage.trainer.reference import Reference
@@ -126,7 +128,7 @@ class Examples(torch.utils.data.Dataset[Example]):
     def __getitem__(self, place: int) -> Example:
         row = self._rows[place]
         labels = [IGNORED] * row.context + row.token_ids[row.context :]
-        return {"input_ids": row.token_ids, "labels": labels, "synthetic": row.synthetic}
+        return {"input_ids": row.token_ids, "labels": labels, "synthetic": row.synthetic, "weight": row.weight}
 
 
 _PLACEHOLDER = Dataset.from_dict({"input_ids": [[0]], "labels": [[0]]})
@@ -181,6 +183,8 @@ class WatchedTrainer(SFTTrainer):
     ) -> torch.Tensor:
         """The gradient of one batch, in as large portions as memory holds; nothing of it is left from a try that failed."""
         self._batch = inputs
+        if token_weights(inputs) is not None:
+            num_items_in_batch = trained_tokens(inputs)
         while True:
             self._seen = []
             try:
@@ -203,7 +207,7 @@ class WatchedTrainer(SFTTrainer):
         if self._portion.rows is None:
             whole: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[no-untyped-call]
             return whole
-        tokens = trained_tokens(inputs["labels"]) if num_items_in_batch is None else num_items_in_batch
+        tokens = trained_tokens(inputs) if num_items_in_batch is None else num_items_in_batch
         rows = examples(inputs)
         losses = [
             super(WatchedTrainer, self).training_step(model, collate(self.data_collator, part), tokens)  # type: ignore[no-untyped-call]
@@ -254,8 +258,11 @@ class WatchedTrainer(SFTTrainer):
             referred,
         )
         self._seen.append(losses.columns)
-        tokens = trained_BL.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
-        loss = losses.loss.sum() / tokens.clamp(min=1).to(losses.loss.device)
+        loss_T, weights_BL = losses.loss, token_weights(inputs)
+        if weights_BL is not None:
+            loss_T = loss_T * weights_BL[:, 1:][trained_BL]
+        tokens = trained_tokens(inputs) if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        loss = loss_T.sum() / torch.where(tokens > 0, tokens, 1).to(loss_T.device)
         if not torch.isfinite(loss.detach()).all():
             raise self._not_finite("training loss", float(loss.detach()))
         return (loss, {}) if return_outputs else loss
