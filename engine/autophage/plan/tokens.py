@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autophage.recipe.schedule import alpha_of
 from autophage.recipe.schema import FROM_SOURCE, Recipe
 
 WORLD_DOCUMENT_TOKENS = 41
@@ -97,12 +98,13 @@ def prompt_tokens(recipe: Recipe) -> float:
     return recipe.source.block + (TEMPLATE_TOKENS if instruct else 1)
 
 
-def row_tokens(recipe: Recipe) -> float:
-    """Mean tokens of a training row, mixed at alpha."""
+def row_tokens(recipe: Recipe, alpha: float | None = None) -> float:
+    """Mean tokens of a training row of a mix with the synthetic fraction `alpha`; left out, the first mix's."""
+    alpha = recipe.mix.alpha if alpha is None else alpha
     world = recipe.source.kind == "world"
     human = _world_tokens(recipe) if world else recipe.source.continuation
     context = 1 if world or recipe.train.loss_on == "continuation" else prompt_tokens(recipe)
-    return context + recipe.mix.alpha * sample_tokens(recipe) + (1 - recipe.mix.alpha) * human
+    return context + alpha * sample_tokens(recipe) + (1 - alpha) * human
 
 
 def longest_tokens(recipe: Recipe) -> int:
@@ -145,10 +147,12 @@ def _sampling(recipe: Recipe) -> Sampling:
 def _training(recipe: Recipe, generation: int) -> Training:
     if generation == 0:
         return Training()
+    mixes = [alpha_of(recipe, one) for one in range(generation)]
     # An accumulated pool has the data of before the loop in it.
+    alphas = mixes[-1:] if recipe.mix.pool == "replace" else [0.0, *mixes]
     rows = recipe.sample.count * (generation + 1 if recipe.mix.pool == "accumulate" else 1)
     rows = max(1, round(rows * recipe.train.epochs))
-    return Training(rows * row_tokens(recipe), math.ceil(rows / recipe.train.batch_size))
+    return Training(rows * row_tokens(recipe, sum(alphas) / len(alphas)), math.ceil(rows / recipe.train.batch_size))
 
 
 def _measuring(recipe: Recipe, generation: int) -> Measuring:

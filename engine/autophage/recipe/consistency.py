@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from autophage.recipe.arms import Arm
 from autophage.recipe.document import Document
 from autophage.recipe.faults import Fault, Place
-from autophage.recipe.keys import KEYS, SWEEP
+from autophage.recipe.keys import KEYS, REMEDIES, SWEEP
 from autophage.recipe.literals import toml_value
 from autophage.recipe.overrides import path_of
+from autophage.recipe.schedule import alpha_final, is_always
 from autophage.recipe.schema import ALL, FROM_SOURCE, VALIDATED, Recipe
 
 WORLD_DOMAINS = ("city", "job", "employer", "hobby")
@@ -43,7 +44,7 @@ def check_arms(recipe: Recipe, arms: list[Arm], document: Document) -> list[Faul
     faults: dict[str, Fault] = {}
     for arm in arms:
         for conflict in conflicts(arm.recipe):
-            swept = any(key in arm.settings for key in conflict.keys)
+            swept = any(key in arm.settings or key in _bundle(recipe, arm) for key in conflict.keys)
             wrong = f"{conflict.wrong} (in arm {arm.name})" if swept else conflict.wrong
             faults.setdefault(conflict.wrong, Fault(_place(conflict, recipe, arm, document), wrong, conflict.remedies))
     return list(faults.values())
@@ -54,9 +55,20 @@ def _place(conflict: Conflict, recipe: Recipe, arm: Arm, document: Document) -> 
         if key in arm.settings:
             values: list[object] = [*recipe.sweep[key]]
             return document.value_place((SWEEP, key, values.index(arm.settings[key])))
+        if key in _bundle(recipe, arm):
+            return document.value_place((REMEDIES, _remedy(recipe, arm), key))
         if document.written(path_of(key)):
             return document.value_place(path_of(key))
     return document.key_place(())
+
+
+def _remedy(recipe: Recipe, arm: Arm) -> str:
+    return str(arm.settings.get("remedy", recipe.remedy))
+
+
+def _bundle(recipe: Recipe, arm: Arm) -> dict[str, object]:
+    """What the remedy of an arm sets."""
+    return recipe.remedies.get(_remedy(recipe, arm), {})
 
 
 def _needs_path(recipe: Recipe) -> Conflict | None:
@@ -92,10 +104,27 @@ def _known_domain(recipe: Recipe) -> Conflict | None:
 def _prompted_domain(recipe: Recipe) -> Conflict | None:
     prompts = recipe.sample.prompts
     bos = prompts == "bos" or (prompts == "auto" and recipe.source.kind == "world")
-    if recipe.mix.domain == ALL or not bos or recipe.mix.alpha == 0.0:
+    if recipe.mix.domain == ALL or not bos or is_always(recipe, 0.0):
         return None
     wrong = f"mix.domain = {toml_value(recipe.mix.domain)} needs prompts of that domain, and nothing but the start token is given"
     return Conflict(("mix.domain", "sample.prompts"), wrong, ('write prompts = "blocks"', str(KEYS["sample.prompts"])))
+
+
+def _runs_out(recipe: Recipe) -> Conflict | None:
+    """decay takes human text away, last-chance brings it back: a schedule that does neither is a slip."""
+    mix, last = recipe.mix, alpha_final(recipe)
+    if mix.schedule == "constant" or (last > mix.alpha if mix.schedule == "decay" else last < mix.alpha):
+        return None
+    way = "up from" if mix.schedule == "decay" else "down from"
+    wrong = (
+        f"mix.schedule = {toml_value(mix.schedule)} goes {way} mix.alpha = {mix.alpha:g}, and alpha_final is {last:g}"
+    )
+    below = "lower mix.alpha" if mix.schedule == "decay" else "raise mix.alpha"
+    return Conflict(
+        ("mix.schedule", "mix.alpha_final", "mix.alpha"),
+        wrong,
+        (f"{below}, or give another mix.alpha_final", str(KEYS["mix.alpha_final"])),
+    )
 
 
 def _whole_heads(recipe: Recipe) -> Conflict | None:
@@ -243,10 +272,11 @@ def _enough_rows(recipe: Recipe) -> Conflict | None:
 
 
 _LEARNER_CHECKS: dict[str, tuple[Callable[[Recipe], Conflict | None], ...]] = {
-    "gaussian": (_enough_rows,),
-    "mixture": (_enough_rows,),
-    "regression": (_enough_rows,),
-    "ngram": (_needs_path,),
+    "gaussian": (_enough_rows, _runs_out),
+    "mixture": (_enough_rows, _runs_out),
+    "regression": (_enough_rows, _runs_out),
+    "vae": (_runs_out,),
+    "ngram": (_needs_path, _runs_out),
 }
 
 _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
@@ -254,6 +284,7 @@ _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     _needs_text,
     _known_domain,
     _prompted_domain,
+    _runs_out,
     _whole_heads,
     _carried_on,
     _whole_weights_on_one_gpu,

@@ -6,14 +6,17 @@ arm, controls included. It does not know how the engine uses a key; a rule state
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from autophage.recipe.arms import ONLY_LORA, Arm
 from autophage.recipe.document import Document
-from autophage.recipe.keys import KEYS, SWEEP
-from autophage.recipe.literals import toml_value
+from autophage.recipe.faults import Place
+from autophage.recipe.keys import KEYS, REMEDIES, SWEEP
+from autophage.recipe.literals import toml_key, toml_value
 from autophage.recipe.overrides import path_of
+from autophage.recipe.remedies import unchosen
+from autophage.recipe.schedule import is_always
 from autophage.recipe.schema import FROM_SOURCE, LANGUAGE_MODEL, Questions, Recipe
 from autophage.recipe.uses import USES, unused
 
@@ -116,10 +119,11 @@ RULES = (
     ),
     Rule(("train.loss_on",), _bos, "prompts are nothing but the start token, so every choice is the same"),
     Rule(
-        ("mix.human",),
-        lambda arm: arm.mix.alpha == 1.0 and arm.mix.pool == "replace",
+        ("mix.human", "mix.rare"),
+        lambda arm: is_always(arm, 1.0) and arm.mix.pool == "replace",
         "every arm is trained on synthetic data alone, and there is no control",
     ),
+    Rule(("mix.alpha_final",), lambda arm: arm.mix.schedule == "constant", 'mix.schedule is "constant"'),
     Rule(
         ("sample.temperature", "sample.top_p", "sample.top_k", "sample.batching", "sample.memory"),
         lambda arm: arm.sample.beams > 1,
@@ -129,7 +133,7 @@ RULES = (
         ("sample.top_p", "sample.top_k"), lambda arm: arm.sample.temperature == 0.0, "sample.temperature = 0 is greedy"
     ),
     Rule(("sample.batching",), lambda arm: arm.devices == "serial", 'devices = "serial" always has fixed batches'),
-    Rule(("control.enabled",), lambda arm: arm.mix.alpha == 0.0, "every arm is trained on human data alone"),
+    Rule(("control.enabled",), lambda arm: is_always(arm, 0.0), "every arm is trained on human data alone"),
 )
 
 
@@ -147,8 +151,24 @@ def inert_warnings(recipe: Recipe, arms: list[Arm], document: Document) -> list[
             found.append((document.key_place(path), f"{dotted} has no effect: {reason}"))
         if swept and reason:
             found.append((document.key_place(entry), f"sweeping {dotted} has no effect: {reason}"))
+    found += _of_remedies(recipe, arms, document)
     found.sort(key=lambda warning: warning[0].order)
     return [f"{place.text if place.override else place.provenance}: {text}" for place, text in found]
+
+
+def _of_remedies(recipe: Recipe, arms: list[Arm], document: Document) -> Iterator[tuple[Place, str]]:
+    """Remedies that no arm has, and settings of a remedy that change nothing in its own arms, whatever they do to a control."""
+    unused = unchosen(recipe)
+    for name, bundle in recipe.remedies.items():
+        label = toml_key([REMEDIES, name])
+        if name in unused:
+            yield document.key_place((REMEDIES, name)), f"{label} has no effect: no arm has remedy = {toml_value(name)}"
+            continue
+        own = [arm for arm in arms if arm.recipe.remedy == name and not arm.control]
+        for dotted in bundle:
+            if own and (reason := _reason(dotted, own)):
+                place = document.key_place((REMEDIES, name, dotted))
+                yield place, f"{label}.{dotted} has no effect in its arms: {reason}"
 
 
 def _reason(dotted: str, arms: list[Arm]) -> str | None:

@@ -17,7 +17,9 @@ from pydantic_core import ErrorDetails
 from autophage.recipe.literals import toml_value
 from autophage.recipe.schema import Recipe
 
-SWEEP = "sweep"
+SWEEP, REMEDIES = "sweep", "remedies"
+APART = (SWEEP, REMEDIES)
+"""Tables whose keys are other keys' names."""
 PATHS = ("model.path", "source.path", "questions.path", "questions.entailment", "measure.harness_path")
 """Keys that may name a file or folder."""
 
@@ -133,7 +135,7 @@ def _read_schema() -> tuple[dict[str, Key], tuple[str, ...]]:
             description = written.get("description", "")
             keys[dotted] = Key(dotted, table, name, _type(field), _allowed(field), description, _choices(items), model)
 
-    top = {name: field for name, field in schema["properties"].items() if "type" in field and name != SWEEP}
+    top = {name: field for name, field in schema["properties"].items() if "type" in field and name not in APART}
     add("", Recipe, top)
     for name, field in Recipe.model_fields.items():
         annotation = field.annotation
@@ -144,7 +146,7 @@ def _read_schema() -> tuple[dict[str, Key], tuple[str, ...]]:
 
 
 KEYS, TABLES = _read_schema()
-"""Every key by its dotted name, and the names of the tables that hold them (without `sweep`)."""
+"""Every key by its dotted name, and the names of the tables that hold them (without those of `APART`)."""
 
 
 def keys_of(table: str) -> list[str]:
@@ -163,7 +165,7 @@ def meant_key(dotted: str) -> list[str]:
 
 
 def meant_table(name: str) -> list[str]:
-    return [f"[{close}]" for close in _close(name, [*TABLES, SWEEP], 1)]
+    return [f"[{close}]" for close in _close(name, [*TABLES, *APART], 1)]
 
 
 def meant_choice(value: str, choices: Iterable[str]) -> list[str]:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autophage.recipe.document import RESOLVED, flatten_sweep, read_document
-from autophage.recipe.keys import KEYS, SWEEP, TABLES
+from autophage.recipe.keys import KEYS, REMEDIES, SWEEP, TABLES
 from autophage.recipe.literals import printable, toml_key, toml_value
+from autophage.recipe.remedies import flatten_remedies
 from autophage.recipe.schema import Recipe
 from autophage.recipe.validate import validate
 
@@ -19,10 +20,13 @@ COMMENT_COLUMN = 48
 
 
 def flat(recipe: Recipe) -> dict[str, object]:
-    """Every value by its dotted key, in the order of the schema; the sweep's lists as `sweep.KEY`."""
+    """Every value by its dotted key, in the order of the schema; the sweep's lists as `sweep.KEY`, a remedy's
+    settings as `remedies.NAME.KEY`."""
     values = {}
     for dotted, key in KEYS.items():
         values[dotted] = getattr(getattr(recipe, key.table) if key.table else recipe, key.name)
+    for name, bundle in recipe.remedies.items():
+        values |= {f"{REMEDIES}.{name}.{dotted}": value for dotted, value in bundle.items()}
     return values | {f"{SWEEP}.{dotted}": list(swept) for dotted, swept in recipe.sweep.items()}
 
 
@@ -38,6 +42,11 @@ def to_toml(recipe: Recipe, provenance: Mapping[str, str]) -> str:
         lines += [
             _line(key.name, values[dotted], provenance[dotted]) for dotted, key in KEYS.items() if key.table == table
         ]
+    lines += [] if recipe.remedies else ["", f"[{REMEDIES}]"]
+    for name, bundle in recipe.remedies.items():
+        entries = {dotted: f"{REMEDIES}.{name}.{dotted}" for dotted in bundle}
+        lines += ["", f"[{toml_key([REMEDIES, name])}]"]
+        lines += [_line(toml_key([dotted]), values[entry], provenance[entry]) for dotted, entry in entries.items()]
     lines += ["", f"[{SWEEP}]" if recipe.sweep else _commented(f"[{SWEEP}]", provenance[SWEEP])]
     for dotted in recipe.sweep:
         entry = f"{SWEEP}.{dotted}"
@@ -49,6 +58,7 @@ def read_resolved(path: Path | str) -> Recipe:
     """The recipe of a file that `to_toml` wrote; `RecipeError` where it is no longer one."""
     document = read_document(Path(path), str(path))
     flatten_sweep(document)
+    flatten_remedies(document)
     return validate(document, [])
 
 

@@ -7,7 +7,7 @@ Owns names, types, bounds, defaults and the one-line help of every key. It does 
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
@@ -26,6 +26,9 @@ ALL = "all"
 VALIDATED = 64
 """Held-out documents that an epoch is judged by where the best one is kept; none of them is measured."""
 LANGUAGE_MODEL: Final = "language-model"
+NAKED: Final = "none"
+"""The loop without a remedy, which every recipe has."""
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 SUPPORTED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The adapter ranks vLLM allocates slots for; a rank in between is served from the next larger slot."""
 
@@ -165,6 +168,22 @@ class Sample(Table):
 
 class Mix(Table):
     alpha: Fraction = Field(1.0, description="synthetic fraction of what is trained on")
+    schedule: Literal["constant", "decay", "last-chance"] = Field(
+        "constant",
+        description="of the fraction. decay: human text runs out, from alpha to alpha_final by equal steps; last-chance: alpha, "
+        "and alpha_final for the last model alone",
+    )
+    alpha_final: Fraction | None = Field(
+        None,
+        description="synthetic fraction that the last model is trained on; left out: 1 with decay, 0 with last-chance",
+    )
+    rare: float = Field(
+        1.0,
+        ge=1.0,
+        le=1000.0,
+        description="how many times as often human documents about the rare are drawn: those that name a person of the tail "
+        "first; of a text, the quarter of its windows with the most rare tokens",
+    )
     pool: Literal["replace", "accumulate", "accumulate-subsample"] = Field(
         "replace", description="which generations' data are trained on (arXiv 2404.01413)"
     )
@@ -318,15 +337,18 @@ SweepValue = str | int | float | bool
 
 
 class Recipe(Table):
-    """One run. `[sweep]` maps dotted keys to the values that its arms take."""
+    """One run. `[sweep]` maps dotted keys to the values that its arms take; `[remedies.NAME]` to the one of a bundle."""
 
-    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="of the run")
+    name: str = Field(min_length=1, max_length=64, pattern=NAME, description="of the run")
     description: str = Field("", description="one line for `autophage recipes`")
     profile: str = Field(
         "", max_length=64, description="which of the file's [profiles] is meant; --profile chooses too"
     )
     seed: Seed = Field(1, description="of sampling, data order and adapters")
     generations: Positive = Field(5, description="models trained after model 0")
+    remedy: str = Field(
+        NAKED, max_length=64, pattern=NAME, description="which of [remedies] an arm has; none is the naked loop"
+    )
     devices: Literal["serial", "colocated", "disjoint"] = Field(
         "serial",
         description="serial: sampler and trainer take turns; colocated: both at once on one GPU; "
@@ -344,6 +366,9 @@ class Recipe(Table):
     cluster: Cluster = Cluster()
     sweep: dict[str, Annotated[list[SweepValue], Field(min_length=1)]] = Field(
         default_factory=dict, description="dotted key -> values; arms are their combinations"
+    )
+    remedies: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="name -> dotted key -> value: what the arms of that remedy have instead"
     )
     control: Control = Control()
 

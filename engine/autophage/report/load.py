@@ -20,13 +20,14 @@ from autophage.store.rundir import RunDirectory, is_locked, read_events
 
 @dataclass(frozen=True)
 class ArmFacts:
-    """One arm. `recipe` is None for an arm that has metrics but that the recipe does not name."""
+    """One arm. `recipe` is None for an arm that has metrics but that the recipe does not name, `twin` its control's name."""
 
     name: str
     control: bool
     recipe: Recipe | None
     manifests: list[Manifest]
     hashes: list[str]
+    twin: str | None = None
 
     @property
     def last(self) -> int:
@@ -73,10 +74,9 @@ class RunFacts:
         return self.metrics.has("knowledge/accuracy") or self.metrics.has("knowledge/accuracy.torso")
 
     def control_of(self, arm: ArmFacts) -> ArmFacts | None:
-        """The control that differs from `arm` in nothing but its synthetic fraction; failing that, the only one."""
-        own = _without_alpha(arm.recipe)
+        """The control that differs from `arm` in nothing but who wrote what it is trained on; failing that, the only one."""
         for control in self.controls:
-            if own is not None and _without_alpha(control.recipe) == own:
+            if control.name == arm.twin:
                 return control
         return self.controls[0] if len(self.controls) == 1 else None
 
@@ -89,7 +89,7 @@ def load(run: RunDirectory) -> RunFacts:
     rows = _metric_rows(run, manifests)
     metrics = Metrics(rows)
     arms = [
-        ArmFacts(arm.name, arm.control, arm.recipe, manifests[arm.name], _hashes(run, manifests[arm.name]))
+        ArmFacts(arm.name, arm.control, arm.recipe, manifests[arm.name], _hashes(run, manifests[arm.name]), arm.twin)
         for arm in expand(recipe)
     ]
     arms += [ArmFacts(name, False, None, [], []) for name in metrics.arms if name not in manifests]
@@ -112,11 +112,3 @@ def _metric_rows(run: RunDirectory, manifests: Mapping[str, list[Manifest]]) -> 
 
 def _hashes(run: RunDirectory, manifests: list[Manifest]) -> list[str]:
     return [sha256(run.generation(manifest.arm, manifest.generation) / MANIFEST) for manifest in manifests]
-
-
-def _without_alpha(recipe: Recipe | None) -> dict[str, Any] | None:
-    if recipe is None:
-        return None
-    data = recipe.model_dump()
-    data["mix"] = {**data["mix"], "alpha": None}
-    return data

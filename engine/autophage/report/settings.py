@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autophage.recipe.schedule import alpha_words
 from autophage.recipe.schema import Recipe
 from autophage.report.learners import learner_settings
 from autophage.report.load import ArmFacts
@@ -54,7 +55,7 @@ def _of(recipe: Recipe) -> dict[str, str]:
         return learner_settings(recipe)
     sample, mix, train = recipe.sample, recipe.mix, recipe.train
     return {
-        "synthetic fraction (alpha)": f"{mix.alpha:g}",
+        "synthetic fraction (alpha)": alpha_words(recipe),
         "chain": train.chain,
         "pool": mix.pool,
         "domain": mix.domain,
@@ -66,7 +67,7 @@ def _of(recipe: Recipe) -> dict[str, str]:
         "schedule": train.schedule if train.warmup == 0 else f"{train.schedule}, warmup {train.warmup:g}",
         "epochs": f"{train.epochs:g}" + (", the best kept" if train.keep == "best" else ""),
         "batch size": str(train.batch_size),
-        "human text": mix.human,
+        "human text": mix.human + (f", the rare {mix.rare:g} times as often" if mix.rare > 1 else ""),
         "loss on": train.loss_on,
         "samples per generation": f"{sample.count:,} of at most {recipe.max_tokens} tokens",
         "seed": str(recipe.seed),
