@@ -6,6 +6,7 @@ thin line to its point: at equal budgets the points stand in one column.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from autophage.report.remedies import Comparison, Outcome
 from autophage.report.words import duration, number, percent, plotly_text
 
 GAP = 0.05
-"""Of the height, between two names."""
+"""Of accuracy, between two names."""
 NARROWEST = 0.3
 """Of the largest cost, that the points of a panel span at least: nearly equal costs are no spread."""
 LEAD = (
@@ -55,7 +56,7 @@ def _panel(title: str, shown: Sequence[Outcome], costs: list[float], looks: dict
             _point(one, cost, value, looks[one.arm], title),
         ]
     layout = {
-        "xaxis": {"title": {"text": axis}, "range": [left, names_at + 0.75 * span], "nticks": 4},
+        "xaxis": {"title": {"text": axis}, "range": [left, names_at + 0.55 * span], "nticks": 4},
         "yaxis": {
             "title": {"text": "accuracy, torso and tail"},
             "range": [-0.02, 1.02],
@@ -104,16 +105,16 @@ def _leader(one: Outcome, point: tuple[float, float], name: tuple[float, float],
 
 
 def _spread(values: Sequence[float]) -> list[float]:
-    """Heights for the names of points at `values`: as near as may be, in their order, `GAP` apart, within 0 and 1."""
+    """Heights for the names of points at `values`: about them, in their order, `GAP` apart, within the panel.
+
+    Pushed up from below and down from above, each by as little as may be; halfway between, names keep their distance.
+    """
     order = sorted(range(len(values)), key=lambda place: values[place])
-    gap = min(GAP, 1.0 / max(1, len(values) - 1))
     heights = [0.0] * len(values)
-    floor = 0.0
-    for place in order:
-        heights[place] = max(values[place], floor)
-        floor = heights[place] + gap
-    ceiling = 1.0
-    for place in reversed(order):
-        heights[place] = min(heights[place], ceiling)
-        ceiling = heights[place] - gap
-    return heights
+    for way in (1, -1):
+        reached = -math.inf
+        for place in order[::way]:
+            reached = max(way * values[place], reached + GAP)
+            heights[place] += way * reached / 2
+    lift = max(0.0, -min(heights, default=0.0)) - max(0.0, max(heights, default=0.0) - 1.0)
+    return [height + lift for height in heights]

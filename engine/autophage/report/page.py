@@ -85,7 +85,9 @@ def render(run: RunDirectory, facts: RunFacts) -> str:
     measured = timings(facts)
     costs = arm_costs(run, facts)
     compared = gathered(facts, costs)
-    first = [Finding(None, text)] if (text := summary(compared)) else []
+    told = findings(shown)
+    if compared is not None:
+        told = [Finding(None, summary(compared)), *findings(_reference(shown, compared.naked.arm))]
     sections = _sections(
         run, shown, sampled, looks, timing_figures(facts, measured, looks), front_figure(compared, looks)
     )
@@ -96,7 +98,7 @@ def render(run: RunDirectory, facts: RunFacts) -> str:
         seeds=max(map(len, groups.values()), default=1),
         looks=looks,
         sections=sections,
-        findings=first + findings(shown),
+        findings=told,
         observations=observations(shown),
         courses=course_view(run, facts, shown),
         warnings=warning_view(shown),
@@ -125,6 +127,13 @@ def render(run: RunDirectory, facts: RunFacts) -> str:
         script=Markup(script),
         policy=_policy([_plotly(), script]),
     )  # fmt: skip
+
+
+def _reference(shown: RunFacts, name: str) -> RunFacts:
+    """`shown` with one arm and its control alone: what sentences are about where a table has the others."""
+    arm = next(arm for arm in shown.arms if arm.name == name)
+    control = shown.control_of(arm)
+    return replace(shown, arms=[arm] if control is None else [arm, control])
 
 
 def status(facts: RunFacts) -> str:

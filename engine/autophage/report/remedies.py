@@ -48,8 +48,9 @@ class Beside:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One remedy (or the naked loop, whose `verdict` is empty), over its seeds; `arm` is what the report calls these together.
+    """One remedy (or the naked loop, whose `verdict` is empty), over its seeds.
 
+    `arm` and `control` are what the report calls these arms, and their controls, together.
     `gains` are over the naked loop and `left` to the remedy's own control, in the order of `HELD` and then of their mean; both
     empty where no such metric was measured.
     """
@@ -63,6 +64,7 @@ class Outcome:
     left: tuple[Difference, ...]
     retained: BySeed
     cost: Cost | None
+    control: str | None
 
     @property
     def retention(self) -> float:
@@ -139,7 +141,9 @@ class _Maker:
         metrics = {metric: one for metric in self._names if (one := self._beside(metric, arms, without, controls))}
         members = tuple(arms.values())
         group_name = self._group_of.get(members[0], members[0])
-        return Outcome(name, group_name, members, metrics, found, gains, left, self._retained(arms), cost)
+        control = next((self._group_of.get(twin, twin) for twin in controls.values()), None)
+        retained = self._retained(arms)
+        return Outcome(name, group_name, members, metrics, found, gains, left, retained, cost, control)
 
     def controls(self, arms: Sequence[Arm]) -> dict[str, dict[str, float]]:
         """Control -> its metrics, means over seeds."""
