@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable
 
+from autophage.recipe.schedule import alpha_words
 from autophage.report.load import ArmFacts, RunFacts
 from autophage.report.settings import outcome_settings
 from autophage.store.manifest import Manifest
@@ -91,7 +92,7 @@ def _summary(facts: RunFacts, arm: ArmFacts, generation: int, what: str) -> str:
         human = "data" if small else "text"
         origin = f"It was trained for {_times(generation)} on human {human} only, by the same steps as the other arms."
     else:
-        share = f"{arm.recipe.mix.alpha:g}" if arm.recipe is not None else "unknown"
+        share = alpha_words(arm.recipe) if arm.recipe is not None else "unknown"
         origin = f"It was trained for {_times(generation)} on {diet} of which its forerunners wrote a share of {share}."
     if what == "corpus":
         if _numeric(arm.manifests[generation]):

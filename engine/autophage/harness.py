@@ -17,7 +17,7 @@ import torch
 
 from autophage.errors import RunError, UserError
 from autophage.metrics.intervals import Z
-from autophage.recipe.schema import Measure
+from autophage.recipe.measure import Measure
 from autophage.store.manifest import Metric
 
 if TYPE_CHECKING:

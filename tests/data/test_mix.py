@@ -68,6 +68,14 @@ def test_rows_know_who_wrote_them(source: WorldSource) -> None:
     assert sum(row.synthetic for row in rows) == COUNT
 
 
+def test_every_mix_has_the_fraction_of_its_generation(source: WorldSource) -> None:
+    corpora = {g: samples(g) for g in range(3)}
+    decay = recipe(generations=3, mix=Mix(alpha=0.0, schedule="decay", pool="accumulate"))
+    assert [synthetic(pool_rows(source, decay, corpora), g) for g in range(3)] == [0, COUNT // 2, COUNT]
+    last = recipe(generations=3, mix=Mix(schedule="last-chance"))
+    assert [synthetic(pool_rows(source, last, {g: samples(g)})) for g in range(3)] == [COUNT, COUNT, 0]
+
+
 def test_rejected_samples_are_never_trained_on(source: WorldSource) -> None:
     rows = pool_rows(source, recipe(mix=Mix(alpha=1.0)), {0: samples(0, accepted=7)})
     assert len(rows) == synthetic(rows) == 7

@@ -19,7 +19,8 @@ from autophage.data.tokens import byte_pair_tokenizer, word_tokenizer
 from autophage.data.world import ATTRIBUTES, World
 from autophage.data.world_source import WorldSource
 from autophage.errors import UserError
-from autophage.recipe.schema import Questions, Recipe, Source
+from autophage.recipe.measure import Questions
+from autophage.recipe.schema import Recipe, Source
 
 GOLDEN = Path(__file__).parent / "golden"
 MMLU = os.environ.get("AUTOPHAGE_TEST_MMLU", "")

@@ -14,7 +14,8 @@ import torch
 from autophage.errors import RunError, UserError
 from autophage.harness import check_tasks, harness_metrics
 from autophage.recipe import load_recipe
-from autophage.recipe.schema import Measure, Recipe
+from autophage.recipe.measure import Measure
+from autophage.recipe.schema import Recipe
 from autophage.stages import Workbench
 from autophage.trainer.resident import ResidentModel
 

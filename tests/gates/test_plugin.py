@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-SECTION = README.split("## Gates")[1].split("\n## ")[0]
+SECTION = README.split("### Gates")[1].split("\n### ")[0]
 CODE = re.findall(r"```python\n(.*?)```", SECTION, flags=re.DOTALL)
 TABLES = re.findall(r"```toml\n(.*?)```", SECTION, flags=re.DOTALL)
 BUILD = '\n[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'

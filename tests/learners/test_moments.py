@@ -50,7 +50,7 @@ def test_chains_agree_with_the_recursion_for_every_fraction(load, pool, alpha):
     for generation in range(4):
         state = chain.learner.fit(_training_rows(chain, generation), 0, None, lambda *_: None)
         chain.rows[generation] = chain.learner.draw(state, arm.recipe.sample.count, 100 + generation)
-    synthetic = synthetic_count(arm.recipe)
+    synthetic = synthetic_count(arm.recipe, 0)
     expected = moments(arm.recipe.sample.count, synthetic, 3, accumulate=pool == "accumulate")
     for values, value in ((state["variance"], expected.variance), (state["mean"] ** 2, expected.mean_square)):
         low, high = mean_interval(values)

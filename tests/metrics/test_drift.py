@@ -14,7 +14,7 @@ from autophage.metrics.human import BUCKETS, UNSEEN, buckets_of, count_human
 from autophage.metrics.intervals import grouped_jackknife
 from autophage.metrics.scored import FLOOR, Compared, Scored
 from autophage.metrics.tail import tail_metrics
-from autophage.recipe.schema import Measure
+from autophage.recipe.measure import Measure
 
 
 def scored(logprob: list[float], rank: list[int] | None = None) -> Scored:

@@ -18,7 +18,7 @@ from autophage.metrics.intervals import grouped_jackknife
 from autophage.metrics.knowledge import knowledge_metrics
 from autophage.metrics.scored import Scored
 from autophage.metrics.text import LONG, distinct, is_junk, novelty_metrics, text_metrics
-from autophage.recipe.schema import Measure
+from autophage.recipe.measure import Measure
 
 NOBODY = count_human([], [])
 

@@ -20,6 +20,7 @@ from autophage.store.corpus import Sample, sample_id, write_corpus
 from autophage.store.manifest import MANIFEST, Manifest, Metric, describe_files, write_manifest, write_metrics
 from autophage.store.metrics_table import write_metrics_table
 from autophage.store.rundir import EventLog, RunDirectory
+from autophage.store.training import StepStatistics, write_training
 
 STARTED = 1_770_000_000.0
 BUCKETS = {"head": (0.99, 0.30), "torso": (0.88, 1.0), "tail": (0.51, 1.3)}
@@ -167,6 +168,10 @@ def commit(run: RunDirectory, arm: Arm, generation: int, plan: Plan, events: Clo
     write_text(folder / "adapter" / "adapter_config.json", '{"r": 32}\n')
     measure = world_metrics if arm.recipe.source.kind == "world" else text_metrics
     write_metrics(folder, measure(arm, generation, rng))
+    if generation:
+        write_training(
+            folder, [StepStatistics(step, 400, 1.2, 0.9, 0.8, 2.0, 0.7, math.nan, math.nan) for step in (1, 2, 3)]
+        )
     manifest = Manifest(
         arm=arm.name,
         generation=generation,

@@ -11,7 +11,7 @@ from autophage.metrics.judged import judged_metrics
 from autophage.metrics.knowledge import knowledge_metrics
 from autophage.metrics.questions import question_metrics
 from autophage.metrics.scored import Compared, Scored
-from autophage.recipe.schema import Measure
+from autophage.recipe.measure import Measure
 from autophage.report.catalog import BASES, describe, split
 from autophage.report.figures import PLANS
 from autophage.store.answers import Answer

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from autophage.cli.opening import arms_of, opened
 from autophage.cli.output import AsJson, print_json, say
 from autophage.errors import UserError
+
+if TYPE_CHECKING:
+    from autophage.store.rundir import RunDirectory
 
 
 def report(directory: Path, /, *, figure: Path | None = None, as_json: AsJson = False) -> int:
@@ -22,14 +25,11 @@ def report(directory: Path, /, *, figure: Path | None = None, as_json: AsJson = 
     """
     from autophage.report import write_report
 
-    warnings = None
+    told: dict[str, Any] = {}
     with opened(directory) as run:
         path = write_report(run)
         if as_json:
-            from autophage.report.load import load
-            from autophage.report.warnings import warning_facts
-
-            warnings = warning_facts(load(run))
+            told = _facts(run)
         if figure is not None:
             from autophage.report.hero import hero_figure
             from autophage.store.atomic import write_text
@@ -37,12 +37,28 @@ def report(directory: Path, /, *, figure: Path | None = None, as_json: AsJson = 
             write_text(figure, hero_figure(run))
     if as_json:
         drawn = None if figure is None else str(figure)
-        print_json({"report": str(path), "figure": drawn, "early_warning": warnings})
+        print_json({"report": str(path), "figure": drawn, **told})
     else:
         say(path)
         if figure is not None:
             say(figure)
     return 0
+
+
+def _facts(run: RunDirectory) -> dict[str, Any]:
+    """What the report says beside its metrics, as plain values."""
+    from autophage.report.costs import arm_costs, cost_facts
+    from autophage.report.load import load
+    from autophage.report.remedies import gathered, remedy_facts
+    from autophage.report.warnings import warning_facts
+
+    facts = load(run)
+    costs = arm_costs(run, facts)
+    return {
+        "early_warning": warning_facts(facts),
+        "costs": cost_facts(costs),
+        "remedies": remedy_facts(gathered(facts, costs)),
+    }
 
 
 def export(

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from autophage.data.annotation import document_ids
 from autophage.data.late import LateSample
 from autophage.data.source import Item, Source
+from autophage.recipe.schedule import alpha_of
 from autophage.recipe.schema import Recipe
 from autophage.seeds import derive, generator
 from autophage.store.corpus import Sample
@@ -75,7 +76,7 @@ AnySamples = Sequence[Sample] | Sequence[LateSample]
 
 def human_items(source: Source, recipe: Recipe, generation: int, count: int) -> list[Item]:
     """The human items that model `generation` + 1 is trained beside; the same in every arm with the same seed."""
-    return source.items(human_draw(recipe, generation), count)
+    return source.items(human_draw(recipe, generation), count, recipe.mix.rare)
 
 
 def human_draw(recipe: Recipe, generation: int) -> int:
@@ -89,9 +90,9 @@ def original_draw(recipe: Recipe) -> int:
     return derive(recipe.seed, "original")
 
 
-def synthetic_count(recipe: Recipe) -> int:
-    """How many of the `sample.count` rows of a mix a model wrote."""
-    return round(recipe.mix.alpha * recipe.sample.count)
+def synthetic_count(recipe: Recipe, generation: int) -> int:
+    """How many of the `sample.count` rows of the mix of corpus `generation` a model wrote."""
+    return round(alpha_of(recipe, generation) * recipe.sample.count)
 
 
 def prompt_ids(source: Source, recipe: Recipe, generation: int) -> list[list[int]]:
@@ -103,13 +104,13 @@ def prompt_ids(source: Source, recipe: Recipe, generation: int) -> list[list[int
 def mixed_rows(
     source: Source, recipe: Recipe, generation: int, samples: AnySamples, *, newest: bool = False
 ) -> list[AnyRow]:
-    """Corpus `generation` mixed with human data at alpha: `sample.count` rows.
+    """Corpus `generation` mixed with human data at its alpha: `sample.count` rows.
 
     The synthetic ones are the first samples that were accepted. Where those are too few, `mix.short` decides: fewer rows, the
     accepted ones again from the first on, or further human ones. Of a corpus that nothing was accepted of nothing is repeated.
     """
     count = recipe.sample.count
-    synthetic = synthetic_count(recipe)
+    synthetic = synthetic_count(recipe, generation)
     accepted = [sample for sample in samples if sample.accepted][:synthetic]
     human = count - synthetic
     if recipe.mix.short == "repeat" and accepted:
@@ -133,7 +134,7 @@ def pool_rows(source: Source, recipe: Recipe, corpora: Mapping[int, AnySamples])
     last = max(corpora)
 
     def original() -> list[AnyRow]:
-        items = source.items(original_draw(recipe), recipe.sample.count)
+        items = source.items(original_draw(recipe), recipe.sample.count, recipe.mix.rare)
         return [_row(source.start_ids, item.prompt_ids, item.continuation_ids, recipe) for item in items]
 
     def mixed(generation: int) -> list[AnyRow]:

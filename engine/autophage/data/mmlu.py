@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from autophage.data.questions import Question, require_subjects
 from autophage.data.text_source import read_file
 from autophage.errors import UserError, first_line
-from autophage.recipe.schema import Questions
+from autophage.recipe.measure import Questions
 
 OPTIONS = 4
 COLUMNS = ("question", *(f"choice{number}" for number in range(OPTIONS)), "answer")

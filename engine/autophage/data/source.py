@@ -64,8 +64,11 @@ class Source(Protocol):
         """What opens a document: the start token, or the end token for tokenizers that have no other."""
         ...
 
-    def items(self, draw: int, count: int) -> list[Item]:
-        """`count` items of the draw with seed `draw`: the same seed gives the same items."""
+    def items(self, draw: int, count: int, rare: float = 1.0) -> list[Item]:
+        """`count` items of the draw with seed `draw`: the same seed gives the same items.
+
+        Items about the rare, as the source defines it, come `rare` times as often.
+        """
         ...
 
     def prompts(self, draw: int, count: int) -> list[list[int]]:

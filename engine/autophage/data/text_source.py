@@ -8,13 +8,16 @@ is the windows with one of its keywords; what is measured is of the whole text, 
 from __future__ import annotations
 
 import copy
+import itertools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autophage.data.passages import WindowPassages
+from autophage.data.rare import rare_windows, thinned
 from autophage.data.source import HeldOut, Item, Probe, Role, spread
 from autophage.data.tokens import apply_template, decode, start_ids
 from autophage.errors import UserError, first_line
@@ -68,18 +71,31 @@ class TextSource:
         self._own = self._windows if recipe.mix.domain == ALL else self._about(recipe.mix.domain)
         self._maker = make_maker(recipe.maker) if prompts == MADE else None
         self._passages = WindowPassages(self.tokenizer, self._own, self._draw)
+        self.__dict__.pop("_rare", None)
+
+    @cached_property
+    def _rare(self) -> frozenset[int]:
+        return rare_windows(self._own)
 
     @cached_property
     def start_ids(self) -> list[int]:
         return start_ids(self.tokenizer)
 
-    def items(self, draw: int, count: int) -> list[Item]:
-        return [Item(self._prompt(window), window[self._begun :]) for window in self._draw(draw, count)]
+    def items(self, draw: int, count: int, rare: float = 1.0) -> list[Item]:
+        """Rare are the quarter of the windows, or of a domain's, with the most rare tokens."""
+        drawn = self._drawn(draw)
+        if rare > 1.0:
+            drawn = thinned(drawn, self._rare.__contains__, rare, draw)
+        windows = (self._own[place] for place in itertools.islice(drawn, count))
+        return [Item(self._prompt(window), window[self._begun :]) for window in windows]
 
     def prompts(self, draw: int, count: int) -> list[list[int]]:
         if self._maker is not None:
             return self._passages.prompts(self._maker, draw, count)
         return [self._prompt(window) for window in self._draw(draw, count)]
+
+    def _draw(self, draw: int, count: int) -> list[list[int]]:
+        return [self._own[place] for place in itertools.islice(self._drawn(draw), count)]
 
     def held_out(self) -> list[HeldOut]:
         return [
@@ -93,16 +109,12 @@ class TextSource:
     def probes(self, formats: list[str], people: int | None) -> list[Probe]:
         return []
 
-    def _draw(self, draw: int, count: int) -> list[list[int]]:
-        """`count` windows of the domain without repetition, as far as there are that many; then a new shuffle of all."""
-        chosen: list[list[int]] = []
-        rounds = 0
-        while len(chosen) < count:
+    def _drawn(self, draw: int) -> Iterator[int]:
+        """Places of the domain's windows without end: each once, then a new shuffle of all."""
+        for rounds in itertools.count():
             order = list(range(len(self._own)))
             generator(draw, "windows", rounds).shuffle(order)
-            chosen += [self._own[index] for index in order[: count - len(chosen)]]
-            rounds += 1
-        return chosen
+            yield from order
 
     def _about(self, domain: str) -> list[list[int]]:
         """The windows that have one of the keywords of `domain` as a whole word, whatever its case."""

@@ -94,6 +94,15 @@ class World:
         share = person.rank / len(self.people)
         return "head" if share < HEAD else "torso" if share < TORSO else "tail"
 
+    def is_rare(self, document: list[Word]) -> bool:
+        """Whether the first person that a document names is of the tail."""
+        name = tuple(itertools.islice((word for word, role in document if role is Role.SUBJECT), 2))
+        return self.bucket(self._named[name]) == "tail"
+
+    @cached_property
+    def _named(self) -> dict[tuple[str, ...], Person]:
+        return {person.name: person for person in self.people}
+
     @cached_property
     def vocabulary(self) -> list[str]:
         """Every word the world can write, sorted."""

@@ -17,7 +17,7 @@ from autophage.data.source import spread
 from autophage.data.world import ATTRIBUTES, QUESTIONS, STATEMENTS, Person, Word, World, text_of
 from autophage.data.world_source import examples, until_fact
 from autophage.errors import UserError
-from autophage.recipe.schema import Questions
+from autophage.recipe.measure import Questions
 from autophage.seeds import generator
 
 SUBJECTS = ("head", "torso", "tail")

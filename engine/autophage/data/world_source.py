@@ -6,10 +6,12 @@ inherits its word's role. Probes leave the answer's place open and are scored on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import itertools
+from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from autophage.data.rare import thinned
 from autophage.data.source import HeldOut, Item, Probe, Role, spread
 from autophage.data.tokens import start_ids
 from autophage.data.world import ATTRIBUTES, QUESTIONS, STATEMENTS, Person, Word, World
@@ -39,8 +41,12 @@ class WorldSource:
     def start_ids(self) -> list[int]:
         return start_ids(self.tokenizer)
 
-    def items(self, draw: int, count: int) -> list[Item]:
-        return [self._item(self.world.document(draw, index, self._domain)) for index in range(count)]
+    def items(self, draw: int, count: int, rare: float = 1.0) -> list[Item]:
+        """Rare are documents about people of the tail: those that name one first."""
+        written: Iterator[list[Word]] = (self.world.document(draw, index, self._domain) for index in itertools.count())
+        if rare > 1.0:
+            written = thinned(written, self.world.is_rare, rare, draw)
+        return [self._item(document) for document in itertools.islice(written, count)]
 
     def prompts(self, draw: int, count: int) -> list[list[int]]:
         if self._style == "bos":

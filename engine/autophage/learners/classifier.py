@@ -103,7 +103,8 @@ class Classifier(NumericLearner):
         mix, rows, learner = self._recipe.mix, self._recipe.sample.count, self._learner
         if generation > 0:
             repeated = mix.human == "fixed" and mix.pool == "accumulate"
-            if synthetic_count(self._recipe) > 0 or mix.pool == "accumulate-subsample" or repeated:
+            synthetic = any(synthetic_count(self._recipe, of) for of in range(generation))
+            if synthetic or mix.pool == "accumulate-subsample" or repeated:
                 return []
             rows *= generation + 1 if mix.pool == "accumulate" else 1
         verifier = (learner.keep_right, learner.keep_wrong)

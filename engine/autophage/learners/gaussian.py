@@ -65,7 +65,9 @@ class Gaussian(NumericLearner):
         ]
 
     def _theory(self, generation: int) -> list[Metric]:
-        mix, count, synthetic = self._recipe.mix, self._recipe.sample.count, synthetic_count(self._recipe)
+        mix, count, synthetic = self._recipe.mix, self._recipe.sample.count, synthetic_count(self._recipe, 0)
+        if mix.schedule != "constant":
+            return []
         repeated = mix.human == "fixed" and generation > 0 and synthetic < count
         if repeated and (synthetic > 0 or mix.pool != "replace"):
             return []  # the same human rows came twice, and are not independent of the model

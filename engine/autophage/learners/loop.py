@@ -144,12 +144,12 @@ def _make(run: RunDirectory, chain: Chain, generation: int, made_with: dict[str,
 def _training_rows(chain: Chain, generation: int) -> list[Any]:
     """What model `generation` is fitted to: at first human rows, then the pool of the recipe."""
     recipe, learner = chain.arm.recipe, chain.learner
-    synthetic = synthetic_count(recipe)
 
     def original() -> list[Any]:
         return learner.human(original_draw(recipe), recipe.sample.count)
 
     def mixed(of: int) -> list[Any]:
+        synthetic = synthetic_count(recipe, of)
         human = recipe.sample.count - synthetic
         return chain.rows[of][:synthetic] + (learner.human(human_draw(recipe, of), human) if human else [])
 

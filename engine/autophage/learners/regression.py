@@ -64,7 +64,9 @@ class Regression(NumericLearner):
         return rows_of(np.concatenate([x, y[..., None]], axis=-1))
 
     def _theory(self, generation: int) -> list[Metric]:
-        mix, count, synthetic = self._recipe.mix, self._recipe.sample.count, synthetic_count(self._recipe)
+        mix, count, synthetic = self._recipe.mix, self._recipe.sample.count, synthetic_count(self._recipe, 0)
+        if mix.schedule != "constant":
+            return []
         repeated = mix.human == "fixed" and synthetic < count and mix.pool != "replace"
         if mix.pool == "accumulate-subsample" or synthetic not in (0, count) or (repeated and generation > 0):
             return []

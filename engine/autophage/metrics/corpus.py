@@ -11,7 +11,7 @@ from autophage.metrics.human import HumanText
 from autophage.metrics.scored import Compared
 from autophage.metrics.tail import tail_metrics
 from autophage.metrics.text import junk_metrics, novelty_metrics, text_metrics
-from autophage.recipe.schema import Measure
+from autophage.recipe.measure import Measure
 from autophage.store.corpus import Sample
 from autophage.store.manifest import Metric
 

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autophage.recipe.schedule import alpha_of
 from autophage.recipe.schema import FROM_SOURCE, Recipe
 
 WORLD_DOCUMENT_TOKENS = 41
@@ -104,14 +105,15 @@ def prompt_tokens(recipe: Recipe) -> float:
     return recipe.source.block + (TEMPLATE_TOKENS if instruct else 1)
 
 
-def row_tokens(recipe: Recipe) -> float:
-    """Mean tokens of a training row, mixed at alpha."""
+def row_tokens(recipe: Recipe, alpha: float | None = None) -> float:
+    """Mean tokens of a training row of a mix with the synthetic fraction `alpha`; left out, the first mix's."""
+    alpha = recipe.mix.alpha if alpha is None else alpha
     world = recipe.source.kind == "world"
     begun = recipe.sample.annotation if recipe.annotated else 0
     human = _world_tokens(recipe) if world else recipe.source.continuation - begun
     alone = (world or recipe.train.loss_on == "continuation") and not recipe.annotated
     context = 1 if alone else prompt_tokens(recipe)
-    return context + recipe.mix.alpha * sample_tokens(recipe) + (1 - recipe.mix.alpha) * human
+    return context + alpha * sample_tokens(recipe) + (1 - alpha) * human
 
 
 def longest_tokens(recipe: Recipe) -> int:
@@ -154,17 +156,17 @@ def _sampling(recipe: Recipe) -> Sampling:
 def _training(recipe: Recipe, generation: int) -> Training:
     if generation == 0:
         return Training()
+    mixes = [alpha_of(recipe, one) for one in range(generation)]
     # An accumulated pool has the data of before the loop in it.
+    alphas = mixes[-1:] if recipe.mix.pool == "replace" else [0.0, *mixes]
+    alpha = sum(alphas) / len(alphas)
     pool = recipe.sample.count * (generation + 1 if recipe.mix.pool == "accumulate" else 1)
     rows = max(1, round(pool * recipe.train.epochs))
-    tokens, steps = rows * row_tokens(recipe), math.ceil(rows / recipe.train.batch_size)
+    tokens, steps = rows * row_tokens(recipe, alpha), math.ceil(rows / recipe.train.batch_size)
     scored, batches = (tokens, steps) if recipe.refers else (0.0, 0)
-    if recipe.mix.human_edit is not None:
-        # The pool's human part, once; what it begins with when it accumulates is human altogether.
-        human = pool * (1 - recipe.mix.alpha) + recipe.mix.alpha * recipe.sample.count * (
-            recipe.mix.pool == "accumulate"
-        )
-        scored += human * row_tokens(recipe)
+    if recipe.mix.human_edit is not None:  # the pool's human part, once
+        human = pool * (1 - alpha)
+        scored += human * row_tokens(recipe, alpha)
         batches += math.ceil(human / SCORED_BATCH)
     return Training(tokens, steps, scored, batches)
 

@@ -12,10 +12,12 @@ from autophage.recipe.arms import Arm
 from autophage.recipe.document import Document
 from autophage.recipe.faults import Fault, Place
 from autophage.recipe.gates import GATE
-from autophage.recipe.keys import KEYS, SWEEP, meant_choice
+from autophage.recipe.keys import KEYS, REMEDIES, SWEEP, meant_choice
 from autophage.recipe.literals import toml_value
 from autophage.recipe.makers import NONE, installed_makers
 from autophage.recipe.overrides import path_of
+from autophage.recipe.positions import Path
+from autophage.recipe.schedule import alpha_final, is_always
 from autophage.recipe.schema import ALL, FROM_SOURCE, VALIDATED, Recipe
 
 WORLD_DOMAINS = ("city", "job", "employer", "hobby")
@@ -45,7 +47,7 @@ def check_arms(recipe: Recipe, arms: list[Arm], document: Document) -> list[Faul
     faults: dict[str, Fault] = {}
     for arm in arms:
         for conflict in conflicts(arm.recipe):
-            swept = any(key in arm.settings for key in conflict.keys)
+            swept = any(key in arm.settings or _in_bundle(recipe, arm, key) for key in conflict.keys)
             wrong = f"{conflict.wrong} (in arm {arm.name})" if swept else conflict.wrong
             faults.setdefault(conflict.wrong, Fault(_place(conflict, recipe, arm, document), wrong, conflict.remedies))
     return list(faults.values())
@@ -56,9 +58,20 @@ def _place(conflict: Conflict, recipe: Recipe, arm: Arm, document: Document) -> 
         if key in arm.settings:
             values: list[object] = [*recipe.sweep[key]]
             return document.value_place((SWEEP, key, values.index(arm.settings[key])))
+        if bundled := _in_bundle(recipe, arm, key):
+            return document.value_place(bundled)
         if document.written(path_of(key)):
             return document.value_place(path_of(key))
     return document.key_place(())
+
+
+def _in_bundle(recipe: Recipe, arm: Arm, key: str) -> Path | None:
+    """Where the remedy of an arm sets `key`; None where it does not. Gates are set together."""
+    remedy = str(arm.settings.get("remedy", recipe.remedy))
+    bundle = recipe.remedies.get(remedy, {})
+    if key in bundle:
+        return (REMEDIES, remedy, key)
+    return (REMEDIES, remedy, *path_of(key)) if key.startswith(f"{GATE}.") and GATE in bundle else None
 
 
 def _needs_path(recipe: Recipe) -> Conflict | None:
@@ -126,12 +139,29 @@ def _known_domain(recipe: Recipe) -> Conflict | None:
 def _prompted_domain(recipe: Recipe) -> Conflict | None:
     prompts = recipe.sample.prompts
     bos = prompts == "bos" or (prompts == "auto" and recipe.source.kind == "world")
-    if recipe.mix.domain == ALL or not bos or recipe.has_maker or recipe.mix.alpha == 0.0:
+    if recipe.mix.domain == ALL or not bos or recipe.has_maker or is_always(recipe, 0.0):
         return None
     domain = toml_value(recipe.mix.domain)
     wrong = f"mix.domain = {domain} needs prompts of that domain, and nothing but the start token is given"
     remedies = ('write prompts = "blocks" or "annotated"', str(KEYS["sample.prompts"]))
     return Conflict(("mix.domain", "sample.prompts"), wrong, remedies)
+
+
+def _runs_out(recipe: Recipe) -> Conflict | None:
+    """decay takes human text away, last-chance brings it back: a schedule that does neither is a slip."""
+    mix, last = recipe.mix, alpha_final(recipe)
+    if mix.schedule == "constant" or (last > mix.alpha if mix.schedule == "decay" else last < mix.alpha):
+        return None
+    way = "up from" if mix.schedule == "decay" else "down from"
+    wrong = (
+        f"mix.schedule = {toml_value(mix.schedule)} goes {way} mix.alpha = {mix.alpha:g}, and alpha_final is {last:g}"
+    )
+    below = "lower mix.alpha" if mix.schedule == "decay" else "raise mix.alpha"
+    return Conflict(
+        ("mix.schedule", "mix.alpha_final", "mix.alpha"),
+        wrong,
+        (f"{below}, or give another mix.alpha_final", str(KEYS["mix.alpha_final"])),
+    )
 
 
 def _whole_heads(recipe: Recipe) -> Conflict | None:
@@ -312,11 +342,12 @@ def _judged_by_what_can(recipe: Recipe) -> Conflict | None:
 
 
 _LEARNER_CHECKS: dict[str, tuple[Callable[[Recipe], Conflict | None], ...]] = {
-    "gaussian": (_enough_rows,),
-    "mixture": (_enough_rows,),
-    "regression": (_enough_rows,),
-    "classifier": (_keeps_something,),
-    "ngram": (_needs_path,),
+    "gaussian": (_enough_rows, _runs_out),
+    "mixture": (_enough_rows, _runs_out),
+    "regression": (_enough_rows, _runs_out),
+    "classifier": (_keeps_something, _runs_out),
+    "vae": (_runs_out,),
+    "ngram": (_needs_path, _runs_out),
 }
 
 _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
@@ -326,6 +357,7 @@ _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     _begins_but_does_not_end,
     _known_domain,
     _prompted_domain,
+    _runs_out,
     _whole_heads,
     _carried_on,
     _whole_weights_on_one_gpu,

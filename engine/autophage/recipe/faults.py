@@ -16,7 +16,18 @@ from pydantic_core import ErrorDetails
 
 from autophage.errors import RecipeError
 from autophage.recipe.gates import GATE
-from autophage.recipe.keys import KEYS, SWEEP, TABLES, Key, keys_of, meant_choice, meant_key, meant_table
+from autophage.recipe.keys import (
+    APART,
+    KEYS,
+    REMEDIES,
+    SWEEP,
+    TABLES,
+    Key,
+    keys_of,
+    meant_choice,
+    meant_key,
+    meant_table,
+)
 from autophage.recipe.literals import shown, toml_key, toml_value
 from autophage.recipe.positions import Path
 
@@ -120,6 +131,8 @@ def not_a_table(place: Place, table: str, value: object) -> Fault:
     wrong = f"{table} = {shown(value)}: {table} is a table, and this is {_kind(value)}"
     if table == SWEEP:
         return Fault(place, wrong, ('write, for example: sweep = {"mix.alpha" = [1.0, 0.5]}',))
+    if table == REMEDIES:
+        return Fault(place, wrong, ("write, for example: [remedies.half] and below it mix.alpha = 0.5",))
     return Fault(place, wrong, (f"[{table}] has: {', '.join(keys_of(table))}",))
 
 
@@ -128,7 +141,7 @@ def _is_table(value: object) -> bool:
 
 
 def _tables() -> str:
-    return f"the tables of a recipe: {', '.join(f'[{table}]' for table in (*TABLES, SWEEP))}, [[{GATE}]]"
+    return f"the tables of a recipe: {', '.join(f'[{table}]' for table in (*TABLES, *APART))}, [[{GATE}]]"
 
 
 def _place_in_file(dotted: str) -> str:

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 
 from autophage.recipe.arms import ONLY_LORA, Arm, is_human_alone
 from autophage.recipe.document import Document
+from autophage.recipe.faults import Place
 from autophage.recipe.gates import GATE
-from autophage.recipe.keys import KEYS, SWEEP
-from autophage.recipe.literals import toml_value
+from autophage.recipe.keys import KEYS, REMEDIES, SWEEP
+from autophage.recipe.literals import toml_key, toml_value
 from autophage.recipe.makers import KEYS_OF, MakerTable
+from autophage.recipe.measure import Questions
 from autophage.recipe.overrides import path_of
-from autophage.recipe.schema import FROM_SOURCE, LANGUAGE_MODEL, Questions, Recipe
+from autophage.recipe.remedies import unchosen
+from autophage.recipe.schedule import is_always
+from autophage.recipe.schema import FROM_SOURCE, LANGUAGE_MODEL, Recipe
 from autophage.recipe.uses import USES, unused
 
 QUESTION_KEYS = tuple(name for name in Questions.model_fields if name != "kind")
@@ -48,11 +52,12 @@ def _reads_world(recipe: Recipe) -> bool:
 
 
 def _learner_rule(kind: str) -> Rule:
-    return Rule(unused(kind), lambda arm: arm.learner.kind == kind, f'learner.kind is "{kind}"')
+    return Rule((*unused(kind), GATE), lambda arm: arm.learner.kind == kind, f'learner.kind is "{kind}"')
 
 
 def _no_human_text(recipe: Recipe) -> bool:
-    return recipe.mix.alpha == 1.0 and recipe.mix.pool == "replace"
+    filled = bool(recipe.gate) and recipe.mix.short == "human"
+    return is_always(recipe, 1.0) and recipe.mix.pool == "replace" and not filled
 
 
 def _bos(recipe: Recipe) -> bool:
@@ -142,17 +147,18 @@ RULES = (
     ),
     Rule(("train.loss_on",), _bos, "prompts are nothing but the start token, so every choice is the same"),
     Rule(
-        ("mix.human",),
+        ("mix.human", "mix.rare"),
         _no_human_text,
         "every arm is trained on synthetic data alone, and there is no control",
     ),
+    Rule(("mix.alpha_final",), lambda arm: arm.mix.schedule == "constant", 'mix.schedule is "constant"'),
     Rule(("mix.human_edit",), _no_human_text, "every arm is trained on synthetic data alone"),
     Rule(("mix.human_edit",), lambda arm: arm.mix.human_edit is None, "a control's human text stays as it is"),
     Rule(("anchor.direction",), lambda arm: arm.anchor.kl == 0.0, "anchor.kl is 0"),
     Rule(("anchor.reference",), lambda arm: not arm.refers, "anchor.kl is 0, and nothing is distilled"),
     Rule(("anchor.trust", "anchor.outliers"), lambda arm: not arm.anchor.distills, 'anchor.objective is not "distill"'),
     Rule(("anchor.outliers",), lambda arm: arm.anchor.trust is None, "anchor.trust is left out"),
-    Rule(("anchor.objective",), lambda arm: arm.mix.alpha == 0.0, "there is no synthetic text to distil on"),
+    Rule(("anchor.objective",), lambda arm: is_always(arm, 0.0), "there is no synthetic text to distil on"),
     Rule(
         ("anchor.truncate",),
         lambda arm: arm.anchor.distills and _no_human_text(arm),
@@ -186,11 +192,26 @@ def inert_warnings(recipe: Recipe, arms: list[Arm], document: Document) -> list[
             found.append((document.key_place(path), f"{dotted} has no effect: {reason}"))
         if swept and reason:
             found.append((document.key_place(entry), f"sweeping {dotted} has no effect: {reason}"))
-    if recipe.gate and not recipe.trains_language_model:
-        kind = toml_value(recipe.learner.kind)
-        found.append((document.key_place((GATE,)), f"[[{GATE}]] has no effect: learner.kind is {kind}"))
+    if recipe.gate and (reason := _reason(GATE, arms)):
+        found.append((document.key_place((GATE,)), f"[[{GATE}]] has no effect: {reason}"))
+    found += _of_remedies(recipe, arms, document)
     found.sort(key=lambda warning: warning[0].order)
     return [f"{place.text if place.override else place.provenance}: {text}" for place, text in found]
+
+
+def _of_remedies(recipe: Recipe, arms: list[Arm], document: Document) -> Iterator[tuple[Place, str]]:
+    """Remedies that no arm has, and settings of a remedy that change nothing in its own arms, whatever they do to a control."""
+    unused = unchosen(recipe)
+    for name, bundle in recipe.remedies.items():
+        label = toml_key([REMEDIES, name])
+        if name in unused:
+            yield document.key_place((REMEDIES, name)), f"{label} has no effect: no arm has remedy = {toml_value(name)}"
+            continue
+        own = [arm for arm in arms if arm.recipe.remedy == name and not arm.control]
+        for dotted in bundle:
+            if own and (reason := _reason(dotted, own)):
+                place = document.key_place((REMEDIES, name, dotted))
+                yield place, f"{label}.{dotted} has no effect in its arms: {reason}"
 
 
 def _reason(dotted: str, arms: list[Arm]) -> str | None:

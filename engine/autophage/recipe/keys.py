@@ -18,7 +18,9 @@ from autophage.recipe.gates import GATE
 from autophage.recipe.literals import toml_value
 from autophage.recipe.schema import Recipe
 
-SWEEP = "sweep"
+SWEEP, REMEDIES = "sweep", "remedies"
+APART = (SWEEP, REMEDIES)
+"""Tables whose keys are other keys' names."""
 PATHS = (
     *("model.path", "source.path", "questions.path", "questions.entailment", "measure.harness_path"),
     "anchor.reference",
@@ -145,7 +147,7 @@ def _keys(table: str, model: type[BaseModel], properties: dict[str, Any]) -> dic
 
 def _read_schema() -> tuple[dict[str, Key], tuple[str, ...]]:
     properties = Recipe.model_json_schema()["properties"]
-    top = {name: field for name, field in properties.items() if "type" in field and name not in (SWEEP, GATE)}
+    top = {name: field for name, field in properties.items() if "type" in field and name not in (*APART, GATE)}
     keys = _keys("", Recipe, top)
     tables = []
     for name, field in Recipe.model_fields.items():
@@ -157,7 +159,7 @@ def _read_schema() -> tuple[dict[str, Key], tuple[str, ...]]:
 
 
 KEYS, TABLES = _read_schema()
-"""Every key by its dotted name, and the names of the tables that hold them (without `sweep`)."""
+"""Every key by its dotted name, and the names of the tables that hold them (without those of `APART`)."""
 
 
 def keys_of(table: str) -> list[str]:
@@ -176,7 +178,7 @@ def meant_key(dotted: str) -> list[str]:
 
 
 def meant_table(name: str) -> list[str]:
-    return [f"[[{close}]]" if close == GATE else f"[{close}]" for close in _close(name, [*TABLES, GATE, SWEEP], 1)]
+    return [f"[[{close}]]" if close == GATE else f"[{close}]" for close in _close(name, [*TABLES, GATE, *APART], 1)]
 
 
 def meant_choice(value: str, choices: Iterable[str]) -> list[str]:

@@ -16,10 +16,11 @@ from autophage.recipe.document import Document, flatten_sweep, read_document
 from autophage.recipe.faults import raise_faults
 from autophage.recipe.gates import GATE
 from autophage.recipe.inert import inert_warnings
-from autophage.recipe.keys import SWEEP
+from autophage.recipe.keys import APART, SWEEP
 from autophage.recipe.overrides import apply_overrides, path_of
 from autophage.recipe.paths import find_recipe, with_absolute_paths
 from autophage.recipe.profiles import choose_profile
+from autophage.recipe.remedies import check_choice, flatten_remedies
 from autophage.recipe.resolved import flat, to_toml
 from autophage.recipe.schema import Recipe
 from autophage.recipe.secrecy import check_secrecy
@@ -50,10 +51,12 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), profile: str |
     document = read_recipe_file(name_or_path)
     choose_profile(document, profile)
     flatten_sweep(document)
+    flatten_remedies(document)
     faults = apply_overrides(document, overrides)
     recipe = validate(document, faults)
     raise_faults(check_secrecy(recipe, document))
     recipe = with_absolute_paths(recipe, document)
+    raise_faults(check_choice(recipe, document))
     raise_faults(check_names(recipe, document))
     arms = expand(recipe)
     raise_faults(check_arms(recipe, arms, document))
@@ -73,6 +76,8 @@ def _provenance(recipe: Recipe, document: Document) -> dict[str, str]:
 
 def _origin(dotted: str, document: Document) -> str:
     path = path_of(dotted)
-    if document.written(path) or (path[0] in (SWEEP, GATE) and path[:1] in document.overrides):
+    listed = path[0] in (*APART, GATE)
+    above = [path[:length] for length in range(1, len(path))] if listed else []
+    if document.written(path) or any(one in document.overrides for one in above):
         return document.key_place(path).provenance
     return DEFAULT

@@ -7,13 +7,13 @@ right value for its key is not decided here: the whole recipe is validated once,
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from autophage.recipe.document import Document, flat_sweep
 from autophage.recipe.faults import Fault, Place, unknown_key
 from autophage.recipe.gates import GATE
-from autophage.recipe.keys import KEYS, PATHS, SWEEP, TABLES
+from autophage.recipe.keys import APART, KEYS, PATHS, REMEDIES, SWEEP, TABLES
 from autophage.recipe.literals import printable
 from autophage.recipe.positions import Path
 
@@ -45,9 +45,11 @@ def _apply(document: Document, text: str, place: Place) -> Fault | None:
         return _sweep(document, path[1:], value, place)
     if path[0] == GATE:
         if len(path) > 1:
-            return Fault(place, "gates are set all together", (f"write --set '{GATE}=[{{kind = \"novelty\"}}]'",))
+            return _all_gates(place, GATE)
         document.put(path, value, place)
         return None
+    if path[0] == REMEDIES:
+        return _remedies(document, path[1:], value, place)
     dotted = ".".join(path)
     if dotted == "profile":
         return Fault(place, "a profile is chosen before keys are set", (f"write --profile {printable(raw)}",))
@@ -68,11 +70,36 @@ def _sweep(document: Document, parts: tuple[str, ...], value: Any, place: Place)
     """`sweep={...}` replaces the sweep, so `sweep={}` clears it; `sweep.mix.alpha=[...]` replaces one list."""
     if not parts:
         if isinstance(value, dict):
-            value = {".".join(names): values for names, values in flat_sweep(value)}
+            value = dict(_flat(value))
         document.put((SWEEP,), value, place)
     elif isinstance(document.data.get(SWEEP, {}), dict):
         document.put((SWEEP, ".".join(parts)), value, place)
     return None
+
+
+def _remedies(document: Document, parts: tuple[str, ...], value: Any, place: Place) -> Fault | None:
+    """`remedies.half.mix.alpha=0.5` replaces one setting, `remedies.half={...}` a remedy, and `remedies={}` clears them."""
+    bundles = document.data.get(REMEDIES, {})
+    if not isinstance(bundles, dict) or not all(isinstance(bundle, dict) for bundle in bundles.values()):
+        return None  # what the file says is the fault to report
+    if len(parts) == 1 and isinstance(value, dict):
+        value = dict(_flat(value))
+    elif not parts and isinstance(value, dict):
+        value = {name: dict(_flat(bundle)) if isinstance(bundle, dict) else bundle for name, bundle in value.items()}
+    name, setting = parts[:1], ".".join(parts[1:])
+    if parts[1:2] == (GATE,) and len(parts) > 2:
+        return _all_gates(place, f"{REMEDIES}.{parts[0]}.{GATE}")
+    document.put((REMEDIES, *name, *([setting] if setting else [])), value, place)
+    return None
+
+
+def _all_gates(place: Place, dotted: str) -> Fault:
+    return Fault(place, "gates are set all together", (f"write --set '{dotted}=[{{kind = \"novelty\"}}]'",))
+
+
+def _flat(bundle: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for names, item in flat_sweep(bundle):
+        yield ".".join(names), item
 
 
 def _swept(document: Document) -> list[Fault]:
@@ -81,7 +108,7 @@ def _swept(document: Document) -> list[Fault]:
     faults = []
     for path, place in document.overrides.items():
         dotted = ".".join(map(str, path))
-        if path[0] == SWEEP or not isinstance(sweep, dict) or dotted not in sweep:
+        if path[0] in APART or not isinstance(sweep, dict) or dotted not in sweep:
             continue
         where = document.key_place((SWEEP, dotted)).provenance
         value = place.text.partition("=")[2]
@@ -117,7 +144,10 @@ def _value(raw: str) -> Any:
 
 
 def path_of(dotted: str) -> Path:
-    """The path of a key of the schema; a sweep entry's key stays whole, a gate's number is one."""
+    """The path of a key of the schema; the key of a sweep's entry, or of a remedy's, stays whole; a gate's number is one."""
+    if dotted.startswith(f"{REMEDIES}."):
+        _, name, key = dotted.split(".", 2)
+        return (REMEDIES, name, key)
     if dotted.startswith(f"{SWEEP}."):
         return (SWEEP, dotted.removeprefix(f"{SWEEP}."))
     table, *names = dotted.split(".")

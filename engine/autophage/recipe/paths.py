@@ -9,16 +9,20 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
+from typing import Any
 
 import autophage
 from autophage.errors import RecipeError
 from autophage.recipe.anchor import BASE
 from autophage.recipe.document import Document
-from autophage.recipe.gates import GATE, GateTable
+from autophage.recipe.gates import GATE, GateTable, gate_class
+from autophage.recipe.keys import REMEDIES
 from autophage.recipe.literals import printable
+from autophage.recipe.positions import Path as Place
 from autophage.recipe.schema import FROM_SOURCE, Recipe
 
 SUFFIX = ".toml"
+REFERENCE = "anchor.reference"
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -85,17 +89,33 @@ def with_absolute_paths(recipe: Recipe, document: Document) -> Recipe:
             recipe.measure.harness_path, document, not document.value_place(("measure", "harness_path")).override
         )
         changes["measure"] = recipe.measure.model_copy(update={"harness_path": mended})
-    changes["gate"] = [_gate_with_paths(gate, number, document) for number, gate in enumerate(recipe.gate)]
+    changes["gate"] = [_gate_with_paths(gate, (GATE, number), document) for number, gate in enumerate(recipe.gate)]
+    changes["remedies"] = {
+        name: _bundle_with_paths(bundle, (REMEDIES, name), document) for name, bundle in recipe.remedies.items()
+    }
     return recipe.model_copy(update=changes)
 
 
-def _gate_with_paths(gate: GateTable, number: int, document: Document) -> GateTable:
+def _gate_with_paths(gate: GateTable, at: Place, document: Document) -> GateTable:
     found = {}
     for name in gate.paths:
         if (written := getattr(gate, name)) is not None:
-            in_file = not document.value_place((GATE, number, name)).override
+            in_file = not document.value_place((*at, name)).override
             found[name] = _where_it_exists(written, document, in_file, folder=False)
     return gate.model_copy(update=found)
+
+
+def _bundle_with_paths(bundle: dict[str, Any], at: Place, document: Document) -> dict[str, Any]:
+    """A remedy may name files as a recipe does: a teacher, and what its gates load."""
+    found = dict(bundle)
+    if bundle.get(REFERENCE, BASE) != BASE:
+        in_file = not document.value_place((*at, REFERENCE)).override
+        found[REFERENCE] = _where_it_exists(bundle[REFERENCE], document, in_file, folder=True)
+    if GATE in bundle:
+        gates = [gate_class(table["kind"]).model_validate(table) for table in bundle[GATE]]
+        placed = [_gate_with_paths(gate, (*at, GATE, number), document) for number, gate in enumerate(gates)]
+        found[GATE] = [gate.model_dump(exclude_unset=True) for gate in placed]
+    return found
 
 
 def _question_paths(recipe: Recipe, document: Document) -> dict[str, str]:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from autophage.recipe.document import RESOLVED, flatten_sweep, read_document
 from autophage.recipe.gates import GATE
-from autophage.recipe.keys import KEYS, SWEEP, TABLES
+from autophage.recipe.keys import KEYS, REMEDIES, SWEEP, TABLES
 from autophage.recipe.literals import printable, toml_key, toml_value
+from autophage.recipe.remedies import flatten_remedies
 from autophage.recipe.schema import Recipe
 from autophage.recipe.validate import validate
 
@@ -20,12 +21,15 @@ COMMENT_COLUMN = 48
 
 
 def flat(recipe: Recipe) -> dict[str, object]:
-    """Every value by its dotted key, in the order of the schema; gates' as `gate.NUMBER.KEY`, the sweep's as `sweep.KEY`."""
+    """Every value by its dotted key, in the order of the schema; gates' as `gate.NUMBER.KEY`, a remedy's settings as
+    `remedies.NAME.KEY`, the sweep's lists as `sweep.KEY`."""
     values = {}
     for dotted, key in KEYS.items():
         values[dotted] = getattr(getattr(recipe, key.table) if key.table else recipe, key.name)
     for number, gate in enumerate(recipe.gate):
         values |= {f"{GATE}.{number}.{name}": value for name, value in gate}
+    for name, bundle in recipe.remedies.items():
+        values |= {f"{REMEDIES}.{name}.{dotted}": value for dotted, value in bundle.items()}
     return values | {f"{SWEEP}.{dotted}": list(swept) for dotted, swept in recipe.sweep.items()}
 
 
@@ -44,6 +48,11 @@ def to_toml(recipe: Recipe, provenance: Mapping[str, str]) -> str:
     for number, gate in enumerate(recipe.gate):
         lines += ["", f"[[{GATE}]]"]
         lines += [_line(name, value, provenance[f"{GATE}.{number}.{name}"]) for name, value in gate]
+    lines += [] if recipe.remedies else ["", f"[{REMEDIES}]"]
+    for name, bundle in recipe.remedies.items():
+        entries = {dotted: f"{REMEDIES}.{name}.{dotted}" for dotted in bundle}
+        lines += ["", f"[{toml_key([REMEDIES, name])}]"]
+        lines += [_line(toml_key([dotted]), values[entry], provenance[entry]) for dotted, entry in entries.items()]
     lines += ["", f"[{SWEEP}]" if recipe.sweep else _commented(f"[{SWEEP}]", provenance[SWEEP])]
     for dotted in recipe.sweep:
         entry = f"{SWEEP}.{dotted}"
@@ -55,6 +64,7 @@ def read_resolved(path: Path | str) -> Recipe:
     """The recipe of a file that `to_toml` wrote; `RecipeError` where it is no longer one."""
     document = read_document(Path(path), str(path))
     flatten_sweep(document)
+    flatten_remedies(document)
     return validate(document, [])
 
 

@@ -7,13 +7,14 @@ Owns names, types, bounds, defaults and the one-line help of every key. It does 
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from autophage.recipe.anchor import Anchor
 from autophage.recipe.gates import AnyGate
 from autophage.recipe.makers import NONE, MakerTable
+from autophage.recipe.measure import Measure, Questions
 from autophage.recipe.table import Fraction, PathText, Positive, Seed, Table
 
 FROM_SOURCE = "from-source"
@@ -24,6 +25,9 @@ VALIDATED = 64
 MADE: Final = "made"
 """Prompts that a maker writes."""
 LANGUAGE_MODEL: Final = "language-model"
+NAKED: Final = "none"
+"""The loop without a remedy, which every recipe has."""
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 SUPPORTED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The adapter ranks vLLM allocates slots for; a rank in between is served from the next larger slot."""
 
@@ -176,6 +180,22 @@ class Sample(Table):
 
 class Mix(Table):
     alpha: Fraction = Field(1.0, description="synthetic fraction of what is trained on")
+    schedule: Literal["constant", "decay", "last-chance"] = Field(
+        "constant",
+        description="of the fraction. decay: human text runs out, from alpha to alpha_final by equal steps; last-chance: alpha, "
+        "and alpha_final for the last model alone",
+    )
+    alpha_final: Fraction | None = Field(
+        None,
+        description="synthetic fraction that the last model is trained on; left out: 1 with decay, 0 with last-chance",
+    )
+    rare: float = Field(
+        1.0,
+        ge=1.0,
+        le=1000.0,
+        description="how many times as often human documents about the rare are drawn: those that name a person of the tail "
+        "first; of a text, the quarter of its windows with the most rare tokens",
+    )
     pool: Literal["replace", "accumulate", "accumulate-subsample"] = Field(
         "replace", description="which generations' data are trained on (arXiv 2404.01413)"
     )
@@ -228,83 +248,6 @@ class Train(Table):
     )
 
 
-class Measure(Table):
-    formats: list[Literal["question-answer", "cloze", "few-shot"]] = Field(
-        ["question-answer", "cloze", "few-shot"], min_length=1, description="world: how a probe asks"
-    )
-    probes: int | None = Field(
-        None, ge=1, description="world: people asked about, spread over ranks; left out: everybody"
-    )
-    documents: Positive = Field(256, description="held-out documents or windows that are scored, spread evenly")
-    confident: float = Field(
-        0.5, gt=0.0, lt=1.0, description="world: a wrong answer above this probability is confidently wrong"
-    )
-    drift: bool = Field(
-        True,
-        description="score the samples under model 0 and the previous model too (drift/*, detect/*, tail/ppl_under_base): "
-        "up to three forward passes",
-    )
-    pairwise: int = Field(
-        100, ge=2, le=2000, description="samples that are compared pair by pair (self-BLEU, Vendi score, distances)"
-    )
-    reference: int = Field(
-        2000, ge=1, description="human documents or windows that rare tokens and new n-grams are told by"
-    )
-    harness: list[Annotated[str, Field(min_length=1)]] | None = Field(
-        None, min_length=1, description="tasks of lm-evaluation-harness that every generation is given"
-    )
-    harness_path: PathText | None = Field(None, description="a folder with tasks of your own, as YAML files")
-    harness_limit: int | None = Field(None, ge=1, description="documents of a task, the first ones; left out: all")
-    resamples: int = Field(1000, ge=100, le=100_000, description="bootstrap resamples behind a 95% interval")
-
-    @field_validator("formats")
-    @classmethod
-    def _once_each(cls, formats: list[str]) -> list[str]:
-        if len(set(formats)) != len(formats):
-            raise ValueError("names a format twice")
-        return formats
-
-
-class Questions(Table):
-    """Four-way questions that every generation answers (arXiv 2509.04796)."""
-
-    kind: Literal["none", "mmlu", "world"] = Field(
-        "none", description="mmlu: multiple-choice questions by subject; world: about the facts of the built-in world"
-    )
-    path: PathText | None = Field(
-        None,
-        description="mmlu: a folder with test/SUBJECT_test.csv and dev/SUBJECT_dev.csv (or all in one folder), or a hub id",
-    )
-    subjects: list[Annotated[str, Field(min_length=1)]] | None = Field(
-        None, min_length=1, description="which subjects; left out: all. Those of a world are head, torso and tail"
-    )
-    formats: list[Literal["multiple-choice", "few-shot", "short-answer", "no-instruction"]] = Field(
-        ["multiple-choice", "few-shot", "short-answer", "no-instruction"],
-        min_length=1,
-        description="how a question is asked",
-    )
-    count: Positive = Field(
-        100, description="questions of a subject: the first ones; of a world spread over the subject's people"
-    )
-    shots: int = Field(3, ge=1, le=100, description="few-shot: answered questions before the open one")
-    chat: Literal["auto", True, False] = Field(
-        "auto", description="mmlu: ask as a user turn of the model's chat template; auto: where it has one"
-    )
-    generate: bool = Field(True, description="also sample a greedy answer to each question, and read it")
-    max_tokens: Positive = Field(64, description="tokens of a sampled answer")
-    entailment: PathText | None = Field(
-        None,
-        description="a model folder or hub id that classifies pairs by entailment: how far sampled answers entail the right one",
-    )
-
-    @field_validator("subjects", "formats")
-    @classmethod
-    def _once_each(cls, names: list[str] | None) -> list[str] | None:
-        if names is not None and len(set(names)) != len(names):
-            raise ValueError("names one twice")
-        return names
-
-
 class Cluster(Table):
     """Where a run works. None of it changes what is made, so a run may go on with other values."""
 
@@ -341,15 +284,18 @@ SweepValue = str | int | float | bool
 
 
 class Recipe(Table):
-    """One run. `[sweep]` maps dotted keys to the values that its arms take."""
+    """One run. `[sweep]` maps dotted keys to the values that its arms take; `[remedies.NAME]` to the one of a bundle."""
 
-    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="of the run")
+    name: str = Field(min_length=1, max_length=64, pattern=NAME, description="of the run")
     description: str = Field("", description="one line for `autophage recipes`")
     profile: str = Field(
         "", max_length=64, description="which of the file's [profiles] is meant; --profile chooses too"
     )
     seed: Seed = Field(1, description="of sampling, data order and adapters")
     generations: Positive = Field(5, description="models trained after model 0")
+    remedy: str = Field(
+        NAKED, max_length=64, pattern=NAME, description="which of [remedies] an arm has; none is the naked loop"
+    )
     devices: Literal["serial", "colocated", "disjoint"] = Field(
         "serial",
         description="serial: sampler and trainer take turns; colocated: both at once on one GPU; "
@@ -371,6 +317,9 @@ class Recipe(Table):
     sweep: dict[str, Annotated[list[SweepValue], Field(min_length=1)]] = Field(
         default_factory=dict, description="dotted key -> values; arms are their combinations"
     )
+    remedies: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="name -> dotted key -> value: what the arms of that remedy have instead"
+    )
     control: Control = Control()
 
     @property
@@ -380,7 +329,8 @@ class Recipe(Table):
     @property
     def refers(self) -> bool:
         """Whether training looks at `anchor.reference`: a second forward pass over what is trained on."""
-        return self.anchor.kl > 0 or (self.anchor.distills and self.mix.alpha > 0)
+        synthetic = self.mix.alpha > 0 or self.mix.schedule != "constant"
+        return self.anchor.kl > 0 or (self.anchor.distills and synthetic)
 
     @property
     def has_maker(self) -> bool:

@@ -7,9 +7,19 @@ from __future__ import annotations
 
 from autophage.recipe.keys import KEYS
 
-EVERY = ("name", "description", "profile", "seed", "generations", "learner.kind", "sample.count", "control.enabled")
+EVERY = (
+    "name",
+    "description",
+    "profile",
+    "seed",
+    "generations",
+    "remedy",
+    "learner.kind",
+    "sample.count",
+    "control.enabled",
+)
 """Keys that mean the same for everything that learns."""
-MIX = ("mix.alpha", "mix.pool", "mix.human")
+MIX = ("mix.alpha", "mix.schedule", "mix.alpha_final", "mix.pool", "mix.human")
 WORLD = ("source.people", "source.zipf", "source.held_out_documents")
 TEXT = (
     *("source.path", "source.held_out"),

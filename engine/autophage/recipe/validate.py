@@ -1,4 +1,4 @@
-"""From a document to a valid `Recipe`: schema, sweep and gates, with all their faults in one message.
+"""From a document to a valid `Recipe`: schema, sweep, gates and remedies, with all their faults in one message.
 
 It does not know where the document came from, nor what its values mean together (`consistency`).
 """
@@ -14,8 +14,9 @@ from autophage.recipe.document import Document
 from autophage.recipe.faults import Fault, from_pydantic, raise_faults
 from autophage.recipe.gate_tables import check_gates
 from autophage.recipe.gates import GATE
-from autophage.recipe.keys import SWEEP
+from autophage.recipe.keys import REMEDIES, SWEEP
 from autophage.recipe.literals import toml_value
+from autophage.recipe.remedies import check_bundles
 from autophage.recipe.schema import Recipe
 from autophage.recipe.sweeps import check_values
 
@@ -24,10 +25,11 @@ def validate(document: Document, faults: Iterable[Fault]) -> Recipe:
     """The recipe of `document`; `RecipeError` with `faults`, found before, and everything else that is wrong."""
     sweep, sweep_faults = check_values(document)
     gates, gate_faults = check_gates(document, document.data.get(GATE, []))
-    found = [*document.faults, *faults, *sweep_faults, *gate_faults]
+    bundles, bundle_faults = check_bundles(document, sweep)
+    found = [*document.faults, *faults, *sweep_faults, *gate_faults, *bundle_faults]
     recipe = None
     try:
-        recipe = Recipe.model_validate({**document.data, SWEEP: sweep, GATE: gates})
+        recipe = Recipe.model_validate({**document.data, SWEEP: sweep, GATE: gates, REMEDIES: bundles})
     except ValidationError as error:
         if document.empty and "name" not in document.data:
             remedy = f"the least it can say: name = {toml_value(_a_name(document))}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from autophage.recipe.schedule import alpha_final, is_always
 from autophage.report.learners import NAMES as LEARNER_NAMES
 from autophage.report.learners import story
 from autophage.report.load import ArmFacts, RunFacts
@@ -140,10 +141,14 @@ def _the_control(facts: RunFacts, arm: ArmFacts) -> str:
 
 
 def _diet(arm: ArmFacts) -> str:
-    alpha = 1.0 if arm.recipe is None else arm.recipe.mix.alpha
-    own = story(arm.recipe) if arm.recipe is not None else None
+    recipe = arm.recipe
+    own = story(recipe) if recipe is not None else None
     writes = own.writes if own else "text"
-    return f"its own {writes}" if alpha == 1.0 else f"a mixture with {percent(alpha)} of its own {writes}"
+    if recipe is None or is_always(recipe, 1.0):
+        return f"its own {writes}"
+    first, last = percent(recipe.mix.alpha), percent(alpha_final(recipe))
+    share = first if recipe.mix.schedule == "constant" else f"{first} at first and {last} at last"
+    return f"a mixture with {share} of its own {writes}"
 
 
 def _only_start(name: str, point: Point, says: str) -> str:

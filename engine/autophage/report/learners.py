@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from autophage.recipe.schedule import alpha_words
 from autophage.recipe.schema import LANGUAGE_MODEL, Recipe
 from autophage.report.figures import Plan
 
@@ -162,7 +163,7 @@ def learner_settings(recipe: Recipe) -> dict[str, str]:
     }
     return {
         "learner": learner.kind,
-        "synthetic fraction (alpha)": f"{mix.alpha:g}",
+        "synthetic fraction (alpha)": alpha_words(recipe),
         "pool": mix.pool,
         "human data": mix.human,
         "samples a generation": f"{recipe.sample.count:,}",

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from autophage.recipe import Recipe, expand, read_resolved
-from autophage.recipe.arms import ONLY_HUMAN, with_values
 from autophage.report.series import Metrics
 from autophage.store.atomic import sha256
 from autophage.store.manifest import MANIFEST, METRICS, Manifest, committed, read_metrics
@@ -21,13 +20,14 @@ from autophage.store.rundir import RunDirectory, is_locked, read_events
 
 @dataclass(frozen=True)
 class ArmFacts:
-    """One arm. `recipe` is None for an arm that has metrics but that the recipe does not name."""
+    """One arm. `recipe` is None for an arm that has metrics but that the recipe does not name, `twin` its control's name."""
 
     name: str
     control: bool
     recipe: Recipe | None
     manifests: list[Manifest]
     hashes: list[str]
+    twin: str | None = None
 
     @property
     def last(self) -> int:
@@ -74,10 +74,9 @@ class RunFacts:
         return self.metrics.has("knowledge/accuracy") or self.metrics.has("knowledge/accuracy.torso")
 
     def control_of(self, arm: ArmFacts) -> ArmFacts | None:
-        """The control that differs from `arm` in nothing but what models wrote; failing that, the only one."""
-        own = _as_control(arm.recipe)
+        """The control that differs from `arm` in nothing but who wrote what it is trained on; failing that, the only one."""
         for control in self.controls:
-            if own is not None and _as_control(control.recipe) == own:
+            if control.name == arm.twin:
                 return control
         return self.controls[0] if len(self.controls) == 1 else None
 
@@ -90,7 +89,7 @@ def load(run: RunDirectory) -> RunFacts:
     rows = _metric_rows(run, manifests)
     metrics = Metrics(rows)
     arms = [
-        ArmFacts(arm.name, arm.control, arm.recipe, manifests[arm.name], _hashes(run, manifests[arm.name]))
+        ArmFacts(arm.name, arm.control, arm.recipe, manifests[arm.name], _hashes(run, manifests[arm.name]), arm.twin)
         for arm in expand(recipe)
     ]
     arms += [ArmFacts(name, False, None, [], []) for name in metrics.arms if name not in manifests]
@@ -113,7 +112,3 @@ def _metric_rows(run: RunDirectory, manifests: Mapping[str, list[Manifest]]) -> 
 
 def _hashes(run: RunDirectory, manifests: list[Manifest]) -> list[str]:
     return [sha256(run.generation(manifest.arm, manifest.generation) / MANIFEST) for manifest in manifests]
-
-
-def _as_control(recipe: Recipe | None) -> Recipe | None:
-    return None if recipe is None else with_values(recipe, ONLY_HUMAN)

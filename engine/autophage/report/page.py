@@ -21,10 +21,12 @@ from markupsafe import Markup
 from autophage.plan.record import read_prediction
 from autophage.report import provenance, tables, words
 from autophage.report.colours import Style, styles, variables
+from autophage.report.costs import arm_costs, cost_rows
 from autophage.report.courses import course_view
 from autophage.report.drawn import drawn_figure
 from autophage.report.figures import metric_figures, other_figures
-from autophage.report.findings import findings
+from autophage.report.findings import Finding, findings
+from autophage.report.front import front_figure
 from autophage.report.learners import origin, story, writes_text
 from autophage.report.load import ArmFacts, RunFacts, load
 from autophage.report.observations import observations
@@ -32,6 +34,8 @@ from autophage.report.panels import Figure
 from autophage.report.pictures import arm_pictures
 from autophage.report.pooling import pooled, pooled_seeds, pools
 from autophage.report.predicted import predicted
+from autophage.report.remedies import gathered
+from autophage.report.remedy_view import remedy_view, summary
 from autophage.report.samples import ArmSamples, arm_samples
 from autophage.report.settings import caption, outcome_settings
 from autophage.report.surprisal import surprisal_figure
@@ -54,10 +58,11 @@ class Sections:
     more: list[Figure]
     other: list[Figure]
     timing: list[Figure]
+    remedies: list[Figure]
 
     @property
     def all(self) -> list[Figure]:
-        return [*self.main, *self.more, *self.other, *self.timing]
+        return [*self.main, *self.remedies, *self.more, *self.other, *self.timing]
 
 
 def write_report(run: RunDirectory) -> Path:
@@ -78,7 +83,14 @@ def render(run: RunDirectory, facts: RunFacts) -> str:
     several = {name for names in groups.values() for name in names[1:]}
     sampled = [arm for arm in facts.arms if arm.name not in several]
     measured = timings(facts)
-    sections = _sections(run, shown, sampled, looks, timing_figures(facts, measured, looks))
+    costs = arm_costs(run, facts)
+    compared = gathered(facts, costs)
+    told = findings(shown)
+    if compared is not None:
+        told = [Finding(None, summary(compared)), *findings(_reference(shown, compared.naked.arm))]
+    sections = _sections(
+        run, shown, sampled, looks, timing_figures(facts, measured, looks), front_figure(compared, looks)
+    )
     script = _resource(SCRIPT)
     return _environment().get_template(TEMPLATE).render(
         facts=facts,
@@ -86,10 +98,12 @@ def render(run: RunDirectory, facts: RunFacts) -> str:
         seeds=max(map(len, groups.values()), default=1),
         looks=looks,
         sections=sections,
-        findings=findings(shown),
+        findings=told,
         observations=observations(shown),
         courses=course_view(run, facts, shown),
         warnings=warning_view(shown),
+        remedies=remedy_view(compared),
+        costs=cost_rows(shown, costs, groups),
         settings=outcome_settings(shown.arms, pooled_seeds(facts)),
         set_arms=[arm for arm in shown.arms if arm.recipe is not None],
         caption=caption(facts.arms),
@@ -115,6 +129,13 @@ def render(run: RunDirectory, facts: RunFacts) -> str:
     )  # fmt: skip
 
 
+def _reference(shown: RunFacts, name: str) -> RunFacts:
+    """`shown` with one arm and its control alone: what sentences are about where a table has the others."""
+    arm = next(arm for arm in shown.arms if arm.name == name)
+    control = shown.control_of(arm)
+    return replace(shown, arms=[arm] if control is None else [arm, control])
+
+
 def status(facts: RunFacts) -> str:
     if facts.running:
         return "running"
@@ -124,7 +145,12 @@ def status(facts: RunFacts) -> str:
 
 
 def _sections(
-    run: RunDirectory, facts: RunFacts, sampled: list[ArmFacts], looks: dict[str, Style], timing: list[Figure]
+    run: RunDirectory,
+    facts: RunFacts,
+    sampled: list[ArmFacts],
+    looks: dict[str, Style],
+    timing: list[Figure],
+    remedies: list[Figure],
 ) -> Sections:
     """`facts` have seeds pooled; corpora are read of `sampled`, one arm of each pool."""
     own = story(facts.recipe)
@@ -138,7 +164,7 @@ def _sections(
         spreads = [*surprisal_figure(run, corpora, looks), *tail_figure(run, corpora, looks)]
     else:
         spreads = drawn_figure(run, corpora, looks)
-    return Sections(main, more[:place] + spreads + more[place:], other, timing)
+    return Sections(main, more[:place] + spreads + more[place:], other, timing, remedies)
 
 
 def _samples(run: RunDirectory, facts: RunFacts) -> list[ArmSamples]:

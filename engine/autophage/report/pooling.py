@@ -28,7 +28,9 @@ def pooled(facts: RunFacts) -> RunFacts:
         return facts
     by_name = {arm.name: arm for arm in facts.arms}
     members = {name for group in groups.values() for name in group}
-    arms = [replace(by_name[group[0]], name=name) for name, group in groups.items()]
+    firsts = {name: by_name[group[0]] for name, group in groups.items()}
+    group_of = {member: name for name, group in groups.items() for member in group}
+    arms = [replace(arm, name=name, twin=group_of.get(arm.twin or "")) for name, arm in firsts.items()]
     arms += [arm for arm in facts.arms if arm.name not in members]
     rows = [*facts.rows, *(row for name, group in groups.items() for row in _rows(facts, name, group))]
     return replace(facts, arms=arms, metrics=Metrics(rows), rows=rows)
@@ -54,7 +56,7 @@ def pooled_seeds(facts: RunFacts) -> list[int]:
 
 def _group(arm: Arm) -> str:
     name = arm_name({key: value for key, value in arm.settings.items() if key != SEED})
-    if not arm.control or "mix.alpha" in arm.settings:
+    if not arm.added:
         return name or "main"
     return f"{CONTROL}_{name}" if name else CONTROL
 

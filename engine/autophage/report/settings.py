@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autophage.recipe.anchor import BASE
+from autophage.recipe.schedule import alpha_words
 from autophage.recipe.schema import Recipe
 from autophage.report.learners import learner_settings
 from autophage.report.load import ArmFacts
@@ -57,7 +58,7 @@ def _of(recipe: Recipe) -> dict[str, str]:
         return learner_settings(recipe)
     sample, mix, train = recipe.sample, recipe.mix, recipe.train
     return {
-        "synthetic fraction (alpha)": f"{mix.alpha:g}",
+        "synthetic fraction (alpha)": alpha_words(recipe),
         "chain": train.chain,
         "pool": mix.pool,
         "domain": mix.domain,
@@ -69,13 +70,21 @@ def _of(recipe: Recipe) -> dict[str, str]:
         "schedule": train.schedule if train.warmup == 0 else f"{train.schedule}, warmup {train.warmup:g}",
         "epochs": f"{train.epochs:g}" + (", the best kept" if train.keep == "best" else ""),
         "batch size": str(train.batch_size),
-        "human text": mix.human + (f", edited from {mix.human_edit:g}" if mix.human_edit is not None else ""),
+        "human text": _human_text(recipe),
         "loss on": train.loss_on,
         "anchor": _anchor(recipe),
         "samples per generation": f"{sample.count:,} of at most {recipe.max_tokens} tokens",
         "gates": _gates(recipe),
         "seed": str(recipe.seed),
     }
+
+
+def _human_text(recipe: Recipe) -> str:
+    mix = recipe.mix
+    parts: list[str] = [mix.human]
+    parts += [f"the rare {mix.rare:g} times as often"] if mix.rare > 1 else []
+    parts += [f"edited from {mix.human_edit:g}"] if mix.human_edit is not None else []
+    return ", ".join(parts)
 
 
 def _anchor(recipe: Recipe) -> str:

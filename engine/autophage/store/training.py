@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from autophage.store.atomic import replacing
-from autophage.store.manifest import Metric
+from autophage.store.manifest import Manifest, Metric, true_file
+from autophage.store.rundir import RunDirectory
 
 TRAINING = "training.parquet"
 
@@ -59,3 +60,8 @@ def write_training(folder: Path, steps: Sequence[StepStatistics]) -> None:
     with replacing(folder / TRAINING) as temporary:
         table = pa.Table.from_pylist([asdict(step) for step in steps], schema=SCHEMA)
         pq.write_table(table, temporary, compression="zstd")
+
+
+def read_training(run: RunDirectory, manifest: Manifest, columns: list[str]) -> pa.Table:
+    """Columns of the steps that made a committed model (`StoreError` where the file is not as its manifest says)."""
+    return pq.read_table(true_file(run, manifest, TRAINING), columns=columns)

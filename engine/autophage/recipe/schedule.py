@@ -1,0 +1,55 @@
+"""The synthetic fraction of each mix: constant, or by a schedule over the generations.
+
+With G = generations, the mix of corpus g (g = 0..G-1), which model g + 1 is trained on, has the synthetic fraction
+
+    constant      alpha
+    decay         alpha + (alpha_final - alpha) * g / (G - 1)      the human fraction runs out, by the same step each time
+    last-chance   alpha, and alpha_final for g = G - 1             human text comes back for the last model alone
+
+and the human fraction is the rest. A pool that accumulates holds every mix with the fraction that it was made with.
+"""
+
+from __future__ import annotations
+
+from autophage.recipe.schema import Recipe
+
+HUMAN_ONLY: dict[str, object] = {
+    "mix.alpha": 0.0,
+    "mix.schedule": "constant",
+    "mix.alpha_final": None,
+    "mix.human_edit": None,
+}
+"""What a control has: human text in every generation, as it is."""
+
+
+def alpha_final(recipe: Recipe) -> float:
+    """The synthetic fraction of the last mix."""
+    mix = recipe.mix
+    if mix.schedule == "constant":
+        return mix.alpha
+    if mix.alpha_final is not None:
+        return mix.alpha_final
+    return 1.0 if mix.schedule == "decay" else 0.0
+
+
+def alpha_of(recipe: Recipe, generation: int) -> float:
+    """The synthetic fraction of the mix of corpus `generation`, which model `generation` + 1 is trained on."""
+    mix, last = recipe.mix, recipe.generations - 1
+    if mix.schedule == "decay" and last > 0:
+        return mix.alpha + (alpha_final(recipe) - mix.alpha) * min(generation, last) / last
+    if mix.schedule == "last-chance" and generation >= last:
+        return alpha_final(recipe)
+    return mix.alpha
+
+
+def is_always(recipe: Recipe, alpha: float) -> bool:
+    """Whether every mix has the synthetic fraction `alpha`."""
+    return all(alpha_of(recipe, generation) == alpha for generation in (0, recipe.generations - 1))
+
+
+def alpha_words(recipe: Recipe) -> str:
+    """`0.5`, `0 to 1, decay`: the fractions of the first and the last mix, and the schedule."""
+    mix = recipe.mix
+    if mix.schedule == "constant":
+        return f"{mix.alpha:g}"
+    return f"{mix.alpha:g} to {alpha_final(recipe):g}, {mix.schedule}"

@@ -1,0 +1,141 @@
+"""What each arm took: tokens sampled, trained on and scored by others, and seconds of each stage.
+
+Read from what is committed: manifests count what was written and what gates, anchors and teachers scored, `training.parquet`
+counts the tokens that carried loss, metrics hold the seconds. Where arms are sampled in one batch, each has the whole batch's
+seconds; here a batch is divided by the tokens of each, so that arms add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import pyarrow.compute as pc
+
+from autophage.recipe import expand
+from autophage.recipe.batching import cohorts_of, is_continuous
+from autophage.report.load import ArmFacts, RunFacts
+from autophage.report.words import duration
+from autophage.store.manifest import Manifest
+from autophage.store.rundir import RunDirectory
+from autophage.store.training import TRAINING, read_training
+
+STAGES = ("train", "swap", "sample", "measure")
+SCORED = "scored"
+"""Count of a manifest: tokens that gates, anchors or teachers put through a model."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one generation, of an arm or of several: tokens, and seconds by stage."""
+
+    sampled: int = 0
+    trained: int = 0
+    scored: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> int:
+        return self.sampled + self.trained + self.scored
+
+    @property
+    def time(self) -> float:
+        return sum(self.seconds.values())
+
+    def __add__(self, other: Cost) -> Cost:
+        stages = dict.fromkeys([*self.seconds, *other.seconds])
+        seconds = {stage: self.seconds.get(stage, 0.0) + other.seconds.get(stage, 0.0) for stage in stages}
+        return Cost(self.sampled + other.sampled, self.trained + other.trained, self.scored + other.scored, seconds)
+
+
+def arm_costs(run: RunDirectory, facts: RunFacts) -> dict[str, Cost]:
+    """Arm -> what its committed generations took together. `facts` are of a run whose seeds are not pooled."""
+    made = {
+        (arm.name, manifest.generation): _of_generation(run, facts, arm, manifest)
+        for arm in facts.arms
+        for manifest in arm.manifests
+    }
+    for cohort in _batches(facts):
+        for generation in range(facts.horizon + 1):
+            _divide(made, [(name, generation) for name in cohort if (name, generation) in made])
+    total: dict[str, Cost] = {}
+    for (name, _), cost in made.items():
+        total[name] = total.get(name, Cost()) + cost
+    return total
+
+
+def mean_cost(costs: Iterable[Cost]) -> Cost | None:
+    """The mean of several arms, such as the seeds of one; None of none."""
+    found = list(costs)
+    if not found:
+        return None
+    whole = sum(found, Cost())
+    n = len(found)
+    return Cost(
+        round(whole.sampled / n),
+        round(whole.trained / n),
+        round(whole.scored / n),
+        {stage: seconds / n for stage, seconds in whole.seconds.items()},
+    )
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """A line of the table: the mean over the seeds of an arm, in words."""
+
+    arm: str
+    sampled: str
+    trained: str
+    scored: str
+    seconds: list[str]
+    total: str
+
+
+def cost_rows(shown: RunFacts, costs: Mapping[str, Cost], groups: Mapping[str, Sequence[str]]) -> list[CostRow]:
+    """One for each arm of `shown`, which has seeds pooled; none where nothing is committed. `groups` are the pools' members."""
+    rows = []
+    for arm in shown.arms:
+        cost = mean_cost(costs[name] for name in groups.get(arm.name, [arm.name]) if name in costs)
+        if cost is not None and cost.tokens:
+            seconds = [duration(cost.seconds[stage]) if stage in cost.seconds else "\u2013" for stage in STAGES]
+            total = duration(cost.time) if cost.seconds else "\u2013"
+            rows.append(
+                CostRow(arm.name, _count(cost.sampled), _count(cost.trained), _count(cost.scored), seconds, total)
+            )
+    return rows
+
+
+def _count(tokens: int) -> str:
+    return f"{tokens:,}" if tokens else "\u2013"
+
+
+def cost_facts(costs: Mapping[str, Cost]) -> dict[str, dict[str, Any]]:
+    """The same as plain values, of every arm."""
+    return {name: {**asdict(cost), "tokens": cost.tokens, "time": cost.time} for name, cost in costs.items()}
+
+
+def _of_generation(run: RunDirectory, facts: RunFacts, arm: ArmFacts, manifest: Manifest) -> Cost:
+    trained = 0
+    if TRAINING in manifest.files:
+        trained = pc.sum(read_training(run, manifest, ["tokens"])["tokens"]).as_py() or 0
+    points = {stage: facts.metrics.at(arm.name, f"speed/{stage}_seconds", manifest.generation) for stage in STAGES}
+    seconds = {stage: point.value for stage, point in points.items() if point is not None}
+    return Cost(manifest.counts.get("tokens", 0), trained, manifest.counts.get(SCORED, 0), seconds)
+
+
+def _batches(facts: RunFacts) -> list[tuple[str, ...]]:
+    """The arms that were sampled together, where batches are fixed."""
+    device = str(facts.environment.get("device", "cpu"))
+    if not facts.recipe.trains_language_model or is_continuous(facts.recipe, device):
+        return []
+    return [cohort for cohort in cohorts_of(expand(facts.recipe)) if len(cohort) > 1]
+
+
+def _divide(made: dict[tuple[str, int], Cost], together: list[tuple[str, int]]) -> None:
+    tokens = sum(made[key].sampled for key in together)
+    for key in together:
+        cost = made[key]
+        if tokens and "sample" in cost.seconds:
+            share = cost.seconds["sample"] * cost.sampled / tokens
+            made[key] = replace(cost, seconds={**cost.seconds, "sample": share})
