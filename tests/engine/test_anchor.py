@@ -254,6 +254,22 @@ def test_a_teacher_takes_the_base_models_place(
     assert digests[0] == digests[1] != digests[2]
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_in_sixteen_bits_the_loss_is_that_of_two_plain_passes_but_for_rounding(
+    method: str, folder_of: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anchor = Anchor(kl=3.0)
+    recipe = recipe_of(method, anchor)
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"dtype": "bfloat16"})})
+    resident = ResidentModel(folder_of("llama, tied"), recipe)
+    start = moved(resident, recipe)
+    expected = plain_step(resident, start, anchor, resident.path)
+    found = step_of(resident, start, recipe, monkeypatch)
+    assert found.loss == pytest.approx(expected.loss, abs=0.02)
+    assert found.seen.divergence == pytest.approx(expected.seen.divergence, rel=0.1)
+    assert all(gradient.dtype is torch.float32 for gradient in found.gradients.values())
+
+
 def test_the_reference_has_no_dropout_and_leaves_no_trace(folder_of: Callable[[str], str]) -> None:
     """Of a family that drops out by default: the reference is not in training mode, and takes no number of the generator's."""
     recipe = recipe_of("lora", Anchor(kl=1e-30), epochs=1.0)
