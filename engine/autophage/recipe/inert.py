@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from autophage.recipe.arms import ONLY_LORA, Arm
+from autophage.recipe.arms import ONLY_LORA, Arm, is_human_alone
 from autophage.recipe.document import Document
 from autophage.recipe.faults import Place
 from autophage.recipe.keys import KEYS, REMEDIES, SWEEP
@@ -133,7 +133,7 @@ RULES = (
         ("sample.top_p", "sample.top_k"), lambda arm: arm.sample.temperature == 0.0, "sample.temperature = 0 is greedy"
     ),
     Rule(("sample.batching",), lambda arm: arm.devices == "serial", 'devices = "serial" always has fixed batches'),
-    Rule(("control.enabled",), lambda arm: is_always(arm, 0.0), "every arm is trained on human data alone"),
+    Rule(("control.enabled",), is_human_alone, "every arm is trained on human data alone"),
 )
 
 

@@ -13,9 +13,6 @@ from __future__ import annotations
 
 from autophage.recipe.schema import Recipe
 
-HUMAN_ONLY: dict[str, object] = {"mix.alpha": 0.0, "mix.schedule": "constant", "mix.alpha_final": None}
-"""What a control has: human text in every generation."""
-
 
 def alpha_final(recipe: Recipe) -> float:
     """The synthetic fraction of the last mix."""

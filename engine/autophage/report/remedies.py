@@ -18,7 +18,7 @@ from autophage.recipe import expand
 from autophage.recipe.arms import Arm, arm_name
 from autophage.recipe.schema import NAKED
 from autophage.report.catalog import describe
-from autophage.report.costs import Cost, mean_cost
+from autophage.report.costs import Cost, Costs, arm_costs, mean_cost
 from autophage.report.load import RunFacts
 from autophage.report.pooling import SEED, pools
 
@@ -95,7 +95,7 @@ class Comparison:
         return [points[place].name for place in front(costs, [one.retention for one in points])]
 
 
-def gathered(facts: RunFacts, costs: Mapping[str, Cost]) -> Comparison | None:
+def gathered(facts: RunFacts, costs: Costs) -> Comparison | None:
     """None where the run compares no remedies, or none has gone a generation yet. Seeds of `facts` are not pooled."""
     chosen = facts.recipe.sweep.get(REMEDY, [])
     reached = {arm.name: arm.last for arm in facts.arms if arm.recipe is not None}
@@ -110,7 +110,7 @@ def gathered(facts: RunFacts, costs: Mapping[str, Cost]) -> Comparison | None:
             name = _name(facts, arm, str(arm.settings[REMEDY]))
             groups.setdefault(name, {})[arm.recipe.seed] = arm
             naked_of[name] = _name(facts, arm, NAKED)
-    made = _Maker(facts, generation, costs)
+    made = _Maker(facts, generation, arm_costs(costs, generation))
     naked = {name: made.outcome(name, groups[name], groups[name]) for name in dict.fromkeys(naked_of.values())}
     first, *others = naked.values()
     outcomes = [
