@@ -135,8 +135,7 @@ class _Maker:
         arms, controls = {seed: arm.name for seed, arm in group.items()}, _twins(group)
         without, beside = {seed: arm.name for seed, arm in naked.items()}, _twins(naked)
         gains, left, lost = self._held(arms, without), self._held(controls, arms), self._held(beside, without)
-        losses = [one.value for one in lost[:-1]] or [math.inf] * len(HELD)
-        found = "" if group is naked else verdict(gains[:-1], losses, gains[-1]) if gains else UNJUDGED
+        found = "" if group is naked else verdict(gains, lost) if gains else UNJUDGED
         cost = mean_cost(self._costs[arm] for arm in arms.values() if arm in self._costs)
         metrics = {metric: one for metric in self._names if (one := self._beside(metric, arms, without, controls))}
         members = tuple(arms.values())
