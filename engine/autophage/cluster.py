@@ -25,6 +25,8 @@ OBJECT_STORE_BYTES = 512 << 20
 """Adapters and corpora in transit; a generation of the largest shipped recipe is a few MB."""
 LISTENER_SECONDS = 10.0
 """For a cluster's head to take a connection."""
+STARTS, TOO_SLOW = 3, "timed out during startup"
+"""How often a private Ray is started, where it says that it was too slow."""
 LEAVE_SECONDS = 5.0
 """For Ray's processes and the actors to end after Ray was told to; what is left then is killed."""
 LONGEST_TEMPORARY = 12
@@ -106,18 +108,43 @@ def local_ray() -> Iterator[None]:
         leaving.callback(processes.end_others, processes.descendants(), LEAVE_SECONDS)
         terminate = signal.getsignal(signal.SIGTERM)
         leaving.callback(ray.shutdown)
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=scratch,
-        )
+        _start(scratch)
         _keep_handler(terminate)
         yield
+
+
+def _start(scratch: str) -> None:
+    """Start Ray, which gives its own processes half a minute to come up: too little at times on a busy machine.
+
+    Raises:
+        RunError: they did not, `STARTS` times.
+    """
+    import ray
+
+    others = processes.descendants()
+    for _ in range(STARTS):
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=scratch,
+            )
+        except Exception as error:  # a bare one is what Ray raises
+            if TOO_SLOW not in str(error):
+                raise
+            ray.shutdown()
+            processes.end_others(others, LEAVE_SECONDS)
+        else:
+            return
+    raise RunError(
+        f"Ray's own processes did not come up within half a minute, {STARTS} times. Is this machine very busy? "
+        "Nothing was lost: the same command goes on."
+    )
 
 
 def _set_temporary(folder: str | None) -> None:

@@ -43,6 +43,10 @@ class RequeueInterrupt(KeyboardInterrupt):
     """The run left because its scheduler takes the machine away, and wants to be queued again (exit code 75)."""
 
 
+UNREADABLE = (OSError, ValueError, KeyError, NotImplementedError, MemoryError)
+"""What pyarrow raises for a Parquet file that is none or is damaged, by its kinds."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, for messages that quote it."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

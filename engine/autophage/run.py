@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from autophage import environment, vllm_window
 from autophage.disk import told_when_full
-from autophage.errors import AutophageError, StoreError, UserError
+from autophage.errors import AutophageError, UserError
 from autophage.fork import Origin, begin_fork, copy_fork, plan_fork
 from autophage.plan.record import read_prediction, record_prediction
 from autophage.provenance import begin_environment, begin_run, check_model, open_directory
@@ -25,7 +25,7 @@ from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
 from autophage.restarts import Restarts
 from autophage.stopping import Stopping, heeding
 from autophage.store.manifest import committed, tidy
-from autophage.store.metrics_table import collect, read_metrics_table, write_metrics_table
+from autophage.store.metrics_table import is_current, write_metrics_table
 from autophage.store.rundir import EventLog, RunDirectory, RunLock
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def execute(
         begin_run(loaded, run)
         tidy(run)
         copied = copy_fork(run)
-        collect(run, [arm.name for arm in loaded.arms])  # refuses what is false before more is made on top of it
+        _true_table(loaded, run)  # refuses what is false before more is made on top of it
         with _history(run, view) as emit, told_when_full(out):
             try:
                 for note in copied:
@@ -124,15 +124,16 @@ def _undo(root: Path, before: set[str] | None) -> None:
 
 def _finish_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
     """A process that died after its last manifest did not get to write the table of metrics; write it now."""
-    names = [arm.name for arm in loaded.arms]
-    try:
-        written = read_metrics_table(run).num_rows
-    except StoreError:  # it is made again from what is committed
-        written = -1
-    if written != collect(run, names).num_rows:
+    if not is_current(run, [arm.name for arm in loaded.arms]):
         with RunLock(run.lock):
             tidy(run)
-            write_metrics_table(run, names)
+            _true_table(loaded, run)
+
+
+def _true_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
+    names = [arm.name for arm in loaded.arms]
+    if not is_current(run, names):
+        write_metrics_table(run, names)
 
 
 def _refuse_early(loaded: LoadedRecipe) -> None:

@@ -43,6 +43,54 @@ def test_ray_listens_on_loopback_and_leaves_nothing(tmp_path: Path) -> None:
     assert done.stdout.strip().endswith("closed"), done.stderr[-2000:]
 
 
+SLOW = """
+from autophage import environment
+environment.apply()
+import sys
+from autophage import processes
+from autophage.cluster import local_ray
+
+failures, isolate = int(sys.argv[1]), environment.isolate_ray
+seen = []
+
+
+def isolated():
+    isolate()  # Ray reads its variables when it is imported
+    from ray._private import services
+
+    get_node = services.get_node
+
+    def late(*arguments):
+        raised = failures > len(seen)
+        seen.append(len(processes.descendants()))
+        if raised:
+            raise Exception("The current node timed out during startup.")
+        return get_node(*arguments)
+
+    services.get_node = late
+
+
+environment.isolate_ray = isolated
+try:
+    with local_ray():
+        import ray
+
+        print("up", ray.get(ray.remote(lambda: 7).remote()))
+except Exception as error:
+    print(type(error).__name__, error)
+print(processes.descendants(), all(seen))
+"""
+
+
+@pytest.mark.parametrize(("failures", "said"), [(1, "up 7"), (3, "RunError Ray's own processes did not come up")])
+def test_a_ray_that_is_slow_to_start_is_started_again(failures: int, said: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLOW, str(failures)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    first, last = done.stdout.strip().splitlines()
+    assert first.startswith(said), done.stdout + done.stderr[-2000:]
+    assert last == "[] True", "processes of a start that failed are left"
+
+
 JOINED = """
 from autophage import environment
 environment.apply()

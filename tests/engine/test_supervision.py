@@ -7,58 +7,20 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.engine.watched import actor, begun, history, marked, wait_for
 
-AUTOPHAGE = [sys.executable, "-m", "autophage"]
 FAULTS = Path(__file__).with_name("faults")
-MARK = "AUTOPHAGE_TEST_SUPERVISION"
 Contents = Callable[[Path], dict[str, object]]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
-
-
-def heed_interrupts() -> None:
-    """A shell starts background jobs with SIGINT ignored, and children inherit that; at a terminal it is not."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-@contextmanager
-def begun(out: Path, variables: dict[str, str], *settings: str) -> Iterator[subprocess.Popen[str]]:
-    """A run of `smoke` in a process of its own, all of whose descendants carry a mark; killed if it is still there."""
-    process = subprocess.Popen(
-        [*AUTOPHAGE, "run", "smoke", "--out", str(out), *(word for one in settings for word in ("--set", one))],
-        env={**variables, MARK: str(out)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=heed_interrupts,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-
-
-def history(out: Path) -> list[dict[str, Any]]:
-    path = out / "events.jsonl"
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
-
-
-def wait_for(process: subprocess.Popen[str], out: Path, when: Callable[[list[dict[str, Any]]], bool]) -> None:
-    while process.poll() is None and not when(history(out)):
-        time.sleep(0.02)
 
 
 def is_at(stage: str, generation: int) -> Callable[[list[dict[str, Any]]], bool]:
@@ -75,29 +37,6 @@ def is_at(stage: str, generation: int) -> Callable[[list[dict[str, Any]]], bool]
         return any(place[1:] == (generation, stage) for place in running)
 
     return when
-
-
-def marked(out: Path) -> dict[int, str]:
-    """Living processes of the run at `out`, by pid, with their command lines."""
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{MARK}={out}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                found[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-    return found
-
-
-def actor(out: Path, kind: str) -> int:
-    """The pid of the run's sampler or trainer. Ray names a process after what it does: `ray::SamplerActor.sample`."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        for pid, command in marked(out).items():
-            if command.startswith(f"ray::{kind}"):
-                return pid
-        time.sleep(0.05)
-    raise AssertionError(f"no {kind} among {marked(out)}")
 
 
 def restarts(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -19,89 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
 SMALL = {"sweep": "{}", "control.enabled": "false", "generations": "1", "sample.count": "12", "measure.drift": "false"}
 COMMAND = ["run", "smoke", *(word for key, value in SMALL.items() for word in ("--set", f"{key}={value}"))]
 
-BROKEN = '''
-"""`autophage` with a sampler that takes something else than it is given, and writes down which adapters it holds."""
-import json, os, sys
-from pathlib import Path
-from autophage import environment
-environment.apply()
-from autophage import actors
-from autophage.store.weights import Weights
-
-FAULT, TRACE = os.environ["FAULT"], os.environ["TRACE"]
-
-
-def changed(weights, change):
-    import safetensors.torch
-    tensors = safetensors.torch.load(weights.tensors)
-    return Weights(safetensors.torch.save({n: change(n, t) for n, t in sorted(tensors.items())}), weights.config)
-
-
-def stale(weights):
-    return changed(weights, lambda name, tensor: tensor * 0 if "lora_B" in name else tensor)
-
-
-def half(weights):
-    cut = Weights(weights.tensors[: len(weights.tensors) // 2], weights.config)
-    cut.__dict__["digest"] = weights.digest  # what was announced; the rest never came
-    return cut
-
-
-def scale(weights):
-    return Weights(weights.tensors, {**weights.config, "lora_alpha": 2 * weights.config["lora_alpha"]})
-
-
-def module(weights):
-    import safetensors.torch
-    tensors = safetensors.torch.load(weights.tensors)
-    kept = {name: tensor for name, tensor in tensors.items() if "v_proj" not in name}
-    return Weights(safetensors.torch.save(kept), weights.config)
-
-
-def arm(weights):
-    import torch
-    torch.manual_seed(99)
-    return changed(weights, lambda name, tensor: torch.randn_like(tensor) * 0.05 if "lora_B" in name else tensor)
-
-
-def base(weights):
-    return weights
-
-
-CHANGES = {one.__name__: one for one in (stale, half, scale, module, arm, base)}
-
-
-class Broken(actors.SamplerActor):
-    def install(self, label, weights):
-        self.write()
-        if FAULT == "base":
-            self.exchange_base()
-        try:
-            return self._sampler.install(label, CHANGES[FAULT](weights))
-        finally:
-            self.write()
-
-    def remove(self, served):
-        self._sampler.remove(served)
-        self.write()
-
-    def write(self):
-        with open(TRACE, "a") as file:
-            print(json.dumps(self._sampler._call("autophage_adapters")), file=file)
-
-    def exchange_base(self):
-        import safetensors.torch, torch
-        folder = Path(self._sampler._engine.vllm_config.model_config.model)
-        torch.manual_seed(0)
-        tensors = safetensors.torch.load_file(folder / "model.safetensors")
-        other = {name: tensor + 0.02 * torch.randn_like(tensor) for name, tensor in sorted(tensors.items())}
-        self._sampler._call("autophage_load_base", safetensors.torch.save(other))
-
-
-actors.SamplerActor = Broken
-from autophage.cli import main
-sys.exit(main(sys.argv[1:]))
-'''
+SPOILED = Path(__file__).with_name("faults")
 
 FAULTS = {
     "stale": "a stale adapter, that of the generation before",
@@ -130,13 +48,17 @@ def whole(autophage: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_is_caught_rolled_back_and_reported(
     fault: str, whole: Path, contents: Contents, variables: dict[str, str], autophage: Run, tmp_path: Path
 ) -> None:
-    out, script, trace = tmp_path / "run", tmp_path / "broken.py", tmp_path / "trace"
+    out, trace = tmp_path / "run", tmp_path / "trace"
     shutil.copytree(whole, out)
     shutil.rmtree(out / "arms/main/gen-001")
-    script.write_text(BROKEN, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, str(script), *COMMAND, "--out", str(out)],
-        env={**variables, "FAULT": fault, "TRACE": str(trace)},
+        [sys.executable, "-m", "autophage", *COMMAND, "--out", str(out)],
+        env={
+            **variables,
+            "PYTHONPATH": str(SPOILED),
+            "AUTOPHAGE_TEST_FAULT": f"swap-{fault}",
+            "AUTOPHAGE_TEST_TRACE": str(trace),
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autophage.errors import StoreError
+from autophage.errors import UNREADABLE, StoreError
 from autophage.store.atomic import replacing
 
 ANSWERS = "answers.parquet"
@@ -76,5 +76,5 @@ def read_answers(folder: Path) -> pa.Table:
         return SCHEMA.empty_table()
     try:
         return pq.read_table(path)
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:  # what pyarrow raises, by its kinds
+    except UNREADABLE as error:
         raise StoreError(f"{path}: holds no answers that can be read ({error})") from error

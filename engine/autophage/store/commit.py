@@ -11,7 +11,7 @@ from autophage.store.answers import Answer, write_answers
 from autophage.store.atomic import sha256, write_bytes
 from autophage.store.corpus import Sample, read_samples, write_corpus
 from autophage.store.manifest import MANIFEST, OPTIMIZER, Manifest, Metric, true_file, true_shards
-from autophage.store.metrics_table import write_metrics_table
+from autophage.store.metrics_table import add_to_metrics_table
 from autophage.store.numbers import Numbers, write_numbers
 from autophage.store.rundir import RunDirectory
 from autophage.store.training import StepStatistics, write_training
@@ -44,9 +44,9 @@ class Generation:
 def commit_generation(
     run: RunDirectory, made: Generation, *, level: str, versions: dict[str, str], arms: list[str] | None
 ) -> None:
-    """Write `made` so that it counts: atomically, parent hash included; then refresh the table of metrics of `arms`.
+    """Write `made` so that it counts: atomically, parent hash included; then add its metrics to the table of `arms`.
 
-    None leaves the table as it is: a caller with thousands of short generations refreshes it from time to time.
+    None leaves the table as it is: a caller with thousands of short generations makes it again from time to time.
     """
     folder = run.generation(made.arm, made.generation)
     manifests.clear_uncommitted(folder)
@@ -79,7 +79,7 @@ def commit_generation(
         ),
     )
     if arms is not None:
-        write_metrics_table(run, arms)
+        add_to_metrics_table(run, arms, made.arm, made.generation, made.metrics)
 
 
 def _write_samples(folder: Path, samples: list[Sample] | Numbers) -> dict[str, int]:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autophage.errors import StoreError, first_line
+from autophage.errors import UNREADABLE, StoreError, first_line
 from autophage.store.atomic import replacing
 
 ROWS_PER_SHARD = 8192
@@ -114,13 +114,7 @@ def read_corpus(shards: Iterable[Path], columns: list[str] | None = None) -> pa.
 def _read_shard(path: Path, columns: list[str]) -> pa.Table:
     try:
         return _read_columns(path, columns)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        NotImplementedError,
-        MemoryError,
-    ) as error:  # what pyarrow raises, by its kinds
+    except UNREADABLE as error:
         raise StoreError(f"{path}: is no corpus that can be read ({first_line(error)})") from error
 
 

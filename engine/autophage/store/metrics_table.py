@@ -1,17 +1,19 @@
 """`metrics.parquet`: every committed generation's metrics in one long table, for readers that want columns.
 
 Columns: arm, generation, metric, value, low, high, n. The manifests' `metrics.json` are the truth; this table is made
-from them again after each commit.
+from them: each commit adds its rows, and a run that begins holds the whole table against them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autophage.errors import StoreError
+from autophage.errors import UNREADABLE, StoreError
 from autophage.store.atomic import replacing
-from autophage.store.manifest import METRICS, committed, read_metrics, true_file
+from autophage.store.manifest import METRICS, Metric, committed, read_metrics, true_file
 from autophage.store.rundir import RunDirectory
 
 SCHEMA = pa.schema(
@@ -37,14 +39,44 @@ def collect(run: RunDirectory, arms: list[str]) -> pa.Table:
     for arm in arms:
         for manifest in committed(run, arm):
             true_file(run, manifest, METRICS)
-            for metric in read_metrics(run.generation(arm, manifest.generation)):
-                rows.append({"arm": arm, "generation": manifest.generation, **vars(metric)})
+            rows += _rows(arm, manifest.generation, read_metrics(run.generation(arm, manifest.generation)))
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
 def write_metrics_table(run: RunDirectory, arms: list[str]) -> None:
+    _write(run, collect(run, arms))
+
+
+def is_current(run: RunDirectory, arms: list[str]) -> bool:
+    """Whether the table says what the committed generations of `arms` say; `StoreError` where those are damaged."""
+    made = collect(run, arms)
+    try:
+        return bool(read_metrics_table(run).equals(made))
+    except StoreError:  # a table that cannot be read is made again
+        return False
+
+
+def add_to_metrics_table(
+    run: RunDirectory, arms: Sequence[str], arm: str, generation: int, metrics: Sequence[Metric]
+) -> None:
+    """Write the table with the rows of one more generation in their place among those of `arms`.
+
+    The rows that are there are taken as they are: reading all generations again would make each commit slower than the last.
+    """
+    order = {name: place for place, name in enumerate(arms)}
+    rows = [row for row in read_metrics_table(run).to_pylist() if (row["arm"], row["generation"]) != (arm, generation)]
+    rows += _rows(arm, generation, metrics)
+    rows.sort(key=lambda row: (order[row["arm"]], row["generation"]))
+    _write(run, pa.Table.from_pylist(rows, schema=SCHEMA))
+
+
+def _rows(arm: str, generation: int, metrics: Sequence[Metric]) -> list[dict[str, object]]:
+    return [{"arm": arm, "generation": generation, **vars(metric)} for metric in metrics]
+
+
+def _write(run: RunDirectory, table: pa.Table) -> None:
     with replacing(run.metrics) as temporary:
-        pq.write_table(collect(run, arms), temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def read_metrics_table(run: RunDirectory) -> pa.Table:
@@ -53,5 +85,5 @@ def read_metrics_table(run: RunDirectory) -> pa.Table:
         return SCHEMA.empty_table()
     try:
         return pq.read_table(run.metrics, schema=SCHEMA)
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:  # what pyarrow raises, by its kinds
+    except UNREADABLE as error:
         raise StoreError(f"{run.metrics}: is no table of metrics ({error})") from error

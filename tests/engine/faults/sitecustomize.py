@@ -1,6 +1,7 @@
-"""Put on the path of a run's processes, makes one of its actors fail once, as `AUTOPHAGE_TEST_FAULT` says.
+"""Put on the path of a run's processes, makes one of its actors fail as `AUTOPHAGE_TEST_FAULT` says.
 
-The folder `AUTOPHAGE_TEST_ONCE` remembers that it has happened: the process that is started in its place is a sound one.
+`swap-NAME` is one of `swap_faults`; every other fault happens once: the folder `AUTOPHAGE_TEST_ONCE` remembers that it has
+happened, and the process that is started in its place is a sound one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import os
 import sys
 import time
 from pathlib import Path
+
+import swap_faults
 
 
 def first_time(name: str) -> bool:
@@ -26,6 +29,9 @@ def lost_in_thought(*_, **__) -> None:
 
 
 def spoil(actors, fault: str) -> None:
+    if fault.startswith("swap-"):
+        swap_faults.spoil(actors, fault.removeprefix("swap-"))
+        return
     sample, fit = actors.SamplerActor.sample, actors.TrainerActor.fit
 
     def spoiled_sample(self, keys, *others):
