@@ -182,7 +182,7 @@ def test_the_report_verb_writes_page_and_figure(make_run, capsys):
     figure = run.root / "figure.svg"
     assert main(["report", str(run.root), "--figure", str(figure), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts.keys() == {"report", "figure", "early_warning"}
+    assert facts.keys() == {"report", "figure", "early_warning", "costs", "remedies"}
     assert (facts["report"], facts["figure"]) == (str(run.report), str(figure))
     assert "</html>" in run.report.read_text("utf-8")
     assert figure.read_text("utf-8").startswith("<svg")

@@ -33,8 +33,8 @@ VICTIMS = {
     "raylet": "/raylet/raylet ",
     "gcs": "/gcs/gcs_server ",
 }
-PAUSES = (4.0, 30.0)
-"""Seconds between two shots: from before vLLM is up to after several commits."""
+PAUSES = (4.0, 60.0)
+"""Seconds between two shots: from before vLLM is up to after many commits."""
 
 GENERATIONS = 50
 WARM = 10

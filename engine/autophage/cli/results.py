@@ -47,13 +47,13 @@ def report(directory: Path, /, *, figure: Path | None = None, as_json: AsJson = 
 
 def _facts(run: RunDirectory) -> dict[str, Any]:
     """What the report says beside its metrics, as plain values."""
-    from autophage.report.costs import arm_costs, cost_facts
+    from autophage.report.costs import cost_facts, costs_of
     from autophage.report.load import load
     from autophage.report.remedies import gathered, remedy_facts
     from autophage.report.warnings import warning_facts
 
     facts = load(run)
-    costs = arm_costs(run, facts)
+    costs = costs_of(run, facts)
     return {
         "early_warning": warning_facts(facts),
         "costs": cost_facts(costs),

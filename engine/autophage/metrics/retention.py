@@ -25,7 +25,8 @@ RULE = (
     "Each remedy beside the naked loop, seed by seed, at the last generation; 95% intervals are Student's t over seeds. "
     f"{HOLDS.capitalize()}: in both buckets the gain is at least {HELD:.0%} of what the naked loop lost beside its control, "
     f"by the lower end of its interval. {PART.capitalize()}: the gain in their mean is above 0. {HARMS.capitalize()}: it is "
-    f"below 0. {NONE.capitalize()}: its interval holds 0. The half is this program's own threshold."
+    f"below 0. {NONE.capitalize()}: its interval holds 0. {UNJUDGED.capitalize()}: so does that of what the naked loop lost. The "
+    "half is this program's own threshold."
 )
 
 
@@ -60,16 +61,17 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference
     return Difference(float(values.mean()), low, high, len(common))
 
 
-def verdict(gains: Sequence[Difference], lost: Sequence[float], gain: Difference) -> str:
-    """What the buckets show. `gains` are those over the naked loop and `lost` is what that lost beside its control, bucket by
-    bucket, infinite where there is no control; `gain` is of the mean over the buckets."""
-    if gain.below:
+def verdict(gains: Sequence[Difference], lost: Sequence[Difference]) -> str:
+    """What the buckets and, at the end of both, their mean show. `gains` are over the naked loop; `lost` is what that lost
+    beside its control, empty where it has none: then nobody knows how much a gain is of it."""
+    *buckets, both = gains
+    if both.below:
         return HARMS
-    if all(loss <= 0 for loss in lost):
+    if lost and lost[-1].pairs > 1 and not lost[-1].above:
         return UNJUDGED
-    if all(_held(one, loss) for one, loss in zip(gains, lost, strict=True)):
+    if lost and all(_held(one, loss.value) for one, loss in zip(buckets, lost[:-1], strict=True)):
         return HOLDS
-    return PART if gain.above else NONE
+    return PART if both.above else NONE
 
 
 def _held(gain: Difference, loss: float) -> bool:

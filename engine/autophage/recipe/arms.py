@@ -15,14 +15,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from autophage.recipe.schedule import HUMAN_ONLY, is_always
+from autophage.recipe.schedule import is_always
 from autophage.recipe.schema import NAKED, Recipe
 
 CONTROL = "control"
 ONLY_LORA = ("model.rank", "model.lora_alpha")
 """Swept keys that an arm does not have if it trains all weights."""
+ONLY_HUMAN: dict[str, object] = {
+    "mix.alpha": 0.0,
+    "mix.schedule": "constant",
+    "mix.alpha_final": None,
+    "mix.human_edit": None,
+}
+"""What makes a control: nothing that it is trained on comes from a model."""
 OF_SAMPLES = (
-    *HUMAN_ONLY,
+    *ONLY_HUMAN,
     *("gate", "mix.short", "sample.oversample", "sample.prompt_set"),
     *("sample.temperature", "sample.top_p", "sample.top_k", "sample.repetition_penalty"),
     *("anchor.objective", "anchor.trust", "anchor.outliers"),
@@ -76,12 +83,17 @@ def _control_of(recipe: Recipe, settings: dict[str, object]) -> Arm:
     """The control of the arm with `settings`."""
     bundle = recipe.remedies.get(str(settings.get("remedy", recipe.remedy)), {})
     kept = {key: value for key, value in bundle.items() if key not in OF_SAMPLES}
-    shared = {key: value for key, value in settings.items() if key not in HUMAN_ONLY} | {"remedy": NAKED}
-    naked, own = (with_values(recipe, {**values, **HUMAN_ONLY}) for values in (shared, {**shared, **kept}))
-    told = {key: value for key, value in settings.items() if key not in HUMAN_ONLY and len(recipe.sweep[key]) > 1}
+    shared = {key: value for key, value in settings.items() if key not in ONLY_HUMAN} | {"remedy": NAKED}
+    naked, own = (with_values(recipe, {**values, **ONLY_HUMAN}) for values in (shared, {**shared, **kept}))
+    told = {key: value for key, value in settings.items() if key not in ONLY_HUMAN and len(recipe.sweep[key]) > 1}
     if own == naked:
         told.pop("remedy", None)
     return Arm(f"{CONTROL}_{arm_name(told)}" if told else CONTROL, own, told, control=True)
+
+
+def is_human_alone(recipe: Recipe) -> bool:
+    """Whether nothing that an arm is trained on comes from a model."""
+    return is_always(recipe, 0.0) and recipe.mix.human_edit is None
 
 
 def combinations(recipe: Recipe) -> Iterator[dict[str, object]]:
@@ -115,11 +127,6 @@ def with_values(recipe: Recipe, values: dict[str, object]) -> Recipe:
             table = table[part]
         table[last] = value
     return Recipe.model_validate(data)
-
-
-def is_human_alone(recipe: Recipe) -> bool:
-    """Whether nothing that an arm is trained on comes from a model."""
-    return is_always(recipe, 0.0) and recipe.mix.human_edit is None
 
 
 def _identity(recipe: Recipe) -> str:

@@ -13,14 +13,6 @@ from __future__ import annotations
 
 from autophage.recipe.schema import Recipe
 
-HUMAN_ONLY: dict[str, object] = {
-    "mix.alpha": 0.0,
-    "mix.schedule": "constant",
-    "mix.alpha_final": None,
-    "mix.human_edit": None,
-}
-"""What a control has: human text in every generation, as it is."""
-
 
 def alpha_final(recipe: Recipe) -> float:
     """The synthetic fraction of the last mix."""

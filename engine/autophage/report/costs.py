@@ -49,8 +49,12 @@ class Cost:
         return Cost(self.sampled + other.sampled, self.trained + other.trained, self.scored + other.scored, seconds)
 
 
-def arm_costs(run: RunDirectory, facts: RunFacts) -> dict[str, Cost]:
-    """Arm -> what its committed generations took together. `facts` are of a run whose seeds are not pooled."""
+Costs = dict[tuple[str, int], Cost]
+"""(arm, generation) -> what that took."""
+
+
+def costs_of(run: RunDirectory, facts: RunFacts) -> Costs:
+    """Of every committed generation. `facts` are of a run whose seeds are not pooled."""
     made = {
         (arm.name, manifest.generation): _of_generation(run, facts, arm, manifest)
         for arm in facts.arms
@@ -59,9 +63,15 @@ def arm_costs(run: RunDirectory, facts: RunFacts) -> dict[str, Cost]:
     for cohort in _batches(facts):
         for generation in range(facts.horizon + 1):
             _divide(made, [(name, generation) for name in cohort if (name, generation) in made])
+    return made
+
+
+def arm_costs(costs: Costs, last: int | None = None) -> dict[str, Cost]:
+    """Arm -> what its generations took together, up to `last`; left out, all of them."""
     total: dict[str, Cost] = {}
-    for (name, _), cost in made.items():
-        total[name] = total.get(name, Cost()) + cost
+    for (name, generation), cost in costs.items():
+        if last is None or generation <= last:
+            total[name] = total.get(name, Cost()) + cost
     return total
 
 
@@ -92,11 +102,12 @@ class CostRow:
     total: str
 
 
-def cost_rows(shown: RunFacts, costs: Mapping[str, Cost], groups: Mapping[str, Sequence[str]]) -> list[CostRow]:
+def cost_rows(shown: RunFacts, costs: Costs, groups: Mapping[str, Sequence[str]]) -> list[CostRow]:
     """One for each arm of `shown`, which has seeds pooled; none where nothing is committed. `groups` are the pools' members."""
+    by_arm = arm_costs(costs)
     rows = []
     for arm in shown.arms:
-        cost = mean_cost(costs[name] for name in groups.get(arm.name, [arm.name]) if name in costs)
+        cost = mean_cost(by_arm[name] for name in groups.get(arm.name, [arm.name]) if name in by_arm)
         if cost is not None and cost.tokens:
             seconds = [duration(cost.seconds[stage]) if stage in cost.seconds else "\u2013" for stage in STAGES]
             total = duration(cost.time) if cost.seconds else "\u2013"
@@ -110,9 +121,10 @@ def _count(tokens: int) -> str:
     return f"{tokens:,}" if tokens else "\u2013"
 
 
-def cost_facts(costs: Mapping[str, Cost]) -> dict[str, dict[str, Any]]:
+def cost_facts(costs: Costs) -> dict[str, dict[str, Any]]:
     """The same as plain values, of every arm."""
-    return {name: {**asdict(cost), "tokens": cost.tokens, "time": cost.time} for name, cost in costs.items()}
+    total = arm_costs(costs)
+    return {name: {**asdict(cost), "tokens": cost.tokens, "time": cost.time} for name, cost in total.items()}
 
 
 def _of_generation(run: RunDirectory, facts: RunFacts, arm: ArmFacts, manifest: Manifest) -> Cost:
@@ -132,7 +144,7 @@ def _batches(facts: RunFacts) -> list[tuple[str, ...]]:
     return [cohort for cohort in cohorts_of(expand(facts.recipe)) if len(cohort) > 1]
 
 
-def _divide(made: dict[tuple[str, int], Cost], together: list[tuple[str, int]]) -> None:
+def _divide(made: Costs, together: list[tuple[str, int]]) -> None:
     tokens = sum(made[key].sampled for key in together)
     for key in together:
         cost = made[key]

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from autophage.plan.record import read_prediction
 from autophage.report import provenance, tables, words
 from autophage.report.colours import Style, styles, variables
-from autophage.report.costs import arm_costs, cost_rows
+from autophage.report.costs import cost_rows, costs_of
 from autophage.report.courses import course_view
 from autophage.report.drawn import drawn_figure
 from autophage.report.figures import metric_figures, other_figures
@@ -83,7 +83,7 @@ def render(run: RunDirectory, facts: RunFacts) -> str:
     several = {name for names in groups.values() for name in names[1:]}
     sampled = [arm for arm in facts.arms if arm.name not in several]
     measured = timings(facts)
-    costs = arm_costs(run, facts)
+    costs = costs_of(run, facts)
     compared = gathered(facts, costs)
     told = findings(shown)
     if compared is not None:

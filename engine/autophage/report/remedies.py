@@ -18,7 +18,7 @@ from autophage.recipe import expand
 from autophage.recipe.arms import Arm, arm_name
 from autophage.recipe.schema import NAKED
 from autophage.report.catalog import describe
-from autophage.report.costs import Cost, mean_cost
+from autophage.report.costs import Cost, Costs, arm_costs, mean_cost
 from autophage.report.load import RunFacts
 from autophage.report.pooling import SEED, pools
 
@@ -95,7 +95,7 @@ class Comparison:
         return [points[place].name for place in front(costs, [one.retention for one in points])]
 
 
-def gathered(facts: RunFacts, costs: Mapping[str, Cost]) -> Comparison | None:
+def gathered(facts: RunFacts, costs: Costs) -> Comparison | None:
     """None where the run compares no remedies, or none has gone a generation yet. Seeds of `facts` are not pooled."""
     chosen = facts.recipe.sweep.get(REMEDY, [])
     reached = {arm.name: arm.last for arm in facts.arms if arm.recipe is not None}
@@ -110,7 +110,7 @@ def gathered(facts: RunFacts, costs: Mapping[str, Cost]) -> Comparison | None:
             name = _name(facts, arm, str(arm.settings[REMEDY]))
             groups.setdefault(name, {})[arm.recipe.seed] = arm
             naked_of[name] = _name(facts, arm, NAKED)
-    made = _Maker(facts, generation, costs)
+    made = _Maker(facts, generation, arm_costs(costs, generation))
     naked = {name: made.outcome(name, groups[name], groups[name]) for name in dict.fromkeys(naked_of.values())}
     first, *others = naked.values()
     outcomes = [
@@ -135,8 +135,7 @@ class _Maker:
         arms, controls = {seed: arm.name for seed, arm in group.items()}, _twins(group)
         without, beside = {seed: arm.name for seed, arm in naked.items()}, _twins(naked)
         gains, left, lost = self._held(arms, without), self._held(controls, arms), self._held(beside, without)
-        losses = [one.value for one in lost[:-1]] or [math.inf] * len(HELD)
-        found = "" if group is naked else verdict(gains[:-1], losses, gains[-1]) if gains else UNJUDGED
+        found = "" if group is naked else verdict(gains, lost) if gains else UNJUDGED
         cost = mean_cost(self._costs[arm] for arm in arms.values() if arm in self._costs)
         metrics = {metric: one for metric in self._names if (one := self._beside(metric, arms, without, controls))}
         members = tuple(arms.values())

@@ -197,6 +197,8 @@ def _plain(found: Difference) -> str:
 
 def _limits(found: Comparison) -> list[str]:
     told = []
+    if found.lost and not found.lost[-1].above:
+        told.append("What the naked loop lost is not beyond its own interval: there may be nothing to hold.")
     if found.seeds < 2:
         told.append("One seed shows no effect, whatever the numbers: intervals are over seeds.")
     else:
