@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from autophage.recipe import LoadedRecipe
-from autophage.recipe.schedule import alpha_of, alpha_words, is_always
+from autophage.recipe.schedule import alpha_of, alpha_words, is_always, pool_alpha
 from autophage.recipe.schema import Mix, Recipe
 
 Load = Callable[..., LoadedRecipe]
@@ -26,6 +26,20 @@ def test_the_fraction_of_each_mix(mix: Mix, expected: list[float], words: str) -
     recipe = Recipe(name="x", generations=5, mix=mix)
     assert [alpha_of(recipe, generation) for generation in range(5)] == pytest.approx(expected)
     assert alpha_words(recipe) == words
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        ("replace", [0.0, 0.5, 1.0]),
+        ("accumulate", [0.0, 0.5 / 3, 1.5 / 4]),
+        ("accumulate-subsample", [0.0, 0.5 / 3, 1.5 / 4]),
+    ],
+)
+def test_an_accumulated_pool_has_the_human_text_of_before_the_loop(pool: str, expected: list[float]) -> None:
+    mix = Mix.model_validate({"alpha": 0.0, "schedule": "decay", "pool": pool})
+    recipe = Recipe(name="x", generations=3, mix=mix)
+    assert [pool_alpha(recipe, model) for model in (1, 2, 3)] == pytest.approx(expected)
 
 
 def test_a_single_generation_has_the_first_fraction_or_the_last_chance() -> None:

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,35 @@ def test_a_real_run_directory(make_run: MakeRun, world_recipe: str, capsys: pyte
     told = json.loads(capsys.readouterr().out)
     assert told["remedies"]["naked"]["arms"] == ["remedy-none"]
     assert told["costs"]["remedy-half"]["trained"] == naked.trained
+
+
+def test_what_gates_anchors_and_editing_read_is_scored(make_run: MakeRun, world_recipe: str) -> None:
+    text = world_recipe.replace(
+        '"mix.alpha" = [1.0, 0.5]',
+        'remedy = ["none", "anchored", "edited", "gated"]\n[remedies]\nanchored.anchor.kl = 1\n'
+        'edited.mix.alpha = 0.25\nedited.mix.human_edit = 0.9\n[[remedies.gated.gate]]\nkind = "reward"\n',
+    )
+    run = make_run(recipe=text.replace("count = 600", "count = 60"))
+    facts = load(run)
+    judged = {
+        "arm": "remedy-gated",
+        "metric": "gate/scored_tokens",
+        "value": 70.0,
+        "low": None,
+        "high": None,
+        "n": None,
+    }
+    rows = [*facts.rows, *({**judged, "generation": generation} for generation in range(6))]
+    read = arm_costs(costs_of(run, replace(facts, rows=rows, metrics=Metrics(rows))))
+    trained = 5 * 3 * 400
+    assert {name: cost.scored for name, cost in read.items()} == {
+        "remedy-none": 0,
+        "remedy-anchored": trained,
+        "remedy-edited": trained / 4 * 0.75,
+        "remedy-gated": 6 * 70,
+        "control": 0,
+        "control_remedy-anchored": trained,
+    }
 
 
 def test_a_run_without_remedies_has_no_such_section(world_run: RunDirectory) -> None:

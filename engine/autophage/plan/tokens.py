@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autophage.recipe.schedule import alpha_of
+from autophage.recipe.schedule import pool_alpha
 from autophage.recipe.schema import FROM_SOURCE, Recipe
 
 WORLD_DOCUMENT_TOKENS = 41
@@ -156,10 +156,7 @@ def _sampling(recipe: Recipe) -> Sampling:
 def _training(recipe: Recipe, generation: int) -> Training:
     if generation == 0:
         return Training()
-    mixes = [alpha_of(recipe, one) for one in range(generation)]
-    # An accumulated pool has the data of before the loop in it.
-    alphas = mixes[-1:] if recipe.mix.pool == "replace" else [0.0, *mixes]
-    alpha = sum(alphas) / len(alphas)
+    alpha = pool_alpha(recipe, generation)
     pool = recipe.sample.count * (generation + 1 if recipe.mix.pool == "accumulate" else 1)
     rows = max(1, round(pool * recipe.train.epochs))
     tokens, steps = rows * row_tokens(recipe, alpha), math.ceil(rows / recipe.train.batch_size)

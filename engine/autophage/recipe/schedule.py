@@ -34,6 +34,14 @@ def alpha_of(recipe: Recipe, generation: int) -> float:
     return mix.alpha
 
 
+def pool_alpha(recipe: Recipe, generation: int) -> float:
+    """The synthetic fraction of all that model `generation`, from 1 on, is trained on."""
+    mixes = [alpha_of(recipe, one) for one in range(generation)]
+    # An accumulated pool has the data of before the loop in it.
+    alphas = mixes[-1:] if recipe.mix.pool == "replace" else [0.0, *mixes]
+    return sum(alphas) / len(alphas)
+
+
 def is_always(recipe: Recipe, alpha: float) -> bool:
     """Whether every mix has the synthetic fraction `alpha`."""
     return all(alpha_of(recipe, generation) == alpha for generation in (0, recipe.generations - 1))

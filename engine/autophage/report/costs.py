@@ -1,7 +1,8 @@
 """What each arm took: tokens sampled, trained on and scored by others, and seconds of each stage.
 
-Read from what is committed: manifests count what was written and what gates, anchors and teachers scored, `training.parquet`
-counts the tokens that carried loss, metrics hold the seconds. Where arms are sampled in one batch, each has the whole batch's
+Read from what is committed: manifests count what was written, `training.parquet` the tokens that carried loss, metrics what gates
+scored and the seconds. Through an anchor's reference goes all that is trained on, and human text that is edited goes once through
+the model that edits it. Where arms are sampled in one batch, each has the whole batch's
 seconds; here a batch is divided by the tokens of each, so that arms add up.
 """
 
@@ -15,6 +16,8 @@ import pyarrow.compute as pc
 
 from autophage.recipe import expand
 from autophage.recipe.batching import cohorts_of, is_continuous
+from autophage.recipe.schedule import pool_alpha
+from autophage.recipe.schema import Recipe
 from autophage.report.load import ArmFacts, RunFacts
 from autophage.report.words import duration
 from autophage.store.manifest import Manifest
@@ -22,8 +25,7 @@ from autophage.store.rundir import RunDirectory
 from autophage.store.training import TRAINING, read_training
 
 STAGES = ("train", "swap", "sample", "measure")
-SCORED = "scored"
-"""Count of a manifest: tokens that gates, anchors or teachers put through a model."""
+SCORED = "gate/scored_tokens"
 
 
 @dataclass(frozen=True)
@@ -131,9 +133,21 @@ def _of_generation(run: RunDirectory, facts: RunFacts, arm: ArmFacts, manifest: 
     trained = 0
     if TRAINING in manifest.files:
         trained = pc.sum(read_training(run, manifest, ["tokens"])["tokens"]).as_py() or 0
+    judged = facts.metrics.at(arm.name, SCORED, manifest.generation)
+    scored = round(judged.value) if judged is not None else 0
+    if arm.recipe is not None and manifest.generation > 0:
+        scored += _read_beside(arm.recipe, manifest.generation, trained)
     points = {stage: facts.metrics.at(arm.name, f"speed/{stage}_seconds", manifest.generation) for stage in STAGES}
     seconds = {stage: point.value for stage, point in points.items() if point is not None}
-    return Cost(manifest.counts.get("tokens", 0), trained, manifest.counts.get(SCORED, 0), seconds)
+    return Cost(manifest.counts.get("tokens", 0), trained, scored, seconds)
+
+
+def _read_beside(recipe: Recipe, generation: int, trained: int) -> int:
+    """Tokens that went forward for the training of model `generation`, beside those that it is `trained` on: all of these through
+    an anchor's reference, and the human ones once, whatever the epochs, in order to be edited."""
+    referred = trained if recipe.refers else 0
+    edits = recipe.mix.human_edit is not None
+    return referred + (round(trained / recipe.train.epochs * (1.0 - pool_alpha(recipe, generation))) if edits else 0)
 
 
 def _batches(facts: RunFacts) -> list[tuple[str, ...]]:
