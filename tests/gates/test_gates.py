@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autophage.errors import UserError
+from autophage.errors import RunError, UserError
 from autophage.gates import Context, Verdict
 from autophage.gates.attribution import Attribution
 from autophage.gates.detector import Detector, draw_in_proportion
@@ -133,6 +133,12 @@ def test_surprise_keeps_the_most_surprising(context: Context, sample: Make, said
 def test_what_a_model_ruled_out_is_very_surprising_and_no_infinity(context: Context, sample: Make, said: Said) -> None:
     samples = [sample("a", logprob=[-np.inf]), sample("b", logprob=[-90.0])]
     assert said(Surprise(keep=0.5).judge(samples, context)) == ["accept", "reject: unsurprising"]
+
+
+def test_a_surprisal_that_is_no_number_stops_the_run(context: Context, sample: Make) -> None:
+    samples = [sample("a", logprob=[-1.0]), sample("b", logprob=[float("nan")])]
+    with pytest.raises(RunError, match=r"the surprisal of sample b is nan. Nothing was committed"):
+        Surprise().judge(samples, context)
 
 
 def test_quality_tells_human_text_from_the_samples(context: Context, sample: Make, documents: Draw, said: Said) -> None:

@@ -4,6 +4,6 @@ A gate is named in `pyproject.toml` under the entry-point group `autophage.gates
 sampler or when a generation is made; models are imported inside the methods that ask them.
 """
 
-from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject
+from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject, require_finite
 
-__all__ = ["Context", "Gate", "Verdict", "abstain", "accept", "reject"]
+__all__ = ["Context", "Gate", "Verdict", "abstain", "accept", "reject", "require_finite"]

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject
+from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject, require_finite
 from autophage.gates.retrieval import Passages, words_of
 from autophage.recipe.schema import Recipe
 from autophage.recipe.table import Fraction, PathText, Positive
@@ -59,7 +59,6 @@ class EntailmentGate(Gate):
         return verdicts
 
     def _by_model(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
-        from autophage.gates.models import require_finite
         from autophage.trainer.entailment import Entailment
 
         path = self.model or ""

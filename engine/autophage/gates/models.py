@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
 from autophage.data.tokens import load_tokenizer, start_ids
-from autophage.devices import named_type
-from autophage.errors import RunError, UserError
+from autophage.devices import device, named_type
+from autophage.errors import UserError
 from autophage.metrics.scored import Scored
-from autophage.store.corpus import Sample
 from autophage.trainer.classifier import Classifier, read_labels
 from autophage.trainer.head import find_head
 from autophage.trainer.loading import load_model
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 class NamedModel:
-    """A causal language model from a folder or hub id, for reading texts with its own tokenizer.
+    """A causal language model from a folder or hub id, for reading texts with its own tokenizer; on this process's device only
+    while it is at work.
 
     Raises:
         UserError: it cannot be loaded.
@@ -29,7 +30,7 @@ class NamedModel:
 
     def __init__(self, path: str) -> None:
         self._tokenizer = load_tokenizer(path)
-        self._head = find_head(load_model(path, named_type("auto")))
+        self._head = find_head(load_model(path, named_type("auto"), torch.device("cpu")))
         config = self._head.model.config.get_text_config()
         self._positions = getattr(config, "max_position_embeddings", None)
 
@@ -44,7 +45,11 @@ class NamedModel:
                 context = context[len(context) - min(len(context), self._positions - 1 - len(own)) :]
             sequences.append([*start_ids(self._tokenizer), *context, *own])
             contexts.append(len(sequences[-1]) - len(own))
-        return score(self._head, sequences, contexts, lambda _: None)
+        self._head.model.to(device())
+        try:
+            return score(self._head, sequences, contexts, lambda _: None)
+        finally:
+            self._head.model.to("cpu")
 
 
 class Judge:
@@ -79,13 +84,6 @@ def _place(labels: Sequence[str], path: str, label: str | None, key: str) -> int
 def require_judge(path: str, label: str | None, key: str) -> None:
     """Raise `UserError` where `Judge` would for its configuration."""
     _place(read_labels(path, key), path, label, key)
-
-
-def require_finite(values: Sequence[float], samples: Sequence[Sample], what: str) -> None:
-    """Raise `RunError` with the first sample whose value is NaN or infinite."""
-    for value, sample in zip(values, samples, strict=True):
-        if not math.isfinite(value):
-            raise RunError(f"the {what} of sample {sample.sample_id} is {value:g}. Nothing was committed.")
 
 
 def judged_by(context: Context, path: str, label: str | None, key: str) -> Judge:

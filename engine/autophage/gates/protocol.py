@@ -7,6 +7,7 @@ context: every random choice takes its seed from `context.seed`, so that a resum
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
@@ -18,7 +19,7 @@ from autophage.data.source import Source
 from autophage.data.tokens import decode
 from autophage.data.world import World
 from autophage.data.world_claims import Claim, ClaimReader
-from autophage.errors import UserError
+from autophage.errors import RunError, UserError
 from autophage.metrics.scored import Scored
 from autophage.recipe.gates import GateTable
 from autophage.recipe.schema import Recipe
@@ -138,6 +139,13 @@ class Context:
 
         model = self.once(("model", under), lambda: NamedModel(under))
         return model.score([(sample.prompt, sample.text) for sample in samples])
+
+
+def require_finite(values: Sequence[float], samples: Sequence[Sample], what: str) -> None:
+    """Raise `RunError` with the first sample whose value is NaN or infinite."""
+    for value, sample in zip(values, samples, strict=True):
+        if not math.isfinite(value):
+            raise RunError(f"the {what} of sample {sample.sample_id} is {value:g}. Nothing was committed.")
 
 
 class Gate(GateTable, ABC):

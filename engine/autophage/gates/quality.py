@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject
+from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject, require_finite
 from autophage.gates.retrieval import words_of
 from autophage.recipe.table import PathText, Positive
 from autophage.seeds import derive
@@ -80,7 +80,7 @@ class Quality(Gate):
         return [float(value) for value in found]
 
     def _by_model(self, samples: Sequence[Sample], context: Context) -> list[float]:
-        from autophage.gates.models import judged_by, require_finite
+        from autophage.gates.models import judged_by
 
         judge = judged_by(context, self.model or "", self.label, "gate.model")
         values = judge.values([sample.text for sample in samples])

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from autophage.gates.protocol import BASE, WRITER, Context, Gate, Verdict, abstain, accept, reject
+from autophage.gates.protocol import BASE, WRITER, Context, Gate, Verdict, abstain, accept, reject, require_finite
 from autophage.metrics.scored import FLOOR
 from autophage.recipe.table import PathText
 from autophage.store.corpus import Sample
@@ -51,7 +51,13 @@ class Surprise(Gate):
 
 
 def surprisals(samples: Sequence[Sample], context: Context, under: str) -> list[float | None]:
-    """Mean surprisal of each sample's tokens, in nats; None of one without tokens."""
+    """Mean surprisal of each sample's tokens, in nats; None of one without tokens.
+
+    Raises:
+        RunError: one is not finite.
+    """
     own = [sample.logprob for sample in samples]
     scored = own if under == WRITER else [one.logprob for one in context.score_samples(samples, under)]
-    return [float(-np.maximum(one.astype(np.float64), FLOOR).mean()) if len(one) else None for one in scored]
+    means = [float(-np.maximum(one.astype(np.float64), FLOOR).mean()) if len(one) else None for one in scored]
+    require_finite([mean or 0.0 for mean in means], samples, "surprisal")
+    return means
