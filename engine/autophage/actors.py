@@ -135,7 +135,7 @@ class TrainerActor(Shell):
         known: dict[int, AnySamples] = dict(corpora)
         if early:
             # What follows the documents of the corpus are answers to questions, which nobody trains on.
-            requests = self._bench.requests(self._arms[arm], generation - 1)[: self._arms[arm].recipe.sample.count]
+            requests = self._bench.requests(self._arms[arm], generation - 1)[: self._arms[arm].recipe.sample.written]
             self._late = LateCorpus([request.prompt_ids for request in requests])
             known[generation - 1] = self._late
         try:

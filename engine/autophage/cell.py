@@ -255,7 +255,7 @@ class Cell:
 
     def _corpus_of(self, work: Work, written: Mapping[int, list[int]]) -> dict[int, list[int]]:
         """Of what is written for an arm, by place, the documents of its corpus: they come before answers to questions."""
-        count = self._arms[work.arm].recipe.sample.count
+        count = self._arms[work.arm].recipe.sample.written
         return {place: token_ids for place, token_ids in written.items() if place < count}
 
     def _feed(self, making: Making) -> None:

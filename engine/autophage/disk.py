@@ -90,7 +90,7 @@ def told_when_full(place: Path) -> Iterator[None]:
 
 def _corpus_bytes(recipe: Recipe) -> int:
     sample = recipe.max_tokens * CORPUS_BYTES_PER_TOKEN + longest_tokens(recipe) * TEXT_BYTES_PER_TOKEN
-    return recipe.sample.count * (round(sample) + ROW_BYTES)
+    return recipe.sample.written * (round(sample) + ROW_BYTES)
 
 
 def _weights_bytes(recipe: Recipe) -> int:

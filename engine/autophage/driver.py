@@ -298,7 +298,8 @@ class Driver:
 
 def effort(arm: Arm) -> float:
     """How much work a generation of this arm is, compared to another: tokens written, and read `epochs` times."""
-    return arm.recipe.sample.count * arm.recipe.max_tokens * (1 + arm.recipe.train.epochs)
+    sample = arm.recipe.sample
+    return (sample.written + sample.count * arm.recipe.train.epochs) * arm.recipe.max_tokens
 
 
 def shares(cohorts: Sequence[Cohort], efforts: Mapping[str, float], cells: int) -> list[list[Cohort]]:

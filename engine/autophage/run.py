@@ -145,6 +145,9 @@ def _refuse_early(loaded: LoadedRecipe) -> None:
         from autophage.trainer.entailment import entailment_label
 
         entailment_label(loaded.recipe.questions.entailment)
+    for arm in loaded.arms:
+        for gate in arm.recipe.gate:
+            gate.require()
     if loaded.recipe.measure.harness:
         from autophage.harness import check_tasks
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autophage.data.annotation import document_ids, prompt_and_text
+from autophage.data.annotation import document_ids
 from autophage.data.build import RawSource, bind, prompt_style
 from autophage.data.mix import AnySamples, TrainingOrder, pool_rows, prompt_ids
 from autophage.data.source import HeldOut, Probe, Source, spread
@@ -22,6 +22,7 @@ from autophage.data.tokens import decode
 from autophage.devices import device, device_memory, element_type
 from autophage.errors import RunError, SwapError, UserError
 from autophage.examination import Examination
+from autophage.judging import Judging, gate_passes, make_samples
 from autophage.memory import sampler_bytes, share_gpu, trainer_bytes
 from autophage.metrics.corpus import corpus_metrics, drift_metrics
 from autophage.metrics.drift import perplexities
@@ -38,7 +39,7 @@ from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, Engi
 from autophage.seeds import derive
 from autophage.shape import configured_shape
 from autophage.store.broken import write_broken_batch
-from autophage.store.corpus import Sample, sample_id
+from autophage.store.corpus import Sample
 from autophage.store.manifest import Metric
 from autophage.store.messages import Measured, Trained
 from autophage.store.training import StepStatistics
@@ -76,6 +77,7 @@ class Workbench:
         self._human_texts: dict[int, HumanText] = {}
         self.source = self._source(with_values(recipe, {"mix.domain": ALL}))
         self._examination = Examination(recipe, raw, self.resident)
+        self._judging = Judging(self.resident)
 
     def base_weights(self, arm: Arm) -> Weights:
         """Model 0 as `arm` starts from it."""
@@ -295,17 +297,19 @@ class Workbench:
         completions: Sequence[Completion],
         progress: Callable[[int, int], None],
     ) -> Measured:
-        """Model and corpus `generation`; `completions` are those of `requests`.
+        """Model and corpus `generation`; `completions` are those of `requests`. Gates judge the corpus first; what is measured
+        of it is all that was written.
 
         `previous` are the weights of the generation before, None at generation 0. `progress` is called with (sequences
         scored, sequences in all).
         """
         self.resident.load(weights)
-        settings, asked = arm.recipe.measure, arm.recipe.sample.count
+        settings, asked = arm.recipe.measure, arm.recipe.sample.written
         written, answered = completions[:asked], completions[asked:]
         probes = self.source.probes(list(settings.formats), settings.probes)
         documents = spread(self.source.held_out(), settings.documents)
         total = settings.drift * len(written) + len(probes) + len(documents) + self._examination.passes
+        total += gate_passes(arm)
         done = 0
 
         def count(sequences: int) -> None:
@@ -314,8 +318,9 @@ class Workbench:
             progress(done, total)
 
         seed = derive(arm.recipe.seed, "bootstrap", arm.name, generation)
-        samples = self._samples(arm, generation, written)
-        metrics = self._knowledge(arm, probes, seed, count)
+        samples = make_samples(arm, generation, self._documents(arm, generation), written, self.tokenizer)
+        metrics = self._judging.judge(arm, generation, weights, self._source(arm.recipe), samples, count)
+        metrics += self._knowledge(arm, probes, seed, count)
         answers = self._examination.answers(answered, count)
         metrics += question_metrics(answers, settings.confident, settings.resamples, seed)
         human = self.resident.score([one.token_ids for one in documents], [one.context for one in documents], count)
@@ -363,25 +368,3 @@ class Workbench:
         for sample, value in zip(samples, perplexities([one.scored for one in base]), strict=True):
             sample.ppl_under_base = value
         return drift_metrics(samples, base, before[0] if before else None, arm.recipe.measure, seed)
-
-    def _samples(self, arm: Arm, generation: int, completions: Sequence[Completion]) -> list[Sample]:
-        """The completions as the corpus holds them, with the statistics that were recorded while they were sampled."""
-        samples = []
-        for index, (request, answer) in enumerate(zip(self._documents(arm, generation), completions, strict=True)):
-            if answer.statistics is None:
-                raise RunError(f"{arm.name}, generation {generation}: sample {index} came without its statistics")
-            ids = (self.source.start_ids, request.prompt_ids, answer.token_ids)
-            prompt, text = prompt_and_text(*ids, arm.recipe, self.tokenizer)
-            samples.append(
-                Sample(
-                    sample_id=sample_id(arm.recipe.seed, arm.name, generation, index, request.prompt_ids, request.seed),
-                    prompt=prompt,
-                    text=text,
-                    prompt_ids=request.prompt_ids,
-                    token_ids=answer.token_ids,
-                    finish_reason=answer.finish_reason,
-                    seed=request.seed,
-                    **vars(answer.statistics),
-                )
-            )
-        return samples

@@ -67,6 +67,45 @@ def test_rejected_samples_are_never_trained_on(source: WorldSource) -> None:
     assert len(rows) == synthetic(rows) == 7
 
 
+@pytest.mark.parametrize(
+    ("short", "alpha", "accepted", "rows", "synthetic_rows"),
+    [
+        ("fewer", 1.0, 7, 7, 7), ("repeat", 1.0, 7, 20, 20), ("human", 1.0, 7, 20, 7),
+        ("fewer", 0.5, 7, 17, 7), ("repeat", 0.5, 7, 20, 10), ("human", 0.5, 7, 20, 7),
+        ("fewer", 0.5, 15, 20, 10), ("repeat", 0.5, 15, 20, 10), ("human", 0.5, 15, 20, 10),
+        ("fewer", 1.0, 0, 0, 0), ("repeat", 1.0, 0, 0, 0), ("human", 1.0, 0, 20, 0),
+    ],
+)  # fmt: skip
+def test_what_takes_the_place_of_samples_that_gates_rejected(
+    source: WorldSource, short: str, alpha: float, accepted: int, rows: int, synthetic_rows: int
+) -> None:
+    told = recipe(mix=Mix(alpha=alpha, short=short))  # type: ignore[arg-type]
+    found = pool_rows(source, told, {0: samples(0, accepted=accepted)})
+    assert (len(found), synthetic(found)) == (rows, synthetic_rows)
+    plain = pool_rows(source, recipe(mix=Mix(alpha=alpha)), {0: samples(0)})
+    humans = [[row.token_ids for row in many if row.token_ids[1] < 1000] for many in (found, plain)]
+    assert humans[0][: len(humans[1])] == humans[1]  # those that the mix has in any case come first
+
+
+def test_repeated_rows_go_round_in_order(source: WorldSource) -> None:
+    rows = pool_rows(source, recipe(mix=Mix(short="repeat")), {0: samples(0, accepted=3)})
+    assert [row.token_ids[2] for row in rows] == [place % 3 for place in range(COUNT)]
+
+
+def test_rows_have_the_weights_of_their_samples(source: WorldSource) -> None:
+    weighted = samples(0)
+    weighted[3].weight = 2.5
+    rows = pool_rows(source, recipe(mix=Mix(alpha=0.5)), {0: weighted})
+    assert [row.weight for row in rows] == [1.0] * 3 + [2.5] + [1.0] * 16
+
+
+def test_more_is_written_than_a_mix_takes(source: WorldSource) -> None:
+    told = Recipe(name="t", sample=Sample(count=10, oversample=2.5))
+    assert len(prompt_ids(source, told, 0)) == told.sample.written == 25
+    rows = pool_rows(source, told, {0: [one for one in samples(0) if one.accepted]})
+    assert [row.token_ids[2] for row in rows] == list(range(10))
+
+
 def test_pools(source: WorldSource) -> None:
     corpora = {g: samples(g) for g in range(3)}
     kept = pool_rows(source, recipe(mix=Mix(pool="accumulate")), corpora)

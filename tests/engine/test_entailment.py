@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from autophage.errors import UserError
-from autophage.trainer.entailment import BATCH, Entailment, entailment_label
+from autophage.trainer.classifier import BATCH
+from autophage.trainer.entailment import Entailment, entailment_label
 
 WORDS = "the harbour was calm and a pilot slept while it rained in town".split()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from autophage.metrics.scored import Scored
 from autophage.recipe.schema import Base, Model, Recipe, Source, Train
 from autophage.store.training import StepStatistics
 from autophage.trainer.base_model import base_model_folder, ensure_base_model
+from autophage.trainer.portions import Portion
 from autophage.trainer.resident import ResidentModel
 
 pytestmark = pytest.mark.slow
@@ -56,6 +58,32 @@ def test_training_is_a_function_of_its_arguments(resident: ResidentModel, rows: 
     other = fit(resident, rows[::-1])
     assert fit(resident, rows) == first != other
     assert fit(ResidentModel(resident.path, RECIPE), rows) == first
+
+
+@pytest.mark.parametrize("packing", ["padded", "padding-free"])
+@pytest.mark.parametrize("held", [None, 2])
+def test_a_weight_counts_as_so_many_documents(
+    resident: ResidentModel, rows: list[Row], packing: str, held: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step on documents of weights 3 and 1 is that on a batch in which one of them is there three times."""
+    monkeypatch.setattr(resident, "portion", Portion(held))
+    train = RECIPE.train.model_copy(update={"packing": packing, "schedule": "constant"})
+    recipe = RECIPE.model_copy(update={"train": train})
+    chosen = rows[:6]
+    weighted = [replace(chosen[0], weight=3.0), *chosen[1:]]
+    trained = []
+    for batch in (weighted, [chosen[0], *chosen], [chosen[0], chosen[0], *chosen], chosen):
+        fit(resident, batch, recipe)
+        trained.append(resident.score([row.token_ids for row in chosen], [1] * 6))
+    apart = [
+        max(float(np.abs(a.logprob - b.logprob).max()) for a, b in zip(trained[0], other, strict=True))
+        for other in trained
+    ]
+    assert apart[2] < 1e-4 < 1e-3 < apart[1] < apart[3]
+
+
+def test_weights_of_1_change_no_bit(resident: ResidentModel, rows: list[Row]) -> None:
+    assert fit(resident, [replace(row, weight=1.0) for row in rows]) == fit(resident, rows)
 
 
 def test_each_step_says_what_the_model_made_of_its_tokens(resident: ResidentModel, rows: list[Row]) -> None:

@@ -33,6 +33,15 @@ def test_samples_are_scored_once_per_model_that_differs(recipe_of):
     assert without.measure.tokens == PROBES + HELD_OUT
 
 
+def test_gates_choose_among_more_documents_and_may_read_them(recipe_of):
+    plain, gate = recipe_of(sample={"count": 100}), [{"kind": "surprise", "under": "base"}, {"kind": "verifier"}]
+    gated = recipe_of(sample={"count": 100, "oversample": 2.0}, gate=gate)
+    once = 200 * (1 + WORLD_DOCUMENT_TOKENS)
+    assert work(gated, 1).sample.tokens == 2 * work(plain, 1).sample.tokens
+    assert work(gated, 1).train == work(plain, 1).train
+    assert work(gated, 1).measure.tokens == PROBES + HELD_OUT + (2 + 1) * once
+
+
 def test_a_text_samples_to_its_limit_and_trains_on_the_mix(recipe_of):
     source = {"kind": "text", "path": "/nowhere", "block": 32, "continuation": 64}
     sample = {"count": 10, "max_tokens": 40}

@@ -7,6 +7,7 @@ import numpy as np
 from autophage.data.source import Probe
 from autophage.metrics.corpus import corpus_metrics, drift_metrics
 from autophage.metrics.human import count_human
+from autophage.metrics.judged import judged_metrics
 from autophage.metrics.knowledge import knowledge_metrics
 from autophage.metrics.questions import question_metrics
 from autophage.metrics.scored import Compared, Scored
@@ -34,6 +35,8 @@ def everything() -> set[str]:
     answer = Answer("s/0", "s", "few-shot", 1, 1, (0.0,) * 4, greedy=True, complies=True, confidence=0.5,
                     generated="B", generated_choice=1, generated_complies=True, entailment=0.5)  # fmt: skip
     metrics += question_metrics([answer], 0.5, 100, 0)
+    samples[0].accepted, samples[0].gate = False, "verifier: wrong"
+    metrics += judged_metrics(samples)
     return {metric.metric for metric in metrics}
 
 
@@ -45,6 +48,9 @@ def test_every_metric_has_a_label_a_unit_and_a_sentence() -> None:
 
 def test_figures_name_metrics_that_exist() -> None:
     planned = {
-        name for plan in PLANS for name in plan.metrics if name.startswith(("text/", "tail/", "drift/", "detect/"))
+        name
+        for plan in PLANS
+        for name in plan.metrics
+        if name.startswith(("text/", "tail/", "drift/", "detect/", "gate/"))
     }
     assert planned <= everything()

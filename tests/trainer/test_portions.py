@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from autophage.errors import RunError
-from autophage.trainer.portions import IGNORED, Portion, examples, portions, trained_tokens
+from autophage.trainer.portions import (
+    IGNORED,
+    WEIGHTS,
+    Example,
+    Portion,
+    examples,
+    portions,
+    trained_tokens,
+    with_weights,
+)
 
 PADDED = {
     "input_ids": torch.tensor([[1, 5, 6, 0], [1, 7, 8, 9]]),
@@ -27,7 +38,27 @@ DOCUMENTS = [
 @pytest.mark.parametrize("inputs", [PADDED, FLAT], ids=["padded", "flat"])
 def test_documents_come_back_out_of_a_batch(inputs: dict[str, torch.Tensor]) -> None:
     assert examples(inputs) == DOCUMENTS
-    assert int(trained_tokens(inputs["labels"])) == 4
+    assert int(trained_tokens(inputs)) == 4
+
+
+def collate_padded(documents: list[Example]) -> dict[str, torch.Tensor]:
+    assert all(set(document) == {"input_ids", "labels"} for document in documents)
+    return dict(PADDED)
+
+
+def collate_flat(documents: list[Example]) -> dict[str, torch.Tensor]:
+    return dict(FLAT)
+
+
+@pytest.mark.parametrize("collate", [collate_padded, collate_flat])
+def test_weights_go_with_their_documents(collate: Callable[[list[Example]], dict[str, torch.Tensor]]) -> None:
+    weighted = [{**document, WEIGHTS: weight} for document, weight in zip(DOCUMENTS, (2.0, 0.5), strict=True)]
+    batch = with_weights(collate)(weighted)
+    assert batch[WEIGHTS].shape == batch["labels"].shape
+    assert examples(batch) == weighted
+    assert float(trained_tokens(batch)) == 2 * 2.0 + 2 * 0.5
+    alike = with_weights(collate)([{**document, WEIGHTS: 1.0} for document in DOCUMENTS])
+    assert WEIGHTS not in alike
 
 
 def test_portions_keep_the_order_and_lose_nothing() -> None:

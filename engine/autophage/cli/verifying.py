@@ -138,19 +138,33 @@ def _is_foreign(path: Path, why: str, result: Verification) -> None:
 
 
 def _verify_corpus(run: RunDirectory, manifest: Manifest, result: Verification) -> list[str]:
-    """Rows against the manifest's count, and no sample twice. Files are known to be as listed."""
+    """Rows, and what gates said of them, against the manifest's counts, and no sample twice. Files are known to be as listed."""
     from autophage.store.corpus import read_corpus
 
     ids = read_corpus(shards(run, manifest), columns=["sample_id"]).column("sample_id").to_pylist()
     folder = run.generation(manifest.arm, manifest.generation)
-    stated = manifest.counts.get("samples")
     result.samples += len(ids)
-    faults = []
-    if stated != len(ids):
-        faults.append(f"{folder}: its corpus has {len(ids)} samples, the manifest says {stated}")
+    found = {"samples": len(ids), **_judged(run, manifest)}
+    stated = {name: count for name, count in manifest.counts.items() if name in found or "." in name}
+    faults = [
+        f"{folder}: its corpus has {found.get(name, 0)} {name}, the manifest says {stated.get(name, 0)}"
+        for name in dict.fromkeys([*found, *stated])
+        if found.get(name, 0) != stated.get(name, 0)
+    ]
     if len(set(ids)) != len(ids):
         faults.append(f"{folder}: {len(ids) - len(set(ids))} samples of its corpus are there twice")
     return faults
+
+
+def _judged(run: RunDirectory, manifest: Manifest) -> dict[str, int]:
+    """What gates said, counted from the corpus; nothing of one of numbers, or of a manifest from before there were gates."""
+    from autophage.store.corpus import read_corpus
+    from autophage.store.judged import count_judged
+
+    if "rejected" not in manifest.counts:
+        return {}
+    rows = read_corpus(shards(run, manifest), columns=["accepted", "gate"])
+    return count_judged(zip(rows.column("accepted").to_pylist(), rows.column("gate").to_pylist(), strict=True))
 
 
 def _verify_table(run: RunDirectory, arms: list[str], result: Verification) -> None:

@@ -19,7 +19,7 @@ LATE_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class LateSample:
-    """What training needs of a sample. No gate judges it: gates need the whole corpus."""
+    """What training needs of a sample. No gate judges it: gates need the whole corpus, and arms that have any wait for it."""
 
     corpus: LateCorpus
     place: int

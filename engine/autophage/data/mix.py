@@ -8,9 +8,10 @@ as any, and training can begin before the last of them is written (`late`).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from autophage.data.annotation import document_ids
@@ -30,12 +31,14 @@ BUCKET_BATCHES = 8
 class Row:
     """One training document. `context` tokens at its start carry no loss.
 
-    `newest` is the place of a sample in the corpus that was written last; None for what was there before.
+    `newest` is the place of a sample in the corpus that was written last; None for what was there before. `weight` is what each
+    of its tokens counts in the loss.
     """
 
     token_ids: list[int]
     context: int
     newest: int | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class LateRow:
     start: list[int]
     recipe: Recipe
     newest: int | None
+    weight: float = 1.0
 
     @property
     def token_ids(self) -> list[int]:
@@ -86,19 +90,28 @@ def synthetic_count(recipe: Recipe) -> int:
 
 
 def prompt_ids(source: Source, recipe: Recipe, generation: int) -> list[list[int]]:
-    """The prompts of corpus `generation`."""
+    """The prompts of corpus `generation`, one for each document."""
     path = ("prompts", generation) if recipe.sample.prompt_set == "fresh" else ("prompts",)
-    return source.prompts(derive(recipe.seed, *path), recipe.sample.count)
+    return source.prompts(derive(recipe.seed, *path), recipe.sample.written)
 
 
 def mixed_rows(
     source: Source, recipe: Recipe, generation: int, samples: AnySamples, *, newest: bool = False
 ) -> list[AnyRow]:
-    """Corpus `generation` mixed with human data at alpha: `sample.count` rows, fewer where too few samples were accepted."""
+    """Corpus `generation` mixed with human data at alpha: `sample.count` rows.
+
+    The synthetic ones are the first samples that were accepted. Where those are too few, `mix.short` decides: fewer rows, the
+    accepted ones again from the first on, or further human ones. Of a corpus that nothing was accepted of nothing is repeated.
+    """
     count = recipe.sample.count
     synthetic = synthetic_count(recipe)
     accepted = [sample for sample in samples if sample.accepted][:synthetic]
-    humans = human_items(source, recipe, generation, count - synthetic)
+    human = count - synthetic
+    if recipe.mix.short == "repeat" and accepted:
+        accepted = list(itertools.islice(itertools.cycle(accepted), synthetic))
+    elif recipe.mix.short == "human":
+        human = count - len(accepted)
+    humans = human_items(source, recipe, generation, human)
     start = source.start_ids
     rows: list[AnyRow] = []
     for place, sample in enumerate(accepted):
@@ -106,7 +119,8 @@ def mixed_rows(
         if isinstance(sample, LateSample):
             rows.append(LateRow(sample, start, recipe, own))
         else:
-            rows.append(_row(start, sample.prompt_ids, sample.token_ids, recipe, own))
+            row = _row(start, sample.prompt_ids, sample.token_ids, recipe, own)
+            rows.append(replace(row, weight=sample.weight))
     return rows + [_row(start, item.prompt_ids, item.continuation_ids, recipe) for item in humans]
 
 

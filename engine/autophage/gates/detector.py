@@ -1,8 +1,8 @@
 """`detector`: importance resampling away from what looks machine-written (arXiv 2502.15654).
 
 A sample with probability q of being machine-written has the weight (1 - q)^exponent; as many samples as there are (times
-`size`) are drawn in proportion, none more than `repeats` times. How often one was drawn is its weight in training; what
-was not drawn is rejected.
+`size`) are drawn in proportion, none more than `repeats` times. What was not drawn is rejected; how often another was drawn is
+its weight in training, over the mean of all that were, so that samples beside human rows count as many as they are.
 
 By default q comes from conditional probability curvature (Fast-DetectGPT, arXiv 2310.05130) under the writer, recorded while it
 sampled; a logistic regression on it tells the samples from what people wrote after prompts of the same kind, which the writer
@@ -53,17 +53,19 @@ class Detector(Gate):
         if not readable:
             return [abstain("no tokens") for _ in samples]
         machine_N = self._by_curvature(readable, context) if self.model is None else self._by_model(readable, context)
-        weights_N = (1.0 - machine_N) ** self.exponent
         rng = np.random.default_rng(derive(context.seed, "resampling"))
-        drawn_N = draw_in_proportion(weights_N, round(self.size * len(readable)), self.repeats, rng)
-        times = dict(zip([sample.sample_id for sample in readable], map(int, drawn_N), strict=True))
+        drawn_N = draw_in_proportion(
+            (1.0 - machine_N) ** self.exponent, round(self.size * len(readable)), self.repeats, rng
+        )
+        weights_N = drawn_N * (np.count_nonzero(drawn_N) / max(1, drawn_N.sum()))
+        weights = dict(zip([sample.sample_id for sample in readable], map(float, weights_N), strict=True))
         verdicts = []
         for sample in samples:
-            if sample.sample_id not in times:
+            if sample.sample_id not in weights:
                 verdicts.append(abstain("no tokens"))
             else:
-                drawn = times[sample.sample_id]
-                verdicts.append(accept(float(drawn)) if drawn else reject("not drawn"))
+                weight = weights[sample.sample_id]
+                verdicts.append(accept(weight) if weight else reject("not drawn"))
         return verdicts
 
     def _by_curvature(self, samples: Sequence[Sample], context: Context) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Right samples are kept at the rate phi = `keep_right`, wrong ones at psi = `keep_wrong`; with the error rate p of what is
 written, training on what is kept recovers where p < p* = 1 / (1 + psi / phi) and collapses above. What the checker cannot
-read is passed, and counted.
+read is passed and counted, or rejected.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from autophage.seeds import generator
 from autophage.store.corpus import Sample
 
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
+UNREAD = "nothing to check"
 Checker = Callable[[Sample], bool | None]
 """Whether a sample is right; None where that cannot be told."""
 
@@ -39,6 +40,9 @@ class Verifier(Gate):
         None, description='exact, numeric: a file with a JSON object a line, {"prompt": ..., "answer": ...}'
     )
     tolerance: float = Field(1e-6, ge=0.0, description="numeric: largest relative distance from the answer")
+    unread: Literal["pass", "reject"] = Field(
+        "pass", description="what becomes of samples in which nothing can be checked"
+    )
     keep_right: Fraction = Field(1.0, description="rate at which right samples are kept (phi)")
     keep_wrong: Fraction = Field(0.0, description="rate at which wrong samples are kept (psi)")
     paths: ClassVar[tuple[str, ...]] = ("answers",)
@@ -72,7 +76,7 @@ class Verifier(Gate):
 
     def _verdict(self, sample: Sample, right: bool | None, seed: int) -> Verdict:
         if right is None:
-            return abstain("nothing to check")
+            return abstain(UNREAD) if self.unread == "pass" else reject(UNREAD)
         draw = generator(seed, "keep", sample.sample_id).random()
         if right:
             return accept() if draw < self.keep_right else reject("right but dropped")

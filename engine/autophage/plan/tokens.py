@@ -133,7 +133,7 @@ def _pieces(recipe: Recipe) -> float:
 
 
 def _sampling(recipe: Recipe) -> Sampling:
-    count, concurrency = recipe.sample.count, recipe.sample.concurrency
+    count, concurrency = recipe.sample.written, recipe.sample.concurrency
     tokens, prompts, longest = count * sample_tokens(recipe), count * prompt_tokens(recipe), recipe.max_tokens
     table = recipe.questions
     if table.generate and (questions := _questions(recipe)):
@@ -158,9 +158,11 @@ def _training(recipe: Recipe, generation: int) -> Training:
 
 def _measuring(recipe: Recipe, generation: int) -> Measuring:
     """Probes, questions and held-out documents once. With drift the samples once per model: the own, model 0, the previous
-    one, where these differ. The samples' own statistics are recorded while they are sampled and take no pass."""
-    settings, count = recipe.measure, recipe.sample.count
+    one, where these differ; and once for each pass of a gate. The samples' own statistics are recorded while they are sampled
+    and take no pass."""
+    settings, count = recipe.measure, recipe.sample.written
     passes = (1 + min(generation, 2)) if settings.drift else 0
+    passes += sum(gate.passes for gate in recipe.gate)
     probes, probe_tokens = _probes(recipe)
     documents, document_tokens = _held_out(recipe)
     asked, asked_tokens = _scored_questions(recipe)

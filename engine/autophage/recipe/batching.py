@@ -14,12 +14,15 @@ MOST_MIXED = 16
 def streaming(arms: Sequence[Arm]) -> list[str]:
     """The arms whose samples come in several waves, so that the first are there long before the last.
 
-    A trainer over several GPUs is handed its corpus whole: every rank needs it.
+    A trainer over several GPUs is handed its corpus whole: every rank needs it. So is one whose samples are judged, because
+    a gate sees all of them.
     """
     return [
         arm.name
         for arm in arms
-        if arm.recipe.sample.count > arm.recipe.sample.concurrency and arm.recipe.cluster.trainer_gpus == 1
+        if arm.recipe.sample.written > arm.recipe.sample.concurrency
+        and arm.recipe.cluster.trainer_gpus == 1
+        and not arm.recipe.gate
     ]
 
 
@@ -39,7 +42,7 @@ def cohorts_of(arms: Sequence[Arm], *, continuous: bool = False) -> tuple[tuple[
     cohorts: list[list[str]] = []
     room = 0
     for arm in arms:
-        count = arm.recipe.sample.count
+        count = arm.recipe.sample.written
         alone = continuous or arm.recipe.model.method == "full" or arm.recipe.sample.beams > 1
         if not cohorts or alone or count > room or len(cohorts[-1]) == MOST_MIXED:
             cohorts.append([])

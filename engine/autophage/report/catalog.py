@@ -195,6 +195,18 @@ BASES = {
         "Surprisal over log rank under model 0; higher looks more machine-written.",
         "number",
     ),
+    "gate/accepted": Meaning(
+        "Accepted",
+        "Share of its samples that gates let through; suffixes are what they remarked all the same.",
+        "share",
+    ),
+    "gate/rejected": Meaning(
+        "Rejected", "Share of its samples that a gate rejected; suffixes are the reasons.", "share"
+    ),
+    "gate/weight": Meaning(
+        "Weight", "Mean weight in training of an accepted sample; 1 is that of any document.", "number"
+    ),
+    "gate/scored_tokens": Meaning("Tokens scored by gates", "Read by the writer or model 0 so as to judge.", "number"),
     **LEARNERS,
     "speed/sample_tokens_per_second": Meaning("Sampling", "", "rate"),
     "speed/train_tokens_per_second": Meaning("Training", "", "rate"),

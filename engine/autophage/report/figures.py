@@ -120,6 +120,12 @@ PLANS = (
         "Tokens that humans use rarely, and samples that model 0 finds unlikely.",
     ),
     Plan(
+        "gates",
+        "What gates let through",
+        ("gate/accepted", "gate/rejected", "gate/weight"),
+        "Of all that was written. What the other figures say of corpora is of accepted and rejected samples alike.",
+    ),
+    Plan(
         "human",
         "Against human text and the base model",
         (

@@ -69,8 +69,20 @@ def _of(recipe: Recipe) -> dict[str, str]:
         "human text": mix.human,
         "loss on": train.loss_on,
         "samples per generation": f"{sample.count:,} of at most {recipe.max_tokens} tokens",
+        "gates": _gates(recipe),
         "seed": str(recipe.seed),
     }
+
+
+def _gates(recipe: Recipe) -> str:
+    """In order, with the settings that are not the defaults; and out of how many documents they choose, where they do."""
+    if not recipe.gate:
+        return "none"
+    told = []
+    for gate in recipe.gate:
+        settings = ", ".join(f"{name} {value}" for name, value in gate.model_dump(exclude_defaults=True).items())
+        told.append(f"{gate.kind} ({settings})" if settings else gate.kind)
+    return f"{', then '.join(told)}; of {recipe.sample.written:,} documents, short: {recipe.mix.short}"
 
 
 def _method(recipe: Recipe) -> str:

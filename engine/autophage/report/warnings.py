@@ -78,8 +78,11 @@ def warning_facts(facts: RunFacts) -> dict[str, Any]:
 
 
 def _verdicts(facts: RunFacts) -> dict[str, list[Verdict]]:
+    # What gates let through is what was done about collapse, and no sign of it.
     asked = [
-        name for name in facts.metrics.names if not name.startswith(("speed/", "theory/")) and not _of_a_format(name)
+        name
+        for name in facts.metrics.names
+        if not name.startswith(("speed/", "theory/", "gate/")) and not _of_a_format(name)
     ]
     found = {}
     for arm in facts.treated:

@@ -10,6 +10,7 @@ from autophage.store import manifest as manifests
 from autophage.store.answers import Answer, write_answers
 from autophage.store.atomic import sha256, write_bytes
 from autophage.store.corpus import Sample, read_samples, write_corpus
+from autophage.store.judged import count_judged
 from autophage.store.manifest import MANIFEST, OPTIMIZER, Manifest, Metric, true_file, true_shards
 from autophage.store.metrics_table import write_metrics_table
 from autophage.store.numbers import Numbers, write_numbers
@@ -88,11 +89,8 @@ def _write_samples(folder: Path, samples: list[Sample] | Numbers) -> dict[str, i
         write_numbers(folder, samples)
         return {"samples": len(samples), "accepted": len(samples), "values": int(samples.values.size)}
     write_corpus(folder, samples)
-    return {
-        "samples": len(samples),
-        "accepted": sum(sample.accepted for sample in samples),
-        "tokens": sum(len(sample.token_ids) for sample in samples),
-    }
+    counts = count_judged((sample.accepted, sample.gate) for sample in samples)
+    return {**counts, "tokens": sum(len(sample.token_ids) for sample in samples)}
 
 
 def committed_weights(run: RunDirectory, arm: str, generation: int) -> Weights:

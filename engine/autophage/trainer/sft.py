@@ -1,7 +1,8 @@
 """One supervised pass with TRL's `SFTTrainer` over rows whose order, masks and epochs are already fixed.
 
-The loss is TRL's, sum of -log p over the trained tokens / their number, taken through the fused LM head: logits are not in
-memory, only tokens that are trained on are scored, and what the head knows of each of them is there without another pass.
+The loss is TRL's, sum of -log p over the trained tokens / their number, both weighted where documents have weights, taken through
+the fused LM head: logits are not in memory, only tokens that are trained on are scored, and what the head knows of each of them
+is there without another pass.
 A batch that memory does not hold is computed in portions; a loss or gradient that is not finite stops before its step.
 What TRL and transformers leave behind on a resident model (a patched `forward`, training mode) is taken off again.
 """
@@ -26,7 +27,16 @@ from autophage.recipe.schema import Recipe
 from autophage.store.broken import BrokenDocument
 from autophage.store.training import StepStatistics
 from autophage.trainer.optimizer import optimizer_bytes, restore_optimizer
-from autophage.trainer.portions import IGNORED, Portion, examples, portions, trained_tokens
+from autophage.trainer.portions import (
+    IGNORED,
+    WEIGHTS,
+    Example,
+    Portion,
+    examples,
+    portions,
+    trained_tokens,
+    with_weights,
+)
 from autophage.trainer.variants import Variant
 
 if TYPE_CHECKING:
@@ -100,8 +110,8 @@ def _take_off(*modules: Any) -> None:
             module.__dict__.pop(name, None)
 
 
-class Examples(torch.utils.data.Dataset[dict[str, list[int]]]):
-    """Rows as TRL's collator takes them: token ids, and as labels those of them that carry loss."""
+class Examples(torch.utils.data.Dataset[Example]):
+    """Rows as TRL's collator takes them: token ids, and as labels those of them that carry loss; and each row's weight."""
 
     def __init__(self, rows: Sequence[AnyRow]) -> None:
         self._rows = rows
@@ -109,9 +119,10 @@ class Examples(torch.utils.data.Dataset[dict[str, list[int]]]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, place: int) -> dict[str, list[int]]:
+    def __getitem__(self, place: int) -> Example:
         row = self._rows[place]
-        return {"input_ids": row.token_ids, "labels": [IGNORED] * row.context + row.token_ids[row.context :]}
+        labels = [IGNORED] * row.context + row.token_ids[row.context :]
+        return {"input_ids": row.token_ids, "labels": labels, WEIGHTS: row.weight}
 
 
 _PLACEHOLDER = Dataset.from_dict({"input_ids": [[0]], "labels": [[0]]})
@@ -136,6 +147,7 @@ class WatchedTrainer(SFTTrainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, train_dataset=_PLACEHOLDER, **kwargs)  # type: ignore[misc]  # no caller gives another
+        self._collate = with_weights(self.data_collator)
         self._rows = rows
         self._variant = variant
         self._observe = observe
@@ -147,7 +159,7 @@ class WatchedTrainer(SFTTrainer):
     def get_train_dataloader(self) -> Any:
         """Rows in their order, each read when its batch is due: the newest may still be on their way."""
         loader: Any = torch.utils.data.DataLoader(
-            Examples(self._rows), self.args.per_device_train_batch_size, collate_fn=self.data_collator
+            Examples(self._rows), self.args.per_device_train_batch_size, collate_fn=self._collate
         )
         return self.accelerator.prepare(loader)
 
@@ -162,6 +174,8 @@ class WatchedTrainer(SFTTrainer):
     ) -> torch.Tensor:
         """The gradient of one batch, in as large portions as memory holds; nothing of it is left from a try that failed."""
         self._batch = inputs
+        if WEIGHTS in inputs:
+            num_items_in_batch = trained_tokens(inputs)
         while True:
             self._seen = []
             try:
@@ -184,10 +198,10 @@ class WatchedTrainer(SFTTrainer):
         if self._portion.rows is None:
             whole: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[no-untyped-call]
             return whole
-        tokens = trained_tokens(inputs["labels"]) if num_items_in_batch is None else num_items_in_batch
+        tokens = trained_tokens(inputs) if num_items_in_batch is None else num_items_in_batch
         rows = examples(inputs)
         losses = [
-            super(WatchedTrainer, self).training_step(model, self.data_collator(list(part)), tokens)  # type: ignore[no-untyped-call]
+            super(WatchedTrainer, self).training_step(model, self._collate(list(part)), tokens)  # type: ignore[no-untyped-call]
             for part in portions(rows, self._portion.of(len(rows)))
         ]
         return torch.stack(losses).sum()
@@ -219,12 +233,16 @@ class WatchedTrainer(SFTTrainer):
         trained_BL = labels_BL != IGNORED
         # TRL's forward is not called: the backbone is, and with it the precision that accelerate would have put around it.
         with self.accelerator.autocast():
-            rows_BLX = self._variant.head.rows({name: value for name, value in inputs.items() if name != "labels"})
+            read = {name: value for name, value in inputs.items() if name not in ("labels", WEIGHTS)}
+            rows_BLX = self._variant.head.rows(read)
         stats = self._variant.head.stats(rows_BLX[:, :-1][trained_BL], labels_BL[trained_BL], WATCHED)
         assert stats.logprob is not None
         self._seen.append(tuple(getattr(stats, name).detach() for name in WATCHED))
-        tokens = trained_BL.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
-        loss = -stats.logprob.sum() / tokens.clamp(min=1).to(stats.logprob.device)
+        tokens = trained_tokens(inputs) if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        logprob_T = stats.logprob
+        if WEIGHTS in inputs:
+            logprob_T = logprob_T * inputs[WEIGHTS][:, 1:][trained_BL]
+        loss = -logprob_T.sum() / torch.where(tokens > 0, tokens, 1).to(logprob_T.device)
         if not torch.isfinite(loss.detach()).all():
             raise self._not_finite("training loss", float(loss.detach()))
         return (loss, {}) if return_outputs else loss

@@ -26,7 +26,7 @@ from autophage.metrics.scored import Scored
 from autophage.recipe.schema import Recipe
 from autophage.store.training import StepStatistics
 from autophage.trainer.loading import load_model
-from autophage.trainer.portions import IGNORED
+from autophage.trainer.portions import trained_tokens
 from autophage.trainer.ranks import Ranks, share
 from autophage.trainer.resident import Fitted, Progress, ResidentModel
 from autophage.trainer.scoring import batch_tokens, batches, score, score_choices
@@ -142,7 +142,7 @@ class SharedStep(WatchedTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        tokens = self._ranks.total((inputs["labels"][:, 1:] != IGNORED).sum())
+        tokens = self._ranks.total(trained_tokens(inputs))
         failure: RunError | None = None
         loss = None
         try:
