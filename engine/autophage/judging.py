@@ -35,7 +35,6 @@ def make_samples(
     generation: int,
     requests: Sequence[Request],
     completions: Sequence[Completion],
-    start_ids: list[int],
     tokenizer: PreTrainedTokenizerBase,
 ) -> list[Sample]:
     """The completions as the corpus holds them, with the statistics that were recorded while they were sampled."""
@@ -43,7 +42,7 @@ def make_samples(
     for index, (request, answer) in enumerate(zip(requests, completions, strict=True)):
         if answer.statistics is None:
             raise RunError(f"{arm.name}, generation {generation}: sample {index} came without its statistics")
-        prompt, text = prompt_and_text(start_ids, request.prompt_ids, answer.token_ids, arm.recipe, tokenizer)
+        prompt, text = prompt_and_text(request.prompt_ids, answer.token_ids, arm.recipe, tokenizer)
         samples.append(
             Sample(
                 sample_id=sample_id(arm.recipe.seed, arm.name, generation, index, request.prompt_ids, request.seed),

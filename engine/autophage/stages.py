@@ -323,8 +323,7 @@ class Workbench:
             progress(done, total)
 
         seed = derive(arm.recipe.seed, "bootstrap", arm.name, generation)
-        asked_for = self._documents(arm, generation)
-        samples = make_samples(arm, generation, asked_for, written, self.source.start_ids, self.tokenizer)
+        samples = make_samples(arm, generation, self._documents(arm, generation), written, self.tokenizer)
         metrics = self._judging.judge(arm, generation, weights, self._source(arm.recipe), samples, count)
         metrics += self._knowledge(arm, probes, seed, count)
         answers = self._examination.answers(answered, count)

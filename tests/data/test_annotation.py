@@ -97,6 +97,6 @@ def test_what_a_sample_says_begins_with_its_annotation(world: World) -> None:
     annotated, plain = Recipe(name="t", sample=Sample(prompts="annotated")), Recipe(name="t")
     begun = decode(tokenizer, prompt, special=False)
     assert document_ids(start, prompt, written, annotated) == [*prompt[1:], *written]
-    assert prompt_and_text(start, prompt, written, annotated, tokenizer) == ("<s>", f"{begun} works")
+    assert prompt_and_text(prompt, written, annotated, tokenizer) == ("<s>", f"{begun} works")
     assert document_ids(start, prompt, written, plain) == written
-    assert prompt_and_text(start, prompt, written, plain, tokenizer) == (f"<s> {begun}", "works")
+    assert prompt_and_text(prompt, written, plain, tokenizer) == (f"<s> {begun}", "works")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from autophage.data.tokens import decode
+from autophage.data.tokens import decode, start_ids
 from autophage.recipe.schema import Recipe
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ def document_ids(start: Sequence[int], prompt: list[int], continuation: list[int
 
 
 def prompt_and_text(
-    start: list[int], prompt: list[int], continuation: list[int], recipe: Recipe, tokenizer: PreTrainedTokenizerBase
+    prompt: list[int], continuation: list[int], recipe: Recipe, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[str, str]:
     """What a sample was asked by and what it says: an annotation is part of what it says."""
+    start = start_ids(tokenizer)
     text = decode(tokenizer, document_ids(start, prompt, continuation, recipe), special=False)
     return decode(tokenizer, start if recipe.annotated else prompt), text

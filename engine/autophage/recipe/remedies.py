@@ -128,9 +128,8 @@ def _check_entry(
     place = document.key_place(path)
     table = dotted.split(".")[0]
     if table == GATE:
-        written = (
-            value if dotted == GATE else {dotted: value}
-        )  # `[remedies.NAME.gate]` is a table, and was taken apart as one
+        # `[remedies.NAME.gate]` is a table, and was taken apart as one.
+        written = value if dotted == GATE else {dotted: value}
         gates, faults = check_gates(document, written, (REMEDIES, name, GATE))
         return [gate.model_dump(exclude_unset=True) for gate in gates], faults
     if dotted not in KEYS:
