@@ -226,3 +226,15 @@ def test_a_late_sample_is_waited_for() -> None:
             reading.result(timeout=0.2)
         late.put({0: [5], 1: [9]})
         assert reading.result(timeout=10) == [[5], [6], [7]]
+
+
+@pytest.mark.parametrize(
+    ("short", "expected"),
+    [("fewer", [COUNT, 13, 3]), ("repeat", [COUNT, COUNT, COUNT]), ("human", [COUNT, COUNT, COUNT])],
+)
+def test_what_gates_leave_fills_each_mix_of_a_schedule(source: WorldSource, short: str, expected: list[int]) -> None:
+    mix = Mix.model_validate({"alpha": 0.0, "schedule": "decay", "short": short})
+    told = recipe(generations=3, mix=mix)
+    mixes = [pool_rows(source, told, {g: samples(g, accepted=3)}) for g in range(3)]
+    assert [len(rows) for rows in mixes] == expected
+    assert [synthetic(rows) for rows in mixes] == ([0, COUNT // 2, COUNT] if short == "repeat" else [0, 3, 3])

@@ -100,3 +100,28 @@ def test_the_weight_reaches_every_human_row_of_a_mix_and_only_those(source: Worl
         assert plain[start : start + 40] != heavy[start : start + 40]
     same = human_items(source, recipe(5.0), 0, 40) == human_items(source, recipe(5.0), 1, 40)
     assert same == (human == "fixed")
+
+
+@pytest.mark.parametrize("prompts", ["bos", "blocks", "annotated"])
+def test_what_is_given_of_a_world_does_not_change_which_documents_are_drawn(world: World, prompts: str) -> None:
+    source = WorldSource(world, word_tokenizer(world.vocabulary), prompts)
+    plain = WorldSource(world, source.tokenizer)
+    assert [one.prompt_ids + one.continuation_ids for one in source.items(3, 50, 4.0)] == [
+        one.prompt_ids + one.continuation_ids for one in plain.items(3, 50, 4.0)
+    ]
+    # Prompts are about what humans write about, not about the rare.
+    given = [one.prompt_ids for one in source.items(3, 50)]
+    assert source.prompts(3, 50) == given
+
+
+def test_annotations_begin_the_windows_that_are_drawn(tmp_path: Path) -> None:
+    source, _ = windows_of(tmp_path)
+    recipe = Recipe(
+        name="t",
+        source=Source(kind="text", path=str(tmp_path), block=16, continuation=8),
+        sample=Sample(prompts="annotated", annotation=3),
+    )
+    annotated = source.asked_by(recipe, "annotated")
+    start = source.start_ids
+    whole = [one.prompt_ids[len(start) :] + one.continuation_ids for one in annotated.items(5, 200, 3.0)]
+    assert whole == [one.continuation_ids for one in source.items(5, 200, 3.0)]
