@@ -87,9 +87,13 @@ def test_every_generation_has_annotations_of_its_own_at_the_beginning_of_its_tex
 
 
 def test_the_metrics_of_a_corpus_are_those_of_whole_documents(run: RunDirectory) -> None:
-    """Names that only an annotation has count as covered: at first the coverage of rare words is at least the naked loop's."""
     rows = read_metrics_table(run).to_pylist()
-    covered = {
-        row["arm"]: row["value"] for row in rows if row["metric"] == "tail/coverage" and row["generation"] == LAST
-    }
-    assert covered["prompts-annotated"] > covered["prompts-bos"]
+    for generation in (0, LAST):
+        (shard,) = run.generation("prompts-annotated", generation).glob("corpus-*.parquet")
+        words = [word for text in pq.read_table(shard, columns=["text"])["text"].to_pylist() for word in text.split()]
+        (measured,) = [
+            row["value"]
+            for row in rows
+            if (row["arm"], row["generation"], row["metric"]) == ("prompts-annotated", generation, "text/distinct_1")
+        ]
+        assert measured == pytest.approx(len(set(words)) / len(words))
