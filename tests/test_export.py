@@ -30,7 +30,7 @@ rank = 8
 [sweep]
 "mix.alpha" = [1.0, 0.5]
 """
-ARM, OTHER, CONTROL = "alpha-1.0", "alpha-0.5", "control"
+ARM = "alpha-1.0"
 
 
 def sample(arm: str, generation: int, index: int) -> Sample:
@@ -54,7 +54,7 @@ def sample(arm: str, generation: int, index: int) -> Sample:
 def commit(run: RunDirectory, generation: int, adapter: Weights, arm: str = ARM) -> None:
     samples = [sample(arm, generation, index) for index in range(5)]
     made = Generation(arm, generation, adapter, "a", samples, [Metric("onpolicy/entropy", 1.0)], 0.0, 1)
-    commit_generation(run, made, level="exact", versions={"torch": "2.13.0"}, arms=[ARM, OTHER, CONTROL])
+    commit_generation(run, made, level="exact", versions={"torch": "2.13.0"}, arms=[arm])
 
 
 def adapter(number: int) -> Weights:
@@ -124,9 +124,9 @@ def test_a_corpus_is_one_file_in_the_order_of_its_shards(
     run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("autophage.store.corpus.ROWS_PER_SHARD", 2)
-    commit(run, 0, adapter(0), arm=OTHER)
-    assert len(list(run.generation(OTHER, 0).glob("corpus-*"))) == 3
-    out = export(run, OTHER, 0, "corpus", tmp_path / "out")
+    commit(run, 0, adapter(0), arm="alpha-0.5")
+    assert len(list(run.generation("alpha-0.5", 0).glob("corpus-*"))) == 3
+    out = export(run, "alpha-0.5", 0, "corpus", tmp_path / "out")
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "corpus.parquet", MANIFEST, "recipe.toml"]
     table = pq.read_table(out / "corpus.parquet")
     assert table.schema.equals(SCHEMA)
@@ -233,7 +233,7 @@ def test_a_merged_model_is_base_and_adapter_in_the_bases_type(run: RunDirectory,
     peft.save_pretrained(trained)
 
     config = json.loads((trained / CONFIG).read_text())
-    commit(run, 0, Weights((trained / WEIGHTS).read_bytes(), config), arm=CONTROL)
+    commit(run, 0, Weights((trained / WEIGHTS).read_bytes(), config), arm="control")
     run.write_environment({"model": {"path": str(base), "kind": "from-source"}})
     out = export(run, "control", 0, "merged", tmp_path / "out")
 

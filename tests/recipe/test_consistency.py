@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from autophage.recipe import LoadedRecipe
+from autophage.recipe.gates import GATE
 from autophage.recipe.inert import RULES
 from autophage.recipe.keys import KEYS
 
@@ -240,4 +241,4 @@ def test_warnings_say_the_line_and_come_in_file_order(load: Load) -> None:
 def test_rules_name_keys_that_exist() -> None:
     for rule in RULES:
         for name in rule.keys:
-            assert any(rule.covers(key) and key.startswith(name.rstrip("*")) for key in KEYS), name
+            assert any(rule.covers(key) and key.startswith(name.rstrip("*")) for key in [*KEYS, GATE]), name

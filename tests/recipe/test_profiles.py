@@ -116,3 +116,10 @@ def test_shipped_profiles_are_whole(name: str, profile: str) -> None:
     assert loaded.warnings == []
     assert any(arm.control for arm in loaded.arms)
     assert len({arm.recipe.seed for arm in loaded.arms}) >= 3
+
+
+@pytest.mark.parametrize("written", ["[]", "3", "{}"])
+def test_a_profile_that_is_no_text_is_told_as_any_wrong_value(chosen: Chosen, written: str) -> None:
+    for text in (TWO, 'name = "x"\nprofile = "tiny"\n'):
+        with pytest.raises(RecipeError, match=r"demo.toml:2:11: profile = .* a text"):
+            chosen(text.replace('"tiny"', written, 1))

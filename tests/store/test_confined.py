@@ -55,6 +55,16 @@ def test_a_member_that_may_lead_out_is_refused(name: str, run: RunDirectory) -> 
         read_manifest(path.parent)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("arm", ""), ("arm", "../../elsewhere"), ("arm", "other"), ("generation", 1)]
+)
+def test_a_manifest_that_says_it_is_elsewhere_is_refused(field: str, value: object, run: RunDirectory) -> None:
+    path = run.generation("main", 0) / MANIFEST
+    path.write_text(sealed(unsealed(path, INDENT) | {field: value}, INDENT), "utf-8")
+    with pytest.raises(StoreError, match="its manifest is of"):
+        read_manifest(path.parent)
+
+
 @pytest.mark.parametrize("name", ["corpus-00000.parquet", "adapter/adapter_model.safetensors", "a..b", "..a"])
 def test_a_member_inside_is_taken(name: str) -> None:
     assert require_inside(name) == name

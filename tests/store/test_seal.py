@@ -24,13 +24,15 @@ def every_flip(content: bytes) -> list[bytes]:
 def test_any_flipped_bit_of_a_manifest_is_found(tmp_path: Path) -> None:
     files = {"metrics.json": {"bytes": 12, "sha256": "ab" * 32}}
     manifest = Manifest("main", 0, None, files, {"samples": 3}, {"run": 1}, {"digest": "c"}, {"numpy": "2"}, "exact")
-    write_manifest(tmp_path, manifest)
-    assert read_manifest(tmp_path) == manifest
-    path = tmp_path / MANIFEST
+    folder = RunDirectory(tmp_path).generation("main", 0)
+    folder.mkdir(parents=True)
+    write_manifest(folder, manifest)
+    assert read_manifest(folder) == manifest
+    path = folder / MANIFEST
     for damaged in every_flip(path.read_bytes()):
         path.write_bytes(damaged)
         with pytest.raises(StoreError, match=MANIFEST):
-            read_manifest(tmp_path)
+            read_manifest(folder)
 
 
 def test_any_flipped_bit_of_the_environment_is_found(tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ def choose_profile(document: Document, asked: str | None = None) -> None:
         place = document.value_place((PROFILES,)).text
         raise RecipeError(f"{place}: profiles are tables\n    write [{PROFILES}.tiny] and below it what differs there")
     name = document.data.get(PROFILE) if asked is None else asked
-    if name is None and not profiles:
-        return
+    if not isinstance(name, str | None) or (name is None and not profiles):
+        return  # the schema says what is wrong with one that is no text
     if name is None:
         place = document.key_place((PROFILES,)).text
         raise RecipeError(

@@ -18,7 +18,7 @@ from autophage.errors import StoreError
 from autophage.faultpoints import reach
 from autophage.store.atomic import clear_temporary, make_folder, sha256, write_text
 from autophage.store.form import require_form
-from autophage.store.rundir import RunDirectory
+from autophage.store.rundir import RunDirectory, generation_name
 from autophage.store.seal import sealed, unsealed
 
 FORMAT = 1
@@ -96,9 +96,15 @@ def read_manifest(folder: Path) -> Manifest | None:
         if "adapter" in data:  # what the weights were called while an adapter was all they could be
             data["weights"] = data.pop("adapter")
         require_form(data)
-        return Manifest(**data)
+        manifest = Manifest(**data)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path}: is not a manifest ({error})") from error
+    if folder.parts[-2:] != (
+        manifest.arm,
+        generation_name(manifest.generation),
+    ):  # its files would be looked for elsewhere
+        raise StoreError(f"{folder}: its manifest is of {manifest.arm!r}, generation {manifest.generation}")
+    return manifest
 
 
 def committed(run: RunDirectory, arm: str) -> list[Manifest]:
@@ -159,11 +165,8 @@ def check(run: RunDirectory, arm: str, generation: int) -> list[str]:
     manifest = read_manifest(folder)
     if manifest is None:
         return [f"{folder}: is not committed (no {MANIFEST})"]
-    faults = []
-    if (manifest.arm, manifest.generation) != (arm, generation):
-        faults.append(f"{folder}: its manifest is of {manifest.arm}, generation {manifest.generation}")
     found = [_fault_of(folder / name, facts) for name, facts in manifest.files.items()]
-    faults += [fault for fault in found if fault is not None]
+    faults = [fault for fault in found if fault is not None]
     if generation > 0:
         parent = run.generation(arm, generation - 1) / MANIFEST
         if not parent.is_file() or sha256(parent) != manifest.parent:

@@ -64,7 +64,11 @@ def add_to_metrics_table(
     The rows that are there are taken as they are: reading all generations again would make each commit slower than the last.
     """
     order = {name: place for place, name in enumerate(arms)}
-    rows = [row for row in read_metrics_table(run).to_pylist() if (row["arm"], row["generation"]) != (arm, generation)]
+    rows = [
+        row
+        for row in read_metrics_table(run).to_pylist()
+        if row["arm"] in order and (row["arm"], row["generation"]) != (arm, generation)
+    ]
     rows += _rows(arm, generation, metrics)
     rows.sort(key=lambda row: (order[row["arm"]], row["generation"]))
     _write(run, pa.Table.from_pylist(rows, schema=SCHEMA))

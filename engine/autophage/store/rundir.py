@@ -29,6 +29,11 @@ LOCK_TRIES, LOCK_PAUSE = 3, 0.1
 INDENT = 2
 
 
+def generation_name(generation: int) -> str:
+    """The folder of a generation, in its arm's."""
+    return f"gen-{generation:03d}"
+
+
 class RunDirectory:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
@@ -44,7 +49,7 @@ class RunDirectory:
         self.fork = self.root / "fork.json"
 
     def generation(self, arm: str, generation: int) -> Path:
-        return self.arms / arm / f"gen-{generation:03d}"
+        return self.arms / arm / generation_name(generation)
 
     @property
     def exists(self) -> bool:
