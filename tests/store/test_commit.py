@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 from dataclasses import replace
@@ -15,7 +16,7 @@ from autophage.store.atomic import TEMPORARY
 from autophage.store.commit import Generation, commit_generation, committed_samples, committed_weights
 from autophage.store.corpus import Sample, read_corpus, sample_id, write_corpus
 from autophage.store.manifest import Metric, check, committed
-from autophage.store.metrics_table import read_metrics_table
+from autophage.store.metrics_table import is_current, read_metrics_table
 from autophage.store.rundir import EventLog, RunDirectory, RunLock, is_locked, read_events
 from autophage.store.seal import sealed
 from autophage.store.weights import Weights
@@ -69,6 +70,14 @@ def test_what_is_committed_is_read_back(run: RunDirectory) -> None:
             np.testing.assert_array_equal(getattr(found, name), value)
     assert [check(run, "a", generation) for generation in range(3)] == [[], [], []]
     assert read_metrics_table(run).column("value").to_pylist() == [2.0, 3.0, 4.0]
+
+
+def test_an_interval_that_does_not_exist_is_null_in_both_places(run: RunDirectory) -> None:
+    """One accepted sample has a weight and no spread."""
+    made = replace(make(0), metrics=[Metric("gate/weight", 1.0, math.nan, math.nan, 1)])
+    commit_generation(run, made, level="exact", versions={}, arms=["a"])
+    assert read_metrics_table(run).column("low").to_pylist() == [None]
+    assert is_current(run, ["a"])
 
 
 def test_a_committed_generation_is_never_overwritten(run: RunDirectory) -> None:

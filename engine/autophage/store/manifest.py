@@ -56,9 +56,14 @@ class Manifest:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
+def metric_row(metric: Metric) -> dict[str, Any]:
+    """A metric as it is stored: an interval that does not exist (one document has no spread) is null."""
+    return {**asdict(metric), "low": _finite(metric.low), "high": _finite(metric.high)}
+
+
 def write_metrics(folder: Path, metrics: list[Metric]) -> None:
-    """Write `metrics.json`; an interval that does not exist (one document has no spread) is null."""
-    rows = [{**asdict(metric), "low": _finite(metric.low), "high": _finite(metric.high)} for metric in metrics]
+    """Write `metrics.json`."""
+    rows = [metric_row(metric) for metric in metrics]
     write_text(folder / METRICS, json.dumps(rows, indent=1, allow_nan=False) + "\n")
 
 

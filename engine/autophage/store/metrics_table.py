@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from autophage.errors import UNREADABLE, StoreError
 from autophage.store.atomic import replacing
-from autophage.store.manifest import METRICS, Metric, committed, read_metrics, true_file
+from autophage.store.manifest import METRICS, Metric, committed, metric_row, read_metrics, true_file
 from autophage.store.rundir import RunDirectory
 
 SCHEMA = pa.schema(
@@ -75,7 +75,7 @@ def add_to_metrics_table(
 
 
 def _rows(arm: str, generation: int, metrics: Sequence[Metric]) -> list[dict[str, object]]:
-    return [{"arm": arm, "generation": generation, **vars(metric)} for metric in metrics]
+    return [{"arm": arm, "generation": generation, **metric_row(metric)} for metric in metrics]
 
 
 def _write(run: RunDirectory, table: pa.Table) -> None:
