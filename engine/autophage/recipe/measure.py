@@ -16,8 +16,8 @@ class Measure(Table):
     formats: list[Literal["question-answer", "cloze", "few-shot"]] = Field(
         ["question-answer", "cloze", "few-shot"], min_length=1, description="world: how a probe asks"
     )
-    probes: int | None = Field(
-        None, ge=1, description="world: people asked about, spread over ranks; left out: everybody"
+    probes: Positive | None = Field(
+        None, description="world: people asked about, spread over ranks; left out: everybody"
     )
     documents: Positive = Field(256, description="held-out documents or windows that are scored, spread evenly")
     confident: float = Field(
@@ -31,14 +31,14 @@ class Measure(Table):
     pairwise: int = Field(
         100, ge=2, le=2000, description="samples that are compared pair by pair (self-BLEU, Vendi score, distances)"
     )
-    reference: int = Field(
-        2000, ge=1, description="human documents or windows that rare tokens and new n-grams are told by"
+    reference: Positive = Field(
+        2000, description="human documents or windows that rare tokens and new n-grams are told by"
     )
     harness: list[Annotated[str, Field(min_length=1)]] | None = Field(
         None, min_length=1, description="tasks of lm-evaluation-harness that every generation is given"
     )
     harness_path: PathText | None = Field(None, description="a folder with tasks of your own, as YAML files")
-    harness_limit: int | None = Field(None, ge=1, description="documents of a task, the first ones; left out: all")
+    harness_limit: Positive | None = Field(None, description="documents of a task, the first ones; left out: all")
     resamples: int = Field(1000, ge=100, le=100_000, description="bootstrap resamples behind a 95% interval")
 
     @field_validator("formats")

@@ -15,7 +15,7 @@ from autophage.recipe.anchor import Anchor
 from autophage.recipe.gates import AnyGate
 from autophage.recipe.makers import NONE, MakerTable
 from autophage.recipe.measure import Measure, Questions
-from autophage.recipe.table import Fraction, PathText, Positive, Seed, Table
+from autophage.recipe.table import LARGEST, Fraction, PathText, Positive, Seed, Table
 
 FROM_SOURCE = "from-source"
 ALL = "all"
@@ -91,7 +91,7 @@ class Base(Table):
     vocabulary: int = Field(
         4096, ge=300, le=65536, description="byte-level BPE entries (texts; a world has a word list)"
     )
-    tokens: int = Field(1_000_000, ge=1000, description="training tokens")
+    tokens: int = Field(1_000_000, ge=1000, le=LARGEST, description="training tokens")
     batch_size: Positive = Field(48, description="rows of a training step")
     length: int = Field(64, ge=8, le=4096, description="tokens of a training row")
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate (AdamW, linear decay)")
@@ -116,7 +116,7 @@ class Source(Table):
     held_out: float = Field(0.1, gt=0.0, lt=1.0, description="text, dataset: share at the end kept for measuring")
     people: int = Field(300, ge=10, le=100_000, description="world: people; each has four facts")
     zipf: float = Field(0.8, ge=0.0, le=4.0, description="world: exponent of a person's exposure, by rank")
-    held_out_documents: int = Field(200, ge=1, description="world: documents kept for measuring")
+    held_out_documents: Positive = Field(200, description="world: documents kept for measuring")
     choices: Fraction = Field(
         0.0, description="world: share of documents that ask with four options to choose from, as questions may"
     )
@@ -153,7 +153,7 @@ class Sample(Table):
     )
     temperature: float = Field(1.0, ge=0.0, le=10.0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0.0, le=1.0, description="nucleus mass; 1 keeps the whole distribution")
-    top_k: int = Field(0, ge=0, description="0 keeps the whole distribution")
+    top_k: int = Field(0, ge=0, le=LARGEST, description="0 keeps the whole distribution")
     repetition_penalty: float = Field(
         1.0,
         ge=1.0,
@@ -292,7 +292,7 @@ class Recipe(Table):
         "", max_length=64, description="which of the file's [profiles] is meant; --profile chooses too"
     )
     seed: Seed = Field(1, description="of sampling, data order and adapters")
-    generations: Positive = Field(5, description="models trained after model 0")
+    generations: int = Field(5, ge=1, le=100_000, description="models trained after model 0")
     remedy: str = Field(
         NAKED, max_length=64, pattern=NAME, description="which of [remedies] an arm has; none is the naked loop"
     )

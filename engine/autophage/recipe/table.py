@@ -8,7 +8,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from autophage.naming import require_nameable
 
-Positive = Annotated[int, Field(ge=1)]
+LARGEST = 10**12
+"""What nothing that is counted here exceeds: larger numbers are slips, and no float holds the largest of them."""
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What every random generator in use takes: NumPy's older one stops at 32 bits."""
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
