@@ -62,7 +62,7 @@ def test_options_have_the_values_of_a_plain_forward_pass(
     for one, choice in zip(asked, choose(resident, asked, lambda _: None), strict=True):
         found = [log_probs(resident, one.prompt_ids, option) for option in options]
         values = [float(lp.sum() if letters else lp.mean()) for lp, _ in found]
-        assert choice.logprobs == pytest.approx(values, abs=1e-5)
+        assert choice.logprobs == pytest.approx(values, abs=5e-5)  # float32 sums of a dozen nats
         assert choice.chosen == int(np.argmax(values))
         assert choice.confidence == pytest.approx(np.exp(values[choice.chosen]) / np.exp(values).sum(), abs=1e-5)
         assert choice.greedy == all(found[choice.chosen][1])
