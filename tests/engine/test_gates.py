@@ -25,7 +25,8 @@ generations = 2
 hidden_size = 64
 layers = 2
 heads = 2
-tokens = 200_000
+tokens = 300_000
+batch_size = 8
 [source]
 people = 20
 held_out_documents = 20
@@ -136,7 +137,7 @@ def test_counts_that_are_not_the_corpus_are_found(gated_run: Path, autophage: Ru
 
 def test_of_nothing_nothing_is_learnt(recipe: Path, autophage: Run, tmp_path: Path) -> None:
     """A gate that rejects everything leaves, without human rows, the model that there was; the run goes on and says so."""
-    gate = 'gate=[{kind = "verifier", check = "regex", pattern = "zzz"}]'
+    gate = 'gate=[{kind = "verifier", check = "regex", pattern = "zzz", unread = "reject"}]'
     done = autophage("run", recipe, "--set", gate, "--set", "mix.short=fewer", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     folders = sorted((tmp_path / "run").glob("arms/main/gen-*"))
