@@ -30,6 +30,8 @@ def test_one_seed_shows_nothing() -> None:
     assert not found.above
     assert not found.below
     assert verdict([found] * 3, [found] * 3) == NONE
+    nothing = Difference(0.0, math.nan, math.nan, 1)
+    assert verdict([nothing] * 3, [nothing] * 3) == NONE
     assert paired({1: 0.9}, {2: 0.1}) is None
 
 

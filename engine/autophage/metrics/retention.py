@@ -65,6 +65,8 @@ def verdict(gains: Sequence[Difference], lost: Sequence[Difference]) -> str:
     """What the buckets and, at the end of both, their mean show. `gains` are over the naked loop; `lost` is what that lost
     beside its control, empty where it has none: then nobody knows how much a gain is of it."""
     *buckets, both = gains
+    if both.pairs < 2:  # it has no interval
+        return NONE
     if both.below:
         return HARMS
     if lost and lost[-1].pairs > 1 and not lost[-1].above:
