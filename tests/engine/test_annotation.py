@@ -19,7 +19,7 @@ from autophage.store.rundir import RunDirectory
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 LAST = 4
 SETTINGS = [

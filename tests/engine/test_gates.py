@@ -135,6 +135,7 @@ def test_counts_that_are_not_the_corpus_are_found(gated_run: Path, autophage: Ru
     assert "0 rejected.novelty: near human text, the manifest says 1" in done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_of_nothing_nothing_is_learnt(recipe: Path, autophage: Run, tmp_path: Path) -> None:
     """A gate that rejects everything leaves, without human rows, the model that there was; the run goes on and says so."""
     gate = 'gate=[{kind = "verifier", check = "regex", pattern = "zzz", unread = "reject"}]'

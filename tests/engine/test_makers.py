@@ -66,6 +66,7 @@ def prompts(out: Path, arm: str, generation: int) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_what_a_maker_asks_is_what_is_written_and_trained_on(
     autophage: Run, recipe: Path, contents: Contents, tmp_path: Path
 ) -> None:
