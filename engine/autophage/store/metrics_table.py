@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from autophage.errors import UNREADABLE, StoreError
@@ -63,15 +64,15 @@ def add_to_metrics_table(
 
     The rows that are there are taken as they are: reading all generations again would make each commit slower than the last.
     """
-    order = {name: place for place, name in enumerate(arms)}
-    rows = [
-        row
-        for row in read_metrics_table(run).to_pylist()
-        if row["arm"] in order and (row["arm"], row["generation"]) != (arm, generation)
-    ]
-    rows += _rows(arm, generation, metrics)
-    rows.sort(key=lambda row: (order[row["arm"]], row["generation"]))
-    _write(run, pa.Table.from_pylist(rows, schema=SCHEMA))
+    table = read_metrics_table(run)
+    replaced = pc.and_(pc.equal(table["arm"], arm), pc.equal(table["generation"], generation))
+    table = pa.concat_tables(
+        [table.filter(pc.invert(replaced)), pa.Table.from_pylist(_rows(arm, generation, metrics), schema=SCHEMA)]
+    )
+    table = table.append_column("place", pc.index_in(table["arm"], value_set=pa.array(arms, pa.string())))
+    table = table.filter(pc.is_valid(table["place"]))
+    order = pc.sort_indices(table, sort_keys=[("place", "ascending"), ("generation", "ascending")])  # a stable sort
+    _write(run, table.take(order).drop_columns(["place"]))
 
 
 def _rows(arm: str, generation: int, metrics: Sequence[Metric]) -> list[dict[str, object]]:
