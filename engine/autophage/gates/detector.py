@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from autophage.gates.protocol import WRITER, Context, Gate, Verdict, abstain, accept, reject, require_finite
+from autophage.gates.protocol import WRITER, Context, Gate, Verdict, abstain, accept, reject
 from autophage.metrics.detection import curvature
 from autophage.metrics.scored import Statistics
 from autophage.recipe.table import PathText, Positive
@@ -82,11 +82,9 @@ class Detector(Gate):
         return np.asarray(fitted.predict_proba(both_M1[: len(own_N)])[:, 1])
 
     def _by_model(self, samples: Sequence[Sample], context: Context) -> np.ndarray:
-        from autophage.gates.models import judged_by
+        from autophage.gates.models import judged_values
 
-        judge = judged_by(context, self.model or "", self.label, "gate.model")
-        values = judge.values([sample.text for sample in samples])
-        require_finite(values, samples, "probability of being machine-written")
+        values = judged_values(context, self.model or "", self.label, samples, "probability of being machine-written")
         return np.clip(np.array(values), 0.0, 1.0)
 
 

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from autophage.data.own_code import refuse_own_code
-from autophage.devices import device
 from autophage.errors import UserError, first_line
-from autophage.trainer.classifier import BATCH, LONGEST
+from autophage.trainer.classifier import BATCH, at_work, longest_input
 
 
 class Encoder:
@@ -35,18 +34,14 @@ class Encoder:
                 f"gate.model = {path!r}: cannot be loaded ({first_line(error)}). Give a model folder, or a hub id that is "
                 "reachable or cached."
             ) from error
-        positions = getattr(self._model.config, "max_position_embeddings", LONGEST)
-        self._longest = min(LONGEST, positions, self._tokenizer.model_max_length)
+        self._longest = longest_input(self._model, self._tokenizer)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """[texts, width] float32; a text without tokens is all zero, and near nothing."""
         if not texts:
             return np.zeros((0, 1), dtype=np.float32)
-        self._model.to(device())
-        try:
+        with at_work(self._model):
             return np.concatenate(list(self._batches(texts)))
-        finally:
-            self._model.to("cpu")
 
     @torch.inference_mode()
     def _batches(self, texts: Sequence[str]) -> Iterator[np.ndarray]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 
 from autophage.data.tokens import load_tokenizer, start_ids
-from autophage.devices import device, named_type
+from autophage.devices import named_type
 from autophage.errors import UserError
+from autophage.gates.protocol import Context, require_finite
 from autophage.metrics.scored import Scored
-from autophage.trainer.classifier import Classifier, read_labels
+from autophage.store.corpus import Sample
+from autophage.trainer.classifier import Classifier, at_work, read_labels
 from autophage.trainer.head import find_head
 from autophage.trainer.loading import load_model
 from autophage.trainer.scoring import score
-
-if TYPE_CHECKING:
-    from autophage.gates.protocol import Context
 
 
 class NamedModel:
@@ -45,11 +43,8 @@ class NamedModel:
                 context = context[len(context) - min(len(context), self._positions - 1 - len(own)) :]
             sequences.append([*start_ids(self._tokenizer), *context, *own])
             contexts.append(len(sequences[-1]) - len(own))
-        self._head.model.to(device())
-        try:
+        with at_work(self._head.model):
             return score(self._head, sequences, contexts, lambda _: None)
-        finally:
-            self._head.model.to("cpu")
 
 
 class Judge:
@@ -86,6 +81,13 @@ def require_judge(path: str, label: str | None, key: str) -> None:
     _place(read_labels(path, key), path, label, key)
 
 
-def judged_by(context: Context, path: str, label: str | None, key: str) -> Judge:
-    """The judge that a recipe names, loaded once in a run."""
-    return context.once(("judge", path, label), lambda: Judge(path, label, key))
+def judged_values(context: Context, path: str, label: str | None, samples: Sequence[Sample], what: str) -> list[float]:
+    """What the judge that a recipe names says of each sample's text; it is loaded once in a run. `what` it says is for messages.
+
+    Raises:
+        RunError: it is not finite for one of them.
+    """
+    judge = context.once(("judge", path, label), lambda: Judge(path, label, "gate.model"))
+    values = judge.values([sample.text for sample in samples])
+    require_finite(values, samples, what)
+    return values

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject, require_finite
+from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject
 from autophage.gates.retrieval import words_of
 from autophage.recipe.table import PathText, Positive
 from autophage.seeds import derive
@@ -80,9 +80,6 @@ class Quality(Gate):
         return [float(value) for value in found]
 
     def _by_model(self, samples: Sequence[Sample], context: Context) -> list[float]:
-        from autophage.gates.models import judged_by
+        from autophage.gates.models import judged_values
 
-        judge = judged_by(context, self.model or "", self.label, "gate.model")
-        values = judge.values([sample.text for sample in samples])
-        require_finite(values, samples, "quality")
-        return values
+        return judged_values(context, self.model or "", self.label, samples, "quality")

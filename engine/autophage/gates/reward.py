@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from autophage.gates.protocol import BASE, Context, Gate, Verdict, abstain, accept, reject, require_finite
+from autophage.gates.protocol import BASE, Context, Gate, Verdict, abstain, accept, reject
 from autophage.gates.surprise import surprisals
 from autophage.recipe.schema import Recipe
 from autophage.recipe.table import PathText
@@ -89,11 +89,9 @@ class Reward(Gate):
             return _shares_right(samples, context)
         if self.reward == "likelihood":
             return [None if one is None else -one for one in surprisals(samples, context, BASE)]
-        from autophage.gates.models import judged_by
+        from autophage.gates.models import judged_values
 
-        values = judged_by(context, self.model or "", self.label, "gate.model").values([one.text for one in samples])
-        require_finite(values, samples, "reward")
-        return [*values]
+        return [*judged_values(context, self.model or "", self.label, samples, "reward")]
 
 
 def _shares_right(samples: Sequence[Sample], context: Context) -> list[float | None]:

@@ -6,6 +6,7 @@ In float32, on this process's device only while it is at work. Knows labels, not
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -38,18 +39,14 @@ class Classifier:
         except (OSError, ValueError, KeyError, TypeError) as error:
             refuse_own_code(path, error)
             raise UserError(f"{key} = {path!r}: cannot be loaded ({first_line(error)}).") from error
-        positions = getattr(self._model.config, "max_position_embeddings", LONGEST)
-        self._longest = min(LONGEST, positions, self._tokenizer.model_max_length)
+        self._longest = longest_input(self._model, self._tokenizer)
 
     def logits(self, texts: Sequence[str], seconds: Sequence[str] | None = None) -> torch.Tensor:
         """[texts, classes] on the CPU, of each text or of each pair of it with one of `seconds`."""
         if not texts:
             return torch.empty((0, len(self.labels)))
-        self._model.to(device())
-        try:
+        with at_work(self._model):
             return torch.cat(list(self._batches(texts, seconds)))
-        finally:
-            self._model.to("cpu")
 
     @torch.inference_mode()
     def _batches(self, texts: Sequence[str], seconds: Sequence[str] | None) -> Iterator[torch.Tensor]:
@@ -61,6 +58,22 @@ class Classifier:
                 *columns, padding=True, truncation=truncation, max_length=self._longest, return_tensors="pt"
             )
             yield self._model(**inputs.to(self._model.device)).logits.float().cpu()
+
+
+@contextmanager
+def at_work(model: Any) -> Iterator[None]:
+    """A model on this process's device for as long as it is asked; its memory is the trainer's afterwards."""
+    model.to(device())
+    try:
+        yield
+    finally:
+        model.to("cpu")
+
+
+def longest_input(model: Any, tokenizer: Any) -> int:
+    """Tokens that a model of this kind is given at most."""
+    positions = getattr(model.config, "max_position_embeddings", LONGEST)
+    return int(min(LONGEST, positions, tokenizer.model_max_length))
 
 
 def read_labels(path: str, key: str) -> list[str]:
