@@ -13,12 +13,13 @@ alike, and nothing is gained.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from autophage.gates.protocol import WRITER, Context, Gate, Verdict, abstain, accept, reject
+from autophage.gates.by_model import ByClassifier, ruled
+from autophage.gates.protocol import WRITER, Context, Verdict, abstain, accept, reject
 from autophage.metrics.detection import curvature
 from autophage.metrics.scored import Statistics
 from autophage.recipe.table import PathText, Positive
@@ -26,7 +27,7 @@ from autophage.seeds import derive
 from autophage.store.corpus import Sample
 
 
-class Detector(Gate):
+class Detector(ByClassifier):
     kind: Literal["detector"] = Field("detector", description="which gate")
     exponent: float = Field(
         10.0, gt=0.0, le=100.0, description="of the probability of being human, in a sample's weight"
@@ -36,17 +37,6 @@ class Detector(Gate):
     human: Positive = Field(256, description="human documents that the samples are told from")
     model: PathText | None = Field(None, description="a sequence classifier, folder or hub id, instead of curvature")
     label: str | None = Field(None, min_length=1, description="with a model: its label for machine-written text")
-    paths: ClassVar[tuple[str, ...]] = ("model",)
-
-    @property
-    def passes(self) -> int:
-        return int(self.model is not None)
-
-    def require(self) -> None:
-        if self.model is not None:
-            from autophage.gates.models import require_judge
-
-            require_judge(self.model, self.label, "gate.model")
 
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
         readable = [sample for sample in samples if sample.token_ids]
@@ -58,15 +48,10 @@ class Detector(Gate):
             (1.0 - machine_N) ** self.exponent, round(self.size * len(readable)), self.repeats, rng
         )
         weights_N = drawn_N * (np.count_nonzero(drawn_N) / max(1, drawn_N.sum()))
-        weights = dict(zip([sample.sample_id for sample in readable], map(float, weights_N), strict=True))
-        verdicts = []
-        for sample in samples:
-            if sample.sample_id not in weights:
-                verdicts.append(abstain("no tokens"))
-            else:
-                weight = weights[sample.sample_id]
-                verdicts.append(accept(weight) if weight else reject("not drawn"))
-        return verdicts
+        weights = [float(weight) for weight in weights_N]
+        return ruled(
+            samples, readable, weights, lambda one: accept(one) if one else reject("not drawn"), abstain("no tokens")
+        )
 
     def _by_curvature(self, samples: Sequence[Sample], context: Context) -> np.ndarray:
         """P(machine-written) of each sample [N], by a logistic regression of who wrote it on the curvature."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
-from autophage.data.own_code import refuse_own_code
-from autophage.errors import UserError, first_line
-from autophage.trainer.classifier import BATCH, at_work, longest_input
+from autophage.trainer.classifier import BATCH, at_work, load_reader, longest_input
 
 
 class Encoder:
@@ -21,19 +18,9 @@ class Encoder:
     """
 
     def __init__(self, path: str) -> None:
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoModel
 
-        try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-            self._model: Any = AutoModel.from_pretrained(
-                path, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-            ).eval()
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            refuse_own_code(path, error)
-            raise UserError(
-                f"gate.model = {path!r}: cannot be loaded ({first_line(error)}). Give a model folder, or a hub id that is "
-                "reachable or cached."
-            ) from error
+        self._tokenizer, self._model = load_reader(AutoModel, path, "gate.model")
         self._longest = longest_input(self._model, self._tokenizer)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:

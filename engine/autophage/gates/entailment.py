@@ -8,11 +8,12 @@ its statements is a fact. Tokens beyond the model's positions are cut off the lo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject, require_finite
+from autophage.gates.by_model import ByModel, ruled
+from autophage.gates.protocol import Context, Verdict, abstain, accept, reject, require_finite
 from autophage.gates.retrieval import Passages, words_of
 from autophage.recipe.schema import Recipe
 from autophage.recipe.table import Fraction, PathText, Positive
@@ -21,7 +22,7 @@ from autophage.store.corpus import Sample
 UNENTAILED = "not entailed"
 
 
-class EntailmentGate(Gate):
+class EntailmentGate(ByModel):
     kind: Literal["entailment"] = Field("entailment", description="which gate")
     model: PathText | None = Field(
         None, description="a classifier of entailment (NLI), folder or hub id; left out: the facts of a world"
@@ -29,11 +30,6 @@ class EntailmentGate(Gate):
     threshold: Fraction = Field(0.65, description="with a model: least probability of entailment")
     passages: int = Field(3, ge=1, le=100, description="with a model: human passages that make the premise")
     human: Positive = Field(2000, description="with a model: human documents that passages are looked for in")
-    paths: ClassVar[tuple[str, ...]] = ("model",)
-
-    @property
-    def passes(self) -> int:
-        return int(self.model is not None)
 
     def unfit(self, recipe: Recipe) -> tuple[str, ...]:
         if self.model is None and recipe.source.kind != "world":
@@ -65,18 +61,16 @@ class EntailmentGate(Gate):
         judge = context.once(("entailment", path), lambda: Entailment(path, "gate.model"))
         index = context.once(("passages", self.human), lambda: Passages(context.human(self.human)))
         found = index.retrieve([sample.text for sample in samples], self.passages)
-        read = [(sample, places) for sample, places in zip(samples, found, strict=True) if places]
-        premises = [" ".join(index.texts[place] for place in places) for _, places in read]
-        values = judge.probabilities(premises, [sample.text for sample, _ in read])
-        require_finite(values, [sample for sample, _ in read], "probability of entailment")
-        entailed = {sample.sample_id: value for (sample, _), value in zip(read, values, strict=True)}
-        verdicts = []
-        for sample in samples:
-            if not words_of(sample.text):
-                verdicts.append(abstain("nothing stated"))
-            elif sample.sample_id not in entailed:
-                verdicts.append(reject("no passage bears on it"))
-            else:
-                is_entailed = entailed[sample.sample_id] >= self.threshold
-                verdicts.append(accept() if is_entailed else reject(UNENTAILED))
-        return verdicts
+        read = [sample for sample, places in zip(samples, found, strict=True) if places]
+        premises = [" ".join(index.texts[place] for place in places) for places in found if places]
+        values = judge.probabilities(premises, [sample.text for sample in read])
+        require_finite(values, read, "probability of entailment")
+
+        def ruling(entailed: float) -> Verdict:
+            return accept() if entailed >= self.threshold else reject(UNENTAILED)
+
+        verdicts = ruled(samples, read, values, ruling, reject("no passage bears on it"))
+        return [
+            verdict if words_of(sample.text) else abstain("nothing stated")
+            for sample, verdict in zip(samples, verdicts, strict=True)
+        ]

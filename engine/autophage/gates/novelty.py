@@ -8,12 +8,13 @@ distance above 0.10 (arXiv 2512.22199).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject
+from autophage.gates.by_model import ByModel
+from autophage.gates.protocol import Context, Verdict, abstain, accept, reject
 from autophage.gates.retrieval import words_of
 from autophage.recipe.table import PathText
 from autophage.store.corpus import Sample
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 HUMAN, OWN = "near human text", "near another sample"
 
 
-class Novelty(Gate):
+class Novelty(ByModel):
     kind: Literal["novelty"] = Field("novelty", description="which gate")
     distance: float = Field(0.1, ge=0.0, lt=1.0, description="a sample must be further than this from what is there")
     human: int = Field(2000, ge=0, description="human documents that are compared with; 0: the samples alone")
@@ -35,17 +36,6 @@ class Novelty(Gate):
     model: PathText | None = Field(
         None, description="an encoder of texts, folder or hub id, to compare meanings instead of words"
     )
-    paths: ClassVar[tuple[str, ...]] = ("model",)
-
-    @property
-    def passes(self) -> int:
-        return int(self.model is not None)
-
-    def require(self) -> None:
-        if self.model is not None:
-            from autophage.trainer.classifier import read_labels
-
-            read_labels(self.model, "gate.model")
 
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
         return self._by_words(samples, context) if self.model is None else self._by_meaning(samples, context)

@@ -7,12 +7,13 @@ samples. It is fitted in two halves, each judged by the classifier that has not 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject
+from autophage.gates.by_model import ByClassifier, ruled
+from autophage.gates.protocol import Context, Verdict, abstain, accept, reject
 from autophage.gates.retrieval import words_of
 from autophage.recipe.table import PathText, Positive
 from autophage.seeds import derive
@@ -22,7 +23,7 @@ FEATURES = 1 << 18
 HALVES = 2
 
 
-class Quality(Gate):
+class Quality(ByClassifier):
     kind: Literal["quality"] = Field("quality", description="which gate")
     threshold: float = Field(
         0.5, description="least quality of what is kept: a probability, or what the model's output is"
@@ -33,30 +34,15 @@ class Quality(Gate):
     label: str | None = Field(
         None, min_length=1, description="with a model: its label for good text; left out for one with a single output"
     )
-    paths: ClassVar[tuple[str, ...]] = ("model",)
-
-    @property
-    def passes(self) -> int:
-        return int(self.model is not None)
-
-    def require(self) -> None:
-        if self.model is not None:
-            from autophage.gates.models import require_judge
-
-            require_judge(self.model, self.label, "gate.model")
 
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
         readable = [sample for sample in samples if words_of(sample.text)]
         values = self._by_words(readable, context) if self.model is None else self._by_model(readable, context)
-        quality = dict(zip([sample.sample_id for sample in readable], values, strict=True))
-        verdicts = []
-        for sample in samples:
-            if sample.sample_id not in quality:
-                verdicts.append(abstain("no words"))
-            else:
-                is_good = quality[sample.sample_id] >= self.threshold
-                verdicts.append(accept() if is_good else reject("low quality"))
-        return verdicts
+
+        def ruling(quality: float) -> Verdict:
+            return accept() if quality >= self.threshold else reject("low quality")
+
+        return ruled(samples, readable, values, ruling, abstain("no words"))
 
     def _by_words(self, samples: Sequence[Sample], context: Context) -> list[float]:
         """P(human) of each sample, to the classifier that was fitted without it."""

@@ -8,19 +8,22 @@ By default a threshold is a share of the corpus, so that a reward of any scale c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from autophage.gates.protocol import BASE, Context, Gate, Verdict, abstain, accept, reject
+from autophage.gates.by_model import ByClassifier, ruled
+from autophage.gates.protocol import BASE, Context, Verdict, abstain, accept, reject
 from autophage.gates.surprise import surprisals
 from autophage.recipe.schema import Recipe
 from autophage.recipe.table import PathText
 from autophage.store.corpus import Sample
 
+UNREWARDED = abstain("no reward")
 
-class Reward(Gate):
+
+class Reward(ByClassifier):
     kind: Literal["reward"] = Field("reward", description="which gate")
     reward: Literal["likelihood", "world", "model"] = Field(
         "likelihood",
@@ -39,7 +42,6 @@ class Reward(Gate):
     label: str | None = Field(
         None, min_length=1, description="model: its label for what is good; left out for one with a single output"
     )
-    paths: ClassVar[tuple[str, ...]] = ("model",)
 
     @property
     def passes(self) -> int:
@@ -56,26 +58,18 @@ class Reward(Gate):
             return ('thresholds of scale = "share" are from 0 to below 1', 'or write scale = "value"')
         return ()
 
-    def require(self) -> None:
-        if self.model is not None:
-            from autophage.gates.models import require_judge
-
-            require_judge(self.model, self.label, "gate.model")
-
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
         readable = [sample for sample in samples if sample.token_ids]
         rewards = self._rewards(readable, context)
-        known = dict(zip([sample.sample_id for sample in readable], rewards, strict=True))
         given = [one for one in rewards if one is not None]
         threshold = self._least(np.array(given), context.generation)
-        verdicts = []
-        for sample in samples:
-            reward = known.get(sample.sample_id)
+
+        def ruling(reward: float | None) -> Verdict:
             if reward is None:
-                verdicts.append(abstain("no reward"))
-            else:
-                verdicts.append(accept() if reward >= threshold else reject("low reward"))
-        return verdicts
+                return UNREWARDED
+            return accept() if reward >= threshold else reject("low reward")
+
+        return ruled(samples, readable, rewards, ruling, UNREWARDED)
 
     def _least(self, rewards_N: np.ndarray, generation: int) -> float:
         """The least reward that is kept: that of the sample below which the threshold's share lies, ties included."""

@@ -8,33 +8,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from autophage.gates.protocol import BASE, WRITER, Context, Gate, Verdict, abstain, accept, reject, require_finite
+from autophage.gates.by_model import ByModel
+from autophage.gates.protocol import BASE, WRITER, Context, Verdict, abstain, accept, reject, require_finite
 from autophage.metrics.scored import FLOOR
 from autophage.recipe.table import PathText
 from autophage.store.corpus import Sample
 
 
-class Surprise(Gate):
+class Surprise(ByModel):
     kind: Literal["surprise"] = Field("surprise", description="which gate")
     keep: float = Field(0.5, gt=0.0, le=1.0, description="share of the samples that is kept, the most surprising ones")
     under: Literal["writer", "base"] = Field("writer", description="to whom: the model that wrote them, or model 0")
     model: PathText | None = Field(None, description="to another causal language model, a folder or hub id")
-    paths: ClassVar[tuple[str, ...]] = ("model",)
 
     @property
     def passes(self) -> int:
         return int(self.model is not None or self.under == BASE)
-
-    def require(self) -> None:
-        if self.model is not None:
-            from autophage.trainer.classifier import read_labels
-
-            read_labels(self.model, "gate.model")
 
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
         values = surprisals(samples, context, self.model or self.under)

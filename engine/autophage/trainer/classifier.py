@@ -16,6 +16,9 @@ from autophage.devices import device
 from autophage.errors import UserError, first_line
 
 BATCH = 64
+LOADING = (OSError, ValueError, KeyError, TypeError)
+"""What transformers raises where a model cannot be loaded."""
+
 LONGEST = 512
 """Tokens of an input; what is longer is cut. Classifiers of this kind have no more positions."""
 
@@ -28,17 +31,10 @@ class Classifier:
     """
 
     def __init__(self, path: str, key: str) -> None:
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoModelForSequenceClassification
 
         self.labels = read_labels(path, key)
-        try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-            self._model: Any = AutoModelForSequenceClassification.from_pretrained(
-                path, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-            ).eval()
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            refuse_own_code(path, error)
-            raise UserError(f"{key} = {path!r}: cannot be loaded ({first_line(error)}).") from error
+        self._tokenizer, self._model = load_reader(AutoModelForSequenceClassification, path, key)
         self._longest = longest_input(self._model, self._tokenizer)
 
     def logits(self, texts: Sequence[str], seconds: Sequence[str] | None = None) -> torch.Tensor:
@@ -70,6 +66,29 @@ def at_work(model: Any) -> Iterator[None]:
         model.to("cpu")
 
 
+def load_reader(auto_class: Any, path: str, key: str) -> tuple[Any, Any]:
+    """Tokenizer and model of one of transformers' auto classes, in float32 on the CPU. `key` named `path`, for messages.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        model = auto_class.from_pretrained(path, trust_remote_code=False, use_safetensors=True, dtype=torch.float32)
+    except LOADING as error:
+        raise _unloaded(path, key, error) from error
+    return tokenizer, model.eval()
+
+
+def _unloaded(path: str, key: str, error: Exception) -> UserError:
+    refuse_own_code(path, error)
+    return UserError(
+        f"{key} = {path!r}: cannot be loaded ({first_line(error)}). Give a model folder, or a hub id that is reachable or cached."
+    )
+
+
 def longest_input(model: Any, tokenizer: Any) -> int:
     """Tokens that a model of this kind is given at most."""
     positions = getattr(model.config, "max_position_embeddings", LONGEST)
@@ -86,10 +105,6 @@ def read_labels(path: str, key: str) -> list[str]:
 
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        refuse_own_code(path, error)
-        raise UserError(
-            f"{key} = {path!r}: cannot be loaded ({first_line(error)}). Give a model folder, or a hub id that is reachable or "
-            "cached."
-        ) from error
+    except LOADING as error:
+        raise _unloaded(path, key, error) from error
     return [str(name) for _, name in sorted((int(place), name) for place, name in config.id2label.items())]
