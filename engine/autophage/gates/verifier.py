@@ -1,4 +1,5 @@
-"""`verifier`: keeps what is right, by a checker that knows the answer (arXiv 2406.07515, Beyond Model Collapse).
+"""`verifier`: keeps what is right, by a checker that knows the answer, or a model that judges it (arXiv 2406.07515, Beyond Model
+Collapse).
 
 Right samples are kept at the rate phi = `keep_right`, wrong ones at psi = `keep_wrong`; with the error rate p of what is
 written, training on what is kept recovers where p < p* = 1 / (1 + psi / phi) and collapses above. What the checker cannot
@@ -11,35 +12,51 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from autophage.errors import UserError
+from autophage.gates.by_model import ruled
 from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject
 from autophage.recipe.schema import Recipe
-from autophage.recipe.table import Fraction, PathText
+from autophage.recipe.table import Fraction, PathText, Positive
 from autophage.seeds import generator
 from autophage.store.corpus import Sample
 
+if TYPE_CHECKING:
+    from autophage.gates.served import ServedJudge
+
+QUESTION = "Here is a text.\n\n{prompt}{text}\n\nIs everything that it states correct? Answer with one word: yes or no."
+TEXT = "{text}"
+PLACE = re.compile(r"\{(?:text|prompt)\}")
+ADDRESS = re.compile(r"https?://[^\s/@]+(/\S*)?")
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
-UNREAD = "nothing to check"
+UNREAD, UNCLEAR = "nothing to check", "neither yes nor no"
 Checker = Callable[[Sample], bool | None]
 """Whether a sample is right; None where that cannot be told."""
 
 
 class Verifier(Gate):
     kind: Literal["verifier"] = Field("verifier", description="which gate")
-    check: Literal["world", "regex", "exact", "numeric"] = Field(
+    check: Literal["world", "regex", "exact", "numeric", "judge"] = Field(
         "world",
         description="world: every statement of a sample against the facts; regex: `pattern` is found in it; exact: it is the "
-        "answer to its prompt, but for case and blanks; numeric: its last number is the answer's",
+        "answer to its prompt, but for case and blanks; numeric: its last number is the answer's; judge: a served model says yes",
     )
     pattern: str | None = Field(None, min_length=1, description="regex: what a right sample has in it")
     answers: PathText | None = Field(
         None, description='exact, numeric: a file with a JSON object a line, {"prompt": ..., "answer": ...}'
     )
     tolerance: float = Field(1e-6, ge=0.0, description="numeric: largest relative distance from the answer")
+    server: str | None = Field(
+        None, description="judge: an OpenAI-compatible server, as `vllm serve` starts one: http://localhost:8000/v1"
+    )
+    model: str | None = Field(None, min_length=1, description="judge: its model; left out where it serves a single one")
+    question: str = Field(
+        QUESTION, description="judge: what it is asked, with the sample as {text} and what stood before it as {prompt}"
+    )
+    longest: Positive = Field(16, description="judge: tokens of an answer; the last yes or no in it counts")
     unread: Literal["pass", "reject"] = Field(
         "pass", description="what becomes of samples in which nothing can be checked"
     )
@@ -56,6 +73,20 @@ class Verifier(Gate):
             raise ValueError(f"no regular expression ({error})") from None
         return pattern
 
+    @field_validator("question")
+    @classmethod
+    def _asks(cls, question: str) -> str:
+        if TEXT not in question:
+            raise ValueError(f"has no {TEXT} in it, where the sample goes")
+        return question
+
+    @field_validator("server")
+    @classmethod
+    def _is_address(cls, server: str | None) -> str | None:
+        if server is not None and not ADDRESS.fullmatch(server):
+            raise ValueError("no address of a server, as in http://localhost:8000/v1 (no name or password in it)")
+        return server
+
     def unfit(self, recipe: Recipe) -> tuple[str, ...]:
         if self.check == "world" and recipe.source.kind != "world":
             remedy = 'write check = "regex" with a pattern, or "exact" or "numeric" with answers'
@@ -64,23 +95,52 @@ class Verifier(Gate):
             return ('check = "regex" needs a pattern', "write, for example: pattern = '\\d+'")
         if self.check in ("exact", "numeric") and self.answers is None:
             return (f'check = "{self.check}" needs answers', 'write, for example: answers = "answers.jsonl"')
+        if self.check == "judge" and self.server is None:
+            return (
+                'check = "judge" needs a server',
+                'start one (vllm serve MODEL): server = "http://localhost:8000/v1"',
+            )
         return ()
 
     def require(self) -> None:
         if self.check in ("exact", "numeric"):
             read_answers(self.answers or "")
+        if self.check == "judge":
+            self._served().close()
 
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
+        if self.check == "judge":
+            return self._by_judge(samples, context)
         is_right = self._checker(context)
         return [self._verdict(sample, is_right(sample), context.seed) for sample in samples]
 
-    def _verdict(self, sample: Sample, right: bool | None, seed: int) -> Verdict:
+    def _by_judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
+        judge = context.once(("served", self.server, self.model), self._served)
+        asked = [sample for sample in samples if sample.text.strip()]
+        answers = judge.answers([self._question(one) for one in asked], self.longest, context.seed)
+        verdicts = [
+            self._verdict(one, answer, context.seed, UNCLEAR) for one, answer in zip(asked, answers, strict=True)
+        ]
+        return ruled(samples, asked, verdicts, lambda verdict: verdict, self._unread(UNREAD))
+
+    def _question(self, sample: Sample) -> str:
+        return PLACE.sub(lambda found: sample.text if found[0] == TEXT else sample.prompt, self.question)
+
+    def _served(self) -> ServedJudge:
+        from autophage.gates.served import ServedJudge
+
+        return ServedJudge(self.server or "", self.model)
+
+    def _verdict(self, sample: Sample, right: bool | None, seed: int, unread: str = UNREAD) -> Verdict:
         if right is None:
-            return abstain(UNREAD) if self.unread == "pass" else reject(UNREAD)
+            return self._unread(unread)
         draw = generator(seed, "keep", sample.sample_id).random()
         if right:
             return accept() if draw < self.keep_right else reject("right but dropped")
         return accept(remark="wrong but kept") if draw < self.keep_wrong else reject("wrong")
+
+    def _unread(self, reason: str) -> Verdict:
+        return abstain(reason) if self.unread == "pass" else reject(reason)
 
     def _checker(self, context: Context) -> Checker:
         if self.check == "world":

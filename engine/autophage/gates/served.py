@@ -1,0 +1,101 @@
+"""A judge model behind an OpenAI-compatible server, as `vllm serve MODEL` starts one: it is asked, and answers yes or no.
+
+Greedily, and many questions at a time, as the server batches them. Nothing is sent but the questions: neither the recipe nor
+what else is in the environment; a server that wants a key gets that of `AUTOPHAGE_JUDGE_API_KEY`, and no other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import repeat
+
+import openai
+
+from autophage.errors import RunError, UserError, first_line
+
+KEY = "AUTOPHAGE_JUDGE_API_KEY"
+AT_ONCE = 64
+"""Questions under way; a server queues what it has no room for."""
+SECONDS = 600.0
+"""For one answer; a queue before it counts."""
+RETRIES = 4
+"""Of a question that meets a busy server or a lost connection, with growing pauses."""
+
+ANSWER = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
+
+
+class ServedJudge:
+    """`model` is its name at the server; None where that serves a single one.
+
+    Raises:
+        UserError: the server cannot be reached, turns us away, or has no such model.
+    """
+
+    def __init__(self, server: str, model: str | None) -> None:
+        self._server = server
+        self._client = openai.OpenAI(
+            base_url=server, api_key=os.environ.get(KEY) or "none", timeout=SECONDS, max_retries=RETRIES
+        )
+        with _explained(server, UserError):
+            served = [one.id for one in self._client.models.list()]
+        if model is None and len(served) == 1:
+            model = served[0]
+        if model not in served:
+            told = "which model is meant?" if model is None else f"it serves no {model!r}."
+            raise UserError(f"gate.server = {server!r}: {told} It serves: {', '.join(served) or 'none'}.")
+        self._model = model
+
+    def close(self) -> None:
+        self._client.close()
+
+    def answers(self, questions: Sequence[str], longest: int, seed: int) -> list[bool | None]:
+        """Yes or no to each question, None where neither is said; `longest` is the tokens of an answer.
+
+        Raises:
+            RunError: the server failed, or not one of the answers is a yes or a no.
+        """
+        with _explained(self._server, RunError), ThreadPoolExecutor(AT_ONCE) as threads:
+            said = list(threads.map(self._ask, questions, repeat(longest), repeat(seed)))
+        read = [read_answer(text) for text in said]
+        if said and not any(answer is not None for answer in read):
+            raise RunError(
+                f"{self._model!r} at {self._server} said neither yes nor no to any of {len(said)} questions; to the first: "
+                f"{said[0][:200]!r}. Ask for it in gate.question, or give it room in gate.longest."
+            )
+        return read
+
+    def _ask(self, question: str, longest: int, seed: int) -> str:
+        answer = self._client.chat.completions.create(
+            model=self._model,
+            messages=[{"role": "user", "content": question}],
+            max_tokens=longest,
+            temperature=0.0,
+            seed=seed % 2**31,
+        )
+        return answer.choices[0].message.content or ""
+
+
+def read_answer(text: str) -> bool | None:
+    """The last yes or no of a text, as a judge that reasons first ends with it; None where there is none."""
+    found = ANSWER.findall(text)
+    return found[-1].lower() == "yes" if found else None
+
+
+@contextmanager
+def _explained(server: str, kind: type[UserError | RunError]) -> Iterator[None]:
+    """What goes wrong between here and a server, as an error for people."""
+    try:
+        yield
+    except openai.APIConnectionError as error:
+        raise kind(
+            f"gate.server = {server!r}: cannot be reached ({first_line(error)}). Start one: vllm serve MODEL --port 8000, and "
+            "name it with its path: http://localhost:8000/v1."
+        ) from error
+    except openai.AuthenticationError as error:
+        raise kind(f"gate.server = {server!r}: asks for a key. Put it into {KEY}.") from error
+    except openai.OpenAIError as error:
+        raise kind(f"gate.server = {server!r}: {first_line(error)}") from error
