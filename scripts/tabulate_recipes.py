@@ -3,6 +3,7 @@
     python scripts/tabulate_recipes.py runs/knowledge-collapse runs/curse-of-recursion    # finished runs: kept and tabulated
     python scripts/tabulate_recipes.py                                                    # the table again from what is kept
 
+A run that compares remedies has a table of its own (`remedy_table.py`).
 A result keeps the run's metrics with seeds pooled, what was found about each claim of the paper, the machine and the time.
 A claim is judged by an interval over seeds: *reproduced* where it excludes nothing in the paper's direction, *contradicted*
 where it does in the other, *not at this scale* where it holds 0. Nothing is typed in by hand.
@@ -20,6 +21,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+import remedy_table
 
 from autophage.metrics.intervals import mean_interval
 from autophage.metrics.resampling import Estimate
@@ -367,6 +369,7 @@ CLAIMS: dict[str, Callable[[Study], Iterator[Finding]]] = {
     "curse-ngram": curse_ngram,
     "regression-accumulate": regression_accumulate,
     "verifier-breakdown": verifier_breakdown,
+    "remedies": lambda _: iter(()),
 }
 
 
@@ -385,6 +388,7 @@ def result(folder: Path) -> dict[str, Any]:
         "seconds": round(seconds),
         "environment": {key: facts.environment[key] for key in ("autophage", "cpu_count", "packages", "model")},
         "findings": [asdict(one) for one in CLAIMS[facts.recipe.name](study)],
+        "remedies": remedy_table.comparison(run, facts),
         "metrics": [
             {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
             for row in rows
@@ -425,9 +429,15 @@ def main(folders: Sequence[str]) -> None:
         path = RESULTS / f"{'-'.join(filter(None, (found['recipe'], found['profile'])))}.json"
         path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
         print(f"{path.relative_to(ROOT)}: {', '.join(one['verdict'] for one in found['findings'])}")
-    text = README.read_text("utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    README.write_text(f"{before}{BEGIN}\n{table(kept())}\n{END}{after}", "utf-8")
+    results = kept()
+    fill(BEGIN, table(results), END)
+    fill(remedy_table.BEGIN, "\n\n".join(remedy_table.tables(results)), remedy_table.END)
+
+
+def fill(begin: str, text: str, end: str) -> None:
+    """Put `text` between two marks of the README."""
+    page = README.read_text("utf-8")
+    README.write_text(f"{page.split(begin)[0]}{begin}\n{text}\n{end}{page.split(end)[1]}", "utf-8")
 
 
 if __name__ == "__main__":
