@@ -218,6 +218,11 @@ BASES = {
     **LEARNERS,
     "speed/sample_tokens_per_second": Meaning("Sampling", "", "rate"),
     "speed/train_tokens_per_second": Meaning("Training", "", "rate"),
+    "speed/judge_tokens": Meaning(
+        "Tokens read by named judges",
+        "By the models that gates name, in their own tokens; human text that is read once in a run counts where it was.",
+        "number",
+    ),
 }
 
 

@@ -40,6 +40,7 @@ class Classifier:
             refuse_own_code(path, error)
             raise UserError(f"{key} = {path!r}: cannot be loaded ({first_line(error)}).") from error
         self._longest = longest_input(self._model, self._tokenizer)
+        self.tokens_read = 0
 
     def logits(self, texts: Sequence[str], seconds: Sequence[str] | None = None) -> torch.Tensor:
         """[texts, classes] on the CPU, of each text or of each pair of it with one of `seconds`."""
@@ -57,6 +58,7 @@ class Classifier:
             inputs = self._tokenizer(
                 *columns, padding=True, truncation=truncation, max_length=self._longest, return_tensors="pt"
             )
+            self.tokens_read += int(inputs["attention_mask"].sum())
             yield self._model(**inputs.to(self._model.device)).logits.float().cpu()
 
 
