@@ -37,7 +37,7 @@ from autophage.report.predicted import predicted
 from autophage.report.remedies import Comparison, gathered, remedy_facts
 from autophage.report.remedy_view import remedy_view, summary
 from autophage.report.samples import ArmSamples, arm_samples
-from autophage.report.settings import caption, outcome_settings
+from autophage.report.settings import MOST_COLUMNS, caption, outcome_settings
 from autophage.report.surprisal import surprisal_figure
 from autophage.report.tailplot import tail_figure
 from autophage.report.timings import timing_figures, timing_words, timings
@@ -132,6 +132,7 @@ def render(run: RunDirectory, account: Account) -> str:
         remedies=remedy_view(compared),
         costs=cost_rows(shown, costs, groups),
         settings=outcome_settings(shown.arms, pooled_seeds(facts)),
+        most_columns=MOST_COLUMNS,
         set_arms=[arm for arm in shown.arms if arm.recipe is not None],
         caption=caption(facts.arms),
         origin=origin(facts.recipe),
