@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from autophage.plan.record import read_prediction
 from autophage.report import provenance, tables, words
+from autophage.report.breakdown import BREAKDOWN
 from autophage.report.colours import Style, styles, variables
 from autophage.report.costs import Costs, cost_facts, cost_rows, costs_of
 from autophage.report.courses import course_view
@@ -192,6 +193,8 @@ def _sections(
         spreads = [*surprisal_figure(run, corpora, looks), *tail_figure(run, corpora, looks)]
     else:
         spreads = drawn_figure(run, corpora, looks)
+        if spreads and spreads[0].key == BREAKDOWN:  # it is what such a run is made for
+            main, spreads = [*spreads, *main], []
     return Sections(main, more[:place] + spreads + more[place:], other, timing, remedies)
 
 
