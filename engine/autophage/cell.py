@@ -87,7 +87,7 @@ class Cell:
         tokens = 0
         if work.stage is Stage.TRAIN:
             making.weights, tokens, making.steps = result.weights, result.tokens, result.steps
-            making.optimizer = result.optimizer
+            making.optimizer, making.trained = result.optimizer, result.metrics
         elif work.stage is Stage.SWAP:
             making.canary = result
             making.served = self._get(making.installing, self._actors.sampler)

@@ -197,7 +197,7 @@ class Driver:
             weights=made.weights,
             served_as=made.served.name,
             samples=made.samples,
-            metrics=made.metrics + [metric for metrics in made.speed.values() for metric in metrics],
+            metrics=made.metrics + made.trained + [metric for metrics in made.speed.values() for metric in metrics],
             canary=made.canary,
             seed=self._arms[work.arm].recipe.seed,
             steps=made.steps,

@@ -14,7 +14,7 @@ from autophage.data.source import Source
 from autophage.data.world_source import WorldSource
 from autophage.errors import RunError
 from autophage.gates.judging import apply_gates
-from autophage.gates.protocol import WRITER, Context
+from autophage.gates.protocol import WRITER, Context, Reader
 from autophage.metrics.judged import judged_metrics
 from autophage.metrics.scored import Scored
 from autophage.recipe.arms import Arm
@@ -88,7 +88,7 @@ class Judging:
         """
         if not arm.recipe.gate:
             return []
-        scored_tokens = 0
+        scored_tokens, read_before = 0, self._tokens_read()
 
         def score(sequences: Sequence[Sequence[int]], contexts: Sequence[int], under: str) -> list[Scored]:
             nonlocal scored_tokens
@@ -116,4 +116,11 @@ class Judging:
             )
 
         apply_gates(arm.recipe.gate, samples, context_of)
-        return [*judged_metrics(samples), Metric("gate/scored_tokens", float(scored_tokens))]
+        metrics = [*judged_metrics(samples), Metric("gate/scored_tokens", float(scored_tokens))]
+        if read := self._tokens_read() - read_before:
+            metrics.append(Metric("speed/judge_tokens", float(read)))
+        return metrics
+
+    def _tokens_read(self) -> int:
+        """By the models that recipes name for their gates, in the whole run."""
+        return sum(model.tokens_read for model in self._memory.values() if isinstance(model, Reader))

@@ -46,6 +46,7 @@ class Lineage:
     corpora: dict[int, list[Sample]] = field(default_factory=dict)
     steps: list[StepStatistics] = field(default_factory=list)
     optimizer: bytes | None = None
+    trained: list[Metric] = field(default_factory=list)
     served: Served | None = None
     canary: float = 0.0
 
@@ -97,7 +98,7 @@ def _train_and_swap(bench: Workbench, sampler: AnySampler, lineage: Lineage, gen
         start = lineage.weights if arm.recipe.train.chain == "cumulative" else bench.base_weights(arm)
         trained = bench.fit(arm, generation, start, lineage.corpora, _ignore, lineage.optimizer)
         lineage.previous, lineage.weights = lineage.weights, trained.weights
-        lineage.steps, lineage.optimizer = trained.steps, trained.optimizer
+        lineage.steps, lineage.optimizer, lineage.trained = trained.steps, trained.optimizer, trained.metrics
     lineage.served = sampler.install(f"{arm.name}@{generation}", lineage.weights)
     answers = sampler.canary(lineage.served, bench.canary_prompts)
     lineage.canary = bench.check_canary(lineage.weights, answers)
@@ -117,7 +118,7 @@ def _measure(bench: Workbench, lineage: Lineage, generation: int, answers: Seque
         lineage.weights,
         served.name,
         measured.samples,
-        measured.metrics,
+        [*measured.metrics, *lineage.trained],
         lineage.canary,
         arm.recipe.seed,
         lineage.steps,

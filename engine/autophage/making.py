@@ -30,6 +30,8 @@ class Making:
     """Documents of this corpus that the next model's training, begun early, has not been handed yet; None without one."""
     samples: Any = None
     metrics: list[Metric] = field(default_factory=list)
+    trained: list[Metric] = field(default_factory=list)
+    """Of what the model was trained on."""
     answered: list[Answer] = field(default_factory=list)
     steps: list[StepStatistics] = field(default_factory=list)
     optimizer: bytes | None = None

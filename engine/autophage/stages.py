@@ -196,10 +196,10 @@ class Workbench:
         `progress` is called with (steps done, steps in all, tokens done).
         """
         seed = derive(arm.recipe.seed, "train", arm.name, generation)
-        pool = pool_rows(self._source(arm.recipe), arm.recipe, corpora)
+        pool, metrics = pool_rows(self._source(arm.recipe), arm.recipe, corpora), list[Metric]()
         if arm.recipe.mix.human_edit is not None:
             self.resident.load(start)
-            pool = edit_human(pool, self.resident.head, self._special, arm.recipe, generation)
+            pool, metrics = edit_human(pool, self.resident.head, self._special, arm.recipe, generation)
         rows = TrainingOrder(pool, arm.recipe, seed)
         size, tokens = arm.recipe.train.batch_size, 0
         best = self._best_epoch(arm.recipe, len(pool))
@@ -218,7 +218,7 @@ class Workbench:
             kept = self._keep(error, f"{arm.name}-gen-{generation:03d}-step-{error.step}")
             raise RunError(f"{arm.name}, generation {generation}: {error}{kept}") from error
         weights = fitted.weights if best is None or best.weights is None else best.weights
-        return Trained(weights, tokens, steps, fitted.optimizer)
+        return Trained(weights, tokens, steps, fitted.optimizer, metrics)
 
     def _keep(self, error: NotFiniteError, name: str) -> str:
         """Put the batch that training stopped at aside, and say where."""

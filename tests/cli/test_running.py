@@ -177,8 +177,13 @@ def test_watch_before_the_first_event(make_run, capsys):
     assert "nothing has happened" in capsys.readouterr().out
 
 
-def test_the_report_verb_writes_page_and_figure(make_run, capsys):
+def test_the_report_verb_writes_page_and_figure(make_run, capsys, monkeypatch):
+    from autophage.report import hero, load, page
+
     run = make_run(main=3, control=3)
+    reads = []
+    for module in (page, hero):
+        monkeypatch.setattr(module, "load", lambda run: reads.append(run) or load.load(run))
     figure = run.root / "figure.svg"
     assert main(["report", str(run.root), "--figure", str(figure), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -186,6 +191,7 @@ def test_the_report_verb_writes_page_and_figure(make_run, capsys):
     assert (facts["report"], facts["figure"]) == (str(run.report), str(figure))
     assert "</html>" in run.report.read_text("utf-8")
     assert figure.read_text("utf-8").startswith("<svg")
+    assert len(reads) == 1
 
 
 def test_export_knows_the_arms(make_run, capsys):

@@ -77,6 +77,13 @@ def test_what_held_the_models_is_recorded(anchored: Path) -> None:
         assert held[arm, 2] == pytest.approx(mean, rel=1e-5)
 
 
+def test_how_much_of_the_human_text_was_edited_is_recorded(anchored: Path) -> None:
+    redrawn, edited = metric(anchored, "mix/redrawn"), metric(anchored, "mix/edited")
+    arms = ("objective-sft", "objective-distill")  # controls are trained on human text as it is
+    assert redrawn.keys() == edited.keys() == {(arm, generation) for arm in arms for generation in (1, 2)}
+    assert all(0 < edited[key] <= redrawn[key] <= 1 for key in edited)
+
+
 @pytest.mark.parametrize("verb", ["verify", "report", "status"])
 def test_it_can_be_read(anchored: Path, autophage: Run, verb: str) -> None:
     done = autophage(verb, anchored)

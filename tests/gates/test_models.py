@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from autophage.errors import RunError, UserError
-from autophage.gates import Context, Verdict
+from autophage.gates import Context, Gate, Verdict
 from autophage.gates.detector import Detector
 from autophage.gates.embedding import Encoder
 from autophage.gates.entailment import EntailmentGate
@@ -18,7 +18,10 @@ from autophage.gates.novelty import Novelty
 from autophage.gates.quality import Quality
 from autophage.gates.reward import Reward
 from autophage.gates.surprise import Surprise
+from autophage.judging import Judging
+from autophage.recipe.arms import Arm
 from autophage.store.corpus import Sample
+from autophage.trainer.resident import ResidentModel
 
 pytestmark = pytest.mark.slow
 
@@ -141,7 +144,9 @@ def test_a_detector_by_a_model_draws_by_its_weights(
     assert drawn / drawn.sum() == pytest.approx(weights / weights.sum(), abs=0.1)
 
 
-def test_surprise_of_a_named_model_is_its_own(context: Context, sample: Make, said: Said, tmp_path: Path) -> None:
+@pytest.fixture
+def named(tmp_path: Path) -> str:
+    """A tiny Llama of random weights that has 16 positions, as a folder that transformers loads."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -157,11 +162,55 @@ def test_surprise_of_a_named_model_is_its_own(context: Context, sample: Make, sa
     )  # fmt: skip
     model.save_pretrained(tmp_path / "named")
     tokenizer.save_pretrained(tmp_path / "named")
+    return str(tmp_path / "named")
+
+
+def test_surprise_of_a_named_model_is_its_own(context: Context, sample: Make, said: Said, named: str) -> None:
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
     long = " ".join(WORDS * 3)
-    found = NamedModel(str(tmp_path / "named")).score([("calm town", "the pilot slept"), ("", ""), (long, long)])
+    model = NamedModel(named)
+    found = model.score([("calm town", "the pilot slept"), ("", ""), (long, long)])
     assert [len(one.logprob) for one in found] == [3, 0, 15]
-    ids = tokenizer("<s> calm town the pilot slept", return_tensors="pt", add_special_tokens=False).input_ids
-    expected = model.eval()(ids).logits[0].log_softmax(-1)[range(2, 5), ids[0, 3:]]
+    assert model.tokens_read == 6 + 1 + 16
+    text = "<s> calm town the pilot slept"
+    ids = AutoTokenizer.from_pretrained(named)(text, return_tensors="pt", add_special_tokens=False).input_ids
+    expected = LlamaForCausalLM.from_pretrained(named).eval()(ids).logits[0].log_softmax(-1)[range(2, 5), ids[0, 3:]]
     assert found[0].logprob == pytest.approx(expected.detach().numpy(), abs=1e-4)
-    verdicts = said(Surprise(model=str(tmp_path / "named")).judge([*corpus(sample), sample("")], context))
+    verdicts = said(Surprise(model=named).judge([*corpus(sample), sample("")], context))
     assert (verdicts.count("accept"), verdicts[-1]) == (3, "abstain: no tokens")
+
+
+def test_what_named_models_read_is_counted(
+    context: Context,
+    sample: Make,
+    make_classifier: MakeClassifier,
+    named: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each text has 5 words: 6 tokens with the Llama's start, 7 with the BERT's `[CLS]` and `[SEP]`, 13 as a pair of two."""
+    monkeypatch.setattr(Context, "human", lambda *_: TEXTS)
+    folder = str(make_classifier(NLI))
+    judges = {
+        6: Surprise(model=named, keep=1.0),
+        7: Quality(model=folder, label="ENTAILMENT", threshold=0.0),
+        13: EntailmentGate(model=folder, passages=1, threshold=0.0),
+    }
+    encoder = Novelty(model=folder, distance=0.0)
+    resident = ResidentModel(named, context.recipe)
+    judging = Judging(resident)
+
+    def counted(*gates: Gate) -> dict[str, float]:
+        recipe = context.recipe.model_copy(update={"gate": list(gates)})
+        arm = Arm("main", recipe, {}, control=False)
+        metrics = judging.judge(arm, 1, resident.base_weights(recipe), context.source, corpus(sample), lambda _: None)
+        return {one.metric: one.value for one in metrics}
+
+    for length, gate in judges.items():
+        assert counted(gate)["speed/judge_tokens"] == len(TEXTS) * length
+    assert counted(*judges.values())["speed/judge_tokens"] == len(TEXTS) * sum(judges)
+    # Human text is encoded once in a run.
+    assert [counted(encoder)["speed/judge_tokens"] for _ in range(2)] == [2 * len(TEXTS) * 7, len(TEXTS) * 7]
+    by_base = counted(Surprise(under="base"))
+    assert by_base["gate/scored_tokens"] > 0
+    assert "speed/judge_tokens" not in by_base

@@ -71,7 +71,7 @@ def test_a_variance_that_is_gone_is_a_result(load):
     assert found["learner/w2"] == 5.0
 
 
-def test_there_is_no_closed_form_where_rows_come_twice_or_chains_share_them(load):
+def test_there_is_no_closed_form_where_rows_come_twice_chains_share_them_or_the_mix_changes(load):
     for overrides, known in (
         (("mix.human=fixed",), True),  # none is used
         (("mix.human=fixed", "mix.alpha=0.5"), False),
@@ -79,6 +79,7 @@ def test_there_is_no_closed_form_where_rows_come_twice_or_chains_share_them(load
         (("mix.human=fixed", "mix.alpha=0.0", "mix.pool=accumulate", "control.enabled=false"), False),
         (("mix.alpha=0.5",), True),
         (("mix.pool=accumulate-subsample",), False),
+        (("mix.schedule=last-chance",), False),
     ):
         learner = Gaussian(load("gaussian", *overrides).recipe)
         rows = learner.human(1, 12)

@@ -66,6 +66,7 @@ def test_a_fit_without_noise_finds_the_weights(load):
     np.testing.assert_allclose(state["weights"], np.full((4, 2), 2**-0.5), atol=1e-5)
 
 
-def test_mixed_labels_have_no_closed_form(load):
-    (measured,) = errors(load, "mix.alpha=0.5")[3]
+@pytest.mark.parametrize("mix", ["mix.alpha=0.5", "mix.schedule=last-chance"])
+def test_mixed_labels_have_no_closed_form(load, mix):
+    (measured,) = errors(load, mix)[3]
     assert measured.metric == "learner/test_error"

@@ -210,6 +210,25 @@ def test_hub_ids_stay_and_local_folders_become_absolute(texts: Path) -> None:
         assert loaded.recipe.model.path == expected
 
 
+def test_swept_paths_are_relative_to_where_they_are_written(texts: Path) -> None:
+    for folder in ("recipes/teacher", "work/teacher", "work/base", "recipes/tasks"):
+        (texts / folder).mkdir()
+    (texts / "recipes/demo.toml").write_text(
+        f"{NAME}[anchor]\nkl = 1\n[measure]\nharness = ['who']\n[sweep]\n"
+        "'anchor.reference' = ['base', 'teacher', 'owner/name']\n'measure.harness_path' = ['tasks']\n"
+    )
+    loaded = load_recipe("../recipes/demo.toml")
+    assert loaded.recipe.sweep == {
+        "anchor.reference": ["base", f"{texts}/recipes/teacher", "owner/name"],
+        "measure.harness_path": [f"{texts}/recipes/tasks"],
+    }
+    read = {arm.recipe.anchor.reference for arm in loaded.arms if not arm.control}
+    assert read == {"base", f"{texts}/recipes/teacher", "owner/name"}
+    assert "reference-teacher_harness_path-tasks" in [arm.name for arm in loaded.arms]
+    over = load_recipe("../recipes/demo.toml", ['sweep."anchor.reference"=["base", "teacher"]'])
+    assert over.recipe.sweep["anchor.reference"] == ["base", f"{texts}/work/teacher"]
+
+
 @pytest.mark.parametrize("key", ["source.path", "model.path", "model.dtype", "base.tokens", "generations"])
 def test_what_all_arms_share_cannot_be_swept(texts: Path, key: str) -> None:
     (texts / "recipes/demo.toml").write_text(f'{NAME}[sweep]\n"{key}" = [1, 2]\n')

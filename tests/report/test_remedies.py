@@ -233,22 +233,20 @@ def test_what_gates_anchors_and_editing_read_is_scored(make_run: MakeRun, world_
     )
     run = make_run(recipe=text.replace("count = 600", "count = 60"))
     facts = load(run)
-    judged = {
-        "arm": "remedy-gated",
-        "metric": "gate/scored_tokens",
-        "value": 70.0,
-        "low": None,
-        "high": None,
-        "n": None,
-    }
-    rows = [*facts.rows, *({**judged, "generation": generation} for generation in range(6))]
+    judged = {"arm": "remedy-gated", "low": None, "high": None, "n": None}
+    counts = {"gate/scored_tokens": 70.0, "speed/judge_tokens": 11.0}
+    rows = facts.rows + [
+        {**judged, "generation": generation, "metric": name, "value": value}
+        for generation in range(6)
+        for name, value in counts.items()
+    ]
     read = arm_costs(costs_of(run, replace(facts, rows=rows, metrics=Metrics(rows))))
     trained = 5 * 3 * 400
     assert {name: cost.scored for name, cost in read.items()} == {
         "remedy-none": 0,
         "remedy-anchored": trained,
         "remedy-edited": trained / 4 * 0.75,
-        "remedy-gated": 6 * 70,
+        "remedy-gated": 6 * (70 + 11),
         "control": 0,
         "control_remedy-anchored": trained,
     }

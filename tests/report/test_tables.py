@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from autophage.report import write_report
 from autophage.report.load import load
 from autophage.report.provenance import chain, event_summary
 from autophage.report.samples import arm_samples, shown_generations
@@ -58,6 +60,26 @@ def test_settings_that_differ_are_marked_and_the_caption_lists_their_values(
     differing = {setting.name for setting in outcome_settings(facts.arms) if setting.differs}
     assert differing == {"synthetic fraction (alpha)", "chain"}
     assert "chain cumulative or restart (by arm)" in caption(facts.arms)
+
+
+def test_many_arms_are_the_rows_of_the_settings(make_run: MakeRun, world_recipe: str) -> None:
+    alphas = [0.2, 0.4, 0.6, 0.8, 1.0]
+    recipe = world_recipe.replace("[1.0, 0.5]", f'{alphas}\n"mix.pool" = ["replace", "accumulate"]')
+    run = make_run(recipe=recipe.replace("[sweep]", "[control]\nenabled = false\n[sweep]"), generations=1)
+    rows = {setting.name: setting for setting in outcome_settings(load(run).arms)}
+    assert rows["chain"].usual == "cumulative"
+    assert rows["pool"].usual is None  # as many as the others
+    page = write_report(run).read_text("utf-8")
+    table = page[page.index('<table class="settings across">') :].split("</table>")[0]
+    cells = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in table.split("<tr>")[2:]]
+    assert cells == [[f"{alpha:g}", pool] for alpha in alphas for pool in ("replace", "accumulate")]
+    assert "<span>chain cumulative</span>" in page
+
+
+def test_few_arms_are_the_columns_of_the_settings(world_run: RunDirectory) -> None:
+    page = write_report(world_run).read_text("utf-8")
+    assert '<table class="settings">' in page
+    assert '<table class="settings across">' not in page
 
 
 def test_every_arm_is_compared_with_its_own_control(make_run: MakeRun, world_recipe: str) -> None:

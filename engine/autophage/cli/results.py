@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from autophage.cli.opening import arms_of, opened
 from autophage.cli.output import AsJson, print_json, say
 from autophage.errors import UserError
-
-if TYPE_CHECKING:
-    from autophage.store.rundir import RunDirectory
 
 
 def report(directory: Path, /, *, figure: Path | None = None, as_json: AsJson = False) -> int:
@@ -23,42 +20,24 @@ def report(directory: Path, /, *, figure: Path | None = None, as_json: AsJson = 
     figure
         Also write the report's first figure to this SVG file.
     """
-    from autophage.report import write_report
+    from autophage.report import account_facts, read_account, write_report
 
-    told: dict[str, Any] = {}
     with opened(directory) as run:
-        path = write_report(run)
-        if as_json:
-            told = _facts(run)
+        account = read_account(run)
+        path = write_report(run, account)
         if figure is not None:
             from autophage.report.hero import hero_figure
             from autophage.store.atomic import write_text
 
-            write_text(figure, hero_figure(run))
+            write_text(figure, hero_figure(run, account.facts))
     if as_json:
         drawn = None if figure is None else str(figure)
-        print_json({"report": str(path), "figure": drawn, **told})
+        print_json({"report": str(path), "figure": drawn, **account_facts(account)})
     else:
         say(path)
         if figure is not None:
             say(figure)
     return 0
-
-
-def _facts(run: RunDirectory) -> dict[str, Any]:
-    """What the report says beside its metrics, as plain values."""
-    from autophage.report.costs import cost_facts, costs_of
-    from autophage.report.load import load
-    from autophage.report.remedies import gathered, remedy_facts
-    from autophage.report.warnings import warning_facts
-
-    facts = load(run)
-    costs = costs_of(run, facts)
-    return {
-        "early_warning": warning_facts(facts),
-        "costs": cost_facts(costs),
-        "remedies": remedy_facts(gathered(facts, costs)),
-    }
 
 
 def export(

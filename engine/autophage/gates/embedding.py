@@ -22,6 +22,7 @@ class Encoder:
 
         self._tokenizer, self._model = load_reader(AutoModel, path, "gate.model")
         self._longest = longest_input(self._model, self._tokenizer)
+        self.tokens_read = 0
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """[texts, width] float32; a text without tokens is all zero, and near nothing."""
@@ -41,6 +42,7 @@ class Encoder:
                 return_tensors="pt",
             ).to(self._model.device)
             hidden_BLD = self._model(**inputs).last_hidden_state.float()
+            self.tokens_read += int(inputs["attention_mask"].sum())
             mask_BL1 = inputs["attention_mask"].unsqueeze(-1).float()
             mean_BD = (hidden_BLD * mask_BL1).sum(1) / mask_BL1.sum(1).clamp(min=1)
             yield torch.nn.functional.normalize(mean_BD, dim=-1).cpu().numpy()

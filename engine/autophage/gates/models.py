@@ -31,6 +31,7 @@ class NamedModel:
         self._head = find_head(load_model(path, named_type("auto"), torch.device("cpu")))
         config = self._head.model.config.get_text_config()
         self._positions = getattr(config, "max_position_embeddings", None)
+        self.tokens_read = 0
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Scored]:
         """Statistics of the tokens of each text, given the text before it; what the model has no positions for is cut off."""
@@ -43,6 +44,7 @@ class NamedModel:
                 context = context[len(context) - min(len(context), self._positions - 1 - len(own)) :]
             sequences.append([*start_ids(self._tokenizer), *context, *own])
             contexts.append(len(sequences[-1]) - len(own))
+        self.tokens_read += sum(map(len, sequences))
         with at_work(self._head.model):
             return score(self._head, sequences, contexts, lambda _: None)
 
@@ -63,6 +65,10 @@ class Judge:
         logits_NC = self._classifier.logits(texts)
         chosen_N = logits_NC[:, 0] if self._place is None else logits_NC.softmax(-1)[:, self._place]
         return [float(value) for value in chosen_N]
+
+    @property
+    def tokens_read(self) -> int:
+        return self._classifier.tokens_read
 
 
 def _place(labels: Sequence[str], path: str, label: str | None, key: str) -> int | None:

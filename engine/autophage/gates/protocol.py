@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
 from autophage.data.source import Source
 from autophage.data.tokens import decode
@@ -82,6 +82,16 @@ class Scoring(Protocol):
 
     def __call__(self, sequences: Sequence[Sequence[int]], contexts: Sequence[int], under: str) -> list[Scored]:
         """Of `sequences[i][contexts[i]:]` under `WRITER` or `BASE`; contexts are at least 1."""
+        ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A model that a gate keeps with `Context.once`: what it reads is counted among an arm's costs."""
+
+    @property
+    def tokens_read(self) -> int:
+        """Since it was loaded, in tokens of its own, without padding."""
         ...
 
 

@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from autophage.data.mix import synthetic_count
 from autophage.learners.moments import median_variance, moments
-from autophage.learners.protocol import NumericLearner, Progress, State, mean_metric, rows_of
+from autophage.learners.protocol import NumericLearner, Progress, State, constant_synthetic, mean_metric, rows_of
 from autophage.metrics.intervals import quantile_interval
 from autophage.recipe.schema import Recipe
 from autophage.store.manifest import Metric
@@ -65,8 +64,8 @@ class Gaussian(NumericLearner):
         ]
 
     def _theory(self, generation: int) -> list[Metric]:
-        mix, count, synthetic = self._recipe.mix, self._recipe.sample.count, synthetic_count(self._recipe, 0)
-        if mix.schedule != "constant":
+        mix, count, synthetic = self._recipe.mix, self._recipe.sample.count, constant_synthetic(self._recipe)
+        if synthetic is None:
             return []
         repeated = mix.human == "fixed" and generation > 0 and synthetic < count
         if repeated and (synthetic > 0 or mix.pool != "replace"):

@@ -12,7 +12,9 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from autophage.data.mix import synthetic_count
 from autophage.metrics.intervals import mean_interval
+from autophage.recipe.schema import Recipe
 from autophage.store.corpus import Sample
 from autophage.store.manifest import Metric
 from autophage.store.numbers import Numbers, read_numbers
@@ -76,6 +78,11 @@ class NumericLearner:
 
     def unpack(self, shards: Sequence[Path]) -> list[np.ndarray]:
         return list(read_numbers(shards))
+
+
+def constant_synthetic(recipe: Recipe) -> int | None:
+    """How many rows of every generation's mix a model wrote; None under a schedule, of which no closed form is known."""
+    return synthetic_count(recipe, 0) if recipe.mix.schedule == "constant" else None
 
 
 def mean_metric(name: str, values: np.ndarray) -> Metric:

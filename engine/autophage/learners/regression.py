@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from autophage.data.mix import synthetic_count
-from autophage.learners.protocol import NumericLearner, Progress, State, mean_metric, rows_of
+from autophage.learners.protocol import NumericLearner, Progress, State, constant_synthetic, mean_metric, rows_of
 from autophage.recipe.schema import Recipe
 from autophage.store.manifest import Metric
 
@@ -64,8 +63,8 @@ class Regression(NumericLearner):
         return rows_of(np.concatenate([x, y[..., None]], axis=-1))
 
     def _theory(self, generation: int) -> list[Metric]:
-        mix, count, synthetic = self._recipe.mix, self._recipe.sample.count, synthetic_count(self._recipe, 0)
-        if mix.schedule != "constant":
+        mix, count, synthetic = self._recipe.mix, self._recipe.sample.count, constant_synthetic(self._recipe)
+        if synthetic is None:
             return []
         repeated = mix.human == "fixed" and synthetic < count and mix.pool != "replace"
         if mix.pool == "accumulate-subsample" or synthetic not in (0, count) or (repeated and generation > 0):

@@ -11,6 +11,7 @@ one arm, not one for every rank.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -135,11 +136,12 @@ def _identity(recipe: Recipe) -> str:
 
 
 def arm_name(settings: dict[str, object]) -> str:
-    """`{"mix.alpha": 0.5}` -> `alpha-0.5`; the table is named where two swept keys end alike."""
+    """`{"mix.alpha": 0.5}` -> `alpha-0.5`; the table is named where two keys end alike, a file by its last part."""
     lasts = [key.rsplit(".", 1)[-1] for key in settings]
     parts = []
     for key, value in settings.items():
         last = key.rsplit(".", 1)[-1]
         label = key if lasts.count(last) > 1 else last
-        parts.append(re.sub(r"[^A-Za-z0-9._-]+", "-", f"{label}-{value}"))
+        shown = os.path.basename(str(value)) if os.path.isabs(str(value)) else value
+        parts.append(re.sub(r"[^A-Za-z0-9._-]+", "-", f"{label}-{shown}"))
     return "_".join(parts)

@@ -16,13 +16,14 @@ from autophage.errors import RecipeError
 from autophage.recipe.anchor import BASE
 from autophage.recipe.document import Document
 from autophage.recipe.gates import GATE, GateTable, gate_class
-from autophage.recipe.keys import REMEDIES
+from autophage.recipe.keys import PATHS, REMEDIES, SWEEP
 from autophage.recipe.literals import printable
 from autophage.recipe.positions import Path as Place
 from autophage.recipe.schema import FROM_SOURCE, Recipe
 
 SUFFIX = ".toml"
-REFERENCE = "anchor.reference"
+NO_PATH = {"model.path": FROM_SOURCE, "anchor.reference": BASE}
+"""Values of path keys that are words, whatever folder has the same name."""
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -63,37 +64,38 @@ def _hidden(path: Path) -> bool:
 
 
 def with_absolute_paths(recipe: Recipe, document: Document) -> Recipe:
-    """`recipe` with the path of a text or of images absolute, and those of datasets and models where they exist locally."""
-
-    def source(path: str, in_file: bool) -> str:
-        if recipe.source.kind == "text" or recipe.learner.kind == "vae":
-            return _absolute(path, document, in_file)
-        return _where_it_exists(path, document, in_file, folder=False) if recipe.source.kind == "dataset" else path
-
-    def model(path: str, in_file: bool) -> str:
-        return path if path == FROM_SOURCE else _where_it_exists(path, document, in_file, folder=True)
-
-    changes: dict[str, object] = {}
-    if recipe.source.path is not None:
-        mended = source(recipe.source.path, not document.value_place(("source", "path")).override)
-        changes["source"] = recipe.source.model_copy(update={"path": mended})
-    mended = model(recipe.model.path, not document.value_place(("model", "path")).override)
-    changes["model"] = recipe.model.model_copy(update={"path": mended})
-    if recipe.anchor.reference != BASE:
-        in_file = not document.value_place(("anchor", "reference")).override
-        mended = _where_it_exists(recipe.anchor.reference, document, in_file, folder=True)
-        changes["anchor"] = recipe.anchor.model_copy(update={"reference": mended})
-    changes["questions"] = recipe.questions.model_copy(update=_question_paths(recipe, document))
-    if recipe.measure.harness_path is not None:
-        mended = _absolute(
-            recipe.measure.harness_path, document, not document.value_place(("measure", "harness_path")).override
-        )
-        changes["measure"] = recipe.measure.model_copy(update={"harness_path": mended})
+    """`recipe` with the path of a text or of images absolute, and those of datasets and models where they exist locally:
+    in its tables, in what it sweeps, and in its remedies.
+    """
+    changes: dict[str, Any] = {}
+    for dotted in PATHS:
+        table, name = dotted.split(".")
+        held = changes.get(table, getattr(recipe, table))
+        if (written := getattr(held, name)) is not None:
+            changes[table] = held.model_copy(update={name: _placed(recipe, dotted, written, (table, name), document)})
+    changes["sweep"] = {
+        dotted: [_placed(recipe, dotted, value, (SWEEP, dotted, index), document) for index, value in enumerate(values)]
+        for dotted, values in recipe.sweep.items()
+    }
     changes["gate"] = [_gate_with_paths(gate, (GATE, number), document) for number, gate in enumerate(recipe.gate)]
     changes["remedies"] = {
-        name: _bundle_with_paths(bundle, (REMEDIES, name), document) for name, bundle in recipe.remedies.items()
+        name: _bundle_with_paths(recipe, bundle, (REMEDIES, name), document) for name, bundle in recipe.remedies.items()
     }
     return recipe.model_copy(update=changes)
+
+
+def _placed(recipe: Recipe, dotted: str, value: Any, at: Place, document: Document) -> Any:
+    """The value of a key, written at `at`, absolute if it is a path that should be."""
+    if dotted not in PATHS or value == NO_PATH.get(dotted):
+        return value
+    in_file = not document.value_place(at).override
+    own_files = dotted == "source.path" and (recipe.source.kind == "text" or recipe.learner.kind == "vae")
+    if own_files or dotted == "measure.harness_path":
+        return _absolute(value, document, in_file)
+    if dotted == "source.path":
+        is_dataset = recipe.source.kind == "dataset"
+        return _where_it_exists(value, document, in_file, folder=False) if is_dataset else value
+    return _where_it_exists(value, document, in_file, folder=True)
 
 
 def _gate_with_paths(gate: GateTable, at: Place, document: Document) -> GateTable:
@@ -105,25 +107,13 @@ def _gate_with_paths(gate: GateTable, at: Place, document: Document) -> GateTabl
     return gate.model_copy(update=found)
 
 
-def _bundle_with_paths(bundle: dict[str, Any], at: Place, document: Document) -> dict[str, Any]:
+def _bundle_with_paths(recipe: Recipe, bundle: dict[str, Any], at: Place, document: Document) -> dict[str, Any]:
     """A remedy may name files as a recipe does: a teacher, and what its gates load."""
-    found = dict(bundle)
-    if bundle.get(REFERENCE, BASE) != BASE:
-        in_file = not document.value_place((*at, REFERENCE)).override
-        found[REFERENCE] = _where_it_exists(bundle[REFERENCE], document, in_file, folder=True)
+    found = {dotted: _placed(recipe, dotted, value, (*at, dotted), document) for dotted, value in bundle.items()}
     if GATE in bundle:
         gates = [gate_class(table["kind"]).model_validate(table) for table in bundle[GATE]]
         placed = [_gate_with_paths(gate, (*at, GATE, number), document) for number, gate in enumerate(gates)]
         found[GATE] = [gate.model_dump(exclude_unset=True) for gate in placed]
-    return found
-
-
-def _question_paths(recipe: Recipe, document: Document) -> dict[str, str]:
-    found = {}
-    for name in ("path", "entailment"):
-        if (written := getattr(recipe.questions, name)) is not None:
-            in_file = not document.value_place(("questions", name)).override
-            found[name] = _where_it_exists(written, document, in_file, folder=True)
     return found
 
 

@@ -5,6 +5,6 @@ know how they were measured. Imports neither torch, ray nor vllm.
 """
 
 from autophage.report.hero import hero_figure
-from autophage.report.page import write_report
+from autophage.report.page import account_facts, read_account, write_report
 
-__all__ = ["hero_figure", "write_report"]
+__all__ = ["account_facts", "hero_figure", "read_account", "write_report"]

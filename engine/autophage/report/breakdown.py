@@ -18,9 +18,13 @@ from autophage.report.series import Point
 from autophage.report.words import percent, plotly_text, shown
 from autophage.store.rundir import RunDirectory
 
+BREAKDOWN = "breakdown"
+"""The figure's key."""
 METRIC = "learner/accuracy"
 CURVE = 101
 """Points of the closed form."""
+APART = 0.007
+"""Of the error rate, by which marks stand left and right of their place: their intervals would cover one another."""
 
 
 def breakdown_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
@@ -33,11 +37,11 @@ def breakdown_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]
     if not panels:
         return []
     lead = (
-        "Each stroke is an arm, from model 0 (open mark) to the last (full mark). Dashes are the closed form of model 0, dots "
-        "what everything becomes with ever more rows: the best classifier below p* = 1 / (1 + psi / phi), its opposite above. "
-        "phi and psi are the shares of right and of wrong labels that the verifier keeps."
+        "Each stroke is an arm, from model 0 (open mark) to the last (full mark), set a little apart. Dashes are the closed form "
+        "of model 0, dots what everything becomes with ever more rows: the best classifier below p* = 1 / (1 + psi / phi), its "
+        "opposite above, where phi and psi are the shares of right and of wrong labels that the verifier keeps."
     )
-    return [Figure("breakdown", "Where verification breaks down", panels, lead)]
+    return [Figure(BREAKDOWN, "Where verification breaks down", panels, lead)]
 
 
 def _but_for_error(recipe: Recipe) -> str:
@@ -74,7 +78,8 @@ def _panel(facts: RunFacts, arms: list[ArmFacts], looks: dict[str, Style]) -> Pa
         "yaxis": {"range": [-0.02, 1.02], "tickformat": ".0%", "dtick": 0.25, "title": {"text": "accuracy"}},
         "hovermode": "closest",
     }
-    title = f"phi = {percent(verifier[0])}, psi = {percent(verifier[1])}: p* = {percent(star)}"
+    kept = f"{percent(verifier[0])} of right and {percent(verifier[1])} of wrong labels kept"
+    title = f"{kept}: p* = {percent(star)}"
     return Panel(title, traces, layout)
 
 
@@ -92,7 +97,7 @@ def _stroke(facts: RunFacts, arm: ArmFacts, look: Style) -> dict[str, Any]:
     assert arm.recipe is not None
     name = plotly_text(arm.name)
     return {
-        "x": [arm.recipe.learner.error] * 2,
+        "x": [round(arm.recipe.learner.error + side * APART, 5) for side in (-1, 1)],
         "y": [round(point.value, 4) for point in ends],
         "text": [f"{name}, generation {point.generation}  {shown(METRIC, point.value)}" for point in ends],
         "hovertemplate": "%{text}<extra></extra>",
@@ -100,7 +105,7 @@ def _stroke(facts: RunFacts, arm: ArmFacts, look: Style) -> dict[str, Any]:
         "line": {"color": look.colour, "width": 1.2},
         "marker": {"color": look.colour, "symbol": ["circle-open", "circle"], "size": 8},
         "error_y": {
-            "type": "data", "symmetric": False, "color": look.colour,
+            "type": "data", "symmetric": False, "color": look.colour, "thickness": 1.2, "width": 0,
             "array": [_reach(point, 1) for point in ends], "arrayminus": [_reach(point, 0) for point in ends],
         },
     }  # fmt: skip

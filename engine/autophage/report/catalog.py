@@ -145,6 +145,12 @@ BASES = {
     "drift/kl_to_previous": Meaning(
         "Divergence from the previous model", "KL from the model before it per token of its own text; in nats.", "nats"
     ),
+    "mix/redrawn": Meaning(
+        "Human tokens drawn anew", "Share of the human text's tokens that mix.human_edit draws from the model.", "share"
+    ),
+    "mix/edited": Meaning(
+        "Human tokens edited", "Share of the human text's tokens that became another token by that.", "share"
+    ),
     "anchor/kl": Meaning(
         "Divergence in training",
         "From what [anchor] names, per trained token, in the direction that it names; mean over a training; in nats.",
@@ -218,6 +224,11 @@ BASES = {
     **LEARNERS,
     "speed/sample_tokens_per_second": Meaning("Sampling", "", "rate"),
     "speed/train_tokens_per_second": Meaning("Training", "", "rate"),
+    "speed/judge_tokens": Meaning(
+        "Tokens read by named judges",
+        "By the models that gates name, in their own tokens; human text that is read once in a run counts where it was.",
+        "number",
+    ),
 }
 
 

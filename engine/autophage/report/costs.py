@@ -25,7 +25,8 @@ from autophage.store.rundir import RunDirectory
 from autophage.store.training import TRAINING, read_training
 
 STAGES = ("train", "swap", "sample", "measure")
-SCORED = "gate/scored_tokens"
+SCORED = ("gate/scored_tokens", "speed/judge_tokens")
+"""Metrics that count what gates had a model read: the writer or model 0, and models that the recipe names."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,8 @@ def _of_generation(run: RunDirectory, facts: RunFacts, arm: ArmFacts, manifest: 
     trained = 0
     if TRAINING in manifest.files:
         trained = pc.sum(read_training(run, manifest, ["tokens"])["tokens"]).as_py() or 0
-    judged = facts.metrics.at(arm.name, SCORED, manifest.generation)
-    scored = round(judged.value) if judged is not None else 0
+    judged = [facts.metrics.at(arm.name, name, manifest.generation) for name in SCORED]
+    scored = sum(round(point.value) for point in judged if point is not None)
     if arm.recipe is not None and manifest.generation > 0:
         scored += _read_beside(arm.recipe, manifest.generation, trained)
     points = {stage: facts.metrics.at(arm.name, f"speed/{stage}_seconds", manifest.generation) for stage in STAGES}

@@ -142,6 +142,12 @@ PLANS = (
         ("anchor/kl", "anchor/withheld"),
         "Means over the tokens of a training, each as the model saw it before it learnt from it.",
     ),
+    Plan(
+        "edit",
+        "Human text, edited",
+        ("mix/redrawn", "mix/edited"),
+        "Of the human text that a model was trained on, in tokens. A token that is drawn anew is often the same one again.",
+    ),
 )
 
 

@@ -50,9 +50,9 @@ class Frame:
         return BOTTOM - (BOTTOM - TOP) * min(1.05, max(-0.05, share))
 
 
-def hero_figure(run: RunDirectory) -> str:
-    """The picture of `run` as SVG text; a run without metrics gives a picture that says so."""
-    return draw(pooled(load(run)))
+def hero_figure(run: RunDirectory, facts: RunFacts | None = None) -> str:
+    """The picture of `run` as SVG text; a run without metrics gives a picture that says so. With its `facts` nothing is read."""
+    return draw(pooled(facts or load(run)))
 
 
 def draw(facts: RunFacts) -> str:

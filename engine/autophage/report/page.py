@@ -20,8 +20,9 @@ from markupsafe import Markup
 
 from autophage.plan.record import read_prediction
 from autophage.report import provenance, tables, words
+from autophage.report.breakdown import BREAKDOWN
 from autophage.report.colours import Style, styles, variables
-from autophage.report.costs import cost_rows, costs_of
+from autophage.report.costs import Costs, cost_facts, cost_rows, costs_of
 from autophage.report.courses import course_view
 from autophage.report.drawn import drawn_figure
 from autophage.report.figures import metric_figures, other_figures
@@ -34,14 +35,14 @@ from autophage.report.panels import Figure
 from autophage.report.pictures import arm_pictures
 from autophage.report.pooling import pooled, pooled_seeds, pools
 from autophage.report.predicted import predicted
-from autophage.report.remedies import gathered
+from autophage.report.remedies import Comparison, gathered, remedy_facts
 from autophage.report.remedy_view import remedy_view, summary
 from autophage.report.samples import ArmSamples, arm_samples
-from autophage.report.settings import caption, outcome_settings
+from autophage.report.settings import MOST_COLUMNS, caption, outcome_settings
 from autophage.report.surprisal import surprisal_figure
 from autophage.report.tailplot import tail_figure
 from autophage.report.timings import timing_figures, timing_words, timings
-from autophage.report.warnings import warning_view
+from autophage.report.warnings import warning_facts, warning_view
 from autophage.store.atomic import write_bytes
 from autophage.store.rundir import RunDirectory
 
@@ -65,26 +66,53 @@ class Sections:
         return [*self.main, *self.remedies, *self.more, *self.other, *self.timing]
 
 
-def write_report(run: RunDirectory) -> Path:
-    """Write `report.html` of `run`, finished or not, and return its path; `UserError` where there is no run."""
-    page = render(run, load(run))
+@dataclass(frozen=True)
+class Account:
+    """What a report is made of, read once: the page has it in words, `account_facts` as plain values."""
+
+    facts: RunFacts
+    costs: Costs
+    compared: Comparison | None
+
+
+def read_account(run: RunDirectory) -> Account:
+    """Of a run, finished or not; `UserError` where there is none."""
+    facts = load(run)
+    costs = costs_of(run, facts)
+    return Account(facts, costs, gathered(facts, costs))
+
+
+def account_facts(account: Account) -> dict[str, Any]:
+    """What the report says beside its metrics, as plain values."""
+    return {
+        "early_warning": warning_facts(account.facts),
+        "costs": cost_facts(account.costs),
+        "remedies": remedy_facts(account.compared),
+    }
+
+
+def write_report(run: RunDirectory, account: Account | None = None) -> Path:
+    """Write `report.html` of `run`, finished or not, and return its path; `UserError` where there is no run.
+
+    An `account` of it that has been read already is not read again.
+    """
+    page = render(run, account or read_account(run))
     write_bytes(run.report, page.encode("utf-8", "backslashreplace"))
     return run.report
 
 
-def render(run: RunDirectory, facts: RunFacts) -> str:
+def render(run: RunDirectory, account: Account) -> str:
     """The whole page as text; reads nothing but corpora.
 
     Only what no person wrote is marked safe: the package's own style and scripts, and JSON that `script_json` escaped.
     """
+    facts, costs, compared = account.facts, account.costs, account.compared
     shown, groups = pooled(facts), pools(facts)
     looks = styles([(arm.name, arm.control) for arm in shown.arms])
     looks |= {name: looks[group] for group, names in groups.items() for name in names}
     several = {name for names in groups.values() for name in names[1:]}
     sampled = [arm for arm in facts.arms if arm.name not in several]
     measured = timings(facts)
-    costs = costs_of(run, facts)
-    compared = gathered(facts, costs)
     told = findings(shown)
     if compared is not None:
         told = [Finding(None, summary(compared)), *findings(_reference(shown, compared.naked.arm))]
@@ -105,6 +133,7 @@ def render(run: RunDirectory, facts: RunFacts) -> str:
         remedies=remedy_view(compared),
         costs=cost_rows(shown, costs, groups),
         settings=outcome_settings(shown.arms, pooled_seeds(facts)),
+        most_columns=MOST_COLUMNS,
         set_arms=[arm for arm in shown.arms if arm.recipe is not None],
         caption=caption(facts.arms),
         origin=origin(facts.recipe),
@@ -164,6 +193,8 @@ def _sections(
         spreads = [*surprisal_figure(run, corpora, looks), *tail_figure(run, corpora, looks)]
     else:
         spreads = drawn_figure(run, corpora, looks)
+        if spreads and spreads[0].key == BREAKDOWN:  # it is what such a run is made for
+            main, spreads = [*spreads, *main], []
     return Sections(main, more[:place] + spreads + more[place:], other, timing, remedies)
 
 

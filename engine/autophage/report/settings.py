@@ -6,6 +6,7 @@ recipe's keys and nothing of the engine.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ CAPTIONED = (
 """What a figure's caption must name: without these a curve cannot be compared with another one."""
 NO_ANCHOR = "none"
 """In captions it is not said."""
+MOST_COLUMNS = 5
+"""Arms that a table has beside one another. More of them, with such names as sweeps give, are wider than a page, and are rows."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,12 @@ class Setting:
     name: str
     values: list[str]
     differs: bool
+
+    @property
+    def usual(self) -> str | None:
+        """The value that more than half of the arms have, where there is one."""
+        value, count = Counter(self.values).most_common(1)[0]
+        return value if 2 * count > len(self.values) else None
 
 
 def outcome_settings(arms: list[ArmFacts], seeds: Sequence[int] = ()) -> list[Setting]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from autophage.store.answers import Answer
@@ -21,6 +21,8 @@ class Trained:
     steps: list[StepStatistics]
     optimizer: bytes | None = None
     """AdamW's state, where the recipe carries it into the next generation."""
+    metrics: list[Metric] = field(default_factory=list)
+    """Of what it was trained on."""
 
 
 class Measured(NamedTuple):

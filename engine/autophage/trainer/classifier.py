@@ -36,6 +36,7 @@ class Classifier:
         self.labels = read_labels(path, key)
         self._tokenizer, self._model = load_reader(AutoModelForSequenceClassification, path, key)
         self._longest = longest_input(self._model, self._tokenizer)
+        self.tokens_read = 0
 
     def logits(self, texts: Sequence[str], seconds: Sequence[str] | None = None) -> torch.Tensor:
         """[texts, classes] on the CPU, of each text or of each pair of it with one of `seconds`."""
@@ -53,6 +54,7 @@ class Classifier:
             inputs = self._tokenizer(
                 *columns, padding=True, truncation=truncation, max_length=self._longest, return_tensors="pt"
             )
+            self.tokens_read += int(inputs["attention_mask"].sum())
             yield self._model(**inputs.to(self._model.device)).logits.float().cpu()
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,14 +21,26 @@ import torch
 from autophage.data.mix import AnyRow, Row
 from autophage.recipe.schema import Recipe
 from autophage.seeds import derive
+from autophage.store.manifest import Metric
 from autophage.trainer.head import Head
 from autophage.trainer.scoring import LOGIT_BUDGET, batch_tokens, batches, scored_rows
 
 
+class Edited(NamedTuple):
+    """A sequence after its edit, and how many of its tokens were drawn anew, whether or not that gave another token."""
+
+    token_ids: list[int]
+    drawn: int
+
+
 def edit_human(
     rows: Sequence[AnyRow], head: Head, special: Collection[int], recipe: Recipe, generation: int
-) -> list[AnyRow]:
-    """`rows` that model `generation` is trained on, the human ones edited by the model of `head` as `mix.human_edit` says."""
+) -> tuple[list[AnyRow], list[Metric]]:
+    """`rows` that model `generation` is trained on, the human ones edited by the model of `head` as `mix.human_edit` says.
+
+    The metrics are shares of the human rows' tokens after their contexts: `mix/redrawn`, those that were drawn anew, and
+    `mix/edited`, those that became another token. None where no row is human.
+    """
     assert recipe.mix.human_edit is not None
     human = [(place, row) for place, row in enumerate(rows) if isinstance(row, Row) and not row.synthetic]
     found = edited(
@@ -38,8 +51,22 @@ def edit_human(
         special,
         [derive(recipe.seed, "edit", generation, place) for place, _ in human],
     )
-    new = {place: replace(row, token_ids=ids) for (place, row), ids in zip(human, found, strict=True)}
-    return [new.get(place, row) for place, row in enumerate(rows)]
+    new = {place: replace(row, token_ids=one.token_ids) for (place, row), one in zip(human, found, strict=True)}
+    metrics = _shares([row for _, row in human], found)
+    return [new.get(place, row) for place, row in enumerate(rows)], metrics
+
+
+def _shares(rows: Sequence[Row], found: Sequence[Edited]) -> list[Metric]:
+    tokens = sum(len(row.token_ids) - row.context for row in rows)
+    if not tokens:
+        return []
+    changed = sum(
+        before != after
+        for row, one in zip(rows, found, strict=True)
+        for before, after in zip(row.token_ids, one.token_ids, strict=True)
+    )
+    counts = {"mix/redrawn": sum(one.drawn for one in found), "mix/edited": changed}
+    return [Metric(name, count / tokens, n=tokens) for name, count in counts.items()]
 
 
 @torch.no_grad()
@@ -50,9 +77,9 @@ def edited(
     threshold: float,
     special: Collection[int],
     seeds: Sequence[int],
-) -> list[list[int]]:
+) -> list[Edited]:
     """Each sequence with the tokens after its context, of at least 1, that have a probability of `threshold` drawn anew."""
-    results = [list(sequence) for sequence in sequences]
+    results = [Edited(list(sequence), 0) for sequence in sequences]
     for batch in batches([len(sequence) for sequence in sequences], batch_tokens(head)):
         spans = [(contexts[index], len(sequences[index])) for index in batch]
         rows_TX, target_T = scored_rows(head, [sequences[index] for index in batch], spans)
@@ -67,10 +94,10 @@ def edited(
         for part_K in chosen_K.split(max(1, LOGIT_BUDGET // head.vocabulary)):
             uniform_K = torch.from_numpy(uniform_T[part_K.cpu().numpy()]).to(target_T.device)
             drawn_T[part_K] = draw(head.logits(rows_TX[part_K]), special_S, uniform_K)
-        for index, (low, high), ids in zip(
-            batch, spans, drawn_T.split([high - low for low, high in spans]), strict=True
-        ):
-            results[index][low:high] = ids.tolist()
+        lengths = [high - low for low, high in spans]
+        parts = zip(drawn_T.split(lengths), expected_T.split(lengths), strict=True)
+        for index, (low, _), (ids, expected) in zip(batch, spans, parts, strict=True):
+            results[index] = Edited([*sequences[index][:low], *ids.tolist()], int(expected.sum()))
     return results
 
 

@@ -29,6 +29,10 @@ class Entailment:
         logits_NC = self._classifier.logits(premises, hypotheses)
         return [float(value) for value in logits_NC.softmax(-1)[:, self._label]]
 
+    @property
+    def tokens_read(self) -> int:
+        return self._classifier.tokens_read
+
 
 def entailment_label(path: str, key: str = QUESTIONS) -> int:
     """The class of a classifier that means entailment; reads its configuration alone.
