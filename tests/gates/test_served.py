@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from autophage.errors import RunError, UserError
 from autophage.gates import Context, Verdict
+from autophage.gates.protocol import Reader
 from autophage.gates.served import KEY, ServedJudge, read_answer
 from autophage.gates.verifier import Verifier
 from autophage.store.corpus import Sample
@@ -49,8 +50,9 @@ class Server:
                     self._say(said, {"error": {"message": "out of order"}})
                     return
                 choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
-                answered = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
-                self._say(200, answered)
+                usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
+                kind = {"id": "1", "object": "chat.completion", "created": 0, "model": "m"}
+                self._say(200, {**kind, "choices": [choice], "usage": usage})
 
             def _say(self, status: int, body: object) -> None:
                 data = json.dumps(body).encode()
@@ -139,6 +141,14 @@ def test_right_and_wrong_have_rates_of_their_own(serve: Callable[..., Server], s
     ]
     assert 70 <= sum(kept) <= 130
     assert 20 <= len(kept) - sum(kept) <= 60
+
+
+def test_what_a_judge_reads_is_counted(serve: Callable[..., Server]) -> None:
+    judge = ServedJudge(serve(opinion).address, None)
+    assert isinstance(judge, Reader)
+    judge.answers(["right", "wicked", "right"], 16, 1)
+    judge.answers(["right"], 16, 1)
+    assert judge.tokens_read == 40
 
 
 def test_a_judge_that_answers_nonsense_ends_the_run(

@@ -48,6 +48,7 @@ class ServedJudge:
             told = "which model is meant?" if model is None else f"it serves no {model!r}."
             raise UserError(f"gate.server = {server!r}: {told} It serves: {', '.join(served) or 'none'}.")
         self._model = model
+        self.tokens_read = 0
 
     def close(self) -> None:
         self._client.close()
@@ -59,7 +60,9 @@ class ServedJudge:
             RunError: the server failed, or not one of the answers is a yes or a no.
         """
         with _explained(self._server, RunError), ThreadPoolExecutor(AT_ONCE) as threads:
-            said = list(threads.map(self._ask, questions, repeat(longest), repeat(seed)))
+            answered = list(threads.map(self._ask, questions, repeat(longest), repeat(seed)))
+        said = [text for text, _ in answered]
+        self.tokens_read += sum(tokens for _, tokens in answered)
         read = [read_answer(text) for text in said]
         if said and not any(answer is not None for answer in read):
             raise RunError(
@@ -68,7 +71,8 @@ class ServedJudge:
             )
         return read
 
-    def _ask(self, question: str, longest: int, seed: int) -> str:
+    def _ask(self, question: str, longest: int, seed: int) -> tuple[str, int]:
+        """What is answered, and the tokens that this took, question included, as far as the server tells."""
         answer = self._client.chat.completions.create(
             model=self._model,
             messages=[{"role": "user", "content": question}],
@@ -76,7 +80,7 @@ class ServedJudge:
             temperature=0.0,
             seed=seed % 2**31,
         )
-        return answer.choices[0].message.content or ""
+        return answer.choices[0].message.content or "", 0 if answer.usage is None else answer.usage.total_tokens
 
 
 def read_answer(text: str) -> bool | None:
