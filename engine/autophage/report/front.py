@@ -96,9 +96,9 @@ def _point(one: Outcome, cost: float, value: float, look: Style, title: str) -> 
 
 def _leader(one: Outcome, point: tuple[float, float], name: tuple[float, float], look: Style) -> dict[str, Any]:
     """From a point to its name."""
-    label = "naked loop" if not one.verdict else one.name
+    label = plotly_text(one.name) if one.verdict else "<b>naked loop</b>"
     return {
-        "x": [point[0], name[0]], "y": [point[1], name[1]], "text": ["", f" {plotly_text(label)}"], "type": "scatter",
+        "x": [point[0], name[0]], "y": [point[1], name[1]], "text": ["", f" {label}"], "type": "scatter",
         "mode": "lines+text", "textposition": "middle right", "textfont": {"color": look.colour, "size": 11},
         "hoverinfo": "skip", "meta": one.arm, "cliponaxis": False, "line": {"color": f"{look.colour}:0.35", "width": 1},
     }  # fmt: skip
