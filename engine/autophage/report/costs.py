@@ -1,8 +1,8 @@
 """What each arm took: tokens sampled, trained on and scored by others, and seconds of each stage.
 
 Read from what is committed: manifests count what was written, `training.parquet` the tokens that carried loss, metrics what gates
-scored and the seconds. Through an anchor's reference goes all that is trained on, and human text that is edited goes once through
-the model that edits it. Where arms are sampled in one batch, each has the whole batch's
+scored or trained on and the seconds. Through an anchor's reference goes all that is trained on, and human text that is edited
+goes once through the model that edits it. Where arms are sampled in one batch, each has the whole batch's
 seconds; here a batch is divided by the tokens of each, so that arms add up.
 """
 
@@ -25,7 +25,7 @@ from autophage.store.rundir import RunDirectory
 from autophage.store.training import TRAINING, read_training
 
 STAGES = ("train", "swap", "sample", "measure")
-SCORED = "gate/scored_tokens"
+SCORED, TRAINED = "gate/scored_tokens", "gate/trained_tokens"
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,15 @@ def _of_generation(run: RunDirectory, facts: RunFacts, arm: ArmFacts, manifest: 
     trained = 0
     if TRAINING in manifest.files:
         trained = pc.sum(read_training(run, manifest, ["tokens"])["tokens"]).as_py() or 0
-    judged = facts.metrics.at(arm.name, SCORED, manifest.generation)
-    scored = round(judged.value) if judged is not None else 0
+    scored, tried = (
+        0 if (point := facts.metrics.at(arm.name, metric, manifest.generation)) is None else round(point.value)
+        for metric in (SCORED, TRAINED)
+    )
     if arm.recipe is not None and manifest.generation > 0:
         scored += _read_beside(arm.recipe, manifest.generation, trained)
     points = {stage: facts.metrics.at(arm.name, f"speed/{stage}_seconds", manifest.generation) for stage in STAGES}
     seconds = {stage: point.value for stage, point in points.items() if point is not None}
-    return Cost(manifest.counts.get("tokens", 0), trained, scored, seconds)
+    return Cost(manifest.counts.get("tokens", 0), trained + tried, scored, seconds)
 
 
 def _read_beside(recipe: Recipe, generation: int, trained: int) -> int:
