@@ -57,6 +57,8 @@ kind = "detector"
 human = 64
 [[gate]]
 kind = "gain"
+keep = 0.9
+least = -1.0
 human = 8
 """
 
