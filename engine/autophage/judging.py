@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autophage.data.annotation import prompt_and_text
+from autophage.data.mix import Row
 from autophage.data.source import Source
 from autophage.data.world_source import WorldSource
 from autophage.errors import RunError
@@ -59,8 +60,10 @@ def make_samples(
 
 
 def gate_passes(arm: Arm) -> int:
-    """Sequences that the gates of an arm have a model read, for each generation."""
-    return sum(gate.passes for gate in arm.recipe.gate) * arm.recipe.sample.written
+    """Sequences that the gates of an arm have a model read, for each generation; a gradient step reads one."""
+    gates, written = arm.recipe.gate, arm.recipe.sample.written
+    own = sum(gate.passes + gate.gradient_steps for gate in gates)
+    return own * written + sum(gate.human_passes for gate in gates) * (written + 1)
 
 
 class Judging:
@@ -88,7 +91,8 @@ class Judging:
         """
         if not arm.recipe.gate:
             return []
-        scored_tokens, read_before = 0, self._tokens_read()
+        scored_tokens = trained_tokens = 0
+        read_before = self._tokens_read()
 
         def score(sequences: Sequence[Sequence[int]], contexts: Sequence[int], under: str) -> list[Scored]:
             nonlocal scored_tokens
@@ -99,6 +103,12 @@ class Judging:
                 return self._resident.score(sequences, contexts, progress)
             finally:
                 self._resident.load(weights)
+
+        def gains(rows: Sequence[Row], held: Sequence[Row], steps: int, rate: float) -> list[float]:
+            nonlocal scored_tokens, trained_tokens
+            trained_tokens += steps * sum(len(row.token_ids) for row in rows)
+            scored_tokens += (1 + len(rows)) * sum(len(row.token_ids) for row in held)
+            return self._resident.gains(weights, rows, held, steps, rate, progress)
 
         def context_of(number: int, gate: GateTable) -> Context:
             seed = derive(arm.recipe.seed, "gate", number, gate.kind, arm.name, generation)
@@ -112,11 +122,14 @@ class Judging:
                 source,
                 world,
                 score,
+                gains,
                 self._memory,
             )
 
         apply_gates(arm.recipe.gate, samples, context_of)
         metrics = [*judged_metrics(samples), Metric("gate/scored_tokens", float(scored_tokens))]
+        if trained_tokens:
+            metrics.append(Metric("gate/trained_tokens", float(trained_tokens)))
         if read := self._tokens_read() - read_before:
             metrics.append(Metric("speed/judge_tokens", float(read)))
         return metrics

@@ -55,6 +55,11 @@ under = "base"
 [[gate]]
 kind = "detector"
 human = 64
+[[gate]]
+kind = "gain"
+keep = 0.9
+least = -1.0
+human = 8
 """
 
 
@@ -99,6 +104,7 @@ def test_what_is_sampled_adds_up_everywhere(gated_run: Path, autophage: Run) -> 
             name: count for name, count in counts.items() if name.startswith("rejected.")
         }
         assert {"verifier: wrong", "surprise: unsurprising", "detector: not drawn"} <= set(reasons)
+        assert any(reason.startswith("gain: ") for reason in reasons)
         metrics = {row["metric"]: row["value"] for row in read(folder / "metrics.json")}
         assert metrics["gate/accepted"] == counts["accepted"] / 60
         assert metrics["gate/rejected"] == pytest.approx(1 - metrics["gate/accepted"])
@@ -107,6 +113,7 @@ def test_what_is_sampled_adds_up_everywhere(gated_run: Path, autophage: Run) -> 
         assert metrics["gate/weight"] == pytest.approx(sum(weights) / len(weights))
         assert max(weights) > 1.0
         assert metrics["gate/scored_tokens"] > 0
+        assert metrics["gate/trained_tokens"] > 0
         assert all(row["weight"] == 0.0 for row in rows if not row["accepted"])
     done = autophage("verify", gated_run)
     assert done.returncode == 0, done.stdout

@@ -142,4 +142,5 @@ def test_the_verbs(verb: str, whole: Path, tmp_path: Path, capsys: pytest.Captur
         assert {path.name for path in tmp_path.iterdir()} <= {"run", "out"}
         shutil.rmtree(out, ignore_errors=True)
 
+    look([])  # imports what the verb needs, which is no hang
     fuzz(CHANGES, look, share=0.125)

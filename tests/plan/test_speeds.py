@@ -67,6 +67,13 @@ def test_a_reference_costs_a_forward_pass_more(bare):
         assert formula_seconds(bare, model, held)["train"] == pytest.approx(share * alone, rel=1e-6)
 
 
+def test_steps_that_gates_take_cost_what_training_does(bare):
+    learning = replace(LARGE, measure=replace(LARGE.measure, trained=LARGE.train.tokens, steps=LARGE.train.steps))
+    for full in (False, True):
+        seconds = formula_seconds(bare, Model(EIGHT, 16, full), learning)
+        assert seconds["measure"] == pytest.approx(seconds["train"], rel=1e-6)
+
+
 def test_a_small_model_is_bound_by_the_host_and_a_large_one_is_in_the_published_range():
     """25 to 40 thousand tokens a second for 1B and 12 to 25 thousand for 8B, of 300 and 55 thousand that light allows."""
     small = formula_seconds(named("h200"), Model(ONE, 16, False), LARGE)["sample"]

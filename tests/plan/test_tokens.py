@@ -144,3 +144,16 @@ def test_what_goes_forward_in_training_without_being_trained_on(recipe_of):
     heap = {**mix, "human_edit": 0.9, "pool": "accumulate"}
     grown = work(recipe_of(sample={"count": 100}, mix=heap, train=train), 3).train
     assert grown.scored == (100 + 3 * 75) * (1 + WORLD_DOCUMENT_TOKENS)
+
+
+def test_gates_that_learn_take_steps_and_read_human_documents_again(recipe_of):
+    gate = [{"kind": "gain", "human": 70, "steps": 3}]
+    plain, gated = (work(recipe_of(sample={"count": 100}, **tables), 1).measure for tables in ({}, {"gate": gate}))
+    assert (plain.trained, plain.steps) == (0.0, 0)
+    assert (gated.trained, gated.steps) == (300 * (1 + WORLD_DOCUMENT_TOKENS), 300)
+    assert gated.tokens - plain.tokens == 101 * 70 * WORLD_DOCUMENT_TOKENS
+    assert gated.batches - plain.batches == 101 * 2
+    assert gated.read == gated.tokens + gated.trained
+    windows = recipe_of(source={"kind": "text", "path": "/nowhere", "block": 32, "continuation": 64}, gate=gate)
+    without = work(windows.model_copy(update={"gate": []}), 1).measure
+    assert work(windows, 1).measure.tokens - without.tokens == (windows.sample.count + 1) * 70 * 97

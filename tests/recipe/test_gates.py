@@ -14,7 +14,7 @@ from autophage.recipe.arms import with_values
 from autophage.recipe.batching import streaming
 from autophage.recipe.gates import installed_gates
 
-BUILT_IN = ["attribution", "detector", "entailment", "novelty", "quality", "reward", "surprise", "verifier"]
+BUILT_IN = ["attribution", "detector", "entailment", "gain", "novelty", "quality", "reward", "surprise", "verifier"]
 TWO = 'name = "t"\n[[gate]]\nkind = "verifier"\nkeep_wrong = 0.25\n[[gate]]\nkind = "novelty"\n'
 
 Load = Callable[..., LoadedRecipe]

@@ -59,6 +59,7 @@ def facts(tmp_path: Path, recipe: str = RECIPE, last: int = 2) -> RunFacts:
             "knowledge/accuracy.torso": torso + NOISE[arm.recipe.seed] + own,
             "knowledge/accuracy.tail": torso / 2 + NOISE[arm.recipe.seed] + other,
             "fluency/ppl_form": 1.2 / torso * (1 + own),
+            "drift/kl_to_base": 0.0 if name == "half" else 0.25 + own,
         }
         for metric, value in values.items():
             for generation in range(last + 1):
@@ -125,7 +126,7 @@ def test_the_page_says_what_helps_and_what_does_not(compared: Comparison) -> Non
         ("control", "human text alone", ""),
     ]
     assert view.columns == [
-        "torso and tail", "below its control", "torso", "tail", "perplexity of form", "tokens", "time"
+        "torso and tail", "below its control", "torso", "tail", "perplexity of form", "KL to base", "tokens", "time"
     ]  # fmt: skip
     assert all(len(row.cells) == len(view.columns) for row in view.rows)
     both, below, torso, *_ = view.rows[1].cells
@@ -140,6 +141,10 @@ def test_the_page_says_what_helps_and_what_does_not(compared: Comparison) -> Non
     assert not idle[2].beyond
     assert narrow[-2].beside == "2.00 times"
     assert view.limits[-1] == "Not at the naked loop's budget of tokens: narrow (2.00 times)."
+    drift = view.rows[1].cells[5]
+    assert (drift.value, drift.beside, drift.beyond) == ("0.00", "-0.25", True), "nats are no shares"
+    (still,) = [text for text in view.limits if "model 0 still" in text]
+    assert still.startswith("half: its last model is model 0 still")
     assert summary(compared).endswith(
         "Of 4 remedies, 1 holds torso and tail (half), 1 holds part (slow), 1 shows no effect (idle) and 1 harms (narrow)."
     )
@@ -173,7 +178,7 @@ def test_one_seed_is_not_judged_by_its_luck(tmp_path: Path) -> None:
     result = gathered(found, invented_costs(found))
     assert result is not None
     assert {one.verdict for one in result.outcomes} == {NONE}
-    nothing_shown, one_seed, _ = remedy_view(result).limits
+    nothing_shown, one_seed, *_ = remedy_view(result).limits
     assert nothing_shown.startswith("What the naked loop lost is not beyond its own interval")
     assert one_seed.startswith("One seed shows no effect")
     assert remedy_facts(result)["outcomes"][0]["gains"][0]["low"] is None  # type: ignore[index]

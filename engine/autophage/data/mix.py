@@ -67,7 +67,7 @@ class LateRow:
 
     @property
     def _row(self) -> Row:
-        return _written(self.start, self.sample, self.recipe, self.newest)
+        return written_row(self.start, self.sample, self.recipe, self.newest)
 
 
 AnyRow = Row | LateRow
@@ -125,7 +125,7 @@ def mixed_rows(
         if isinstance(sample, LateSample):
             rows.append(LateRow(sample, start, recipe, own))
         else:
-            rows.append(replace(_written(start, sample, recipe, own), weight=sample.weight))
+            rows.append(replace(written_row(start, sample, recipe, own), weight=sample.weight))
     return rows + [_row(start, item.prompt_ids, item.continuation_ids, recipe) for item in humans]
 
 
@@ -212,7 +212,8 @@ def _newest_in_order(rows: Sequence[AnyRow]) -> list[AnyRow]:
     return [row if row.newest is None else next(newest) for row in rows]
 
 
-def _written(start: list[int], sample: Sample | LateSample, recipe: Recipe, newest: int | None) -> Row:
+def written_row(start: list[int], sample: Sample | LateSample, recipe: Recipe, newest: int | None = None) -> Row:
+    """A sample as it is trained on, behind the `start` of a document."""
     row = _row(start, sample.prompt_ids, sample.token_ids, recipe)
     return replace(row, newest=newest, synthetic=True)
 

@@ -1,7 +1,7 @@
 """What every gate keeps to, as a check that any package can run in its own tests: `check_gate(MyGate(threshold=0.3))`.
 
 The gate judges a small corpus with everything in it that a corpus may have: human documents, false ones, repeated ones, a
-single word, nothing at all. It may ask for scores: a tiny model of random weights is made when it does.
+single word, nothing at all. It may ask for scores and gains: a tiny model of random weights is made when it does.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from autophage.data.build import RawSource, bind
+from autophage.data.mix import Row
 from autophage.data.text_source import Text
 from autophage.data.tokens import decode
 from autophage.data.world import World, text_of
@@ -83,7 +84,8 @@ def example_context(gate: Gate) -> Context:
         tokenizer = raw.make_tokenizer(recipe)
         source = bind(raw, tokenizer, recipe)
         world_facts = world if name == "world" else None
-        return Context("example", 1, 0, recipe, tokenizer, source, world_facts, _RandomModel(recipe, tokenizer))
+        model = _RandomModel(recipe, tokenizer)
+        return Context("example", 1, 0, recipe, tokenizer, source, world_facts, model.score, model.gains)
     raise ContractError(f"a gate must be able to judge a world or a text ({'; '.join(unfit)})")
 
 
@@ -118,7 +120,7 @@ def _sample(context: Context, number: int, token_ids: list[int], rng: np.random.
 
 
 class _RandomModel:
-    """Scores under a model of random weights, which is writer and base at once; made when it is first asked."""
+    """A model of random weights, which is writer and base at once; made when it is first asked."""
 
     def __init__(self, recipe: Recipe, tokenizer: Any) -> None:
         self._recipe, self._tokenizer = recipe, tokenizer
@@ -145,8 +147,12 @@ class _RandomModel:
             self._tokenizer.save_pretrained(folder)
             return ResidentModel(folder, self._recipe)
 
-    def __call__(self, sequences: Sequence[Sequence[int]], contexts: Sequence[int], under: str) -> list[Scored]:
+    def score(self, sequences: Sequence[Sequence[int]], contexts: Sequence[int], under: str) -> list[Scored]:
         found: list[Scored] = self._resident.score(sequences, contexts)
+        return found
+
+    def gains(self, rows: Sequence[Row], held: Sequence[Row], steps: int, rate: float) -> list[float]:
+        found: list[float] = self._resident.gains(self._resident.base_weights(), rows, held, steps, rate)
         return found
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
+from autophage.data.mix import Row
 from autophage.data.source import Source
 from autophage.data.tokens import decode
 from autophage.data.world import World
@@ -85,6 +86,17 @@ class Scoring(Protocol):
         ...
 
 
+class Gains(Protocol):
+    """What the writer would gain from learning a document; its weights stay what they are."""
+
+    def __call__(self, rows: Sequence[Row], held: Sequence[Row], steps: int, rate: float) -> list[float]:
+        """Nats a token that `held` loses by `steps` steps of gradient descent on each of `rows` alone.
+
+        Behind its `context` each row has a token at least. A gain is not finite where a `rate` is too high.
+        """
+        ...
+
+
 @runtime_checkable
 class Reader(Protocol):
     """A model that a gate keeps with `Context.once`: what it reads is counted among an arm's costs."""
@@ -110,6 +122,7 @@ class Context:
     source: Source
     world: World | None
     score: Scoring
+    gains: Gains
     memory: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -151,18 +164,19 @@ class Context:
         return model.score([(sample.prompt, sample.text) for sample in samples])
 
 
-def require_finite(values: Sequence[float], samples: Sequence[Sample], what: str) -> None:
-    """Raise `RunError` with the first sample whose value is NaN or infinite."""
+def require_finite(values: Sequence[float], samples: Sequence[Sample], what: str, remedy: str = "") -> None:
+    """Raise `RunError` with the first sample whose value is NaN or infinite, and what helps where that is known."""
     for value, sample in zip(values, samples, strict=True):
         if not math.isfinite(value):
-            raise RunError(f"the {what} of sample {sample.sample_id} is {value:g}. Nothing was committed.")
+            told = f"the {what} of sample {sample.sample_id} is {value:g}. Nothing was committed."
+            raise RunError(f"{told} {remedy}".rstrip())
 
 
 class Gate(GateTable, ABC):
     """One class, one file: its fields are the settings, with bounds and a description each, and a default wherever there is one.
 
-    `kind` is a `Literal` with a default, and the name of the entry point. `passes`, `unfit` and `require` are there to be
-    overridden.
+    `kind` is a `Literal` with a default, and the name of the entry point. `passes`, `gradient_steps`, `human_passes`, `unfit` and
+    `require` are there to be overridden.
     """
 
     @abstractmethod

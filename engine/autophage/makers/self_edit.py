@@ -1,7 +1,7 @@
 """`self-edit`: the model restructures human passages into data for its own training (SEAL, arXiv 2506.10943).
 
-A passage is asked for `maker.edits` times, in the formats by turns. In the paper the model is then rewarded for the edits from
-which training gains most; here all are taken, or those that gates accept.
+A passage is asked for `maker.edits` times, in the formats by turns. In the paper the model is then trained on the edits from
+which it gains most, which the gate `gain` looks for; without one all are taken.
 """
 
 from __future__ import annotations

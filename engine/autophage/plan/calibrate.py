@@ -49,7 +49,7 @@ def row_of(run: RunDirectory, machine: Machine | None = None) -> Row:
         "train": _typical(timed, "train", [one.train.tokens for one in works["train"]]),
         "swap": _typical(timed, "swap"),
         "sample": _typical(timed, "sample", [one.sample.tokens for one in works["sample"]]),
-        "measure": _typical(timed, "measure", [one.measure.tokens for one in works["measure"]]),
+        "measure": _typical(timed, "measure", [one.measure.read for one in works["measure"]]),
         "commit": _typical(timed, "commit"),
     }
     if not (seconds["train"] and seconds["sample"] and seconds["measure"]):
@@ -130,6 +130,8 @@ def _mean_work(works: Mapping[str, Sequence[Work]]) -> Work:
             batches=round(_mean(one.batches for one in measures)),
             resampled=_mean(one.resampled for one in measures),
             pairs=round(_mean(one.pairs for one in measures)),
+            trained=_mean(one.trained for one in measures),
+            steps=round(_mean(one.steps for one in measures)),
         ),
         Training(
             tokens=_mean(one.tokens for one in trains),

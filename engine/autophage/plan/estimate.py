@@ -169,7 +169,7 @@ def _arm_plan(arm: Arm, shape: Shape | None, machine: Machine, rows: Sequence[Ro
         settings=arm.settings,
         sampled=round(sum(one.sample.tokens for one in works)),
         trained=round(sum(one.train.tokens for one in works)),
-        measured=round(sum(one.measure.tokens for one in works)),
+        measured=round(sum(one.measure.read for one in works)),
         disk_bytes=disk_bytes(recipe, model) if model else None,
         generations=[_generation(machine, rows, model, one, speeds) for one in works] if model else [],
     )

@@ -106,7 +106,7 @@ class Row:
     @property
     def tokens_per_second(self) -> dict[str, float]:
         """Of sampling, training and measuring; for people."""
-        done = {"sample": self.work.sample.tokens, "train": self.work.train.tokens, "measure": self.work.measure.tokens}
+        done = {"sample": self.work.sample.tokens, "train": self.work.train.tokens, "measure": self.work.measure.read}
         return {stage: tokens / self.seconds[stage] for stage, tokens in done.items() if self.seconds.get(stage)}
 
 

@@ -4,7 +4,7 @@
     sampling     T_S  = steps t(B) + 2 P prompt / F
     training     T_T  = o P tokens / F_t + steps layers h_layer      o = 4 past frozen weights, 6 for all weights
     swap         T_W  = canary steps layers h_layer + bytes / disk
-    measuring    T_M  = 2 P tokens / F_s + batches layers h_layer + resamples and pairs of the metrics
+    measuring    T_M  = 2 P tokens / F_s + batches layers h_layer + resamples and pairs of the metrics + steps of gates, as T_T
     several arms      serial: the sum; at once: max(sum S + least T, sum T + least S), the two-machine flow shop
 
 P parameters, w bytes an element, B concurrent sequences, c mean context, k bytes of KV cache a token, K A bytes of the
@@ -68,6 +68,8 @@ def formula_seconds(machine: Machine, model: Model, work: Work) -> dict[str, flo
     training += FORWARD * shape.parameters * work.train.scored / forward
     training += work.train.batches * shape.layers * machine.score_layer
     measuring = FORWARD * shape.parameters * work.measure.tokens / forward
+    measuring += operations * shape.parameters * work.measure.trained / learn
+    measuring += work.measure.steps * shape.layers * machine.train_layer
     measuring += machine.measure_call + work.measure.batches * shape.layers * machine.score_layer
     measuring += work.measure.resampled * machine.resample + work.measure.pairs * machine.pair
     moved = model.trained * 4

@@ -61,12 +61,20 @@ class Training:
 
 @dataclass(frozen=True)
 class Measuring:
-    """`tokens` went forward through the model, `batches` of them; `resampled` is bootstrap resamples x units."""
+    """`tokens` went forward through the model, `batches` of them; `resampled` is bootstrap resamples x units. `trained` tokens
+    went forward and back in `steps` that gates take."""
 
     tokens: float
     batches: int
     resampled: float
     pairs: int
+    trained: float = 0.0
+    steps: int = 0
+
+    @property
+    def read(self) -> float:
+        """Tokens that the model read, learning from them or not."""
+        return self.tokens + self.trained
 
 
 @dataclass(frozen=True)
@@ -171,7 +179,7 @@ def _training(recipe: Recipe, generation: int) -> Training:
 def _measuring(recipe: Recipe, generation: int) -> Measuring:
     """Probes, questions and held-out documents once. With drift the samples once per model: the own, model 0, the previous
     one, where these differ; and once for each pass of a gate. The samples' own statistics are recorded while they are sampled
-    and take no pass."""
+    and take no pass. Gates may train on each sample, and read human documents before the first one and after each."""
     settings, count = recipe.measure, recipe.sample.written
     passes = (1 + min(generation, 2)) if settings.drift else 0
     passes += sum(gate.passes for gate in recipe.gate)
@@ -182,8 +190,13 @@ def _measuring(recipe: Recipe, generation: int) -> Measuring:
         probe_tokens + asked_tokens + document_tokens + passes * count * (prompt_tokens(recipe) + sample_tokens(recipe))
     )
     batches = sum(math.ceil(n / SCORED_BATCH) for n in (probes, asked, documents, *[count] * passes))
+    for human in (gate.human_passes for gate in recipe.gate):
+        tokens += (count + 1) * human * _human_tokens(recipe)
+        batches += (count + 1) * math.ceil(human / SCORED_BATCH)
+    steps = count * sum(gate.gradient_steps for gate in recipe.gate)
     resampled = settings.resamples * (count + documents + probes / max(1, len(settings.formats)))
-    return Measuring(tokens, batches, resampled, min(settings.pairwise, count) ** 2)
+    pairs = min(settings.pairwise, count) ** 2
+    return Measuring(tokens, batches, resampled, pairs, steps * row_tokens(recipe, alpha=1.0), steps)
 
 
 def _probes(recipe: Recipe) -> tuple[int, float]:
@@ -234,11 +247,18 @@ def _held_out(recipe: Recipe) -> tuple[int, float]:
     source, wanted = recipe.source, recipe.measure.documents
     if source.kind == "world":
         documents = min(wanted, source.held_out_documents)
-        return documents, documents * WORLD_DOCUMENT_TOKENS * _pieces(recipe)
+        return documents, documents * _human_tokens(recipe)
     window = source.block + source.continuation
     if source.kind == "text" and source.path is not None and (size := _text_bytes(Path(source.path))):
         wanted = min(wanted, max(1, int(size * source.held_out / BYTES_PER_TOKEN / window)))
-    return wanted, wanted * (window + 1.0)
+    return wanted, wanted * _human_tokens(recipe)
+
+
+def _human_tokens(recipe: Recipe) -> float:
+    """Of a whole human document, or of a window."""
+    if recipe.source.kind == "world":
+        return WORLD_DOCUMENT_TOKENS * _pieces(recipe)
+    return recipe.source.block + recipe.source.continuation + 1.0
 
 
 def _text_bytes(path: Path) -> int:

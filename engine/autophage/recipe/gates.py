@@ -33,6 +33,16 @@ class GateTable(Table):
         """How often a model reads each sample in order to judge it."""
         return 0
 
+    @property
+    def gradient_steps(self) -> int:
+        """How many steps of gradient descent the writer takes on each sample in order to judge it."""
+        return 0
+
+    @property
+    def human_passes(self) -> int:
+        """How many human documents a model reads for each sample, and once before them all."""
+        return 0
+
     def unfit(self, recipe: Recipe) -> tuple[str, ...]:
         """Why this gate cannot judge what `recipe` writes, then the remedies; empty where it can. Looks at no file."""
         return ()

@@ -221,6 +221,9 @@ BASES = {
         "Weight", "Mean weight in training of an accepted sample; 1 is that of any document.", "number"
     ),
     "gate/scored_tokens": Meaning("Tokens scored by gates", "Read by the writer or model 0 so as to judge.", "number"),
+    "gate/trained_tokens": Meaning(
+        "Tokens trained on by gates", "In steps of the writer that were taken so as to judge, and taken back.", "number"
+    ),
     **LEARNERS,
     "speed/sample_tokens_per_second": Meaning("Sampling", "", "rate"),
     "speed/train_tokens_per_second": Meaning("Training", "", "rate"),

@@ -1,8 +1,8 @@
 """What each arm took: tokens sampled, trained on and scored by others, and seconds of each stage.
 
 Read from what is committed: manifests count what was written, `training.parquet` the tokens that carried loss, metrics what gates
-scored and the seconds. Through an anchor's reference goes all that is trained on, and human text that is edited goes once through
-the model that edits it. Where arms are sampled in one batch, each has the whole batch's
+scored or trained on and the seconds. Through an anchor's reference goes all that is trained on, and human text that is edited
+goes once through the model that edits it. Where arms are sampled in one batch, each has the whole batch's
 seconds; here a batch is divided by the tokens of each, so that arms add up.
 """
 
@@ -27,6 +27,8 @@ from autophage.store.training import TRAINING, read_training
 STAGES = ("train", "swap", "sample", "measure")
 SCORED = ("gate/scored_tokens", "speed/judge_tokens")
 """Metrics that count what gates had a model read: the writer or model 0, and models that the recipe names."""
+TRIED = "gate/trained_tokens"
+"""What a gate trained on in order to judge it."""
 
 
 @dataclass(frozen=True)
@@ -134,13 +136,14 @@ def _of_generation(run: RunDirectory, facts: RunFacts, arm: ArmFacts, manifest: 
     trained = 0
     if TRAINING in manifest.files:
         trained = pc.sum(read_training(run, manifest, ["tokens"])["tokens"]).as_py() or 0
-    judged = [facts.metrics.at(arm.name, name, manifest.generation) for name in SCORED]
-    scored = sum(round(point.value) for point in judged if point is not None)
+    judged = [facts.metrics.at(arm.name, name, manifest.generation) for name in (*SCORED, TRIED)]
+    *scores, tried = (0 if point is None else round(point.value) for point in judged)
+    scored = sum(scores)
     if arm.recipe is not None and manifest.generation > 0:
         scored += _read_beside(arm.recipe, manifest.generation, trained)
     points = {stage: facts.metrics.at(arm.name, f"speed/{stage}_seconds", manifest.generation) for stage in STAGES}
     seconds = {stage: point.value for stage, point in points.items() if point is not None}
-    return Cost(manifest.counts.get("tokens", 0), trained, scored, seconds)
+    return Cost(manifest.counts.get("tokens", 0), trained + tried, scored, seconds)
 
 
 def _read_beside(recipe: Recipe, generation: int, trained: int) -> int:

@@ -7,16 +7,19 @@ do, too: one without an effect stands in the same table as one with.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autophage.metrics.retention import HARMS, HOLDS, NONE, PART, RULE, UNJUDGED, Difference
+from autophage.report.catalog import describe
 from autophage.report.costs import Cost
 from autophage.report.remedies import HELD, ORDER, Beside, Comparison, Outcome
 from autophage.report.words import duration, listed, number, percent, plural, shown
 
 BUDGET = 0.05
 """Share by which a remedy's tokens may differ from the naked loop's before the page says that budgets are not equal."""
+DRIFT, STILL = "drift/kl_to_base", 1e-3
+"""Nats a token from model 0, below which a model is that one."""
 TITLES = {
     "knowledge/accuracy.head": "head",
     "knowledge/accuracy.torso": "torso",
@@ -115,14 +118,13 @@ def _cell(metric: str, one: Beside | None, is_naked: bool) -> Cell:
     value = shown(metric, one.value)
     if is_naked or one.naked is None:
         return Cell(value)
-    title = _range(one.naked, one.ratio)
+    is_share = describe(metric).kind == "share"
+    written = _growth if one.ratio else _hundredths if is_share else _signed
+    title = _range(one.naked, written)
     if one.control is not None:
-        title += f"; {_range(one.control, one.ratio)} beside its control"
-    return Cell(value, _difference(one.naked, one.ratio), one.naked.above or one.naked.below, title)
-
-
-def _difference(found: Difference, ratio: bool) -> str:
-    return _growth(found.value) if ratio else _points(found)
+        title += f"; {_range(one.control, written)} beside its control"
+    below = _points(one.naked) if is_share else written(one.naked.value)
+    return Cell(value, below, one.naked.above or one.naked.below, title)
 
 
 def _points(found: Difference) -> str:
@@ -134,9 +136,17 @@ def _reach(found: Difference) -> str:
     return "" if math.isnan(found.low) else f"\u00b1 {50 * (found.high - found.low):.1f}"
 
 
-def _range(found: Difference, ratio: bool = False) -> str:
+def _hundredths(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def _signed(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{number(value)}"
+
+
+def _range(found: Difference, written: Callable[[float], str] = _hundredths) -> str:
     """`+12.3 (+8.0 to +16.6)` in points, or `+12% (+8% to +17%)` of a difference of logarithms."""
-    parts = [_growth(one) if ratio else f"{100 * one:+.1f}" for one in (found.value, found.low, found.high)]
+    parts = [written(one) for one in (found.value, found.low, found.high)]
     return parts[0] if math.isnan(found.low) else f"{parts[0]} ({parts[1]} to {parts[2]})"
 
 
@@ -205,6 +215,12 @@ def _limits(found: Comparison) -> list[str]:
         told.append(
             f"Intervals are over {found.seeds} seeds, each for itself: of remedies that change nothing, one in forty would seem "
             "to gain and one in forty to harm."
+        )
+    still = [one.name for one in found.outcomes if DRIFT in one.metrics and abs(one.metrics[DRIFT].value) < STILL]
+    if still:
+        told.append(
+            f"{listed(still)}: {'its last model is' if len(still) == 1 else 'their last models are'} model 0 still (KL to base "
+            f"below {STILL:g} nats a token), which keeps what it knew because nothing was learnt."
         )
     naked = found.naked.cost
     unequal = [

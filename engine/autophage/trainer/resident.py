@@ -21,7 +21,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from autophage.data.mix import AnyRow
+from autophage.data.mix import AnyRow, Row
 from autophage.data.tokens import load_tokenizer
 from autophage.devices import element_type
 from autophage.errors import RunError
@@ -32,6 +32,7 @@ from autophage.seeds import derive
 from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
 from autophage.trainer.head import Head, find_head
+from autophage.trainer.inner_loop import InnerLoop
 from autophage.trainer.loading import load_model
 from autophage.trainer.portions import Portion
 from autophage.trainer.reference import Reference, load_teacher
@@ -184,6 +185,34 @@ class ResidentModel:
     ) -> list[Scored]:
         """Full-vocabulary statistics of each of the tokens `choices[i]` as the one that follows `prompts[i]`."""
         return score_choices(self.head, prompts, choices, progress)
+
+    def gains(
+        self,
+        weights: Weights,
+        rows: Sequence[Row],
+        held: Sequence[Row],
+        steps: int,
+        rate: float,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> list[float]:
+        """Nats a token that `held` loses by `steps` steps of gradient descent on each of `rows` alone, each from `weights`.
+
+        `weights` are left loaded. `progress` is called with sequences that were read, a step's among them.
+        """
+        self._load(weights, rounded=False)
+        try:
+            loop = InnerLoop(self._live, held, steps, rate)
+            progress(len(held))
+            return self._gains(loop, rows, lambda tried: progress(tried * (steps + len(held))))
+        finally:
+            self.load(weights)
+
+    def _gains(self, loop: InnerLoop, rows: Sequence[Row], progress: Callable[[int], None]) -> list[float]:
+        found = []
+        for row in rows:
+            found.append(loop.gain(row))
+            progress(1)
+        return found
 
     def tensors(self, weights: Weights) -> Tensors:
         """The tensors that `weights` are or stand for, by name."""

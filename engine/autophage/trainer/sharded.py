@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.distributed.device_mesh import init_device_mesh
@@ -25,6 +25,7 @@ from autophage.errors import RunError
 from autophage.metrics.scored import Scored
 from autophage.recipe.schema import Recipe
 from autophage.store.training import StepStatistics
+from autophage.trainer.inner_loop import InnerLoop
 from autophage.trainer.loading import load_model
 from autophage.trainer.portions import trained_tokens
 from autophage.trainer.ranks import Ranks, share
@@ -33,6 +34,7 @@ from autophage.trainer.scoring import batch_tokens, batches, score, score_choice
 from autophage.trainer.sft import WatchedTrainer, run_sft
 
 CPU = torch.device("cpu")
+T = TypeVar("T")
 
 
 class ShardedModel(ResidentModel):
@@ -93,7 +95,7 @@ class ShardedModel(ResidentModel):
         def own(mine: list[int]) -> list[Scored]:
             return score(self.head, [sequences[i] for i in mine], [contexts[i] for i in mine], lambda _: None)
 
-        return self._shared(sequences, own, progress)
+        return self._shared(self._batches(sequences), own, progress)
 
     def score_choices(
         self,
@@ -104,26 +106,32 @@ class ShardedModel(ResidentModel):
         def own(mine: list[int]) -> list[Scored]:
             return score_choices(self.head, [prompts[i] for i in mine], [choices[i] for i in mine], lambda _: None)
 
-        return self._shared(prompts, own, progress)
+        return self._shared(self._batches(prompts), own, progress)
+
+    def _gains(self, loop: InnerLoop, rows: Sequence[Row], progress: Callable[[int], None]) -> list[float]:
+        # Each rank moves its own adapter: it is whole on every one, and put back before ranks meet again.
+        return self._shared([[i] for i in range(len(rows))], lambda mine: [loop.gain(rows[i]) for i in mine], progress)
+
+    def _batches(self, sequences: Sequence[Sequence[int]]) -> list[list[int]]:
+        return list(batches([len(sequence) for sequence in sequences], batch_tokens(self.head)))
 
     def _shared(
         self,
-        sequences: Sequence[Sequence[int]],
-        score_own: Callable[[list[int]], list[Scored]],
+        planned: Sequence[list[int]],
+        work: Callable[[list[int]], list[T]],
         progress: Callable[[int], None],
-    ) -> list[Scored]:
-        """What `score_own` makes of the sequences whose indices it is given; a rank is given every so many batches."""
-        found: dict[int, Scored] = {}
-        planned = list(batches([len(sequence) for sequence in sequences], batch_tokens(self.head)))
+    ) -> list[T]:
+        """What `work` makes of the things whose indices are in the batches `planned`; a rank is given every so many batches."""
+        found: dict[int, T] = {}
         size = self.ranks.size
         for first in range(0, len(planned), size):
             # Where batches run out, a rank repeats one: all must pass through the layers equally often.
             mine = planned[min(first + self.ranks.rank, len(planned) - 1)]
-            found.update(zip(mine, score_own(mine), strict=True))
+            found.update(zip(mine, work(mine), strict=True))
             progress(sum(map(len, planned[first : first + size])))
         for part in self.ranks.gather(found):
             found |= part
-        return [found[index] for index in range(len(sequences))]
+        return [found[index] for index in sorted(found)]
 
 
 class SharedStep(WatchedTrainer):
