@@ -11,7 +11,12 @@ from autophage.report.remedies import HELD, gathered, remedy_facts
 from autophage.store.rundir import RunDirectory
 
 BEGIN, END = "<!-- remedies: begin -->", "<!-- remedies: end -->"
-SHOWN = (*HELD, "fluency/ppl_form", "onpolicy/entropy")
+SHOWN = (*HELD, "fluency/ppl_form", "onpolicy/entropy", "drift/kl_to_base")
+COLUMNS = (
+    *("remedy", "verdict", "gain, torso", "gain, tail"),
+    *("torso", "tail", "perplexity of form", "entropy", "KL to base"),
+    *("tokens", "minutes"),
+)
 DIGITS = 6
 
 
@@ -33,8 +38,8 @@ def remedy_table(result: Mapping[str, Any]) -> str:
         f"points of torso accuracy, by {tail} of tail and by {both} of their mean. On the Pareto front of retention against "
         f"tokens: {best}.",
         "",
-        "| remedy | verdict | gain, torso | gain, tail | torso | tail | perplexity of form | entropy | tokens | minutes |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{'---|' * len(COLUMNS)}",
     ]
     lines += [_row(one) for one in (*found["outcomes"], found["naked"])]
     return "\n".join(lines)

@@ -39,7 +39,7 @@ def test_the_commands_work_one_after_the_other(tmp_path: Path) -> None:
             assert command.startswith("make"), f"what runs {command!r}?"
             continue
         words = [sys.executable, "-m", *shlex.split(command)]
-        if {"text", "demo", "knowledge-collapse", "curse-of-recursion"} & set(words):
+        if {"text", "demo", "knowledge-collapse", "curse-of-recursion", "remedies"} & set(words):
             words[words.index("autophage") + 1] = "plan"
             for option in {"--out", "--address"} & set(words):
                 del words[words.index(option) : words.index(option) + 2]

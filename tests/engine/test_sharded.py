@@ -109,6 +109,12 @@ for one, other in zip(scored, two.call("score", sequences, contexts), strict=Tru
     for name, values in vars(one).items():
         np.testing.assert_allclose(getattr(other, name), values, atol=1e-5)
 
+# What is gained from each of an odd number of documents, of which the ranks try every other one.
+gained = alone.gains(trained, rows[:7], rows[7:19], 3, 0.05)
+assert len(set(gained)) == 7
+np.testing.assert_allclose(two.call("gains", trained, rows[:7], rows[7:19], 3, 0.05, progress=silent), gained, atol=1e-5)
+assert two.call("fit", zero, cut, RECIPE, 3, progress=silent).weights == found  # nothing is left of what was tried
+
 # What a step's tokens looked like is told of the whole batch, by rank 0.
 seen, told = [], []
 alone.fit(zero, rows, RECIPE, 3, silent, seen.append)
