@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -157,3 +159,12 @@ def test_gates_that_learn_take_steps_and_read_human_documents_again(recipe_of):
     windows = recipe_of(source={"kind": "text", "path": "/nowhere", "block": 32, "continuation": 64}, gate=gate)
     without = work(windows.model_copy(update={"gate": []}), 1).measure
     assert work(windows, 1).measure.tokens - without.tokens == (windows.sample.count + 1) * 70 * 97
+
+
+def test_as_many_generations_as_there_may_be_are_planned_at_once(recipe_of):
+    """A pool that grows is summed in one step: walked through for each generation, 10,000 of them took minutes."""
+    recipe = recipe_of(generations=10_000, mix={"pool": "accumulate"})
+    start = time.process_time()
+    works = [work(recipe, generation) for generation in range(recipe.generations + 1)]
+    assert time.process_time() - start < 10
+    assert works[-1].train.tokens > works[1].train.tokens

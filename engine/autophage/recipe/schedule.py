@@ -36,10 +36,13 @@ def alpha_of(recipe: Recipe, generation: int) -> float:
 
 def pool_alpha(recipe: Recipe, generation: int) -> float:
     """The synthetic fraction of all that model `generation`, from 1 on, is trained on."""
-    mixes = [alpha_of(recipe, one) for one in range(generation)]
-    # An accumulated pool has the data of before the loop in it.
-    alphas = mixes[-1:] if recipe.mix.pool == "replace" else [0.0, *mixes]
-    return sum(alphas) / len(alphas)
+    last = alpha_of(recipe, generation - 1)
+    if recipe.mix.pool == "replace":
+        return last
+    # All mixes but the last are as the first one, or a step apart; an accumulated pool has the data of before the loop in it.
+    first = recipe.mix.alpha
+    mean = (first + last) / 2 if recipe.mix.schedule == "decay" else (first * (generation - 1) + last) / generation
+    return mean * generation / (generation + 1)
 
 
 def is_always(recipe: Recipe, alpha: float) -> bool:

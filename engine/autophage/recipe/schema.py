@@ -292,7 +292,7 @@ class Recipe(Table):
         "", max_length=64, description="which of the file's [profiles] is meant; --profile chooses too"
     )
     seed: Seed = Field(1, description="of sampling, data order and adapters")
-    generations: int = Field(5, ge=1, le=100_000, description="models trained after model 0")
+    generations: int = Field(5, ge=1, le=10_000, description="models trained after model 0")
     remedy: str = Field(
         NAKED, max_length=64, pattern=NAME, description="which of [remedies] an arm has; none is the naked loop"
     )
