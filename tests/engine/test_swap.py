@@ -71,16 +71,28 @@ without = {name: tensor for name, tensor in tensors.items() if "v_proj" not in n
 caught(good, Weights(safetensors.torch.save(without), zero.config), "a missing module")
 caught(good, Weights(good.tensors, {**zero.config, "lora_alpha": 2 * zero.config["lora_alpha"]}), "a wrong scale")
 
+def on_its_way(tensors):
+    """The good adapter as the trainer sent it, with what became of its tensors on the way."""
+    spoilt = Weights(tensors, zero.config)
+    spoilt.__dict__["digest"] = good.digest
+    return spoilt
+
+
+cut, flipped = good.tensors[:-9], good.tensors[:-1] + bytes([good.tensors[-1] ^ 1])
 for broken, what in (
     (Weights(good.tensors[: len(good.tensors) // 2], zero.config), "half a file"),
+    (on_its_way(cut), "an adapter cut short on its way"),
+    (on_its_way(flipped), "an adapter of which a bit was flipped on its way"),
     (Weights(good.tensors, {**zero.config, "use_dora": True}), "an adapter that vLLM cannot serve"),
 ):
     try:
         sampler.install("test@1", broken)
     except SwapError as error:
         assert "test@1" in str(error)
+        assert ("is not the one that was sent" in str(error)) == ("on its way" in what), error
     else:
         sys.exit(f"{what} was installed")
+    assert sampler._call("autophage_adapters") == [], what
 
 # What a request draws depends on its own seed, not on what else is in the batch; and swaps leave nothing behind.
 decoding = Decoding(24, 1.0, 1.0, 0, (2,))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any
 
@@ -69,6 +70,7 @@ class Sampler:
             self._call("autophage_settle_rank", settings.device)
         self._bases = BaseWeights(self._engine, settings.dtype)
         self._turns = Turns()
+        self._digests = ThreadPoolExecutor(1, "digest")
         self._sleeps, self._asleep = settings.sleeps, False
         self._next_id = 1
         self._next_request = 0
@@ -85,21 +87,27 @@ class Sampler:
             SwapError: these are not the bytes that the digest was taken of, or vLLM does not take them.
         """
         name = f"{label}-{weights.digest[:16]}"
-        if weights.method == "lora" and (found := sha256(weights.tensors).hexdigest()) != weights.digest:
-            raise SwapError(
-                f"{label}: the adapter that arrived ({found[:16]}, {len(weights.tensors):,} bytes) is not the one that was sent "
-                f"({weights.digest[:16]}). Nothing was installed."
-            )
         with self._turns:
             self._wake()
             if weights.method == "full":
                 return Served(name, 0, weights.digest, self._bases.hold(name, weights))
             served = Served(name, self._next_id, weights.digest)
             self._next_id += 1
+            # The digest of what arrived takes as long as all the rest, and lets go of the interpreter: it is taken meanwhile.
+            arrived = self._digests.submit(_digest, weights.tensors)
+            refused: Exception | None = None
             try:
                 self._call("autophage_install_adapter", served.adapter_id, weights.tensors, json.dumps(weights.config))
             except Exception as error:
-                raise SwapError(f"{label}: vLLM does not take the adapter ({error})") from error
+                refused = error
+            if (found := arrived.result()) != weights.digest:
+                self._call("autophage_remove_adapter", served.adapter_id)
+                raise SwapError(
+                    f"{label}: the adapter that arrived ({found[:16]}, {len(weights.tensors):,} bytes) is not the one that was "
+                    f"sent ({weights.digest[:16]}). Nothing was installed."
+                ) from refused
+            if refused is not None:
+                raise SwapError(f"{label}: vLLM does not take the adapter ({refused})") from refused
             return served
 
     def remove(self, served: Served) -> None:
@@ -310,6 +318,10 @@ class Sampler:
     def _call(self, method: str, *args: Any) -> Any:
         """Run a method of the worker extension in every worker; they all give the same answer."""
         return self._engine.collective_rpc(method, args=args)[0]
+
+
+def _digest(tensors: bytes) -> str:
+    return sha256(tensors).hexdigest()
 
 
 def _sampling(request: Request, decoding: Decoding) -> Any:
