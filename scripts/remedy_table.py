@@ -7,11 +7,11 @@ from typing import Any
 
 from autophage.report.costs import costs_of
 from autophage.report.load import RunFacts
-from autophage.report.remedies import HELD, gathered, remedy_facts
+from autophage.report.remedies import DRIFT, HELD, gathered, remedy_facts
 from autophage.store.rundir import RunDirectory
 
 BEGIN, END = "<!-- remedies: begin -->", "<!-- remedies: end -->"
-SHOWN = (*HELD, "fluency/ppl_form", "onpolicy/entropy", "drift/kl_to_base")
+SHOWN = (*HELD, "fluency/ppl_form", "onpolicy/entropy", DRIFT)
 COLUMNS = (
     *("remedy", "verdict", "gain, torso", "gain, tail"),
     *("torso", "tail", "perplexity of form", "entropy", "KL to base"),
@@ -49,10 +49,9 @@ def _row(one: Mapping[str, Any]) -> str:
     gains = [_points(gain) for gain in one["gains"][: len(HELD)]] if one["verdict"] else ["", ""]
     metrics = [f"{one['metrics'][name]['value']:.3g}" if name in one["metrics"] else "" for name in SHOWN]
     cost = one["cost"]
-    tokens = cost["sampled"] + cost["trained"] + cost["scored"]
     told = [f"`{one['name']}`", f"**{one['verdict']}**" if one["verdict"] else "the naked loop", *gains, *metrics]
-    minutes = sum(cost["seconds"].values()) / 60
-    return f"| {' | '.join([*told, f'{tokens / 1e3:,.0f}k', f'{minutes:.1f}'])} |"
+    told += [f"{cost['tokens'] / 1e3:,.0f}k", f"{cost['time'] / 60:.1f}"]
+    return f"| {' | '.join(told)} |"
 
 
 def _points(gain: Mapping[str, Any]) -> str:

@@ -8,14 +8,13 @@ documents, the same ones in every arm and generation, so that gains can be compa
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from autophage.data.mix import Row, written_row
-from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject, require_finite
+from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, greatest, reject, require_finite
 from autophage.recipe.table import Positive
 from autophage.store.corpus import Sample
 
@@ -41,10 +40,10 @@ class Gain(Gate):
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
         written = [place for place, sample in enumerate(samples) if sample.token_ids]
         values = self._gains([samples[place] for place in written], context) if written else []
-        gains = dict(zip(written, values, strict=True))
-        ranked = sorted(written, key=lambda place: -gains[place])
-        best = set(ranked[: math.ceil(self.keep * len(ranked))])
-        return [self._verdict(gains.get(place), place in best) for place in range(len(samples))]
+        known = dict(zip(written, values, strict=True))
+        gains = [known.get(place) for place in range(len(samples))]
+        best = greatest(gains, self.keep)
+        return [self._verdict(gain, place in best) for place, gain in enumerate(gains)]
 
     def _verdict(self, gain: float | None, is_best: bool) -> Verdict:
         if gain is None:

@@ -164,6 +164,12 @@ class Context:
         return model.score([(sample.prompt, sample.text) for sample in samples])
 
 
+def greatest(values: Sequence[float | None], share: float) -> set[int]:
+    """Places of the greatest values: a `share` of them, rounded up. Of equals the first; None has no value."""
+    ranked = [(-value, place) for place, value in enumerate(values) if value is not None]
+    return {place for _, place in sorted(ranked)[: math.ceil(share * len(ranked))]}
+
+
 def require_finite(values: Sequence[float], samples: Sequence[Sample], what: str, remedy: str = "") -> None:
     """Raise `RunError` with the first sample whose value is NaN or infinite, and what helps where that is known."""
     for value, sample in zip(values, samples, strict=True):

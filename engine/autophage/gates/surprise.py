@@ -6,7 +6,6 @@ recorded while the document was sampled, so that no model reads it again.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from autophage.gates.by_model import ByModel
-from autophage.gates.protocol import BASE, WRITER, Context, Verdict, abstain, accept, reject, require_finite
+from autophage.gates.protocol import BASE, WRITER, Context, Verdict, abstain, accept, greatest, reject, require_finite
 from autophage.metrics.scored import FLOOR
 from autophage.recipe.table import PathText
 from autophage.store.corpus import Sample
@@ -32,9 +31,7 @@ class Surprise(ByModel):
 
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
         values = surprisals(samples, context, self.model or self.under)
-        ranked = [place for place, value in enumerate(values) if value is not None]
-        ranked.sort(key=lambda place: -(values[place] or 0.0))
-        kept = set(ranked[: math.ceil(self.keep * len(ranked))])
+        kept = greatest(values, self.keep)
         verdicts = []
         for place, value in enumerate(values):
             if value is None:

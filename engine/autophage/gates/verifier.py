@@ -8,15 +8,13 @@ read is passed and counted, or rejected.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from autophage.errors import UserError
+from autophage.gates.answers import Checker, exact_checker, numeric_checker, read_answers
 from autophage.gates.by_model import ruled
 from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject
 from autophage.recipe.schema import Recipe
@@ -31,10 +29,7 @@ QUESTION = "Here is a text.\n\n{prompt}{text}\n\nIs everything that it states co
 TEXT = "{text}"
 PLACE = re.compile(r"\{(?:text|prompt)\}")
 ADDRESS = re.compile(r"https?://[^\s/@]+(/\S*)?")
-NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
 UNREAD, UNCLEAR = "nothing to check", "neither yes nor no"
-Checker = Callable[[Sample], bool | None]
-"""Whether a sample is right; None where that cannot be told."""
 
 
 class Verifier(Gate):
@@ -149,7 +144,7 @@ class Verifier(Gate):
             pattern = re.compile(self.pattern or "")
             return lambda sample: None if not sample.text.strip() else pattern.search(sample.text) is not None
         answers = context.once(("answers", self.answers), lambda: read_answers(self.answers or ""))
-        return _numeric_checker(answers, self.tolerance) if self.check == "numeric" else _exact_checker(answers)
+        return numeric_checker(answers, self.tolerance) if self.check == "numeric" else exact_checker(answers)
 
 
 def _world_checker(context: Context) -> Checker:
@@ -160,56 +155,3 @@ def _world_checker(context: Context) -> Checker:
         return all(claim.right for claim in claims) if claims else None
 
     return is_right
-
-
-def _exact_checker(answers: dict[str, str]) -> Checker:
-    def is_right(sample: Sample) -> bool | None:
-        answer = answers.get(sample.prompt.strip())
-        return None if answer is None else _plain(sample.text) == _plain(answer)
-
-    return is_right
-
-
-def _numeric_checker(answers: dict[str, str], tolerance: float) -> Checker:
-    def is_right(sample: Sample) -> bool | None:
-        answer = _number(answers.get(sample.prompt.strip(), ""))
-        if answer is None:
-            return None
-        given = _number(sample.text)
-        return given is not None and abs(given - answer) <= tolerance * max(1.0, abs(answer))
-
-    return is_right
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
-
-
-def _number(text: str) -> float | None:
-    """The last number of a text, which may have commas between its thousands."""
-    found = NUMBER.findall(text)
-    return float(found[-1].replace(",", "")) if found else None
-
-
-def read_answers(path: str) -> dict[str, str]:
-    """Prompt -> answer, of a file with a JSON object a line.
-
-    Raises:
-        UserError: it cannot be read, or a line is something else, by its number.
-    """
-    try:
-        lines = Path(path).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"answers = {path!r}: cannot be read ({error}).") from error
-    answers = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            answers[str(row["prompt"]).strip()] = str(row["answer"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f'{path}:{number}: is no {{"prompt": ..., "answer": ...}} ({type(error).__name__}: {error}).'
-            ) from error
-    return answers

@@ -128,8 +128,11 @@ def _count(tokens: int) -> str:
 
 def cost_facts(costs: Costs) -> dict[str, dict[str, Any]]:
     """The same as plain values, of every arm."""
-    total = arm_costs(costs)
-    return {name: {**asdict(cost), "tokens": cost.tokens, "time": cost.time} for name, cost in total.items()}
+    return {name: cost_values(cost) for name, cost in arm_costs(costs).items()}
+
+
+def cost_values(cost: Cost) -> dict[str, Any]:
+    return {**asdict(cost), "tokens": cost.tokens, "time": cost.time}
 
 
 def _of_generation(run: RunDirectory, facts: RunFacts, arm: ArmFacts, manifest: Manifest) -> Cost:

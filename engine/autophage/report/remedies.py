@@ -18,7 +18,7 @@ from autophage.recipe import expand
 from autophage.recipe.arms import Arm, arm_name
 from autophage.recipe.schema import NAKED
 from autophage.report.catalog import describe
-from autophage.report.costs import Cost, Costs, arm_costs, mean_cost
+from autophage.report.costs import Cost, Costs, arm_costs, cost_values, mean_cost
 from autophage.report.load import RunFacts
 from autophage.report.pooling import SEED, pools
 
@@ -27,7 +27,8 @@ HELD = ("knowledge/accuracy.torso", "knowledge/accuracy.tail")
 """What a remedy is judged by: the buckets that the naked loop loses."""
 FLUENCY = ("fluency/ppl_form", "fluency/ppl_human")
 """Of a world its sentence forms, of a text all of it."""
-COLUMNS = ("onpolicy/entropy", "tail/coverage", "drift/kl_to_base")
+DRIFT = "drift/kl_to_base"
+COLUMNS = ("onpolicy/entropy", "tail/coverage", DRIFT)
 ORDER = (HOLDS, PART, NONE, UNJUDGED, HARMS, "")
 
 BySeed = dict[int, float]
@@ -211,8 +212,14 @@ def remedy_facts(found: Comparison | None) -> dict[str, Any] | None:
     """The comparison as plain values: intervals that do not exist are null."""
     if found is None:
         return None
-    plain: dict[str, Any] = _plain({**asdict(found), "pareto_front": found.best, "rule": RULE})
+    outcomes = [_values(one) for one in found.outcomes]
+    told = {"outcomes": outcomes, "naked": _values(found.naked), "pareto_front": found.best, "rule": RULE}
+    plain: dict[str, Any] = _plain({**asdict(found), **told})
     return plain
+
+
+def _values(one: Outcome) -> dict[str, Any]:
+    return {**asdict(one), "cost": None if one.cost is None else cost_values(one.cost)}
 
 
 def _plain(value: Any) -> Any:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from autophage.metrics.retention import HARMS, HOLDS, NONE, PART, RULE, UNJUDGED, Difference
 from autophage.report.catalog import describe
 from autophage.report.costs import Cost
-from autophage.report.remedies import HELD, ORDER, Beside, Comparison, Outcome
+from autophage.report.remedies import DRIFT, HELD, ORDER, Beside, Comparison, Outcome
 from autophage.report.words import duration, listed, number, percent, plural, shown
 
 BUDGET = 0.05
 """Share by which a remedy's tokens may differ from the naked loop's before the page says that budgets are not equal."""
-DRIFT, STILL = "drift/kl_to_base", 1e-3
+STILL = 1e-3
 """Nats a token from model 0, below which a model is that one."""
 TITLES = {
     "knowledge/accuracy.head": "head",
