@@ -1,6 +1,7 @@
 """Work in a process of its own: started, waited for with a deadline, ended with everything that it started.
 
-Two kinds: a benchmark's own `--worker`, which writes its answer as JSON, and any other command. Output goes to a file and
+Three kinds: a benchmark's own `--worker`, which writes its answer as JSON; a worker that stays and answers again and again
+(`Resident`); and any other command. Output goes to a file and
 is shown only where the work fails. Every contender gets the same threads (`quiet`); who needs more sets it on top.
 """
 
@@ -13,8 +14,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,66 @@ def work(
         run(command, environment or quiet(), seconds, folder / "log.txt")
         answer: dict[str, Any] = json.loads((folder / "answer.json").read_text("utf-8"))
         return answer
+
+
+class Resident:
+    """A worker that stays in a process of its own and answers, asleep between two questions (`answer_all` is its side).
+
+    Raises:
+        RunError: it did not start, here or in `ask`: it failed, or did not answer within `seconds`.
+    """
+
+    def __init__(self, script: Path, worker: str, spec: Mapping[str, object], folder: Path, seconds: float) -> None:
+        folder.mkdir()
+        (folder / "spec.json").write_text(json.dumps(spec), "utf-8")
+        self._command = [sys.executable, str(script), "--worker", worker, str(folder)]
+        self._log, self._seconds = folder / "log.txt", seconds
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=quiet(),
+                start_new_session=True,
+            )
+        try:
+            self._answer()
+        except BaseException:
+            self.end()
+            raise
+
+    def ask(self, question: object) -> Any:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it is gone, which `_answer` says in words
+            self._process.stdin.write(json.dumps(question).encode() + b"\n")
+            self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        late = threading.Timer(self._seconds, _end, (self._process,))
+        late.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            late.cancel()
+        if not line:
+            raise RunError(f"{_name(self._command)} gave no answer\n{_tail(self._log)}")
+        return json.loads(line)
+
+    def end(self) -> None:
+        _end(self._process)
+
+
+def answer_all(prepare: Callable[[], Callable[[Any], object]]) -> None:
+    """A resident worker: `prepare` makes what answers questions; a line in, a line out, until there are no more."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print is not an answer
+    answer = prepare()
+    print(json.dumps(None), file=out, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), file=out, flush=True)
 
 
 def script(

@@ -33,20 +33,27 @@ class Shape:
     tied: bool = True
 
     @property
-    def _linears(self) -> list[tuple[int, int]]:
-        """Inputs and outputs of the linear layers of one decoder layer."""
+    def linears(self) -> dict[str, tuple[str, int, int]]:
+        """The linear layers of one decoder layer: name -> block, inputs, outputs."""
         heads = self.hidden // self.heads * self.kv_heads
-        attention = [(self.hidden, self.hidden), (self.hidden, heads), (self.hidden, heads), (self.hidden, self.hidden)]
-        return [*attention, *2 * [(self.hidden, self.intermediate)], (self.intermediate, self.hidden)]
+        return {
+            "q_proj": ("self_attn", self.hidden, self.hidden),
+            "k_proj": ("self_attn", self.hidden, heads),
+            "v_proj": ("self_attn", self.hidden, heads),
+            "o_proj": ("self_attn", self.hidden, self.hidden),
+            "gate_proj": ("mlp", self.hidden, self.intermediate),
+            "up_proj": ("mlp", self.hidden, self.intermediate),
+            "down_proj": ("mlp", self.intermediate, self.hidden),
+        }
 
     @property
     def parameters(self) -> int:
         """Without the norms, less than a part in a thousand."""
-        layer = sum(inputs * outputs for inputs, outputs in self._linears)
+        layer = sum(inputs * outputs for _, inputs, outputs in self.linears.values())
         return self.layers * layer + self.vocabulary * self.hidden * (1 if self.tied else 2)
 
     def adapter_parameters(self, rank: int) -> int:
-        return self.layers * sum(rank * (inputs + outputs) for inputs, outputs in self._linears)
+        return self.layers * sum(rank * (inputs + outputs) for _, inputs, outputs in self.linears.values())
 
     def kv_bytes_per_token(self, width: int = 2) -> int:
         return 2 * self.layers * self.kv_heads * (self.hidden // self.heads) * width
@@ -165,20 +172,12 @@ def made_up_text() -> str:
     return "".join(f"In the year {7919 * line % 10_000} harbour {line} was rebuilt.\n" for line in range(TEXT_LINES))
 
 
-def random_model(name: str) -> Path:
-    """The folder of a Llama of this shape with random weights in 16 bits (32 on a CPU), made now if it is not there."""
-    folder = cache_folder() / "bench-models" / name
-    if folder.is_dir():
-        return folder
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+def llama_config(shape: Shape, **more: Any) -> Any:
+    """A Llama of this shape, as transformers configures it."""
+    from transformers import LlamaConfig
 
-    from autophage.data.tokens import byte_pair_tokenizer
-
-    shape = SHAPES[name]
-    gpu = torch.cuda.is_available()
-    tokenizer = byte_pair_tokenizer(made_up_text().splitlines(keepends=True), 2000)
-    config = LlamaConfig(
+    return LlamaConfig(
+        architectures=["LlamaForCausalLM"],
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
         intermediate_size=shape.intermediate,
@@ -187,6 +186,25 @@ def random_model(name: str) -> Path:
         num_key_value_heads=shape.kv_heads,
         max_position_embeddings=8192,
         tie_word_embeddings=shape.tied,
+        **more,
+    )
+
+
+def random_model(name: str) -> Path:
+    """The folder of a Llama of this shape with random weights in 16 bits (32 on a CPU), made now if it is not there."""
+    folder = cache_folder() / "bench-models" / name
+    if folder.is_dir():
+        return folder
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from autophage.data.tokens import byte_pair_tokenizer
+
+    shape = SHAPES[name]
+    gpu = torch.cuda.is_available()
+    tokenizer = byte_pair_tokenizer(made_up_text().splitlines(keepends=True), 2000)
+    config = llama_config(
+        shape,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -59,6 +59,23 @@ def test_arms(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_sampler(tmp_path: Path) -> None:
+    rows = quick("sampler", tmp_path / "rows.jsonl", "--only", "merged,grouped-4,grouped-8,stock-4")
+    speeds = {name: value(rows, name, "sampling rate") for name in ("merged", "grouped-4", "grouped-8", "stock-4")}
+    compared = {row["contender"]: row["median"] for row in rows if " over " in row["contender"]}
+    assert compared == {
+        f"{name} over {other}": pytest.approx(speeds[name] / speeds[other])
+        for name, other in (
+            ("grouped-4", "merged"),
+            ("grouped-4", "stock-4"),
+            ("grouped-8", "merged"),
+            ("stock-4", "merged"),
+        )
+    }
+    assert value(rows, "grouped and stock, 8", "same greedy documents") == 1
+
+
+@pytest.mark.long
 def test_swap(tmp_path: Path) -> None:
     rows = quick("swap", tmp_path / "rows.jsonl")
     for contender in ("autophage", "vllm add_lora", "reload"):

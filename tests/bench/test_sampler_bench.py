@@ -1,59 +1,51 @@
-"""The benchmark of mixed adapters, on the smallest model: its rows, its ratios, and that grouping changes no token."""
+"""The benchmark of mixed adapters: who takes part, its ratios, and that grouping changes no token."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-SAMPLER = Path(__file__).parents[2] / "bench" / "sampler.py"
+from autophage.errors import RunError, UserError
 
 
-def sampler(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SAMPLER), *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}, check=False
-    )
+@pytest.fixture(scope="module")
+def sampler(load: Callable[[str], ModuleType]) -> ModuleType:
+    return load("sampler")
 
 
-def test_help_has_an_example() -> None:
-    done = sampler("--help")
-    assert done.returncode == 0
-    assert "python bench/sampler.py --quick" in done.stdout
+def test_a_contender_that_does_not_exist_is_named(sampler: ModuleType) -> None:
+    common = sampler.Engine("quick", "cpu", "float32", 32, 8)
+    with pytest.raises(UserError, match="--only grouped-5: contenders are merged, grouped-1, grouped-4"):
+        sampler.plan(common, [1, 4], ["merged", "grouped-5"], 4)
 
 
-def test_a_contender_that_does_not_exist_is_named() -> None:
-    done = sampler("--only", "merged", "grouped-5")
-    assert done.returncode == 2
-    assert "merged grouped-5: contenders are default-1, default-4, grouped-1" in done.stderr
+def test_only_the_engines_that_are_needed_start(sampler: ModuleType) -> None:
+    common = sampler.Engine("quick", "cpu", "float32", 32, 8)
+    engines, contenders = sampler.plan(common, [1, 4, 8], ["grouped-8", "merged"], 4)
+    assert [one.name for one in contenders] == ["merged", "grouped-8"]
+    assert {name: (one["slots"], one["grouped"]) for name, one in engines.items()} == {
+        "merged": (0, False),
+        "grouped": (8, True),
+    }
+
+
+def test_vllm_as_it_comes_takes_part_up_to_a_number(sampler: ModuleType) -> None:
+    _, contenders = sampler.plan(sampler.Engine("quick", "cpu", "float32", 32, 8), [1, 4, 8], None, 4)
+    assert [one.name for one in contenders if one.engine == "default"] == ["default-1", "default-4"]
+
+
+def test_a_gpu_has_no_grouping(sampler: ModuleType) -> None:
+    engines, contenders = sampler.plan(sampler.Engine("1b", "cuda", "bfloat16", 32, 8), [1, 32], None, 4)
+    assert set(engines) == {"merged", "stock"}
+    assert [one.name for one in contenders] == ["merged", "stock-1", "stock-32"]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.long
-def test_quick(tmp_path: Path) -> None:
-    out = tmp_path / "rows.jsonl"
-    done = sampler("--quick", "--only", "merged", "grouped-4", "grouped-8", "stock-4", "--out", str(out))
-    assert done.returncode == 0, done.stderr[-3000:]
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert rows == [json.loads(line) for line in out.read_text("utf-8").splitlines()]
-    speeds = {row["contender"]: row["tokens_per_second"] for row in rows if "against" not in row}
-    assert list(speeds) == ["merged", "grouped-4", "grouped-8", "stock-4"]
-    ratios = {(row["contender"], row["against"]): row["ratio"] for row in rows if "against" in row}
-    assert set(ratios) == {
-        ("grouped-4", "merged"),
-        ("grouped-8", "merged"),
-        ("grouped-4", "stock-4"),
-        ("stock-4", "merged"),
-    }
-    for ratio, values in ratios.items():
-        each = [a / b for a, b in zip(*(speeds[name]["values"] for name in ratio), strict=True)]
-        assert values["values"] == pytest.approx(each, abs=1e-3)
-        assert values["low"] <= values["median"] <= values["high"]
-    assert rows[0]["same_greedy_documents"] == 1.0
-    assert rows[0]["machine"]["packages"]["torch"]
-    assert "grouped-4 / stock-4" in done.stderr
+@pytest.mark.timeout(120)
+def test_an_engine_that_cannot_start_says_why(sampler: ModuleType, tmp_path: Path) -> None:
+    spec = {"shape": "quick", "device": "cpu", "dtype": "float32", "sequences": 8, "tokens": 8, "folder": str(tmp_path)}
+    with pytest.raises(RunError, match=r"--worker serve.* gave no answer(.|\n)*Error"):
+        sampler.Resident(Path(sampler.__file__), "serve", spec, tmp_path / "serve", 100)
