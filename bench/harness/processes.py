@@ -27,7 +27,10 @@ TAIL = 12
 """Lines of a failed command's output that its error shows."""
 NOISE = (" - leaked ", " - ... skipped", "nanobind:", "See https://nanobind")
 """What Triton's bindings print when a process ends with an exception that holds their objects; it would fill the tail."""
-THREADS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "TOKENIZERS_PARALLELISM", "VLLM_CPU_OMP_THREADS_BIND")
+THREADS = (
+    *("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "GOMP_SPINCOUNT"),
+    *("TOKENIZERS_PARALLELISM", "VLLM_CPU_OMP_THREADS_BIND"),
+)
 SILENCE = ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS")
 
 

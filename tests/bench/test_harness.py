@@ -193,6 +193,7 @@ def _alive(pid: str) -> bool:
 def test_everybody_gets_the_same_threads() -> None:
     environment = processes.quiet()
     assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert environment["GOMP_SPINCOUNT"] == "2000"
     assert environment["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0)))
     assert environment["HF_HUB_OFFLINE"] == "1"
 
