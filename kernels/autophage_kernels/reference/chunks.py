@@ -16,9 +16,10 @@ SERIAL_ELEMENTS = (1 << 15) - 1
 """Most that torch works on without spreading an operation over threads."""
 SPREAD_ELEMENTS = 1 << 22
 SPREAD_CHUNKS = 8
-PASSIVE = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
-"""Where OpenMP's threads sleep while they wait, an operation that is spread over them first has to wake them, which takes longer
-than the work on a chunk: then chunks are too small to be spread or, of many logits, so large that few operations are."""
+SPINS = os.environ.get("GOMP_SPINCOUNT", "0") != "0"
+PASSIVE = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive" and not SPINS
+"""Where OpenMP's threads sleep as soon as they wait, an operation that is spread over them first has to wake them, which takes
+longer than the work on a chunk: then chunks are too small to be spread or, of many logits, so large that few operations are."""
 
 FLOOR = {torch.float32: -150.0, torch.float64: -800.0}
 """Lowest exponent (nats): e^FLOOR is exactly 0, and 0 * FLOOR is 0 where 0 * -inf would be NaN."""
