@@ -199,11 +199,7 @@ def serve(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """A worker: an engine that samples a batch whenever it is asked."""
     environment.apply()
     engine = Engine(**spec)
-
-    def prepare() -> partial[dict[str, Any]]:
-        return partial(_sample, start(engine), engine)
-
-    answer_all(prepare)
+    answer_all(lambda: partial(_sample, start(engine), engine))
     return {}
 
 

@@ -1,8 +1,8 @@
 """Work in a process of its own: started, waited for with a deadline, ended with everything that it started.
 
 Three kinds: a benchmark's own `--worker`, which writes its answer as JSON; a worker that stays and answers again and again
-(`Resident`); and any other command. Output goes to a file and
-is shown only where the work fails. Every contender gets the same threads (`quiet`); who needs more sets it on top.
+(`Resident`); and any other command. Output goes to a file and is shown only where the work fails. Every contender gets the same
+threads (`quiet`); who needs more sets it on top.
 """
 
 from __future__ import annotations
@@ -81,8 +81,7 @@ def work(
     """The answer of a benchmark's worker to `spec`, computed in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="autophage-bench-") as name:
         folder = Path(name)
-        (folder / "spec.json").write_text(json.dumps({**spec, "launched": time.time()}), "utf-8")
-        command = [sys.executable, str(script), "--worker", worker, str(folder)]
+        command = _worker(script, worker, {**spec, "launched": time.time()}, folder)
         run(command, environment or quiet(), seconds, folder / "log.txt")
         answer: dict[str, Any] = json.loads((folder / "answer.json").read_text("utf-8"))
         return answer
@@ -97,8 +96,7 @@ class Resident:
 
     def __init__(self, script: Path, worker: str, spec: Mapping[str, object], folder: Path, seconds: float) -> None:
         folder.mkdir()
-        (folder / "spec.json").write_text(json.dumps(spec), "utf-8")
-        self._command = [sys.executable, str(script), "--worker", worker, str(folder)]
+        self._command = _worker(script, worker, spec, folder)
         self._log, self._seconds = folder / "log.txt", seconds
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -157,6 +155,12 @@ def script(
     wall = run(command, environment, seconds, folder / f"{path.stem}.log")
     found: dict[str, float] = json.loads(phases.read_text("utf-8"))
     return found | {"wall": wall}
+
+
+def _worker(script: Path, worker: str, spec: Mapping[str, object], folder: Path) -> list[str]:
+    """The command of a benchmark's worker, with its spec where it looks for it (`command.Benchmark`)."""
+    (folder / "spec.json").write_text(json.dumps(spec), "utf-8")
+    return [sys.executable, str(script), "--worker", worker, str(folder)]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

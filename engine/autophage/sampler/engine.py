@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ from autophage.sampler.protocol import (
 from autophage.sampler.record import Record
 from autophage.sampler.turns import Turns
 from autophage.sampler.window import Place, Window
-from autophage.store.weights import Weights
+from autophage.store.weights import Weights, digest_of
 
 OWN_LOGPROB_TOLERANCE = 1e-3
 """Nats between a recorded log-prob and vLLM's own of the same token. Both are of the same logits, so that rounding leaves
@@ -94,7 +93,7 @@ class Sampler:
             served = Served(name, self._next_id, weights.digest)
             self._next_id += 1
             # The digest of what arrived takes as long as all the rest, and lets go of the interpreter: it is taken meanwhile.
-            arrived = self._digests.submit(_digest, weights.tensors)
+            arrived = self._digests.submit(digest_of, weights.tensors)
             refused: Exception | None = None
             try:
                 self._call("autophage_install_adapter", served.adapter_id, weights.tensors, json.dumps(weights.config))
@@ -318,10 +317,6 @@ class Sampler:
     def _call(self, method: str, *args: Any) -> Any:
         """Run a method of the worker extension in every worker; they all give the same answer."""
         return self._engine.collective_rpc(method, args=args)[0]
-
-
-def _digest(tensors: bytes) -> str:
-    return sha256(tensors).hexdigest()
 
 
 def _sampling(request: Request, decoding: Decoding) -> Any:

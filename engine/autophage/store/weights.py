@@ -49,7 +49,7 @@ class Weights:
 
     @cached_property
     def digest(self) -> str:
-        return self.reference or hashlib.sha256(self.tensors).hexdigest()
+        return self.reference or digest_of(self.tensors)
 
     def save(self, generation: Path) -> None:
         """Write the folder that belongs to the method into a generation's."""
@@ -59,6 +59,11 @@ class Weights:
         else:
             write_text(generation / folder / REFERENCE, json.dumps({"sha256": self.reference}) + "\n")
         write_text(generation / folder / config, json.dumps(self.config, indent=2, sort_keys=True) + "\n")
+
+
+def digest_of(tensors: bytes) -> str:
+    """SHA-256 of safetensors bytes, as in an adapter's name and its generation's manifest."""
+    return hashlib.sha256(tensors).hexdigest()
 
 
 def refuse_pickle(folder: Path) -> None:
