@@ -126,8 +126,12 @@ def score_columns() -> str:
 
 def _columns(schema: pa.Schema, meanings: Mapping[str, str]) -> str:
     if list(schema.names) != list(meanings):
-        raise ValueError(f"columns {schema.names} are described as {list(meanings)}; mend docs/generate/column_reference.py")
-    return table(["column", "type", "meaning"], [[f"`{one.name}`", _type(one.type), meanings[one.name]] for one in schema])
+        raise ValueError(
+            f"columns {schema.names} are described as {list(meanings)}; mend docs/generate/column_reference.py"
+        )
+    return table(
+        ["column", "type", "meaning"], [[f"`{one.name}`", _type(one.type), meanings[one.name]] for one in schema]
+    )
 
 
 def _type(kind: pa.DataType) -> str:

@@ -21,4 +21,3 @@ def _section(whole: str, verb: str) -> str:
     body = found[1].strip().replace("**Arguments**:", "Arguments:").replace("**Parameters**:", "Options:")
     lines = [line if line.startswith(("* ", "    ", "```", "autophage")) else prose(line) for line in body.splitlines()]
     return f"## {verb}\n\n" + "\n".join(lines) + f"\n\nExample: `{VERBS[verb][1]}`"
-

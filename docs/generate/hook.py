@@ -14,6 +14,7 @@ import command_line
 import gate_reference
 import metric_reference
 import recipe_reference
+import room_reference
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
@@ -30,6 +31,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "metrics-columns": column_reference.metrics_columns,
     "numbers-columns": column_reference.numbers_columns,
     "recipe": recipe_reference.tables,
+    "rooms": room_reference.rooms,
     "score-columns": column_reference.score_columns,
     "training-columns": column_reference.training_columns,
 }

@@ -40,6 +40,8 @@ def families() -> str:
     """A section for each family of metrics: names, units, meaning."""
     parts = []
     for family, names in groupby(BASES, key=lambda name: name.split("/")[0]):
-        rows = [[f"`{name}`", UNITS[BASES[name].kind], sentence(BASES[name].note or BASES[name].label)] for name in names]
+        rows = [
+            [f"`{name}`", UNITS[BASES[name].kind], sentence(BASES[name].note or BASES[name].label)] for name in names
+        ]
         parts.append(f"## {FAMILIES[family]} {{ #{family} }}\n\n{table(['metric', 'unit', 'meaning'], rows)}")
     return "\n\n".join(parts)

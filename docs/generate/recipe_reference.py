@@ -37,7 +37,9 @@ def own_summary(model: type) -> str:
 
 def entries_of(keys: Mapping[str, Key], prefix: str, without: tuple[str, ...] = ()) -> str:
     """The keys of a table that is not part of `KEYS`, such as a gate's. Anchors begin with `prefix`."""
-    return "\n\n".join(_entry(key, f"{prefix}.{key.name}", key.name) for key in keys.values() if key.name not in without)
+    return "\n\n".join(
+        _entry(key, f"{prefix}.{key.name}", key.name) for key in keys.values() if key.name not in without
+    )
 
 
 def _entries(keys: list[Key]) -> str:
@@ -49,7 +51,7 @@ def _entry(key: Key, anchor: str, shown: str) -> str:
     if key.dotted in WHOLE_RUN or key.table in WHOLE_RUN_TABLES:
         facts.append(ONE_FOR_ALL)
     term = f'<code class="key">{shown}</code> <span class="facts">{_html("; ".join(facts))}</span>'
-    return f"{term}{{ #{anchor} }}\n:   {sentence(key.description)}"
+    return f"{term} {{ #{anchor} }}\n:   {sentence(key.description)}"
 
 
 def default_of(model: type[BaseModel], name: str) -> str:
