@@ -10,7 +10,6 @@ from collections.abc import Mapping
 import pyarrow as pa
 from text import table
 
-from autophage.scoring.table import schema as score_schema
 from autophage.store import answers, broken, corpus, metrics_table, numbers, training
 
 CORPUS = {
@@ -121,6 +120,8 @@ def broken_columns() -> str:
 
 
 def score_columns() -> str:
+    from autophage.scoring.table import schema as score_schema  # brings torch
+
     return _columns(score_schema(with_reference=True), SCORE)
 
 
