@@ -7,10 +7,12 @@ from functools import cache
 
 import pytest
 
+pytest_plugins = ["tests.real_stack"]
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin while they wait starve those that work
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as in `autophage.environment`
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as in `autophage.host.environment`
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
