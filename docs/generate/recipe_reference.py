@@ -11,9 +11,9 @@ from pydantic_core import PydanticUndefined
 from text import sentence, summary_of
 
 from autophage.recipe.keys import KEYS, TABLES, Key
-from autophage.recipe.literals import toml_value
 from autophage.recipe.schema import Recipe
 from autophage.recipe.sweeps import WHOLE_RUN, WHOLE_RUN_TABLES
+from autophage.recipe.syntax.literals import toml_value
 
 ONE_FOR_ALL = "one value for all arms"
 
