@@ -15,9 +15,9 @@ from autophage.metrics.collapse import CHANCE, COMPLIANT, DROP, FLUENT, SHOWN, A
 from autophage.metrics.resampling import Estimate, Resampling, estimate, holm, slopes
 from autophage.recipe.arms import with_values
 from autophage.recipe.schema import ALL, Recipe
-from autophage.report.load import ArmFacts, RunFacts
-from autophage.report.pooling import pools
-from autophage.report.words import percent, plural
+from autophage.report.facts.load import ArmFacts, RunFacts
+from autophage.report.facts.pooling import pools
+from autophage.report.facts.words import percent, plural
 from autophage.store.answers import read_answers
 from autophage.store.rundir import RunDirectory
 

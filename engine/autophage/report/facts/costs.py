@@ -18,8 +18,8 @@ from autophage.recipe import expand
 from autophage.recipe.batching import cohorts_of, is_continuous
 from autophage.recipe.schedule import pool_alpha
 from autophage.recipe.schema import Recipe
-from autophage.report.load import ArmFacts, RunFacts
-from autophage.report.words import duration
+from autophage.report.facts.load import ArmFacts, RunFacts
+from autophage.report.facts.words import duration
 from autophage.store.manifest import Manifest
 from autophage.store.rundir import RunDirectory
 from autophage.store.training import TRAINING, read_training

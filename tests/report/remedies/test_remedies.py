@@ -13,13 +13,13 @@ from autophage.cli import main
 from autophage.metrics.retention import HARMS, HOLDS, NONE, PART
 from autophage.recipe import load_recipe
 from autophage.report import write_report
-from autophage.report.colours import styles
-from autophage.report.costs import Cost, Costs, arm_costs, costs_of
-from autophage.report.front import front_figure
-from autophage.report.load import ArmFacts, RunFacts, load
-from autophage.report.remedies import Comparison, gathered, remedy_facts
-from autophage.report.remedy_view import remedy_view, summary
-from autophage.report.series import Metrics
+from autophage.report.facts.costs import Cost, Costs, arm_costs, costs_of
+from autophage.report.facts.load import ArmFacts, RunFacts, load
+from autophage.report.facts.series import Metrics
+from autophage.report.figures.colours import styles
+from autophage.report.remedies.front import front_figure
+from autophage.report.remedies.outcomes import Comparison, gathered, remedy_facts
+from autophage.report.remedies.view import remedy_view, summary
 from autophage.store.manifest import Manifest
 from autophage.store.rundir import RunDirectory
 

@@ -7,9 +7,9 @@ import pytest
 
 from autophage.metrics.intervals import student_t
 from autophage.recipe import load_recipe
-from autophage.report.load import ArmFacts, RunFacts
-from autophage.report.pooling import pooled, pools
-from autophage.report.series import Metrics
+from autophage.report.facts.load import ArmFacts, RunFacts
+from autophage.report.facts.pooling import pooled, pools
+from autophage.report.facts.series import Metrics
 
 
 def facts(tmp_path: Path, sweep: str, values: dict[str, list[float]], spread: float = 0.0) -> RunFacts:

@@ -10,11 +10,11 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from autophage.report.catalog import describe
-from autophage.report.colours import Style
-from autophage.report.load import ArmFacts, RunFacts
-from autophage.report.series import Point
-from autophage.report.words import interval, plotly_text, shown
+from autophage.report.facts.catalog import describe
+from autophage.report.facts.load import ArmFacts, RunFacts
+from autophage.report.facts.series import Point
+from autophage.report.facts.words import interval, plotly_text, shown
+from autophage.report.figures.colours import Style
 
 BAND_OPACITY = 0.16
 MOST_DECADES = 4

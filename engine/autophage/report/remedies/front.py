@@ -14,10 +14,10 @@ import numpy as np
 
 from autophage.metrics.intervals import mean_interval
 from autophage.metrics.retention import front
-from autophage.report.colours import Style
-from autophage.report.panels import Figure, Panel
-from autophage.report.remedies import Comparison, Outcome
-from autophage.report.words import duration, number, percent, plotly_text
+from autophage.report.facts.words import duration, number, percent, plotly_text
+from autophage.report.figures.colours import Style
+from autophage.report.figures.panels import Figure, Panel
+from autophage.report.remedies.outcomes import Comparison, Outcome
 
 GAP = 0.05
 """Of accuracy, between two names."""

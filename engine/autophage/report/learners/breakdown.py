@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from autophage.recipe.schema import Recipe
-from autophage.report.colours import Style
-from autophage.report.load import ArmFacts, RunFacts
-from autophage.report.panels import Figure, Panel
-from autophage.report.series import Point
-from autophage.report.words import percent, plotly_text, shown
+from autophage.report.facts.load import ArmFacts, RunFacts
+from autophage.report.facts.series import Point
+from autophage.report.facts.words import percent, plotly_text, shown
+from autophage.report.figures.colours import Style
+from autophage.report.figures.panels import Figure, Panel
 from autophage.store.rundir import RunDirectory
 
 BREAKDOWN = "breakdown"

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from autophage.report.colours import Style
-from autophage.report.load import ArmFacts, RunFacts
-from autophage.report.panels import Figure, Panel
-from autophage.report.samples import first_shard, shown_generations
-from autophage.report.surprisal import FEWEST, LINES
-from autophage.report.words import percent
+from autophage.report.facts.corpora import first_shard, shown_generations
+from autophage.report.facts.load import ArmFacts, RunFacts
+from autophage.report.facts.words import percent
+from autophage.report.figures.colours import Style
+from autophage.report.figures.panels import Figure, Panel
+from autophage.report.figures.surprisal import FEWEST, LINES
 from autophage.store.rundir import RunDirectory
 
 COLUMN = "ppl_under_base"

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from autophage.report.colours import Style
-from autophage.report.load import ArmFacts, RunFacts
-from autophage.report.panels import Figure, Panel
-from autophage.report.samples import first_shard, shown_generations
+from autophage.report.facts.corpora import first_shard, shown_generations
+from autophage.report.facts.load import ArmFacts, RunFacts
+from autophage.report.figures.colours import Style
+from autophage.report.figures.panels import Figure, Panel
 from autophage.store.rundir import RunDirectory
 
 FEWEST = 20

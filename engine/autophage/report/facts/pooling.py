@@ -15,8 +15,8 @@ import numpy as np
 
 from autophage.metrics.intervals import mean_interval
 from autophage.recipe.arms import CONTROL, Arm, arm_name, expand
-from autophage.report.load import RunFacts
-from autophage.report.series import Metrics, Point
+from autophage.report.facts.load import RunFacts
+from autophage.report.facts.series import Metrics, Point
 
 SEED = "seed"
 

@@ -17,10 +17,10 @@ from autophage.metrics.retention import HARMS, HOLDS, NONE, PART, RULE, UNJUDGED
 from autophage.recipe import expand
 from autophage.recipe.arms import Arm, arm_name
 from autophage.recipe.schema import NAKED
-from autophage.report.catalog import describe
-from autophage.report.costs import Cost, Costs, arm_costs, cost_values, mean_cost
-from autophage.report.load import RunFacts
-from autophage.report.pooling import SEED, pools
+from autophage.report.facts.catalog import describe
+from autophage.report.facts.costs import Cost, Costs, arm_costs, cost_values, mean_cost
+from autophage.report.facts.load import RunFacts
+from autophage.report.facts.pooling import SEED, pools
 
 REMEDY = "remedy"
 HELD = ("knowledge/accuracy.torso", "knowledge/accuracy.tail")

@@ -16,11 +16,11 @@ import pytest
 from autophage.learners.loop import Chains
 from autophage.recipe import load_recipe
 from autophage.report import hero_figure, write_report
+from autophage.report.facts.load import load
 from autophage.report.findings import findings
-from autophage.report.learners import NAMES, STORIES
-from autophage.report.load import load
+from autophage.report.learners.pictures import grid, png
+from autophage.report.learners.stories import NAMES, STORIES
 from autophage.report.observations import observations
-from autophage.report.pictures import grid, png
 from autophage.run.directory import begin_run
 from autophage.store.rundir import RunDirectory
 

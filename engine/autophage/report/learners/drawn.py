@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from autophage.report.breakdown import breakdown_figure
-from autophage.report.colours import Style
-from autophage.report.load import ArmFacts, RunFacts
-from autophage.report.panels import Figure, Panel
-from autophage.report.samples import shown_generations
-from autophage.report.surprisal import LINES, density
+from autophage.report.facts.corpora import shown_generations
+from autophage.report.facts.load import ArmFacts, RunFacts
+from autophage.report.figures.colours import Style
+from autophage.report.figures.panels import Figure, Panel
+from autophage.report.figures.surprisal import LINES, density
+from autophage.report.learners.breakdown import breakdown_figure
 from autophage.store.manifest import shards, true_file
 from autophage.store.numbers import read_numbers
 from autophage.store.rundir import RunDirectory

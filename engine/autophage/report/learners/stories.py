@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from autophage.recipe.schedule import alpha_words
 from autophage.recipe.schema import LANGUAGE_MODEL, Recipe
-from autophage.report.figures import Plan
+from autophage.report.figures.planned import Plan
 
 DASHES = "Thin dashes without marks are the closed form."
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autophage.recipe import Recipe, expand, read_resolved
-from autophage.report.series import Metrics
+from autophage.report.facts.series import Metrics
 from autophage.store.atomic import sha256
 from autophage.store.manifest import MANIFEST, METRICS, Manifest, committed, read_metrics
 from autophage.store.metrics_table import read_metrics_table

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autophage.report.catalog import BUCKETS, FORMATS, GUESS, QUESTION_FORMATS, describe, order, split
-from autophage.report.colours import Style
-from autophage.report.load import RunFacts
-from autophage.report.panels import MEASURED, THEORY, Figure, Panel, metric_panel, share_scale, trajectory_panel
+from autophage.report.facts.catalog import BUCKETS, FORMATS, GUESS, QUESTION_FORMATS, describe, order, split
+from autophage.report.facts.load import RunFacts
+from autophage.report.figures.colours import Style
+from autophage.report.figures.panels import MEASURED, THEORY, Figure, Panel, metric_panel, share_scale, trajectory_panel
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autophage.report.load import ArmFacts, RunFacts
-from autophage.report.samples import shown_generations
+from autophage.report.facts.corpora import shown_generations
+from autophage.report.facts.load import ArmFacts, RunFacts
 from autophage.store.manifest import shards, true_file
 from autophage.store.numbers import read_numbers
 from autophage.store.rundir import RunDirectory

@@ -12,8 +12,8 @@ import unicodedata
 from datetime import UTC, datetime
 from typing import Any
 
-from autophage.report.catalog import describe
-from autophage.report.series import Point
+from autophage.report.facts.catalog import describe
+from autophage.report.facts.series import Point
 
 CONTROLS = (
     "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI "

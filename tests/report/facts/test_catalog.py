@@ -12,8 +12,8 @@ from autophage.metrics.knowledge import knowledge_metrics
 from autophage.metrics.questions import question_metrics
 from autophage.metrics.scored import Compared, Scored
 from autophage.recipe.measure import Measure
-from autophage.report.catalog import BASES, describe, split
-from autophage.report.figures import PLANS
+from autophage.report.facts.catalog import BASES, describe, split
+from autophage.report.figures.planned import PLANS
 from autophage.store.answers import Answer
 from autophage.store.corpus import Sample
 from autophage.store.training import StepStatistics, step_metrics

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from autophage.report.colours import styles
-from autophage.report.load import load
-from autophage.report.tailplot import outline, tail_figure
+from autophage.report.facts.load import load
+from autophage.report.figures.colours import styles
+from autophage.report.figures.tailplot import outline, tail_figure
 from autophage.store.corpus import read_corpus, read_samples
 from autophage.store.manifest import describe_files, read_manifest, write_manifest
 from autophage.store.rundir import RunDirectory

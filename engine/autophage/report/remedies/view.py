@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autophage.metrics.retention import HARMS, HOLDS, NONE, PART, RULE, UNJUDGED, Difference
-from autophage.report.catalog import describe
-from autophage.report.costs import Cost
-from autophage.report.remedies import DRIFT, HELD, ORDER, Beside, Comparison, Outcome
-from autophage.report.words import duration, listed, number, percent, plural, shown
+from autophage.report.facts.catalog import describe
+from autophage.report.facts.costs import Cost
+from autophage.report.facts.words import duration, listed, number, percent, plural, shown
+from autophage.report.remedies.outcomes import DRIFT, HELD, ORDER, Beside, Comparison, Outcome
 
 BUDGET = 0.05
 """Share by which a remedy's tokens may differ from the naked loop's before the page says that budgets are not equal."""
