@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from recipe_reference import entries_of
 from text import summary_of
 
-from autophage.recipe.gates import GROUP, gate_class
+from autophage.recipe.tables.gate import GROUP, gate_class
 from autophage.recipe.keys import read_table
 
 
