@@ -33,7 +33,10 @@ from autophage.plan.memory import sampler_bytes, share_gpu, trainer_bytes
 from autophage.plan.shape import configured_shape
 from autophage.recipe.arms import Arm, with_values
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
-from autophage.recipe.schema import ALL, MADE, VALIDATED, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.mix import ALL
+from autophage.recipe.tables.sample import MADE
+from autophage.recipe.tables.train import VALIDATED
 from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
 from autophage.seeds import derive
 from autophage.stages.examination import Examination

@@ -16,7 +16,7 @@ from typing import Any
 from autophage.metrics.retention import HARMS, HOLDS, NONE, PART, RULE, UNJUDGED, Difference, front, paired, verdict
 from autophage.recipe import expand
 from autophage.recipe.arms import Arm, arm_name
-from autophage.recipe.schema import NAKED
+from autophage.recipe.settings import NAKED
 from autophage.report.facts.catalog import describe
 from autophage.report.facts.costs import Cost, Costs, arm_costs, cost_values, mean_cost
 from autophage.report.facts.load import RunFacts

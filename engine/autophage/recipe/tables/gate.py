@@ -7,15 +7,13 @@ It imports a gate's module only when a recipe asks for it, and does not know how
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from autophage.recipe.offered import OfferError, find_offer, load_offer, offered, origin
-from autophage.recipe.table import Table
-
-if TYPE_CHECKING:
-    from autophage.recipe.schema import Recipe
+from autophage.recipe.settings import Settings
+from autophage.recipe.tables.table import Table
 
 GATE = "gate"
 GROUP = "autophage.gates"
@@ -43,8 +41,11 @@ class GateTable(Table):
         """How many human documents a model reads for each sample, and once before them all."""
         return 0
 
-    def unfit(self, recipe: Recipe) -> tuple[str, ...]:
-        """Why this gate cannot judge what `recipe` writes, then the remedies; empty where it can. Looks at no file."""
+    def unfit(self, settings: Settings) -> tuple[str, ...]:
+        """Why this gate cannot judge what an arm with `settings` writes, then the remedies; empty where it can.
+
+        Reads no file.
+        """
         return ()
 
     def require(self) -> None:

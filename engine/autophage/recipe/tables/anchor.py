@@ -17,12 +17,12 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from autophage.recipe.table import PathText, Table
+from autophage.recipe.tables.table import PathText, Table
 
 BASE: Final = "base"
 
 
-class Anchor(Table):
+class AnchorTable(Table):
     kl: float = Field(
         0.0, ge=0, description="weight of the divergence between model and reference in the training loss; 0 is none"
     )

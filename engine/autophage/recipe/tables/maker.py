@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from autophage.recipe.offered import offered
-from autophage.recipe.table import Positive, Table
+from autophage.recipe.tables.table import Positive, Table
 
 GROUP = "autophage.makers"
 NONE = "none"
