@@ -21,12 +21,12 @@ from autophage.store.rundir import EventLog, RunLock
 
 @pytest.fixture
 def engine(monkeypatch):
-    """`engine(function)` makes `function` what `autophage.run.execute.execute` is."""
+    """`engine(function)` makes `function` what `autophage.runs.execute.execute` is."""
 
     def install(execute):
-        module = ModuleType("autophage.run.execute")
+        module = ModuleType("autophage.runs.execute")
         module.execute = execute
-        monkeypatch.setitem(sys.modules, "autophage.run.execute", module)
+        monkeypatch.setitem(sys.modules, "autophage.runs.execute", module)
 
     return install
 

@@ -21,7 +21,7 @@ from autophage.report.learners import NAMES, STORIES
 from autophage.report.load import load
 from autophage.report.observations import observations
 from autophage.report.pictures import grid, png
-from autophage.run.directory import begin_run
+from autophage.runs.directory import begin_run
 from autophage.store.rundir import RunDirectory
 
 RECIPE = """

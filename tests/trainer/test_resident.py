@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from autophage.data.base_folder import base_model_folder
 from autophage.data.build import bind, read_source
 from autophage.data.mix import Row
 from autophage.errors import RunError, UserError
 from autophage.metrics.scored import Scored
 from autophage.recipe.schema import Base, Model, Recipe, Source, Train
 from autophage.store.training import StepStatistics
-from autophage.trainer.base_model import base_model_folder, ensure_base_model
+from autophage.trainer.base_model import ensure_base_model
 from autophage.trainer.portions import Portion
 from autophage.trainer.resident import ResidentModel
 
