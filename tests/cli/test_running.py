@@ -99,7 +99,7 @@ def _raises(error):
     [
         (UserError("the recipe changed"), 2, "error: the recipe changed\n"),
         (RunError("the sampler died"), 1, "error: the sampler died\n"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on after the last commit\n"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command resumes after the last commit\n"),
     ],
 )
 def test_how_a_run_can_end(engine, recipe_file, capsys, error, code, message):
