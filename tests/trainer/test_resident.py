@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from autophage.data.base_folder import base_model_folder
 from autophage.data.build import bind, read_source
 from autophage.data.mix import TrainingRow
 from autophage.errors import RunError, UserError
@@ -18,7 +19,7 @@ from autophage.recipe.tables.model import BaseTable, ModelTable
 from autophage.recipe.tables.source import SourceTable
 from autophage.recipe.tables.train import TrainTable
 from autophage.store.training import StepStatistics
-from autophage.trainer.base_model import base_model_folder, ensure_base_model
+from autophage.trainer.base_model import ensure_base_model
 from autophage.trainer.portions import Portion
 from autophage.trainer.resident import ResidentModel
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from autophage.errors import StoreError, UserError
-from autophage.run.export import export
+from autophage.runs.export import export
 from autophage.store.atomic import sha256
 from autophage.store.commit import Generation, commit_generation
 from autophage.store.corpus import SCHEMA, Sample, sample_id

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from autophage.errors import StoreError, UserError, first_line
 from autophage.report.facts.load import ArmFacts, RunFacts, load
-from autophage.run.card import card
+from autophage.runs.card import card
 from autophage.store.manifest import MANIFEST, check, shards
 from autophage.store.rundir import RunDirectory
 from autophage.store.weights import ADAPTER, LEARNER, MODEL, REFERENCE, refuse_pickle

@@ -6,7 +6,7 @@ import pytest
 
 from autophage.errors import UserError
 from autophage.host.versions import machine_facts, versions
-from autophage.run.directory import check_same
+from autophage.runs.directory import check_same
 
 MODEL = {"digest": "a", "revision": None, "source": "b", "path": "models/one"}
 

@@ -22,12 +22,12 @@ from autophage.plan.disk import told_when_full
 from autophage.plan.record import read_prediction, record_prediction
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
-from autophage.run.directory import begin_environment, begin_run, open_directory
-from autophage.run.fork import Origin, begin_fork, copy_fork, plan_fork
+from autophage.runs.directory import begin_environment, begin_run, open_directory
+from autophage.runs.fork import Origin, begin_fork, copy_fork, plan_fork
 from autophage.stages.facts import check_model
 from autophage.store.manifest import committed, tidy
 from autophage.store.metrics_table import is_current, write_metrics_table
-from autophage.store.rundir import EventLog, RunDirectory, RunLock
+from autophage.store.rundir import Emit, EventLog, RunDirectory, RunLock
 
 if TYPE_CHECKING:
     from autophage.learners.loop import Chains
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 HISTORY_SECONDS = 5.0
 """Least time between two progress events in the history; a live view gets them all."""
 
-Emit = Callable[..., None]
-Work = Callable[[RunDirectory, Emit, Stopping], None]
+GenerationMaker = Callable[[RunDirectory, Emit, Stopping], None]
 
 
 def execute(
@@ -88,7 +87,7 @@ def execute(
     return True
 
 
-def _prepared(loaded: LoadedRecipe, address: str | None, *, insecure: bool) -> Work:
+def _prepared(loaded: LoadedRecipe, address: str | None, *, insecure: bool) -> GenerationMaker:
     """What makes the generations that are lacking, after everything that can be refused now has been."""
     if loaded.recipe.trains_language_model:
         environment.apply()
@@ -171,7 +170,7 @@ def _complete(loaded: LoadedRecipe, run: RunDirectory) -> bool:
     return all(len(committed(run, arm.name)) >= wanted for arm in loaded.arms)
 
 
-def _announced(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, work: Work, stopping: Stopping) -> None:
+def _announced(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, work: GenerationMaker, stopping: Stopping) -> None:
     """Do `work` between the two events that say what is begun and that it is finished."""
     began = time.monotonic()
     names = [arm.name for arm in loaded.arms]
