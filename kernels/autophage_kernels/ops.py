@@ -141,11 +141,14 @@ def mass_below_op(
     temperature: torch.Tensor | None,
     softcap: float,
     moments_MT: torch.Tensor,
-    log_bounds_N: torch.Tensor,
+    log_bound: float,
+    batch_invariant: bool,
 ) -> torch.Tensor:
-    """[N, T], the mass of the tokens whose log-prob is below each bound."""
-    mass: torch.Tensor = operations(logits_BLV).mass_below(logits_BLV, temperature, softcap, moments_MT, log_bounds_N)
-    return mass
+    """[T], the mass of the tokens whose log-prob is below the bound."""
+    mass_T: torch.Tensor = operations(logits_BLV).mass_below(
+        logits_BLV, temperature, softcap, moments_MT, log_bound, batch_invariant
+    )
+    return mass_T
 
 
 @mass_below_op.register_fake
@@ -154,9 +157,10 @@ def _(
     temperature: torch.Tensor | None,
     softcap: float,
     moments_MT: torch.Tensor,
-    log_bounds_N: torch.Tensor,
+    log_bound: float,
+    batch_invariant: bool,
 ) -> torch.Tensor:
-    return moments_MT.new_empty(log_bounds_N.shape[0], moments_MT.shape[1])
+    return moments_MT.new_empty(moments_MT.shape[1])
 
 
 @torch.library.custom_op("autophage::token_divergence", mutates_args=())

@@ -11,8 +11,8 @@ to a higher one, with d = (softcap(m) - softcap(m_new)) / temperature and a = e^
 
     s' = a s        t' = a (t + d s)        q' = a (q + 2 d t + d^2 s)        r' = a^2 r        MASS' = a MASS
 
-Parts of one row - blocks of a kernel's loop, slices of a long row, tiles of a fused head, shards of a vocabulary-parallel
-one - merge by this rule and in no other way. At the end, with L = log s and mu = t / s:
+Parts of one row merge by this rule and in no other way. Parts are the blocks of a kernel's loop, the slices of a long row and
+the tiles of a fused head. At the end, with L = log s and mu = t / s:
 
     lse = m' / temperature + L      entropy = L - mu      varentropy = q / s - mu^2      renyi2 = 2 L - log r
 
