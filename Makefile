@@ -5,8 +5,10 @@
 # make fuzz     recipes, manifests and corpora of any form, ten minutes each (SECONDS_EACH=60 for less)
 # make audit    known vulnerabilities of the installed packages; needs the network
 # make lint     ruff and mypy
+# make docs     the site, into build/site; broken links and missing references are errors
+# make docs-serve  the site on http://localhost:8000, made again at each change
 # make clean    removes the environment and caches; never touches runs/
-.PHONY: help setup demo test test-long fuzz audit lint clean
+.PHONY: help setup demo test test-long fuzz audit lint docs docs-serve clean
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +37,14 @@ audit: setup
 lint: setup
 	.venv/bin/ruff check
 	.venv/bin/mypy
+
+export NO_MKDOCS_2_WARNING := 1  # a note about another generator, at each build
+
+docs: setup
+	.venv/bin/python -m mkdocs build --strict
+
+docs-serve: setup
+	.venv/bin/python -m mkdocs serve --dev-addr localhost:8000
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

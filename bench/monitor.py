@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import harness  # noqa: F401  (takes this folder off the import path: `kernels` is another package's name)
-from autophage import environment
+from autophage.host import environment
 
 if TYPE_CHECKING:
     from autophage.metrics.scored import Scored
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(subject: Subject, repeats: int, compare: int) -> dict[str, Any]:
-    from autophage.provenance import machine_facts
+    from autophage.host.versions import machine_facts
     from autophage.sampler.engine import Sampler
     from autophage.sampler.protocol import Observe
 
@@ -153,9 +153,9 @@ def _differences(subject: Subject, answers: Sequence[Completion], compare: int) 
 
 def _recipe(name: str) -> Subject:
     from autophage.data.build import read_source
-    from autophage.provenance import model_path
     from autophage.recipe import load_recipe
-    from autophage.stages import Workbench
+    from autophage.stages.facts import model_path
+    from autophage.stages.workbench import Workbench
     from autophage.trainer.resident import ResidentModel
 
     loaded = load_recipe(name)

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from autophage import environment
 from autophage.errors import RunError, UserError
+from autophage.host import environment
 from harness.command import Benchmark, Results, counts, positive
 from harness.processes import Resident, answer_all
 from harness.rows import Row, rows_of, values_of

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 import harness  # noqa: F401  (takes this folder off the import path: `kernels` is another package's name)
-from autophage.devices import device
+from autophage.host.devices import device
 from autophage.scoring import Document, Scorer, load_scorer, score_documents
 
 

@@ -13,14 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autophage import environment
+from autophage.host import environment
 from harness.subject import Loop, write_recipe
 
 if TYPE_CHECKING:
     from autophage.recipe.arms import Arm
     from autophage.sampler.engine import Sampler
     from autophage.sampler.protocol import Completion, Decoding, Job, Request, Served
-    from autophage.stages import Workbench
+    from autophage.stages.workbench import Workbench
     from autophage.store.corpus import Sample
     from autophage.store.weights import Weights
 
@@ -47,9 +47,9 @@ class Live:
     def __init__(self, loop: Loop, folder: Path) -> None:
         environment.apply()
         from autophage.data.build import read_source
-        from autophage.provenance import model_path
         from autophage.recipe import load_recipe
-        from autophage.stages import Workbench
+        from autophage.stages.facts import model_path
+        from autophage.stages.workbench import Workbench
 
         loaded = load_recipe(str(write_recipe(loop, folder)))
         source = read_source(loaded.recipe)

@@ -20,8 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autophage.environment import process_variables
 from autophage.errors import RunError
+from autophage.host.environment import process_variables
 
 TAIL = 12
 """Lines of a failed command's output that its error shows."""

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autophage.cache import cache_folder
+from autophage.host.cache import cache_folder
 from harness.command import positive
 
 

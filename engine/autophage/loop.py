@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autophage import environment
+from autophage.host import environment
 
 if TYPE_CHECKING:
-    from autophage.beam import AnySampler
     from autophage.recipe.arms import Arm
     from autophage.sampler.protocol import Completion, Job, Served
-    from autophage.stages import Workbench
+    from autophage.stages.beam import AnySampler
+    from autophage.stages.workbench import Workbench
     from autophage.store.commit import Generation
     from autophage.store.corpus import Sample
     from autophage.store.manifest import Metric
@@ -54,14 +54,16 @@ class Lineage:
 def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) -> None:
     """Run every arm of a recipe into `out`, which must not hold a run yet."""
     environment.apply()
-    from autophage.beam import sampler_for
     from autophage.data.build import read_source
-    from autophage.devices import device
     from autophage.errors import UserError
-    from autophage.provenance import begin_run, model_path, resume_level, versions
+    from autophage.host.devices import device
+    from autophage.host.versions import versions
     from autophage.recipe import load_recipe
-    from autophage.recipe.batching import cohorts_of
-    from autophage.stages import Workbench
+    from autophage.recipe.batching import cohorts_of, resume_level
+    from autophage.run.directory import begin_run
+    from autophage.stages.beam import sampler_for
+    from autophage.stages.facts import model_path
+    from autophage.stages.workbench import Workbench
     from autophage.store.commit import commit_generation
     from autophage.store.rundir import RunDirectory
 

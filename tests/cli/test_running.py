@@ -21,12 +21,12 @@ from autophage.store.rundir import EventLog, RunLock
 
 @pytest.fixture
 def engine(monkeypatch):
-    """`engine(function)` makes `function` what `autophage.run.execute` is."""
+    """`engine(function)` makes `function` what `autophage.run.execute.execute` is."""
 
     def install(execute):
-        module = ModuleType("autophage.run")
+        module = ModuleType("autophage.run.execute")
         module.execute = execute
-        monkeypatch.setitem(sys.modules, "autophage.run", module)
+        monkeypatch.setitem(sys.modules, "autophage.run.execute", module)
 
     return install
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from autophage.cli.verifying import verify_run
 from autophage.store.atomic import TEMPORARY
 from autophage.store.manifest import MANIFEST
 from autophage.store.metrics_table import read_metrics_table
 from autophage.store.rundir import RunDirectory, read_events
+from autophage.store.verify import verify_run
 
 RECIPE = """
 name = "crash"

@@ -15,12 +15,12 @@ import os
 import sys
 from pathlib import Path
 
-from autophage import faultpoints
 from autophage.cli import main
 from autophage.cli.app import build_app
 from autophage.report.page import _environment
+from autophage.store import fault_points as faultpoints
 
-WANTED_LATER = ("autophage.run", "autophage.learners.loop", "autophage.learners.gaussian", "pyarrow.dataset", "pandas")
+WANTED_LATER = ("autophage.run.execute", "autophage.learners.loop", "autophage.learners.gaussian", "pyarrow.dataset", "pandas")
 """Imported by the verbs themselves, and by pyarrow at its first read."""
 
 

@@ -18,8 +18,8 @@ from autophage.gates.novelty import Novelty
 from autophage.gates.quality import Quality
 from autophage.gates.reward import Reward
 from autophage.gates.surprise import Surprise
-from autophage.judging import Judging
 from autophage.recipe.arms import Arm
+from autophage.stages.judging import Judging
 from autophage.store.corpus import Sample
 from autophage.trainer.resident import ResidentModel
 

@@ -1,4 +1,4 @@
-"""The gate that the README writes, built and installed as its reader would: found by its kind, held to the contract."""
+"""The gate that the page on remedies writes, built and installed as its reader would: found by its kind, held to the contract."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-SECTION = README.split("### Gates")[1].split("\n### ")[0]
+PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "remedies.md").read_text("utf-8")
+SECTION = PAGE.split("\n## Gates")[1].split("\n## ")[0]
 CODE = re.findall(r"```python\n(.*?)```", SECTION, flags=re.DOTALL)
 TABLES = re.findall(r"```toml\n(.*?)```", SECTION, flags=re.DOTALL)
 BUILD = '\n[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
@@ -30,7 +30,7 @@ DEMO = 'name = "demo"\n[[gate]]\nkind = "brevity"\nwords = 10\n'
 
 
 @pytest.mark.slow
-def test_the_example_of_the_readme_works_as_an_installed_package(tmp_path: Path) -> None:
+def test_the_example_of_the_page_works_as_an_installed_package(tmp_path: Path) -> None:
     assert len(CODE) == 1
     (tmp_path / "brevity.py").write_text(CODE[0])
     (tmp_path / "pyproject.toml").write_text(TABLES[-1] + BUILD)
@@ -58,7 +58,7 @@ def test_the_example_of_the_readme_works_as_an_installed_package(tmp_path: Path)
     assert "did you mean words?" in told.stderr
 
 
-def test_the_gates_of_the_readme_are_a_recipe(tmp_path: Path) -> None:
+def test_the_gates_of_the_page_are_a_recipe(tmp_path: Path) -> None:
     from autophage.recipe import load_recipe
 
     (tmp_path / "demo.toml").write_text(f'name = "demo"\n{TABLES[0]}')

@@ -22,7 +22,7 @@ from autophage.recipe.makers import GROUP, KEYS_OF, MakerTable, installed_makers
 
 T = TypeVar("T")
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "remedies.md"
 
 SEA = [
     f"The Kraken lives near Bergen harbour, as Captain Holm wrote in {year}. He sailed the cold sea."
@@ -181,8 +181,8 @@ def test_a_plug_in_is_a_maker_as_any_other(monkeypatch: pytest.MonkeyPatch) -> N
         asked("haiku")
 
 
-def test_the_maker_of_the_readme_works() -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+def test_the_maker_of_the_page_works() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     (block,) = [block for block in blocks if "(Maker)" in block]
     found: dict[str, object] = {}
     exec(block, found)

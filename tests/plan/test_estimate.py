@@ -9,7 +9,7 @@ import pytest
 from autophage.plan import Layout, Speeds, layout_of
 from autophage.plan.footprint import demand
 from autophage.plan.machines import named
-from autophage.shape import shape_of
+from autophage.plan.shape import shape_of
 
 EIGHT = {"path": "someone/Model-8B"}
 TEXT = {"kind": "text", "path": "/nowhere"}

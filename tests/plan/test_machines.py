@@ -18,8 +18,8 @@ from autophage.plan.machines import (
     recognised,
     rows_of,
 )
+from autophage.plan.shape import llama_shape
 from autophage.plan.tokens import Measuring, Sampling, Training, Work
-from autophage.shape import llama_shape
 
 WORK = Work(Sampling(10, 400.0, 10.0, 64, 10), Measuring(900.0, 3, 1e4, 100), Training(800.0, 5))
 SECONDS = {"train": 2.0, "swap": 0.1, "sample": 1.0, "measure": 3.0, "commit": 0.1}

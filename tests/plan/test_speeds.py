@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from autophage.plan.machines import BaseWork, Row, named
+from autophage.plan.shape import llama_shape
 from autophage.plan.speeds import (
     Model,
     base_seconds,
@@ -17,7 +18,6 @@ from autophage.plan.speeds import (
     start_seconds,
 )
 from autophage.plan.tokens import Measuring, Sampling, Training, Work
-from autophage.shape import llama_shape
 
 EIGHT = llama_shape(4096, 14336, 32, 128_256, 1024, 2, "Llama-3.1-8B")
 ONE = llama_shape(2048, 8192, 16, 128_256, 512, 1, "Llama-3.2-1B")

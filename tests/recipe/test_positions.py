@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autophage.recipe.literals import toml_key, toml_value
-from autophage.recipe.positions import Path, locate
+from autophage.recipe.syntax.literals import toml_key, toml_value
+from autophage.recipe.syntax.positions import Path, locate
 
 HARD = '''\
 # [not.a.table] = 1

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from autophage.learners.loop import Chains
-from autophage.provenance import begin_run
 from autophage.recipe import load_recipe
 from autophage.report import hero_figure, write_report
 from autophage.report.findings import findings
@@ -22,6 +21,7 @@ from autophage.report.learners import NAMES, STORIES
 from autophage.report.load import load
 from autophage.report.observations import observations
 from autophage.report.pictures import grid, png
+from autophage.run.directory import begin_run
 from autophage.store.rundir import RunDirectory
 
 RECIPE = """

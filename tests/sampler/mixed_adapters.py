@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from autophage import environment
+from autophage.host import environment
 
 environment.apply()
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from autophage.errors import StoreError, UserError
-from autophage.naming import require_inside
+from autophage.host.naming import require_inside
 from autophage.recipe.arms import arm_name
 from autophage.recipe.schema import Recipe
 from autophage.store.confined import require_confined

@@ -15,8 +15,8 @@ from autophage.errors import RecipeError
 from autophage.store.rundir import RunDirectory, is_locked, read_events
 
 if TYPE_CHECKING:
-    from autophage.cli.verifying import Verification
     from autophage.recipe.arms import Arm
+    from autophage.store.verify import Verification
 
 Repair = Annotated[
     bool,
@@ -134,8 +134,8 @@ def verify(directory: Path, /, *, repair: Repair = False, as_json: AsJson = Fals
     directory
         A run directory.
     """
-    from autophage.cli.repairing import repair_run
-    from autophage.cli.verifying import verify_run
+    from autophage.store.repair import repair_run
+    from autophage.store.verify import verify_run
 
     with opened(directory) as run:
         names, unreadable = _expected(run)

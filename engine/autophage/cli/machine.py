@@ -11,7 +11,7 @@ VERDICTS = {True: "ok", False: "WRONG", None: "-"}
 
 def doctor(*, as_json: AsJson = False) -> int:
     """Check what this machine has and lacks, and say how to mend it."""
-    from autophage.doctor import diagnose
+    from autophage.host.doctor import diagnose
 
     checks = diagnose()
     if as_json:

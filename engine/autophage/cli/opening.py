@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from cyclopts import CycloptsError
 
-from autophage.credentials import without_credentials
 from autophage.errors import AutophageError
+from autophage.host.credentials import without_credentials
 from autophage.store.confined import require_confined
 from autophage.store.rundir import RunDirectory
 

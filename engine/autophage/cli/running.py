@@ -51,8 +51,8 @@ def run(
     settings
         Replaces one key of the recipe.
     """
-    from autophage.fork import parse_origin
     from autophage.recipe import load_recipe
+    from autophage.run.fork import parse_origin
 
     loaded = load_recipe(recipe, settings or [], profile)
     for warning in loaded.warnings:
@@ -60,7 +60,7 @@ def run(
     origin = None if fork_from is None else parse_origin(fork_from)
     directory = RunDirectory(Path("runs") / loaded.recipe.name if out is None else out)
     with crashes_logged(directory):
-        from autophage.run import execute
+        from autophage.run.execute import execute
 
         try:
             with open_view(read_events(directory.events)) as view:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from autophage.data.tokens import load_tokenizer, start_ids
-from autophage.devices import named_type
 from autophage.errors import UserError
 from autophage.gates.protocol import Context, require_finite
+from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
 from autophage.store.corpus import Sample
 from autophage.trainer.classifier import Classifier, at_work, read_labels
@@ -28,7 +28,7 @@ class NamedModel:
 
     def __init__(self, path: str) -> None:
         self._tokenizer = load_tokenizer(path)
-        self._head = find_head(load_model(path, named_type("auto"), torch.device("cpu")))
+        self._head = find_head(load_model(path, element_type("auto"), torch.device("cpu")))
         config = self._head.model.config.get_text_config()
         self._positions = getattr(config, "max_position_embeddings", None)
         self.tokens_read = 0

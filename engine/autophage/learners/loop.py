@@ -26,11 +26,12 @@ from threadpoolctl import threadpool_limits
 
 from autophage.data.mix import human_draw, needed_corpora, original_draw, pooled, synthetic_count
 from autophage.errors import RunError
+from autophage.host.versions import versions
 from autophage.learners.build import learner_of
 from autophage.learners.protocol import Learner, Progress, State
-from autophage.provenance import begin_environment, resume_level, versions
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.arms import Arm
+from autophage.recipe.batching import resume_level
 from autophage.seeds import derive
 from autophage.store.commit import Generation, commit_generation, committed_weights
 from autophage.store.corpus import sample_id
@@ -69,8 +70,6 @@ class Chains:
     def drive(self, run: RunDirectory, emit: Emit) -> None:
         """Make every generation that is not committed yet."""
         done = {name: committed(run, name) for name in self._names}
-        for note in begin_environment(run, self._facts(), resumed=any(done.values())):
-            emit("note", text=note)
         for chain in self._chains:
             _resume(run, chain, done[chain.arm.name])
         # Arrays are small: threads would wait for one another, and the last bits would depend on how many there are.
@@ -88,8 +87,8 @@ class Chains:
                 write_metrics_table(run, self._names)
                 written = time.monotonic()
 
-    def _facts(self) -> dict[str, Any]:
-        """What `provenance.model_facts` says of a language model."""
+    def facts(self) -> dict[str, Any]:
+        """Facts of learner and source, under the names of `stages.facts.model_facts`."""
         digests = {chain.learner.digest: None for chain in self._chains}
         return {
             "path": self._recipe.learner.kind,

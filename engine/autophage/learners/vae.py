@@ -28,7 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.nn import functional
 
-from autophage.devices import device
+from autophage.host.devices import device
 from autophage.learners.digits import PIXELS, SIDE, Drawn, Images, Mnist, as_stored
 from autophage.learners.protocol import NumericLearner, Progress, State, rows_of
 from autophage.metrics.intervals import ratio_bootstrap

@@ -13,12 +13,12 @@ from statistics import median
 from typing import Any
 
 from autophage.errors import UserError
-from autophage.machine import GIB
+from autophage.host.machine import GIB
 from autophage.plan.machines import BaseWork, Machine, Row, here, named, recognised
+from autophage.plan.shape import shape_of
 from autophage.plan.tokens import Measuring, Sampling, Training, Work, work
 from autophage.recipe import expand, read_resolved
 from autophage.recipe.schema import Recipe
-from autophage.shape import shape_of
 from autophage.store.rundir import RunDirectory, read_events
 
 Key = tuple[str, int, str]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from autophage.plan.footprint import Memory, disk_bytes, memory
 from autophage.plan.machines import Machine, Row, rows_of
+from autophage.plan.shape import Shape, shape_of
 from autophage.plan.speeds import (
     STAGES,
     Model,
@@ -22,7 +23,6 @@ from autophage.plan.tokens import Work, work
 from autophage.plan.words import assumptions
 from autophage.recipe.arms import Arm
 from autophage.recipe.schema import FROM_SOURCE, Recipe
-from autophage.shape import Shape, shape_of
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Bytes that a run takes: memory of each device and disk, from the shape of its model and its recipe.
 
-On a GPU the division between sampler and trainer is `autophage.memory`'s; on a CPU both are processes that share one memory.
+On a GPU the division between sampler and trainer is `autophage.plan.memory`'s; on a CPU both are processes that share one memory.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autophage.memory import OPTIMIZER_BYTES, Demand, Division, divide, sampler_bytes, trainer_bytes
 from autophage.plan.machines import Machine
+from autophage.plan.memory import OPTIMIZER_BYTES, Demand, Division, divide, sampler_bytes, trainer_bytes
+from autophage.plan.shape import Shape, base_shape, teacher_shape
 from autophage.plan.speeds import CORPUS_BYTES_PER_TOKEN, Model
 from autophage.plan.tokens import longest_tokens, row_tokens, work
 from autophage.recipe.arms import Arm
 from autophage.recipe.batching import cohorts_of
 from autophage.recipe.schema import FROM_SOURCE, Recipe
-from autophage.shape import Shape, base_shape, teacher_shape
 
 COMPRESSION = 0.5
 """What zstd leaves of a corpus shard."""

@@ -16,11 +16,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from autophage.cache import cache_folder
 from autophage.errors import UserError
-from autophage.machine import GIB, cpu_quota, nvidia_driver
+from autophage.host.cache import cache_folder
+from autophage.host.machine import GIB, cpu_quota, nvidia_driver
+from autophage.plan.shape import Shape
 from autophage.plan.tokens import Measuring, Sampling, Training, Work
-from autophage.shape import Shape
 from autophage.store.atomic import write_text
 
 TABLE = "throughputs.json"

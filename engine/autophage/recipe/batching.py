@@ -50,3 +50,11 @@ def cohorts_of(arms: Sequence[Arm], *, continuous: bool = False) -> tuple[tuple[
         cohorts[-1].append(arm.name)
         room -= room if alone else count
     return tuple(tuple(cohort) for cohort in cohorts)
+
+
+def resume_level(device: str, *, continuous: bool = False) -> str:
+    """Which of the promises a resumed run keeps: bitwise equal corpora where batches are fixed and on a CPU.
+
+    What else is in a batch changes the last bits of a row, and on a GPU the kernels do.
+    """
+    return "exact" if device == "cpu" and not continuous else "statistical"

@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from autophage.recipe.arms import Arm
-from autophage.recipe.document import Document
-from autophage.recipe.faults import Fault, Place
 from autophage.recipe.gates import GATE
 from autophage.recipe.keys import KEYS, REMEDIES, SWEEP, meant_choice
-from autophage.recipe.literals import toml_value
 from autophage.recipe.makers import NONE, installed_makers
-from autophage.recipe.overrides import path_of
-from autophage.recipe.positions import Path
 from autophage.recipe.schedule import alpha_final, is_always
 from autophage.recipe.schema import ALL, FROM_SOURCE, VALIDATED, Recipe
+from autophage.recipe.syntax.document import Document
+from autophage.recipe.syntax.faults import Fault, Place
+from autophage.recipe.syntax.literals import toml_value
+from autophage.recipe.syntax.overrides import path_of
+from autophage.recipe.syntax.positions import Path
 
 WORLD_DOMAINS = ("city", "job", "employer", "hobby")
 """What the people of a world have, each a domain of its documents."""

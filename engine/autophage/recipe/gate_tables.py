@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from autophage.recipe.document import Document
-from autophage.recipe.faults import Fault, wrong_value
 from autophage.recipe.gates import GATE, GateTable, gate_class, installed_gates
 from autophage.recipe.keys import Key, meant_choice, read_table
-from autophage.recipe.literals import shown, toml_key, toml_value
 from autophage.recipe.offered import OfferError
-from autophage.recipe.positions import Path
+from autophage.recipe.syntax.document import Document
+from autophage.recipe.syntax.faults import Fault, wrong_value
+from autophage.recipe.syntax.literals import shown, toml_key, toml_value
+from autophage.recipe.syntax.positions import Path
 
 EXAMPLE = '[[gate]], and below it, for example: kind = "novelty"'
 

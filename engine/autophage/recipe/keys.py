@@ -15,8 +15,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from autophage.recipe.gates import GATE
-from autophage.recipe.literals import toml_value
 from autophage.recipe.schema import Recipe
+from autophage.recipe.syntax.literals import toml_value
 
 SWEEP, REMEDIES = "sweep", "remedies"
 APART = (SWEEP, REMEDIES)

@@ -12,12 +12,9 @@ from pathlib import Path
 
 from autophage.recipe.arms import Arm, expand
 from autophage.recipe.consistency import check_arms
-from autophage.recipe.document import Document, flatten_sweep, read_document
-from autophage.recipe.faults import raise_faults
 from autophage.recipe.gates import GATE
 from autophage.recipe.inert import inert_warnings
 from autophage.recipe.keys import APART, SWEEP
-from autophage.recipe.overrides import apply_overrides, path_of
 from autophage.recipe.paths import find_recipe, with_absolute_paths
 from autophage.recipe.profiles import choose_profile
 from autophage.recipe.remedies import check_choice, flatten_remedies
@@ -25,6 +22,9 @@ from autophage.recipe.resolved import flat, to_toml
 from autophage.recipe.schema import Recipe
 from autophage.recipe.secrecy import check_secrecy
 from autophage.recipe.sweeps import check_names
+from autophage.recipe.syntax.document import Document, flatten_sweep, read_document
+from autophage.recipe.syntax.faults import raise_faults
+from autophage.recipe.syntax.overrides import apply_overrides, path_of
 from autophage.recipe.validate import validate
 
 DEFAULT = "default"

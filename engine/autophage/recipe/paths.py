@@ -14,12 +14,12 @@ from typing import Any
 import autophage
 from autophage.errors import RecipeError
 from autophage.recipe.anchor import BASE
-from autophage.recipe.document import Document
 from autophage.recipe.gates import GATE, GateTable, gate_class
 from autophage.recipe.keys import PATHS, REMEDIES, SWEEP
-from autophage.recipe.literals import printable
-from autophage.recipe.positions import Path as Place
 from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.recipe.syntax.document import Document
+from autophage.recipe.syntax.literals import printable
+from autophage.recipe.syntax.positions import Path as Place
 
 SUFFIX = ".toml"
 NO_PATH = {"model.path": FROM_SOURCE, "anchor.reference": BASE}

@@ -11,10 +11,10 @@ import difflib
 from typing import Any
 
 from autophage.errors import RecipeError
-from autophage.recipe.document import Document
 from autophage.recipe.keys import SWEEP
-from autophage.recipe.literals import printable, shown
-from autophage.recipe.positions import Mark, Path
+from autophage.recipe.syntax.document import Document
+from autophage.recipe.syntax.literals import printable, shown
+from autophage.recipe.syntax.positions import Mark, Path
 
 PROFILE, PROFILES = "profile", "profiles"
 

@@ -12,15 +12,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from autophage.recipe.document import Document, flat_sweep
-from autophage.recipe.faults import Fault, not_a_table, unknown_key, wrong_value
 from autophage.recipe.gate_tables import check_gates
 from autophage.recipe.gates import GATE
 from autophage.recipe.keys import KEYS, REMEDIES, SWEEP, meant_choice
-from autophage.recipe.literals import shown, toml_key
-from autophage.recipe.positions import Mark, Path
 from autophage.recipe.schema import NAKED, Recipe
 from autophage.recipe.sweeps import WHOLE_RUN, WHOLE_RUN_TABLES
+from autophage.recipe.syntax.document import Document, flat_sweep
+from autophage.recipe.syntax.faults import Fault, not_a_table, unknown_key, wrong_value
+from autophage.recipe.syntax.literals import shown, toml_key
+from autophage.recipe.syntax.positions import Mark, Path
 
 REMEDY = "remedy"
 NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")

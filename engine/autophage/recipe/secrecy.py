@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from autophage.credentials import credential_in
-from autophage.recipe.document import Document
-from autophage.recipe.faults import Fault
+from autophage.host.credentials import credential_in
 from autophage.recipe.keys import SWEEP
-from autophage.recipe.overrides import path_of
 from autophage.recipe.resolved import flat
 from autophage.recipe.schema import Recipe
+from autophage.recipe.syntax.document import Document
+from autophage.recipe.syntax.faults import Fault
+from autophage.recipe.syntax.overrides import path_of
 
 REMEDY = "a recipe is copied into the run and its report; give it by the environment instead, as in HF_TOKEN"
 

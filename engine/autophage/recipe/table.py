@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from autophage.naming import require_nameable
+from autophage.host.naming import require_nameable
 
 LARGEST = 10**12
 """What nothing that is counted here exceeds: larger numbers are slips, and no float holds the largest of them."""

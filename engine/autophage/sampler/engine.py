@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from autophage import vllm_window
-from autophage.devices import out_of_memory
 from autophage.errors import AutophageError, EngineDeadError, RunError, SwapError, UserError, first_line
+from autophage.host import vllm_window
+from autophage.host.devices import out_of_memory
 from autophage.sampler import ranks
 from autophage.sampler.arguments import engine_arguments
 from autophage.sampler.base_weights import BaseWeights

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from autophage.data.tokens import load_tokenizer
-from autophage.devices import named_type
 from autophage.errors import UserError, first_line
+from autophage.host.devices import element_type
 from autophage.store.weights import refuse_pickle
 from autophage.trainer.head import Head, find_head
 from autophage.trainer.loading import load_model
@@ -40,7 +40,7 @@ def load_scorer(model: str, adapter: Path | None = None, dtype: DType = "auto") 
     Raises:
         UserError: model, tokenizer or adapter cannot be loaded, or the adapter belongs to another model.
     """
-    loaded = load_model(model, named_type(dtype))
+    loaded = load_model(model, element_type(dtype))
     if adapter is not None:
         loaded = _with_adapter(loaded, adapter, model)
     name = model if adapter is None else f"{model} + {adapter}"

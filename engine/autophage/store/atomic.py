@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from autophage.faultpoints import reach
+from autophage.store.fault_points import reach
 
 TEMPORARY = ".partial"
 """Suffix of files that are still being written; readers never look at them and `clear_temporary` removes them."""

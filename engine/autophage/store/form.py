@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autophage.naming import require_inside
+from autophage.host.naming import require_inside
 
 LARGEST = 2**63
 """What a count stays below: columns of tables have 64 bits."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from autophage.errors import StoreError
-from autophage.faultpoints import reach
 from autophage.store.atomic import clear_temporary, make_folder, sha256, write_text
+from autophage.store.fault_points import reach
 from autophage.store.form import require_form
 from autophage.store.rundir import RunDirectory, generation_name
 from autophage.store.seal import sealed, unsealed

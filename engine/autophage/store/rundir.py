@@ -19,10 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from autophage.credentials import without_credentials
 from autophage.errors import UserError
-from autophage.faultpoints import reach
+from autophage.host.credentials import without_credentials
 from autophage.store.atomic import write_text
+from autophage.store.fault_points import reach
 from autophage.store.seal import sealed, unsealed
 
 LOCK_TRIES, LOCK_PAUSE = 3, 0.1

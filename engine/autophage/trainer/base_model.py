@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autophage.cache import cache_folder
 from autophage.data.build import RawSource
-from autophage.faultpoints import reach
+from autophage.host.cache import cache_folder
 from autophage.recipe.schema import Recipe
 from autophage.store.atomic import sync_file, sync_folder
+from autophage.store.fault_points import reach
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
@@ -74,7 +74,7 @@ def _train(recipe: Recipe, raw: RawSource, folder: Path, progress: Progress) -> 
     import torch
     from transformers import set_seed
 
-    from autophage.devices import device
+    from autophage.host.devices import device
 
     base = recipe.base
     set_seed(base.seed)

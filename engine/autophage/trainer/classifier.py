@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from autophage.data.own_code import refuse_own_code
-from autophage.devices import device
 from autophage.errors import UserError, first_line
+from autophage.host.devices import device
 
 BATCH = 64
 LOADING = (OSError, ValueError, KeyError, TypeError)

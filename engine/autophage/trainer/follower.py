@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from multiprocessing.connection import Connection
 
-from autophage import environment
+from autophage.host import environment
 
 if __name__ == "__main__":
     environment.apply()

@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from autophage.data.own_code import refuse_own_code
-from autophage.devices import device
 from autophage.errors import UserError, first_line
+from autophage.host.devices import device
 
 
 def load_model(path: str, dtype: torch.dtype, where: torch.device | None = None) -> Any:

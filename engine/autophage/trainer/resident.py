@@ -23,8 +23,8 @@ import torch
 
 from autophage.data.mix import AnyRow, Row
 from autophage.data.tokens import load_tokenizer
-from autophage.devices import element_type
 from autophage.errors import RunError
+from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
 from autophage.recipe.anchor import BASE
 from autophage.recipe.schema import Recipe
@@ -78,7 +78,7 @@ class ResidentModel:
         self._live = self._activate(_slot(recipe))
 
     def _load_base(self, path: str) -> Any:
-        return load_model(path, element_type(self.recipe))
+        return load_model(path, element_type(self.recipe.model.dtype))
 
     @property
     def live(self) -> Variant:
@@ -165,7 +165,7 @@ class ResidentModel:
             return Reference(find_head(self._base))
         if path not in self._teachers:
             vocabulary = int(self.config.get_text_config().vocab_size)
-            self._teachers[path] = load_teacher(path, self.tokenizer, vocabulary, element_type(self.recipe))
+            self._teachers[path] = load_teacher(path, self.tokenizer, vocabulary, element_type(self.recipe.model.dtype))
         return self._teachers[path]
 
     def score(
@@ -231,7 +231,7 @@ class ResidentModel:
     def _variant(self, slot: Slot) -> Variant:
         if slot not in self._variants:
             if slot == FULL:
-                self._variants[slot] = full_variant(self.path, self._untrained, element_type(self.recipe))
+                self._variants[slot] = full_variant(self.path, self._untrained, element_type(self.recipe.model.dtype))
             else:
                 self._make_adapter(slot, self.recipe.seed)
             # SFTTrainer collects garbage on every train(); what lives forever need not be walked each time.

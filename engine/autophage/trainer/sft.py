@@ -23,8 +23,8 @@ from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
 from autophage.data.mix import AnyRow
-from autophage.devices import give_back_memory, out_of_memory
 from autophage.errors import RunError
+from autophage.host.devices import give_back_memory, out_of_memory
 from autophage.recipe.anchor import Anchor
 from autophage.recipe.schema import Recipe
 from autophage.store.broken import BrokenDocument

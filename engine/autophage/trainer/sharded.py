@@ -20,8 +20,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from autophage.data.mix import AnyRow, Row
-from autophage.devices import element_type
 from autophage.errors import RunError
+from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
 from autophage.recipe.schema import Recipe
 from autophage.store.training import StepStatistics
@@ -47,7 +47,7 @@ class ShardedModel(ResidentModel):
     def _load_base(self, path: str) -> Any:
         # Whole in the machine's memory before it is split: one rank at a time.
         with self.ranks.in_turn("load"):
-            base = load_model(path, element_type(self.recipe), CPU)
+            base = load_model(path, element_type(self.recipe.model.dtype), CPU)
             shard(base, self.ranks)
         return base
 

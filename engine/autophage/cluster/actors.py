@@ -1,0 +1,273 @@
+"""The two Ray actors of a run: one holds the trainer's side, one the sampler's.
+
+Each is a thin shell: it sends its process's output to a log file, keeps a progress counter that can be read while it
+works, and calls `stages.Workbench` or `sampler.engine.Sampler`. They know one another only through the driver.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autophage.cluster.calls import DUMP_SIGNAL
+from autophage.data.late import LateCorpus
+from autophage.data.mix import AnySamples
+from autophage.recipe.arms import expand
+from autophage.recipe.schema import Recipe
+from autophage.store.fault_points import reach
+
+if TYPE_CHECKING:
+    from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request, Served
+    from autophage.store.corpus import Sample
+    from autophage.store.messages import Measured, Trained
+    from autophage.store.weights import Weights
+
+
+STDERR = 2
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the work in hand is: `done` of `total` (samples, steps, or base-model tokens), and tokens written."""
+
+    done: int = 0
+    total: int = 0
+    tokens: int = 0
+    loss: float = 0.0
+
+
+class Shell:
+    """What both actors have: a log file in place of stdout and stderr, their stack on demand, and a progress counter."""
+
+    def __init__(self, log: str) -> None:
+        _redirect(Path(log))
+        _tell_stacks()
+        self._progress = Progress()
+
+    def whereabouts(self) -> tuple[str, int]:
+        """The id of the node that this process is on, and its pid."""
+        import ray
+
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def progress(self, key: str) -> Progress:
+        """Of the work `key`; answered from a thread of its own, while work goes on."""
+        return self._progress
+
+    def notes(self) -> list[str]:
+        """What the user should hear of the work so far; each is given out once."""
+        return []
+
+
+class TrainerActor(Shell):
+    def __init__(self, log: str, recipe: str) -> None:
+        super().__init__(log)
+        self._recipe = Recipe.model_validate_json(recipe)
+        self._arms = {arm.name: arm for arm in expand(self._recipe)}
+        self._late: LateCorpus | None = None
+        self._log = Path(log)
+
+    def prepare(self) -> dict[str, Any]:
+        """Read the source, train or find the base model, load it. Returns what the run says about its model."""
+        from autophage.trainer.group import keep_first_gpu
+
+        reach("trainer", "prepare")
+
+        ranks = self._recipe.cluster.trainer_gpus
+        # Before the imports below, any of which may ask CUDA what is there: its first answer is its last.
+        gpus = keep_first_gpu() if ranks > 1 else []
+
+        from autophage.data.build import read_source
+        from autophage.stages.facts import model_facts, model_path
+        from autophage.stages.sharded import ShardedBench
+        from autophage.stages.workbench import Workbench
+
+        source = read_source(self._recipe)
+        path = model_path(self._recipe, source, self._base_progress)
+        self._progress = Progress()
+        self._bench: Workbench | ShardedBench = (
+            ShardedBench(self._recipe, path, ranks, gpus, self._log)
+            if ranks > 1
+            else Workbench(self._recipe, source, path, inspection=self._log.parent)
+        )
+        return model_facts(self._recipe, path, source, self._bench.resident)
+
+    def notes(self) -> list[str]:
+        return self._bench.notes()
+
+    def engine_settings(self) -> EngineSettings:
+        return self._bench.engine_settings(list(self._arms.values()))
+
+    def canary_prompts(self) -> list[list[int]]:
+        return self._bench.canary_prompts
+
+    def orders(self, arm: str, generation: int) -> tuple[list[Request], Decoding]:
+        """What the sampler is asked for."""
+        reach("trainer", "orders")
+        return self._bench.requests(self._arms[arm], generation), self._bench.decoding(self._arms[arm])
+
+    def base_weights(self, arm: str) -> Weights:
+        reach("trainer", "base_weights")
+        return self._bench.base_weights(self._arms[arm])
+
+    def fit(
+        self,
+        arm: str,
+        generation: int,
+        start: Weights | None,
+        corpora: Mapping[int, Sequence[Sample]],
+        optimizer: bytes | None,
+        *,
+        early: bool = False,
+    ) -> Trained:
+        """Train from `start`, or from the base model where it is None.
+
+        `early`: the newest corpus is still being written, is not among `corpora`, and will be `feed`.
+        """
+        reach("trainer", "fit")
+        self._progress = Progress()
+        start = start or self.base_weights(arm)
+        known: dict[int, AnySamples] = dict(corpora)
+        if early:
+            # What follows the documents of the corpus are answers to questions, which nobody trains on.
+            requests = self._bench.requests(self._arms[arm], generation - 1)[: self._arms[arm].recipe.sample.written]
+            self._late = LateCorpus([request.prompt_ids for request in requests])
+            known[generation - 1] = self._late
+        try:
+            return self._bench.fit(self._arms[arm], generation, start, known, self._step_progress, optimizer)
+        finally:
+            self._late = None
+            self._give_back()
+
+    def feed(self, documents: Mapping[int, list[int]]) -> bool:
+        """Hand over further documents of the corpus that `fit` trains on early; False while it is not that far."""
+        late = self._late
+        if late is not None:
+            late.put(documents)
+        return late is not None
+
+    def check_canary(self, weights: Weights, answers: Sequence[Completion]) -> float:
+        reach("trainer", "check_canary")
+        try:
+            return self._bench.check_canary(weights, answers)
+        finally:
+            self._give_back()
+
+    def measure(
+        self, arm: str, generation: int, weights: Weights, previous: Weights | None, answers: Sequence[Completion]
+    ) -> Measured:
+        reach("trainer", "measure")
+        self._progress = Progress()
+        try:
+            return self._bench.measure(self._arms[arm], generation, weights, previous, answers, self._step_progress)
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """The sampler may need the memory when its turn comes."""
+        if self._recipe.devices == "serial":
+            from autophage.host.devices import give_back_memory
+
+            give_back_memory()
+
+    def _step_progress(self, done: int, total: int, tokens: int = 0) -> None:
+        reach("trainer", "step")
+        self._progress = Progress(done, total, tokens)
+
+    def _base_progress(self, done: int, total: int, loss: float) -> None:
+        self._progress = Progress(done, total, done, loss)
+
+
+class SamplerActor(Shell):
+    def __init__(self, log: str, beams: bool = False) -> None:
+        super().__init__(log)
+        self._sampling: dict[str, Progress] = {}
+        self._written: dict[str, dict[int, list[int]]] = {}
+        if not beams:
+            # Importing vLLM takes as long as the trainer takes to load its model; both happen at once.
+            import vllm  # noqa: F401
+
+    def start(self, settings: EngineSettings) -> None:
+        from autophage.stages.beam import sampler_for
+
+        reach("sampler", "start")
+        self._sampler = sampler_for(settings)
+        self._sampler.prove()
+        self._sampler.rest()
+
+    def prove(self, seconds: float) -> bool:
+        """Whether what the engine is asked for is being written; where it is asked for nothing, that it could."""
+        return self._sampler.prove(seconds)
+
+    def install(self, label: str, weights: Weights) -> Served:
+        reach("sampler", "install")
+        return self._sampler.install(label, weights)
+
+    def remove(self, served: Served) -> None:
+        reach("sampler", "remove")
+        self._sampler.remove(served)
+
+    def canary(self, served: Served, prompts: Sequence[Sequence[int]]) -> list[Completion]:
+        reach("sampler", "canary")
+        return self._sampler.canary(served, prompts)
+
+    def sample(
+        self, keys: Sequence[str], served: Sequence[Served], *orders: tuple[Sequence[Request], Decoding]
+    ) -> list[Completion] | list[list[Completion]]:
+        """One batch of several models' documents; `keys` name their progress. A lone job's documents come bare.
+
+        Calls may overlap, each in a thread of its own: their requests share the engine's queue.
+        """
+        from autophage.sampler.protocol import Job
+
+        reach("sampler", "sample")
+        jobs = [Job(one, *order) for one, order in zip(served, orders, strict=True)]
+        for key, job in zip(keys, jobs, strict=True):
+            self._sampling[key], self._written[key] = Progress(0, len(job.requests)), {}
+
+        def ended(job: int, place: int, token_ids: list[int]) -> None:
+            reach("sampler", "ended")
+            before = self._sampling[keys[job]]
+            self._sampling[keys[job]] = Progress(before.done + 1, before.total, before.tokens + len(token_ids))
+            self._written[keys[job]][place] = token_ids
+
+        documents = self._sampler.sample(jobs, ended)
+        reach("sampler", "sampled")
+        for key in keys:
+            del self._sampling[key], self._written[key]
+        return documents[0] if len(documents) == 1 else documents
+
+    def notes(self) -> list[str]:
+        return self._sampler.notes()
+
+    def written(self, key: str) -> dict[int, list[int]]:
+        """Token ids of the documents of the work `key` that have ended so far, by their places."""
+        return dict(self._written.get(key, {}))
+
+    def progress(self, key: str) -> Progress:
+        return self._sampling.get(key, Progress())
+
+
+def _redirect(log: Path) -> None:
+    """Send this process's stdout and stderr, of Python and of libraries below it, to the end of `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, STDERR)
+    os.close(descriptor)
+
+
+def _tell_stacks() -> None:
+    """Write the stacks of all threads to stderr when asked by a signal, and when the process crashes.
+
+    By file descriptor: the handler runs outside of the interpreter, also where a thread never lets go of its lock.
+    """
+    faulthandler.enable(file=STDERR)
+    faulthandler.register(DUMP_SIGNAL, file=STDERR, all_threads=True)

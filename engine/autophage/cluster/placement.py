@@ -1,0 +1,204 @@
+"""Where a run's cells go: what each asks of the machines, whether that is there, and the actors in their places.
+
+A cell's sampler and trainer share one GPU, or have GPUs of their own (`devices`); without GPUs they share cores. Every
+bundle lies on one machine: a tensor-parallel sampler talks faster than a network. The arithmetic is pure; Ray places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autophage.cluster.calls import Actor, size_of
+from autophage.cluster.scheduler import Side
+from autophage.errors import UserError
+from autophage.recipe.schema import Recipe
+
+PLACING_SECONDS = 120.0
+"""A cluster that could hold the cells and does not within this time is busy with other work."""
+
+Bundle = dict[str, float]
+
+
+@dataclass
+class Actors:
+    """The actors of a cell. `name` is empty where the run has only one; it begins the names of logs."""
+
+    name: str
+    start: Callable[[Side], Actor]
+    """Starts the actor of a side in its place, which must be free."""
+    of: dict[Side, Actor] = field(default_factory=dict)
+    nodes: dict[Side, str] = field(default_factory=dict)
+    """Where the actor of a side was last seen."""
+    former: set[str] = field(default_factory=set)
+    """Ids of actors that were replaced: calls that needed them may still come to nothing."""
+
+    @property
+    def sampler(self) -> Actor:
+        return self.of[Side.SAMPLER]
+
+    @property
+    def trainer(self) -> Actor:
+        return self.of[Side.TRAINER]
+
+    def replace(self, side: Side) -> None:
+        """End the process of a side, whatever it is at, and start another in its place."""
+        self._see()
+        self.former.add(self.of[side].id)
+        self.of[side].kill()
+        self.of[side] = self.start(side)
+
+    def lost_machine(self) -> bool:
+        """Whether a machine that one of them was on is gone from the cluster."""
+        self._see()
+        return not _alive().issuperset(self.nodes.values())
+
+    def _see(self) -> None:
+        for side, actor in self.of.items():
+            if (where := actor.where()) is not None:
+                self.nodes[side] = where[0]
+
+
+def machines_left() -> bool:
+    """Whether Ray has any machine at all; a private one is without when its only raylet died."""
+    return bool(_alive())
+
+
+def _alive() -> set[str]:
+    import ray
+
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def bundles_of(recipe: Recipe, *, gpus: bool) -> list[Bundle]:
+    """What one cell asks for: one bundle that both sides share, or the sampler's and the trainer's.
+
+    Raises:
+        UserError: the two keys ask for what cannot be.
+    """
+    cluster = recipe.cluster
+    if not gpus:
+        return [{"CPU": float(cluster.cpus)}]
+    if recipe.devices == "disjoint":
+        return [
+            {"GPU": float(cluster.sampler_gpus), "CPU": float(cluster.cpus)},
+            {"GPU": float(cluster.trainer_gpus)},
+        ]
+    if cluster.sampler_gpus > 1 or cluster.trainer_gpus > 1:
+        raise UserError(
+            f'devices = "{recipe.devices}" shares one GPU between sampler and trainer, and cluster.sampler_gpus = '
+            f"{cluster.sampler_gpus}, cluster.trainer_gpus = {cluster.trainer_gpus}. "
+            'Use devices = "disjoint", or leave both at 1.'
+        )
+    return [{"GPU": 1.0, "CPU": float(cluster.cpus)}]
+
+
+def fitting(bundles: Sequence[Bundle], nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many cells of these bundles the nodes hold: each bundle on one node, the largest first, wherever it fits first."""
+    free = [dict(node) for node in nodes]
+    cells = 0
+    while all(_take(bundle, free) for bundle in sorted(bundles, key=lambda one: -one.get("GPU", 0.0))):
+        cells += 1
+    return cells
+
+
+def _take(bundle: Bundle, free: list[dict[str, float]]) -> bool:
+    for node in free:
+        if all(node.get(name, 0.0) >= amount for name, amount in bundle.items()):
+            for name, amount in bundle.items():
+                node[name] -= amount
+            return True
+    return False
+
+
+def require_room(recipe: Recipe, bundles: Sequence[Bundle], nodes: Sequence[Mapping[str, float]]) -> None:
+    """Refuse at once what can never be placed.
+
+    Raises:
+        UserError: with what was asked, what is there, and what would fit.
+    """
+    room = fitting(bundles, nodes)
+    if room >= recipe.cluster.cells:
+        return
+    asked = " and ".join(_words(bundle) for bundle in bundles)
+    there = "; ".join(_words(node) for node in nodes)
+    if room:
+        remedy = f"{room} would fit: --set cluster.cells={room}"
+    elif recipe.devices == "disjoint" and fitting([{"GPU": 1.0}], nodes):
+        remedy = 'none fits; devices = "colocated" or "serial" needs one GPU a cell'
+    else:
+        remedy = "none fits; ask for less (cluster.cpus, cluster.sampler_gpus, cluster.trainer_gpus), or for a larger machine"
+    raise UserError(
+        f"cluster.cells = {recipe.cluster.cells} asks {recipe.cluster.cells} times for {asked}, each on one machine. "
+        f"There is: {there or 'no machine'}. {remedy[0].upper()}{remedy[1:]}."
+    )
+
+
+def _words(resources: Mapping[str, float]) -> str:
+    parts = [(resources.get("GPU", 0.0), "GPU"), (resources.get("CPU", 0.0), "core")]
+    return ", ".join(f"{amount:g} {name}{'s' if amount != 1 else ''}" for amount, name in parts if amount) or "nothing"
+
+
+def place(recipe: Recipe, logs: Path, *, at_once: int) -> list[Actors]:
+    """Start the actors of every cell, each cell in a placement group of its own.
+
+    A sampler takes up to `at_once` calls at a time; their requests share its queue.
+
+    Raises:
+        UserError: the machines cannot hold them, or are busy with other work.
+    """
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = any(node.get("GPU") for node in nodes)
+    bundles = bundles_of(recipe, gpus=gpus)
+    require_room(recipe, bundles, nodes)
+    cells = recipe.cluster.cells
+    names = [f"cell-{number}" for number in range(cells)] if cells > 1 else [""]
+    return [_start_cell(name, bundles, recipe, logs, at_once) for name in names]
+
+
+def _start_cell(name: str, bundles: list[Bundle], recipe: Recipe, logs: Path, at_once: int) -> Actors:
+    import ray
+    from ray.util.placement_group import placement_group
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    from autophage.cluster.actors import SamplerActor, TrainerActor
+
+    group = placement_group(bundles, strategy="PACK", name=name)
+    if not group.wait(PLACING_SECONDS):
+        free = {key: value for key, value in ray.available_resources().items() if key in ("GPU", "CPU")}
+        raise UserError(
+            f"{name or 'the run'} waited {PLACING_SECONDS:.0f} s for {' and '.join(map(_words, bundles))}; of the cluster "
+            f"{_words(free)} are free now. Wait for the other work on it, or ask for fewer cells (cluster.cells)."
+        )
+    shared = len(bundles) == 1
+    shares = [bundle.get("GPU", 0.0) / (2 if shared else 1) for bundle in (bundles[0], bundles[-1])]
+
+    def start(side: Side) -> Actor:
+        who, index = f"{name}-{side.value}".lstrip("-"), 0 if side is Side.SAMPLER else 1
+        log = logs / f"{who}.log"
+        options: Any = {
+            "num_cpus": 0,
+            "num_gpus": shares[index],
+            "max_restarts": 0,  # another process needs its model loaded, so whoever starts it does both
+            "concurrency_groups": {"watch": 1, "probe": 1, "sample": at_once},
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(
+                group, placement_group_bundle_index=0 if shared else index
+            ),
+        }
+        own: tuple[type, Any] = (
+            (SamplerActor, recipe.sample.beams > 1)
+            if side is Side.SAMPLER
+            else (TrainerActor, recipe.model_dump_json())
+        )
+        since = size_of(log)
+        handle: Any = ray.remote(**options)(own[0]).remote(str(log), own[1])
+        whereabouts = handle.whereabouts.options(concurrency_group="watch").remote()
+        return Actor(who, handle, log, whereabouts, since)
+
+    actors = Actors(name, start)
+    actors.of = {side: start(side) for side in (Side.TRAINER, Side.SAMPLER)}
+    return actors

@@ -1,0 +1,278 @@
+"""How one GPU's memory is divided between the sampler and the trainer, before either of them starts.
+
+    sampler = weights + adapter slots + KV cache + CUDA graphs + workspace (a prefill's activations, logits)
+    trainer = weights + adapter with its optimizer + activations + tiles of the fused LM head
+    full    = float32 weights, gradient and AdamW's moments of every parameter instead of an adapter
+
+Both stay resident where they fit side by side (`SPLIT`). Where they do not, and they take turns anyway, the sampler can put its
+weights aside and drop its cache while the trainer works (`SLEEP`). Else each needs a device of its own. Pure arithmetic
+over a model's shape: no torch, and estimates, so a reserve is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from autophage.errors import UserError
+from autophage.plan.shape import Shape
+from autophage.recipe.schema import SUPPORTED_RANKS
+
+GIB = 1 << 30
+CONTEXT = round(0.6 * GIB)
+"""Of each process on a GPU, before anything is loaded: the CUDA context and the libraries' code."""
+RESERVE = 0.04
+"""Of the device that nobody is given: fragments of the allocators, and what the driver takes."""
+OWN_GPU_SHARE = 0.88
+"""vLLM's share of a device it has alone. Its own default of 0.92 leaves no room for the adapters' buffers."""
+ROOMY = 0.4
+"""Of a device, that the sampler has where nobody else needs it: these are estimates, and vLLM refuses to start on too little."""
+PREFILL_TOKENS = 8192
+"""Tokens of a prefill step, whose activations vLLM makes room for."""
+GRAPH_BYTES_PER_LAYER = 96 << 20
+"""CUDA graphs of all batch sizes: about 3 GiB for the 32 layers of an 8B model."""
+FEWEST_SEQUENCES = 0.25
+"""Least share of the concurrency asked for whose KV cache must fit: with less, a device is used too badly to be called shared."""
+OPTIMIZER_BYTES = 16
+"""Of a trained parameter in float32: itself, its gradient, AdamW's two moments."""
+KEPT_HIDDEN, KEPT_INNER = 12, 6
+"""Hidden-wide and feed-forward-wide numbers that a layer keeps for backward, a token: every linear layer's input for its
+adapter, norms, attention's output, the gate, up and product of the feed-forward, each once more where it is cast."""
+HEAD_TILE_BYTES = 512 << 20
+"""Tiles of the fused LM head: logits are never in memory as a whole."""
+SCORE_TOKENS = 1 << 14
+"""Tokens of a scoring batch; forward only, so one layer's activations at a time, and hidden states of two models."""
+
+
+class Sharing(Enum):
+    SPLIT = "split"
+    SLEEP = "sleep"
+    OWN = "own"
+    """Each has a device of its own, as the recipe asked."""
+    DISJOINT_NEEDED = "disjoint needed"
+    NONE = "does not fit"
+
+
+FITTING = (Sharing.SPLIT, Sharing.SLEEP, Sharing.OWN)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a run asks of its GPUs. `adapters` are slots on the device; `width` is the bytes of an element of the weights.
+
+    `longest` counts tokens of the longest prompt with its sample, `batch_tokens` those of a training step, padding
+    included. `teacher` counts the parameters of a model that the trainer holds beside its own. `sampler_gpus` and
+    `trainer_gpus` divide one copy of the model among so many devices.
+    """
+
+    shape: Shape
+    rank: int
+    adapters: int
+    concurrency: int
+    longest: int
+    batch_tokens: int
+    width: int = 2
+    full: bool = False
+    teacher: int = 0
+    sampler_gpus: int = 1
+    trainer_gpus: int = 1
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Bytes on one device. `kv` is what `concurrency` sequences of the longest kind take; with less, fewer run at once."""
+
+    weights: int
+    adapters: int
+    kv: int
+    workspace: int
+    graphs: int
+
+    @property
+    def fixed(self) -> int:
+        return self.weights + self.adapters + self.workspace + self.graphs + CONTEXT
+
+    @property
+    def asleep(self) -> int:
+        return self.graphs + CONTEXT
+
+    @property
+    def total(self) -> int:
+        return self.fixed + self.kv
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Bytes on one device. `optimizer` is the trained weights with gradient and moments."""
+
+    weights: int
+    optimizer: int
+    activations: int
+    head: int
+
+    @property
+    def idle(self) -> int:
+        """What stays between two calls: gradient and moments are freed with the optimizer."""
+        return self.weights + self.optimizer // 4 + CONTEXT
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.optimizer + self.activations + self.head + CONTEXT
+
+
+@dataclass(frozen=True)
+class Division:
+    """How a device is divided. `share` is vLLM's `gpu_memory_utilization`; `sequences` is how many its KV cache holds at once.
+
+    `reason` is for people: why this way, or what is lacking and what would fit.
+    """
+
+    sharing: Sharing
+    share: float
+    sequences: int
+    sampler: Sampler
+    trainer: Trainer
+    reason: str
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether the sampler puts its memory aside while the trainer works."""
+        return self.sharing is Sharing.SLEEP
+
+    @property
+    def fits(self) -> bool:
+        return self.sharing in FITTING
+
+
+def share_gpu(device_bytes: int, demand: Demand, devices: str) -> Division:
+    """The division to start a run with; `devices` is the recipe's: serial, colocated or disjoint.
+
+    Raises:
+        UserError: it does not fit; the text says what was asked, what is there and what would fit.
+    """
+    division = divide(device_bytes, demand, devices)
+    if not division.fits:
+        raise UserError(division.reason)
+    return division
+
+
+def divide(device_bytes: int, demand: Demand, devices: str) -> Division:
+    """The first way that fits: side by side, else taking turns where the recipe takes turns; never raises."""
+    sharing, room = _way(device_bytes, demand, devices)
+    sampler, trainer = sampler_bytes(demand), trainer_bytes(demand)
+    kv = max(0, min(sampler.kv, room - sampler.fixed))
+    sequences = min(demand.concurrency, kv // max(1, _kv_bytes(demand, 1)))
+    taken = max(sampler.fixed + kv, min(room, round(device_bytes * ROOMY)))
+    share = OWN_GPU_SHARE if sharing is Sharing.OWN else round(taken / device_bytes, 3)
+    if sharing in (Sharing.DISJOINT_NEEDED, Sharing.NONE):
+        return Division(sharing, share, sequences, sampler, trainer, _refusal(device_bytes, demand, devices))
+    reason = {
+        Sharing.OWN: "sampler and trainer each on their own GPU",
+        Sharing.SPLIT: "sampler and trainer fit side by side",
+        Sharing.SLEEP: f"side by side they take {_gib(_least(demand) + trainer.total)} at least; the sampler sleeps while "
+        "the trainer works",
+    }[sharing]
+    return Division(sharing, share, sequences, sampler, trainer, reason)
+
+
+def _way(device_bytes: int, demand: Demand, devices: str) -> tuple[Sharing, int]:
+    """How the device is shared, and the bytes that the sampler may have of it."""
+    sampler, trainer, least = sampler_bytes(demand), trainer_bytes(demand), _least(demand)
+    usable, own = round(device_bytes * (1 - RESERVE)), round(device_bytes * OWN_GPU_SHARE)
+    each = least <= own and trainer.total <= usable
+    if devices == "disjoint":
+        return (Sharing.OWN, own) if each else (Sharing.NONE, 0)
+    if least <= usable - trainer.total:
+        return Sharing.SPLIT, usable - trainer.total
+    alone = usable - trainer.idle
+    if devices == "serial" and least <= alone and trainer.total + sampler.asleep <= usable:
+        return Sharing.SLEEP, alone
+    return (Sharing.DISJOINT_NEEDED if each else Sharing.NONE), 0
+
+
+def _least(demand: Demand) -> int:
+    return sampler_bytes(demand).fixed + _kv_bytes(demand, _fewest(demand))
+
+
+def sampler_bytes(demand: Demand) -> Sampler:
+    """Per device of the sampler: tensor parallelism divides weights, slots and cache."""
+    shape, gpus = demand.shape, demand.sampler_gpus
+    rank = next((rank for rank in SUPPORTED_RANKS if rank >= demand.rank), demand.rank)
+    slots = 0 if demand.full else demand.adapters * shape.adapter_per_rank * rank * demand.width
+    prefill = max(PREFILL_TOKENS, demand.longest) * (4 * shape.hidden + 3 * shape.inner // gpus) * demand.width
+    logits = 2 * 4 * demand.concurrency * shape.vocabulary  # float32, raw and as they are sampled from
+    graphs = shape.layers * GRAPH_BYTES_PER_LAYER // gpus
+    weights = shape.parameters * demand.width // gpus
+    return Sampler(weights, slots // gpus, _kv_bytes(demand, demand.concurrency), prefill + logits, graphs)
+
+
+def trainer_bytes(demand: Demand) -> Trainer:
+    """Per device of the trainer: weights and optimizer are divided, and so are the rows of a batch."""
+    shape, gpus = demand.shape, demand.trainer_gpus
+    trained = shape.parameters if demand.full else shape.adapter_per_rank * demand.rank
+    weights = (
+        0 if demand.full else shape.parameters * demand.width
+    )  # full: the float32 weights are among the optimizer's
+    weights += demand.teacher * demand.width
+    kept = (KEPT_HIDDEN * shape.hidden + KEPT_INNER * shape.inner) * shape.layers * demand.width
+    training = kept * demand.batch_tokens // gpus
+    scoring = SCORE_TOKENS * (6 * shape.hidden + 3 * shape.inner) * demand.width
+    return Trainer(weights // gpus, OPTIMIZER_BYTES * trained // gpus, max(training, scoring), HEAD_TILE_BYTES)
+
+
+def _kv_bytes(demand: Demand, sequences: int) -> int:
+    return sequences * demand.longest * demand.shape.kv_elements * demand.width // demand.sampler_gpus
+
+
+def _fewest(demand: Demand) -> int:
+    return max(1, round(FEWEST_SEQUENCES * demand.concurrency))
+
+
+def _refusal(device_bytes: int, demand: Demand, devices: str) -> str:
+    """What was asked, what is there, and each single change that would make it fit."""
+    sampler, trainer = sampler_bytes(demand), trainer_bytes(demand)
+    least = _least(demand)
+    asked = (
+        f'devices = "{devices}": the sampler takes {_gib(least)} at least (weights {_gib(sampler.weights)}, KV cache of '
+        f"{_fewest(demand)} sequences {_gib(_kv_bytes(demand, _fewest(demand)))}) and the trainer {_gib(trainer.total)} "
+        f"(weights {_gib(trainer.weights)}, trained weights with optimizer {_gib(trainer.optimizer)}, activations "
+        f"{_gib(trainer.activations)}); this GPU has {_gib(device_bytes)}."
+    )
+    remedies = _remedies(device_bytes, demand, devices)
+    if not remedies:
+        return f"{asked} No single change makes it fit: use a smaller model or larger GPUs."
+    return f"{asked} What would fit: {'; or '.join(remedies)}."
+
+
+def _remedies(device_bytes: int, demand: Demand, devices: str) -> list[str]:
+    def fits(changed: Demand, way: str = devices) -> bool:
+        return _way(device_bytes, changed, way)[0] in FITTING
+
+    found = []
+    if devices == "colocated" and fits(demand, "serial"):
+        found.append('devices = "serial", where they take turns')
+    if devices != "disjoint" and fits(demand, "disjoint"):
+        found.append('devices = "disjoint" with a GPU for each')
+    if concurrency := _largest(demand.concurrency, lambda n: fits(replace(demand, concurrency=n))):
+        found.append(f"sample.concurrency = {concurrency}")
+    if tokens := _largest(demand.batch_tokens, lambda n: fits(replace(demand, batch_tokens=n))):
+        found.append(f"a train.batch_size of {tokens:,} tokens (now {demand.batch_tokens:,})")
+    if not found:
+        for gpus in (2, 4, 8):
+            if fits(replace(demand, sampler_gpus=gpus, trainer_gpus=gpus), "disjoint"):
+                found.append(f"{gpus} GPUs per sampler and {gpus} per trainer")
+                break
+    return found
+
+
+def _largest(most: int, fits: Callable[[int], bool]) -> int:
+    """The largest of most / 2, most / 4, ... that fits; 0 where none does."""
+    while (most := most // 2) > 0:
+        if fits(most):
+            return most
+    return 0
+
+
+def _gib(number: float) -> str:
+    return f"{number / GIB:.1f} GiB"

@@ -1,0 +1,113 @@
+"""The first writes of a run directory: its recipe and its environment. A resumed run is compared with them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from autophage.errors import UserError
+from autophage.host.versions import machine_facts
+from autophage.recipe import LoadedRecipe, describe_difference, read_resolved, resolved_toml
+from autophage.stages.facts import DECISIVE
+from autophage.store.atomic import TEMPORARY, make_folder, sha256, write_text
+from autophage.store.confined import require_confined
+from autophage.store.rundir import RunDirectory
+
+
+@contextmanager
+def open_directory(run: RunDirectory) -> Iterator[None]:
+    """Make the run's directory if need be, and see that it can be written.
+
+    Raises:
+        UserError: it holds something else than a run, or cannot be written.
+    """
+    root = run.root
+    if not run.exists and root.exists() and (not root.is_dir() or _foreign(run)):
+        raise UserError(f"{root}: exists and is not a run directory. Give a new or empty one as --out.")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise UserError(f"{root}: cannot be written ({error.strerror}). Give another --out.") from error
+    yield
+
+
+def _foreign(run: RunDirectory) -> bool:
+    """Whether the directory holds anything but what a run that ended before its recipe was written leaves."""
+    own = {run.lock.name, run.recipe.name + TEMPORARY, run.fork.name, run.fork.name + TEMPORARY}
+    empty = {folder.name for folder in (run.arms, run.logs) if folder.is_dir() and not any(folder.iterdir())}
+    return any(path.name not in own | empty for path in run.root.iterdir())
+
+
+def begin_run(loaded: LoadedRecipe, run: RunDirectory) -> RunDirectory:
+    """Write the recipe of a new run; of a run that has one, check that it is the same.
+
+    Raises:
+        UserError: the directory holds a run of another recipe, or a link that leads out of it.
+    """
+    if not run.exists:
+        make_folder(run.arms)
+        make_folder(run.logs)
+        write_text(run.recipe, resolved_toml(loaded))
+        return run
+    require_confined(run)
+    begun = read_resolved(run.recipe)
+    # Words about a recipe, and the machines it is worked on, change nothing that it makes.
+    free = {name: getattr(begun, name) for name in ("description", "devices", "cluster")}
+    if differences := describe_difference(begun, loaded.recipe.model_copy(update=free)):
+        listed = "\n  ".join(differences)
+        raise UserError(
+            f"{run.root}: holds a run of another recipe:\n  {listed}\nGive another --out, or the settings it was begun "
+            f"with; or go on from a generation of it in a new run: --out NEW --fork-from {run.root}@GENERATION."
+        )
+    return run
+
+
+def begin_environment(run: RunDirectory, model: dict[str, Any], *, resumed: bool) -> list[str]:
+    """Write what a run is begun with: this machine, and `model` as `model_facts` has it. Compare a resumed one to it.
+
+    Returns notes about what changed; raises as `check_same` does.
+    """
+    now = {**machine_facts(), "model": model, "recipe": sha256(run.recipe)}
+    if resumed:
+        return check_same(run.read_environment(), now)
+    run.write_environment(now)
+    return []
+
+
+def check_same(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Compare what a run was begun with to what a resumed one would go on with; returns notes about the machine.
+
+    Raises:
+        UserError: the model, the source or the questions are other ones: one run would mix two experiments.
+    """
+    model = before.get("model", {})
+    if changed := [what for name, what in DECISIVE.items() if model.get(name) != now["model"].get(name)]:
+        what = " and ".join(dict.fromkeys(changed))
+        raise UserError(
+            f"{what} changed since this run was begun, though the recipe names the same path. Put back what was there, "
+            "or begin a new run with another --out."
+        )
+    return [
+        f"{name} was {old} when this run was begun and is {new}: last bits may differ from here on"
+        for name, old, new in _changes(before, now)
+    ]
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, object, object]]:
+    """What changed of machine and software: name, what it was and what it is."""
+    yield from _different({"threads": before.get("threads")}, {"threads": now.get("threads")})
+    device = before.get("model", {}).get("device")
+    yield from _different({"device": device}, {"device": now["model"].get("device")})
+    yield from _different(before.get("packages", {}), now.get("packages", {}))
+    if before.get("git") and now.get("git"):
+        yield from _different({"the checkout's commit": before["git"]}, {"the checkout's commit": now["git"]})
+
+
+def _different(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, object, object]]:
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            yield name, before.get(name, "not there"), now.get(name, "not there")

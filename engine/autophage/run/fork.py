@@ -1,0 +1,173 @@
+"""`run RECIPE --out NEW --fork-from RUN@GEN`: a run that begins with generations 0 to GEN of another one.
+
+They are copied. Each manifest gets a note of where it is from and a parent in the new run, so that the chain of hashes
+holds there as it did before. `fork.json` is written before the recipe and names the origin: a fork that dies while it
+copies goes on copying when its command is given again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from autophage.errors import StoreError, UserError
+from autophage.host.versions import machine_facts
+from autophage.recipe import LoadedRecipe, expand, read_resolved
+from autophage.recipe.arms import Arm
+from autophage.recipe.resolved import describe_difference
+from autophage.store.atomic import replacing, sha256
+from autophage.store.fault_points import reach
+from autophage.store.manifest import (
+    MANIFEST,
+    Manifest,
+    check,
+    clear_uncommitted,
+    committed,
+    true_file,
+    write_manifest,
+)
+from autophage.store.rundir import RunDirectory
+
+FIXED = ("model", "base", "learner", "source", "questions")
+"""Tables of a recipe that a fork leaves as they are: its first generations were made with them."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Generation `generation` of the run in `run`, which a fork goes on from."""
+
+    run: RunDirectory
+    generation: int
+
+
+def parse_origin(text: str) -> Origin:
+    """`RUN@GEN`, as in runs/demo@3."""
+    if not (match := re.fullmatch(r"(.+)@(\d+)", text)):
+        raise UserError(f"--fork-from {text}: give a run directory and one of its generations, as in runs/demo@3.")
+    return Origin(RunDirectory(match[1]), int(match[2]))
+
+
+def plan_fork(loaded: LoadedRecipe, run: RunDirectory, origin: Origin) -> dict[str, Any]:
+    """What `fork.json` says of a fork into `run`; nothing is written.
+
+    Raises:
+        UserError: the origin has no such generation, or the recipe does not go with what it has made, or `run` holds
+            another run.
+        StoreError: a generation of the origin is not what its manifest says.
+    """
+    origin.run.require()
+    if loaded.recipe.generations <= origin.generation:
+        raise UserError(
+            f"generations = {loaded.recipe.generations} leaves nothing to do after generation {origin.generation} of "
+            f"{origin.run.root}. Ask for more generations, or fork from an earlier one."
+        )
+    parents = expand(read_resolved(origin.run.recipe))
+    arms = {}
+    for arm in loaded.arms:
+        parent = _parent_of(arm, parents, origin)
+        _require_same_basis(arm, parent, origin)
+        _require_true(origin, parent.name)
+        newest = origin.run.generation(parent.name, origin.generation) / MANIFEST
+        arms[arm.name] = {"arm": parent.name, "manifest": sha256(newest)}
+    facts = {"generation": origin.generation, "arms": arms}
+    if run.exists and _facts(run.read_fork()) != facts:
+        raise UserError(
+            f"{run.root}: holds a run that is no fork from generation {origin.generation} of {origin.run.root}. "
+            "Give another --out."
+        )
+    return {"run": os.path.relpath(origin.run.root, run.root), **facts}
+
+
+def begin_fork(run: RunDirectory, plan: dict[str, Any] | None) -> None:
+    """Say that `run` is a fork, before it is a run; one without a plan is none."""
+    if plan is not None and not run.exists:
+        run.write_fork(plan)
+
+
+def copy_fork(run: RunDirectory) -> list[str]:
+    """Copy what a fork lacks of its first generations; returns notes about it, none for a run that is no fork.
+
+    Raises:
+        UserError: the origin is no longer there, though it is still needed.
+    """
+    fork = run.read_fork()
+    lacking = {
+        arm: source for arm, source in fork.get("arms", {}).items() if len(committed(run, arm)) <= fork["generation"]
+    }
+    if not lacking:
+        return []
+    origin = Origin(RunDirectory(os.path.normpath(run.root / fork["run"])), fork["generation"])
+    origin.run.require()
+    if not any(committed(run, arm) for arm in fork["arms"]):
+        model = origin.run.read_environment().get("model", {})
+        run.write_environment({**machine_facts(), "model": model, "recipe": sha256(run.recipe), "forked_from": fork})
+    for arm, source in lacking.items():
+        newest = origin.run.generation(source["arm"], origin.generation) / MANIFEST
+        if not newest.is_file() or sha256(newest) != source["manifest"]:
+            raise UserError(
+                f"{newest}: is not the generation that {run.root} was forked from. Put it back, or give another --out."
+            )
+        for generation in range(len(committed(run, arm)), origin.generation + 1):
+            _copy(run, arm, origin.run, committed(origin.run, source["arm"])[generation])
+    return [f"forked from generation {origin.generation} of {origin.run.root}: {', '.join(lacking)}"]
+
+
+def _facts(fork: dict[str, Any]) -> dict[str, Any]:
+    """What makes two forks the same, wherever the origin lies."""
+    return {name: value for name, value in fork.items() if name != "run"}
+
+
+def _parent_of(arm: Arm, parents: Sequence[Arm], origin: Origin) -> Arm:
+    """The arm of the origin with the same name, or else the only one that is a control arm, or none, as `arm` is."""
+    if named := [parent for parent in parents if parent.name == arm.name]:
+        return named[0]
+    alike = [parent for parent in parents if parent.control == arm.control]
+    if len(alike) == 1:
+        return alike[0]
+    names = ", ".join(parent.name for parent in parents)
+    raise UserError(
+        f"--fork-from: {origin.run.root} has no arm {arm.name} and not just one that it could be forked from ({names}). "
+        "Keep the names of its arms: sweep the same keys over values that it has."
+    )
+
+
+def _require_same_basis(arm: Arm, parent: Arm, origin: Origin) -> None:
+    differences = [
+        one for one in describe_difference(parent.recipe, arm.recipe) if one.partition(".")[0].split(":")[0] in FIXED
+    ]
+    if differences:
+        listed = "\n  ".join(differences)
+        raise UserError(
+            f"--fork-from: what {arm.name} is to go on from was made with other settings of its model or its source:\n"
+            f"  {listed}\nLeave these as they are in {origin.run.recipe}."
+        )
+
+
+def _require_true(origin: Origin, arm: str) -> None:
+    made = len(committed(origin.run, arm))
+    if made <= origin.generation:
+        newest = f"its newest is {made - 1}" if made else "it has none"
+        raise UserError(f"--fork-from: {origin.run.root} has no generation {origin.generation} of {arm}; {newest}.")
+    for generation in range(origin.generation + 1):
+        if faults := check(origin.run, arm, generation):
+            raise StoreError(
+                f"{faults[0]}. `autophage verify {origin.run.root}` says which generations it can be forked from."
+            )
+
+
+def _copy(run: RunDirectory, arm: str, origin: RunDirectory, manifest: Manifest) -> None:
+    """Commit a generation of the origin as one of `arm`."""
+    source, folder = origin.generation(manifest.arm, manifest.generation), run.generation(arm, manifest.generation)
+    reach("copy", folder)
+    clear_uncommitted(folder)
+    for name in manifest.files:
+        with replacing(folder / name) as temporary:
+            shutil.copyfile(true_file(origin, manifest, name), temporary)
+    from_where = {"arm": manifest.arm, "manifest": sha256(source / MANIFEST)}
+    notes = {**manifest.notes, "forked_from": from_where}
+    parent = sha256(run.generation(arm, manifest.generation - 1) / MANIFEST) if manifest.generation else None
+    write_manifest(folder, replace(manifest, arm=arm, parent=parent, notes=notes))
