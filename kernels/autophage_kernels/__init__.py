@@ -1,10 +1,10 @@
-"""Statistics of a language model's whole next-token distribution, one value per token, in one pass over the logits.
+"""Per-token statistics of a language model's next-token distribution.
 
     token_stats                            of logits in hand
     token_divergence                       between two of them
     linear_token_stats, linear_token_divergence     of hidden states, with the LM head fused in
 
-Triton on a GPU, plain torch elsewhere (`backend_in_use`); needs torch and triton, and nothing of the engine.
+Triton serves a GPU and plain torch every other device (`backend_in_use` tells which). The package needs torch and triton only.
 """
 
 from autophage_kernels.backend import backend_in_use

@@ -105,13 +105,13 @@ def chosen(statistics: Collection[str] | None, *, with_target: bool) -> int:
 
 
 def slots(bits: int, order: tuple[Statistic, ...]) -> Mapping[Statistic, int]:
-    """Row of each chosen statistic in the packed output that holds `order`."""
+    """Row of each chosen statistic in the packed output of this order."""
     kept = [statistic for statistic in order if statistic & bits]
     return {statistic: row for row, statistic in enumerate(kept)}
 
 
 def unpack(floats_FT: torch.Tensor, integers_IT: torch.Tensor, bits: int, shape: torch.Size) -> TokenStats:
-    """The packed outputs [F, T] and [I, T] as fields of the given shape."""
+    """Fields of the given shape from the packed outputs `[F, T]` and `[I, T]`."""
     fields: dict[str, torch.Tensor] = {}
     for packed, order in ((floats_FT, FLOATS), (integers_IT, INTEGERS)):
         for statistic, row in slots(bits, order).items():

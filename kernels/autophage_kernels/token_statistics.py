@@ -1,4 +1,4 @@
-"""`token_stats`: statistics of each token from one pass over the logits, and its tail mass from a second."""
+"""`token_stats`: statistics of each token from one pass over the logits. Tail mass takes a second."""
 
 from __future__ import annotations
 
@@ -26,27 +26,26 @@ def token_stats(
     """Statistics of the next-token distribution of each row of logits, and of one target token in it.
 
     Args:
-        logits: [..., V] of any floating type and strides, V up to 2^24. Read once, never copied or written.
-        target: [...] integers, the token that each row is asked about. Without it, statistics of a target are left out.
+        logits: `[..., V]` of any floating type and strides. V is at most 2^24. Logits are never copied or written.
+        target: `[...]` integers, one token for each row. Without it, statistics of a target are left out.
         statistics: names of statistics (`statistics.py` has the formulas). Default: all that can be computed. Each costs time.
-        temperature: divides the (softcapped) logits. A number, a tensor of one number, or a tensor [...]. Statistics are NaN
+        temperature: divides the (softcapped) logits. A number, a tensor of one number, or a tensor `[...]`. Statistics are NaN
             if the temperature is not above 0.
-        softcap: c in c tanh(x / c), applied before the temperature, as Gemma does.
-        tail: a probability in (0, 1]. `tail_mass` is the mass of the tokens less probable than it. Reads the logits again.
-            Has no gradient.
-        ignore_index: a row with this target has log-prob 0 without a gradient, mass above 0, rank -1 and ties -1, as in
-            `cross_entropy` with `reduction="none"`. Its other statistics are those of any row.
-        batch_invariant: the bits of a row depend neither on other rows nor on its place among logits of one type and stride.
+        softcap: c in `c tanh(x / c)`, applied before the temperature, as Gemma does.
+        tail: a probability above 0 and at most 1. `tail_mass` is the mass of the tokens less probable than it. It reads the
+            logits again and has no gradient.
+        ignore_index: a row with this target has log-prob 0 without a gradient, as in `cross_entropy`. Its mass above is 0, its
+            rank and ties are -1. Its other statistics are those of any row.
+        batch_invariant: the bits of a row depend neither on other rows nor on its place. Logits must have one type and stride.
             Costs some speed on short batches.
 
     Returns:
-        `TokenStats` in float32 (float64 for float64 logits) and int64, each field [...]. Logprob, lse, entropy and varentropy
-        are differentiable once with respect to the logits.
+        `TokenStats`, each field `[...]`. Logprob, lse, entropy and varentropy are differentiable once with respect to the logits.
 
-    Values tell of a row without a distribution and are never repaired:
+    Undefined values are reported, not repaired:
         - A logit of -inf is a masked token of probability 0. A softcap c makes -c of it, as of any other logit. The log-prob
           of a masked target is -inf.
-        - A row that is all -inf has lse -inf. Rank, ties and argmax are as counted (1, V, 0). The rest is NaN.
+        - A row that is all -inf has lse -inf. Rank is 1, ties V and argmax 0. The rest is NaN.
         - A row with +inf and no NaN has lse +inf. Rank, ties and argmax are as counted. The rest is NaN.
         - A row with NaN has NaN in every float and -1 in every integer.
         - A target outside 0..V-1 that is not `ignore_index` has log-prob and mass above NaN, rank and ties -1.

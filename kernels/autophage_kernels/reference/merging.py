@@ -1,6 +1,6 @@
-"""Partial statistics of the parts of a row become the statistics of the row (`partial.py` has the algebra).
+"""Merge of a row's partial statistics into its statistics (`partial.py` has the algebra).
 
-Few numbers per row are left here, so the work is float64 whatever the logits were.
+Few numbers per row are left, so the work is float64 for every type of logits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from autophage_kernels.reference.chunks import FLOOR, inverse, shift_of, softcap
 from autophage_kernels.statistics import FLOATS, INTEGERS, OF_TARGET, Statistic, slots
 
 ROUNDING = 1e-5
-"""A log-prob may exceed 0 by this much through rounding and is then 0. More is a wrong sum, and is shown as NaN."""
+"""A log-prob may exceed 0 by this much through rounding and becomes 0. More is a wrong sum and becomes NaN."""
 
 
 def merge_stats(
@@ -24,9 +24,9 @@ def merge_stats(
     vocabulary: int,
     statistics: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Packed floats [F, T], packed int64 [I, T], and the moments [MOMENTS, T] that a backward pass needs.
+    """Packed floats `[F, T]`, packed int64 `[I, T]` and moments `[MOMENTS, T]`.
 
-    `target_T` counts in the whole vocabulary, which has `vocabulary` tokens.
+    Targets are columns of the whole vocabulary, of `vocabulary` tokens.
     """
     scale = inverse(temperature, torch.float64)
     part = _whole(partial_PST.double(), scale, softcap, statistics)
@@ -50,7 +50,7 @@ def merge_stats(
 def _whole(
     part_PST: torch.Tensor, scale: torch.Tensor | float, softcap: float, statistics: int
 ) -> dict[Field, torch.Tensor]:
-    """Every field that is needed, re-based to the common peak and added up over the parts."""
+    """Fields that are needed, re-based to the common peak and summed over the parts."""
     if part_PST.shape[1] == 1:
         return dict(zip(Field, part_PST[:, 0], strict=True))
     peak_ST, s_ST, t_ST = part_PST[Field.PEAK], part_PST[Field.SUM], part_PST[Field.FIRST]
@@ -113,7 +113,7 @@ def _of_target(
     ignore_index: int,
     vocabulary: int,
 ) -> dict[Statistic, torch.Tensor]:
-    """An ignored target counts as 0 and has no rank; one outside the vocabulary has no log-prob either."""
+    """Statistics of the target. An ignored target has log-prob 0 and no rank. One outside the vocabulary has NaN."""
     ignored_T = target_T == ignore_index
     outside_T = (target_T < 0) | (target_T >= vocabulary)
     logprob_T = (softcapped(part[Field.OWN], softcap) - shift_of(part[Field.PEAK], softcap)) * scale - log_sum_T

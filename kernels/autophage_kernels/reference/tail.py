@@ -1,4 +1,4 @@
-"""Second pass over the logits: probability mass of the tokens that are less probable than a bound."""
+"""Second pass over the logits: mass of the tokens below a probability."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def mass_below(
     log_bound: float,
     batch_invariant: bool,
 ) -> torch.Tensor:
-    """[T], sum of p over the tokens with log p < log_bound."""
+    """Sum of p over the tokens with log p < log_bound, `[T]`."""
     rows, vocabulary = moments_MT.shape[1], logits_BLV.shape[2]
     mass_T = moments_MT.new_empty(rows)
     scale = inverse(temperature, moments_MT.dtype)

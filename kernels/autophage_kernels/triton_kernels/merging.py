@@ -1,4 +1,4 @@
-"""Kernel: partial statistics of the parts of a row become the statistics of the row.
+"""Kernel: merge of a row's partial statistics into its statistics.
 
 The same kernel ends a split row and the tiles of a fused head. One program merges ROWS rows, each over all its parts.
 Neighbouring rows are neighbours in memory.
@@ -19,12 +19,12 @@ from autophage_kernels.triton_kernels.algebra import (
 )
 
 ROUNDING = tl.constexpr(1e-5)
-"""A log-prob may exceed 0 by this much through rounding and is then 0. More is a wrong sum, and is shown as NaN."""
+"""A log-prob may exceed 0 by this much through rounding and becomes 0. More is a wrong sum and becomes NaN."""
 
 
 @triton.jit
 def part(partial_ptr, field, partial_field, parts, rows, partial_split, valid, other):
-    """One field of all parts of a program's rows, [S, R]."""
+    """One field of all parts of a program's rows, `[S, R]`."""
     place = field * partial_field + parts[:, None] * partial_split + rows[None, :]
     return tl.load(partial_ptr + place, mask=valid, other=other)
 

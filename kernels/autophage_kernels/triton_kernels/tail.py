@@ -1,4 +1,4 @@
-"""Kernel and launch: second pass over the logits, the mass of the tokens that are less probable than a bound."""
+"""Kernel and launch of the second pass over the logits: mass of the tokens below a probability."""
 
 import torch
 import triton
@@ -61,7 +61,7 @@ def mass_below(
     log_bound: float,
     batch_invariant: bool,
 ) -> torch.Tensor:
-    """[T]; as `reference.mass_below`. A short row is still in the cache from the first pass."""
+    """As `reference.mass_below`. A short row is still in the cache from the first pass."""
     (_, inner, vocabulary), rows = logits_BLV.shape, moments_MT.shape[1]
     parts = split_count(rows, vocabulary, logits_BLV.device, batch_invariant)
     out_ST = moments_MT.new_empty(parts, rows)
