@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 
 from autophage.learners.grams import Grams, count_grams
-from autophage.learners.protocol import Progress, State
+from autophage.learners.protocol import State
 from autophage.learners.words import SPECIAL, START, Document, longest, words_of
 from autophage.metrics.corpus import corpus_metrics
 from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
 from autophage.metrics.human import HumanText, count_human
 from autophage.metrics.scored import Statistics
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.corpus import Sample, read_samples
 from autophage.store.manifest import Metric
@@ -47,7 +48,7 @@ class NGram:
     def human(self, draw: int, count: int) -> list[Document]:
         return self._words.documents(draw, count)
 
-    def fit(self, rows: Sequence[Document], seed: int, previous: State | None, progress: Progress) -> State:
+    def fit(self, rows: Sequence[Document], seed: int, previous: State | None, meter: Meter) -> State:
         """`grams` int32 [K, order] and `counts` int64 [K]; neither chance nor the model before has a part in it."""
         grams, counts = count_grams(rows, self._order)
         return {"grams": grams, "counts": counts}

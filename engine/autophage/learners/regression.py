@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from autophage.learners.protocol import NumericLearner, Progress, State, constant_synthetic, mean_metric, rows_of
+from autophage.learners.protocol import NumericLearner, State, constant_synthetic, mean_metric, rows_of
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.manifest import Metric
 
@@ -38,7 +39,7 @@ class Regression(NumericLearner):
     def human(self, draw: int, count: int) -> list[np.ndarray]:
         return self._labelled(np.broadcast_to(self._truth, (self._repetitions, self._dimensions)), count, draw)
 
-    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: State | None, progress: Progress) -> State:
+    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: State | None, meter: Meter) -> State:
         """`weights`, float64 [repetitions, dimensions]; neither chance nor the model before has a part in it."""
         values = np.stack(rows).reshape(len(rows), self._repetitions, -1).astype(np.float64)
         x, y = values[..., :-1], values[..., -1:]
