@@ -73,6 +73,6 @@ def _prepare_first(trainer: Actor, deadlines: Deadlines, emit: Emit) -> Any:
             moved = time.monotonic()
         elif time.monotonic() - moved > deadlines.call:
             raise hung(trainer, f"made no progress for {deadlines.call:.0f} s while it got its model ready")
-        if progress is not None and progress.total:
+        if progress is not None and progress.done:
             emit("base-progress", done=progress.done, total=progress.total, loss=round(progress.loss, 4))
     return trainer.get(preparing, deadlines.call)

@@ -11,6 +11,7 @@ from autophage.errors import UserError
 from autophage.gates.protocol import Context, require_finite
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
+from autophage.progress import Meter
 from autophage.store.corpus import Sample
 from autophage.trainer.classifier import Classifier, at_work, read_labels
 from autophage.trainer.head import find_head
@@ -46,7 +47,7 @@ class NamedModel:
             contexts.append(len(sequences[-1]) - len(own))
         self.tokens_read += sum(map(len, sequences))
         with at_work(self._head.model):
-            return score(self._head, sequences, contexts, lambda _: None)
+            return score(self._head, sequences, contexts, Meter())
 
 
 class Judge:
