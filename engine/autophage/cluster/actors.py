@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autophage.cluster.calls import DUMP_SIGNAL
+from autophage.cluster.stacks import DUMP_SIGNAL
 from autophage.data.late import LateCorpus
 from autophage.data.mix import AnySamples
 from autophage.recipe.arms import expand
