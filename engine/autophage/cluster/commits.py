@@ -8,14 +8,13 @@ from typing import Any
 
 from autophage.cluster.partial import PartialGeneration, ended
 from autophage.cluster.scheduler import Work
-from autophage.cluster.startup import Emit
 from autophage.host.versions import versions
 from autophage.plan.disk import require_room
 from autophage.recipe.arms import Arm
 from autophage.store.commit import commit_generation
 from autophage.store.fault_points import reach
 from autophage.store.manifest import committed
-from autophage.store.rundir import RunDirectory
+from autophage.store.rundir import Emit, RunDirectory
 
 
 class Committer:

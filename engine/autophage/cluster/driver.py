@@ -18,12 +18,11 @@ from autophage.cluster.deadlines import Deadlines
 from autophage.cluster.restart_budget import RestartBudget
 from autophage.cluster.schedule import Cohort, Lost, Schedule
 from autophage.cluster.scheduler import Done, Side, Stage, Work
-from autophage.cluster.startup import Emit
 from autophage.cluster.stopping import Stopping
 from autophage.errors import RunError
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.batching import is_continuous, resume_level, streaming
-from autophage.store.rundir import RunDirectory
+from autophage.store.rundir import Emit, RunDirectory
 
 if TYPE_CHECKING:
     from ray import ObjectRef

@@ -6,7 +6,9 @@ nothing. A process that dies again and again before any commit will never make o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+
+from autophage.store.rundir import Emit
 
 
 class RestartBudget:
@@ -23,7 +25,7 @@ class RestartBudget:
         self.taken += 1
         return True
 
-    def report(self, emit: Callable[..., None], actors: Sequence[str], lost: Exception) -> None:
+    def report(self, emit: Emit, actors: Sequence[str], lost: Exception) -> None:
         """Record which actors are started again and why, and tell the user."""
         emit("restart", actors=actors, cause=str(lost), number=self.taken, most=self.most)
         emit("note", text=f"{lost} Starting again ({self.taken} of {self.most} times without a commit)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,13 +15,12 @@ from autophage.errors import UserError
 from autophage.progress import Progress
 from autophage.sampler.protocol import EngineSettings
 from autophage.stages.facts import DECISIVE
+from autophage.store.rundir import Emit
 
 if TYPE_CHECKING:
     from ray import ObjectRef
 
 T = TypeVar("T")
-
-Emit = Callable[..., None]
 
 
 @dataclass(frozen=True)
