@@ -21,7 +21,7 @@ from autophage.report.page import _environment
 from autophage.store import fault_points as faultpoints
 
 WANTED_LATER = (
-    "autophage.run.execute",
+    "autophage.runs.execute",
     "autophage.learners.loop",
     "autophage.learners.gaussian",
     "pyarrow.dataset",

@@ -19,8 +19,9 @@ from autophage.data.tokens import byte_pair_tokenizer, word_tokenizer
 from autophage.data.world import ATTRIBUTES, World
 from autophage.data.world_source import WorldSource
 from autophage.errors import UserError
-from autophage.recipe.measure import Questions
-from autophage.recipe.schema import Recipe, Source
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.questions import QuestionsTable
+from autophage.recipe.tables.source import SourceTable
 
 GOLDEN = Path(__file__).parent / "golden"
 MMLU = os.environ.get("AUTOPHAGE_TEST_MMLU", "")
@@ -57,8 +58,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def table(path: Path, **changes: object) -> Questions:
-    return Questions.model_validate({"kind": "mmlu", "path": str(path), **changes})
+def table(path: Path, **changes: object) -> QuestionsTable:
+    return QuestionsTable.model_validate({"kind": "mmlu", "path": str(path), **changes})
 
 
 # Prompts, to the character
@@ -199,7 +200,7 @@ CORPUS = [(GOLDEN / f"{form}.txt").read_text("utf-8") for form in FORMATS]
 
 
 def recipe(**changes: object) -> Recipe:
-    return Recipe(name="t", questions=Questions.model_validate({"kind": "mmlu", "path": "x", **changes}))
+    return Recipe(name="t", questions=QuestionsTable.model_validate({"kind": "mmlu", "path": "x", **changes}))
 
 
 def posed(folder: Path, tokenizer: object, **changes: object) -> list[Posed]:
@@ -280,8 +281,8 @@ def world() -> World:
 def world_recipe(**changes: object) -> Recipe:
     return Recipe(
         name="t",
-        source=Source(people=60, held_out_documents=50, choices=0.2),
-        questions=Questions.model_validate({"kind": "world", **changes}),
+        source=SourceTable(people=60, held_out_documents=50, choices=0.2),
+        questions=QuestionsTable.model_validate({"kind": "world", **changes}),
     )
 
 

@@ -16,7 +16,10 @@ from autophage.data.build import bind, read_source
 from autophage.data.mix import TrainingRow
 from autophage.errors import RunError
 from autophage.host.devices import out_of_memory
-from autophage.recipe.schema import Base, Model, Recipe, Source, Train
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import BaseTable, ModelTable
+from autophage.recipe.tables.source import SourceTable
+from autophage.recipe.tables.train import TrainTable
 from autophage.stages.workbench import Workbench
 from autophage.store.training import StepStatistics
 from autophage.trainer.portions import Portion
@@ -28,10 +31,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 BATCH, HELD = 8, 3
 RECIPE = Recipe(
     name="t",
-    model=Model(rank=4),
-    base=Base(hidden_size=64, layers=2, heads=2, tokens=20_000),
-    source=Source(people=12, held_out_documents=8),
-    train=Train(batch_size=BATCH, learning_rate=1e-3, schedule="constant"),
+    model=ModelTable(rank=4),
+    base=BaseTable(hidden_size=64, layers=2, heads=2, tokens=20_000),
+    source=SourceTable(people=12, held_out_documents=8),
+    train=TrainTable(batch_size=BATCH, learning_rate=1e-3, schedule="constant"),
 )
 
 

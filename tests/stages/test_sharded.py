@@ -16,7 +16,10 @@ from autophage.trainer import group
 from autophage.trainer.ranks import share
 
 TINY = """
-from autophage.recipe.schema import Base, Model, Recipe, Source, Train
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import BaseTable, ModelTable
+from autophage.recipe.tables.source import SourceTable
+from autophage.recipe.tables.train import TrainTable
 
 RECIPE = Recipe(
     name="t",

@@ -12,7 +12,10 @@ from autophage.data.build import bind, read_source
 from autophage.data.mix import TrainingRow
 from autophage.metrics.scored import Statistics
 from autophage.recipe.arms import expand
-from autophage.recipe.schema import Base, Model, Recipe, Source, Train
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import BaseTable, ModelTable
+from autophage.recipe.tables.source import SourceTable
+from autophage.recipe.tables.train import TrainTable
 from autophage.sampler.protocol import Completion, Request
 from autophage.stages.workbench import Workbench
 from autophage.store.corpus import Sample
@@ -24,10 +27,10 @@ from autophage.trainer.resident import ResidentModel
 
 RECIPE = Recipe(
     name="t",
-    model=Model(rank=4),
-    base=Base(hidden_size=64, layers=2, heads=2, tokens=20_000),
-    source=Source(people=12, held_out_documents=8),
-    train=Train(batch_size=8, learning_rate=1e-2),
+    model=ModelTable(rank=4),
+    base=BaseTable(hidden_size=64, layers=2, heads=2, tokens=20_000),
+    source=SourceTable(people=12, held_out_documents=8),
+    train=TrainTable(batch_size=8, learning_rate=1e-2),
 )
 
 

@@ -16,7 +16,10 @@ import torch
 from autophage.data.build import bind, read_source
 from autophage.data.mix import TrainingRow
 from autophage.errors import UserError
-from autophage.recipe.schema import Base, Model, Recipe, Source, Train
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import BaseTable, ModelTable
+from autophage.recipe.tables.source import SourceTable
+from autophage.recipe.tables.train import TrainTable
 from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
 from autophage.trainer.base_model import ensure_base_model
@@ -27,14 +30,14 @@ pytestmark = pytest.mark.slow
 
 LORA_8 = Recipe(
     name="t",
-    model=Model(rank=8),
-    base=Base(hidden_size=64, layers=2, heads=2, tokens=20_000),
-    source=Source(people=12, held_out_documents=8),
-    train=Train(batch_size=8, learning_rate=1e-2),
+    model=ModelTable(rank=8),
+    base=BaseTable(hidden_size=64, layers=2, heads=2, tokens=20_000),
+    source=SourceTable(people=12, held_out_documents=8),
+    train=TrainTable(batch_size=8, learning_rate=1e-2),
 )
-LORA_32 = LORA_8.model_copy(update={"model": Model(rank=32, lora_alpha=16)})
+LORA_32 = LORA_8.model_copy(update={"model": ModelTable(rank=32, lora_alpha=16)})
 FULL = LORA_8.model_copy(
-    update={"model": Model(method="full"), "train": LORA_8.train.model_copy(update={"learning_rate": 1e-3})}
+    update={"model": ModelTable(method="full"), "train": LORA_8.train.model_copy(update={"learning_rate": 1e-3})}
 )
 ARMS = {"rank 8": LORA_8, "rank 32": LORA_32, "full": FULL}
 
@@ -230,7 +233,10 @@ def test_in_sixteen_bits_small_updates_add_up_and_scores_are_of_what_is_served(
     folder: str, rows: list[TrainingRow]
 ) -> None:
     recipe = FULL.model_copy(
-        update={"model": Model(method="full", dtype="bfloat16"), "train": Train(batch_size=8, learning_rate=1e-5)}
+        update={
+            "model": ModelTable(method="full", dtype="bfloat16"),
+            "train": TrainTable(batch_size=8, learning_rate=1e-5),
+        }
     )
     resident = ResidentModel(folder, recipe)
     base = resident.base_weights()

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from autophage.data.base_folder import base_model_folder
 from autophage.data.build import bind, read_source
 from autophage.data.mix import TrainingRow
 from autophage.errors import RunError, UserError
 from autophage.metrics.scored import Scored
-from autophage.recipe.schema import Base, Model, Recipe, Source, Train
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import BaseTable, ModelTable
+from autophage.recipe.tables.source import SourceTable
+from autophage.recipe.tables.train import TrainTable
 from autophage.store.training import StepStatistics
-from autophage.trainer.base_model import base_model_folder, ensure_base_model
+from autophage.trainer.base_model import ensure_base_model
 from autophage.trainer.portions import Portion
 from autophage.trainer.resident import ResidentModel
 
@@ -23,10 +27,10 @@ pytestmark = pytest.mark.slow
 
 RECIPE = Recipe(
     name="t",
-    model=Model(rank=4),
-    base=Base(hidden_size=64, layers=2, heads=2, tokens=20_000),
-    source=Source(people=12, held_out_documents=8),
-    train=Train(batch_size=8, learning_rate=1e-2),
+    model=ModelTable(rank=4),
+    base=BaseTable(hidden_size=64, layers=2, heads=2, tokens=20_000),
+    source=SourceTable(people=12, held_out_documents=8),
+    train=TrainTable(batch_size=8, learning_rate=1e-2),
 )
 
 
@@ -184,9 +188,9 @@ def test_a_choice_is_scored_as_if_it_had_followed(resident: ResidentModel, rows:
 
 def test_the_cache_goes_by_content(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AUTOPHAGE_CACHE", str(tmp_path))
-    other = RECIPE.model_copy(update={"source": Source(people=12, held_out_documents=8, seed=1)})
+    other = RECIPE.model_copy(update={"source": SourceTable(people=12, held_out_documents=8, seed=1)})
     longer = RECIPE.model_copy(update={"base": RECIPE.base.model_copy(update={"tokens": 30_000})})
-    trained = RECIPE.model_copy(update={"train": Train(epochs=9)})
+    trained = RECIPE.model_copy(update={"train": TrainTable(epochs=9)})
     folders = [base_model_folder(recipe, read_source(recipe)) for recipe in (RECIPE, other, longer, trained)]
     assert len(set(folders)) == 3
     assert folders[0] == folders[3]

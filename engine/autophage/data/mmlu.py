@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from autophage.data.questions import Question, require_subjects
 from autophage.data.text_source import read_file
 from autophage.errors import UserError, first_line
-from autophage.recipe.measure import Questions
+from autophage.recipe.tables.questions import QuestionsTable
 
 OPTIONS = 4
 COLUMNS = ("question", *(f"choice{number}" for number in range(OPTIONS)), "answer")
@@ -40,7 +40,7 @@ class Shelf(Protocol):
         ...
 
 
-def read_mmlu(table: Questions) -> list[Question]:
+def read_mmlu(table: QuestionsTable) -> list[Question]:
     """The first `table.count` test questions of each subject; with answered ones where a format is few-shot.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from autophage.data.tokens import apply_template, decode
 from autophage.errors import RunError
-from autophage.recipe.makers import MakerTable
+from autophage.recipe.tables.maker import MakerTable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

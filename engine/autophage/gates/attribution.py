@@ -13,7 +13,7 @@ from pydantic import Field
 
 from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject
 from autophage.gates.retrieval import PassageIndex, sentences_of, words_of
-from autophage.recipe.table import Fraction, Positive
+from autophage.recipe.tables.table import Fraction, Positive
 from autophage.store.corpus import Sample
 
 

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from autophage.data.mix import TrainingRow, written_row
 from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, greatest, reject, require_finite
-from autophage.recipe.table import Positive
+from autophage.recipe.tables.table import Positive
 from autophage.store.corpus import Sample
 
 HARMS, LITTLE, LESS = "harms", "gains too little", "gains less than others"

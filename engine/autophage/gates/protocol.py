@@ -22,8 +22,8 @@ from autophage.data.world import World
 from autophage.data.world_claims import Claim, ClaimReader
 from autophage.errors import RunError, UserError
 from autophage.metrics.scored import Scored
-from autophage.recipe.gates import GateTable
 from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.gate import GateTable
 from autophage.store.corpus import Sample
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,15 +37,13 @@ from autophage.store.commit import Generation, commit_generation, committed_weig
 from autophage.store.corpus import sample_id
 from autophage.store.manifest import Manifest, Metric, committed, true_shards
 from autophage.store.metrics_table import write_metrics_table
-from autophage.store.rundir import RunDirectory
+from autophage.store.rundir import Emit, RunDirectory
 from autophage.store.weights import Weights
 
 TABLE_SECONDS = 10.0
 """The table of metrics is made anew at most this often: it reads every generation, of which there may be thousands."""
 TOLD_SECONDS = 0.5
 """A stage that is shorter is not told to people: a Gaussian's take milliseconds."""
-
-Emit = Callable[..., None]
 
 
 @dataclass

@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 
 from autophage.data.passages import Conversation, Passages
 from autophage.errors import UserError
-from autophage.recipe.makers import GROUP, MakerTable
 from autophage.recipe.offered import OfferError, find_offer, load_offer, origin
+from autophage.recipe.tables.maker import GROUP, MakerTable
 
 
 class Maker(ABC):

@@ -19,7 +19,7 @@ from autophage.gates.protocol import WRITER, Context, Reader
 from autophage.metrics.judged import judged_metrics
 from autophage.metrics.scored import Scored
 from autophage.recipe.arms import Arm
-from autophage.recipe.gates import GateTable
+from autophage.recipe.tables.gate import GateTable
 from autophage.sampler.protocol import Completion, Request
 from autophage.seeds import derive
 from autophage.store.corpus import Sample, sample_id

@@ -26,8 +26,8 @@ from autophage.data.tokens import load_tokenizer
 from autophage.errors import RunError
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
-from autophage.recipe.anchor import BASE
 from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.anchor import BASE
 from autophage.seeds import derive
 from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
