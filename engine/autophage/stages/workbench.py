@@ -21,6 +21,7 @@ from autophage.data.source import HeldOut, Probe, Source, spread
 from autophage.data.tokens import decode
 from autophage.errors import RunError, SwapError, UserError
 from autophage.host.devices import device, device_memory, element_type
+from autophage.makers import make_maker
 from autophage.metrics.corpus import corpus_metrics, drift_metrics
 from autophage.metrics.drift import perplexities
 from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
@@ -94,7 +95,9 @@ class Workbench:
         sample, maker = recipe.sample, recipe.maker.model_dump_json()
         key = (prompt_style(recipe, self.tokenizer), sample.system, sample.annotation, maker, recipe.mix.domain)
         if key not in self._sources:
-            self._sources[key] = bind(self._raw, self.tokenizer, recipe, next(iter(self._sources.values()), None))
+            prompter = make_maker(recipe.maker) if recipe.has_maker else None
+            earlier = next(iter(self._sources.values()), None)
+            self._sources[key] = bind(self._raw, self.tokenizer, recipe, maker=prompter, earlier=earlier)
         return self._sources[key]
 
     def engine_settings(self, arms: Sequence[Arm]) -> EngineSettings:
