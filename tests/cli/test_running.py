@@ -21,12 +21,12 @@ from autophage.store.rundir import EventLog, RunLock
 
 @pytest.fixture
 def engine(monkeypatch):
-    """`engine(function)` makes `function` what `autophage.run.execute.execute` is."""
+    """`engine(function)` makes `function` what `autophage.runs.execute.execute` is."""
 
     def install(execute):
-        module = ModuleType("autophage.run.execute")
+        module = ModuleType("autophage.runs.execute")
         module.execute = execute
-        monkeypatch.setitem(sys.modules, "autophage.run.execute", module)
+        monkeypatch.setitem(sys.modules, "autophage.runs.execute", module)
 
     return install
 
@@ -99,7 +99,7 @@ def _raises(error):
     [
         (UserError("the recipe changed"), 2, "error: the recipe changed\n"),
         (RunError("the sampler died"), 1, "error: the sampler died\n"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on after the last commit\n"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command resumes after the last commit\n"),
     ],
 )
 def test_how_a_run_can_end(engine, recipe_file, capsys, error, code, message):

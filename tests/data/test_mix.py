@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autophage.data.late import LateCorpus
-from autophage.data.mix import Row, TrainingOrder, needed_corpora, pool_rows, prompt_ids
+from autophage.data.mix import TrainingOrder, TrainingRow, needed_corpora, pool_rows, prompt_ids
 from autophage.data.tokens import word_tokenizer
 from autophage.data.world import World
 from autophage.data.world_source import WorldSource
@@ -55,7 +55,7 @@ def samples(generation: int, accepted: int = COUNT) -> list[corpus.Sample]:
     ]
 
 
-def synthetic(rows: list[Row], generation: int | None = None) -> int:
+def synthetic(rows: list[TrainingRow], generation: int | None = None) -> int:
     return sum(row.token_ids[1] >= 1000 and generation in (None, row.token_ids[1] - 1000) for row in rows)
 
 
@@ -161,7 +161,7 @@ def test_a_world_sample_trains_whole_whatever_the_loss_is_on(source: WorldSource
 )
 @settings(max_examples=60, deadline=None)
 def test_every_row_is_seen_once_an_epoch(lengths: list[int], epochs: float, seed: int) -> None:
-    rows = [Row([index, *[0] * length], 1) for index, length in enumerate(lengths)]
+    rows = [TrainingRow([index, *[0] * length], 1) for index, length in enumerate(lengths)]
     told = recipe(train=TrainTable(epochs=epochs, batch_size=4))
     order = list(TrainingOrder(rows, told, seed))
     assert len(order) == len(TrainingOrder(rows, told, seed)) == max(1, round(epochs * len(rows)))
@@ -173,7 +173,7 @@ def test_every_row_is_seen_once_an_epoch(lengths: list[int], epochs: float, seed
 
 def test_batches_hold_rows_of_similar_length() -> None:
     rng = np.random.default_rng(0)
-    rows = [Row([0] * int(n), 1) for n in rng.integers(2, 60, size=512)]
+    rows = [TrainingRow([0] * int(n), 1) for n in rng.integers(2, 60, size=512)]
     order = list(TrainingOrder(rows, recipe(train=TrainTable(epochs=1.0, batch_size=8)), 1))
     padded = sum(8 * max(len(row.token_ids) for row in order[i : i + 8]) for i in range(0, 512, 8))
     unsorted = sum(8 * max(len(row.token_ids) for row in rows[i : i + 8]) for i in range(0, 512, 8))

@@ -39,11 +39,11 @@ DEV = [
     ("Fourth?", "w", "x", "y", "z", 2),
 ]
 
-Row = tuple[str | int, ...]
+Written = tuple[str | int, ...]
 Write = Callable[..., Path]
 
 
-def write_csv(path: Path, rows: list[Row], columns: tuple[str, ...] = COLUMNS) -> None:
+def write_csv(path: Path, rows: list[Written], columns: tuple[str, ...] = COLUMNS) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([columns, *rows])
@@ -106,7 +106,7 @@ def test_a_flat_folder(folder: Path, tmp_path: Path) -> None:
 def test_a_dataset_with_a_configuration_for_each_subject(tmp_path: Path) -> None:
     import json
 
-    def rows(written: list[Row]) -> str:
+    def rows(written: list[Written]) -> str:
         return "".join(
             json.dumps({"question": row[0], "choices": row[1:5], "answer": row[5]}) + "\n" for row in written
         )
@@ -137,7 +137,7 @@ def test_mmlu_itself() -> None:
     assert sum(one.answer == 0 for one in religions) == 40  # what answering A always is worth
 
 
-def spoilt(folder: Path, rows: list[Row], columns: tuple[str, ...] = COLUMNS) -> str:
+def spoilt(folder: Path, rows: list[Written], columns: tuple[str, ...] = COLUMNS) -> str:
     write_csv(folder / "test/marketing_test.csv", rows, columns)
     with pytest.raises(UserError) as caught:
         read_mmlu(table(folder))
@@ -154,7 +154,7 @@ def test_a_missing_column_is_told_with_those_that_are_there(folder: Path) -> Non
 
 @pytest.mark.parametrize("answer", [4, -1, "B", ""])
 def test_an_answer_that_is_no_place_is_told_with_its_line(folder: Path, answer: str | int) -> None:
-    rows: list[Row] = [("Two\nlines?", "1", "2", "3", "4", 0), ("Sell?", "1", "2", "3", "4", answer)]
+    rows: list[Written] = [("Two\nlines?", "1", "2", "3", "4", 0), ("Sell?", "1", "2", "3", "4", answer)]
     expected = f"{folder}/test/marketing_test.csv, line 4: the answer is '{answer}', and must be"
     assert spoilt(folder, rows).startswith(expected)
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 import transformers
 
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
 from autophage.data.tokens import word_tokenizer
 from autophage.errors import UserError
 from autophage.recipe.schema import Recipe
@@ -50,7 +50,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 METHODS = {"lora": ModelTable(rank=4), "full": ModelTable(method="full")}
 ROWS = [
-    Row(
+    TrainingRow(
         [1, *(4 + (7 * number + step * step) % 60 for step in range(5 + number)), 2],
         1 + number % 3,
         None,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.mix import MixTable
 from autophage.trainer.editing import draw, edit_human, edited
@@ -83,7 +83,7 @@ def test_the_ends_of_the_distribution(uniform: float, token: int) -> None:
 
 
 def test_only_human_documents_are_edited() -> None:
-    rows = [Row([0, *[1] * 40], 1, None, synthetic) for synthetic in (False, True, False)]
+    rows = [TrainingRow([0, *[1] * 40], 1, None, synthetic) for synthetic in (False, True, False)]
     told = Recipe(name="t", mix=MixTable(human_edit=0.1))
     (first, second, third), metrics = edit_human(rows, HEAD, SPECIAL, told, 1)
     assert second == rows[1]
@@ -95,7 +95,7 @@ def test_only_human_documents_are_edited() -> None:
 
 def test_shares_are_of_the_human_tokens_that_could_be_edited() -> None:
     """Half of the tokens are rare and stay; of those drawn anew some are what they were."""
-    human = Row([0, *[1, 4] * 500], 1, None, False)
+    human = TrainingRow([0, *[1, 4] * 500], 1, None, False)
     told = Recipe(name="t", mix=MixTable(human_edit=0.999 * float(P_V[1])))
     (edit, _), metrics = edit_human([human, replace(human, synthetic=True)], HEAD, SPECIAL, told, 1)
     changed = sum(before != after for before, after in zip(human.token_ids, edit.token_ids, strict=True))

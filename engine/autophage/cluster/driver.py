@@ -43,11 +43,10 @@ from autophage.recipe.batching import is_continuous, resume_level, streaming
 from autophage.store.commit import Generation, commit_generation
 from autophage.store.fault_points import reach
 from autophage.store.manifest import committed
-from autophage.store.rundir import RunDirectory
+from autophage.store.rundir import Emit, RunDirectory
 
 POLL_SECONDS = 0.25
 
-Emit = Callable[..., None]
 Cohort = Sequence[str]
 
 

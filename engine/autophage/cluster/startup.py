@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from autophage.cluster.calls import Actor, ActorLostError, hung, latest_progress
@@ -14,8 +14,7 @@ from autophage.cluster.restarts import Restarts
 from autophage.cluster.scheduler import Side
 from autophage.errors import UserError
 from autophage.stages.facts import DECISIVE
-
-Emit = Callable[..., None]
+from autophage.store.rundir import Emit
 
 
 def prepared(cells: Sequence[Actors], budget: Restarts, deadlines: Deadlines, emit: Emit) -> Begun:

@@ -24,7 +24,7 @@ DATASET_COLUMNS = ("question", "choices", "answer")
 NO_SUBJECTS = ("all", "auxiliary_train")
 """Configurations of hub datasets that are not a subject's."""
 
-Row = tuple[str, str, Sequence[str], object]
+QuestionRecord = tuple[str, str, Sequence[str], object]
 """Its place in words, the question, the options, the answer as it is written."""
 
 
@@ -35,7 +35,7 @@ class Shelf(Protocol):
 
     def place(self, subject: str, split: str) -> str: ...
 
-    def rows(self, subject: str, split: str) -> Iterator[Row]:
+    def rows(self, subject: str, split: str) -> Iterator[QuestionRecord]:
         """Of "test" or "dev", in order; nothing where there is no such split."""
         ...
 
@@ -100,7 +100,7 @@ class _Folder:
     def place(self, subject: str, split: str) -> str:
         return str(self._files[split].get(subject, self._folder / split / f"{subject}_{split}.csv"))
 
-    def rows(self, subject: str, split: str) -> Iterator[Row]:
+    def rows(self, subject: str, split: str) -> Iterator[QuestionRecord]:
         path = self._files[split].get(subject)
         if path is None:
             return
@@ -153,7 +153,7 @@ class _Dataset:
     def place(self, subject: str, split: str) -> str:
         return f"{self._path}, {subject}, {split}"
 
-    def rows(self, subject: str, split: str) -> Iterator[Row]:
+    def rows(self, subject: str, split: str) -> Iterator[QuestionRecord]:
         try:
             found = self._datasets.load_dataset(self._path, subject, split=split)
         except (OSError, ValueError, ConnectionError, self._datasets.exceptions.DatasetsError) as error:

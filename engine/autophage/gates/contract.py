@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from autophage.data.build import RawSource, bind
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
 from autophage.data.text_source import Text
 from autophage.data.tokens import decode
 from autophage.data.world import World, text_of
@@ -162,7 +162,7 @@ class _RandomModel:
         found: list[Scored] = self._resident.score(sequences, contexts)
         return found
 
-    def gains(self, rows: Sequence[Row], held: Sequence[Row], steps: int, rate: float) -> list[float]:
+    def gains(self, rows: Sequence[TrainingRow], held: Sequence[TrainingRow], steps: int, rate: float) -> list[float]:
         found: list[float] = self._resident.gains(self._resident.base_weights(), rows, held, steps, rate)
         return found
 

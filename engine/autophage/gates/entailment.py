@@ -14,7 +14,7 @@ from pydantic import Field
 
 from autophage.gates.by_model import ByModel, ruled
 from autophage.gates.protocol import Context, Verdict, abstain, accept, reject, require_finite
-from autophage.gates.retrieval import Passages, words_of
+from autophage.gates.retrieval import PassageIndex, words_of
 from autophage.recipe.settings import Settings
 from autophage.recipe.tables.table import Fraction, PathText, Positive
 from autophage.store.corpus import Sample
@@ -59,7 +59,7 @@ class EntailmentGate(ByModel):
 
         path = self.model or ""
         judge = context.once(("entailment", path), lambda: Entailment(path, "gate.model"))
-        index = context.once(("passages", self.human), lambda: Passages(context.human(self.human)))
+        index = context.once(("passages", self.human), lambda: PassageIndex(context.human(self.human)))
         found = index.retrieve([sample.text for sample in samples], self.passages)
         read = [sample for sample, places in zip(samples, found, strict=True) if places]
         premises = [" ".join(index.texts[place] for place in places) for places in found if places]

@@ -34,6 +34,8 @@ TEMPLATE_TOKENS = 40
 """That a chat template and the system message add to a prompt."""
 SCORED_BATCH = 64
 """Sequences of a scoring batch."""
+CANARY_TOKENS = 16
+"""Tokens that the sampler writes greedily for each canary prompt after a swap."""
 
 
 @dataclass(frozen=True)

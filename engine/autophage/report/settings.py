@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from autophage.recipe.schedule import alpha_words
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.anchor import BASE
-from autophage.report.learners import learner_settings
-from autophage.report.load import ArmFacts
+from autophage.report.facts.load import ArmFacts
+from autophage.report.learners.stories import learner_settings
 
 CAPTIONED = (
     "learner", "chain", "pool", "samples a generation", "prompts", "decoding", "method", "learning rate", "anchor"
