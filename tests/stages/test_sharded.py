@@ -23,10 +23,10 @@ from autophage.recipe.tables.train import TrainTable
 
 RECIPE = Recipe(
     name="t",
-    model=Model(rank=4),
-    base=Base(hidden_size=64, layers=2, heads=2, tokens=20_000),
-    source=Source(people=12, held_out_documents=8),
-    train=Train(batch_size=7, learning_rate=1e-2),
+    model=ModelTable(rank=4),
+    base=BaseTable(hidden_size=64, layers=2, heads=2, tokens=20_000),
+    source=SourceTable(people=12, held_out_documents=8),
+    train=TrainTable(batch_size=7, learning_rate=1e-2),
 )
 
 
