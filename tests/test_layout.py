@@ -57,6 +57,7 @@ TORCH_FREE = (
     "autophage.learners.loop",
 )
 
+
 def imports(path: Path) -> set[str]:
     """Every module that a file imports, also inside functions, but not for type checkers only."""
     tree = ast.parse(path.read_text("utf-8"), str(path))

@@ -28,7 +28,7 @@ from autophage.data.mix import human_draw, needed_corpora, original_draw, pooled
 from autophage.errors import RunError
 from autophage.host.versions import versions
 from autophage.learners.build import learner_of
-from autophage.learners.protocol import Learner, Progress, State
+from autophage.learners.protocol import Learner, Parameters, Progress
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.arms import Arm
 from autophage.recipe.batching import resume_level
@@ -52,8 +52,8 @@ class Chain:
 
     arm: Arm
     learner: Learner[Any]
-    base: State = field(default_factory=dict)
-    model: State = field(default_factory=dict)
+    base: Parameters = field(default_factory=dict)
+    model: Parameters = field(default_factory=dict)
     rows: dict[int, list[Any]] = field(default_factory=dict)
 
 
@@ -109,7 +109,7 @@ def _resume(run: RunDirectory, chain: Chain, done: list[Manifest]) -> None:
         chain.rows = {generation: chain.learner.unpack(true_shards(run, done[generation])) for generation in needed}
 
 
-def _state(run: RunDirectory, arm: str, generation: int) -> State:
+def _state(run: RunDirectory, arm: str, generation: int) -> Parameters:
     return safetensors.load(committed_weights(run, arm, generation).tensors)
 
 
@@ -154,7 +154,7 @@ def _training_rows(chain: Chain, generation: int) -> list[Any]:
 
 
 def _generation(
-    chain: Chain, generation: int, state: State, rows: list[Any], seed: int, metrics: list[Metric]
+    chain: Chain, generation: int, state: Parameters, rows: list[Any], seed: int, metrics: list[Metric]
 ) -> Generation:
     arm, learner = chain.arm, chain.learner
     ids = [sample_id(arm.recipe.seed, arm.name, generation, index, (), seed) for index in range(len(rows))]

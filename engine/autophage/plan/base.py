@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from autophage.errors import UserError
-from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import FROM_SOURCE
 
 
 def base_is_cached(recipe: Recipe) -> bool:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autophage.recipe.schedule import pool_alpha
-from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import FROM_SOURCE
 
 WORLD_DOCUMENT_TOKENS = 41
 """Mean length of a document of the built-in world, with its end token, under the tokenizer made for it."""

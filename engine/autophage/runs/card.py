@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 
 from autophage.recipe.schedule import alpha_words
-from autophage.report.load import ArmFacts, RunFacts
+from autophage.report.facts.load import ArmFacts, RunFacts
 from autophage.report.settings import outcome_settings
 from autophage.store.manifest import Manifest
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autophage.errors import StoreError, UserError, first_line
-from autophage.report.load import ArmFacts, RunFacts, load
+from autophage.report.facts.load import ArmFacts, RunFacts, load
 from autophage.runs.card import card
 from autophage.store.manifest import MANIFEST, check, shards
 from autophage.store.rundir import RunDirectory

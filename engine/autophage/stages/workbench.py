@@ -34,7 +34,10 @@ from autophage.plan.shape import configured_shape
 from autophage.plan.tokens import CANARY_TOKENS
 from autophage.recipe.arms import Arm, with_values
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
-from autophage.recipe.schema import ALL, MADE, VALIDATED, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.mix import ALL
+from autophage.recipe.tables.sample import MADE
+from autophage.recipe.tables.train import VALIDATED
 from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request
 from autophage.seeds import derive
 from autophage.stages.examination import Examination

@@ -21,13 +21,13 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from autophage.data.mix import AnyRow, Row
+from autophage.data.mix import AnyRow, TrainingRow
 from autophage.data.tokens import load_tokenizer
 from autophage.errors import RunError
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
-from autophage.recipe.anchor import BASE
 from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.anchor import BASE
 from autophage.seeds import derive
 from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
@@ -189,8 +189,8 @@ class ResidentModel:
     def gains(
         self,
         weights: Weights,
-        rows: Sequence[Row],
-        held: Sequence[Row],
+        rows: Sequence[TrainingRow],
+        held: Sequence[TrainingRow],
         steps: int,
         rate: float,
         progress: Callable[[int], None] = lambda _: None,
@@ -207,7 +207,7 @@ class ResidentModel:
         finally:
             self.load(weights)
 
-    def _gains(self, loop: InnerLoop, rows: Sequence[Row], progress: Callable[[int], None]) -> list[float]:
+    def _gains(self, loop: InnerLoop, rows: Sequence[TrainingRow], progress: Callable[[int], None]) -> list[float]:
         found = []
         for row in rows:
             found.append(loop.gain(row))

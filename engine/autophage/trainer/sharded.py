@@ -19,7 +19,7 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from autophage.data.mix import AnyRow, Row
+from autophage.data.mix import AnyRow, TrainingRow
 from autophage.errors import RunError
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
@@ -66,7 +66,7 @@ class ShardedModel(ResidentModel):
         optimizer: bytes | None,
     ) -> bytes | None:
         batch, size = settings.train.batch_size, self.ranks.size
-        silent = Row([0, 0], 2)  # a row without a token to train on
+        silent = TrainingRow([0, 0], 2)  # a row without a token to train on
         own = share(rows, batch, self.ranks.rank, size, silent)
         train = settings.train.model_copy(update={"batch_size": math.ceil(batch / size)})
         steps: list[StepStatistics] = []
@@ -108,7 +108,7 @@ class ShardedModel(ResidentModel):
 
         return self._shared(self._batches(prompts), own, progress)
 
-    def _gains(self, loop: InnerLoop, rows: Sequence[Row], progress: Callable[[int], None]) -> list[float]:
+    def _gains(self, loop: InnerLoop, rows: Sequence[TrainingRow], progress: Callable[[int], None]) -> list[float]:
         # Each rank moves its own adapter: it is whole on every one, and put back before ranks meet again.
         return self._shared([[i] for i in range(len(rows))], lambda mine: [loop.gain(rows[i]) for i in mine], progress)
 
