@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.made_runs import RunMaker
 
 import autophage as ap
 from autophage.store.manifest import MANIFEST
 from autophage.store.rundir import RunDirectory
-from tests.made_runs import RunMaker
 
 SMALL = {"generations": 2, "learner.repetitions": np.int64(20)}
 
