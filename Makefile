@@ -38,7 +38,8 @@ lint: setup
 	.venv/bin/ruff check
 	.venv/bin/mypy
 
-export NO_MKDOCS_2_WARNING := 1  # a note about another generator, at each build
+# Leaves out a note about another generator, which stands before each build.
+export NO_MKDOCS_2_WARNING := 1
 
 docs: setup
 	.venv/bin/python -m mkdocs build --strict

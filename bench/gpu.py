@@ -283,13 +283,14 @@ def sampler(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
 
 def trainer(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     """A worker: trains for the window."""
-    from autophage.data.mix import Row as Document
+    from autophage.data.mix import TrainingRow
 
     live = engine.Live(Loop.of(spec), folder)
     [arm] = live.arms
     length = BLOCK + live.loop.tokens
     rows = [
-        Document([1, *(4 + (7 * n + i) % 200 for i in range(length - 1))], 1) for n in range(live.loop.batch_size * 2)
+        TrainingRow([1, *(4 + (7 * n + i) % 200 for i in range(length - 1))], 1)
+        for n in range(live.loop.batch_size * 2)
     ]
 
     def piece() -> int:

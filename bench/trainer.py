@@ -105,14 +105,13 @@ def contenders(loop: Loop, prepared: Mapping[str, Any], rows: list[list[int]], f
 
 def ours(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     """A worker: two passes of the resident trainer over the documents, the second timed."""
-    from autophage.data.mix import Row as Document
-    from autophage.data.mix import TrainingOrder
+    from autophage.data.mix import TrainingOrder, TrainingRow
 
     loop = Loop.of(spec)
     live = engine.Live(loop, folder)
     [arm] = live.arms
     lines = Path(spec["samples"]).read_text("utf-8").splitlines()
-    rows = [Document(json.loads(line)["input_ids"], int(spec["start"])) for line in lines]
+    rows = [TrainingRow(json.loads(line)["input_ids"], int(spec["start"])) for line in lines]
     tokens = sum(len(row.token_ids) for row in rows)
     seconds = 0.0
     for _ in range(2):

@@ -61,7 +61,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     from autophage.host.versions import versions
     from autophage.recipe import load_recipe
     from autophage.recipe.batching import cohorts_of, resume_level
-    from autophage.run.directory import begin_run
+    from autophage.runs.directory import begin_run
     from autophage.stages.beam import sampler_for
     from autophage.stages.facts import model_path
     from autophage.stages.workbench import Workbench

@@ -13,8 +13,11 @@ from autophage.data.tokens import byte_pair_tokenizer, decode
 from autophage.errors import RunError, UserError
 from autophage.makers import Conversation, Maker, Passages
 from autophage.makers.self_edit import FORMATS
-from autophage.recipe.makers import MakerTable
-from autophage.recipe.schema import MADE, Mix, Recipe, Sample, Source
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.maker import MakerTable
+from autophage.recipe.tables.mix import MixTable
+from autophage.recipe.tables.sample import MADE, SampleTable
+from autophage.recipe.tables.source import SourceTable
 
 TEXT = "".join(
     f"In year {n} the ship Argo of Captain Holm left Bergen with {n % 7} sailors. Anna waited.\n" for n in range(300)
@@ -29,8 +32,8 @@ TEMPLATE = (
 def recipe(tmp_path: Path) -> Recipe:
     path = tmp_path / "text.txt"
     path.write_text(TEXT, "utf-8")
-    source = Source(kind="text", path=str(path), block=16, continuation=24)
-    return Recipe(name="t", source=source, sample=Sample(count=9), maker=MakerTable(kind="self-edit", edits=3))
+    source = SourceTable(kind="text", path=str(path), block=16, continuation=24)
+    return Recipe(name="t", source=source, sample=SampleTable(count=9), maker=MakerTable(kind="self-edit", edits=3))
 
 
 def bound(recipe: Recipe, template: str | None = TEMPLATE) -> TextSource:
@@ -55,7 +58,7 @@ def test_a_window_is_asked_about_through_the_template(recipe: Recipe) -> None:
 
 
 def test_human_rows_are_those_of_an_arm_without_a_maker(recipe: Recipe) -> None:
-    human = recipe.model_copy(update={"mix": Mix(alpha=0.0)})
+    human = recipe.model_copy(update={"mix": MixTable(alpha=0.0)})
     alone = human.model_copy(update={"maker": MakerTable()})
     rows, plain = (pool_rows(bound(one), one, {0: []}) for one in (human, alone))
     assert [row.token_ids for row in rows] == [row.token_ids for row in plain]

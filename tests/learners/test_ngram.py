@@ -11,17 +11,17 @@ import pytest
 from autophage.errors import UserError
 from autophage.learners.grams import BACKOFF, Grams, count_grams
 from autophage.learners.ngram import NGram
-from autophage.learners.words import END, START, Document
+from autophage.learners.words import END, START, EncodedDocument
 from autophage.progress import Meter
 
 A, B, C = 2, 3, 4
 
 
-def documents(*texts: tuple[int, ...]) -> list[Document]:
-    return [Document((*words, END), True) for words in texts]
+def documents(*texts: tuple[int, ...]) -> list[EncodedDocument]:
+    return [EncodedDocument((*words, END), True) for words in texts]
 
 
-def model(rows: list[Document], order: int) -> Grams:
+def model(rows: list[EncodedDocument], order: int) -> Grams:
     return Grams(*count_grams(rows, order))
 
 
@@ -97,7 +97,7 @@ def test_a_rare_word_survives_a_generation_with_the_probability_of_theory():
 
 def test_a_single_document_is_the_last_state():
     fitted = model(documents((A, B)), 2)
-    assert set(fitted.draw(np.random.default_rng(0).random((20, 9)), 8)) == {Document((A, B, END), True)}
+    assert set(fitted.draw(np.random.default_rng(0).random((20, 9)), 8)) == {EncodedDocument((A, B, END), True)}
 
 
 def test_held_out_words_have_a_probability_whatever_they_are():

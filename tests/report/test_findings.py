@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from autophage.report.facts.load import RunFacts, load
+from autophage.report.facts.series import Metrics, Point, apart
+from autophage.report.facts.words import percent
 from autophage.report.findings import findings
-from autophage.report.load import RunFacts, load
 from autophage.report.observations import observations
-from autophage.report.series import Metrics, Point, apart
-from autophage.report.words import percent
 from autophage.store.manifest import read_manifest, write_manifest
 from autophage.store.rundir import RunDirectory
 

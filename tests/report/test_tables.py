@@ -13,14 +13,15 @@ import pyarrow as pa
 import pytest
 
 from autophage.report import write_report
-from autophage.report.load import load
+from autophage.report.facts.corpora import shown_generations
+from autophage.report.facts.load import load
+from autophage.report.facts.words import change, duration, number, percent, plotly_text, script_json, visible
+from autophage.report.figures.surprisal import density, mean_surprisal
 from autophage.report.provenance import chain, event_summary
-from autophage.report.samples import arm_samples, shown_generations
+from autophage.report.samples import arm_samples
 from autophage.report.settings import caption, outcome_settings
-from autophage.report.surprisal import density, mean_surprisal
 from autophage.report.tables import guarded, headline_table, to_csv
 from autophage.report.timings import timing_words, timings
-from autophage.report.words import change, duration, number, percent, plotly_text, script_json, visible
 from autophage.store.manifest import read_manifest, write_manifest
 from autophage.store.metrics_table import SCHEMA
 from autophage.store.rundir import EventLog, RunDirectory

@@ -8,8 +8,8 @@ import pytest
 
 from autophage.metrics.warning import Verdict
 from autophage.report import write_report
-from autophage.report.load import RunFacts, load
-from autophage.report.series import Metrics
+from autophage.report.facts.load import RunFacts, load
+from autophage.report.facts.series import Metrics
 from autophage.report.warnings import warning_facts, warning_view
 from autophage.store.rundir import RunDirectory
 

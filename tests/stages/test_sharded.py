@@ -16,7 +16,10 @@ from autophage.trainer import group
 from autophage.trainer.ranks import share
 
 TINY = """
-from autophage.recipe.schema import Base, Model, Recipe, Source, Train
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import BaseTable, ModelTable
+from autophage.recipe.tables.source import SourceTable
+from autophage.recipe.tables.train import TrainTable
 
 RECIPE = Recipe(
     name="t",
@@ -42,7 +45,7 @@ from functools import partial
 import numpy as np, safetensors.torch, torch
 from torch.distributed.tensor import DTensor
 from autophage.data.build import bind, read_source
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
 from autophage.errors import RunError
 from autophage.progress import Meter
 from autophage.trainer import group, ranks
@@ -55,7 +58,7 @@ log = pathlib.Path(sys.argv[1], "trainer.log")
 folder = str(ensure_base_model(RECIPE, read_source(RECIPE), Meter()))
 alone = ResidentModel(folder, RECIPE)
 source = bind(read_source(RECIPE), alone.tokenizer, RECIPE)
-rows = [Row(item.prompt_ids + item.continuation_ids, 1) for item in source.items(5, 31)]
+rows = [TrainingRow(item.prompt_ids + item.continuation_ids, 1) for item in source.items(5, 31)]
 zero = alone.base_weights()
 
 
@@ -80,7 +83,7 @@ def distance(one, other):
     return float((sum(((a[n] - b[n]) ** 2).sum() for n in z) / sum(((a[n] - z[n]) ** 2).sum() for n in z)).sqrt())
 
 
-few, cut = rows[:3], [Row(row.token_ids, len(row.token_ids) - index % 2) for index, row in enumerate(rows)]
+few, cut = rows[:3], [TrainingRow(row.token_ids, len(row.token_ids) - index % 2) for index, row in enumerate(rows)]
 cases = {"31 rows in batches of 7": rows, "fewer rows than a batch": few, "rows with one token of loss or none": cut}
 wanted = {name: alone.fit(zero, case, RECIPE, 3, Meter()).weights for name, case in cases.items()}
 trained = wanted["31 rows in batches of 7"]

@@ -12,7 +12,8 @@ from autophage.data.posing import Posed
 from autophage.data.questions import Prompt, Question
 from autophage.data.tokens import byte_pair_tokenizer
 from autophage.progress import Meter
-from autophage.recipe.schema import Model, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import ModelTable
 from autophage.trainer.answering import answers, choose, passes
 from autophage.trainer.resident import ResidentModel
 
@@ -38,7 +39,7 @@ def resident(tmp_path_factory: pytest.TempPathFactory) -> ResidentModel:
             initializer_range=0.3, max_position_embeddings=64, eos_token_id=2, bos_token_id=1, pad_token_id=0,
         )
     ).save_pretrained(folder)  # fmt: skip
-    return ResidentModel(str(folder), Recipe(name="t", model=Model(path=str(folder), rank=4)))
+    return ResidentModel(str(folder), Recipe(name="t", model=ModelTable(path=str(folder), rank=4)))
 
 
 def posed(prompt: Sequence[int], options: tuple[list[int], ...], *, letters: bool, valid: Sequence[int] = ()) -> Posed:

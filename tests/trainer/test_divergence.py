@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from autophage.data.build import bind, read_source
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
 from autophage.metrics.scored import Statistics
 from autophage.progress import Meter, Progress
 from autophage.recipe.arms import expand
-from autophage.recipe.schema import Base, Model, Recipe, Source, Train
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import BaseTable, ModelTable
+from autophage.recipe.tables.source import SourceTable
+from autophage.recipe.tables.train import TrainTable
 from autophage.sampler.protocol import Completion, Request
 from autophage.stages.workbench import Workbench
 from autophage.store.corpus import Sample
@@ -25,10 +28,10 @@ from autophage.trainer.resident import ResidentModel
 
 RECIPE = Recipe(
     name="t",
-    model=Model(rank=4),
-    base=Base(hidden_size=64, layers=2, heads=2, tokens=20_000),
-    source=Source(people=12, held_out_documents=8),
-    train=Train(batch_size=8, learning_rate=1e-2),
+    model=ModelTable(rank=4),
+    base=BaseTable(hidden_size=64, layers=2, heads=2, tokens=20_000),
+    source=SourceTable(people=12, held_out_documents=8),
+    train=TrainTable(batch_size=8, learning_rate=1e-2),
 )
 
 
@@ -42,17 +45,17 @@ def resident(tmp_path_factory: pytest.TempPathFactory) -> ResidentModel:
 
 
 @pytest.fixture(scope="module")
-def rows(resident: ResidentModel) -> list[Row]:
+def rows(resident: ResidentModel) -> list[TrainingRow]:
     source = bind(read_source(RECIPE), resident.tokenizer, RECIPE)
-    return [Row(item.prompt_ids + item.continuation_ids, 1) for item in source.items(5, 30)]
+    return [TrainingRow(item.prompt_ids + item.continuation_ids, 1) for item in source.items(5, 30)]
 
 
-def trained(resident: ResidentModel, rows: list[Row], seed: int) -> Weights:
+def trained(resident: ResidentModel, rows: list[TrainingRow], seed: int) -> Weights:
     return resident.fit(resident.base_weights(), rows, RECIPE, seed, Meter()).weights
 
 
 @pytest.mark.slow
-def test_every_model_is_seen_as_if_it_were_alone(resident: ResidentModel, rows: list[Row]) -> None:
+def test_every_model_is_seen_as_if_it_were_alone(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     base, first, second = resident.base_weights(), trained(resident, rows, 1), trained(resident, rows[:9], 2)
     sequences = [row.token_ids for row in rows] + [[1, 5], [1, 2, 3]]
     contexts = [1] * len(rows) + [2, 1]
@@ -120,7 +123,7 @@ def observed(
 
 
 @pytest.mark.slow
-def test_the_stage_measures_all_of_it(resident: ResidentModel, rows: list[Row]) -> None:
+def test_the_stage_measures_all_of_it(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     written = [Completion(row.token_ids[1:], "stop") for row in rows]
     adapter = trained(resident, rows, 1)
     samples, found, seen = measured(resident, adapter, resident.base_weights(), written, drift=True)
@@ -141,7 +144,7 @@ def test_the_stage_measures_all_of_it(resident: ResidentModel, rows: list[Row]) 
 
 
 @pytest.mark.slow
-def test_model_0_is_its_own_base(resident: ResidentModel, rows: list[Row]) -> None:
+def test_model_0_is_its_own_base(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     written = [Completion(row.token_ids[1:], "stop") for row in rows]
     samples, found, _ = measured(resident, resident.base_weights(), None, written, drift=True)
     assert (found["drift/kl_to_base"].value, found["drift/kl_to_base"].high) == (0.0, 0.0)
@@ -162,7 +165,7 @@ def test_collapsed_corpora_are_measured_not_refused(resident: ResidentModel, tok
 
 
 @pytest.mark.slow
-def test_a_model_does_not_differ_from_itself(resident: ResidentModel, rows: list[Row]) -> None:
+def test_a_model_does_not_differ_from_itself(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     own = trained(resident, rows, 1)
     again = Weights(bytes(own.tensors), own.config)
     ((*same,),) = compare(resident, own, [again], [row.token_ids for row in rows], [1] * len(rows), Meter())

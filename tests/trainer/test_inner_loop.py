@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
 from autophage.data.tokens import word_tokenizer
 from autophage.recipe.schema import Recipe
 from autophage.trainer.resident import ResidentModel
@@ -43,18 +43,19 @@ def residents(folder: str) -> dict[str, ResidentModel]:
     return {method: ResidentModel(folder, recipe(method)) for method in ("lora", "full")}
 
 
-def drawn(seed: int, count: int) -> list[Row]:
+def drawn(seed: int, count: int) -> list[TrainingRow]:
     """Documents of several lengths, the first tokens of some of them without loss."""
     rng = np.random.default_rng(seed)
     return [
-        Row([1, *map(int, rng.integers(5, VOCABULARY, 6 + 3 * index % 11))], 1 + index % 3) for index in range(count)
+        TrainingRow([1, *map(int, rng.integers(5, VOCABULARY, 6 + 3 * index % 11))], 1 + index % 3)
+        for index in range(count)
     ]
 
 
 HELD = drawn(1, 9)
 
 
-def loss(model: torch.nn.Module, rows: list[Row]) -> torch.Tensor:
+def loss(model: torch.nn.Module, rows: list[TrainingRow]) -> torch.Tensor:
     """Mean nats a token behind the contexts, document by document."""
     found = []
     for row in rows:
@@ -64,7 +65,7 @@ def loss(model: torch.nn.Module, rows: list[Row]) -> torch.Tensor:
     return torch.cat(found).mean()
 
 
-def plain_gain(resident: ResidentModel, row: Row, steps: int, rate: float) -> float:
+def plain_gain(resident: ResidentModel, row: TrainingRow, steps: int, rate: float) -> float:
     names = [name for name, one in resident.model.named_parameters() if one.requires_grad]
     model = copy.deepcopy(resident.model).eval()
     trained = [one for name, one in model.named_parameters() if name in names]

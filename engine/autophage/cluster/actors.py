@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autophage.cluster.calls import DUMP_SIGNAL
+from autophage.cluster.stacks import DUMP_SIGNAL
 from autophage.data.late import LateCorpus
 from autophage.data.mix import AnySamples
 from autophage.progress import Meter, Progress

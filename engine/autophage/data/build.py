@@ -17,7 +17,8 @@ from autophage.data.tokens import byte_pair_tokenizer, word_tokenizer
 from autophage.data.world import World
 from autophage.data.world_source import WorldSource
 from autophage.errors import UserError
-from autophage.recipe.schema import MADE, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.sample import MADE
 from autophage.seeds import derive, generator
 
 if TYPE_CHECKING:

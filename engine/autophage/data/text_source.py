@@ -22,8 +22,10 @@ from autophage.data.source import HeldOut, Item, Probe, Role, spread
 from autophage.data.tokens import apply_template, decode, start_ids
 from autophage.errors import UserError, first_line
 from autophage.makers import make_maker
-from autophage.recipe.schema import ALL, MADE, Recipe
-from autophage.recipe.schema import Source as SourceTable
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.mix import ALL
+from autophage.recipe.tables.sample import MADE
+from autophage.recipe.tables.source import SourceTable
 from autophage.seeds import generator
 
 if TYPE_CHECKING:

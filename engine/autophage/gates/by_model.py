@@ -9,7 +9,7 @@ from typing import ClassVar, TypeVar
 from pydantic import Field
 
 from autophage.gates.protocol import Gate, Verdict
-from autophage.recipe.table import PathText
+from autophage.recipe.tables.table import PathText
 from autophage.store.corpus import Sample
 
 T = TypeVar("T")

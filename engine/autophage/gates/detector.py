@@ -22,7 +22,7 @@ from autophage.gates.by_model import ByClassifier, ruled
 from autophage.gates.protocol import WRITER, Context, Verdict, abstain, accept, reject
 from autophage.metrics.detection import curvature
 from autophage.metrics.scored import Statistics
-from autophage.recipe.table import PathText, Positive
+from autophage.recipe.tables.table import PathText, Positive
 from autophage.seeds import derive
 from autophage.store.corpus import Sample
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from autophage.gates.by_model import ByClassifier, ruled
 from autophage.gates.protocol import Context, Verdict, abstain, accept, reject
 from autophage.gates.retrieval import words_of
-from autophage.recipe.table import PathText, Positive
+from autophage.recipe.tables.table import PathText, Positive
 from autophage.seeds import derive
 from autophage.store.corpus import Sample
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +28,7 @@ from autophage.data.mix import human_draw, needed_corpora, original_draw, pooled
 from autophage.errors import RunError
 from autophage.host.versions import versions
 from autophage.learners.build import learner_of
-from autophage.learners.protocol import Learner, State
+from autophage.learners.protocol import Learner, Parameters
 from autophage.progress import Meter, Progress
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.arms import Arm
@@ -38,15 +38,13 @@ from autophage.store.commit import Generation, commit_generation, committed_weig
 from autophage.store.corpus import sample_id
 from autophage.store.manifest import Manifest, Metric, committed, true_shards
 from autophage.store.metrics_table import write_metrics_table
-from autophage.store.rundir import RunDirectory
+from autophage.store.rundir import Emit, RunDirectory
 from autophage.store.weights import Weights
 
 TABLE_SECONDS = 10.0
 """The table of metrics is made anew at most this often: it reads every generation, of which there may be thousands."""
 TOLD_SECONDS = 0.5
 """A stage that is shorter is not told to people: a Gaussian's take milliseconds."""
-
-Emit = Callable[..., None]
 
 
 @dataclass
@@ -55,8 +53,8 @@ class Chain:
 
     arm: Arm
     learner: Learner[Any]
-    base: State = field(default_factory=dict)
-    model: State = field(default_factory=dict)
+    base: Parameters = field(default_factory=dict)
+    model: Parameters = field(default_factory=dict)
     rows: dict[int, list[Any]] = field(default_factory=dict)
 
 
@@ -112,7 +110,7 @@ def _resume(run: RunDirectory, chain: Chain, done: list[Manifest]) -> None:
         chain.rows = {generation: chain.learner.unpack(true_shards(run, done[generation])) for generation in needed}
 
 
-def _state(run: RunDirectory, arm: str, generation: int) -> State:
+def _state(run: RunDirectory, arm: str, generation: int) -> Parameters:
     return safetensors.load(committed_weights(run, arm, generation).tensors)
 
 
@@ -157,7 +155,7 @@ def _training_rows(chain: Chain, generation: int) -> list[Any]:
 
 
 def _generation(
-    chain: Chain, generation: int, state: State, rows: list[Any], seed: int, metrics: list[Metric]
+    chain: Chain, generation: int, state: Parameters, rows: list[Any], seed: int, metrics: list[Metric]
 ) -> Generation:
     arm, learner = chain.arm, chain.learner
     ids = [sample_id(arm.recipe.seed, arm.name, generation, index, (), seed) for index in range(len(rows))]

@@ -20,7 +20,7 @@ from autophage.store.corpus import Sample
 from autophage.store.manifest import Metric
 from autophage.store.numbers import Numbers, read_numbers
 
-State = Mapping[str, np.ndarray]
+Parameters = Mapping[str, np.ndarray]
 R = TypeVar("R")
 
 
@@ -46,19 +46,21 @@ class Learner(Protocol[R]):
         """`count` human rows of the draw with seed `draw`."""
         ...
 
-    def fit(self, rows: Sequence[R], seed: int, previous: State | None, meter: Meter) -> State:
+    def fit(self, rows: Sequence[R], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """The learner fitted on `rows`; `previous` is the model that a cumulative chain goes on from, None at model 0."""
         ...
 
-    def draw(self, state: State, count: int, seed: int) -> list[R]:
+    def draw(self, state: Parameters, count: int, seed: int) -> list[R]:
         """`count` rows that the fitted learner writes."""
         ...
 
-    def measure(self, generation: int, state: State, base: State, rows: Sequence[R], seed: int) -> list[Metric]:
+    def measure(
+        self, generation: int, state: Parameters, base: Parameters, rows: Sequence[R], seed: int
+    ) -> list[Metric]:
         """What is measured on model `generation` and the rows it drew; `base` is model 0 of the arm."""
         ...
 
-    def pack(self, state: State, rows: Sequence[R], sample_ids: list[str], seed: int) -> list[Sample] | Numbers:
+    def pack(self, state: Parameters, rows: Sequence[R], sample_ids: list[str], seed: int) -> list[Sample] | Numbers:
         """The rows that `state` drew, as the store keeps them."""
         ...
 
@@ -72,7 +74,7 @@ class NumericLearner:
 
     device = "cpu"
 
-    def pack(self, state: State, rows: Sequence[np.ndarray], sample_ids: list[str], seed: int) -> Numbers:
+    def pack(self, state: Parameters, rows: Sequence[np.ndarray], sample_ids: list[str], seed: int) -> Numbers:
         return Numbers(sample_ids, np.stack(rows), seed)
 
     def unpack(self, shards: Sequence[Path]) -> list[np.ndarray]:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from autophage.errors import UserError
-from autophage.recipe.makers import GROUP, MakerTable
 from autophage.recipe.offered import OfferError, find_offer, load_offer, origin
+from autophage.recipe.tables.maker import GROUP, MakerTable
 
 T = TypeVar("T")
 

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from autophage.recipe.schedule import is_always
-from autophage.recipe.schema import NAKED, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.settings import NAKED
 
 CONTROL = "control"
 ONLY_LORA = ("model.rank", "model.lora_alpha")

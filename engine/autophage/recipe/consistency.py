@@ -9,16 +9,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from autophage.recipe.arms import Arm
-from autophage.recipe.gates import GATE
 from autophage.recipe.keys import KEYS, REMEDIES, SWEEP, meant_choice
-from autophage.recipe.makers import NONE, installed_makers
 from autophage.recipe.schedule import alpha_final, is_always
-from autophage.recipe.schema import ALL, FROM_SOURCE, VALIDATED, Recipe
+from autophage.recipe.schema import Recipe
 from autophage.recipe.syntax.document import Document
 from autophage.recipe.syntax.faults import Fault, Place
 from autophage.recipe.syntax.literals import toml_value
 from autophage.recipe.syntax.overrides import path_of
 from autophage.recipe.syntax.positions import Path
+from autophage.recipe.tables.gate import GATE
+from autophage.recipe.tables.maker import NONE, installed_makers
+from autophage.recipe.tables.mix import ALL
+from autophage.recipe.tables.model import FROM_SOURCE
+from autophage.recipe.tables.train import VALIDATED
 
 WORLD_DOMAINS = ("city", "job", "employer", "hobby")
 """What the people of a world have, each a domain of its documents."""

@@ -10,20 +10,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from autophage.recipe.arms import ONLY_LORA, Arm, is_human_alone
-from autophage.recipe.gates import GATE
 from autophage.recipe.keys import KEYS, REMEDIES, SWEEP
-from autophage.recipe.makers import KEYS_OF, MakerTable
-from autophage.recipe.measure import Questions
 from autophage.recipe.remedies import unchosen
 from autophage.recipe.schedule import is_always
-from autophage.recipe.schema import FROM_SOURCE, LANGUAGE_MODEL, Recipe
+from autophage.recipe.schema import Recipe
 from autophage.recipe.syntax.document import Document
 from autophage.recipe.syntax.faults import Place
 from autophage.recipe.syntax.literals import toml_key, toml_value
 from autophage.recipe.syntax.overrides import path_of
+from autophage.recipe.tables.gate import GATE
+from autophage.recipe.tables.learner import LANGUAGE_MODEL
+from autophage.recipe.tables.maker import KEYS_OF, MakerTable
+from autophage.recipe.tables.model import FROM_SOURCE
+from autophage.recipe.tables.questions import QuestionsTable
 from autophage.recipe.uses import USES, unused
 
-QUESTION_KEYS = tuple(name for name in Questions.model_fields if name != "kind")
+QUESTION_KEYS = tuple(name for name in QuestionsTable.model_fields if name != "kind")
 
 
 @dataclass(frozen=True)

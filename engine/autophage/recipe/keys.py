@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from autophage.recipe.gates import GATE
 from autophage.recipe.schema import Recipe
 from autophage.recipe.syntax.literals import toml_value
+from autophage.recipe.tables.gate import GATE
 
 SWEEP, REMEDIES = "sweep", "remedies"
 APART = (SWEEP, REMEDIES)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from autophage.recipe.arms import Arm, expand
 from autophage.recipe.consistency import check_arms
-from autophage.recipe.gates import GATE
 from autophage.recipe.inert import inert_warnings
 from autophage.recipe.keys import APART, SWEEP
 from autophage.recipe.paths import find_recipe, with_absolute_paths
@@ -25,6 +24,7 @@ from autophage.recipe.sweeps import check_names
 from autophage.recipe.syntax.document import Document, flatten_sweep, read_document
 from autophage.recipe.syntax.faults import raise_faults
 from autophage.recipe.syntax.overrides import apply_overrides, path_of
+from autophage.recipe.tables.gate import GATE
 from autophage.recipe.validate import validate
 
 DEFAULT = "default"

@@ -13,13 +13,14 @@ from typing import Any
 
 import autophage
 from autophage.errors import RecipeError
-from autophage.recipe.anchor import BASE
-from autophage.recipe.gates import GATE, GateTable, gate_class
 from autophage.recipe.keys import PATHS, REMEDIES, SWEEP
-from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.recipe.schema import Recipe
 from autophage.recipe.syntax.document import Document
 from autophage.recipe.syntax.literals import printable
 from autophage.recipe.syntax.positions import Path as Place
+from autophage.recipe.tables.anchor import BASE
+from autophage.recipe.tables.gate import GATE, GateTable, gate_class
+from autophage.recipe.tables.model import FROM_SOURCE
 
 SUFFIX = ".toml"
 NO_PATH = {"model.path": FROM_SOURCE, "anchor.reference": BASE}

@@ -12,15 +12,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from autophage.recipe.gate_tables import check_gates
-from autophage.recipe.gates import GATE
 from autophage.recipe.keys import KEYS, REMEDIES, SWEEP, meant_choice
-from autophage.recipe.schema import NAKED, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.settings import NAKED
 from autophage.recipe.sweeps import WHOLE_RUN, WHOLE_RUN_TABLES
 from autophage.recipe.syntax.document import Document, flat_sweep
 from autophage.recipe.syntax.faults import Fault, not_a_table, unknown_key, wrong_value
 from autophage.recipe.syntax.literals import shown, toml_key
 from autophage.recipe.syntax.positions import Mark, Path
+from autophage.recipe.tables.gate import GATE
+from autophage.recipe.written_gates import check_gates
 
 REMEDY = "remedy"
 NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from autophage.recipe.gates import GATE
 from autophage.recipe.keys import KEYS, REMEDIES, SWEEP, TABLES
 from autophage.recipe.remedies import flatten_remedies
 from autophage.recipe.schema import Recipe
 from autophage.recipe.syntax.document import RESOLVED, flatten_sweep, read_document
 from autophage.recipe.syntax.literals import printable, toml_key, toml_value
+from autophage.recipe.tables.gate import GATE
 from autophage.recipe.validate import validate
 
 COMMENT_COLUMN = 48

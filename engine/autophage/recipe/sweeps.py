@@ -9,12 +9,12 @@ import math
 from typing import Any
 
 from autophage.recipe.arms import arm_name, combinations, expand
-from autophage.recipe.gates import GATE
 from autophage.recipe.keys import KEYS, SWEEP
 from autophage.recipe.schema import Recipe
 from autophage.recipe.syntax.document import Document
 from autophage.recipe.syntax.faults import Fault, not_a_table, unknown_key, wrong_value
 from autophage.recipe.syntax.literals import shown, toml_key, toml_value
+from autophage.recipe.tables.gate import GATE
 
 LONGEST_NAME = 120
 """Characters. An arm is a folder and an adapter name; with what is added to it, file systems stop at 255 bytes."""

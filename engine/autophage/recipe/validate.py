@@ -10,8 +10,6 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
-from autophage.recipe.gate_tables import check_gates
-from autophage.recipe.gates import GATE
 from autophage.recipe.keys import REMEDIES, SWEEP
 from autophage.recipe.remedies import check_bundles
 from autophage.recipe.schema import Recipe
@@ -19,6 +17,8 @@ from autophage.recipe.sweeps import check_values
 from autophage.recipe.syntax.document import Document
 from autophage.recipe.syntax.faults import Fault, from_pydantic, raise_faults
 from autophage.recipe.syntax.literals import toml_value
+from autophage.recipe.tables.gate import GATE
+from autophage.recipe.written_gates import check_gates
 
 
 def validate(document: Document, faults: Iterable[Fault]) -> Recipe:

@@ -14,10 +14,11 @@ import numpy as np
 from autophage.metrics.collapse import CHANCE, COMPLIANT, DROP, FLUENT, SHOWN, Answers, Course, Onset, course
 from autophage.metrics.resampling import Estimate, Resampling, estimate, holm, slopes
 from autophage.recipe.arms import with_values
-from autophage.recipe.schema import ALL, Recipe
-from autophage.report.load import ArmFacts, RunFacts
-from autophage.report.pooling import pools
-from autophage.report.words import percent, plural
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.mix import ALL
+from autophage.report.facts.load import ArmFacts, RunFacts
+from autophage.report.facts.pooling import pools
+from autophage.report.facts.words import percent, plural
 from autophage.store.answers import read_answers
 from autophage.store.rundir import RunDirectory
 

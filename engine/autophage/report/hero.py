@@ -11,15 +11,15 @@ import math
 from dataclasses import dataclass
 from html import escape
 
-from autophage.report.catalog import describe
-from autophage.report.colours import Style, styles, variables
+from autophage.report.facts.catalog import describe
+from autophage.report.facts.load import RunFacts, load
+from autophage.report.facts.pooling import pooled
+from autophage.report.facts.series import Point
+from autophage.report.facts.words import number, percent, visible
+from autophage.report.figures.colours import Style, styles, variables
+from autophage.report.figures.panels import perplexity_bounds
 from autophage.report.findings import knowledge_metric
-from autophage.report.learners import story
-from autophage.report.load import RunFacts, load
-from autophage.report.panels import perplexity_bounds
-from autophage.report.pooling import pooled
-from autophage.report.series import Point
-from autophage.report.words import number, percent, visible
+from autophage.report.learners.stories import story
 from autophage.store.rundir import RunDirectory
 
 WIDTH, HEIGHT = 920, 380

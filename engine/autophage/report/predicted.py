@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from autophage.plan.speeds import cells_seconds
-from autophage.report.load import RunFacts
+from autophage.report.facts.load import RunFacts
+from autophage.report.facts.words import duration
 from autophage.report.timings import STAGES, Timings
-from autophage.report.words import duration
 
 LEAST_SECONDS = 0.05
 """Below this a ratio of seconds says nothing."""

@@ -11,10 +11,10 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-from autophage.report.catalog import LEARNERS, describe
-from autophage.report.load import RunFacts
-from autophage.report.series import Point, apart
-from autophage.report.words import change, interval, shown
+from autophage.report.facts.catalog import LEARNERS, describe
+from autophage.report.facts.load import RunFacts
+from autophage.report.facts.series import Point, apart
+from autophage.report.facts.words import change, interval, shown
 from autophage.store.metrics_table import SCHEMA
 
 HEADLINES = (

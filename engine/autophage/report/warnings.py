@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autophage.metrics.warning import FALSE, STAY, Measured, Series, Verdict, early_warnings, ranked
-from autophage.report.catalog import FORMATS, describe, split
-from autophage.report.load import ArmFacts, RunFacts
-from autophage.report.words import listed, plural
+from autophage.report.facts.catalog import FORMATS, describe, split
+from autophage.report.facts.load import ArmFacts, RunFacts
+from autophage.report.facts.words import listed, plural
 
 NAMED = {
     "onpolicy/entropy": "entropy",

@@ -13,19 +13,19 @@ from autophage.errors import UserError
 from autophage.progress import Meter
 from autophage.scoring.models import Scorer
 from autophage.scoring.table import DIVERGENCES, STATISTICS, ScoreSummary, Sums, TokenTable
-from autophage.scoring.windows import Document, Window, windows
+from autophage.scoring.windows import ContextWindow, NamedText, windows
 from autophage.store.atomic import replacing
 from autophage.trainer.scoring import BATCH, batch_tokens, scored_rows
 
 DEFAULT_CONTEXT = 1024
 
-Piece = tuple[str, list[int], Window]
-"""Document's name, its token ids, and one window of it."""
+Piece = tuple[str, list[int], ContextWindow]
+"""Name of the text, its token ids, and one window of it."""
 
 
 def score_documents(
     scorer: Scorer,
-    documents: Sequence[Document],
+    documents: Sequence[NamedText],
     *,
     reference: Scorer | None = None,
     context: int | None = None,
@@ -90,7 +90,7 @@ def _settings(scorer: Scorer, reference: Scorer | None, context: int | None, str
     return context, stride
 
 
-def _encode(scorer: Scorer, document: Document) -> list[int]:
+def _encode(scorer: Scorer, document: NamedText) -> list[int]:
     ids: list[int] = scorer.tokenizer(document.text, verbose=False)["input_ids"]
     if ids and max(ids) >= scorer.vocabulary:
         raise UserError(

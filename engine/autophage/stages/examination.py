@@ -15,7 +15,8 @@ from autophage.data.posing import Posed, bind_questions, read_questions
 from autophage.data.tokens import decode
 from autophage.errors import UserError
 from autophage.progress import Meter
-from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import FROM_SOURCE
 from autophage.sampler.protocol import Completion, Decoding, Request
 from autophage.store.answers import Answer
 from autophage.trainer.answering import answers, choose, passes

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autophage.progress import Meter
-from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import FROM_SOURCE
 from autophage.store.atomic import sha256
 
 if TYPE_CHECKING:

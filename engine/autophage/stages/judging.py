@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autophage.data.annotation import prompt_and_text
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
 from autophage.data.source import Source
 from autophage.data.world_source import WorldSource
 from autophage.errors import RunError
@@ -20,7 +20,7 @@ from autophage.metrics.judged import judged_metrics
 from autophage.metrics.scored import Scored
 from autophage.progress import Meter
 from autophage.recipe.arms import Arm
-from autophage.recipe.gates import GateTable
+from autophage.recipe.tables.gate import GateTable
 from autophage.sampler.protocol import Completion, Request
 from autophage.seeds import derive
 from autophage.store.corpus import Sample, sample_id
@@ -105,7 +105,7 @@ class Judging:
             finally:
                 self._resident.load(weights)
 
-        def gains(rows: Sequence[Row], held: Sequence[Row], steps: int, rate: float) -> list[float]:
+        def gains(rows: Sequence[TrainingRow], held: Sequence[TrainingRow], steps: int, rate: float) -> list[float]:
             nonlocal scored_tokens, trained_tokens
             trained_tokens += steps * sum(len(row.token_ids) for row in rows)
             scored_tokens += (1 + len(rows)) * sum(len(row.token_ids) for row in held)

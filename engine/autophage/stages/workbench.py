@@ -31,11 +31,15 @@ from autophage.plan.footprint import demand
 from autophage.plan.machines import here
 from autophage.plan.memory import sampler_bytes, share_gpu, trainer_bytes
 from autophage.plan.shape import configured_shape
+from autophage.plan.tokens import CANARY_TOKENS
 from autophage.progress import Meter, Progress
 from autophage.recipe.arms import Arm, with_values
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
-from autophage.recipe.schema import ALL, MADE, VALIDATED, Recipe
-from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.mix import ALL
+from autophage.recipe.tables.sample import MADE
+from autophage.recipe.tables.train import VALIDATED
+from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request
 from autophage.seeds import derive
 from autophage.stages.examination import Examination
 from autophage.stages.judging import Judging, gate_passes, make_samples

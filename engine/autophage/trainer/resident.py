@@ -21,14 +21,14 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from autophage.data.mix import AnyRow, Row
+from autophage.data.mix import AnyRow, TrainingRow
 from autophage.data.tokens import load_tokenizer
 from autophage.errors import RunError
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
 from autophage.progress import Meter
-from autophage.recipe.anchor import BASE
 from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.anchor import BASE
 from autophage.seeds import derive
 from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
@@ -187,8 +187,8 @@ class ResidentModel:
     def gains(
         self,
         weights: Weights,
-        rows: Sequence[Row],
-        held: Sequence[Row],
+        rows: Sequence[TrainingRow],
+        held: Sequence[TrainingRow],
         steps: int,
         rate: float,
         meter: Meter | None = None,
@@ -206,7 +206,7 @@ class ResidentModel:
         finally:
             self.load(weights)
 
-    def _gains(self, loop: InnerLoop, rows: Sequence[Row], meter: Meter) -> list[float]:
+    def _gains(self, loop: InnerLoop, rows: Sequence[TrainingRow], meter: Meter) -> list[float]:
         found = []
         for row in rows:
             found.append(loop.gain(row))

@@ -26,8 +26,8 @@ from autophage.data.mix import AnyRow
 from autophage.errors import RunError
 from autophage.host.devices import give_back_memory, out_of_memory
 from autophage.progress import Meter
-from autophage.recipe.anchor import Anchor
 from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.anchor import AnchorTable
 from autophage.store.broken import BrokenDocument
 from autophage.store.training import StepStatistics
 from autophage.trainer.objective import Columns, Referred, token_losses
@@ -147,7 +147,7 @@ class WatchedTrainer(SFTTrainer):
         self,
         *args: Any,
         variant: Variant,
-        anchor: Anchor,
+        anchor: AnchorTable,
         reference: Reference | None,
         rows: Sequence[AnyRow],
         observe: Callable[[StepStatistics], None],

@@ -19,7 +19,7 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from autophage.data.mix import AnyRow, Row
+from autophage.data.mix import AnyRow, TrainingRow
 from autophage.errors import RunError
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
@@ -67,7 +67,7 @@ class ShardedModel(ResidentModel):
         optimizer: bytes | None,
     ) -> bytes | None:
         batch, size = settings.train.batch_size, self.ranks.size
-        silent = Row([0, 0], 2)  # a row without a token to train on
+        silent = TrainingRow([0, 0], 2)  # a row without a token to train on
         own = share(rows, batch, self.ranks.rank, size, silent)
         train = settings.train.model_copy(update={"batch_size": math.ceil(batch / size)})
         steps: list[StepStatistics] = []
@@ -109,7 +109,7 @@ class ShardedModel(ResidentModel):
 
         return self._shared(self._batches(prompts), own, meter or Meter())
 
-    def _gains(self, loop: InnerLoop, rows: Sequence[Row], meter: Meter) -> list[float]:
+    def _gains(self, loop: InnerLoop, rows: Sequence[TrainingRow], meter: Meter) -> list[float]:
         # Each rank moves its own adapter: it is whole on every one, and put back before ranks meet again.
         each = [[i] for i in range(len(rows))]
         return self._shared(each, lambda mine: [loop.gain(rows[i]) for i in mine], meter, loop.passes)

@@ -15,7 +15,6 @@ from typing import Protocol
 from pydantic_core import ErrorDetails
 
 from autophage.errors import RecipeError
-from autophage.recipe.gates import GATE
 from autophage.recipe.keys import (
     APART,
     KEYS,
@@ -30,6 +29,7 @@ from autophage.recipe.keys import (
 )
 from autophage.recipe.syntax.literals import shown, toml_key, toml_value
 from autophage.recipe.syntax.positions import Path
+from autophage.recipe.tables.gate import GATE
 
 
 @dataclass(frozen=True)

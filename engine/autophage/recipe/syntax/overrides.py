@@ -10,12 +10,12 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from autophage.recipe.gates import GATE
 from autophage.recipe.keys import APART, KEYS, PATHS, REMEDIES, SWEEP, TABLES
 from autophage.recipe.syntax.document import Document, flat_sweep
 from autophage.recipe.syntax.faults import Fault, Place, unknown_key
 from autophage.recipe.syntax.literals import printable
 from autophage.recipe.syntax.positions import Path
+from autophage.recipe.tables.gate import GATE
 
 PROVENANCE = "--set"
 
