@@ -12,6 +12,7 @@ import torch
 
 from autophage.data.mix import TrainingRow
 from autophage.data.tokens import word_tokenizer
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.trainer.resident import ResidentModel
 
