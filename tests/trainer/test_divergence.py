@@ -59,9 +59,9 @@ def test_every_model_is_seen_as_if_it_were_alone(resident: ResidentModel, rows: 
     base, first, second = resident.base_weights(), trained(resident, rows, 1), trained(resident, rows[:9], 2)
     sequences = [row.token_ids for row in rows] + [[1, 5], [1, 2, 3]]
     contexts = [1] * len(rows) + [2, 1]
-    done: list[int] = []
-    to_base, to_first = compare(resident, second, [base, first], sequences, contexts, done.append)
-    assert sum(done) == len(sequences)
+    meter = Meter()
+    to_base, to_first = compare(resident, second, [base, first], sequences, contexts, meter)
+    assert meter.progress.done == len(sequences)
     loaded = resident.score(sequences, contexts)
     for adapter, found in ((base, to_base), (first, to_first)):
         resident.load(adapter)
