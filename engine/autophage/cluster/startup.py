@@ -98,7 +98,7 @@ def _prepare_first(actors: CellActors, emit: Emit) -> dict[str, Any]:
             moved = time.monotonic()
         elif time.monotonic() - moved > patience:
             raise trainer.hung(f"made no progress for {patience:.0f} s while it got its model ready")
-        if progress is not None and progress.total:
+        if progress is not None and progress.done:
             emit("base-progress", done=progress.done, total=progress.total, loss=round(progress.loss, 4))
     return trainer.get(preparing, patience)
 

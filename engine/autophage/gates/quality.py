@@ -66,6 +66,4 @@ class Quality(ByClassifier):
         return [float(value) for value in found]
 
     def _by_model(self, samples: Sequence[Sample], context: Context) -> list[float]:
-        from autophage.gates.models import judged_values
-
-        return judged_values(context, self.model or "", self.label, samples, "quality")
+        return self.judged_values(samples, context, "quality")

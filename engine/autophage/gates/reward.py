@@ -83,9 +83,7 @@ class Reward(ByClassifier):
             return _shares_right(samples, context)
         if self.reward == "likelihood":
             return [None if one is None else -one for one in surprisals(samples, context, BASE)]
-        from autophage.gates.models import judged_values
-
-        return [*judged_values(context, self.model or "", self.label, samples, "reward")]
+        return [*self.judged_values(samples, context, "reward")]
 
 
 def _shares_right(samples: Sequence[Sample], context: Context) -> list[float | None]:

@@ -61,7 +61,9 @@ class Run:
     def __repr__(self) -> str:
         committed = len(self.generations)
         arms = f"{len(self.arms)} arm{'s' * (len(self.arms) != 1)}"
-        return f"<Run {self.path}: {self.recipe.name}, {arms}, {committed} of {self.recipe.generations + 1} generations>"
+        return (
+            f"<Run {self.path}: {self.recipe.name}, {arms}, {committed} of {self.recipe.generations + 1} generations>"
+        )
 
     @property
     def path(self) -> Path:
