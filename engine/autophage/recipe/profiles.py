@@ -10,10 +10,11 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+from autophage.display import safe
 from autophage.errors import RecipeError
 from autophage.recipe.keys import SWEEP
 from autophage.recipe.syntax.document import Document
-from autophage.recipe.syntax.literals import printable, shown
+from autophage.recipe.syntax.literals import shown
 from autophage.recipe.syntax.positions import Mark, Path
 
 PROFILE, PROFILES = "profile", "profiles"
@@ -75,7 +76,7 @@ def _forget(document: Document, path: Path) -> None:
 
 
 def _unknown(document: Document, name: object, profiles: dict[str, Any], asked: bool) -> str:
-    where = f"--profile {printable(str(name))}" if asked else document.value_place((PROFILE,)).text
+    where = f"--profile {safe(str(name))}" if asked else document.value_place((PROFILE,)).text
     lines = [f"{where}: {document.display} has no profile {shown(name)}"]
     close = difflib.get_close_matches(str(name), profiles, n=1, cutoff=0.5)
     if close:
@@ -85,7 +86,7 @@ def _unknown(document: Document, name: object, profiles: dict[str, Any], asked: 
 
 
 def _listed(profiles: dict[str, Any]) -> str:
-    return ", ".join(map(printable, profiles))
+    return ", ".join(map(safe, profiles))
 
 
 def _of(document: Document) -> str:

@@ -10,11 +10,11 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from autophage.display import safe
 from autophage.recipe.gates import GATE
 from autophage.recipe.keys import APART, KEYS, PATHS, REMEDIES, SWEEP, TABLES
 from autophage.recipe.syntax.document import Document, flat_sweep
 from autophage.recipe.syntax.faults import Fault, Place, unknown_key
-from autophage.recipe.syntax.literals import printable
 from autophage.recipe.syntax.positions import Path
 
 PROVENANCE = "--set"
@@ -24,7 +24,7 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> list[Fault]
     """Put each override into `document`, the last one of a key winning; faults of those that cannot be."""
     faults = []
     for number, text in enumerate(overrides):
-        place = Place(f"--set {printable(text)}", PROVENANCE, (1, number, 0), override=True)
+        place = Place(f"--set {safe(text)}", PROVENANCE, (1, number, 0), override=True)
         fault = _apply(document, text, place)
         if fault is not None:
             faults.append(fault)
@@ -39,7 +39,7 @@ def _apply(document: Document, text: str, place: Place) -> Fault | None:
         return Fault(place, "is not UTF-8 text", ())
     path = _key(key)
     if path is None:
-        return Fault(place, f"{printable(key)!r} is not a key", ("write --set table.key=value",))
+        return Fault(place, f"{safe(key)!r} is not a key", ("write --set table.key=value",))
     value = _value(raw)
     if path[0] == SWEEP:
         return _sweep(document, path[1:], value, place)
@@ -52,7 +52,7 @@ def _apply(document: Document, text: str, place: Place) -> Fault | None:
         return _remedies(document, path[1:], value, place)
     dotted = ".".join(path)
     if dotted == "profile":
-        return Fault(place, "a profile is chosen before keys are set", (f"write --profile {printable(raw)}",))
+        return Fault(place, "a profile is chosen before keys are set", (f"write --profile {safe(raw)}",))
     if len(path) == 1 and dotted in TABLES:
         fault = unknown_key(place, dotted)
         return Fault(place, fault.wrong, ("set one of its keys", *fault.remedies))
