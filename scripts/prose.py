@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import fmean
 
 HEADER = re.compile(r"(Args|Arguments|Attributes|Examples?|Notes?|Raises|References|Returns|Warns|Yields):")
-ENTRY = re.compile(r"^(\*{0,2}[\w.]+|CODE)( \([^)]*\))?: ")
+ENTRY = re.compile(r"^(\*{0,2}[\w.]+|CODE)(, (\w+|CODE))*( \([^)]*\))?: ")
 EXCEPTION = re.compile(r"^(\w*(Error|Exception|Warning|Exit|Interrupt)|CODE): ")
 ITEM = re.compile(r"^([-*]|\d+\.) ")
 FENCE = re.compile(r"(?ms)^\s*```.*?^\s*```$")

@@ -1,7 +1,7 @@
-"""Who serves: Triton on a GPU, plain torch elsewhere; visible, and never exchanged in silence.
+"""Choice of backend: Triton on a GPU, plain torch elsewhere. A fallback on a GPU is logged.
 
-`AUTOPHAGE_KERNELS` = `triton` or `torch` overrides the choice. With `TRITON_INTERPRET=1` (set before anything imports
-Triton) the kernels run on CPU tensors under Triton's interpreter, which is how they are tested without a GPU.
+`AUTOPHAGE_KERNELS` = `triton` or `torch` overrides the choice. With `TRITON_INTERPRET=1` the kernels run on CPU tensors under
+Triton's interpreter. Tests use it where there is no GPU. Set it before anything imports Triton.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ log = logging.getLogger("autophage_kernels")
 
 
 def backend_in_use(device: torch.device | str | None = None, dtype: torch.dtype = torch.float32) -> Backend:
-    """What serves tensors of this kind: `triton`, `interpreter` or `torch`. The device defaults to a GPU where there is one.
+    """Backend for tensors of this kind. The device defaults to a GPU if there is one.
 
-    float64 logits are always served by torch, in float64.
+    Torch always serves float64 logits, in float64.
 
     Raises:
-        ValueError: the environment variable `AUTOPHAGE_KERNELS` holds something else than `triton` or `torch`.
-        RuntimeError: it says `triton`, which cannot serve here.
+        ValueError: `AUTOPHAGE_KERNELS` is neither `triton` nor `torch`.
+        RuntimeError: `AUTOPHAGE_KERNELS` is `triton`, which cannot serve here.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -36,7 +36,7 @@ def backend_in_use(device: torch.device | str | None = None, dtype: torch.dtype 
 
 
 def operations(tensor: torch.Tensor) -> Any:
-    """The module whose functions compute on this tensor: `reference` or `triton_kernels`."""
+    """Module whose functions compute on this tensor: `reference` or `triton_kernels`."""
     if backend_in_use(tensor.device, tensor.dtype) == "torch":
         return importlib.import_module("autophage_kernels.reference")
     return importlib.import_module("autophage_kernels.triton_kernels")

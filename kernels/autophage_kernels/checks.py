@@ -1,20 +1,20 @@
-"""What a caller may hand in. Every refusal is a `ValueError` that names what was given; nothing here reads a tensor's values."""
+"""Checks of arguments. A refusal is a `ValueError` that names the argument. No check reads a tensor's values."""
 
 from __future__ import annotations
 
 import torch
 
 LARGEST_VOCABULARY = 1 << 24
-"""Counts and indices travel in float32 partial results, which hold integers exactly up to here."""
+"""Largest V. Counts and indices travel in float32, which holds integers exactly up to here."""
 
 
 def describe(**tensors: torch.Tensor | None) -> str:
-    """`logits (4, 9), target (3,)`."""
+    """Names and shapes for a message, as in `logits (4, 9), target (3,)`."""
     return ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items() if tensor is not None)
 
 
 def check_logits(logits: torch.Tensor, caller: str, **others: torch.Tensor | None) -> None:
-    """Floating-point [..., V] with V > 0; every other tensor that is given lives on the same device."""
+    """Refuse logits that are not floating-point `[..., V]` with V > 0, and other tensors on another device."""
     if logits.ndim < 1 or logits.shape[-1] == 0:
         raise ValueError(f"{caller} needs logits [..., V] with a vocabulary; got {describe(logits=logits, **others)}")
     if logits.shape[-1] > LARGEST_VOCABULARY:
@@ -27,6 +27,7 @@ def check_logits(logits: torch.Tensor, caller: str, **others: torch.Tensor | Non
 
 
 def check_devices(caller: str, **tensors: torch.Tensor | None) -> None:
+    """Refuse tensors on different devices."""
     given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     if len({tensor.device for tensor in given.values()}) > 1:
         where = ", ".join(f"{name} on {tensor.device}" for name, tensor in given.items())
@@ -34,7 +35,7 @@ def check_devices(caller: str, **tensors: torch.Tensor | None) -> None:
 
 
 def check_target(target: torch.Tensor | None, rows: torch.Size, caller: str, **others: torch.Tensor | None) -> None:
-    """Integer, one for each row."""
+    """Refuse targets that are not one integer for each row."""
     if target is None:
         return
     if target.shape != rows:
@@ -45,14 +46,14 @@ def check_target(target: torch.Tensor | None, rows: torch.Size, caller: str, **o
 
 
 def as_target(target: torch.Tensor | None) -> torch.Tensor | None:
-    """[T] int64, side by side in memory as kernels read it."""
+    """The target as contiguous `[T]` int64, as kernels read it."""
     return None if target is None else target.reshape(-1).long().contiguous()
 
 
 def as_temperature(
     temperature: float | torch.Tensor | None, rows: torch.Size, device: torch.device, caller: str
 ) -> torch.Tensor | None:
-    """None, or one temperature for each row as float32 [T] or for all of them as [1]."""
+    """The temperature as float32: `[T]` for one a row, `[1]` for one in all, None for 1."""
     if temperature is None:
         return None
     if isinstance(temperature, torch.Tensor):
@@ -71,7 +72,7 @@ def as_temperature(
 
 
 def as_softcap(softcap: float | None, caller: str) -> float:
-    """0 stands for none, inside."""
+    """The softcap as a number. 0 stands for none."""
     if softcap is None:
         return 0.0
     if not softcap > 0:
@@ -80,7 +81,7 @@ def as_softcap(softcap: float | None, caller: str) -> float:
 
 
 def as_rows(logits: torch.Tensor) -> torch.Tensor:
-    """[..., V] as [B, L, V], without a copy for up to three dimensions whatever their strides."""
+    """`[..., V]` as `[B, L, V]`. Up to three dimensions of any strides are not copied."""
     if logits.ndim == 3:
         return logits
     if logits.ndim < 3:
@@ -91,7 +92,10 @@ def as_rows(logits: torch.Tensor) -> torch.Tensor:
 def check_head(
     hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, caller: str, **others: torch.Tensor | None
 ) -> None:
-    """hidden [..., H], weight [V, H] with V > 0, bias [V] or None: one floating type, one device."""
+    """Refuse all but hidden `[..., H]`, weight `[V, H]` with V > 0 and bias `[V]` or None.
+
+    All have one floating type and one device.
+    """
     given = {"hidden": hidden, "weight": weight, "bias": bias, **others}
     if hidden.ndim < 1 or weight.ndim != 2 or hidden.shape[-1] != weight.shape[1] or hidden.shape[-1] == 0:
         raise ValueError(f"{caller} needs hidden [..., H] and weight [V, H]; got {describe(**given)}")

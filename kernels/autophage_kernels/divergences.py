@@ -1,6 +1,6 @@
-"""The vocabulary of divergences, and the algebra of one pass over two distributions.
+"""Divergences of two next-token distributions: names, formulas, and the algebra of one pass.
 
-For one row of logits x, y with p = softmax(softcap(x) / temperature) and q the same of y, in nats:
+For one row of logits x and y, p is `softmax(softcap(x) / temperature)` and q the same of y. In nats:
 
     kl                 KL(p || q) = sum_v p_v (log p_v - log q_v)
     reverse_kl         KL(q || p)
@@ -9,15 +9,18 @@ For one row of logits x, y with p = softmax(softcap(x) / temperature) and q the 
     reference_entropy  H(q)
     jsd                (KL(p || m) + KL(q || m)) / 2 with m = (p + q) / 2; at most ln 2
 
-Where p_v = 0 a term is 0; where p_v > 0 = q_v, kl and cross_entropy are +inf.
+A term is 0 if p_v is 0. If some q_v is 0 and p_v is not, kl and cross_entropy are +inf.
 
-Partial results [FIELDS, S, T]: for columns C of a row with peaks m, n, u_v = (softcap(x_v) - softcap(m)) / temperature and w_v
-likewise, the sums of e^u, e^u u, e^w, e^w w, e^u (u - w) and e^w (u - w). Kept as differences, small divergences are not lost
-in large entropies. Re-based by dx for x and dy for y (both <= 0):
+Partial results are `[DIVERGENCE_FIELDS, S, T]`. For columns C of a row with peaks m and n, let
+
+    u_v = (softcap(x_v) - softcap(m)) / temperature        w_v = (softcap(y_v) - softcap(n)) / temperature
+
+They hold the sums of e^u, e^u u, e^w, e^w w, e^u (u - w) and e^w (u - w). Small divergences would be lost in the difference of
+two large entropies. Sums of differences keep them. Re-based by dx for x and dy for y (both <= 0):
 
     GAP' = e^dx (GAP + (dx - dy) SUM)      kl = GAP / SUM - L_p + L_q, with L = log SUM
 
-Exact normalisers are known only at the end, so jsd takes a second pass.
+The mixture needs the final normalisers, so jsd takes a second pass.
 """
 
 from __future__ import annotations
@@ -41,14 +44,15 @@ class Divergence(IntEnum):
 
 
 ORDER = tuple(Divergence)
-"""Rows of the packed output, those not asked for left out."""
+"""Rows of the packed output, in this order. Divergences that were not asked for have no row."""
 ONE_PASS = sum(ORDER) - Divergence.JSD
 
 
 class TokenDivergence(NamedTuple):
-    """Divergences of each row, in the shape of the logits without their last dimension; None where not asked for.
+    """Divergences of each row, in the shape of the logits without their last dimension.
 
-    float32 (float64 for float64 logits). Gradients flow to the first logits through all but reference_entropy.
+    A field is None if the call did not ask for it. Values are float32, or float64 for float64 logits. Gradients flow to the
+    first logits through all fields but reference_entropy.
     """
 
     kl: torch.Tensor | None = None
@@ -77,7 +81,7 @@ DIVERGENCE_FIELDS = len(DivergenceField)
 
 
 class DivergenceMoment(IntEnum):
-    """First index of what the backward and the second pass need of the first, [DIVERGENCE_MOMENTS, T]."""
+    """First index of the moments `[DIVERGENCE_MOMENTS, T]`, which the backward and the second pass read."""
 
     PEAK = 0
     LOG_SUM = 1
@@ -92,7 +96,7 @@ DIVERGENCE_MOMENTS = len(DivergenceMoment)
 
 
 class DivergenceCoefficient(IntEnum):
-    """First index of the incoming gradients, [DIVERGENCE_COEFFICIENTS, T]."""
+    """First index of the incoming gradients `[DIVERGENCE_COEFFICIENTS, T]`."""
 
     KL = 0
     REVERSE_KL = 1
@@ -105,10 +109,10 @@ DIVERGENCE_COEFFICIENTS = len(DivergenceCoefficient)
 
 
 def chosen_divergences(names: Collection[str] | None) -> int:
-    """The bits for names of `TokenDivergence`; None stands for what one pass gives.
+    """Bits of the named divergences. None stands for those of one pass.
 
     Raises:
-        ValueError: an unknown name, or none at all.
+        ValueError: a name is unknown, or no name is given.
     """
     if names is None:
         return ONE_PASS
@@ -125,7 +129,7 @@ def divergence_slots(bits: int) -> dict[Divergence, int]:
 
 
 def unpack_divergences(values_DT: torch.Tensor, bits: int, shape: torch.Size) -> TokenDivergence:
-    """The packed output [D, T] as fields of the given shape."""
+    """Fields of the given shape from the packed output `[D, T]`."""
     fields = {}
     for divergence, row in divergence_slots(bits).items():
         values = values_DT[row].view(shape)

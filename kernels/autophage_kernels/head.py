@@ -1,12 +1,12 @@
-"""The LM head fused with its statistics: logits = hidden @ weight^T + bias, tile by tile, [T, V] never in memory.
+"""The LM head fused with its statistics, tile by tile. The logits `[T, V]` are never in memory as a whole.
 
-A tile is a product in float32 whatever the inputs are: rounded to bfloat16, it would cost 4e-2 nats in a log-prob. Each tile
-leaves one part of the partial result, and parts merge as everywhere (`partial.py`). In a backward pass tiles are computed
-again; gradients add up in float32.
+A tile of `hidden @ weight^T + bias` is a product in float32 for every input type. Rounded to bfloat16, it would cost 4e-2 nats
+in a log-prob. Each tile leaves one part of the partial result, and parts merge by the rule of `partial.py`. A backward pass
+computes tiles again and adds gradients up in float32.
 
-On a GPU tiles are as large as stays in its second-level cache. There a row's target usually lies in another tile than the one
-being counted, so its logit is computed beforehand, by a product of the same shape: equal columns then compare equal, and the
-target is left out by its index. On a CPU a tile is some whole rows, which have the target's own logit in them.
+A tile on a GPU is as large as the second-level cache allows. A row's target then usually lies in another tile. Its logit is
+computed beforehand by a product of the same shape, so that equal columns compare equal. The target is left out by its index.
+A tile on a CPU is some whole rows and holds the target's own logit.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import torch
 from autophage_kernels.reference.chunks import work_type
 
 GPU_TILE = (2048, 4096)
-"""Rows and columns: 32 MiB of float32, which a product writes and the statistics read from the cache of an H100 or H200."""
+"""Rows and columns. 32 MiB of float32 stay in the cache of an H100 or H200 between the product and the statistics."""
 CPU_TILE = (256, 8192)
 CPU_ROW_ELEMENTS = 1 << 23
-"""Logits of a tile of whole rows: 32 MiB of float32."""
+"""Logits of a tile of whole rows (32 MiB of float32)."""
 
 
 class Head(NamedTuple):
-    """hidden [T, H], weight [V, H], bias [V] or None; one type and device."""
+    """An LM head and its input: hidden `[T, H]`, weight `[V, H]` and bias `[V]` or None, of one type and device."""
 
     hidden: torch.Tensor
     weight: torch.Tensor
@@ -42,7 +42,7 @@ class Head(NamedTuple):
         return self.weight.shape[0]
 
     def tile(self, rows: slice, columns: slice, buffer: torch.Tensor) -> torch.Tensor:
-        """Logits [rows, columns] in float32 (float64 for float64), in the first elements of `buffer`."""
+        """Logits `[rows, columns]` in the first elements of `buffer`. They are float32, or float64 for float64 inputs."""
         hidden_RH, weight_CH = self.hidden[rows], self.weight[columns]
         shape = (hidden_RH.shape[0], weight_CH.shape[0])
         tile_RC = buffer[: shape[0] * shape[1]].view(shape)
@@ -70,7 +70,7 @@ def backward_tile(head: Head) -> tuple[int, int]:
 
 
 def even_width(vocabulary: int, widest: int) -> int:
-    """Columns of a tile, a multiple of 16 where there is more than one, such that the last tile is no remnant."""
+    """Columns of a tile, such that all tiles have about one width. It is a multiple of 16 if there are several tiles."""
     tiles = -(-vocabulary // widest)
     return vocabulary if tiles == 1 else -(-vocabulary // (16 * tiles)) * 16
 
@@ -81,7 +81,7 @@ def spans(total: int, step: int) -> Iterator[slice]:
 
 
 def product(a: torch.Tensor, b: torch.Tensor, *, out: torch.Tensor, add: bool = False) -> None:
-    """out = a @ b, or out += a @ b: summed and stored in the type of `out`, also where a and b have 16 bits."""
+    """Compute `out = a @ b` or `out += a @ b`. 16-bit inputs are summed in the type of `out`."""
     if a.dtype == b.dtype == out.dtype:
         torch.addmm(out, a, b, out=out) if add else torch.mm(a, b, out=out)
     elif a.device.type == "cuda":
@@ -100,7 +100,7 @@ def product(a: torch.Tensor, b: torch.Tensor, *, out: torch.Tensor, add: bool = 
 
 @functools.cache
 def _adds_to_wider(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether this torch adds a product of 16-bit matrices to a float32 one in one operation; earlier ones refuse."""
+    """True if torch can add a product of 16-bit matrices to a float32 matrix in one operation. Earlier versions refuse."""
     one, sum_ = torch.ones(16, 16, dtype=dtype, device=device), torch.zeros(16, 16, device=device)
     try:
         torch.addmm(sum_, one, one, out_dtype=torch.float32, out=sum_)
@@ -110,7 +110,10 @@ def _adds_to_wider(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 def target_logits(head: Head, target_T: torch.Tensor, rows: slice, columns: int, buffer: torch.Tensor) -> torch.Tensor:
-    """Each row's logit of its target, [rows]: the diagonal of a product as wide as a tile, whose columns are the targets."""
+    """Logit of each row's target, `[rows]`.
+
+    It is the diagonal of a product as wide as a tile whose columns are the targets.
+    """
     target_R = target_T[rows].clamp(0, head.vocabulary - 1)
     count = len(target_R)
     target_C = target_R[torch.arange(max(columns, count), device=target_R.device) % count]
@@ -126,9 +129,9 @@ def forward_tiles(
     visit: Callable[[slice, slice, int, torch.Tensor], None],
     begin: Callable[[slice, torch.Tensor], None] | None = None,
 ) -> None:
-    """Calls visit(rows, columns, number of the column span, logits) for each tile.
+    """Call `visit(rows, columns, number, logits)` for each tile. `number` counts the spans of columns.
 
-    `begin(rows, buffer)` comes before the first tile of each span of rows and may use the buffer that tiles are made in.
+    `begin(rows, buffer)` precedes the first tile of each span of rows. It may use the buffer of the tiles.
     """
     buffer = head.buffer(shape)
     for rows in spans(head.rows, shape[0]):
@@ -139,7 +142,7 @@ def forward_tiles(
 
 
 def gradient_type(head: Head) -> torch.dtype:
-    """A GPU multiplies 16-bit numbers by 16-bit numbers; on a CPU there is no reason to round."""
+    """Type of a tile's gradient. A GPU multiplies 16-bit numbers by 16-bit numbers. A CPU has no reason to round."""
     return head.hidden.dtype if head.hidden.device.type == "cuda" else work_type(head.hidden)
 
 
@@ -150,9 +153,9 @@ def backward_tiles(
     needs_weight: bool,
     needs_bias: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients to hidden [T, H], weight [V, H] and bias [V] in their types; empty where not needed.
+    """Gradients to hidden, weight and bias in their types and shapes, empty where not needed.
 
-    `gradient(rows, columns, logits)` gives d loss / d logits of a tile, in `gradient_type(head)`.
+    `gradient(rows, columns, logits)` returns the gradient to the logits of a tile, in `gradient_type(head)`.
     """
     work, shape = work_type(head.hidden), backward_tile(head)
     hidden_TH = torch.zeros_like(head.hidden, dtype=work) if needs_hidden else head.hidden.new_empty(0)

@@ -1,4 +1,4 @@
-"""`linear_token_stats` and `linear_token_divergence`: from hidden states, with the LM head fused in."""
+"""`linear_token_stats` and `linear_token_divergence`, from hidden states with the LM head fused in."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ def linear_token_stats(
     softcap: float | None = None,
     ignore_index: int = -100,
 ) -> TokenStats:
-    """`token_stats` of hidden @ weight^T + bias, without the logits ever being in memory as a whole.
+    """`token_stats` of `hidden @ weight^T + bias`. The logits are never in memory as a whole.
 
-    Logits are products in float32 also for 16-bit inputs, so the statistics are more exact than those of 16-bit logits.
+    Logits are float32 products for 16-bit inputs too. The statistics are more exact than those of 16-bit logits.
 
     Args:
-        hidden: [..., H], what the last norm of the model gives.
-        weight: [V, H], the LM head; frozen (no gradient is computed for it) unless it requires one.
-        target: [...] integers, or None.
-        bias: [V] or None.
+        hidden: `[..., H]`, the output of the model's last norm.
+        weight: `[V, H]`, the LM head. It gets a gradient only if it requires one.
+        target: `[...]` integers, or None.
+        bias: `[V]`, or None.
         statistics, temperature, softcap, ignore_index: as in `token_stats`.
 
     Returns:
-        `TokenStats`. Differentiable once with respect to hidden, weight and bias through logprob, lse, entropy, varentropy.
-        What is not a number in the inputs is treated as `token_stats` treats the logits it makes.
+        `TokenStats` without tail mass. Logprob, lse, entropy and varentropy are differentiable once with respect to hidden,
+        weight and bias. NaN and infinite logits are treated as in `token_stats`.
 
     Raises:
-        ValueError: shapes, types or devices do not fit; the message names what was given.
+        ValueError: a shape, type or device does not fit. The message names what was given.
     """
     check_head(hidden, weight, bias, "linear_token_stats", target=target)
     rows = hidden.shape[:-1]
@@ -78,21 +78,21 @@ def linear_token_divergence(
     temperature: float | torch.Tensor | None = None,
     softcap: float | None = None,
 ) -> TokenDivergence:
-    """`token_divergence` between two LM heads on two hidden states, without the logits of either in memory as a whole.
+    """`token_divergence` of two LM heads on two hidden states. The logits are never in memory as a whole.
 
-    The models may differ in hidden size, not in vocabulary. `divergences`, `temperature` and `softcap` as in `token_divergence`;
-    `jsd` computes every product twice.
+    The models may differ in hidden size, not in vocabulary.
 
     Args:
-        hidden, reference_hidden: [..., H] and [..., K] with the same leading dimensions.
-        weight, reference_weight: [V, H] and [V, K].
-        bias, reference_bias: [V] or None.
+        hidden, reference_hidden: `[..., H]` and `[..., K]` with the same leading dimensions.
+        weight, reference_weight: `[V, H]` and `[V, K]`.
+        bias, reference_bias: `[V]`, or None.
+        divergences, temperature, softcap: as in `token_divergence`. `jsd` computes every product twice.
 
     Returns:
-        `TokenDivergence`. Differentiable once with respect to hidden, weight and bias.
+        `TokenDivergence`. It is differentiable once with respect to hidden, weight and bias.
 
     Raises:
-        ValueError: shapes, types or devices do not fit; the message names what was given.
+        ValueError: a shape, type or device does not fit. The message names what was given.
     """
     caller = "linear_token_divergence"
     check_head(hidden, weight, bias, caller)

@@ -1,6 +1,6 @@
-"""The fused heads as `torch.library` custom ops: statistics and divergences of hidden states under an LM head.
+"""The fused heads as `torch.library` custom ops.
 
-The loops over tiles are in `head.py`, what is done on a tile in `reference` or `triton_kernels`.
+`head.py` has the loops over tiles. `reference` and `triton_kernels` have the work on a tile.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ def _of_rows(values: torch.Tensor | None, rows: slice) -> torch.Tensor | None:
     return values if values is None or len(values) == 1 else values[rows]
 
 
-def _empty_gradients(hidden: torch.Tensor, weight: torch.Tensor, needs: tuple[bool, bool, bool]) -> Gradients:
+def _empty_gradients(hidden_TH: torch.Tensor, weight_VH: torch.Tensor, *arguments: Any) -> Gradients:
+    """Gradients of a backward op with shapes and types but without values. The last three arguments tell which are needed."""
+    needs_hidden, needs_weight, needs_bias = arguments[-3:]
     return (
-        torch.empty_like(hidden) if needs[0] else hidden.new_empty(0),
-        torch.empty_like(weight) if needs[1] else weight.new_empty(0),
-        weight.new_empty(weight.shape[0] if needs[2] else 0),
+        torch.empty_like(hidden_TH) if needs_hidden else hidden_TH.new_empty(0),
+        torch.empty_like(weight_VH) if needs_weight else weight_VH.new_empty(0),
+        weight_VH.new_empty(weight_VH.shape[0] if needs_bias else 0),
     )
 
 
@@ -55,7 +57,7 @@ def linear_token_stats_op(
     ignore_index: int,
     statistics: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Packed floats [F, T], packed int64 [I, T], moments [MOMENTS, T]."""
+    """Packed floats `[F, T]`, packed int64 `[I, T]` and moments `[MOMENTS, T]`."""
     head, serving = Head(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
     shape = forward_tile(head)
     tiles = -(-head.vocabulary // shape[1])
@@ -118,7 +120,7 @@ def linear_token_stats_backward_op(
     needs_weight: bool,
     needs_bias: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients to hidden, weight and bias; empty where not needed."""
+    """Gradients to hidden, weight and bias, empty where not needed."""
     head, serving = Head(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
 
     def gradient(rows: slice, columns: slice, logits_RC: torch.Tensor) -> torch.Tensor:
@@ -137,21 +139,7 @@ def linear_token_stats_backward_op(
     return backward_tiles(head, gradient, needs_hidden, needs_weight, needs_bias)
 
 
-@linear_token_stats_backward_op.register_fake
-def _(
-    hidden_TH: torch.Tensor,
-    weight_VH: torch.Tensor,
-    bias_V: torch.Tensor | None,
-    target_T: torch.Tensor | None,
-    temperature: torch.Tensor | None,
-    softcap: float,
-    moments_MT: torch.Tensor,
-    coefficients_CT: torch.Tensor,
-    needs_hidden: bool,
-    needs_weight: bool,
-    needs_bias: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return _empty_gradients(hidden_TH, weight_VH, (needs_hidden, needs_weight, needs_bias))
+linear_token_stats_backward_op.register_fake(_empty_gradients)
 
 
 def _keep_stats(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
@@ -188,7 +176,7 @@ def linear_token_divergence_op(
     softcap: float,
     divergences: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Packed values [D, T], moments [DIVERGENCE_MOMENTS, T]."""
+    """Packed values `[D, T]` and moments `[DIVERGENCE_MOMENTS, T]`."""
     head, serving = Head(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
     reference = Head(reference_hidden_TK, reference_weight_VK, reference_bias_V)
     shape = forward_tile(head)
@@ -259,7 +247,7 @@ def linear_token_divergence_backward_op(
     needs_weight: bool,
     needs_bias: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients to hidden, weight and bias of the first head; empty where not needed."""
+    """Gradients to hidden, weight and bias of the first head, empty where not needed."""
     head, serving = Head(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
     reference = Head(reference_hidden_TK, reference_weight_VK, reference_bias_V)
     buffer = reference.buffer(backward_tile(head))
@@ -280,24 +268,7 @@ def linear_token_divergence_backward_op(
     return backward_tiles(head, gradient, needs_hidden, needs_weight, needs_bias)
 
 
-@linear_token_divergence_backward_op.register_fake
-def _(
-    hidden_TH: torch.Tensor,
-    weight_VH: torch.Tensor,
-    bias_V: torch.Tensor | None,
-    reference_hidden_TK: torch.Tensor,
-    reference_weight_VK: torch.Tensor,
-    reference_bias_V: torch.Tensor | None,
-    temperature: torch.Tensor | None,
-    softcap: float,
-    divergences: int,
-    moments_MT: torch.Tensor,
-    coefficients_CT: torch.Tensor,
-    needs_hidden: bool,
-    needs_weight: bool,
-    needs_bias: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return _empty_gradients(hidden_TH, weight_VH, (needs_hidden, needs_weight, needs_bias))
+linear_token_divergence_backward_op.register_fake(_empty_gradients)
 
 
 def _keep_divergence(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:

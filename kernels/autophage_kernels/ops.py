@@ -1,8 +1,8 @@
-"""The operations as `torch.library` custom ops: opaque to compilers, so that no scalar is retyped and no graph breaks.
+"""The operations as `torch.library` custom ops. Compilers do not look inside, so that no graph breaks.
 
-`autophage::token_stats`, `autophage::token_divergence`, `autophage::mass_below`, and their backwards. Each dispatches to Triton
-or torch by the device of its tensors. The moments that a backward needs leave the forward in a tensor that callers never see:
-what they do to the statistics in place cannot reach a gradient.
+The ops are `autophage::token_stats`, `autophage::token_divergence`, `autophage::mass_below` and their backwards. Each dispatches
+to Triton or torch by the device of its tensors. A private tensor carries the moments from forward to backward. A caller who
+changes statistics in place cannot change a gradient.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def token_stats_op(
     statistics: int,
     batch_invariant: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Packed floats [F, T], packed int64 [I, T], moments [MOMENTS, T]."""
+    """Packed floats `[F, T]`, packed int64 `[I, T]` and moments `[MOMENTS, T]`."""
     serving = operations(logits_BLV)
     partial_PST = serving.partial_stats(
         logits_BLV, target_T, None, temperature, softcap, 0, statistics, batch_invariant
@@ -68,27 +68,22 @@ def token_stats_backward_op(
     moments_MT: torch.Tensor,
     coefficients_CT: torch.Tensor,
 ) -> torch.Tensor:
-    """Gradient with respect to the logits, in their type, contiguous."""
+    """Gradient with respect to the logits. It is contiguous and has their type."""
     gradient: torch.Tensor = operations(logits_BLV).stats_gradient(
         logits_BLV, target_T, temperature, softcap, 0, moments_MT, coefficients_CT, logits_BLV.dtype
     )
     return gradient
 
 
-@token_stats_backward_op.register_fake
-def _(
-    logits_BLV: torch.Tensor,
-    target_T: torch.Tensor | None,
-    temperature: torch.Tensor | None,
-    softcap: float,
-    moments_MT: torch.Tensor,
-    coefficients_CT: torch.Tensor,
-) -> torch.Tensor:
+def _like_logits(logits_BLV: torch.Tensor, *_: Any) -> torch.Tensor:
     return torch.empty_like(logits_BLV, memory_format=torch.contiguous_format)
 
 
+token_stats_backward_op.register_fake(_like_logits)
+
+
 def empty_outputs(like: torch.Tensor, rows: Any, statistics: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Unfilled outputs of a statistics op: shapes and types without values."""
+    """Outputs of a statistics op with shapes and types but without values."""
     dtype = work_type(like)
     return (
         like.new_empty(len(slots(statistics, FLOATS)), rows, dtype=dtype),
@@ -100,9 +95,9 @@ def empty_outputs(like: torch.Tensor, rows: Any, statistics: int) -> tuple[torch
 def coefficients(
     grad_floats_FT: torch.Tensor, target_T: torch.Tensor | None, ignore_index: int, vocabulary: int, statistics: int
 ) -> torch.Tensor:
-    """The incoming gradients of the differentiable statistics, [COEFFICIENTS, T].
+    """Incoming gradients of the differentiable statistics, `[COEFFICIENTS, T]`.
 
-    That of the log-prob is 0 where the target is ignored or no token.
+    The log-prob's gradient is 0 if the target is ignored or outside the vocabulary.
     """
     place = slots(statistics, FLOATS)
     coefficients_CT = grad_floats_FT.new_zeros(COEFFICIENTS, grad_floats_FT.shape[1])
@@ -141,11 +136,14 @@ def mass_below_op(
     temperature: torch.Tensor | None,
     softcap: float,
     moments_MT: torch.Tensor,
-    log_bounds_N: torch.Tensor,
+    log_bound: float,
+    batch_invariant: bool,
 ) -> torch.Tensor:
-    """[N, T], the mass of the tokens whose log-prob is below each bound."""
-    mass: torch.Tensor = operations(logits_BLV).mass_below(logits_BLV, temperature, softcap, moments_MT, log_bounds_N)
-    return mass
+    """Mass of the tokens whose log-prob is below the bound, `[T]`."""
+    mass_T: torch.Tensor = operations(logits_BLV).mass_below(
+        logits_BLV, temperature, softcap, moments_MT, log_bound, batch_invariant
+    )
+    return mass_T
 
 
 @mass_below_op.register_fake
@@ -154,9 +152,10 @@ def _(
     temperature: torch.Tensor | None,
     softcap: float,
     moments_MT: torch.Tensor,
-    log_bounds_N: torch.Tensor,
+    log_bound: float,
+    batch_invariant: bool,
 ) -> torch.Tensor:
-    return moments_MT.new_empty(log_bounds_N.shape[0], moments_MT.shape[1])
+    return moments_MT.new_empty(moments_MT.shape[1])
 
 
 @torch.library.custom_op("autophage::token_divergence", mutates_args=())
@@ -168,7 +167,7 @@ def token_divergence_op(
     divergences: int,
     batch_invariant: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Packed values [D, T], moments [DIVERGENCE_MOMENTS, T]."""
+    """Packed values `[D, T]` and moments `[DIVERGENCE_MOMENTS, T]`."""
     serving = operations(logits_BLV)
     pair = (logits_BLV, reference_BLV, temperature, softcap)
     values_DT, moments_MT = serving.merge_divergence(
@@ -201,34 +200,24 @@ def token_divergence_backward_op(
     moments_MT: torch.Tensor,
     coefficients_CT: torch.Tensor,
 ) -> torch.Tensor:
-    """Gradient with respect to the first logits, in their type, contiguous."""
+    """Gradient with respect to the first logits. It is contiguous and has their type."""
     gradient: torch.Tensor = operations(logits_BLV).divergence_gradient(
         logits_BLV, reference_BLV, temperature, softcap, divergences, moments_MT, coefficients_CT, logits_BLV.dtype
     )
     return gradient
 
 
-@token_divergence_backward_op.register_fake
-def _(
-    logits_BLV: torch.Tensor,
-    reference_BLV: torch.Tensor,
-    temperature: torch.Tensor | None,
-    softcap: float,
-    divergences: int,
-    moments_MT: torch.Tensor,
-    coefficients_CT: torch.Tensor,
-) -> torch.Tensor:
-    return torch.empty_like(logits_BLV, memory_format=torch.contiguous_format)
+token_divergence_backward_op.register_fake(_like_logits)
 
 
 def with_mixture(values_DT: torch.Tensor, moments_MT: torch.Tensor, mixture_2T: torch.Tensor, divergences: int) -> None:
-    """Writes what the second pass found where it belongs."""
+    """Store the results of the second pass in values and moments."""
     values_DT[divergence_slots(divergences)[Divergence.JSD]] = mixture_2T.mean(0).clamp_(min=0.0)
     moments_MT[DivergenceMoment.TO_MIXTURE] = mixture_2T[0]
 
 
 def empty_divergences(like: torch.Tensor, rows: Any, divergences: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unfilled outputs of a divergence op."""
+    """Outputs of a divergence op with shapes and types but without values."""
     dtype = work_type(like)
     return (
         like.new_empty(len(divergence_slots(divergences)), rows, dtype=dtype),
@@ -237,7 +226,7 @@ def empty_divergences(like: torch.Tensor, rows: Any, divergences: int) -> tuple[
 
 
 def divergence_coefficients(grad_values_DT: torch.Tensor, divergences: int) -> torch.Tensor:
-    """The incoming gradients, [DIVERGENCE_COEFFICIENTS, T]."""
+    """Incoming gradients, `[DIVERGENCE_COEFFICIENTS, T]`."""
     coefficients_CT = grad_values_DT.new_zeros(DIVERGENCE_COEFFICIENTS, grad_values_DT.shape[1])
     for divergence, row in divergence_slots(divergences).items():
         if divergence != Divergence.REFERENCE_ENTROPY:

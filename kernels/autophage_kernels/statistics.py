@@ -1,8 +1,8 @@
-"""The vocabulary: which statistics there are, what they mean, and how a call chooses among them.
+"""Statistics of a next-token distribution: names, formulas, and the packed outputs of a call.
 
 For one row of logits x with z = softcap(x) / temperature, p = softmax(z) and target t:
 
-    lse         = log sum_v exp z_v                        nats; also as its two parts, lse = max_logit + log_sum
+    lse         = log sum_v exp z_v                        nats
     logprob     = z_t - lse                                nats, never above 0
     entropy     = -sum_v p_v log p_v                       nats
     varentropy  =  sum_v p_v (log p_v + entropy)^2         nats^2, the variance of the surprisal
@@ -12,9 +12,10 @@ For one row of logits x with z = softcap(x) / temperature, p = softmax(z) and ta
     rank        = 1 + #{v : x_v > x_t}                     the most probable token has rank 1
     ties        = #{v : x_v = x_t}                         the target itself included
     mass_above  = sum_{v : x_v > x_t} p_v                  0 for the most probable token
+    tail_mass   = sum_{v : p_v < tail} p_v                 takes a second pass
 
-Rank and ties compare the logits as they were given, before any rounding by softcap or temperature could make equal what
-was not. A masked token (-inf) has probability 0 and adds nothing.
+Rank and ties compare the logits as given. Softcap and temperature could round distinct logits to equal ones. A masked token
+(-inf) has probability 0 and adds nothing.
 """
 
 from __future__ import annotations
@@ -27,20 +28,18 @@ import torch
 
 
 class Statistic(IntEnum):
-    """One bit for each statistic; kernels compute those asked for and nothing else."""
+    """One bit for each statistic. Kernels compute only the statistics asked for."""
 
     LOGPROB = 1 << 0
     LSE = 1 << 1
     ENTROPY = 1 << 2
     VARENTROPY = 1 << 3
-    MAX_LOGIT = 1 << 4
-    LOG_SUM = 1 << 5
-    MAX_PROB = 1 << 6
-    RENYI2 = 1 << 7
-    MASS_ABOVE = 1 << 8
-    RANK = 1 << 9
-    TIES = 1 << 10
-    ARGMAX = 1 << 11
+    MAX_PROB = 1 << 4
+    RENYI2 = 1 << 5
+    MASS_ABOVE = 1 << 6
+    RANK = 1 << 7
+    TIES = 1 << 8
+    ARGMAX = 1 << 9
 
 
 FLOATS = (
@@ -48,27 +47,27 @@ FLOATS = (
     Statistic.LSE,
     Statistic.ENTROPY,
     Statistic.VARENTROPY,
-    Statistic.MAX_LOGIT,
-    Statistic.LOG_SUM,
     Statistic.MAX_PROB,
     Statistic.RENYI2,
     Statistic.MASS_ABOVE,
 )
-"""Rows of the packed float output, in this order, those not asked for left out."""
+"""Rows of the packed float output, in this order. Statistics that were not asked for have no row."""
 INTEGERS = (Statistic.RANK, Statistic.TIES, Statistic.ARGMAX)
-"""Rows of the packed int64 output, likewise."""
+"""Rows of the packed int64 output, in this order."""
 DIFFERENTIABLE = (Statistic.LOGPROB, Statistic.LSE, Statistic.ENTROPY, Statistic.VARENTROPY)
-"""What has a gradient; the others are returned detached."""
+"""Statistics with a gradient. The others are returned detached."""
 OF_TARGET = Statistic.LOGPROB | Statistic.MASS_ABOVE | Statistic.RANK | Statistic.TIES
-"""What asks for a target."""
+"""Statistics that need a target."""
 ALL = sum(FLOATS) + sum(INTEGERS)
+NAMES = tuple(statistic.name.lower() for statistic in Statistic)
+"""Names that a call may ask for."""
 
 
 class TokenStats(NamedTuple):
-    """Statistics of each row, in the shape of the logits without their last dimension; None where not asked for.
+    """Statistics of each row, in the shape of the logits without their last dimension.
 
-    float32 (float64 for float64 logits), and int64 for rank, ties and argmax. Gradients flow through logprob, lse,
-    entropy and varentropy.
+    A field is None if the call did not ask for it. Rank, ties and argmax are int64. The other fields are float32, or float64
+    for float64 logits. Gradients flow through logprob, lse, entropy and varentropy.
     """
 
     logprob: torch.Tensor | None = None
@@ -80,33 +79,21 @@ class TokenStats(NamedTuple):
     argmax: torch.Tensor | None = None
     mass_above: torch.Tensor | None = None
     lse: torch.Tensor | None = None
-    max_logit: torch.Tensor | None = None
-    log_sum: torch.Tensor | None = None
     renyi2: torch.Tensor | None = None
-
-    @property
-    def vllm_rank(self) -> torch.Tensor:
-        """Rank as vLLM counts it, #{v : x_v >= x_t}: the last place among the tied instead of the first; -1 where rank is.
-
-        Raises:
-            ValueError: rank or ties were not asked for.
-        """
-        if self.rank is None or self.ties is None:
-            raise ValueError("vllm_rank is made of rank and ties: ask for both")
-        return torch.where(self.rank > 0, self.rank + self.ties - 1, self.rank)
+    tail_mass: torch.Tensor | None = None
 
 
 def chosen(statistics: Collection[str] | None, *, with_target: bool) -> int:
-    """The bits for names of `TokenStats`; None stands for everything that can be told with or without a target.
+    """Bits of the named statistics. None stands for all of them, or for all that need no target.
 
     Raises:
-        ValueError: an unknown name, none at all, or one that needs a target where there is none.
+        ValueError: a name is unknown, no name is given, or a name needs a target and there is none.
     """
     if statistics is None:
         return ALL if with_target else ALL & ~OF_TARGET
     names = {statistics} if isinstance(statistics, str) else set(statistics)
-    if not names or (unknown := names - set(TokenStats._fields)):
-        known = ", ".join(TokenStats._fields)
+    if not names or (unknown := names - set(NAMES)):
+        known = ", ".join(NAMES)
         raise ValueError(f"statistics are any of {known}; got {', '.join(sorted(unknown)) if names else 'none'}")
     bits = 0
     for name in names:
@@ -118,13 +105,13 @@ def chosen(statistics: Collection[str] | None, *, with_target: bool) -> int:
 
 
 def slots(bits: int, order: tuple[Statistic, ...]) -> Mapping[Statistic, int]:
-    """Row of each chosen statistic in the packed output that holds `order`."""
+    """Row of each chosen statistic in the packed output of this order."""
     kept = [statistic for statistic in order if statistic & bits]
     return {statistic: row for row, statistic in enumerate(kept)}
 
 
 def unpack(floats_FT: torch.Tensor, integers_IT: torch.Tensor, bits: int, shape: torch.Size) -> TokenStats:
-    """The packed outputs [F, T] and [I, T] as fields of the given shape."""
+    """Fields of the given shape from the packed outputs `[F, T]` and `[I, T]`."""
     fields: dict[str, torch.Tensor] = {}
     for packed, order in ((floats_FT, FLOATS), (integers_IT, INTEGERS)):
         for statistic, row in slots(bits, order).items():

@@ -1,4 +1,4 @@
-"""`token_divergence`: how far one next-token distribution is from another, token by token, in one pass over both."""
+"""`token_divergence`: divergences between two next-token distributions, token by token."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ def token_divergence(
     softcap: float | None = None,
     batch_invariant: bool = False,
 ) -> TokenDivergence:
-    """Divergences between p = softmax(logits) and q = softmax(reference), row by row, in nats.
+    """Divergences between `p = softmax(logits)` and `q = softmax(reference)` for each row, in nats.
 
     Args:
-        logits: [..., V] of any floating type, any strides.
+        logits: `[..., V]` of any floating type and strides.
         reference: logits of the other distribution, of the same shape and type.
-        divergences: names of `TokenDivergence` fields; all but `jsd`, which takes a second pass, if None.
-        temperature: divides both (softcapped) logits; a number, or a tensor with one for all rows or one for each [...].
-        softcap: c in c tanh(x / c), applied to both before the temperature.
-        batch_invariant: the result of a row has the same bits whatever other rows there are.
+        divergences: names of `TokenDivergence` fields (`divergences.py` has the formulas). Default: all but `jsd`, which takes a
+            second pass.
+        temperature: divides both (softcapped) logits. A number, a tensor of one number, or a tensor `[...]`.
+        softcap: c in `c tanh(x / c)`, applied to both logits before the temperature.
+        batch_invariant: the bits of a row do not depend on other rows.
 
     Returns:
-        `TokenDivergence`; `divergences.py` has the formulas. Differentiable once with respect to the first logits.
+        `TokenDivergence`. It is differentiable once with respect to the first logits.
 
-    Equal logits give exactly 0. Otherwise the absolute error is about 1e-6, also of divergences smaller than that. A token that
-    p gives something to and q nothing (-inf) makes kl and cross_entropy +inf, and their gradient NaN; one that neither gives
-    anything to adds nothing. A row without a distribution (all -inf, +inf or NaN in either) is NaN.
+    Equal logits give exactly 0. Otherwise the absolute error is about 1e-6, for smaller divergences too. A token with p > 0 and
+    q = 0 makes kl and cross_entropy +inf and their gradient NaN. A token with p = q = 0 adds nothing. A row is NaN if either
+    distribution is undefined (all -inf, +inf, or NaN).
 
     Raises:
-        ValueError: shapes, types or devices do not fit; the message names what was given.
+        ValueError: a shape, type or device does not fit. The message names what was given.
     """
     check_logits(logits, "token_divergence", reference=reference)
     if logits.shape != reference.shape:

@@ -1,13 +1,14 @@
-"""`token_stats`: everything that one pass over the logits can tell about each token."""
+"""`token_stats`: statistics of each token from one pass over the logits. Tail mass takes a second."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import torch
 
 from autophage_kernels.checks import as_rows, as_softcap, as_target, as_temperature, check_logits, check_target
-from autophage_kernels.ops import token_stats_op
+from autophage_kernels.ops import mass_below_op, token_stats_op
 from autophage_kernels.statistics import TokenStats, chosen, unpack
 
 
@@ -18,49 +19,52 @@ def token_stats(
     statistics: Collection[str] | None = None,
     temperature: float | torch.Tensor | None = None,
     softcap: float | None = None,
+    tail: float | None = None,
     ignore_index: int = -100,
     batch_invariant: bool = False,
 ) -> TokenStats:
     """Statistics of the next-token distribution of each row of logits, and of one target token in it.
 
     Args:
-        logits: [..., V] of any floating type, any strides; read once, never copied or written. V up to 2^24.
-        target: [...] integers, the token that each row is asked about; None leaves out what asks for one.
-        statistics: names of `TokenStats` fields to compute; all that can be told, if None. Each costs a little.
-        temperature: divides the (softcapped) logits; a number, or a tensor with one for all rows or one for each [...].
-            A row whose temperature is not above 0 has NaN statistics.
-        softcap: c in c tanh(x / c), applied before the temperature, as Gemma does.
-        ignore_index: rows with this target have log-prob 0 (with no gradient), mass above 0, rank -1 and ties -1, as in
-            `cross_entropy` with `reduction="none"`. Their other statistics are those of any row.
-        batch_invariant: the result of a row has the same bits whatever other rows there are and wherever it stands
-            (among logits of one type and stride); costs some speed on short batches.
+        logits: `[..., V]` of any floating type and strides. V is at most 2^24. Logits are never copied or written.
+        target: `[...]` integers, one token for each row. Without it, statistics of a target are left out.
+        statistics: names of statistics (`statistics.py` has the formulas). Default: all that can be computed. Each costs time.
+        temperature: divides the (softcapped) logits. A number, a tensor of one number, or a tensor `[...]`. Statistics are NaN
+            if the temperature is not above 0.
+        softcap: c in `c tanh(x / c)`, applied before the temperature, as Gemma does.
+        tail: a probability above 0 and at most 1. `tail_mass` is the mass of the tokens less probable than it. It reads the
+            logits again and has no gradient.
+        ignore_index: a row with this target has log-prob 0 without a gradient, as in `cross_entropy`. Its mass above is 0, its
+            rank and ties are -1. Its other statistics are those of any row.
+        batch_invariant: the bits of a row depend neither on other rows nor on its place. Logits must have one type and stride.
+            Costs some speed on short batches.
 
     Returns:
-        `TokenStats` in float32 (float64 for float64 logits) and int64, each field [...]. `statistics.py` has the formulas.
-        Differentiable once with respect to the logits: logprob, lse, entropy, varentropy.
+        `TokenStats`, each field `[...]`. Logprob, lse, entropy and varentropy are differentiable once with respect to the logits.
 
-    Where a row has no distribution, values say so instead of being repaired:
-        - a logit of -inf is a masked token: probability 0 (under a softcap c, which makes -c of it, as any other logit). A target
-          there has log-prob -inf.
-        - a row that is all -inf: lse and max_logit -inf; rank, ties and argmax as counted (1, V, 0); every other NaN.
-        - a row with +inf (and no NaN): lse and max_logit +inf; rank, ties and argmax as counted; every other NaN.
-        - a row with NaN: NaN in every float, -1 in every integer.
-        - a target outside 0..V-1 that is not `ignore_index`: log-prob and mass above NaN, rank and ties -1.
+    Undefined values are reported, not repaired:
+        - A logit of -inf is a masked token of probability 0. A softcap c makes -c of it, as of any other logit. The log-prob
+          of a masked target is -inf.
+        - A row that is all -inf has lse -inf. Rank is 1, ties V and argmax 0. The rest is NaN.
+        - A row with +inf and no NaN has lse +inf. Rank, ties and argmax are as counted. The rest is NaN.
+        - A row with NaN has NaN in every float and -1 in every integer.
+        - A target outside 0..V-1 that is not `ignore_index` has log-prob and mass above NaN, rank and ties -1.
 
     Raises:
-        ValueError: shapes, types or devices do not fit; the message names what was given.
+        ValueError: a shape, type, device or bound does not fit. The message names what was given.
     """
     check_logits(logits, "token_stats", target=target)
-    rows = logits.shape[:-1]
+    if tail is not None and not 0 < tail <= 1:
+        raise ValueError(f"token_stats needs a tail in (0, 1], or None; got {tail}")
+    rows, logits_BLV = logits.shape[:-1], as_rows(logits)
     check_target(target, rows, "token_stats", logits=logits)
+    heat, cap = as_temperature(temperature, rows, logits.device, "token_stats"), as_softcap(softcap, "token_stats")
     bits = chosen(statistics, with_target=target is not None)
-    floats_FT, integers_IT, _ = token_stats_op(
-        as_rows(logits),
-        as_target(target),
-        as_temperature(temperature, rows, logits.device, "token_stats"),
-        as_softcap(softcap, "token_stats"),
-        ignore_index,
-        bits,
-        batch_invariant,
+    floats_FT, integers_IT, moments_MT = token_stats_op(
+        logits_BLV, as_target(target), heat, cap, ignore_index, bits, batch_invariant
     )
-    return unpack(floats_FT, integers_IT, bits, rows)
+    found = unpack(floats_FT, integers_IT, bits, rows)
+    if tail is None:
+        return found
+    mass_T = mass_below_op(logits_BLV.detach(), heat, cap, moments_MT.detach(), math.log(tail), batch_invariant)
+    return found._replace(tail_mass=mass_T.view(rows))

@@ -20,7 +20,13 @@ from autophage.cli.app import build_app
 from autophage.report.page import _environment
 from autophage.store import fault_points as faultpoints
 
-WANTED_LATER = ("autophage.run.execute", "autophage.learners.loop", "autophage.learners.gaussian", "pyarrow.dataset", "pandas")
+WANTED_LATER = (
+    "autophage.runs.execute",
+    "autophage.learners.loop",
+    "autophage.learners.gaussian",
+    "pyarrow.dataset",
+    "pandas",
+)
 """Imported by the verbs themselves, and by pyarrow at its first read."""
 
 

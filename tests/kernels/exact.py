@@ -40,20 +40,17 @@ def statistics(
     temperature: float | torch.Tensor | None = None,
     softcap: float | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Every field of `TokenStats`, for rows that have a distribution and targets that are tokens."""
+    """Every statistic of one pass, for rows that have a distribution and targets that are tokens."""
     z = transformed(logits, dtype, temperature, softcap)
     lse = z.logsumexp(-1)
     log_p = z - lse.unsqueeze(-1)
     p = log_p.exp()
     surprisal = torch.where(p > 0, -log_p, torch.zeros_like(log_p))
     entropy = (p * surprisal).sum(-1)
-    top = z.max(-1).values
     found = {
         "lse": lse,
         "entropy": entropy,
         "varentropy": (p * (surprisal - entropy.unsqueeze(-1)).square()).sum(-1),
-        "max_logit": top,
-        "log_sum": (z - top.unsqueeze(-1)).exp().sum(-1).log(),
         "max_prob": p.max(-1).values,
         "renyi2": -p.square().sum(-1).log(),
         "argmax": (logits == logits.max(-1, keepdim=True).values).int().argmax(-1),
@@ -101,10 +98,6 @@ def divergences(
 def tail_mass(logits: torch.Tensor, below: float, dtype: torch.dtype) -> torch.Tensor:
     p = logits.to(dtype).softmax(-1)
     return (p * (p < below)).sum(-1)
-
-
-def top_k_mass(logits: torch.Tensor, k: int, dtype: torch.dtype) -> torch.Tensor:
-    return logits.to(dtype).softmax(-1).topk(min(k, logits.shape[-1])).values.sum(-1)
 
 
 def check(
@@ -155,6 +148,11 @@ def _distance(values: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 def _first_difference(where: torch.Tensor, found: torch.Tensor, truth: torch.Tensor) -> str:
     place = tuple(where.nonzero()[0].tolist())
     return f"row {place}: {found[place].item()!r}, truth {truth[place].item()!r}; {int(where.sum())} of {where.numel()} rows"
+
+
+def picked(found: Any, rows: slice) -> Any:
+    """Some rows of every field that is not None."""
+    return type(found)(*(None if values is None else values[rows] for values in found))
 
 
 def same(a: Any, b: Any, names: Iterable[str] | None = None) -> bool:

@@ -10,10 +10,8 @@ from autophage_kernels import (
     linear_ops,
     linear_token_stats,
     ops,
-    tail_mass,
     token_divergence,
     token_stats,
-    top_k_mass,
 )
 from autophage_kernels.divergences import DIVERGENCE_COEFFICIENTS, DIVERGENCE_MOMENTS, chosen_divergences
 from autophage_kernels.partial import COEFFICIENTS, MOMENTS
@@ -43,7 +41,7 @@ def arguments() -> dict[str, tuple[object, tuple[object, ...]]]:
             (x, None, None, 0.0, -100, chosen(["entropy"], with_target=False), True),
         ),
         "token_stats_backward": (ops.token_stats_backward_op, (logits, target, heat, 3.0, moments, coefficients)),
-        "mass_below": (ops.mass_below_op, (logits, heat, 3.0, moments, torch.tensor([-1.0, -2.0]))),
+        "mass_below": (ops.mass_below_op, (logits, heat, 3.0, moments, -1.0, False)),
         "token_divergence": (ops.token_divergence_op, (x, other, heat, 3.0, DIVERGENCES, False)),
         "token_divergence_backward": (
             ops.token_divergence_backward_op,
@@ -72,11 +70,11 @@ def test_every_op_is_registered_as_it_behaves(name: str) -> None:
 
 
 def total(logits: torch.Tensor, other: torch.Tensor, target: torch.Tensor, heat: torch.Tensor) -> torch.Tensor:
-    stats = token_stats(logits, target, temperature=heat)
+    stats = token_stats(logits, target, temperature=heat, tail=0.05)
     pair = token_divergence(logits, other, divergences=["kl", "jsd"], temperature=heat)
     head = linear_token_stats(logits, other, target % other.shape[0])
     sums = stats.logprob + 0.5 * stats.entropy + stats.varentropy + pair.kl + pair.jsd + head.logprob + head.entropy
-    return sums.sum() + stats.rank.sum() + stats.max_prob.sum()
+    return sums.sum() + stats.rank.sum() + stats.max_prob.sum() + stats.tail_mass.sum()
 
 
 def inputs(rows: int) -> tuple[torch.Tensor, ...]:
@@ -115,8 +113,7 @@ def test_inference_mode() -> None:
         assert torch.equal(found.entropy, expected.entropy)
         token_divergence(logits.clone(), logits, divergences=["jsd"])
         linear_token_stats(torch.randn(3, 4), torch.randn(9, 4), target)
-        tail_mass(logits.clone(), 0.1)
-        top_k_mass(logits.clone(), 2)
+        token_stats(logits.clone(), tail=0.1)
 
 
 def test_no_grad_keeps_nothing() -> None:

@@ -14,16 +14,13 @@ from tests.kernels.adversarial import DTYPES, layouts, stacked, targets_of
 
 from autophage_kernels import (
     TokenDivergence,
-    TokenStats,
     backend,
     backend_in_use,
     linear_token_divergence,
     linear_token_stats,
     reference,
-    tail_mass,
     token_divergence,
     token_stats,
-    top_k_mass,
     triton_kernels,
 )
 from autophage_kernels.statistics import chosen
@@ -121,7 +118,7 @@ def everything(
 ) -> list[torch.Tensor]:
     temperature = torch.full((logits.shape[0],), 0.7)
     return [
-        *token_stats(logits, target, temperature=temperature, softcap=30.0),
+        *token_stats(logits, target, temperature=temperature, softcap=30.0, tail=1e-3),
         *token_divergence(logits, logits.roll(1, 0), divergences=DIVERGENCES),
         *linear_token_stats(hidden, weight, target),
         *linear_token_divergence(hidden, weight, hidden.roll(1, 0), weight, divergences=DIVERGENCES),
@@ -138,9 +135,7 @@ def test_no_operation_waits_for_the_gpu() -> None:
     try:
         results = everything(logits, target, hidden, weight)
         sum(values.sum() for values in results if values.requires_grad).backward()
-        token_stats(logits, target, temperature=0.7)
-        top_k_mass(logits, 20)
-        tail_mass(logits, 1e-3)
+        token_stats(logits, target, temperature=0.7, tail=1e-3)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -173,7 +168,7 @@ def test_offsets_beyond_2_to_the_31() -> None:
     target = torch.arange(rows)
     found = token_stats(logits, target)
     last = slice(rows - 3, rows)
-    exact.check(TokenStats(*(values[last] for values in found)), exact.statistics, logits[last], target[last])
+    exact.check(exact.picked(found, last), exact.statistics, logits[last], target[last])
     pair = token_divergence(logits[-1:], logits[-2:-1])
     exact.check(pair, exact.divergences, logits[-1:], logits[-2:-1])
     logits.requires_grad_()
@@ -237,7 +232,7 @@ def test_batch_invariant_rows_have_the_same_bits_anywhere(vocabulary: int) -> No
     pair = token_divergence(logits, logits.flip(0), batch_invariant=True, divergences=DIVERGENCES)
     for rows in (slice(0, 1), slice(699, 700), slice(3, 70)):
         alone = token_stats(logits[rows], target[rows], batch_invariant=True)
-        assert exact.same(alone, TokenStats(*(values[rows] for values in together)))
+        assert exact.same(alone, exact.picked(together, rows))
         alone = token_divergence(logits[rows], logits.flip(0)[rows], batch_invariant=True, divergences=DIVERGENCES)
         assert exact.same(alone, TokenDivergence(*(values[rows] for values in pair)))
 
@@ -248,15 +243,11 @@ def test_the_same_bits_twice() -> None:
 
 
 @pytest.mark.parametrize("bound", [1e-3, 1e-6])
-def test_masses(bound: float) -> None:
+def test_tail_mass(bound: float) -> None:
     for rows in (2, 600):
         logits = random(rows, 50257, dtype=torch.float32)
-        for found, definition, value in (
-            (tail_mass(logits, bound), exact.tail_mass, bound),
-            (top_k_mass(logits, 50), exact.top_k_mass, 50),
-        ):
-            truth, yardstick = definition(logits, value, torch.float64), definition(logits, value, torch.float32)
-            exact.check_close(found, truth, yardstick + 1e-5, str(value))
+        truth, yardstick = (exact.tail_mass(logits, bound, dtype) for dtype in (torch.float64, torch.float32))
+        exact.check_close(token_stats(logits, tail=bound).tail_mass, truth, yardstick + 1e-5, str(bound))
 
 
 def test_compiled() -> None:

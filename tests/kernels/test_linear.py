@@ -16,6 +16,7 @@ from autophage_kernels import (
     token_divergence,
     token_stats,
 )
+from autophage_kernels.statistics import NAMES
 
 DIVERGENCES = ("kl", "reverse_kl", "cross_entropy", "entropy", "reference_entropy", "jsd")
 DIFFERENTIABLE = ("logprob", "lse", "entropy", "varentropy")
@@ -59,7 +60,8 @@ def test_statistics(tiles: str, dtype: torch.dtype, with_bias: bool, transform: 
     found = linear_token_stats(hidden, weight, TARGET, bias, **transform)
     truth = exact.statistics(logits_of(hidden, weight, bias, torch.float64), TARGET, torch.float64, **transform)
     yardstick = exact.statistics(logits_of(hidden, weight, bias, torch.float32), TARGET, torch.float32, **transform)
-    for name, values in found._asdict().items():
+    for name in NAMES:
+        values = getattr(found, name)
         if name in exact.INTEGERS:
             assert torch.equal(values, truth[name]), name
         else:
@@ -116,7 +118,7 @@ def test_any_leading_dimensions(tiles: str) -> None:
     for states in (hidden[0], hidden[:6].view(2, 3, H), sliced, torch.randn(H, 5).T):
         target = torch.zeros(states.shape[:-1], dtype=torch.long)
         found = linear_token_stats(states, weight, target)
-        assert all(values.shape == states.shape[:-1] for values in found)
+        assert all(getattr(found, name).shape == states.shape[:-1] for name in NAMES)
         truth = token_stats(states.double() @ weight.double().T, target)
         torch.testing.assert_close(found.logprob.double(), truth.logprob, atol=1e-5, rtol=1e-5)
     wide = torch.randn(V, 2 * H)[:, ::2]

@@ -146,7 +146,7 @@ def other_launches(dtype: torch.dtype, vocabulary: int, monkeypatch: pytest.Monk
         logits, logits, temperature, 0.0, pair_bits, pair_moments, torch.empty(5, ROWS), dtype
     )
     monkeypatch.setattr(tail, "split_count", lambda *_: 1)
-    tail.mass_below(logits, temperature, 0.0, moments, torch.empty(2))
+    tail.mass_below(logits, temperature, 0.0, moments, -9.0, False)
     return {f"{launch.kernel.fn.__name__} {number}": launch for number, launch in enumerate(caught)}
 
 

@@ -6,17 +6,14 @@ import re
 
 import pytest
 import torch
-from torch import distributed as dist
 
 from autophage_kernels import (
     linear_token_divergence,
     linear_token_stats,
-    tail_mass,
     token_divergence,
     token_stats,
-    top_k_mass,
-    vocabulary_parallel_token_stats,
 )
+from autophage_kernels.statistics import NAMES
 
 LOGITS, TARGET = torch.zeros(4, 9), torch.zeros(4, dtype=torch.long)
 HIDDEN, WEIGHT = torch.zeros(4, 5), torch.zeros(9, 5)
@@ -52,11 +49,8 @@ REFUSED = {
     ),
     "no statistic": (lambda: token_stats(LOGITS, statistics=[]), ["none"]),
     "rank without a target": (lambda: token_stats(LOGITS, statistics=["rank", "entropy"]), ["rank", "target is None"]),
-    "tail of bound 0": (lambda: tail_mass(LOGITS, 0.0), ["(0, 1]", "0.0"]),
-    "tail without bounds": (lambda: tail_mass(LOGITS, []), ["[]"]),
-    "tail of integers": (lambda: tail_mass(LOGITS.long(), 0.5), ["int64", "(4, 9)"]),
-    "top 0": (lambda: top_k_mass(LOGITS, 0), ["at least 1", "got 0"]),
-    "top of nothing": (lambda: top_k_mass(LOGITS, []), ["[]"]),
+    "tail of bound 0": (lambda: token_stats(LOGITS, tail=0.0), ["(0, 1]", "0.0"]),
+    "tail of a bound above 1": (lambda: token_stats(LOGITS, tail=1.5), ["(0, 1]", "1.5"]),
     "two shapes": (lambda: token_divergence(LOGITS, LOGITS[:, :8]), ["(4, 9)", "(4, 8)"]),
     "two types": (lambda: token_divergence(LOGITS, LOGITS.half()), ["float32", "float16", "(4, 9)"]),
     "two devices": (lambda: token_divergence(LOGITS, on_another_device(LOGITS)), ["meta", "cpu"]),
@@ -79,14 +73,6 @@ REFUSED = {
         lambda: linear_token_divergence(HIDDEN, WEIGHT, HIDDEN.half(), WEIGHT.half()),
         ["float32", "float16"],
     ),
-    "a shard beyond the vocabulary": (
-        lambda: vocabulary_parallel_token_stats(LOGITS, first_column=95, vocabulary=100),
-        ["95", "104", "100"],
-    ),
-    "a shard before the vocabulary": (
-        lambda: vocabulary_parallel_token_stats(LOGITS, first_column=-1, vocabulary=100),
-        ["-1"],
-    ),
 }
 
 
@@ -97,19 +83,18 @@ def test_a_refusal_names_what_was_given(case: str) -> None:
         call()
     for what in named:
         assert re.search(re.escape(what), str(refusal.value)), f"{what} is not in {str(refusal.value)!r}"
-    assert not dist.is_initialized()
 
 
 def test_no_rows_make_empty_results() -> None:
     for shape in ((0, 9), (2, 0, 9), (0, 2, 9), (2, 0, 3, 9)):
         logits = torch.empty(shape, requires_grad=True)
         found = token_stats(logits, torch.empty(shape[:-1], dtype=torch.long))
-        assert all(values.shape == shape[:-1] for values in found)
+        assert all(getattr(found, name).shape == shape[:-1] for name in NAMES)
         found.entropy.sum().backward()
         assert logits.grad.shape == shape
     hidden, weight = torch.empty(0, 5, requires_grad=True), torch.randn(9, 5, requires_grad=True)
     found = linear_token_stats(hidden, weight, torch.empty(0, dtype=torch.long))
-    assert all(values.shape == (0,) for values in found)
+    assert all(getattr(found, name).shape == (0,) for name in NAMES)
     found.logprob.sum().backward()
     assert hidden.grad.shape == (0, 5)
     assert (weight.grad == 0).all()

@@ -9,7 +9,8 @@ import torch
 from tests.kernels import exact
 from tests.kernels.adversarial import DTYPES, distributions, layouts, stacked, targets_of
 
-from autophage_kernels import TokenStats, token_stats
+from autophage_kernels import token_stats
+from autophage_kernels.statistics import NAMES
 
 VOCABULARIES = (1, 2, 1023, 1024, 1025, 2053, 32000, 50257, 128256)
 
@@ -45,7 +46,7 @@ def test_any_number_of_rows(rows: int, vocabulary: int) -> None:
     logits = 5 * torch.randn(rows, vocabulary, generator=generator)
     target = torch.randint(vocabulary, (rows,), generator=generator)
     found = token_stats(logits, target)
-    assert all(values is not None and values.shape == (rows,) for values in found)
+    assert all(getattr(found, name).shape == (rows,) for name in NAMES)
     exact.check(found, exact.statistics, logits, target)
 
 
@@ -56,12 +57,12 @@ def test_any_layout(layout: str, vocabulary: int) -> None:
     target = targets_of(logits)
     before = logits.clone()
     found = token_stats(logits, target)
-    assert all(values is not None and values.shape == logits.shape[:-1] for values in found)
+    assert all(getattr(found, name).shape == logits.shape[:-1] for name in NAMES)
     exact.check(found, exact.statistics, logits, target)
     assert torch.equal(logits, before)
 
 
-@pytest.mark.parametrize("name", TokenStats._fields)
+@pytest.mark.parametrize("name", NAMES)
 def test_each_statistic_alone_is_what_it_is_in_company(name: str) -> None:
     logits, target = stacked(265, torch.float32)
     alone, together = token_stats(logits, target, statistics=[name]), token_stats(logits, target)
@@ -72,12 +73,12 @@ def test_each_statistic_alone_is_what_it_is_in_company(name: str) -> None:
 def test_without_a_target_what_asks_for_none() -> None:
     found = token_stats(torch.randn(2, 9))
     missing = {name for name, values in found._asdict().items() if values is None}
-    assert missing == {"logprob", "rank", "ties", "mass_above"}
+    assert missing == {"logprob", "rank", "ties", "mass_above", "tail_mass"}
 
 
 def test_the_type_of_results() -> None:
     for dtype in (*DTYPES, torch.float64):
-        found = token_stats(torch.zeros(2, 3, dtype=dtype), torch.zeros(2, dtype=torch.int32))
+        found = token_stats(torch.zeros(2, 3, dtype=dtype), torch.zeros(2, dtype=torch.int32), tail=0.1)
         expected = torch.float64 if dtype == torch.float64 else torch.float32
         for name, values in found._asdict().items():
             assert values.dtype == (torch.int64 if name in exact.INTEGERS else expected)
@@ -86,7 +87,9 @@ def test_the_type_of_results() -> None:
 def test_float64_logits_are_worked_on_in_float64() -> None:
     logits, target = 3 * torch.randn(4, 300, dtype=torch.float64), torch.arange(4)
     truth = exact.statistics(logits, target, torch.float64)
-    for name, values in token_stats(logits, target)._asdict().items():
+    found = token_stats(logits, target)
+    for name in NAMES:
+        values = getattr(found, name)
         torch.testing.assert_close(values, truth[name].to(values.dtype), atol=1e-12, rtol=1e-12, msg=name)
 
 

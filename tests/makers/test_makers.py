@@ -18,7 +18,7 @@ from autophage.makers.entities import NOTES, connect, describe
 from autophage.makers.reasoning import GAP, TASK
 from autophage.makers.self_edit import FORMATS
 from autophage.recipe import offered
-from autophage.recipe.makers import GROUP, KEYS_OF, MakerTable, installed_makers
+from autophage.recipe.tables.maker import GROUP, KEYS_OF, MakerTable, installed_makers
 
 T = TypeVar("T")
 

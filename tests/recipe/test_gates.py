@@ -12,7 +12,7 @@ import pytest
 from autophage.recipe import LoadedRecipe, Recipe, describe_difference, read_resolved, resolved_toml
 from autophage.recipe.arms import with_values
 from autophage.recipe.batching import streaming
-from autophage.recipe.gates import installed_gates
+from autophage.recipe.tables.gate import installed_gates
 
 BUILT_IN = ["attribution", "detector", "entailment", "gain", "novelty", "quality", "reward", "surprise", "verifier"]
 TWO = 'name = "t"\n[[gate]]\nkind = "verifier"\nkeep_wrong = 0.25\n[[gate]]\nkind = "novelty"\n'

@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from autophage.data.passages import PromptMaker
 from autophage.data.source import Source
 from autophage.data.text_source import Text, TextSource, read_text
 from autophage.data.tokens import byte_pair_tokenizer, word_tokenizer
 from autophage.data.world import World
 from autophage.data.world_source import WorldSource
 from autophage.errors import UserError
-from autophage.recipe.schema import MADE, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.sample import MADE
 from autophage.seeds import derive, generator
 
 if TYPE_CHECKING:
@@ -106,14 +108,21 @@ def prompt_style(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> str:
     return "instruct" if has_template else "blocks"
 
 
-def bind(raw: RawSource, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, earlier: Source | None = None) -> Source:
+def bind(
+    raw: RawSource,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: Recipe,
+    *,
+    maker: PromptMaker | None = None,
+    earlier: Source | None = None,
+) -> Source:
     """The source as token ids of `tokenizer`, with the prompts and the domain that `recipe` asks for.
 
     `earlier` is the same source bound for another arm: a long text is then not tokenized again.
     """
     style = prompt_style(recipe, tokenizer)
     if isinstance(earlier, TextSource):
-        return earlier.asked_by(recipe, style)
+        return earlier.asked_by(recipe, style, maker)
     if isinstance(raw.content, World):
         return WorldSource(raw.content, tokenizer, style, recipe.mix.domain)
-    return TextSource(raw.content, tokenizer, recipe, style)
+    return TextSource(raw.content, tokenizer, recipe, style, maker)

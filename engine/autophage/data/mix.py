@@ -29,7 +29,7 @@ BUCKET_BATCHES = 8
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainingRow:
     """One training document. `context` tokens at its start carry no loss; `synthetic` is whether a model wrote the rest.
 
     `newest` is the place of a sample in the corpus that was written last; None for what was there before. `weight` is what each
@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True)
 class LateRow:
-    """A `Row` of a sample that may not be written yet: whoever asks for its tokens waits for them."""
+    """A `TrainingRow` of a sample that may not be written yet: whoever asks for its tokens waits for them."""
 
     sample: LateSample
     start: list[int]
@@ -66,11 +66,11 @@ class LateRow:
         return True
 
     @property
-    def _row(self) -> Row:
+    def _row(self) -> TrainingRow:
         return written_row(self.start, self.sample, self.recipe, self.newest)
 
 
-AnyRow = Row | LateRow
+AnyRow = TrainingRow | LateRow
 AnySamples = Sequence[Sample] | Sequence[LateSample]
 
 
@@ -212,13 +212,15 @@ def _newest_in_order(rows: Sequence[AnyRow]) -> list[AnyRow]:
     return [row if row.newest is None else next(newest) for row in rows]
 
 
-def written_row(start: list[int], sample: Sample | LateSample, recipe: Recipe, newest: int | None = None) -> Row:
+def written_row(
+    start: list[int], sample: Sample | LateSample, recipe: Recipe, newest: int | None = None
+) -> TrainingRow:
     """A sample as it is trained on, behind the `start` of a document."""
     row = _row(start, sample.prompt_ids, sample.token_ids, recipe)
     return replace(row, newest=newest, synthetic=True)
 
 
-def _row(start: list[int], prompt: list[int], continuation: list[int], recipe: Recipe) -> Row:
+def _row(start: list[int], prompt: list[int], continuation: list[int], recipe: Recipe) -> TrainingRow:
     if recipe.train.loss_on == "continuation":
-        return Row([*start, *document_ids(start, prompt, continuation, recipe)], len(start))
-    return Row([*prompt, *continuation], len(prompt) if recipe.train.loss_on == "completion" else 1)
+        return TrainingRow([*start, *document_ids(start, prompt, continuation, recipe)], len(start))
+    return TrainingRow([*prompt, *continuation], len(prompt) if recipe.train.loss_on == "completion" else 1)

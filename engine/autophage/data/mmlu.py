@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from autophage.data.questions import Question, require_subjects
 from autophage.data.text_source import read_file
 from autophage.errors import UserError, first_line
-from autophage.recipe.measure import Questions
+from autophage.recipe.tables.questions import QuestionsTable
 
 OPTIONS = 4
 COLUMNS = ("question", *(f"choice{number}" for number in range(OPTIONS)), "answer")
@@ -24,7 +24,7 @@ DATASET_COLUMNS = ("question", "choices", "answer")
 NO_SUBJECTS = ("all", "auxiliary_train")
 """Configurations of hub datasets that are not a subject's."""
 
-Row = tuple[str, str, Sequence[str], object]
+QuestionRecord = tuple[str, str, Sequence[str], object]
 """Its place in words, the question, the options, the answer as it is written."""
 
 
@@ -35,12 +35,12 @@ class Shelf(Protocol):
 
     def place(self, subject: str, split: str) -> str: ...
 
-    def rows(self, subject: str, split: str) -> Iterator[Row]:
+    def rows(self, subject: str, split: str) -> Iterator[QuestionRecord]:
         """Of "test" or "dev", in order; nothing where there is no such split."""
         ...
 
 
-def read_mmlu(table: Questions) -> list[Question]:
+def read_mmlu(table: QuestionsTable) -> list[Question]:
     """The first `table.count` test questions of each subject; with answered ones where a format is few-shot.
 
     Raises:
@@ -100,7 +100,7 @@ class _Folder:
     def place(self, subject: str, split: str) -> str:
         return str(self._files[split].get(subject, self._folder / split / f"{subject}_{split}.csv"))
 
-    def rows(self, subject: str, split: str) -> Iterator[Row]:
+    def rows(self, subject: str, split: str) -> Iterator[QuestionRecord]:
         path = self._files[split].get(subject)
         if path is None:
             return
@@ -153,7 +153,7 @@ class _Dataset:
     def place(self, subject: str, split: str) -> str:
         return f"{self._path}, {subject}, {split}"
 
-    def rows(self, subject: str, split: str) -> Iterator[Row]:
+    def rows(self, subject: str, split: str) -> Iterator[QuestionRecord]:
         try:
             found = self._datasets.load_dataset(self._path, subject, split=split)
         except (OSError, ValueError, ConnectionError, self._datasets.exceptions.DatasetsError) as error:

@@ -16,14 +16,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autophage.data.passages import WindowPassages
+from autophage.data.passages import PromptMaker, WindowPassages
 from autophage.data.rare import rare_windows, thinned
 from autophage.data.source import HeldOut, Item, Probe, Role, spread
 from autophage.data.tokens import apply_template, decode, start_ids
 from autophage.errors import UserError, first_line
-from autophage.makers import make_maker
-from autophage.recipe.schema import ALL, MADE, Recipe
-from autophage.recipe.schema import Source as SourceTable
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.mix import ALL
+from autophage.recipe.tables.sample import MADE
+from autophage.recipe.tables.source import SourceTable
 from autophage.seeds import generator
 
 if TYPE_CHECKING:
@@ -45,7 +46,14 @@ class TextSource:
     """Windows of a text under a tokenizer. `instruct` wraps the block in the model's chat template; `annotated` gives no block,
     but the first tokens of what follows it; of `made` prompts the maker says what becomes of a window."""
 
-    def __init__(self, text: Text, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, prompts: str) -> None:
+    def __init__(
+        self,
+        text: Text,
+        tokenizer: PreTrainedTokenizerBase,
+        recipe: Recipe,
+        prompts: str,
+        maker: PromptMaker | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
         self._block, self._continuation = recipe.source.block, recipe.source.continuation
         self._windows = self._cut(text.train)
@@ -57,19 +65,21 @@ class TextSource:
                 f"{need} tokens (block {self._block} + continuation {self._continuation}); they have {len(self._windows)} and "
                 f"{len(self._held_out)} windows. Give more text, or smaller source.block and source.continuation."
             )
-        self._ask(recipe, prompts)
+        self._ask(recipe, prompts, maker)
 
-    def asked_by(self, recipe: Recipe, prompts: str) -> TextSource:
+    def asked_by(self, recipe: Recipe, prompts: str, maker: PromptMaker | None = None) -> TextSource:
         """The same windows, with the prompts and the domain of another recipe."""
         other = copy.copy(self)
-        other._ask(recipe, prompts)
+        other._ask(recipe, prompts, maker)
         return other
 
-    def _ask(self, recipe: Recipe, prompts: str) -> None:
+    def _ask(self, recipe: Recipe, prompts: str, maker: PromptMaker | None) -> None:
+        if (maker is None) == (prompts == MADE):
+            raise ValueError(f"prompts of the style {prompts!r} and the maker {maker!r} exclude each other")
         self._style, self._system = prompts, recipe.sample.system
         self._begun = self._block + (recipe.sample.annotation if prompts == "annotated" else 0)
         self._own = self._windows if recipe.mix.domain == ALL else self._about(recipe.mix.domain)
-        self._maker = make_maker(recipe.maker) if prompts == MADE else None
+        self._maker = maker
         self._passages = WindowPassages(self.tokenizer, self._own, self._draw)
         self.__dict__.pop("_rare", None)
 

@@ -16,8 +16,8 @@ from functools import cached_property
 
 from autophage.data.source import Role
 from autophage.errors import UserError
-from autophage.recipe.schema import ALL
-from autophage.recipe.schema import Source as SourceTable
+from autophage.recipe.tables.mix import ALL
+from autophage.recipe.tables.source import SourceTable
 from autophage.seeds import derive, generator
 
 Word = tuple[str, Role]

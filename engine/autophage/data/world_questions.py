@@ -17,13 +17,13 @@ from autophage.data.source import spread
 from autophage.data.world import ATTRIBUTES, QUESTIONS, STATEMENTS, Person, Word, World, text_of
 from autophage.data.world_source import examples, until_fact
 from autophage.errors import UserError
-from autophage.recipe.measure import Questions
+from autophage.recipe.tables.questions import QuestionsTable
 from autophage.seeds import generator
 
 SUBJECTS = ("head", "torso", "tail")
 
 
-def world_prompts(world: World, table: Questions) -> list[Prompt]:
+def world_prompts(world: World, table: QuestionsTable) -> list[Prompt]:
     """At most `table.count` questions a subject, spread over its people, in each format.
 
     Raises:

@@ -15,7 +15,7 @@ from autophage.data.rare import thinned
 from autophage.data.source import HeldOut, Item, Probe, Role, spread
 from autophage.data.tokens import start_ids
 from autophage.data.world import ATTRIBUTES, QUESTIONS, STATEMENTS, Person, Word, World
-from autophage.recipe.schema import ALL
+from autophage.recipe.tables.mix import ALL
 from autophage.seeds import derive, generator
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import Literal
 from pydantic import Field
 
 from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject
-from autophage.gates.retrieval import Passages, sentences_of, words_of
-from autophage.recipe.table import Fraction, Positive
+from autophage.gates.retrieval import PassageIndex, sentences_of, words_of
+from autophage.recipe.tables.table import Fraction, Positive
 from autophage.store.corpus import Sample
 
 
@@ -24,7 +24,7 @@ class Attribution(Gate):
     human: Positive = Field(2000, description="human documents that passages are looked for in")
 
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
-        index = context.once(("passages", self.human), lambda: Passages(context.human(self.human)))
+        index = context.once(("passages", self.human), lambda: PassageIndex(context.human(self.human)))
         sentences = [sentences_of(sample.text) for sample in samples]
         different = list(dict.fromkeys(one for own in sentences for one in own))
         found = index.retrieve(different, self.passages) if different else []
@@ -37,6 +37,6 @@ class Attribution(Gate):
                 verdicts.append(accept() if all(sourced[one] for one in own) else reject("no source"))
         return verdicts
 
-    def _has_source(self, sentence: str, places: Sequence[int], index: Passages) -> bool:
+    def _has_source(self, sentence: str, places: Sequence[int], index: PassageIndex) -> bool:
         words = set(words_of(sentence))
         return any(len(words & index.words[place]) >= self.overlap * len(words) for place in places)

@@ -8,8 +8,8 @@ from typing import ClassVar, TypeVar
 
 from pydantic import Field
 
-from autophage.gates.protocol import Gate, Verdict
-from autophage.recipe.table import PathText
+from autophage.gates.protocol import Context, Gate, Verdict, require_finite
+from autophage.recipe.tables.table import PathText
 from autophage.store.corpus import Sample
 
 T = TypeVar("T")
@@ -44,6 +44,22 @@ class ByClassifier(ByModel, ABC):
             from autophage.gates.models import require_judge
 
             require_judge(self.model, self.label, "gate.model")
+
+    def judged_values(self, samples: Sequence[Sample], context: Context, what: str) -> list[float]:
+        """Return the classifier's value for each sample's text. The classifier is loaded once in a run.
+
+        `what` names the value in messages.
+
+        Raises:
+            RunError: A value is not finite.
+        """
+        from autophage.gates.models import Judge
+
+        path = self.model or ""
+        judge = context.once(("judge", path, self.label), lambda: Judge(path, self.label, "gate.model"))
+        values = judge.values([sample.text for sample in samples])
+        require_finite(values, samples, what)
+        return values
 
 
 def ruled(

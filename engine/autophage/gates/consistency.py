@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject
-from autophage.recipe.table import Fraction
+from autophage.recipe.tables.table import Fraction
 from autophage.store.corpus import Sample
 
 

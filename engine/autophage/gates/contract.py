@@ -15,14 +15,17 @@ from typing import Any
 import numpy as np
 
 from autophage.data.build import RawSource, bind
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
 from autophage.data.text_source import Text
 from autophage.data.tokens import decode
 from autophage.data.world import World, text_of
 from autophage.gates.judging import apply_gates
 from autophage.gates.protocol import Context, Gate, Verdict
 from autophage.metrics.scored import Scored
-from autophage.recipe.schema import Base, Mix, Model, Recipe, Source
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.mix import MixTable
+from autophage.recipe.tables.model import BaseTable, ModelTable
+from autophage.recipe.tables.source import SourceTable
 from autophage.store.corpus import Sample
 from autophage.store.judged import count_judged
 
@@ -69,14 +72,22 @@ def example_context(gate: Gate) -> Context:
     """A context of a small world, or of a small text for a gate that cannot judge a world."""
     world = World(people=20, zipf=0.8, seed=0, held_out=10)
     text = " ".join(text_of(world.document(0, index)) for index in range(120))
-    kinds: dict[str, tuple[RawSource, Source]] = {
-        "world": (RawSource(world), Source(people=20, held_out_documents=10)),
-        "text": (RawSource(Text(text, text[:4000])), Source(kind="text", path="example", block=8, continuation=16)),
+    kinds: dict[str, tuple[RawSource, SourceTable]] = {
+        "world": (RawSource(world), SourceTable(people=20, held_out_documents=10)),
+        "text": (
+            RawSource(Text(text, text[:4000])),
+            SourceTable(kind="text", path="example", block=8, continuation=16),
+        ),
     }
     unfit: list[str] = []
     for name, (raw, table) in kinds.items():
         recipe = Recipe(
-            name="example", model=Model(method="full"), base=Base(vocabulary=300), source=table, mix=Mix(), gate=[gate]
+            name="example",
+            model=ModelTable(method="full"),
+            base=BaseTable(vocabulary=300),
+            source=table,
+            mix=MixTable(),
+            gate=[gate],
         )
         if wrong := gate.unfit(recipe):
             unfit.append(f"{name}: {wrong[0]}")
@@ -151,7 +162,7 @@ class _RandomModel:
         found: list[Scored] = self._resident.score(sequences, contexts)
         return found
 
-    def gains(self, rows: Sequence[Row], held: Sequence[Row], steps: int, rate: float) -> list[float]:
+    def gains(self, rows: Sequence[TrainingRow], held: Sequence[TrainingRow], steps: int, rate: float) -> list[float]:
         found: list[float] = self._resident.gains(self._resident.base_weights(), rows, held, steps, rate)
         return found
 

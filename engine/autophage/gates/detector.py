@@ -22,7 +22,7 @@ from autophage.gates.by_model import ByClassifier, ruled
 from autophage.gates.protocol import WRITER, Context, Verdict, abstain, accept, reject
 from autophage.metrics.detection import curvature
 from autophage.metrics.scored import Statistics
-from autophage.recipe.table import PathText, Positive
+from autophage.recipe.tables.table import PathText, Positive
 from autophage.seeds import derive
 from autophage.store.corpus import Sample
 
@@ -67,9 +67,7 @@ class Detector(ByClassifier):
         return np.asarray(fitted.predict_proba(both_M1[: len(own_N)])[:, 1])
 
     def _by_model(self, samples: Sequence[Sample], context: Context) -> np.ndarray:
-        from autophage.gates.models import judged_values
-
-        values = judged_values(context, self.model or "", self.label, samples, "probability of being machine-written")
+        values = self.judged_values(samples, context, "probability of being machine-written")
         return np.clip(np.array(values), 0.0, 1.0)
 
 

@@ -14,9 +14,9 @@ from pydantic import Field
 
 from autophage.gates.by_model import ByModel, ruled
 from autophage.gates.protocol import Context, Verdict, abstain, accept, reject, require_finite
-from autophage.gates.retrieval import Passages, words_of
-from autophage.recipe.schema import Recipe
-from autophage.recipe.table import Fraction, PathText, Positive
+from autophage.gates.retrieval import PassageIndex, words_of
+from autophage.recipe.settings import Settings
+from autophage.recipe.tables.table import Fraction, PathText, Positive
 from autophage.store.corpus import Sample
 
 UNENTAILED = "not entailed"
@@ -31,8 +31,8 @@ class EntailmentGate(ByModel):
     passages: int = Field(3, ge=1, le=100, description="with a model: human passages that make the premise")
     human: Positive = Field(2000, description="with a model: human documents that passages are looked for in")
 
-    def unfit(self, recipe: Recipe) -> tuple[str, ...]:
-        if self.model is None and recipe.source.kind != "world":
+    def unfit(self, settings: Settings) -> tuple[str, ...]:
+        if self.model is None and settings.source.kind != "world":
             return ("a text needs a model that tells entailment", "give a folder or a hub id: model = ...")
         return ()
 
@@ -59,7 +59,7 @@ class EntailmentGate(ByModel):
 
         path = self.model or ""
         judge = context.once(("entailment", path), lambda: Entailment(path, "gate.model"))
-        index = context.once(("passages", self.human), lambda: Passages(context.human(self.human)))
+        index = context.once(("passages", self.human), lambda: PassageIndex(context.human(self.human)))
         found = index.retrieve([sample.text for sample in samples], self.passages)
         read = [sample for sample, places in zip(samples, found, strict=True) if places]
         premises = [" ".join(index.texts[place] for place in places) for places in found if places]

@@ -13,9 +13,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from autophage.data.mix import Row, written_row
+from autophage.data.mix import TrainingRow, written_row
 from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, greatest, reject, require_finite
-from autophage.recipe.table import Positive
+from autophage.recipe.tables.table import Positive
 from autophage.store.corpus import Sample
 
 HARMS, LITTLE, LESS = "harms", "gains too little", "gains less than others"
@@ -55,7 +55,7 @@ class Gain(Gate):
     def _gains(self, samples: Sequence[Sample], context: Context) -> list[float]:
         start = context.source.start_ids
         rows = [written_row(start, sample, context.recipe) for sample in samples]
-        held = [Row([*start, *ids], len(start)) for ids in context.source.reference(self.human)]
+        held = [TrainingRow([*start, *ids], len(start)) for ids in context.source.reference(self.human)]
         gains = context.gains(rows, held, self.steps, self.rate)
         require_finite(gains, samples, "gain", "Lower gate.rate.")
         return gains

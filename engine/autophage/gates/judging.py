@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from autophage.errors import AutophageError, RunError, UserError
 from autophage.gates.protocol import Context, Gate, Ruling, Verdict
-from autophage.recipe.gates import GateTable
+from autophage.recipe.tables.gate import GateTable
 from autophage.store.corpus import Sample
 from autophage.store.judged import BETWEEN
 

@@ -8,10 +8,9 @@ import torch
 
 from autophage.data.tokens import load_tokenizer, start_ids
 from autophage.errors import UserError
-from autophage.gates.protocol import Context, require_finite
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
-from autophage.store.corpus import Sample
+from autophage.progress import Meter
 from autophage.trainer.classifier import Classifier, at_work, read_labels
 from autophage.trainer.head import find_head
 from autophage.trainer.loading import load_model
@@ -46,7 +45,7 @@ class NamedModel:
             contexts.append(len(sequences[-1]) - len(own))
         self.tokens_read += sum(map(len, sequences))
         with at_work(self._head.model):
-            return score(self._head, sequences, contexts, lambda _: None)
+            return score(self._head, sequences, contexts, Meter())
 
 
 class Judge:
@@ -85,15 +84,3 @@ def _place(labels: Sequence[str], path: str, label: str | None, key: str) -> int
 def require_judge(path: str, label: str | None, key: str) -> None:
     """Raise `UserError` where `Judge` would for its configuration."""
     _place(read_labels(path, key), path, label, key)
-
-
-def judged_values(context: Context, path: str, label: str | None, samples: Sequence[Sample], what: str) -> list[float]:
-    """What the judge that a recipe names says of each sample's text; it is loaded once in a run. `what` it says is for messages.
-
-    Raises:
-        RunError: it is not finite for one of them.
-    """
-    judge = context.once(("judge", path, label), lambda: Judge(path, label, "gate.model"))
-    values = judge.values([sample.text for sample in samples])
-    require_finite(values, samples, what)
-    return values

@@ -16,7 +16,7 @@ from pydantic import Field
 from autophage.gates.by_model import ByModel
 from autophage.gates.protocol import Context, Verdict, abstain, accept, reject
 from autophage.gates.retrieval import words_of
-from autophage.recipe.table import PathText
+from autophage.recipe.tables.table import PathText
 from autophage.store.corpus import Sample
 
 if TYPE_CHECKING:

@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
 from autophage.data.source import Source
 from autophage.data.tokens import decode
 from autophage.data.world import World
 from autophage.data.world_claims import Claim, ClaimReader
 from autophage.errors import RunError, UserError
 from autophage.metrics.scored import Scored
-from autophage.recipe.gates import GateTable
 from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.gate import GateTable
 from autophage.store.corpus import Sample
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ class Scoring(Protocol):
 class Gains(Protocol):
     """What the writer would gain from learning a document; its weights stay what they are."""
 
-    def __call__(self, rows: Sequence[Row], held: Sequence[Row], steps: int, rate: float) -> list[float]:
+    def __call__(
+        self, rows: Sequence[TrainingRow], held: Sequence[TrainingRow], steps: int, rate: float
+    ) -> list[float]:
         """Nats a token that `held` loses by `steps` steps of gradient descent on each of `rows` alone.
 
         Behind its `context` each row has a token at least. A gain is not finite where a `rate` is too high.

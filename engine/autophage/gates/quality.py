@@ -15,7 +15,7 @@ from pydantic import Field
 from autophage.gates.by_model import ByClassifier, ruled
 from autophage.gates.protocol import Context, Verdict, abstain, accept, reject
 from autophage.gates.retrieval import words_of
-from autophage.recipe.table import PathText, Positive
+from autophage.recipe.tables.table import PathText, Positive
 from autophage.seeds import derive
 from autophage.store.corpus import Sample
 
@@ -66,6 +66,4 @@ class Quality(ByClassifier):
         return [float(value) for value in found]
 
     def _by_model(self, samples: Sequence[Sample], context: Context) -> list[float]:
-        from autophage.gates.models import judged_values
-
-        return judged_values(context, self.model or "", self.label, samples, "quality")
+        return self.judged_values(samples, context, "quality")

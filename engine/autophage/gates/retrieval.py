@@ -27,7 +27,7 @@ def sentences_of(text: str) -> list[str]:
     return [one.strip() for one in SENTENCE.split(text) if WORD.search(one)]
 
 
-class Passages:
+class PassageIndex:
     """An index over human passages, none of which needs to be long."""
 
     def __init__(self, passages: Sequence[str]) -> None:

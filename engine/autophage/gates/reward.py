@@ -16,8 +16,8 @@ from pydantic import Field
 from autophage.gates.by_model import ByClassifier, ruled
 from autophage.gates.protocol import BASE, Context, Verdict, abstain, accept, reject
 from autophage.gates.surprise import surprisals
-from autophage.recipe.schema import Recipe
-from autophage.recipe.table import PathText
+from autophage.recipe.settings import Settings
+from autophage.recipe.tables.table import PathText
 from autophage.store.corpus import Sample
 
 UNREWARDED = abstain("no reward")
@@ -47,8 +47,8 @@ class Reward(ByClassifier):
     def passes(self) -> int:
         return int(self.reward != "world")
 
-    def unfit(self, recipe: Recipe) -> tuple[str, ...]:
-        if self.reward == "world" and recipe.source.kind != "world":
+    def unfit(self, settings: Settings) -> tuple[str, ...]:
+        if self.reward == "world" and settings.source.kind != "world":
             return ('reward = "world" counts right statements about a world, and the source is none',)
         if self.reward == "model" and self.model is None:
             return ('reward = "model" needs a model', "give a folder or a hub id: model = ...")
@@ -83,9 +83,7 @@ class Reward(ByClassifier):
             return _shares_right(samples, context)
         if self.reward == "likelihood":
             return [None if one is None else -one for one in surprisals(samples, context, BASE)]
-        from autophage.gates.models import judged_values
-
-        return [*judged_values(context, self.model or "", self.label, samples, "reward")]
+        return [*self.judged_values(samples, context, "reward")]
 
 
 def _shares_right(samples: Sequence[Sample], context: Context) -> list[float | None]:

@@ -15,7 +15,7 @@ from pydantic import Field
 from autophage.gates.by_model import ByModel
 from autophage.gates.protocol import BASE, WRITER, Context, Verdict, abstain, accept, greatest, reject, require_finite
 from autophage.metrics.scored import FLOOR
-from autophage.recipe.table import PathText
+from autophage.recipe.tables.table import PathText
 from autophage.store.corpus import Sample
 
 

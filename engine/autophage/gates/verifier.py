@@ -17,8 +17,8 @@ from pydantic import Field, field_validator
 from autophage.gates.answers import Checker, exact_checker, numeric_checker, read_answers
 from autophage.gates.by_model import ruled
 from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject
-from autophage.recipe.schema import Recipe
-from autophage.recipe.table import Fraction, PathText, Positive
+from autophage.recipe.settings import Settings
+from autophage.recipe.tables.table import Fraction, PathText, Positive
 from autophage.seeds import generator
 from autophage.store.corpus import Sample
 
@@ -82,8 +82,8 @@ class Verifier(Gate):
             raise ValueError("no address of a server, as in http://localhost:8000/v1 (no name or password in it)")
         return server
 
-    def unfit(self, recipe: Recipe) -> tuple[str, ...]:
-        if self.check == "world" and recipe.source.kind != "world":
+    def unfit(self, settings: Settings) -> tuple[str, ...]:
+        if self.check == "world" and settings.source.kind != "world":
             remedy = 'write check = "regex" with a pattern, or "exact" or "numeric" with answers'
             return ('check = "world" knows the facts of a world, and the source is none', remedy)
         if self.check == "regex" and self.pattern is None:

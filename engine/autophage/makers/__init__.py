@@ -5,6 +5,7 @@ which model answers them, and what becomes of the answers, is the loop's matter.
 text, never of an answer.
 """
 
-from autophage.makers.protocol import Conversation, Maker, Passages, ask, make_maker
+from autophage.data.passages import Conversation, Passages
+from autophage.makers.protocol import Maker, ask, make_maker
 
 __all__ = ["Conversation", "Maker", "Passages", "ask", "make_maker"]

@@ -5,7 +5,8 @@ With `mix.domain` the passages are those that have one of its keywords.
 
 from __future__ import annotations
 
-from autophage.makers.protocol import Conversation, Maker, Passages, ask
+from autophage.data.passages import Conversation, Passages
+from autophage.makers.protocol import Maker, ask
 from autophage.seeds import generator
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autophage.data.passages import Conversation, Passages
 from autophage.errors import UserError
-from autophage.makers.protocol import Conversation, Maker, Passages, ask
+from autophage.makers.protocol import Maker, ask
 from autophage.seeds import generator
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")

@@ -7,33 +7,11 @@ so that a resumed run asks for what an uninterrupted one does.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Protocol, TypeVar
 
+from autophage.data.passages import Conversation, Passages
 from autophage.errors import UserError
-from autophage.recipe.makers import GROUP, MakerTable
 from autophage.recipe.offered import OfferError, find_offer, load_offer, origin
-
-T = TypeVar("T")
-
-Conversation = list[dict[str, str]]
-"""Turns with `role` and `content`, as chat templates take them."""
-
-
-class Passages(Protocol):
-    """Human text that may be trained on, of the recipe's domain."""
-
-    def draw(self, seed: int, count: int) -> list[str]:
-        """`count` passages without repetition as far as there are so many, then again from the beginning."""
-        ...
-
-    def all(self) -> list[str]:
-        """Every passage, in the order of the text."""
-        ...
-
-    def once(self, make: Callable[[list[str]], T]) -> T:
-        """What `make` makes of all passages; for a maker it is made a single time."""
-        ...
+from autophage.recipe.tables.maker import GROUP, MakerTable
 
 
 class Maker(ABC):

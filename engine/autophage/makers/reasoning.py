@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 
+from autophage.data.passages import Conversation, Passages
 from autophage.errors import UserError
 from autophage.makers.entities import describe, sentences_of
-from autophage.makers.protocol import Conversation, Maker, Passages, ask
+from autophage.makers.protocol import Maker, ask
 from autophage.seeds import generator
 
 GAP = "____"

@@ -6,7 +6,8 @@ which it gains most, which the gate `gain` looks for; without one all are taken.
 
 from __future__ import annotations
 
-from autophage.makers.protocol import Conversation, Maker, Passages, ask
+from autophage.data.passages import Conversation, Passages
+from autophage.makers.protocol import Maker, ask
 from autophage.seeds import generator
 
 FORMATS = {

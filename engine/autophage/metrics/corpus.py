@@ -11,13 +11,13 @@ from autophage.metrics.human import HumanText
 from autophage.metrics.scored import Compared
 from autophage.metrics.tail import tail_metrics
 from autophage.metrics.text import junk_metrics, novelty_metrics, text_metrics
-from autophage.recipe.measure import Measure
+from autophage.recipe.tables.measure import MeasureTable
 from autophage.store.corpus import Sample
 from autophage.store.manifest import Metric
 
 
 def corpus_metrics(
-    texts: Sequence[str], token_ids: Sequence[Sequence[int]], human: HumanText, settings: Measure, seed: int
+    texts: Sequence[str], token_ids: Sequence[Sequence[int]], human: HumanText, settings: MeasureTable, seed: int
 ) -> list[Metric]:
     """Metrics that need no model. `token_ids` have no special tokens, like `texts`."""
     return [
@@ -33,7 +33,7 @@ def drift_metrics(
     samples: Sequence[Sample],
     base: Sequence[Compared],
     previous: Sequence[Compared] | None,
-    settings: Measure,
+    settings: MeasureTable,
     seed: int,
 ) -> list[Metric]:
     """Metrics of the samples under model 0 and under the previous model (None for generation 0)."""

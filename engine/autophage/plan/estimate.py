@@ -22,7 +22,8 @@ from autophage.plan.speeds import (
 from autophage.plan.tokens import Work, work
 from autophage.plan.words import assumptions
 from autophage.recipe.arms import Arm
-from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import FROM_SOURCE
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from autophage.plan.speeds import CORPUS_BYTES_PER_TOKEN, Model
 from autophage.plan.tokens import longest_tokens, row_tokens, work
 from autophage.recipe.arms import Arm
 from autophage.recipe.batching import cohorts_of
-from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import FROM_SOURCE
 
 COMPRESSION = 0.5
 """What zstd leaves of a corpus shard."""

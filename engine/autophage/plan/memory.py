@@ -17,7 +17,7 @@ from enum import Enum
 
 from autophage.errors import UserError
 from autophage.plan.shape import Shape
-from autophage.recipe.schema import SUPPORTED_RANKS
+from autophage.recipe.tables.model import SUPPORTED_RANKS
 
 GIB = 1 << 30
 CONTEXT = round(0.6 * GIB)

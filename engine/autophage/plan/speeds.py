@@ -19,9 +19,8 @@ from dataclasses import dataclass
 
 from autophage.plan.machines import Machine, Row
 from autophage.plan.shape import Shape, base_shape
-from autophage.plan.tokens import Work
+from autophage.plan.tokens import CANARY_TOKENS, Work
 from autophage.recipe.schema import Recipe
-from autophage.sampler.protocol import CANARY_TOKENS
 
 FORWARD, ADAPTER_TRAINING, FULL_TRAINING = 2, 4, 6
 """Operations per parameter and token: forward; with backward past frozen weights; with all weights' gradients too."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autophage.recipe.schedule import pool_alpha
-from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import FROM_SOURCE
 
 WORLD_DOCUMENT_TOKENS = 41
 """Mean length of a document of the built-in world, with its end token, under the tokenizer made for it."""
@@ -33,6 +34,8 @@ TEMPLATE_TOKENS = 40
 """That a chat template and the system message add to a prompt."""
 SCORED_BATCH = 64
 """Sequences of a scoring batch."""
+CANARY_TOKENS = 16
+"""Tokens that the sampler writes greedily for each canary prompt after a swap."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from autophage.metrics.collapse import CHANCE, COMPLIANT, DROP, FLUENT, SHOWN, A
 from autophage.metrics.intervals import Estimate
 from autophage.metrics.resampling import Resampling, estimate, holm, slopes
 from autophage.recipe.arms import with_values
-from autophage.recipe.schema import ALL, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.mix import ALL
 from autophage.report.facts.load import ArmFacts, RunFacts
 from autophage.report.facts.pooling import pools
 from autophage.report.facts.table import TableCell, TableRow

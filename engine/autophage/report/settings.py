@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autophage.recipe.anchor import BASE
 from autophage.recipe.schedule import alpha_words
 from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.anchor import BASE
 from autophage.report.facts.load import ArmFacts
 from autophage.report.learners.stories import learner_settings
 

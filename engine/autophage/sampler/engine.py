@@ -18,12 +18,12 @@ import numpy as np
 from autophage.errors import AutophageError, EngineDeadError, RunError, SwapError, UserError, first_line
 from autophage.host import vllm_window
 from autophage.host.devices import out_of_memory
+from autophage.plan.tokens import CANARY_TOKENS
 from autophage.sampler import ranks
 from autophage.sampler.arguments import engine_arguments
 from autophage.sampler.base_weights import BaseWeights
 from autophage.sampler.batch import Asked, Batch, Ended
 from autophage.sampler.protocol import (
-    CANARY_TOKENS,
     Completion,
     Decoding,
     EngineSettings,

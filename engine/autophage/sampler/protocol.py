@@ -8,9 +8,6 @@ from enum import Enum
 
 from autophage.metrics.scored import Statistics
 
-CANARY_TOKENS = 16
-"""Tokens of a canary answer."""
-
 
 class Observe(Enum):
     """Which statistics of sampled tokens are recorded: of the raw distribution, and of the one that is sampled from."""

@@ -20,10 +20,10 @@ import torch
 
 from autophage.errors import SwapError
 from autophage.metrics.scored import Statistics
+from autophage.plan.tokens import CANARY_TOKENS
 from autophage.recipe.schema import Recipe
 from autophage.sampler.batch import Ended
 from autophage.sampler.protocol import (
-    CANARY_TOKENS,
     Completion,
     Decoding,
     EngineSettings,

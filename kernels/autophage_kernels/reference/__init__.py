@@ -1,7 +1,7 @@
-"""Every operation in plain torch, chunk by chunk, on any device: the definition that the Triton kernels are held to.
+"""Every operation in plain torch, on any device. The Triton kernels are tested against it.
 
-Memory does not grow with T x V: a chunk of rows is worked on in a few buffers that are used again for the next one.
-Work is float32 for 16- and 32-bit logits and float64 for float64 ones.
+Operations work on one chunk of rows at a time and reuse its buffers. Memory does not grow with the logits. Work is float32 for
+16-bit and 32-bit logits and float64 for float64 ones.
 """
 
 from autophage_kernels.reference.divergence import (

@@ -1,6 +1,6 @@
-"""Chunks of rows, the transform of logits, and what is -inf or NaN: shared by the passes of the reference.
+"""Chunks of rows, the transform of logits, and the treatment of -inf and NaN, shared by all passes.
 
-Shapes: B, L leading dimensions of the logits, T = B * L rows, R rows of one chunk, V vocabulary.
+Shapes: B and L are leading dimensions of the logits. T = B * L is all rows, R the rows of a chunk, V the vocabulary.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Iterator
 import torch
 
 CACHED_ELEMENTS = 1 << 17
-"""Logits of a chunk: 512 KiB of float32, so that it and three buffers of its size stay in a core's second-level cache."""
+"""Logits of a chunk (512 KiB of float32). The chunk and three buffers of its size fit in a core's second-level cache."""
 SERIAL_ELEMENTS = (1 << 15) - 1
-"""Most that torch works on without spreading an operation over threads."""
+"""Largest tensor that torch does not spread over threads."""
 SPREAD_ELEMENTS = 1 << 22
 SPREAD_CHUNKS = 8
 SPINS = os.environ.get("GOMP_SPINCOUNT", "0") != "0"
 PASSIVE = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive" and not SPINS
-"""Where OpenMP's threads sleep as soon as they wait, an operation that is spread over them first has to wake them, which takes
-longer than the work on a chunk: then chunks are too small to be spread or, of many logits, so large that few operations are."""
+"""True if OpenMP's threads sleep as soon as they wait. An operation then wakes them first, which takes longer than a chunk's
+work. Chunks are therefore too small to be spread. Many logits are divided into few large chunks."""
 
 FLOOR = {torch.float32: -150.0, torch.float64: -800.0}
-"""Lowest exponent (nats): e^FLOOR is exactly 0, and 0 * FLOOR is 0 where 0 * -inf would be NaN."""
+"""Lowest exponent in nats. e^FLOOR is exactly 0. 0 * FLOOR is 0, whereas 0 * -inf would be NaN."""
 
 
 def work_type(logits: torch.Tensor) -> torch.dtype:
@@ -30,7 +30,7 @@ def work_type(logits: torch.Tensor) -> torch.dtype:
 
 
 def chunk_elements(total: int) -> int:
-    """Logits of a chunk, of so many in all."""
+    """Number of logits of a chunk, given the number of all logits."""
     if not PASSIVE or torch.get_num_threads() == 1:
         return CACHED_ELEMENTS
     if total < SPREAD_ELEMENTS:
@@ -39,12 +39,12 @@ def chunk_elements(total: int) -> int:
 
 
 def chunk_rows(rows: int, vocabulary: int, batch_invariant: bool) -> int:
-    """Rows of a chunk. One by one where a row's result may not depend on how many others there are."""
+    """Number of rows of a chunk. Batch-invariant chunks have one row, whatever the number of rows."""
     return 1 if batch_invariant else max(1, chunk_elements(rows * vocabulary) // max(1, vocabulary))
 
 
 def row_chunks(logits_BLV: torch.Tensor, rows: int) -> Iterator[tuple[slice, torch.Tensor]]:
-    """(rows of T, their logits [R, V]) in order; views, whatever the strides."""
+    """Rows and their logits `[R, V]`, chunk by chunk. The logits are views for any strides."""
     for chunk, (logits_RV,) in paired_chunks((logits_BLV,), rows):
         yield chunk, logits_RV
 
@@ -64,24 +64,24 @@ def paired_chunks(tensors_BLV: tuple[torch.Tensor, ...], rows: int) -> Iterator[
 
 
 def softcapped(x: torch.Tensor, softcap: float) -> torch.Tensor:
-    """softcap * tanh(x / softcap); x itself where there is none."""
+    """`softcap * tanh(x / softcap)`, or x itself for a softcap of 0."""
     return torch.tanh(x / softcap).mul_(softcap) if softcap else x
 
 
 def shift_of(peak: torch.Tensor, softcap: float) -> torch.Tensor:
-    """What is subtracted from a row whose largest logit is `peak`; 0 for infinite ones, for which (inf - inf) would be NaN."""
+    """Offset subtracted from a row whose largest logit is `peak`. It is 0 for an infinite peak, as inf - inf is NaN."""
     return softcapped(peak, softcap) if softcap else peak.nan_to_num(nan=torch.nan, posinf=0.0, neginf=0.0)
 
 
 def inverse(temperature: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | float:
-    """1 / temperature, [T] or [1]; NaN where it is not above 0, as no distribution belongs to it."""
+    """`1 / temperature`, as `[T]` or `[1]`. It is NaN if the temperature is not above 0."""
     if temperature is None:
         return 1.0
     return torch.where(temperature > 0, 1.0 / temperature.to(dtype), torch.nan)
 
 
 def of_rows(values: torch.Tensor | float, rows: slice) -> torch.Tensor | float:
-    """The values of a chunk as a column [R, 1] (or [1, 1], or the number itself)."""
+    """The values of a chunk as a column `[R, 1]`. A single value stays `[1, 1]` or a number."""
     if isinstance(values, float):
         return values
     return (values[rows] if len(values) > 1 else values).unsqueeze(-1)

@@ -1,4 +1,4 @@
-"""Divergences of two distributions in torch: first pass, merge, second pass for the mixture, gradient (`divergences.py`)."""
+"""Divergences of two distributions in torch (`divergences.py` has the algebra)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from autophage_kernels.reference.chunks import (
 )
 
 LOWEST = -1e30
-"""Stands for log 0: finite, so that 0 * LOWEST is 0 and differences of two of them are no NaN."""
+"""Finite stand-in for log 0. 0 * LOWEST is 0, and LOWEST - LOWEST is no NaN."""
 
 
 def partial_divergence(
@@ -37,7 +37,7 @@ def partial_divergence(
     batch_invariant: bool,
     out_PST: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """[DIVERGENCE_FIELDS, 1, T]; every field, whatever `divergences` needs."""
+    """First pass, `[DIVERGENCE_FIELDS, 1, T]`. It computes every field."""
     rows, vocabulary = logits_BLV.shape[:2].numel(), logits_BLV.shape[2]
     dtype = work_type(logits_BLV)
     if out_PST is None:
@@ -73,7 +73,7 @@ def _exponents(
 def merge_divergence(
     partial_PST: torch.Tensor, temperature: torch.Tensor | None, softcap: float, divergences: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Packed values [D, T] (that of jsd left empty) and moments [DIVERGENCE_MOMENTS, T]."""
+    """Packed values `[D, T]` and moments `[DIVERGENCE_MOMENTS, T]`. The value of jsd is left empty."""
     scale = inverse(temperature, torch.float64)
     part = dict(zip(DivergenceField, partial_PST.double(), strict=True))
     x_ST, y_ST = part[DivergenceField.PEAK], part[DivergenceField.REFERENCE_PEAK]
@@ -112,7 +112,7 @@ def merge_divergence(
 
 
 def _rebase(peak_ST: torch.Tensor, peak_T: torch.Tensor, scale: torch.Tensor | float, softcap: float) -> torch.Tensor:
-    """Not floored: a part whose own sum vanishes may still hold what the other distribution gives to its columns."""
+    """Exponents of re-basing, without the usual floor. A part with a vanishing sum may hold mass of the other distribution."""
     d_ST = (shift_of(peak_ST, softcap) - shift_of(peak_T, softcap)) * scale
     if not softcap:
         d_ST = torch.where(peak_ST == -torch.inf, 0.0, d_ST)
@@ -131,7 +131,7 @@ def mixture_divergence(
     moments_MT: torch.Tensor,
     batch_invariant: bool,
 ) -> torch.Tensor:
-    """Second pass: [2, T], KL(p || m) and KL(q || m) with m = (p + q) / 2."""
+    """Second pass, `[2, T]`. The rows are `KL(p || m)` and `KL(q || m)` with `m = (p + q) / 2`."""
     out_2T = moments_MT.new_empty(2, moments_MT.shape[1])
     scale = inverse(temperature, moments_MT.dtype)
     step = chunk_rows(moments_MT.shape[1], logits_BLV.shape[2], batch_invariant)
@@ -169,10 +169,12 @@ def divergence_gradient(
     coefficients_CT: torch.Tensor,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """Gradient with respect to the first logits, [B, L, V] of `dtype`, contiguous.
+    """Gradient with respect to the first logits, `[B, L, V]` of `dtype`, contiguous.
 
-    dz = p [g_kl (log p - log q - kl) - g_ce (log q + H(p, q)) - g_h (log p + H(p)) + g_jsd (log p - log m - KL(p || m)) / 2]
-         + g_reverse (p - q). An infinite divergence has no gradient: NaN, where one is asked for.
+    The gradient of an infinite divergence is NaN.
+
+        dz = p [g_kl (log p - log q - kl) - g_ce (log q + H(p, q)) - g_h (log p + H(p)) + g_jsd (log p - log m - KL(p || m)) / 2]
+             + g_reverse (p - q)
     """
     outer, inner, vocabulary = logits_BLV.shape
     gradient_TV = logits_BLV.new_empty(outer * inner, vocabulary, dtype=dtype)
@@ -185,7 +187,7 @@ def divergence_gradient(
         p_RV = log_p_RV.exp()
         entropy_R1, kl_R1 = m_MR[DivergenceMoment.ENTROPY].unsqueeze(1), m_MR[DivergenceMoment.KL].unsqueeze(1)
         asked_R1 = (g[Coefficient.KL] != 0) | (g[Coefficient.CROSS_ENTROPY] != 0)
-        kl_R1 = torch.where(asked_R1, kl_R1, 0.0)  # an infinite one that nobody uses must not reach the others
+        kl_R1 = torch.where(asked_R1, kl_R1, 0.0)  # an infinite divergence that is not used must not reach the others
         dz_RV = g[Coefficient.KL] * (log_p_RV - log_q_RV - kl_R1)
         dz_RV -= g[Coefficient.CROSS_ENTROPY] * (log_q_RV + (kl_R1 + entropy_R1))
         dz_RV -= g[Coefficient.ENTROPY] * (log_p_RV + entropy_R1)
@@ -196,5 +198,5 @@ def divergence_gradient(
         if softcap:
             dz_RV *= 1 - torch.tanh(x_RV.to(dz_RV.dtype) / softcap).square()
         unused_R1 = (coefficients_CT[:, chunk] == 0).all(0).unsqueeze(1)
-        gradient_TV[chunk] = (dz_RV * scale_R1).masked_fill_(unused_R1, 0.0)  # whatever is in such a row
+        gradient_TV[chunk] = (dz_RV * scale_R1).masked_fill_(unused_R1, 0.0)  # such a row may hold NaN
     return gradient_TV.view(outer, inner, vocabulary)

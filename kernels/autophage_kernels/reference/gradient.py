@@ -1,6 +1,6 @@
 """Gradient of log-prob, lse, entropy and varentropy with respect to the logits, in one pass.
 
-With z the transformed logits, a_v = log p_v + entropy (0 where p_v = 0), and one incoming gradient g per statistic:
+z are the transformed logits, and g is one incoming gradient per statistic. With a_v = log p_v + entropy, or 0 if p_v = 0:
 
     dz_v = p_v (k0 + k1 a_v + k2 a_v^2) + g_logprob 1[v = t]
     k0 = g_lse - g_logprob - g_varentropy varentropy      k1 = 2 g_varentropy - g_entropy      k2 = g_varentropy
@@ -36,10 +36,10 @@ def stats_gradient(
     coefficients_CT: torch.Tensor,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """[B, L, V] of `dtype`, contiguous.
+    """Gradient `[B, L, V]` of `dtype`, contiguous.
 
-    The logits are columns first_column, ... of the vocabulary; a target in another part only loses p here. The caller has
-    set the log-prob's coefficient to 0 where the target is ignored or no token at all.
+    The logits are columns of the vocabulary from `first_column` on. A target in another part adds no true-class term. The
+    caller has set the log-prob's coefficient to 0 if the target is ignored or outside the vocabulary.
     """
     outer, inner, vocabulary = logits_BLV.shape
     gradient_TV = logits_BLV.new_empty(outer * inner, vocabulary, dtype=dtype)
@@ -67,7 +67,6 @@ def stats_gradient(
         if softcap:
             dz_RV.mul_(1 - (y_RV / softcap).square())
         unused_R1 = (g_CR1 == 0).all(0)
-        gradient_TV[chunk] = dz_RV.mul_(scale_R1).masked_fill_(
-            unused_R1, 0.0
-        )  # whatever is in a row nobody asked about
+        # A row without incoming gradients may hold NaN.
+        gradient_TV[chunk] = dz_RV.mul_(scale_R1).masked_fill_(unused_R1, 0.0)
     return gradient_TV.view(outer, inner, vocabulary)

@@ -1,6 +1,6 @@
-"""Partial statistics of the parts of a row become the statistics of the row (`partial.py` has the algebra).
+"""Merge of a row's partial statistics into its statistics (`partial.py` has the algebra).
 
-Few numbers per row are left here, so the work is float64 whatever the logits were.
+Few numbers per row are left, so the work is float64 for every type of logits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from autophage_kernels.reference.chunks import FLOOR, inverse, shift_of, softcap
 from autophage_kernels.statistics import FLOATS, INTEGERS, OF_TARGET, Statistic, slots
 
 ROUNDING = 1e-5
-"""A log-prob may exceed 0 by this much through rounding and is then 0. More is a wrong sum, and is shown as NaN."""
+"""A log-prob may exceed 0 by this much through rounding and becomes 0. More is a wrong sum and becomes NaN."""
 
 
 def merge_stats(
@@ -24,22 +24,22 @@ def merge_stats(
     vocabulary: int,
     statistics: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Packed floats [F, T], packed int64 [I, T], and the moments [MOMENTS, T] that a backward pass needs.
+    """Packed floats `[F, T]`, packed int64 `[I, T]` and moments `[MOMENTS, T]`.
 
-    `target_T` counts in the whole vocabulary, which has `vocabulary` tokens.
+    Targets are columns of the whole vocabulary, of `vocabulary` tokens.
     """
     scale = inverse(temperature, torch.float64)
     part = _whole(partial_PST.double(), scale, softcap, statistics)
-    results = _of_distribution(part, scale, softcap, statistics)
+    # NaN where there is no distribution: a row that is all -inf, has +inf, or has NaN. It spreads to what is made of it.
+    sum_T = part[Field.SUM]
+    log_sum_T = torch.where((sum_T > 0) & (sum_T < torch.inf), sum_T, torch.nan).log()
+    results = _of_distribution(part, log_sum_T, scale, softcap, statistics)
     if target_T is not None and statistics & OF_TARGET:
-        results |= _of_target(part, results, target_T, scale, softcap, ignore_index, vocabulary)
+        results |= _of_target(part, log_sum_T, target_T, scale, softcap, ignore_index, vocabulary)
     floats = [results[statistic] for statistic in slots(statistics, FLOATS)]
     integers = [results[statistic] for statistic in slots(statistics, INTEGERS)]
     dtype, rows = partial_PST.dtype, partial_PST.shape[2]
-    moments = [
-        part[Field.PEAK],
-        *(results[kept] for kept in (Statistic.LOG_SUM, Statistic.ENTROPY, Statistic.VARENTROPY)),
-    ]
+    moments = [part[Field.PEAK], log_sum_T, results[Statistic.ENTROPY], results[Statistic.VARENTROPY]]
     return (
         torch.stack(floats).to(dtype) if floats else partial_PST.new_empty(0, rows),
         torch.stack(integers).long() if integers else partial_PST.new_empty(0, rows, dtype=torch.int64),
@@ -50,7 +50,7 @@ def merge_stats(
 def _whole(
     part_PST: torch.Tensor, scale: torch.Tensor | float, softcap: float, statistics: int
 ) -> dict[Field, torch.Tensor]:
-    """Every field that is needed, re-based to the common peak and added up over the parts."""
+    """Fields that are needed, re-based to the common peak and summed over the parts."""
     if part_PST.shape[1] == 1:
         return dict(zip(Field, part_PST[:, 0], strict=True))
     peak_ST, s_ST, t_ST = part_PST[Field.PEAK], part_PST[Field.SUM], part_PST[Field.FIRST]
@@ -76,15 +76,16 @@ def _whole(
 
 
 def _of_distribution(
-    part: dict[Field, torch.Tensor], scale: torch.Tensor | float, softcap: float, statistics: int
+    part: dict[Field, torch.Tensor],
+    log_sum_T: torch.Tensor,
+    scale: torch.Tensor | float,
+    softcap: float,
+    statistics: int,
 ) -> dict[Statistic, torch.Tensor]:
-    """What needs no target. log_sum, and entropy and varentropy (0 where not asked for), are always there."""
+    """Statistics that need no target. Entropy and varentropy are always there, and 0 if not asked for."""
     peak_T, sum_T = part[Field.PEAK], part[Field.SUM]
-    # NaN where there is no distribution: a row that is all -inf, has +inf, or has NaN. It spreads to what is made of it.
-    finite_T = torch.where((sum_T > 0) & (sum_T < torch.inf), sum_T, torch.nan)
-    log_sum_T = finite_T.log()
+    finite_T = torch.where(log_sum_T.isnan(), torch.nan, sum_T)
     results = dict.fromkeys((Statistic.ENTROPY, Statistic.VARENTROPY), torch.zeros_like(sum_T))
-    results[Statistic.LOG_SUM] = log_sum_T
     if statistics & (Statistic.ENTROPY | Statistic.VARENTROPY):
         mean_T = part[Field.FIRST] / finite_T
         results[Statistic.ENTROPY] = (log_sum_T - mean_T).clamp_(min=0.0)
@@ -96,8 +97,6 @@ def _of_distribution(
         lse_T = shift_of(peak_T, softcap) * scale + log_sum_T
         empty_T = torch.where(sum_T == 0, -torch.inf, sum_T)  # -inf, +inf and NaN speak for themselves
         results[Statistic.LSE] = torch.where(finite_T.isnan(), empty_T, lse_T)
-    if statistics & Statistic.MAX_LOGIT:
-        results[Statistic.MAX_LOGIT] = torch.where(sum_T.isnan(), torch.nan, softcapped(peak_T, softcap) * scale)
     if statistics & Statistic.MAX_PROB:
         results[Statistic.MAX_PROB] = finite_T.reciprocal()
     if statistics & Statistic.ARGMAX:
@@ -107,15 +106,14 @@ def _of_distribution(
 
 def _of_target(
     part: dict[Field, torch.Tensor],
-    results: dict[Statistic, torch.Tensor],
+    log_sum_T: torch.Tensor,
     target_T: torch.Tensor,
     scale: torch.Tensor | float,
     softcap: float,
     ignore_index: int,
     vocabulary: int,
 ) -> dict[Statistic, torch.Tensor]:
-    """An ignored target counts as 0 and has no rank; one outside the vocabulary has no log-prob either."""
-    log_sum_T = results[Statistic.LOG_SUM]
+    """Statistics of the target. An ignored target has log-prob 0 and no rank. One outside the vocabulary has NaN."""
     ignored_T = target_T == ignore_index
     outside_T = (target_T < 0) | (target_T >= vocabulary)
     logprob_T = (softcapped(part[Field.OWN], softcap) - shift_of(part[Field.PEAK], softcap)) * scale - log_sum_T

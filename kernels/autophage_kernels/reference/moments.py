@@ -1,6 +1,6 @@
-"""One pass over the logits: partial statistics of each row (`partial.py` has the algebra).
+"""First pass over the logits: partial statistics of each row (`partial.py` has the algebra).
 
-Inside the loop over chunks stand only operations on whole chunks; what is one number per row is done once, before or after.
+The loop over chunks holds operations on whole chunks only. Work on one number per row comes before or after it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from autophage_kernels.reference.chunks import (
 from autophage_kernels.statistics import OF_TARGET, Statistic
 
 SHORT = 8192
-"""Vocabularies below it are searched for their argmax in blocks of 64, others in blocks of 256: maxima of blocks are found by
-vector instructions, and only the winning block is searched for its index, one by one."""
+"""Vocabularies below it are searched for their argmax in blocks of 64, others in blocks of 256. Vector instructions find the
+maxima of blocks. Only the winning block is searched for an index, element by element."""
 
 
 def partial_stats(
@@ -39,10 +39,10 @@ def partial_stats(
     batch_invariant: bool,
     out_PST: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """[FIELDS, S, T]. Fields that `statistics` does not need are left as they are.
+    """Partial results `[FIELDS, S, T]`. Fields that `statistics` does not need are left uninitialised.
 
-    The columns are first_column, ..., first_column + V - 1 of the whole vocabulary. Rank, ties and mass above count against
-    `target_logit_T` where it is given (the target may live in another part), else against the row's own value.
+    The logits are columns of the whole vocabulary from `first_column` on. Rank, ties and mass above count against
+    `target_logit_T` if it is given, as the target may lie in another part. Otherwise they count against the row's own value.
     """
     rows, vocabulary = logits_BLV.shape[:2].numel(), logits_BLV.shape[2]
     dtype = work_type(logits_BLV)
@@ -74,12 +74,12 @@ def partial_stats(
 
 
 def split_count(rows: int, vocabulary: int, device: torch.device) -> int:
-    """Parts that a row is split into: as many as chunks of one row make of it."""
+    """Number of parts of a row. A part fits in a chunk."""
     return -(-vocabulary // chunk_elements(rows * vocabulary))
 
 
 class _Pass(NamedTuple):
-    """What is the same for every chunk of one call."""
+    """State shared by all chunks of a call."""
 
     scale: torch.Tensor | float
     softcap: float
@@ -89,7 +89,7 @@ class _Pass(NamedTuple):
     blocks: torch.Tensor  # [S, T], where each row's largest logit is
 
     def visit(self, part: int, chunk: slice, x_RV: torch.Tensor, buffers: torch.Tensor) -> None:
-        """Every field of the rows `chunk` in one part, but for what `_leave_out_target` and `_argmax` put right."""
+        """Compute every field of a chunk in one part. `_leave_out_target` and `_argmax` correct some afterwards."""
         statistics = self.statistics
         partial_PR = self.out[:, part, chunk]
         if not x_RV.shape[1]:
@@ -112,14 +112,14 @@ class _Pass(NamedTuple):
 
 
 def _own(logits_BLV: torch.Tensor, column_T: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The target's logit in each row; NaN, which compares with nothing, where the target is in none of these columns."""
+    """Logit of each row's target. It is NaN, which compares with nothing, if the target is in none of these columns."""
     here_T = (column_T >= 0) & (column_T < logits_BLV.shape[2])
     column_BL1 = torch.where(here_T, column_T, 0).view(*logits_BLV.shape[:2], 1)
     return torch.where(here_T, logits_BLV.gather(2, column_BL1).flatten().to(dtype), torch.nan)
 
 
 def _peak(x_RV: torch.Tensor, peak_R: torch.Tensor, block_R: torch.Tensor | None) -> torch.Tensor:
-    """Largest logit of each row and, if asked, the first block that has it: the last block ends with the last column."""
+    """Largest logit of each row and, if asked, the first block that holds it. The last block may be shorter."""
     vocabulary, width = x_RV.shape[1], _width(x_RV.shape[1])
     blocks = vocabulary // width
     if block_R is None or blocks == 0:
@@ -139,7 +139,7 @@ def _width(vocabulary: int) -> int:
 
 
 def _argmax(logits_BLV: torch.Tensor, block_T: torch.Tensor, batch_invariant: bool) -> torch.Tensor:
-    """The lowest column of the largest logit, found in the block that has it."""
+    """Lowest column of the largest logit, searched in the block that holds it."""
     vocabulary = logits_BLV.shape[2]
     width = min(_width(vocabulary), vocabulary)
     first_T = (block_T * width).clamp_(max=vocabulary - width)
@@ -158,7 +158,7 @@ def _exponentials(
     u_RV: torch.Tensor,
     e_RV: torch.Tensor,
 ) -> None:
-    """u and e^u of every logit."""
+    """Compute u and e^u of every logit."""
     torch.sub(softcapped(x_RV, softcap), shift_of(peak_R, softcap).unsqueeze(1), out=u_RV)
     if not isinstance(scale_R1, float):
         u_RV.mul_(scale_R1)
@@ -173,7 +173,7 @@ def _compare(
     statistics: int,
     partial_PR: torch.Tensor,
 ) -> None:
-    """Counts and mass against the target's logit, the target's own column included."""
+    """Sum counts and mass against the target's logit. The target's own column is included."""
     if statistics & (Statistic.RANK | Statistic.MASS_ABOVE):
         _sum(torch.gt(x_RV, level_R1, out=other_RV), partial_PR, Field.ABOVE)
     if statistics & Statistic.MASS_ABOVE:
@@ -191,7 +191,7 @@ def _leave_out_target(
     softcap: float,
     statistics: int,
 ) -> None:
-    """Takes the target itself out of counts and mass of its part: by its index, whatever its recomputed logit says."""
+    """Subtract the target itself from counts and mass of its part. It is found by index, as its logit may be recomputed."""
     out_PST[Field.OWN] = -torch.inf
     out_PST[Field.OWN].scatter_(0, part_1T, torch.where(own_T.isnan(), -torch.inf, own_T).unsqueeze(0))
     above_T = own_T > level_T

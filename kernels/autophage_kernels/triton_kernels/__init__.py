@@ -1,6 +1,6 @@
-"""The kernels in Triton: the same operations as `reference`, one launch or two each, float32 inside.
+"""The operations of `reference` as Triton kernels, one launch or two each, float32 inside.
 
-Imported only where they serve (`backend.py`), so that the package works where Triton does not.
+`backend.py` imports the module only if Triton serves. The package works without Triton.
 """
 
 from autophage_kernels.triton_kernels.launch_divergence import (

@@ -1,7 +1,7 @@
-"""What the kernels share: the transform of logits, re-basing, and the units.
+"""Functions shared by the kernels: the transform of logits, re-basing, and units.
 
-Exponents are in base 2 inside a kernel, u2 = u log2(e), because 2^x is what the hardware has; moments are multiplied by
-ln 2 (and its square) when they leave it. Every reduction is over float32.
+Exponents inside a kernel are in base 2, as the hardware computes 2^x: u2 = u log2(e). Moments that leave a kernel are
+multiplied by ln 2 or its square. Every reduction is over float32.
 """
 
 import triton
@@ -10,16 +10,19 @@ import triton.language as tl
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 FLOOR = tl.constexpr(-200.0)
-"""Lowest exponent (base 2): 2^FLOOR is 0 in float32, and 0 * FLOOR is 0 where 0 * -inf would be NaN."""
+"""Lowest exponent in base 2. 2^FLOOR is 0 in float32. 0 * FLOOR is 0, whereas 0 * -inf would be NaN."""
 INFINITY = tl.constexpr(float("inf"))
 NAN = tl.constexpr(float("nan"))
 NOWHERE = tl.constexpr(1 << 30)
-"""A column behind every other."""
+"""Column number above every other."""
 
 
 @triton.jit
 def tanh(y):
-    """Odd series near 0, where (1 - e) would cancel; otherwise by e^-2|y|, which cannot overflow. Relative error 2e-7."""
+    """Hyperbolic tangent with a relative error of 2e-7.
+
+    An odd series serves near 0, where 1 - e would cancel. e^-2|y| serves elsewhere and cannot overflow.
+    """
     e = tl.exp2(tl.abs(y) * (-2.0 * LOG2E))
     far = (1.0 - e) / (1.0 + e)
     y2 = y * y
@@ -36,7 +39,7 @@ def softcapped(x, softcap, SOFTCAP: tl.constexpr):
 
 @triton.jit
 def shift_of(peak, softcap, SOFTCAP: tl.constexpr):
-    """What is subtracted from a row whose largest logit is `peak`; 0 for infinite ones, for which (inf - inf) would be NaN."""
+    """Offset subtracted from a row whose largest logit is `peak`. It is 0 for an infinite peak, as inf - inf is NaN."""
     shift = softcapped(peak, softcap, SOFTCAP)
     if not SOFTCAP:
         shift = tl.where(tl.abs(peak) == INFINITY, 0.0, peak)
@@ -45,7 +48,7 @@ def shift_of(peak, softcap, SOFTCAP: tl.constexpr):
 
 @triton.jit
 def base2_scale(temperature_ptr, rows, stride, TEMPERATURE: tl.constexpr):
-    """log2(e) / temperature of each row; NaN where it is not above 0, as no distribution belongs to it."""
+    """`log2(e) / temperature` of each row. It is NaN if the temperature is not above 0."""
     scale = LOG2E
     if TEMPERATURE:
         temperature = tl.load(temperature_ptr + rows * stride)
@@ -55,9 +58,9 @@ def base2_scale(temperature_ptr, rows, stride, TEMPERATURE: tl.constexpr):
 
 @triton.jit
 def rebase(peak, shift, new_shift, scale, SOFTCAP: tl.constexpr):
-    """d = (old shift - new shift) in base 2; never above 0.
+    """Exponent of re-basing in base 2, `(old shift - new shift) * scale`. It is never above 0.
 
-    0 for a part that has seen nothing but -inf, which has no sum to re-base; a softcap makes numbers of -inf too.
+    It is 0 for a part that is all -inf, as its sum is 0. With a softcap such a part has a sum.
     """
     d = (shift - new_shift) * scale
     if not SOFTCAP:

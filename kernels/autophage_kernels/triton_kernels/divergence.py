@@ -1,7 +1,7 @@
-"""Kernels: one pass over two distributions, its merge, the second pass for their mixture, and the gradient to the first.
+"""Kernels of divergences: first pass, merge, second pass for the mixture, gradient.
 
-`divergences.py` has the algebra. Rows, splits, lanes and units are as in `moments.py`; log 0 is LOWEST rather than a floor, as
-a column that one distribution gives nothing to still counts with what the other gives to it.
+`divergences.py` has the algebra. Rows, splits, lanes and units are as in `moments.py`. Log 0 is LOWEST rather than a floor. A
+column without mass in one distribution may have mass in the other.
 """
 
 import triton
@@ -20,7 +20,7 @@ from autophage_kernels.triton_kernels.algebra import (
 from autophage_kernels.triton_kernels.merging import part
 
 LOWEST = tl.constexpr(-1e30)
-"""Stands for log 0: finite, so that 0 * LOWEST is 0 and differences of two of them are no NaN."""
+"""Finite stand-in for log 0. 0 * LOWEST is 0, and LOWEST - LOWEST is no NaN."""
 
 
 @triton.jit
@@ -31,7 +31,7 @@ def exponent(x, shift, scale, softcap, SOFTCAP: tl.constexpr):
 
 @triton.jit
 def shift_change(peak, shift, new_shift, scale, SOFTCAP: tl.constexpr):
-    """`rebase`, but not floored."""
+    """`rebase` without the floor."""
     d = (shift - new_shift) * scale
     if not SOFTCAP:
         d = tl.where(peak == -INFINITY, 0.0, d)
@@ -240,7 +240,7 @@ def merge_divergence_kernel(
 def log_probs(
     x, y, moments_ptr, n_rows, row, scale, softcap, SOFTCAP: tl.constexpr
 ):  # fmt: skip
-    """log p and log q in base 2."""
+    """Log-probs of p and q in base 2."""
     x_shift = shift_of(tl.load(moments_ptr + row), softcap, SOFTCAP)
     y_shift = shift_of(tl.load(moments_ptr + 2 * n_rows + row), softcap, SOFTCAP)
     log_s = tl.load(moments_ptr + n_rows + row) / LN2
@@ -250,7 +250,7 @@ def log_probs(
 
 @triton.jit
 def log_mixture(log_p, log_q):
-    """log ((p + q) / 2) in base 2."""
+    """Log of `(p + q) / 2` in base 2."""
     return tl.maximum(log_p, log_q) + (tl.log2(1.0 + tl.exp2(-tl.abs(log_p - log_q))) - 1.0)
 
 
@@ -323,9 +323,8 @@ def divergence_gradient_kernel(
     g_reverse = tl.load(coefficients_ptr + n_rows + row)
     g_cross = tl.load(coefficients_ptr + 2 * n_rows + row)
     g_entropy = tl.load(coefficients_ptr + 3 * n_rows + row)
-    kl = tl.where(
-        (g_kl != 0.0) | (g_cross != 0.0), kl, 0.0
-    )  # an infinite one that nobody uses must not reach the others
+    # An infinite divergence that is not used must not reach the others.
+    kl = tl.where((g_kl != 0.0) | (g_cross != 0.0), kl, 0.0)
     dz = g_kl * ((log_p - log_q) * LN2 - kl)
     dz -= g_cross * (log_q * LN2 + (kl + entropy))
     dz -= g_entropy * (log_p * LN2 + entropy)
@@ -340,6 +339,6 @@ def divergence_gradient_kernel(
     unused = (g_kl == 0.0) & (g_reverse == 0.0) & (g_cross == 0.0) & (g_entropy == 0.0)
     if JSD:
         unused = unused & (g_jsd == 0.0)
-    dx = tl.where(unused, 0.0, dz * (scale * LN2))  # whatever is in a row that nobody asked about
+    dx = tl.where(unused, 0.0, dz * (scale * LN2))  # such a row may hold NaN
     place = gradient_ptr + row.to(tl.int64) * n_columns + columns
     tl.store(place, dx.to(gradient_ptr.dtype.element_ty), mask=valid)

@@ -1,7 +1,7 @@
 """Kernel: gradient of log-prob, lse, entropy and varentropy with respect to the logits.
 
-One read and one write of [T, V]; `reference/gradient.py` has the formula. One program does one block of one row. A new
-tensor is written, never the logits themselves: they may be needed again.
+`reference/gradient.py` has the formula. The kernel reads and writes `[T, V]` once. One program does one block of one row. The
+gradient is a new tensor, as the logits may be needed again.
 """
 
 import triton
@@ -57,5 +57,5 @@ def stats_gradient_kernel(
         slope = tanh(x / softcap)
         dz *= 1.0 - slope * slope
     unused = (g_logprob == 0.0) & (g_lse == 0.0) & (g_entropy == 0.0) & (g_varentropy == 0.0)
-    dx = tl.where(unused, 0.0, dz * (scale * LN2))  # whatever is in a row that nobody asked about
+    dx = tl.where(unused, 0.0, dz * (scale * LN2))  # such a row may hold NaN
     tl.store(gradient_ptr + out_offset + columns, dx.to(gradient_ptr.dtype.element_ty), mask=valid)

@@ -1,6 +1,6 @@
-"""How a kernel is launched: grid, arguments, constants and warps as data, so that what runs can also be compiled and read.
+"""Launches of kernels as data: grid, arguments, constants and warps.
 
-Tests compile the very launches that the operations make for GPUs that are not there, and look at the machine code.
+Tests compile the launches of the operations for absent GPUs and read the machine code.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 WARPS_PER_PROCESSOR = 16
-"""Programs are split further until this many warps' worth of them exist per multiprocessor."""
+"""Warps a multiprocessor that a launch tries to reach by splitting rows."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Launch:
     warps: int
 
     def run(self) -> None:
-        # Contraction to fused multiply-adds is asked for: newer versions of Triton no longer do it by themselves.
+        # Newer versions of Triton contract to fused multiply-adds on request only.
         self.kernel[self.grid](**self.arguments, **self.constants, num_warps=self.warps, enable_fp_fusion=True)
 
 
 @functools.cache
 def processors(device: torch.device) -> int:
-    """Multiprocessors of a GPU; 1 where Triton's interpreter stands in for one."""
+    """Number of multiprocessors of a GPU. It is 1 under Triton's interpreter."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
 
 
@@ -41,5 +41,5 @@ def divide_up(a: int, b: int) -> int:
 
 
 def power_of_two(n: int) -> int:
-    """The lowest one that is at least n."""
+    """Lowest power of two that is at least n."""
     return 1 << max(0, n - 1).bit_length()

@@ -1,4 +1,4 @@
-"""Launches of the divergence kernels, and the operations made of them: the Triton twin of `reference.divergence`."""
+"""Operations of `reference.divergence` as launches of the divergence kernels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from autophage_kernels.triton_kernels.launch_stats import (
 )
 
 BLOCK = 1024
-"""Columns of a block: half of that of one distribution, as two are in flight."""
+"""Columns of a block. It is half of that of one distribution, as two are in flight."""
 STAGES = 4
 
 
@@ -43,7 +43,7 @@ def partial_divergence(
     batch_invariant: bool,
     out_PST: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """[DIVERGENCE_FIELDS, S, T] float32; as `reference.partial_divergence`. `out_PST` has one split."""
+    """As `reference.partial_divergence`, `[DIVERGENCE_FIELDS, S, T]` float32. A given `out_PST` has one split."""
     rows, vocabulary = logits_BLV.shape[:2].numel(), logits_BLV.shape[2]
     if out_PST is None:
         parts = split_count(rows, vocabulary, logits_BLV.device, batch_invariant)
@@ -56,7 +56,7 @@ def partial_divergence(
 def _pair(
     logits_BLV: torch.Tensor, reference_BLV: torch.Tensor, temperature: torch.Tensor | None, softcap: float
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arguments and constants that every kernel over two distributions takes."""
+    """Arguments and constants of every kernel over two distributions."""
     arguments = {
         "x_ptr": logits_BLV,
         "y_ptr": reference_BLV,
@@ -87,7 +87,7 @@ def partial_divergence_launch(
     entropy = bool(divergences & (Divergence.ENTROPY | Divergence.CROSS_ENTROPY))
     reference_entropy = bool(divergences & Divergence.REFERENCE_ENTROPY)
     if kl and reverse_kl and (entropy or reference_entropy):
-        # For sm_80, the assembler fits three of the four sums into 80 registers by spilling; all four get 96, and none spills.
+        # The assembler for sm_80 fits three of the four sums into 80 registers by spilling. All four get 96 and do not spill.
         entropy = reference_entropy = True
     return Launch(
         partial_divergence_kernel,
@@ -115,7 +115,7 @@ def partial_divergence_launch(
 def merge_divergence(
     partial_PST: torch.Tensor, temperature: torch.Tensor | None, softcap: float, divergences: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Packed values [D, T] (that of jsd left empty) and moments; as `reference.merge_divergence`."""
+    """As `reference.merge_divergence`."""
     parts, rows = partial_PST.shape[1:]
     place = divergence_slots(divergences)
     values_DT = partial_PST.new_empty(len(place), rows)
@@ -158,7 +158,7 @@ def mixture_divergence(
     moments_MT: torch.Tensor,
     batch_invariant: bool,
 ) -> torch.Tensor:
-    """[2, T]; as `reference.mixture_divergence`. Rows are not split, so that every mode is batch-invariant."""
+    """As `reference.mixture_divergence`. Rows are not split, so that every mode is batch-invariant."""
     rows = moments_MT.shape[1]
     out_2T = moments_MT.new_empty(2, rows)
     if rows:
@@ -179,7 +179,7 @@ def divergence_gradient(
     coefficients_CT: torch.Tensor,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """[B, L, V] of `dtype`; as `reference.divergence_gradient`."""
+    """As `reference.divergence_gradient`."""
     gradient_BLV = torch.empty(logits_BLV.shape, dtype=dtype, device=logits_BLV.device)
     if gradient_BLV.numel():
         outer, inner, vocabulary = logits_BLV.shape

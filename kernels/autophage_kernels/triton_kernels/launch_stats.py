@@ -1,6 +1,6 @@
-"""Launches of the statistics kernels, and the operations made of them: the Triton twin of `reference`.
+"""Operations of `reference` on statistics as launches of the kernels.
 
-Knows strides, alignment and how to fill a GPU; knows no formula.
+The module knows strides, alignment and the filling of a GPU. It knows no formula.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from autophage_kernels.triton_kernels.merging import merge_stats_kernel
 from autophage_kernels.triton_kernels.moments import partial_stats_kernel
 
 BLOCK = 2048
-"""Columns of a block: 16 a lane with `WARPS` warps. At 4096 the accumulators no longer leave room for two blocks in flight."""
+"""Columns of a block, 16 a lane with `WARPS` warps. At 4096 the accumulators leave no room for two blocks in flight."""
 WARPS = 4
 STAGES = 4
-"""One block worked on while three are on their way: what it takes to cover memory's latency with two programs to a processor,
-which is as many as fit when every statistic is asked for."""
+"""One block is worked on while three are loaded. This covers the latency of memory with two programs a processor, which fit if
+every statistic is asked for."""
 WAVES = 2
-"""A short batch is split until it fills the GPU this many times, so that the last programs leave little of it idle."""
+"""Times that the split rows of a short batch fill the GPU. The last programs then leave little of it idle."""
 SHORTEST_SPLIT = 2
-"""Blocks of a split at least; below, a program's start costs more than its work."""
+"""Fewest blocks of a split. Below it a program's start costs more than its work."""
 INVARIANT_SPLIT = 8
-"""Blocks of a split in batch-invariant mode, where the number of splits may depend on the vocabulary alone."""
+"""Blocks of a split in batch-invariant mode. The number of splits then depends on the vocabulary alone."""
 MERGE_TILE = 1024
-"""Partial results that one program of the merge holds."""
+"""Number of partial results that one program of the merge holds."""
 UNKNOWN, ALIGNED, PEEL = 0, 1, 2
 
 
@@ -44,7 +44,7 @@ def partial_stats(
     batch_invariant: bool,
     out_PST: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """[FIELDS, S, T] float32; arguments and result as in `reference.partial_stats`. `out_PST` has one split."""
+    """As `reference.partial_stats`, `[FIELDS, S, T]` float32. A given `out_PST` has one split."""
     if out_PST is None:
         rows, vocabulary = logits_BLV.shape[:2].numel(), logits_BLV.shape[2]
         parts = split_count(rows, vocabulary, logits_BLV.device, batch_invariant)
@@ -65,7 +65,7 @@ def partial_stats(
 
 
 def split_count(rows: int, vocabulary: int, device: torch.device, batch_invariant: bool = False) -> int:
-    """Parts that a row is split into."""
+    """Number of parts of a row."""
     blocks = divide_up(vocabulary, BLOCK)
     if batch_invariant:
         return divide_up(blocks, INVARIANT_SPLIT)
@@ -129,14 +129,15 @@ def partial_launch(
 
 
 def temperature_stride(temperature: torch.Tensor | None) -> int:
-    """0 lets every row read the same temperature."""
+    """Stride of the temperature. Every row reads the same one at stride 0."""
     return 0 if temperature is None or len(temperature) == 1 else temperature.stride(0)
 
 
 def alignment(logits_BLV: torch.Tensor, batch_invariant: bool) -> int:
-    """What is known of where rows begin.
+    """Alignment of the rows' first logits: `UNKNOWN`, `ALIGNED` or `PEEL`.
 
-    An invariant pass may not peel, which moves columns to other lanes row by row, and judges a single row as if there were more.
+    A batch-invariant pass may not peel, as peeling moves columns to other lanes row by row. It treats a single row as one of
+    several.
     """
     outer, inner, _ = logits_BLV.shape
     if logits_BLV.stride(2) != 1 or logits_BLV.data_ptr() % 16:
@@ -156,7 +157,7 @@ def merge_stats(
     vocabulary: int,
     statistics: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Packed floats, packed integers, moments; as `reference.merge_stats`."""
+    """As `reference.merge_stats`."""
     rows = partial_PST.shape[2]
     floats, integers = slots(statistics, FLOATS), slots(statistics, INTEGERS)
     floats_FT = partial_PST.new_empty(len(floats), rows)
@@ -226,7 +227,7 @@ def stats_gradient(
     coefficients_CT: torch.Tensor,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """[B, L, V] of `dtype`; as `reference.stats_gradient`."""
+    """As `reference.stats_gradient`."""
     gradient_BLV = torch.empty(logits_BLV.shape, dtype=dtype, device=logits_BLV.device)
     if gradient_BLV.numel():
         gradient_launch(

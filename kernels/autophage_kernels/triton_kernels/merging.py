@@ -1,7 +1,7 @@
-"""Kernel: partial statistics of the parts of a row become the statistics of the row.
+"""Kernel: merge of a row's partial statistics into its statistics.
 
-The same kernel ends a split row, a fused head's tiles and a vocabulary-parallel head's shards. One program merges ROWS
-rows, each over all its parts; neighbouring rows are neighbours in memory.
+The same kernel ends a split row and the tiles of a fused head. One program merges ROWS rows, each over all its parts.
+Neighbouring rows are neighbours in memory.
 """
 
 import triton
@@ -19,12 +19,12 @@ from autophage_kernels.triton_kernels.algebra import (
 )
 
 ROUNDING = tl.constexpr(1e-5)
-"""A log-prob may exceed 0 by this much through rounding and is then 0. More is a wrong sum, and is shown as NaN."""
+"""A log-prob may exceed 0 by this much through rounding and becomes 0. More is a wrong sum and becomes NaN."""
 
 
 @triton.jit
 def part(partial_ptr, field, partial_field, parts, rows, partial_split, valid, other):
-    """One field of all parts of a program's rows, [S, R]."""
+    """One field of all parts of a program's rows, `[S, R]`."""
     place = field * partial_field + parts[:, None] * partial_split + rows[None, :]
     return tl.load(partial_ptr + place, mask=valid, other=other)
 
@@ -44,8 +44,8 @@ def merge_stats_kernel(
     n_rows, n_parts, partial_field, partial_split, temperature_stride, ignore_index, vocabulary, softcap,
     TARGET: tl.constexpr, TEMPERATURE: tl.constexpr, SOFTCAP: tl.constexpr,
     # Each statistic's row in its output, or -1 where it is not asked for.
-    LOGPROB: tl.constexpr, LSE: tl.constexpr, ENTROPY: tl.constexpr, VARENTROPY: tl.constexpr, MAX_LOGIT: tl.constexpr,
-    LOG_SUM: tl.constexpr, MAX_PROB: tl.constexpr, RENYI2: tl.constexpr, MASS_ABOVE: tl.constexpr, RANK: tl.constexpr,
+    LOGPROB: tl.constexpr, LSE: tl.constexpr, ENTROPY: tl.constexpr, VARENTROPY: tl.constexpr, MAX_PROB: tl.constexpr,
+    RENYI2: tl.constexpr, MASS_ABOVE: tl.constexpr, RANK: tl.constexpr,
     TIES: tl.constexpr, ARGMAX: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -94,11 +94,6 @@ def merge_stats_kernel(
         empty = tl.where(s == 0.0, -INFINITY, s)  # -inf, +inf and NaN speak for themselves
         lse = tl.where(defined, shift * scale * LN2 + log_sum, empty)
         tl.store(floats_ptr + LSE * n_rows + rows, lse, mask=kept)
-    if LOG_SUM >= 0:
-        tl.store(floats_ptr + LOG_SUM * n_rows + rows, log_sum, mask=kept)
-    if MAX_LOGIT >= 0:
-        highest = tl.where(s == s, softcapped(peak, softcap, SOFTCAP) * (scale * LN2), NAN)
-        tl.store(floats_ptr + MAX_LOGIT * n_rows + rows, highest, mask=kept)
     if MAX_PROB >= 0:
         tl.store(floats_ptr + MAX_PROB * n_rows + rows, tl.where(defined, 1.0 / s, NAN), mask=kept)
     if RENYI2 >= 0:

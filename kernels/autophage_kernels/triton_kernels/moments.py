@@ -1,10 +1,13 @@
-"""Kernel: one pass over the logits, partial statistics of each (row, split) (`partial.py` has the algebra).
+"""Kernel: partial statistics of each row and split (`partial.py` has the algebra).
 
-One program reads one split of one row, once. Sums are kept lane by lane in float32 and reduced at the end; per block the
-only reduction across lanes is the maximum, and moments are re-based only when it grows (about ln(blocks) times a row).
-The loop over whole blocks is unmasked, so that loads are 128 bits wide for any V; columns before the first aligned one and
-behind the last whole block (the edge) take a masked turn afterwards. With ALIGNMENT = PEEL that holds for odd row strides
-too (V = 50257). Deliberately without atomics: the result does not depend on the order of programs.
+One program reads one split of one row once. Sums are kept lane by lane in float32 and reduced at the end. The maximum is the
+only reduction across lanes in a block. Moments are re-based only when it grows, about ln(blocks) times a row.
+
+The loop over whole blocks is unmasked, so that loads are 128 bits wide for any V. The edge takes a masked turn afterwards:
+columns before the first aligned one and behind the last whole block. ALIGNMENT = PEEL gives wide loads for odd row strides
+(V = 50257).
+
+The kernel uses no atomics, so that the result does not depend on the order of programs.
 """
 
 import triton
@@ -33,7 +36,7 @@ def absorb(
     SOFTCAP: tl.constexpr, FIRST: tl.constexpr, SECOND: tl.constexpr, SQUARE: tl.constexpr, ABOVE: tl.constexpr,
     EQUAL: tl.constexpr, MASS: tl.constexpr, ARGMAX: tl.constexpr, EDGE: tl.constexpr,
 ):  # fmt: skip
-    """The state after one more block of logits x [BLOCK]; `valid` is looked at in the edge only."""
+    """State after one more block of logits x `[BLOCK]`. `valid` matters in the edge only."""
     top = tl.max(x, axis=0)
     grows = top > peak
     if EDGE and ARGMAX:
@@ -73,7 +76,7 @@ def absorb(
         q += eu * u
     if SQUARE:
         r += e * e
-    # Comparisons become 1.0 or 0.0 in one instruction; whole numbers are exact in float32 far beyond a lane's share.
+    # A comparison becomes 1.0 or 0.0 in one instruction. Float32 holds a lane's counts exactly.
     if ABOVE:
         above = (x > level).to(tl.float32)
         if EDGE:
@@ -184,7 +187,7 @@ def partial_stats_kernel(
         tl.store(out + 3 * partial_field, tl.sum(q, axis=0) * (LN2 * LN2))
     if SQUARE:
         tl.store(out + 4 * partial_field, tl.sum(r, axis=0))
-    # The target is left out by its index: where its logit was recomputed, it may differ from the level it set.
+    # The target is left out by its index, as its recomputed logit may differ from the level it set.
     if ABOVE:
         itself = here & (own > level)
         tl.store(out + 5 * partial_field, tl.sum(counts, axis=0) - itself.to(tl.float32))

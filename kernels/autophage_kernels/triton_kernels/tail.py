@@ -1,4 +1,4 @@
-"""Kernel and launch: second pass over the logits, the mass of the tokens that are less probable than a bound."""
+"""Kernel and launch of the second pass over the logits: mass of the tokens below a probability."""
 
 import torch
 import triton
@@ -24,15 +24,13 @@ def mass_below_kernel(
     logits_ptr,  # [B, L, V], any strides
     temperature_ptr,
     moments_ptr,  # [MOMENTS, T] float32
-    bounds_ptr,  # [N] float32, log-probs
-    out_ptr,  # OUT [S, N, T] float32
+    out_ptr,  # OUT [S, T] float32
     n_rows, n_inner, stride_outer, stride_inner, stride_column, n_columns, blocks_per_split, temperature_stride, softcap,
-    BOUNDS: tl.constexpr, TEMPERATURE: tl.constexpr, SOFTCAP: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+    log_bound, TEMPERATURE: tl.constexpr, SOFTCAP: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
-    bound = tl.program_id(1) % BOUNDS
-    split = tl.program_id(1) // BOUNDS
+    split = tl.program_id(1)
     n_rows = tl.cast(n_rows, tl.int64)
     offset = (row // n_inner).to(tl.int64) * stride_outer + (row % n_inner).to(tl.int64) * stride_inner
     if ALIGNED:
@@ -42,7 +40,6 @@ def mass_below_kernel(
     scale = base2_scale(temperature_ptr, row, temperature_stride, TEMPERATURE)
     shift = shift_of(tl.load(moments_ptr + row), softcap, SOFTCAP)
     log_sum = tl.load(moments_ptr + n_rows + row)
-    log_bound = tl.load(bounds_ptr + bound)
     lane = tl.arange(0, BLOCK)
     mass = tl.zeros((BLOCK,), tl.float32)
     for start in tl.range(low, high, BLOCK, num_stages=STAGES):
@@ -53,7 +50,7 @@ def mass_below_kernel(
         log_p = floored((softcapped(x, softcap, SOFTCAP) - shift) * scale) * LN2 - log_sum
         # Not (p >= bound): where there is no distribution, p is NaN and so is the mass.
         mass += tl.where((log_p >= log_bound) | (columns >= high), 0.0, tl.exp(log_p))
-    tl.store(out_ptr + (split * BOUNDS + bound) * n_rows + row, tl.sum(mass, axis=0))
+    tl.store(out_ptr + split * n_rows + row, tl.sum(mass, axis=0))
 
 
 def mass_below(
@@ -61,22 +58,22 @@ def mass_below(
     temperature: torch.Tensor | None,
     softcap: float,
     moments_MT: torch.Tensor,
-    log_bounds_N: torch.Tensor,
+    log_bound: float,
+    batch_invariant: bool,
 ) -> torch.Tensor:
-    """[N, T]; as `reference.mass_below`. Bounds beyond the first find a short row in the cache."""
-    (_, inner, vocabulary), bounds, rows = logits_BLV.shape, len(log_bounds_N), moments_MT.shape[1]
-    parts = split_count(rows, vocabulary, logits_BLV.device)
-    out_SNT = moments_MT.new_empty(parts, bounds, rows)
+    """As `reference.mass_below`. A short row is still in the cache from the first pass."""
+    (_, inner, vocabulary), rows = logits_BLV.shape, moments_MT.shape[1]
+    parts = split_count(rows, vocabulary, logits_BLV.device, batch_invariant)
+    out_ST = moments_MT.new_empty(parts, rows)
     if rows:
         Launch(
             mass_below_kernel,
-            (rows, parts * bounds),
+            (rows, parts),
             {
                 "logits_ptr": logits_BLV,
                 "temperature_ptr": temperature,
                 "moments_ptr": moments_MT,
-                "bounds_ptr": log_bounds_N,
-                "out_ptr": out_SNT,
+                "out_ptr": out_ST,
                 "n_rows": rows,
                 "n_inner": inner,
                 "stride_outer": logits_BLV.stride(0),
@@ -86,9 +83,9 @@ def mass_below(
                 "blocks_per_split": divide_up(divide_up(vocabulary, BLOCK), parts),
                 "temperature_stride": temperature_stride(temperature),
                 "softcap": softcap,
+                "log_bound": log_bound,
             },
             {
-                "BOUNDS": bounds,
                 "TEMPERATURE": temperature is not None,
                 "SOFTCAP": softcap > 0,
                 "ALIGNED": alignment(logits_BLV, batch_invariant=True) == ALIGNED,
@@ -97,4 +94,4 @@ def mass_below(
             },
             WARPS,
         ).run()
-    return out_SNT.sum(0)
+    return out_ST.sum(0)

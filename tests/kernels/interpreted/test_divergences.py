@@ -1,4 +1,4 @@
-"""`token_divergence`, `tail_mass` and `top_k_mass` by the Triton kernels, against float64."""
+"""`token_divergence` by the Triton kernels, against float64."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from tests.kernels import exact
 from tests.kernels.adversarial import DTYPES, distributions, layouts
 from tests.kernels.interpreted.blocks import use_blocks, use_splits
 from tests.kernels.pairs import check_undefined
-from tests.kernels.undefined import ROWS, every_row
 
-from autophage_kernels import TokenDivergence, tail_mass, token_divergence, top_k_mass
+from autophage_kernels import TokenDivergence, token_divergence
 
 ALL = TokenDivergence._fields
 
@@ -76,14 +75,6 @@ def test_any_layout(layout: str) -> None:
     p = layouts(267, torch.bfloat16)[layout]
     q = p.flip(-1).contiguous()
     exact.check(token_divergence(p, q, divergences=ALL), exact.divergences, p, q)
-    for k, below in ((3, 0.01), (50, 1e-4)):
-        for found, definition, value in (
-            (top_k_mass(p, k), exact.top_k_mass, k),
-            (tail_mass(p, below), exact.tail_mass, below),
-        ):
-            exact.check_close(
-                found, definition(p, value, torch.float64), definition(p, value, torch.float32), str(value)
-            )
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -93,27 +84,7 @@ def test_each_divergence_alone(name: str) -> None:
     exact.check(token_divergence(p, q, divergences=[name]), exact.divergences, p, q)
 
 
-@pytest.mark.parametrize("splits", [1, 3])
-def test_masses_of_split_rows(splits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_blocks(monkeypatch, 64)
-    use_splits(monkeypatch, splits)
-    logits = torch.stack(list(distributions(515, 64).values()))[::2]
-    bounds = (0.3, 1.1e-4)
-    found = tail_mass(logits, bounds)
-    for n, bound in enumerate(bounds):
-        truth, yardstick = (exact.tail_mass(logits, bound, dtype) for dtype in (torch.float64, torch.float32))
-        exact.check_close(found[:, n], truth, yardstick, str(bound))
-
-
-@every_row
-def test_masses_of_rows_without_a_distribution_are_nan(name: str) -> None:
-    logits = ROWS[name][0].unsqueeze(0)
-    assert tail_mass(logits, (0.5, 1e-4)).isnan().all()
-    assert top_k_mass(logits, 3).isnan().all()
-
-
 def test_no_rows() -> None:
     assert all(
         values.shape == (0,) for values in token_divergence(torch.empty(0, 9), torch.empty(0, 9), divergences=ALL)
     )
-    assert tail_mass(torch.empty(0, 9), (0.5, 0.1)).shape == (0, 2)

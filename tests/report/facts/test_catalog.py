@@ -11,7 +11,7 @@ from autophage.metrics.judged import judged_metrics
 from autophage.metrics.knowledge import knowledge_metrics
 from autophage.metrics.questions import question_metrics
 from autophage.metrics.scored import Compared, Scored
-from autophage.recipe.measure import Measure
+from autophage.recipe.tables.measure import MeasureTable
 from autophage.report.facts.catalog import BASES, describe, split
 from autophage.report.figures.planned import PLANS
 from autophage.store.answers import Answer
@@ -23,7 +23,7 @@ STATS = Scored(-ONE, ONE, ONE, 0.5 * ONE, np.ones(3, dtype=np.int64), np.full(3,
 
 
 def everything() -> set[str]:
-    settings = Measure(resamples=100)
+    settings = MeasureTable(resamples=100)
     texts, token_ids = ["a b c d e", "a b c d f"] * 3, [[1, 2, 3, 4, 5]] * 6
     five = [np.ones(5, dtype=np.float32)] * 5
     samples = [Sample("", "", text, [0], ids, "stop", 0, *five, ppl_under_base=2.0)

@@ -21,7 +21,7 @@ from autophage.report.findings import findings
 from autophage.report.learners.pictures import grid, png
 from autophage.report.learners.stories import NAMES, STORIES
 from autophage.report.observations import observations
-from autophage.run.directory import begin_run
+from autophage.runs.directory import begin_run
 from autophage.store.rundir import RunDirectory
 
 RECIPE = """

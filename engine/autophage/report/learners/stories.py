@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autophage.recipe.schedule import alpha_words
-from autophage.recipe.schema import LANGUAGE_MODEL, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.learner import LANGUAGE_MODEL
 from autophage.report.figures.planned import FigurePlan
 
 DASHES = "Thin dashes without marks are the closed form."

@@ -18,7 +18,7 @@ from autophage.metrics.intervals import Estimate
 from autophage.metrics.retention import HARMS, HOLDS, NONE, PART, RULE, UNJUDGED, front, paired, verdict
 from autophage.recipe import expand
 from autophage.recipe.arms import Arm, arm_name
-from autophage.recipe.schema import NAKED
+from autophage.recipe.settings import NAKED
 from autophage.report.facts.catalog import describe
 from autophage.report.facts.costs import Cost, Costs, arm_costs, cost_values, mean_cost
 from autophage.report.facts.load import RunFacts
@@ -199,7 +199,7 @@ def _name(facts: RunFacts, arm: Arm, remedy: str) -> str:
 
 def _twins(group: Mapping[int, Arm]) -> dict[int, str]:
     """Seed -> the control."""
-    return {seed: arm.twin for seed, arm in group.items() if arm.twin is not None}
+    return {seed: arm.control_name for seed, arm in group.items() if arm.control_name is not None}
 
 
 def _mean(values: BySeed) -> float:
