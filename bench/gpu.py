@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autophage.errors import AutophageError, RunError, UserError
+from autophage.progress import Meter
 from harness import BENCH, engine, light, processes
 from harness.command import Benchmark, Results
 from harness.facts import device_name
@@ -293,9 +294,7 @@ def trainer(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     ]
 
     def piece() -> int:
-        live.bench.resident.fit(
-            live.bench.base_weights(live.arms[0]), rows, arm.recipe, 0, lambda *_: None, lambda _: None
-        )
+        live.bench.resident.fit(live.bench.base_weights(live.arms[0]), rows, arm.recipe, 0, Meter(), lambda _: None)
         return len(rows) * length
 
     return _during(spec, "trainer", piece)

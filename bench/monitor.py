@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import harness  # noqa: F401  (takes this folder off the import path: `kernels` is another package's name)
 from autophage.host import environment
+from autophage.progress import Meter
 
 if TYPE_CHECKING:
     from autophage.metrics.scored import Scored
@@ -160,7 +161,7 @@ def _recipe(name: str) -> Subject:
 
     loaded = load_recipe(name)
     source = read_source(loaded.recipe)
-    bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, lambda *_: None))
+    bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, Meter()))
     arm, adapter = loaded.arms[0], bench.base_weights(loaded.arms[0])
 
     def score() -> Score:
@@ -220,7 +221,7 @@ def _random(arguments: argparse.Namespace, folder: Path) -> Subject:
         peft = get_peft_model(whole.to(device).eval(), lora)
         set_peft_model_state_dict(peft, load(adapter.tensors))
         head = find_head(peft)
-        return lambda sequences, contexts: score(head, sequences, contexts, lambda _: None)
+        return lambda sequences, contexts: score(head, sequences, contexts, Meter())
 
     generator = torch.Generator().manual_seed(1)
     prompts = torch.randint(3, arguments.vocabulary, (arguments.sequences, 16), generator=generator).tolist()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from autophage.progress import Meter
 from harness import engine, light, processes
 from harness.command import Benchmark, Results, positive
 from harness.rows import OURS, Row, rows_of, values_of
@@ -116,9 +117,7 @@ def ours(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     for _ in range(2):
         began = time.perf_counter()
         ordered = TrainingOrder(rows, arm.recipe, 0)
-        live.bench.resident.fit(
-            live.bench.base_weights(live.arms[0]), ordered, arm.recipe, 0, lambda *_: None, lambda _: None
-        )
+        live.bench.resident.fit(live.bench.base_weights(live.arms[0]), ordered, arm.recipe, 0, Meter(), lambda _: None)
         seconds = time.perf_counter() - began
     return {"pass": seconds, "training rate": tokens * loop.epochs / seconds}
 

@@ -60,7 +60,7 @@ def test_a_decay_from_nothing_is_no_control(load: Load) -> None:
 def test_schedules_share_one_control(load: Load) -> None:
     arms = load(NAME + 'mix.alpha = 0.5\nsweep.mix.schedule = ["constant", "decay", "last-chance"]\n').arms
     assert [arm.name for arm in arms if arm.control] == ["control"]
-    assert {arm.twin for arm in arms if not arm.control} == {"control"}
+    assert {arm.control_name for arm in arms if not arm.control} == {"control"}
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np, safetensors.torch, torch
 from autophage.data.build import read_source
 from autophage.errors import EngineDeadError
+from autophage.progress import Meter
 from autophage.stages.facts import model_path
 from autophage.recipe import load_recipe
 from autophage.sampler.engine import Sampler
@@ -38,7 +39,7 @@ from autophage.store.weights import Weights
 
 loaded = load_recipe("smoke", ["sample.concurrency=160"])
 source = read_source(loaded.recipe)
-bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, lambda *_: None))
+bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, Meter()))
 settings = bench.engine_settings(loaded.arms)
 assert settings.mixed == 3, settings
 sampler = Sampler(settings)

@@ -16,6 +16,7 @@ from autophage.data.build import bind, read_source
 from autophage.data.mix import TrainingRow
 from autophage.errors import RunError
 from autophage.host.devices import out_of_memory
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.model import BaseTable, ModelTable
 from autophage.recipe.tables.source import SourceTable
@@ -73,7 +74,7 @@ class Watched:
         settings = RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update={"packing": packing})})
         with monkeypatch.context() as patch:
             patch.setattr(WatchedTrainer, "_get_grad_norm", norm)
-            resident.fit(resident.base_weights(), rows, settings, 3, lambda *_: None, self.steps.append)
+            resident.fit(resident.base_weights(), rows, settings, 3, Meter(), self.steps.append)
         scored = resident.score([row.token_ids for row in rows], [1] * len(rows))
         self.scores = np.concatenate([one.logprob for one in scored])
 
@@ -179,6 +180,7 @@ import sys
 import numpy as np, torch
 from autophage.data.build import read_source
 from autophage.errors import RunError
+from autophage.progress import Meter
 from autophage.stages.facts import model_path
 from autophage.recipe import load_recipe
 from autophage.sampler.engine import Sampler
@@ -187,7 +189,7 @@ from autophage.stages.workbench import Workbench
 
 loaded = load_recipe("smoke")
 source = read_source(loaded.recipe)
-bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, lambda *_: None))
+bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, Meter()))
 sampler = Sampler(bench.engine_settings(loaded.arms))
 served = sampler.install("test@0", bench.base_weights(loaded.arms[0]))
 prompt = bench.canary_prompts[0][:1]

@@ -18,6 +18,7 @@ import sys
 import numpy as np, safetensors.torch, torch
 from autophage.data.build import read_source
 from autophage.errors import RunError, SwapError
+from autophage.progress import Meter
 from autophage.stages.facts import model_path
 from autophage.recipe import load_recipe
 from autophage.sampler.engine import Sampler
@@ -28,7 +29,7 @@ from autophage.store.weights import Weights
 
 loaded = load_recipe("smoke")
 source = read_source(loaded.recipe)
-bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, lambda *_: None))
+bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, Meter()))
 sampler = Sampler(bench.engine_settings(loaded.arms))
 zero = bench.base_weights(loaded.arms[0])
 

@@ -18,6 +18,7 @@ import transformers
 from autophage.data.mix import TrainingRow
 from autophage.data.tokens import word_tokenizer
 from autophage.errors import UserError
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.anchor import AnchorTable
 from autophage.recipe.tables.mix import MixTable
@@ -124,7 +125,7 @@ def step_of(resident: ResidentModel, start: Weights, recipe: Recipe, monkeypatch
     steps: list[StepStatistics] = []
     with monkeypatch.context() as patch:
         patch.setattr(WatchedTrainer, "training_step", training_step)
-        resident.fit(start, ROWS, recipe, 3, lambda *_: None, steps.append)
+        resident.fit(start, ROWS, recipe, 3, Meter(), steps.append)
     ((loss, gradients),), (seen,) = found, steps
     return Step(loss, gradients, seen)
 
@@ -253,7 +254,7 @@ def test_a_teacher_takes_the_base_models_place(
     # Named by its folder, model 0 is the same reference: with the adapter off it is what was loaded, bit for bit.
     named = recipe.model_copy(update={"anchor": AnchorTable(kl=1.0, reference=folder)})
     base = recipe.model_copy(update={"anchor": AnchorTable(kl=1.0)})
-    digests = [resident.fit(start, ROWS, one, 3, lambda *_: None).weights.digest for one in (named, base, recipe)]
+    digests = [resident.fit(start, ROWS, one, 3, Meter()).weights.digest for one in (named, base, recipe)]
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -280,9 +281,9 @@ def test_the_reference_has_no_dropout_and_leaves_no_trace(folder_of: Callable[[s
     resident = ResidentModel(folder_of("gpt2 with dropout"), recipe)
     start = resident.base_weights()
     steps: list[StepStatistics] = []
-    held = resident.fit(start, ROWS, recipe, 3, lambda *_: None, steps.append)
+    held = resident.fit(start, ROWS, recipe, 3, Meter(), steps.append)
     assert steps[0].divergence > 1e-3, "of the model with dropout from model 0 without it"
-    assert held.weights.digest == resident.fit(start, ROWS, plain, 3, lambda *_: None).weights.digest
+    assert held.weights.digest == resident.fit(start, ROWS, plain, 3, Meter()).weights.digest
     assert all(parameter.requires_grad for parameter in resident.live.parameters.values())
 
 
@@ -293,7 +294,7 @@ def test_arms_with_and_without_an_anchor_take_turns(folder_of: Callable[[str], s
     resident = ResidentModel(folder, recipes[0])
 
     def digest(on: ResidentModel, recipe: Recipe) -> str:
-        return on.fit(moved(on, recipe), ROWS, recipe, 3, lambda *_: None).weights.digest
+        return on.fit(moved(on, recipe), ROWS, recipe, 3, Meter()).weights.digest
 
     together = [digest(resident, recipe) for recipe in [*recipes, *recipes]]
     assert together[: len(recipes)] == together[len(recipes) :]
@@ -334,9 +335,9 @@ def test_a_heavier_anchor_drifts_less(
         recipe = recipe_of("full", anchor, learning_rate=1e-2, schedule="linear")
         resident = ResidentModel(folder_of("llama, tied"), recipe)
         base = resident.base_weights()
-        learnt = resident.fit(base, ROWS * 100, recipe, 3, lambda *_: None).weights
+        learnt = resident.fit(base, ROWS * 100, recipe, 3, Meter()).weights
         sequences, contexts = [row.token_ids for row in ROWS], [row.context for row in ROWS]
-        (compared,) = compare(resident, learnt, [base], sequences, contexts, lambda _: None)
+        (compared,) = compare(resident, learnt, [base], sequences, contexts, Meter())
         drifts.append(float(np.concatenate([one.kl for one in compared]).mean()))
     for lighter, heavier in itertools.pairwise(drifts):
         assert heavier < 0.9 * lighter, drifts

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from autophage.errors import RunError
+from autophage.progress import Meter
 from autophage.recipe.arms import Arm, expand
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.mix import MixTable
@@ -53,7 +54,7 @@ def arm() -> Arm:
 
 
 def fit(bench: Workbench, arm: Arm) -> Weights:
-    return bench.fit(arm, 1, bench.base_weights(arm), {0: []}, lambda *_: None).weights
+    return bench.fit(arm, 1, bench.base_weights(arm), {0: []}, Meter()).weights
 
 
 def kept(error: pytest.ExceptionInfo[RunError]) -> Path:

@@ -14,6 +14,7 @@ from autophage.data.build import bind, read_source
 from autophage.data.mix import TrainingRow
 from autophage.errors import RunError, UserError
 from autophage.metrics.scored import Scored
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.model import BaseTable, ModelTable
 from autophage.recipe.tables.source import SourceTable
@@ -38,11 +39,10 @@ RECIPE = Recipe(
 def resident(tmp_path_factory: pytest.TempPathFactory) -> ResidentModel:
     patch = pytest.MonkeyPatch()
     patch.setenv("AUTOPHAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    seen: list[int] = []
-    raw = read_source(RECIPE)
-    folder = ensure_base_model(RECIPE, raw, lambda done, total, loss: seen.append(done))
-    assert seen[-1] > 15_000
-    assert ensure_base_model(RECIPE, raw, lambda *_: pytest.fail("trained again")) == folder
+    raw, meter = read_source(RECIPE), Meter()
+    folder = ensure_base_model(RECIPE, raw, meter)
+    assert meter.progress.done == meter.progress.total == meter.progress.tokens > 15_000
+    assert ensure_base_model(RECIPE, raw, Meter(lambda _: pytest.fail("trained again"))) == folder
     patch.undo()
     return ResidentModel(str(folder), RECIPE)
 
@@ -54,7 +54,7 @@ def rows(resident: ResidentModel) -> list[TrainingRow]:
 
 
 def fit(resident: ResidentModel, rows: list[TrainingRow], recipe: Recipe = RECIPE, seed: int = 3) -> str:
-    return resident.fit(resident.base_weights(), rows, recipe, seed, lambda *_: None).weights.digest
+    return resident.fit(resident.base_weights(), rows, recipe, seed, Meter()).weights.digest
 
 
 def test_training_is_a_function_of_its_arguments(resident: ResidentModel, rows: list[TrainingRow]) -> None:
@@ -92,7 +92,7 @@ def test_weights_of_1_change_no_bit(resident: ResidentModel, rows: list[Training
 
 def test_each_step_says_what_the_model_made_of_its_tokens(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     steps: list[StepStatistics] = []
-    resident.fit(resident.base_weights(), rows, RECIPE, 3, lambda *_: None, steps.append)
+    resident.fit(resident.base_weights(), rows, RECIPE, 3, Meter(), steps.append)
     assert [step.step for step in steps] == list(range(1, len(steps) + 1))
     assert sum(step.tokens for step in steps) == sum(len(row.token_ids) - row.context for row in rows)
     # The first step sees the untrained adapter, so its numbers are those of scoring its rows.
@@ -176,9 +176,9 @@ def test_a_choice_is_scored_as_if_it_had_followed(resident: ResidentModel, rows:
     fit(resident, rows)
     prompts = [row.token_ids[: 2 + index % 7] for index, row in enumerate(rows)]
     choices = [[3 + (index + k) % 20 for k in range(1 + index % 4)] for index in range(len(rows))]
-    seen: list[int] = []
-    together = resident.score_choices(prompts, choices, seen.append)
-    assert sum(seen) == len(prompts)
+    meter = Meter()
+    together = resident.score_choices(prompts, choices, meter)
+    assert meter.progress.done == len(prompts)
     for prompt, tokens, found in zip(prompts, choices, together, strict=True):
         alone = resident.score([[*prompt, token] for token in tokens], [len(prompt)] * len(tokens))
         for name in ("logprob", "entropy", "varentropy", "max_prob", "rank", "argmax"):

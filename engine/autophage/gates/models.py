@@ -10,6 +10,7 @@ from autophage.data.tokens import load_tokenizer, start_ids
 from autophage.errors import UserError
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
+from autophage.progress import Meter
 from autophage.trainer.classifier import Classifier, at_work, read_labels
 from autophage.trainer.head import find_head
 from autophage.trainer.loading import load_model
@@ -44,7 +45,7 @@ class NamedModel:
             contexts.append(len(sequences[-1]) - len(own))
         self.tokens_read += sum(map(len, sequences))
         with at_work(self._head.model):
-            return score(self._head, sequences, contexts, lambda _: None)
+            return score(self._head, sequences, contexts, Meter())
 
 
 class Judge:

@@ -12,7 +12,8 @@ from pathlib import Path
 from autophage.recipe.keys import KEYS, REMEDIES, SWEEP, TABLES
 from autophage.recipe.remedies import flatten_remedies
 from autophage.recipe.schema import Recipe
-from autophage.recipe.syntax.document import RESOLVED, flatten_sweep, read_document
+from autophage.recipe.sweeps import flatten_sweep
+from autophage.recipe.syntax.document import RESOLVED, read_document
 from autophage.recipe.syntax.literals import printable, toml_key, toml_value
 from autophage.recipe.tables.gate import GATE
 from autophage.recipe.validate import validate

@@ -21,7 +21,7 @@ def facts(tmp_path: Path, sweep: str, values: dict[str, list[float]], spread: fl
         for arm, series in values.items()
         for g, v in enumerate(series)
     ]
-    arms = [ArmFacts(arm.name, arm.control, arm.recipe, [], [], arm.twin) for arm in loaded.arms]
+    arms = [ArmFacts(arm.name, arm.control, arm.recipe, [], [], arm.control_name) for arm in loaded.arms]
     return RunFacts(loaded.recipe, "", arms, Metrics(rows), rows, [], {}, False)
 
 

@@ -67,7 +67,7 @@ def facts(tmp_path: Path, recipe: str = RECIPE, last: int = 2) -> RunFacts:
                 row = {"arm": arm.name, "generation": generation, "metric": metric, "value": end}
                 rows.append({**row, "low": None, "high": None, "n": 10})
         chain = [Manifest(arm.name, g, None, {}, {}, {}, {}, {}, "exact") for g in range(last + 1)]
-        arms.append(ArmFacts(arm.name, arm.control, arm.recipe, chain, [""] * len(chain), arm.twin))
+        arms.append(ArmFacts(arm.name, arm.control, arm.recipe, chain, [""] * len(chain), arm.control_name))
     return RunFacts(loaded.recipe, "", arms, Metrics(rows), rows, [], {}, False)
 
 

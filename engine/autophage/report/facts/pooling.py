@@ -30,7 +30,7 @@ def pooled(facts: RunFacts) -> RunFacts:
     members = {name for group in groups.values() for name in group}
     firsts = {name: by_name[group[0]] for name, group in groups.items()}
     group_of = {member: name for name, group in groups.items() for member in group}
-    arms = [replace(arm, name=name, twin=group_of.get(arm.twin or "")) for name, arm in firsts.items()]
+    arms = [replace(arm, name=name, control_name=group_of.get(arm.control_name or "")) for name, arm in firsts.items()]
     arms += [arm for arm in facts.arms if arm.name not in members]
     rows = [*facts.rows, *(row for name, group in groups.items() for row in _rows(facts, name, group))]
     return replace(facts, arms=arms, metrics=Metrics(rows), rows=rows)

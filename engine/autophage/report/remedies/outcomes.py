@@ -197,7 +197,7 @@ def _name(facts: RunFacts, arm: Arm, remedy: str) -> str:
 
 def _twins(group: Mapping[int, Arm]) -> dict[int, str]:
     """Seed -> the control."""
-    return {seed: arm.twin for seed, arm in group.items() if arm.twin is not None}
+    return {seed: arm.control_name for seed, arm in group.items() if arm.control_name is not None}
 
 
 def _mean(values: BySeed) -> float:
