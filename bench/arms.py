@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness import engine, processes, runs
 from harness.command import Benchmark, Results, counts, positive
-from harness.rows import OURS, Row, rows_of, values_of
+from harness.rows import OURS, Measurement, rows_of, values_of
 from harness.statistics import ratios, spread
 from harness.subject import Loop, add_options, loop_of
 from harness.targets import Target
@@ -50,12 +50,12 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     if not chosen.quick:  # the base model, so that no run has to train it
         processes.work(Path(__file__), "prepare", loop.as_spec(), runs.DEADLINE)
     with tempfile.TemporaryDirectory(prefix="autophage-bench-") as folder:
-        maker = Maker(loop, Path(folder), chosen.set)
-        contenders: dict[str, Callable[[], Figures]] = {"alone": lambda: maker.separate(1)}
+        series = RunSeries(loop, Path(folder), chosen.set)
+        contenders: dict[str, Callable[[], Figures]] = {"alone": lambda: series.separate(1)}
         for count in arms:
-            contenders[f"together {count}"] = maker.together(count)
+            contenders[f"together {count}"] = series.together(count)
             if chosen.separate and count > 1:
-                contenders[f"separate {count}"] = lambda count=count: maker.separate(count)  # type: ignore[misc]
+                contenders[f"separate {count}"] = lambda count=count: series.separate(count)  # type: ignore[misc]
         taken = take_turns(contenders, chosen.repeats, budget)
     for count in arms:
         point = f"K {count}"
@@ -68,7 +68,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     results.judge(Target(what, spread(values).median if values else None, BOUND, "at most"))
 
 
-def _compared(rows: list[Row], point: str, count: int) -> list[Row]:
+def _compared(rows: list[Measurement], point: str, count: int) -> list[Measurement]:
     def value(contender: str, figure: str) -> list[float]:
         return values_of(rows, point, contender, figure)
 
@@ -79,10 +79,10 @@ def _compared(rows: list[Row], point: str, count: int) -> list[Row]:
         ],
         f"of {count} runs": ratios(value(f"together {count}", "wall"), separate),
     }
-    return [Row(point, OURS, figure, "share", values) for figure, values in compared.items() if values]
+    return [Measurement(point, OURS, figure, "share", values) for figure, values in compared.items() if values]
 
 
-class Maker:
+class RunSeries:
     """Runs, each with seeds of its own, in folders of their own."""
 
     def __init__(self, loop: Loop, folder: Path, overrides: list[str]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import harness
 from harness import engine, processes
 from harness.command import Benchmark, Results, positive
-from harness.rows import OURS, Row
+from harness.rows import OURS, Measurement
 from harness.subject import Loop, add_options, loop_of
 from harness.targets import Target
 from harness.turns import Budget
@@ -88,14 +88,14 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     point = f"{adapters} adapters"
     results.add(
         [
-            Row(point, OURS, "identical", "share", [identical]),
-            Row(point, OURS, "identical but for ties", "share", [explained]),
-            Row(point, OURS, "widest gap where they part", "nats", [max(gaps, default=0.0)]),
-            Row(point, OURS, "digest", "share", [digests]),
-            Row(point, OURS, "preemptions", "", [together["preemptions"]]),
-            Row(point, OURS, "adapters that write differently", "", [distinct]),
-            Row(point, "vllm, reused id", "identical to the new weights", "share", [stock["new"]]),
-            Row(point, "vllm, reused id", "identical to the old weights", "share", [stock["old"]]),
+            Measurement(point, OURS, "identical", "share", [identical]),
+            Measurement(point, OURS, "identical but for ties", "share", [explained]),
+            Measurement(point, OURS, "widest gap where they part", "nats", [max(gaps, default=0.0)]),
+            Measurement(point, OURS, "digest", "share", [digests]),
+            Measurement(point, OURS, "preemptions", "", [together["preemptions"]]),
+            Measurement(point, OURS, "adapters that write differently", "", [distinct]),
+            Measurement(point, "vllm, reused id", "identical to the new weights", "share", [stock["new"]]),
+            Measurement(point, "vllm, reused id", "identical to the old weights", "share", [stock["old"]]),
         ],
         loop=vars(loop),
         samples=sum(len(one["tokens"]) for one in jobs),

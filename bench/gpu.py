@@ -18,7 +18,7 @@ from autophage.errors import AutophageError, RunError, UserError
 from harness import BENCH, engine, light, processes
 from harness.command import Benchmark, Results
 from harness.facts import device_name
-from harness.rows import OURS, Row, aligned
+from harness.rows import OURS, Measurement, aligned
 from harness.subject import BLOCK, SHAPES, Loop
 from harness.turns import Budget
 
@@ -96,7 +96,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
         try:
             results.add(STEPS[step.name](step, chosen.repeats), step=vars(step))
         except AutophageError as error:
-            results.add([Row(_point(step), OURS, "", "", note=f"failed: {error}")])
+            results.add([Measurement(_point(step), OURS, "", "", note=f"failed: {error}")])
         print(f"{step.name} {step.shape}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
@@ -118,10 +118,10 @@ def _shown(steps: list[Step], budget: float) -> list[str]:
     return ["\n".join(lines)]
 
 
-def work_of(step: Step, gpu_width: int) -> light.Work:
+def work_of(step: Step, gpu_width: int) -> light.Workload:
     """What a generation of the step must move and compute at least; `gpu_width` is bytes a weight."""
     shape = SHAPES[step.shape]
-    return light.Work(
+    return light.Workload(
         parameters=shape.parameters,
         weight_bytes=gpu_width * shape.parameters,
         kv_bytes_per_token=shape.kv_bytes_per_token(gpu_width),
@@ -146,19 +146,19 @@ def _spec(step: Step) -> dict[str, Any]:
     return _loop(step).as_spec() | {"adapters": [1, 2] if step.shape == "tiny" else list(ADAPTERS)}
 
 
-def tax(step: Step, repeats: int) -> list[Row]:
+def tax(step: Step, repeats: int) -> list[Measurement]:
     """Rates with K adapters, in one engine; without LoRA, in another, one after the other as both fill the GPU."""
     spec = _spec(step) | {"repeats": repeats}
     deadline = 60 * step.minutes
     mixed = processes.work(Path(__file__), "mixed", spec, deadline)
     asked = spec | {"prepared": mixed["prepared"]}
     bare = processes.work(Path(__file__), "bare", asked, deadline, processes.plain_vllm(tuned=True))
-    rows = [Row(_point(step), "vllm without LoRA", "sampling rate", "tokens/s", bare["rates"])]
-    rows.append(Row(_point(step), OURS, "start", "s", [mixed["start"]]))
+    rows = [Measurement(_point(step), "vllm without LoRA", "sampling rate", "tokens/s", bare["rates"])]
+    rows.append(Measurement(_point(step), OURS, "start", "s", [mixed["start"]]))
     for count, rates in mixed["rates"].items():
-        rows.append(Row(_point(step), f"{OURS}, {count} adapters", "sampling rate", "tokens/s", rates))
+        rows.append(Measurement(_point(step), f"{OURS}, {count} adapters", "sampling rate", "tokens/s", rates))
         share = [rate / statistics.median(bare["rates"]) for rate in rates]
-        rows.append(Row(_point(step), f"{OURS}, {count} adapters", "of no LoRA", "share", share))
+        rows.append(Measurement(_point(step), f"{OURS}, {count} adapters", "of no LoRA", "share", share))
     return rows
 
 
@@ -212,7 +212,7 @@ def bare(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {"rates": rates[1:]}
 
 
-def concurrent(step: Step, repeats: int) -> list[Row]:
+def concurrent(step: Step, repeats: int) -> list[Measurement]:
     """Each side in a process of its own: alone, alone, both at once."""
     rates: dict[str, dict[str, float]] = {}
     for who in (("sampler",), ("trainer",), ("sampler", "trainer")):
@@ -220,9 +220,9 @@ def concurrent(step: Step, repeats: int) -> list[Row]:
     rows = []
     for side, unit in (("sampler", "sampling rate"), ("trainer", "training rate")):
         alone, both = rates[side][side], rates["sampler+trainer"][side]
-        rows.append(Row(_point(step), f"{side} alone", unit, "tokens/s", [alone]))
-        rows.append(Row(_point(step), f"{side} beside the other", unit, "tokens/s", [both]))
-        rows.append(Row(_point(step), f"{side} beside the other", "of alone", "share", [both / alone]))
+        rows.append(Measurement(_point(step), f"{side} alone", unit, "tokens/s", [alone]))
+        rows.append(Measurement(_point(step), f"{side} beside the other", unit, "tokens/s", [both]))
+        rows.append(Measurement(_point(step), f"{side} beside the other", "of alone", "share", [both / alone]))
     return rows
 
 
@@ -300,10 +300,10 @@ def trainer(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     return _during(spec, "trainer", piece)
 
 
-def other(name: str, *extra: str) -> Callable[[Step, int], list[Row]]:
+def other(name: str, *extra: str) -> Callable[[Step, int], list[Measurement]]:
     """A step that is another benchmark of this folder, in a process of its own."""
 
-    def run(step: Step, repeats: int) -> list[Row]:
+    def run(step: Step, repeats: int) -> list[Measurement]:
         with tempfile.TemporaryDirectory(prefix="autophage-bench-") as folder:
             out = Path(folder) / "rows.jsonl"
             command = [
@@ -316,7 +316,7 @@ def other(name: str, *extra: str) -> Callable[[Step, int], list[Row]]:
             records = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
         found = [record for record in records if "figure" in record]
         return [
-            Row(
+            Measurement(
                 f"{_point(step)}, {one['point']}",
                 one["contender"],
                 one["figure"],
@@ -330,7 +330,7 @@ def other(name: str, *extra: str) -> Callable[[Step, int], list[Row]]:
     return run
 
 
-def loop(step: Step, repeats: int) -> list[Row]:
+def loop(step: Step, repeats: int) -> list[Measurement]:
     """A generation of ours and of the tuned naive loop, and what light would take."""
     rows = other("loop", "--peers", "naive tuned", "--generations", "2")(step, repeats)
     gpu = light.named(device_name())
@@ -343,11 +343,11 @@ def loop(step: Step, repeats: int) -> list[Row]:
         }
         for row in [row for row in rows if row.contender == OURS and row.figure in bounds]:
             share = [bounds[row.figure] / value for value in row.values]
-            rows.append(Row(row.point, OURS, f"{row.figure}, fraction of light", "share", share))
+            rows.append(Measurement(row.point, OURS, f"{row.figure}, fraction of light", "share", share))
     return rows
 
 
-STEPS: dict[str, Callable[[Step, int], list[Row]]] = {
+STEPS: dict[str, Callable[[Step, int], list[Measurement]]] = {
     "tax": tax,
     "swap": other("swap", "--swaps", "50"),
     "loop": loop,

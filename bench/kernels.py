@@ -20,11 +20,11 @@ from pathlib import Path
 import torch
 
 from kernel_bench import tune
-from kernel_bench.contenders import Absent, Contender
+from kernel_bench.contenders import Absent, Implementation
 from kernel_bench.field import field
 from kernel_bench.machine import describe, measure_limits
-from kernel_bench.points import Limits, Point, cpu_points, gpu_points
-from kernel_bench.report import Row, absences, cpu_verdicts, headlines, table
+from kernel_bench.points import KernelPoint, Limits, cpu_points, gpu_points
+from kernel_bench.report import KernelMeasurement, absences, cpu_verdicts, headlines, table
 from kernel_bench.sweep import Sweep
 from kernel_bench.timing import REPEATS
 
@@ -71,7 +71,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return chosen
 
 
-def dry_run(points: list[Point], limits: Limits | None) -> str:
+def dry_run(points: list[KernelPoint], limits: Limits | None) -> str:
     cells = [("point", "", "", "MB", "GFLOP", "ideal ms")]
     for point in points:
         ideal = f"{point.ideal_ms(limits):.4g}" if limits else "-"
@@ -79,23 +79,23 @@ def dry_run(points: list[Point], limits: Limits | None) -> str:
     return "\n".join(aligned(cells))
 
 
-def listing(points: list[Point], device: torch.device) -> str:
+def listing(points: list[KernelPoint], device: torch.device) -> str:
     entries = [(point, entry) for point in points for entry in field(point, device)]
     lines = []
     for point in points:
-        present = [entry.name for at, entry in entries if at == point and isinstance(entry, Contender)]
+        present = [entry.name for at, entry in entries if at == point and isinstance(entry, Implementation)]
         lines.append(f"{point.name}: {', '.join(present)}")
     absent = [(point, entry) for point, entry in entries if isinstance(entry, Absent)]
     return "\n".join([*lines, "", "Absent:", *absences(absent)])
 
 
-def measure(chosen: argparse.Namespace, points: list[Point], device: torch.device) -> int:
+def measure(chosen: argparse.Namespace, points: list[KernelPoint], device: torch.device) -> int:
     if device.type == "cpu":
         torch.set_num_threads(chosen.threads)
     machine, limits = describe(device), measure_limits(device)
     file, rows = File(chosen.out or results_file("kernels", machine.device, machine.date)), []
 
-    def emit(row: Row) -> None:
+    def emit(row: KernelMeasurement) -> None:
         record = row.record(machine, limits)
         rows.append(row)
         file.append(record)

@@ -16,7 +16,7 @@ import harness
 from autophage.errors import UserError
 from harness import engine, processes
 from harness.command import Benchmark, Results, counts, positive
-from harness.rows import OURS, Row, rows_of, values_of
+from harness.rows import OURS, Measurement, rows_of, values_of
 from harness.statistics import ratios, spread
 from harness.subject import Loop, add_options, loop_of
 from harness.targets import Target
@@ -93,8 +93,8 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     _judge(results, f"N {JUDGED}")
 
 
-def _speedup(point: str, peer: str, figure: str, values: list[float]) -> Row:
-    return Row(point, f"{OURS} over {peer}", figure, "x", values)
+def _speedup(point: str, peer: str, figure: str, values: list[float]) -> Measurement:
+    return Measurement(point, f"{OURS} over {peer}", figure, "x", values)
 
 
 def _judge(results: Results, point: str) -> None:

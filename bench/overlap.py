@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness import engine, processes, runs
 from harness.command import Benchmark, Results, positive
-from harness.rows import OURS, Row, rows_of, values_of
+from harness.rows import OURS, Measurement, rows_of, values_of
 from harness.statistics import ratios
 from harness.subject import Loop, add_options, loop_of
 from harness.turns import Budget, Figures, take_turns
@@ -58,7 +58,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     results.add(rows + compared(rows, point), arms=arms, loop=vars(loop))
 
 
-def compared(rows: list[Row], point: str) -> list[Row]:
+def compared(rows: list[Measurement], point: str) -> list[Measurement]:
     """What overlapping gains, each turn by itself."""
 
     def value(contender: str, figure: str) -> list[float]:
@@ -66,11 +66,11 @@ def compared(rows: list[Row], point: str) -> list[Row]:
 
     longer = [max(pair) for pair in zip(value("serial", "sample"), value("serial", "train"), strict=True)]
     found = [
-        Row(point, f"{OURS} {name}", "overlap efficiency", "share", ratios(longer, value(name, "working")))
+        Measurement(point, f"{OURS} {name}", "overlap efficiency", "share", ratios(longer, value(name, "working")))
         for name in ("serial", "disjoint")
     ]
     speedup = ratios(value("serial", "working"), value("disjoint", "working"))
-    return [row for row in [*found, Row(point, f"{OURS} disjoint", "speed-up", "x", speedup)] if row.values]
+    return [row for row in [*found, Measurement(point, f"{OURS} disjoint", "speed-up", "x", speedup)] if row.values]
 
 
 BENCHMARK = Benchmark(

@@ -18,10 +18,10 @@ from autophage.errors import RunError, UserError
 from autophage.host import environment
 from harness.command import Benchmark, Results, counts, positive
 from harness.processes import Resident, answer_all
-from harness.rows import Row, rows_of, values_of
+from harness.rows import Measurement, rows_of, values_of
 from harness.statistics import ratios, spread
 from harness.subject import SHAPES as LLAMAS
-from harness.subject import Shape, llama_config
+from harness.subject import LlamaShape, llama_config
 from harness.targets import Target
 from harness.turns import Budget, Figures, take_turns
 
@@ -50,9 +50,9 @@ LEAST_OF_MERGED, LEAST_OVER_STOCK, JUDGED = 0.5, 2.0, 4
 SAME_TOKENS = 0.95
 LARGE = ("1b", "8b")
 SHAPES = {
-    "quick": Shape(64, 2, 2, kv_heads=2, intermediate=192, vocabulary=256),
-    "demo": Shape(192, 4, 3, kv_heads=3, intermediate=576, vocabulary=256),
-    "wide": Shape(512, 4, 8, kv_heads=8, intermediate=1536, vocabulary=256),
+    "quick": LlamaShape(64, 2, 2, kv_heads=2, intermediate=192, vocabulary=256),
+    "demo": LlamaShape(192, 4, 3, kv_heads=3, intermediate=576, vocabulary=256),
+    "wide": LlamaShape(512, 4, 8, kv_heads=8, intermediate=1536, vocabulary=256),
     **{name: LLAMAS[name] for name in LARGE},
 }
 UNITS = {"sampling rate": "tokens/s"}
@@ -74,7 +74,7 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class Contender:
+class Entrant:
     name: str
     engine: str
     adapters: int
@@ -102,7 +102,9 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     rows = rows_of(point, taken, UNITS)
     rows += _compared(rows, point, contenders)
     if agreement is not None:
-        rows.append(Row(point, f"grouped and stock, {max(adapters)}", "same greedy documents", "share", [agreement]))
+        rows.append(
+            Measurement(point, f"grouped and stock, {max(adapters)}", "same greedy documents", "share", [agreement])
+        )
         if engine.dtype == "float32" and agreement < SAME_TOKENS:
             results.broken.append(f"grouped and stock wrote the same in {agreement:.0%} of the greedy documents")
     results.add(rows, engine=asdict(engine), counts=adapters, rank=RANK)
@@ -130,17 +132,17 @@ def _settings(chosen: argparse.Namespace) -> tuple[Engine, list[int]]:
 
 def plan(
     common: Engine, adapters: Sequence[int], only: Sequence[str] | None, default_up_to: int
-) -> tuple[dict[str, dict[str, Any]], list[Contender]]:
+) -> tuple[dict[str, dict[str, Any]], list[Entrant]]:
     """The settings of each engine that is needed, and who runs on which; merged comes first."""
     most, base = max(adapters), asdict(common)
     engines: dict[str, dict[str, Any]] = {"merged": base, "stock": base | {"slots": most}}
     if common.device == "cpu":
         engines["grouped"] = base | {"slots": most, "grouped": True}
         engines["default"] = base | {"slots": 1, "only_adapted_layers": False}
-    found = [Contender("merged", "merged", 0)]
+    found = [Entrant("merged", "merged", 0)]
     for engine in ("grouped", "stock", "default"):
         up_to = default_up_to if engine == "default" else most
-        found += [Contender(f"{engine}-{n}", engine, n) for n in adapters if n <= up_to and engine in engines]
+        found += [Entrant(f"{engine}-{n}", engine, n) for n in adapters if n <= up_to and engine in engines]
     if only is not None:
         if unknown := sorted(set(only) - {one.name for one in found}):
             raise UserError(f"--only {','.join(unknown)}: contenders are {', '.join(one.name for one in found)}")
@@ -148,7 +150,7 @@ def plan(
     return {name: engines[name] for name in dict.fromkeys(one.engine for one in found)}, found
 
 
-def _compared(rows: Sequence[Row], point: str, contenders: Sequence[Contender]) -> list[Row]:
+def _compared(rows: Sequence[Measurement], point: str, contenders: Sequence[Entrant]) -> list[Measurement]:
     """Ratios turn by turn: everybody over merged weights, and grouped over vLLM's own."""
     made = []
     for one in contenders:
@@ -156,7 +158,7 @@ def _compared(rows: Sequence[Row], point: str, contenders: Sequence[Contender]) 
         others = [f"{engine}-{one.adapters}" for engine in ("stock", "default") if one.engine == "grouped"]
         for other in ["merged", *others] if one.adapters else []:
             if values := ratios(own, values_of(rows, point, other, "sampling rate")):
-                made.append(Row(point, f"{one.name} over {other}", "sampling rate", "x", values))
+                made.append(Measurement(point, f"{one.name} over {other}", "sampling rate", "x", values))
     return made
 
 
@@ -166,9 +168,9 @@ class Fleet:
     def __init__(self, engines: Mapping[str, Mapping[str, Any]], folder: Path, opened: ExitStack) -> None:
         self._engines, self._folder, self._opened = engines, folder, opened
         self._running: dict[str, Resident] = {}
-        self._warm: set[Contender] = set()
+        self._warm: set[Entrant] = set()
 
-    def turn(self, one: Contender) -> Figures:
+    def turn(self, one: Entrant) -> Figures:
         """Tokens a second of one batch."""
         if one.engine not in self._running:
             spec = {**self._engines[one.engine], "folder": str(self._folder)}
@@ -187,8 +189,8 @@ class Fleet:
         if not {"grouped", "stock"} <= set(self._running):
             return None
         tokens = int(self._engines["stock"]["tokens"])
-        both = [self._ask(name, adapters, tokens, 0.0)["documents"] for name in ("grouped", "stock")]
-        return sum(own == other for own, other in zip(*both, strict=True)) / len(both[0])
+        grouped, stock = (self._ask(name, adapters, tokens, 0.0)["documents"] for name in ("grouped", "stock"))
+        return sum(1 for own, other in zip(grouped, stock, strict=True) if own == other) / len(grouped)
 
     def _ask(self, engine: str, adapters: int, tokens: int, temperature: float) -> dict[str, Any]:
         answer: dict[str, Any] = self._running[engine].ask([adapters, tokens, temperature])
@@ -267,7 +269,7 @@ def _sample(llm: Any, engine: Engine, asked: Sequence[Any]) -> dict[str, Any]:
     return {"seconds": seconds, "documents": [documents[index] for index in range(engine.sequences)]}
 
 
-def write_adapters(shape: Shape, count: int, folder: Path) -> None:
+def write_adapters(shape: LlamaShape, count: int, folder: Path) -> None:
     """The model's configuration, and random adapters of all its linear layers as PEFT writes them."""
     import torch
     from peft import LoraConfig
@@ -283,7 +285,7 @@ def write_adapters(shape: Shape, count: int, folder: Path) -> None:
                 tensors[f"{at}.lora_A.weight"] = torch.randn(RANK, inputs) / inputs**0.5
                 tensors[f"{at}.lora_B.weight"] = torch.randn(outputs, RANK) * 0.02
         own = folder / f"adapter-{number}"
-        LoraConfig(r=RANK, lora_alpha=RANK, target_modules=[*shape.linears]).save_pretrained(own)
+        LoraConfig(r=RANK, lora_alpha=RANK, target_modules=[*shape.linears]).save_pretrained(str(own))
         save_file(tensors, own / "adapter_model.safetensors")
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from autophage.errors import RunError
 from harness import engine, processes
 from harness.command import Benchmark, Results, positive
-from harness.rows import OURS, Row, rows_of, values_of
+from harness.rows import OURS, Measurement, rows_of, values_of
 from harness.statistics import percentile, quarters, ratios, spread
 from harness.subject import Loop, add_options, loop_of
 from harness.targets import Target
@@ -91,7 +91,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     mine = values_of(rows, "swap", OURS, "first token p50")
     for peer in (FILE, "reload", "restart"):
         if values := ratios(values_of(rows, "swap", peer, "first token p50"), mine):
-            rows.append(Row("swap", f"{OURS} over {peer}", "first token p50", "x", values))
+            rows.append(Measurement("swap", f"{OURS} over {peer}", "first token p50", "x", values))
     results.add(rows, loop=vars(loop), swaps=spec["swaps"])
     _judge(results)
 
@@ -134,14 +134,14 @@ def resident(spec: Mapping[str, Any], folder: Path) -> dict[str, Figures]:
     live = engine.Live(Loop.of(spec), folder)
     sampler = live.sampler()
     adapters = engine.variants(live, FOLDERS)
-    own, file = Series(), Series()
+    own, file = SwapTimes(), SwapTimes()
     for number, weights in enumerate(itertools.islice(itertools.cycle(adapters), int(spec["swaps"]) + 2)):
         own.add(in_memory(sampler, number, weights), count=number >= 2)  # the first two warm up
         file.add(from_file(sampler, number, weights, folder / f"adapter-{number}"), count=number >= 2)
     return {OURS: own.figures(), "vllm add_lora": file.figures()}
 
 
-class Series:
+class SwapTimes:
     """Milliseconds of many swaps and the resident memory after each."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import harness
 from harness import engine, light, processes
 from harness.command import Benchmark, Results, positive
-from harness.rows import OURS, Row, rows_of, values_of
+from harness.rows import OURS, Measurement, rows_of, values_of
 from harness.statistics import ratios
 from harness.subject import Loop, add_options, loop_of
 from harness.turns import Budget, Figures, take_turns
@@ -60,11 +60,13 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
         rate = values_of(found, lengths, OURS, "training rate")
         for peer in PEERS:
             if values := ratios(rate, values_of(found, lengths, peer, "training rate")):
-                found.append(Row(lengths, f"{OURS} over {peer}", "training rate", "x", values))
+                found.append(Measurement(lengths, f"{OURS} over {peer}", "training rate", "x", values))
         if gpu:
             per_token = 4 * int(prepared["parameters"])
             found += [
-                Row(lengths, row.contender, "mfu", "share", [rate * per_token / gpu.flops for rate in row.values])
+                Measurement(
+                    lengths, row.contender, "mfu", "share", [rate * per_token / gpu.flops for rate in row.values]
+                )
                 for row in found
                 if row.figure == "training rate" and row.unit == "tokens/s"
             ]

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from autophage.errors import AutophageError
 from harness.facts import facts
-from harness.rows import File, Row, results_file, table
+from harness.rows import File, Measurement, results_file, table
 from harness.targets import Target
 from harness.turns import Budget
 
@@ -33,13 +33,13 @@ class Results:
     parameters: dict[str, object]
     file: File | None
     json: bool
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Measurement] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=facts)
 
-    def add(self, rows: Sequence[Row], **parameters: object) -> None:
+    def add(self, rows: Sequence[Measurement], **parameters: object) -> None:
         """Keep rows, and write them down at once."""
         self.rows += rows
         for row in rows:
@@ -72,7 +72,7 @@ class Results:
             print(f"\nRows are in {self.file.path}")
 
 
-Measure = Callable[[argparse.Namespace, Budget, Results], None]
+MeasureFunction = Callable[[argparse.Namespace, Budget, Results], None]
 Worker = Callable[[Mapping[str, Any], Path], Mapping[str, Any]]
 
 
@@ -84,7 +84,7 @@ class Benchmark:
     description: str
     example: str
     minutes: float
-    measure: Measure
+    measure: MeasureFunction
     options: Callable[[argparse.ArgumentParser], None] = lambda parser: None
     workers: Mapping[str, Worker] = field(default_factory=dict)
 

@@ -37,7 +37,7 @@ def sample_together(sampler: Sampler, jobs: Sequence[Job]) -> list[list[Completi
     return sampler.sample(jobs, _ignore)
 
 
-def _ignore(*_: int) -> None:
+def _ignore(*_: object) -> None:
     """Nobody watches the progress of a benchmark."""
 
 

@@ -43,7 +43,7 @@ def named(device: str) -> Gpu | None:
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """One generation of `arms` arms, of `samples` samples each."""
 
     parameters: int
@@ -59,7 +59,7 @@ class Work:
     arms: int = 1
 
 
-def sampling(work: Work, gpu: Gpu) -> float:
+def sampling(work: Workload, gpu: Gpu) -> float:
     """Seconds at least for sampling all arms in one batch."""
     total = work.arms * work.samples
     batch = min(work.concurrency, total)
@@ -70,14 +70,14 @@ def sampling(work: Work, gpu: Gpu) -> float:
     return total * work.tokens / batch * step + prefill
 
 
-def training(work: Work, gpu: Gpu) -> float:
+def training(work: Workload, gpu: Gpu) -> float:
     tokens = work.arms * work.samples * work.trained * work.epochs
     return 4 * work.parameters * tokens / gpu.flops
 
 
-def swap(work: Work, gpu: Gpu) -> float:
+def swap(work: Workload, gpu: Gpu) -> float:
     return 2 * work.arms * work.adapter_bytes / gpu.bandwidth
 
 
-def generation(work: Work, gpu: Gpu) -> float:
+def generation(work: Workload, gpu: Gpu) -> float:
     return sampling(work, gpu) + training(work, gpu) + swap(work, gpu)

@@ -23,7 +23,7 @@ TEXT = 3
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """Without values, `note` says why. `median`, `low` and `high` (quartiles) are of `values`, one a turn."""
 
     point: str
@@ -44,18 +44,18 @@ class Row:
         return {"benchmark": benchmark, **asdict(self), **quartiles, "parameters": dict(parameters), **facts}
 
 
-def rows_of(point: str, taken: Mapping[str, Taken], units: Mapping[str, str]) -> list[Row]:
+def rows_of(point: str, taken: Mapping[str, Taken], units: Mapping[str, str]) -> list[Measurement]:
     """One row a contender and figure; one without a figure where a contender never finished."""
     rows = []
     for contender, one in taken.items():
         for figure, values in one.values.items():
-            rows.append(Row(point, contender, figure, units[figure], values, one.note))
+            rows.append(Measurement(point, contender, figure, units[figure], values, one.note))
         if not one.values:
-            rows.append(Row(point, contender, "", "", note=one.note))
+            rows.append(Measurement(point, contender, "", "", note=one.note))
     return rows
 
 
-def values_of(rows: Iterable[Row], point: str, contender: str, figure: str) -> list[float]:
+def values_of(rows: Iterable[Measurement], point: str, contender: str, figure: str) -> list[float]:
     """The values of one row; empty where it is not there."""
     return next(
         (row.values for row in rows if (row.point, row.contender, row.figure) == (point, contender, figure)), []
@@ -84,7 +84,7 @@ def results_file(kind: str, device: str, date: str) -> Path:
 HEADER = ("contender", "figure", "unit", "median", "quartiles", "turns")
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Measurement]) -> str:
     """Grouped by point, in the order measured; notes follow."""
     lines: list[str] = []
     for point in dict.fromkeys(row.point for row in rows):
@@ -95,7 +95,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Measurement) -> tuple[str, ...]:
     low, median, high = spread(row.values)
     return row.contender, row.figure, row.unit, figure(median), f"{figure(low)}-{figure(high)}", str(len(row.values))
 

@@ -13,7 +13,7 @@ from harness.subject import Loop, write_recipe
 
 DEADLINE = 3600.0
 
-Event = Mapping[str, Any]
+RunEvent = Mapping[str, Any]
 
 
 def execute(loop: Loop, folder: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
@@ -27,7 +27,7 @@ def execute(loop: Loop, folder: Path, overrides: Sequence[str] = ()) -> dict[str
     return {"wall": wall, **history(events)}
 
 
-def history(events: Iterable[Event]) -> dict[str, float]:
+def history(events: Iterable[RunEvent]) -> dict[str, float]:
     """`working` is from the first stage's start to the end of the run; a stage's time counts once where arms share it."""
     began: dict[tuple[str, int, str], float] = {}
     spans: dict[str, list[tuple[float, float]]] = {}

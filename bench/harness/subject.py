@@ -19,7 +19,7 @@ from harness.command import positive
 
 
 @dataclass(frozen=True)
-class Shape:
+class LlamaShape:
     """`kv_heads` and `head_size` count for random weights; a small base model has as many of the ones as of the others."""
 
     hidden: int
@@ -60,11 +60,11 @@ class Shape:
 
 
 SHAPES = {
-    "quick": Shape(64, 2, 2, people=20),
-    "demo": Shape(192, 4, 3, people=250),
-    "tiny": Shape(64, 2, 2, kv_heads=1, intermediate=192, vocabulary=3000),
-    "1b": Shape(2048, 16, 32, kv_heads=8, intermediate=8192, vocabulary=128_256),
-    "8b": Shape(4096, 32, 32, kv_heads=8, intermediate=14_336, vocabulary=128_256, tied=False),
+    "quick": LlamaShape(64, 2, 2, people=20),
+    "demo": LlamaShape(192, 4, 3, people=250),
+    "tiny": LlamaShape(64, 2, 2, kv_heads=1, intermediate=192, vocabulary=3000),
+    "1b": LlamaShape(2048, 16, 32, kv_heads=8, intermediate=8192, vocabulary=128_256),
+    "8b": LlamaShape(4096, 32, 32, kv_heads=8, intermediate=14_336, vocabulary=128_256, tied=False),
 }
 BASE_TOKENS = 60_000
 """A base model's training: seconds, once, and then it is cached."""
@@ -172,7 +172,7 @@ def made_up_text() -> str:
     return "".join(f"In the year {7919 * line % 10_000} harbour {line} was rebuilt.\n" for line in range(TEXT_LINES))
 
 
-def llama_config(shape: Shape, **more: Any) -> Any:
+def llama_config(shape: LlamaShape, **more: Any) -> Any:
     """A Llama of this shape, as transformers configures it."""
     from transformers import LlamaConfig
 

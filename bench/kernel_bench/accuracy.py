@@ -22,7 +22,7 @@ COLUMNS = 16_384
 def truth(inputs: Inputs) -> dict[str, torch.Tensor]:
     """Statistics or divergences of the first rows, [R] each."""
     rows = slice(0, ROWS)
-    if inputs.logits is not None:
+    if inputs.logits.numel():
         log_p_RV = inputs.logits[rows].double().log_softmax(-1)
     else:
         log_p_RV = _product(inputs.hidden, inputs.weight).log_softmax(-1)
@@ -33,9 +33,9 @@ def truth(inputs: Inputs) -> dict[str, torch.Tensor]:
         "entropy": entropy_R,
         "varentropy": (p_RV * (log_p_RV + entropy_R.unsqueeze(1)).square()).sum(-1),
     }
-    if inputs.reference is not None:
+    if inputs.reference.numel():
         log_q_RV = inputs.reference[rows].double().log_softmax(-1)
-    elif inputs.reference_hidden is not None:
+    elif inputs.reference_hidden.numel():
         log_q_RV = _product(inputs.reference_hidden, inputs.reference_weight).log_softmax(-1)
     else:
         return exact
@@ -48,9 +48,7 @@ def truth(inputs: Inputs) -> dict[str, torch.Tensor]:
     }
 
 
-def _product(hidden_TH: torch.Tensor | None, weight_VH: torch.Tensor | None) -> torch.Tensor:
-    if hidden_TH is None or weight_VH is None:
-        raise ValueError("inputs have neither logits nor a head")
+def _product(hidden_TH: torch.Tensor, weight_VH: torch.Tensor) -> torch.Tensor:
     wide_RH = hidden_TH[:ROWS].double()
     return torch.cat([wide_RH @ part_CH.double().t() for part_CH in weight_VH.split(COLUMNS)], 1)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from kernel_bench.points import Point
+from kernel_bench.points import KernelPoint
 
 EXPONENT = 1.1
 """Of the power law in `zipf`."""
@@ -23,32 +23,33 @@ STANDING_OUT = (5.0, 8.0, 11.0, 14.0)
 """Nats added to so many tokens of each row in `zipf`."""
 CHUNK_ELEMENTS = 1 << 27
 """Values made at a time in float32, before they are rounded to the point's dtype."""
+EMPTY = torch.empty(0)
 
 
 @dataclass
 class Inputs:
-    """What a contender gets; None where the task has no such tensor."""
+    """Tensors of one point. A tensor is empty if the task has none of its kind."""
 
     target: torch.Tensor
-    logits: torch.Tensor | None = None
-    reference: torch.Tensor | None = None
-    hidden: torch.Tensor | None = None
-    weight: torch.Tensor | None = None
-    reference_hidden: torch.Tensor | None = None
-    reference_weight: torch.Tensor | None = None
+    logits: torch.Tensor = EMPTY
+    reference: torch.Tensor = EMPTY
+    hidden: torch.Tensor = EMPTY
+    weight: torch.Tensor = EMPTY
+    reference_hidden: torch.Tensor = EMPTY
+    reference_weight: torch.Tensor = EMPTY
 
     @property
     def leaves(self) -> list[torch.Tensor]:
-        """What gets a gradient."""
-        trained = (self.logits, self.hidden, self.weight)
-        return [tensor for tensor in trained if tensor is not None and tensor.requires_grad]
+        """Tensors that get a gradient."""
+        return [tensor for tensor in (self.logits, self.hidden, self.weight) if tensor.requires_grad]
 
     @property
     def bytes(self) -> int:
-        return sum(value.nbytes for value in vars(self).values() if value is not None)
+        """Bytes of all tensors."""
+        return sum(value.nbytes for value in vars(self).values())
 
 
-def make(point: Point, device: torch.device, seed: int = 0) -> Inputs:
+def make(point: KernelPoint, device: torch.device, seed: int = 0) -> Inputs:
     """Inputs of a point, leaves requiring a gradient unless it is a forward pass."""
     generator = torch.Generator(device).manual_seed(seed)
     target_T = torch.randint(point.vocabulary, (point.rows,), generator=generator, device=device)
@@ -63,12 +64,12 @@ def make(point: Point, device: torch.device, seed: int = 0) -> Inputs:
             inputs.reference = logits(point, generator)
     if point.direction != "forward":
         for leaf in (inputs.logits, inputs.hidden, inputs.weight):
-            if leaf is not None:
+            if leaf.numel():
                 leaf.requires_grad_()
     return inputs
 
 
-def logits(point: Point, generator: torch.Generator) -> torch.Tensor:
+def logits(point: KernelPoint, generator: torch.Generator) -> torch.Tensor:
     """[T, V] of the point's dtype."""
     device = generator.device
     out_TV = torch.empty(point.rows, point.vocabulary, dtype=point.torch_dtype, device=device)
@@ -88,7 +89,7 @@ def logits(point: Point, generator: torch.Generator) -> torch.Tensor:
     return out_TV
 
 
-def head(point: Point, target_T: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def head(point: KernelPoint, target_T: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """hidden [T, H] and weight [V, H] whose product is standard normal; in `zipf`, the first hidden dimension carries the power
     law of the vocabulary, and each hidden state leans towards the weight of its target."""
     device = generator.device

@@ -18,7 +18,7 @@ SIDE = {"cuda": 8192, "cpu": 1024}
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineFacts:
     """What every row of results says about where it was measured."""
 
     device: str
@@ -29,12 +29,12 @@ class Machine:
     date: str
 
 
-def describe(device: torch.device) -> Machine:
+def describe(device: torch.device) -> MachineFacts:
     if device.type == "cuda":
         name, drivers = torch.cuda.get_device_name(device), f"{driver()}, CUDA {torch.version.cuda}"
     else:
         name, drivers = f"CPU {platform.machine()}, {torch.get_num_threads()} thread(s)", ""
-    return Machine(name, drivers, torch.__version__, version("triton"), commit("kernels"), now())
+    return MachineFacts(name, drivers, torch.__version__, version("triton"), commit("kernels"), now())
 
 
 def measure_limits(device: torch.device) -> Limits:

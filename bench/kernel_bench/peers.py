@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from kernel_bench.contenders import Absent, Contender, Entry, Maker, Outputs
+from kernel_bench.contenders import Absent, Entry, Finder, Implementation, Outputs
 from kernel_bench.inputs import Inputs
-from kernel_bench.points import Point
+from kernel_bench.points import KernelPoint
 
 Forward = Callable[[Inputs], Outputs]
 
@@ -46,7 +46,7 @@ def peer(
     name: str,
     package: str,
     module: str,
-    point: Point,
+    point: KernelPoint,
     device: torch.device,
     *,
     serves: dict[str, Forward],
@@ -63,10 +63,10 @@ def peer(
         return [Absent(name, "needs a GPU")]
     if refusal:
         return [Absent(name, refusal)]
-    return [Contender(name, serves[point.task], package, **traits)]
+    return [Implementation(name, serves[point.task], package, **traits)]
 
 
-def trl(point: Point, device: torch.device) -> list[Entry]:
+def trl(point: KernelPoint, device: torch.device) -> list[Entry]:
     """TRL: log-prob and entropy of logits in one kernel; the same, and divergences, of hidden states tile by tile."""
 
     def logits(inputs: Inputs) -> Outputs:
@@ -98,7 +98,7 @@ def trl(point: Point, device: torch.device) -> list[Entry]:
     )  # fmt: skip
 
 
-def liger(point: Point, device: torch.device) -> list[Entry]:
+def liger(point: KernelPoint, device: torch.device) -> list[Entry]:
     """Liger: cross-entropy of logits, KL of two log-softmaxes, and both fused with the head."""
     functions = "liger_kernel.transformers.functional"
     trained = point.direction != "forward"
@@ -144,7 +144,7 @@ def liger(point: Point, device: torch.device) -> list[Entry]:
     )  # fmt: skip
 
 
-def liger_scaled(point: Point, device: torch.device) -> list[Entry]:
+def liger_scaled(point: KernelPoint, device: torch.device) -> list[Entry]:
     """Liger's fused head with an entropy: CuTe on Hopper, torch in chunks of 512 rows elsewhere."""
 
     def head(inputs: Inputs) -> Outputs:
@@ -163,7 +163,7 @@ def liger_scaled(point: Point, device: torch.device) -> list[Entry]:
     )  # fmt: skip
 
 
-def cut_cross_entropy(point: Point, device: torch.device) -> list[Entry]:
+def cut_cross_entropy(point: KernelPoint, device: torch.device) -> list[Entry]:
     """Apple's cut cross-entropy: the loss of a fused head; its backward leaves out tiles whose gradient is small."""
 
     def head(inputs: Inputs) -> Outputs:
@@ -175,7 +175,7 @@ def cut_cross_entropy(point: Point, device: torch.device) -> list[Entry]:
     )  # fmt: skip
 
 
-def quack(point: Point, device: torch.device) -> list[Entry]:
+def quack(point: KernelPoint, device: torch.device) -> list[Entry]:
     """QuACK: cross-entropy of logits and of a head, in CuTe."""
     trained = point.direction != "forward"
 
@@ -200,7 +200,7 @@ def quack(point: Point, device: torch.device) -> list[Entry]:
     )  # fmt: skip
 
 
-def fla(point: Point, device: torch.device) -> list[Entry]:
+def fla(point: KernelPoint, device: torch.device) -> list[Entry]:
     """flash-linear-attention: cross-entropy of logits and of a head, KL of two heads."""
 
     def logits(inputs: Inputs) -> Outputs:
@@ -223,7 +223,7 @@ def fla(point: Point, device: torch.device) -> list[Entry]:
     )  # fmt: skip
 
 
-def verl(point: Point, device: torch.device) -> list[Entry]:
+def verl(point: KernelPoint, device: torch.device) -> list[Entry]:
     """verl: log-prob and entropy of a fused head in one Triton kernel."""
 
     def head(inputs: Inputs) -> Outputs:
@@ -237,7 +237,7 @@ def verl(point: Point, device: torch.device) -> list[Entry]:
     )  # fmt: skip
 
 
-def vllm(point: Point, device: torch.device) -> list[Entry]:
+def vllm(point: KernelPoint, device: torch.device) -> list[Entry]:
     """vLLM's sampler: log-prob and rank of the sampled token, in three passes. Its rank counts what is at least as large."""
 
     def logits(inputs: Inputs) -> Outputs:
@@ -248,4 +248,4 @@ def vllm(point: Point, device: torch.device) -> list[Entry]:
     return peer("vllm", "vllm", "vllm", point, device, serves={"logits": logits}, refusal=refusal)
 
 
-PEERS: tuple[Maker, ...] = (trl, liger, liger_scaled, cut_cross_entropy, quack, fla, verl, vllm)
+PEERS: tuple[Finder, ...] = (trl, liger, liger_scaled, cut_cross_entropy, quack, fla, verl, vllm)

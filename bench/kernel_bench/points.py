@@ -39,7 +39,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Point:
+class KernelPoint:
     """One thing to measure."""
 
     task: Task
@@ -95,54 +95,54 @@ class Point:
         return 1e3 * max(self.bytes / limits.bandwidth, self.flops / limits.throughput)
 
 
-def gpu_points() -> list[Point]:
+def gpu_points() -> list[KernelPoint]:
     """The full sweep, what matters most first: a budget cuts it from the end."""
     llama = 128_256
     return [
-        Point("logits", "three", 8192, llama),
-        Point("logits", "two", 8192, llama),
-        Point("logits", "all", 8192, llama),
-        Point("logits", "three", 8192, llama, data="zipf"),
-        Point("logits", "all", 8192, llama, data="zipf"),
-        Point("head", "three", 8192, llama, hidden=2048),
-        Point("head", "three", 8192, llama, hidden=4096),
-        Point("logits", "three", 256, llama),
-        Point("logits", "all", 256, llama),
-        Point("logits", "three", 64, llama),
-        Point("logits", "three", 8192, llama, "fp32"),
-        Point("logits", "two", 8192, llama, direction="both"),
-        Point("logits", "two", 8192, llama, direction="backward"),
-        Point("head", "two", 8192, llama, direction="both", hidden=2048, data="zipf"),
-        Point("head", "two", 8192, llama, direction="both", hidden=4096, data="zipf"),
-        Point("pair", "kl", 8192, llama),
-        Point("pair", "onepass", 8192, llama),
-        Point("heads", "kl", 8192, llama, hidden=2048),
-        Point("logits", "three", 8192, 256_000),
-        Point("head", "three", 8192, 256_000, hidden=2048),
-        Point("logits", "three", 1, llama),
-        Point("logits", "all", 8192, llama, data="ramp"),
-        Point("logits", "two", 8192, 151_936),
-        Point("logits", "three", 8192, 32_000),
-        Point("logits", "three", 8192, 50_257),
-        Point("logits", "three", 1024, llama),
-        Point("logits", "three", 64, 256_000),
-        Point("head", "two", 8192, llama, hidden=4096, data="zipf"),
-        Point("pair", "kl", 8192, llama, direction="both", data="zipf"),
-        Point("heads", "kl", 8192, llama, direction="both", hidden=2048, data="zipf"),
-        Point("pair", "jsd", 8192, llama),
-        Point("head", "all", 8192, llama, hidden=2048),
-        Point("logits", "all", 1, 256_000),
+        KernelPoint("logits", "three", 8192, llama),
+        KernelPoint("logits", "two", 8192, llama),
+        KernelPoint("logits", "all", 8192, llama),
+        KernelPoint("logits", "three", 8192, llama, data="zipf"),
+        KernelPoint("logits", "all", 8192, llama, data="zipf"),
+        KernelPoint("head", "three", 8192, llama, hidden=2048),
+        KernelPoint("head", "three", 8192, llama, hidden=4096),
+        KernelPoint("logits", "three", 256, llama),
+        KernelPoint("logits", "all", 256, llama),
+        KernelPoint("logits", "three", 64, llama),
+        KernelPoint("logits", "three", 8192, llama, "fp32"),
+        KernelPoint("logits", "two", 8192, llama, direction="both"),
+        KernelPoint("logits", "two", 8192, llama, direction="backward"),
+        KernelPoint("head", "two", 8192, llama, direction="both", hidden=2048, data="zipf"),
+        KernelPoint("head", "two", 8192, llama, direction="both", hidden=4096, data="zipf"),
+        KernelPoint("pair", "kl", 8192, llama),
+        KernelPoint("pair", "onepass", 8192, llama),
+        KernelPoint("heads", "kl", 8192, llama, hidden=2048),
+        KernelPoint("logits", "three", 8192, 256_000),
+        KernelPoint("head", "three", 8192, 256_000, hidden=2048),
+        KernelPoint("logits", "three", 1, llama),
+        KernelPoint("logits", "all", 8192, llama, data="ramp"),
+        KernelPoint("logits", "two", 8192, 151_936),
+        KernelPoint("logits", "three", 8192, 32_000),
+        KernelPoint("logits", "three", 8192, 50_257),
+        KernelPoint("logits", "three", 1024, llama),
+        KernelPoint("logits", "three", 64, 256_000),
+        KernelPoint("head", "two", 8192, llama, hidden=4096, data="zipf"),
+        KernelPoint("pair", "kl", 8192, llama, direction="both", data="zipf"),
+        KernelPoint("heads", "kl", 8192, llama, direction="both", hidden=2048, data="zipf"),
+        KernelPoint("pair", "jsd", 8192, llama),
+        KernelPoint("head", "all", 8192, llama, hidden=2048),
+        KernelPoint("logits", "all", 1, 256_000),
     ]
 
 
-def cpu_points() -> list[Point]:
+def cpu_points() -> list[KernelPoint]:
     """Small, for the reference in plain torch against eager torch."""
     return [
-        Point("logits", "all", 64, 128_256, "fp32"),
-        Point("logits", "two", 64, 128_256, "fp32"),
-        Point("logits", "all", 64, 128_256, "bf16", data="zipf"),
-        Point("logits", "all", 256, 32_000, "fp32", data="zipf"),
-        Point("logits", "two", 64, 50_257, "fp32", direction="both"),
-        Point("head", "all", 64, 32_000, "fp32", hidden=256),
-        Point("pair", "onepass", 64, 32_000, "fp32"),
+        KernelPoint("logits", "all", 64, 128_256, "fp32"),
+        KernelPoint("logits", "two", 64, 128_256, "fp32"),
+        KernelPoint("logits", "all", 64, 128_256, "bf16", data="zipf"),
+        KernelPoint("logits", "all", 256, 32_000, "fp32", data="zipf"),
+        KernelPoint("logits", "two", 64, 50_257, "fp32", direction="both"),
+        KernelPoint("head", "all", 64, 32_000, "fp32", hidden=256),
+        KernelPoint("pair", "onepass", 64, 32_000, "fp32"),
     ]

@@ -9,6 +9,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -25,7 +26,8 @@ def main() -> None:
     from transformers import AutoModelForCausalLM
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(arguments.model).to(device).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(arguments.model)
+    model.to(device).eval()
     prompts = json.loads(arguments.prompts.read_text())["prompts"]
     shortest = min(map(len, prompts))
     ids = torch.tensor([prompts[i % len(prompts)][:shortest] for i in range(arguments.documents)], device=device)

@@ -10,6 +10,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -40,7 +41,8 @@ def main() -> None:
     )
     started = time.perf_counter()
     params = SamplingParams(temperature=1.0, max_tokens=arguments.tokens, ignore_eos=True, detokenize=False)
-    outputs = llm.generate([{"prompt_token_ids": ids} for ids in asked["prompts"]], params, use_tqdm=False)
+    prompts: Any = [{"prompt_token_ids": ids} for ids in asked["prompts"]]
+    outputs = llm.generate(prompts, params, use_tqdm=False)
     sampled = time.perf_counter()
     with arguments.out.open("w") as file:
         for output in outputs:

@@ -12,6 +12,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -37,7 +38,8 @@ def main() -> None:
 
     imported = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(arguments.model).to(device)
+    model: Any = AutoModelForCausalLM.from_pretrained(arguments.model)
+    model.to(device)
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     rows = [json.loads(line)["input_ids"] for line in arguments.samples.read_text().splitlines()]
     lora = LoraConfig(r=arguments.rank, lora_alpha=arguments.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -69,10 +71,10 @@ def main() -> None:
         arguments.phases.write_text(json.dumps(phases))
 
 
-def train(model: object, tokenizer: object, dataset: object, arguments: argparse.Namespace, device: str) -> None:
+def train(model: Any, tokenizer: Any, dataset: Any, arguments: argparse.Namespace, device: str) -> None:
     from trl import SFTConfig, SFTTrainer
 
-    careful = {
+    careful: dict[str, Any] = {
         "bf16": device == "cuda",
         "gradient_checkpointing": False,
         "max_length": None,

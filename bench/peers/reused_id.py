@@ -9,6 +9,7 @@ held to those of `first` and to those of `second` under a fresh id.
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
 
-    prompts = [{"prompt_token_ids": ids} for ids in json.loads(arguments.prompts.read_text())["prompts"]]
+    prompts: Any = [{"prompt_token_ids": ids} for ids in json.loads(arguments.prompts.read_text())["prompts"]]
     rank = json.loads((Path(arguments.first) / "adapter_config.json").read_text())["r"]
     llm = LLM(
         model=arguments.model,
@@ -38,7 +39,7 @@ def main() -> None:
     )
     params = SamplingParams(temperature=0.0, max_tokens=arguments.tokens, ignore_eos=True, detokenize=False)
 
-    def sample(name: str, number: int, path: str) -> list:
+    def sample(name: str, number: int, path: str) -> list[list[int]]:
         outputs = llm.generate(prompts, params, lora_request=LoRARequest(name, number, path), use_tqdm=False)
         return [list(output.outputs[0].token_ids) for output in outputs]
 
