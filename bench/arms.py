@@ -83,7 +83,7 @@ def _compared(rows: list[Measurement], point: str, count: int) -> list[Measureme
 
 
 class RunSeries:
-    """Runs, each with seeds of its own, in folders of their own."""
+    """Runs of one experiment, each with its own seeds and folder."""
 
     def __init__(self, loop: Loop, folder: Path, overrides: list[str]) -> None:
         self._loop = loop

@@ -1,4 +1,4 @@
-"""Whether every sample is of the model that it is said to be of: `autophage bench exactness`."""
+"""Share of samples that come from the model they are attributed to: `autophage bench exactness`."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ rounding is coarser, the first is only reported.
 On two quiet cores about 3 minutes with 8 adapters; nothing is repeated, as nothing here is a time."""
 DEADLINE = 1800.0
 TOKENS = 160
-"""More than one block of the KV cache, so that sequences grow and are preempted."""
+"""Sequences longer than one block of the KV cache, so that they grow and are preempted."""
 SLOTS = 4
 KV_BLOCKS = 14
 PROMPTS = 12
 TIE = 1e-4
-"""Nats. Below it, the order in which a batch of another shape adds its numbers decides which of two tokens is the likelier:
-rounding in float32 leaves about 1e-5. Another model's choice is tenths away."""
+"""Nats. Below it, float32 rounding of about 1e-5 decides which of two tokens is likelier. Batches of different shapes add in
+different orders. Another model's choice is tenths of a nat away."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -119,7 +119,7 @@ def share(found: Sequence[bool]) -> float:
 
 
 def referee(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A worker: where two samples part, how much likelier the trainer's own model finds the one token than the other."""
+    """Worker: log-prob difference, under the trainer's own model, of the tokens at which two samples part."""
     live = engine.Live(Loop.of(spec), folder)
     prompts = json.loads(Path(spec["sealed"], "prompts.json").read_text("utf-8"))["prompts"]
     gaps = []
@@ -148,7 +148,7 @@ def seal(live: engine.Live, count: int, folder: Path) -> list[str]:
 
 
 def together(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A worker: all adapters in every batch, in a KV cache that is too small for them."""
+    """Worker: all adapters in every batch, in a KV cache that is too small for them."""
     live = engine.Live(Loop.of(spec), folder)
     count = int(spec["adapters"])
     sealed = seal(live, count, Path(spec["sealed"]))

@@ -1,4 +1,4 @@
-"""Everything that only a GPU can tell, in one command: `autophage bench gpu`."""
+"""Measurements that need a GPU, in one command: `autophage bench gpu`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ UNITS = {"sampling rate": "tokens/s", "training rate": "tokens/s", "start": "s"}
 
 @dataclass(frozen=True)
 class Step:
-    """`minutes` is what it may take: where less is left, it is not begun, and after it, it is ended."""
+    """One step. `minutes` is its deadline. It does not start if less budget is left."""
 
     name: str
     shape: str
@@ -101,7 +101,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
 
 
 def _shown(steps: list[Step], budget: float) -> list[str]:
-    """The plan as a table, with what light says of it where the GPU is known."""
+    """The plan as a table, with lower bounds if the GPU is known."""
     cells: list[tuple[str, ...]] = [("step", "shape", "minutes", "samples", "tokens", "batch")]
     for step in steps:
         numbers = (step.samples, step.tokens, step.batch_size)
@@ -119,7 +119,7 @@ def _shown(steps: list[Step], budget: float) -> list[str]:
 
 
 def work_of(step: Step, gpu_width: int) -> light.Workload:
-    """What a generation of the step must move and compute at least; `gpu_width` is bytes a weight."""
+    """Least bytes and FLOPs of the step's generation. `gpu_width` is bytes a weight."""
     shape = SHAPES[step.shape]
     return light.Workload(
         parameters=shape.parameters,
@@ -147,7 +147,7 @@ def _spec(step: Step) -> dict[str, Any]:
 
 
 def tax(step: Step, repeats: int) -> list[Measurement]:
-    """Rates with K adapters, in one engine; without LoRA, in another, one after the other as both fill the GPU."""
+    """Rates with K adapters in one engine, then without LoRA in another. Each engine fills the GPU, so they take turns."""
     spec = _spec(step) | {"repeats": repeats}
     deadline = 60 * step.minutes
     mixed = processes.work(Path(__file__), "mixed", spec, deadline)
@@ -163,7 +163,7 @@ def tax(step: Step, repeats: int) -> list[Measurement]:
 
 
 def mixed(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A worker: the same requests shared out among 1, 4, 8, 32 adapters."""
+    """Worker: the same requests divided among 1, 4, 8 and 32 adapters."""
     live = engine.Live(Loop.of(spec), folder)
     counts = list(spec["adapters"])
     sampler = live.sampler(mixed=max(counts), adapters=max(counts))
@@ -189,7 +189,7 @@ def mixed(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def bare(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A worker: vLLM as it comes, without adapters."""
+    """Worker: vLLM with its defaults and without adapters."""
     import torch
     from vllm import LLM, SamplingParams
 
@@ -213,7 +213,7 @@ def bare(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def concurrent(step: Step, repeats: int) -> list[Measurement]:
-    """Each side in a process of its own: alone, alone, both at once."""
+    """Rates of sampler and trainer alone and together, each in its own process."""
     rates: dict[str, dict[str, float]] = {}
     for who in (("sampler",), ("trainer",), ("sampler", "trainer")):
         rates["+".join(who)] = _at_once(who, step)
@@ -254,7 +254,7 @@ def _at_once(who: tuple[str, ...], step: Step) -> dict[str, float]:
 
 
 def _during(spec: Mapping[str, Any], name: str, piece: Callable[[], int]) -> dict[str, float]:
-    """Tokens a second of `piece`, repeated for the window that begins when every party is ready."""
+    """Tokens a second of `piece`, repeated for a window. The window begins when every party is ready."""
     piece()  # warms up
     meeting = Path(spec["meeting"])
     (meeting / name).touch()
@@ -301,7 +301,7 @@ def trainer(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
 
 
 def other(name: str, *extra: str) -> Callable[[Step, int], list[Measurement]]:
-    """A step that is another benchmark of this folder, in a process of its own."""
+    """Step that runs another benchmark of this folder in its own process."""
 
     def run(step: Step, repeats: int) -> list[Measurement]:
         with tempfile.TemporaryDirectory(prefix="autophage-bench-") as folder:
@@ -331,7 +331,7 @@ def other(name: str, *extra: str) -> Callable[[Step, int], list[Measurement]]:
 
 
 def loop(step: Step, repeats: int) -> list[Measurement]:
-    """A generation of ours and of the tuned naive loop, and what light would take."""
+    """A generation of ours and of the tuned naive loop, with the lower bound."""
     rows = other("loop", "--peers", "naive tuned", "--generations", "2")(step, repeats)
     gpu = light.named(device_name())
     if gpu:

@@ -1,11 +1,11 @@
-"""Measures the kernels of this repository and everyone else's: time, bandwidth, share of the ideal, peak memory.
+"""Measure the kernels of this repository and of others: time, bandwidth, share of the ideal, peak memory.
 
     python bench/kernels.py                          all points, most important first, within --budget
     python bench/kernels.py --only head              points or contenders whose name contains it
     python bench/kernels.py --dry-run --bandwidth 4.3 --tflops 790
     python bench/kernels.py --tune three,short       the constants of the launches
 
-This file is the command line; what is measured, and how, is in the package beside it. README.md says how to read the output.
+This file is the command line. The package `kernel_bench` measures. README.md explains the output.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from kernel_bench.timing import REPEATS
 from harness.rows import File, aligned, results_file  # isort: skip  (kernel_bench makes it findable)
 
 BUDGET_S = 540
-"""Nothing starts after it. What has started may take another half minute, and the whole should take ten."""
+"""Seconds after which nothing starts. Started work may take half a minute more. The whole should take ten minutes."""
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

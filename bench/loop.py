@@ -39,13 +39,13 @@ are recorded by autophage alone. What is measured of models and corpora is left 
 On two quiet cores a turn of everybody takes about 2 minutes at 256 samples and 4 at 1024; the whole curve about 45 minutes.
 The first of --samples is measured first, so that a spent budget leaves the end of the curve out."""
 RUN = 5
-"""Generations of a run, by which a start is divided in `amortised`: the demo's."""
+"""Generations of the demo run. `amortised` divides the start by it."""
 DEADLINE = 1800.0
 NAIVE = {"naive default": False, "naive tuned": True}
 GENERATE = {"generate 4": "4", "generate 16": "16"}
 PEERS = (*NAIVE, *GENERATE)
 JUDGED = 256
-"""Samples at which targets hold: where fixed costs and work are of one size."""
+"""Samples at which targets apply. Fixed costs and work are of one size there."""
 UNITS = {
     **dict.fromkeys(("generation", "amortised", "start", "train", "swap", "sample", "save"), "s"),
     **dict.fromkeys(("sample process", "train process", "import", "load", "merge"), "s"),
@@ -109,7 +109,7 @@ def _judge(results: Results, point: str) -> None:
 
 
 class Contest:
-    """The contenders at one N. The naive loops go on from the model that they merged in the turn before."""
+    """Contenders at one N. A naive loop continues from the model that it merged in the turn before."""
 
     def __init__(self, loop: Loop, folder: Path) -> None:
         self.loop = loop
@@ -186,7 +186,7 @@ class Contest:
 
 
 def ours(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
-    """A worker: start, make corpus 0, then the generations that are timed."""
+    """Worker: start, make corpus 0, then make the timed generations."""
     loop = Loop.of(spec)
     live = engine.Live(loop, folder)
     sampler = live.sampler()

@@ -59,7 +59,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
 
 
 def compared(rows: list[Measurement], point: str) -> list[Measurement]:
-    """What overlapping gains, each turn by itself."""
+    """Gain of overlapping, for each turn."""
 
     def value(contender: str, figure: str) -> list[float]:
         return values_of(rows, point, contender, figure)

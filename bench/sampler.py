@@ -1,4 +1,4 @@
-"""What adapters cost the sampler: `autophage bench sampler`."""
+"""Cost of adapters to the sampler: `autophage bench sampler`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ UNITS = {"sampling rate": "tokens/s"}
 
 @dataclass(frozen=True)
 class Engine:
-    """How one engine is started. `slots` 0: without LoRA. `folder` has the model's configuration and the adapters."""
+    """Settings of one engine. 0 `slots` mean no LoRA. `folder` has the model's configuration and the adapters."""
 
     shape: str
     device: str
@@ -116,7 +116,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
 
 
 def _settings(chosen: argparse.Namespace) -> tuple[Engine, list[int]]:
-    """What all engines have in common, and the numbers of adapters."""
+    """Settings shared by all engines, and the numbers of adapters."""
     import torch
 
     if chosen.quick:
@@ -133,7 +133,7 @@ def _settings(chosen: argparse.Namespace) -> tuple[Engine, list[int]]:
 def plan(
     common: Engine, adapters: Sequence[int], only: Sequence[str] | None, default_up_to: int
 ) -> tuple[dict[str, dict[str, Any]], list[Entrant]]:
-    """The settings of each engine that is needed, and who runs on which; merged comes first."""
+    """Settings of each engine that is needed, and the entrants on it. `merged` comes first."""
     most, base = max(adapters), asdict(common)
     engines: dict[str, dict[str, Any]] = {"merged": base, "stock": base | {"slots": most}}
     if common.device == "cpu":
@@ -151,7 +151,7 @@ def plan(
 
 
 def _compared(rows: Sequence[Measurement], point: str, contenders: Sequence[Entrant]) -> list[Measurement]:
-    """Ratios turn by turn: everybody over merged weights, and grouped over vLLM's own."""
+    """Ratios for each turn: every entrant over merged weights, and grouped over vLLM's own LoRA."""
     made = []
     for one in contenders:
         own = values_of(rows, point, one.name, "sampling rate")
@@ -163,7 +163,7 @@ def _compared(rows: Sequence[Measurement], point: str, contenders: Sequence[Entr
 
 
 class Fleet:
-    """Engines, each started when it is first needed, and ended with `opened`."""
+    """Engines, each started at its first use. `opened` ends them."""
 
     def __init__(self, engines: Mapping[str, Mapping[str, Any]], folder: Path, opened: ExitStack) -> None:
         self._engines, self._folder, self._opened = engines, folder, opened
@@ -185,7 +185,7 @@ class Fleet:
         return {"sampling rate": sum(map(len, turn["documents"])) / turn["seconds"]}
 
     def agreement(self, adapters: int) -> float | None:
-        """The share of greedy documents that grouped and stock have in common; None where one of them does not run."""
+        """Share of greedy documents that grouped and stock have in common. It is None if one of them does not run."""
         if not {"grouped", "stock"} <= set(self._running):
             return None
         tokens = int(self._engines["stock"]["tokens"])
@@ -240,7 +240,7 @@ def start(engine: Engine) -> Any:
 
 
 def _sample(llm: Any, engine: Engine, asked: Sequence[Any]) -> dict[str, Any]:
-    """One batch: every request submitted before the first step, adapters in turns."""
+    """Sample one batch. Every request is submitted before the first step. Adapters take turns over the requests."""
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
     from vllm.sampling_params import RequestOutputKind
@@ -270,7 +270,7 @@ def _sample(llm: Any, engine: Engine, asked: Sequence[Any]) -> dict[str, Any]:
 
 
 def write_adapters(shape: LlamaShape, count: int, folder: Path) -> None:
-    """The model's configuration, and random adapters of all its linear layers as PEFT writes them."""
+    """Write the model's configuration, and random adapters of all its linear layers as PEFT writes them."""
     import torch
     from peft import LoraConfig
     from safetensors.torch import save_file

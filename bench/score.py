@@ -1,11 +1,10 @@
-"""Scoring a text: our perplexity beside transformers' own strided loop, the ratio of their times, and memory.
+"""Scoring of a text beside transformers' own strided loop: perplexity, ratio of times, memory.
 
-Both read the same windows of the same text under the same model, in turns (A B A B), several times; medians are reported.
-Memory is the peak of a process of its own, once for a text and once for one four times as long: logits that were in memory as a
-whole would show as a difference.
+Both read the same windows of the same text under the same model, several times in alternation. Medians are reported. Memory is
+the peak of a separate process, for a text and for one four times as long. Logits held as a whole would show as a difference.
 
     python bench/score.py                                        a random Llama of 32,000 tokens and made-up text
-    python bench/score.py --model MODEL --text FILE --repeats 5  a model folder and a text of yours
+    python bench/score.py --model MODEL --text FILE --repeats 5  your model folder and text
 """
 
 from __future__ import annotations
@@ -99,7 +98,7 @@ def compare(scorer: Scorer, text: str, arguments: argparse.Namespace) -> dict[st
 
 @torch.inference_mode()
 def strided(model: Any, ids: torch.Tensor, context: int, stride: int) -> float:
-    """exp of the mean of the model's own loss over windows, each token counted once."""
+    """Perplexity from the model's own loss over windows. Each token counts once."""
     total, count, before = 0.0, 0, 0
     for begin in range(0, ids.shape[1], stride):
         end = min(begin + context, ids.shape[1])

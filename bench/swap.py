@@ -1,4 +1,4 @@
-"""What it takes to serve another model: `autophage bench swap`."""
+"""Time to serve another model: `autophage bench swap`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FILE = "vllm add_lora"
 FOLDERS = 4
 RELOADS = 5
 FILE_IDS = 1_000_000
-"""Where the ids of adapters from files begin, away from those that the sampler gives."""
+"""First id of adapters from files. The sampler's own ids are lower."""
 FLAT_LATENCY, FLAT_MB = 1.25, 16.0
 UNITS = {
     **dict.fromkeys(("swap p50", "swap p95", "first token p50", "first token p95", "with save p50"), "ms"),
@@ -65,7 +65,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     found: dict[str, Figures] = {}
 
     def told(contender: str) -> Figures:
-        """What a process said of one of its two contenders; it is not said twice."""
+        """Figures of one of the two contenders of a process. They are returned once."""
         if contender not in found:
             raise RunError("the process that measures it failed")
         return found.pop(contender)
@@ -130,7 +130,7 @@ def _judge(results: Results) -> None:
 
 
 def resident(spec: Mapping[str, Any], folder: Path) -> dict[str, Figures]:
-    """A worker: swaps in memory and from a file in turns, in one engine."""
+    """Worker: swaps in memory and from a file in alternation, in one engine."""
     live = engine.Live(Loop.of(spec), folder)
     sampler = live.sampler()
     adapters = engine.variants(live, FOLDERS)
@@ -176,7 +176,7 @@ def in_memory(sampler: Sampler, number: int, weights: Weights) -> dict[str, floa
 
 
 def from_file(sampler: Sampler, number: int, weights: Weights, folder: Path) -> dict[str, float]:
-    """vLLM's own way, used as it must be: a new id, name and folder for every model."""
+    """Swap by vLLM's own way, which needs a new id, name and folder for every model."""
     from autophage.store.weights import ADAPTER
 
     began = time.perf_counter()
@@ -194,7 +194,7 @@ def from_file(sampler: Sampler, number: int, weights: Weights, folder: Path) -> 
 
 
 def reload(spec: Mapping[str, Any], folder: Path) -> dict[str, Figures]:
-    """A worker: the start of vLLM on merged weights, and then reloads of others."""
+    """Worker: start vLLM on merged weights, then reload others."""
     import torch
     from vllm import LLM, SamplingParams
 

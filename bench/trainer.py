@@ -74,7 +74,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
 
 
 def documents(loop: Loop, mixed: bool, start: Sequence[int]) -> list[list[int]]:
-    """Token ids, drawn evenly from the smallest vocabulary in use; only their number matters to the time."""
+    """Random token ids from the smallest vocabulary in use. Only their number matters to the time."""
     draw = random.Random(0)
     shortest = min(SHORTEST, loop.tokens) if mixed else loop.tokens
     lengths = [draw.randint(shortest, loop.tokens) for _ in range(loop.samples)]
@@ -105,7 +105,7 @@ def contenders(loop: Loop, prepared: Mapping[str, Any], rows: list[list[int]], f
 
 
 def ours(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
-    """A worker: two passes of the resident trainer over the documents, the second timed."""
+    """Worker: two passes of the resident trainer over the documents. The second is timed."""
     from autophage.data.mix import Row as Document
     from autophage.data.mix import TrainingOrder
 

@@ -1,7 +1,10 @@
-"""The command line that every benchmark has: its options, its results file, its table, its targets, its exit code.
+"""The command line of every benchmark: options, results file, table, targets and exit code.
 
-Exit codes: 0 measured (a missed target is a result), 1 something that must hold did not, or nothing could be measured,
-2 something the user can mend, 130 interrupted.
+Exit codes:
+- 0: measured. A missed target is a result.
+- 1: a condition that must hold does not, or nothing could be measured.
+- 2: the user can mend it.
+- 130: interrupted.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ REPEATS = 5
 
 @dataclass
 class Results:
-    """What a benchmark has found so far. `broken` names what must hold and did not."""
+    """Findings of a benchmark so far. `broken` names conditions that must hold and do not."""
 
     name: str
     parameters: dict[str, object]
@@ -78,7 +81,7 @@ Worker = Callable[[Mapping[str, Any], Path], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """`minutes` is the default budget, on two quiet CPU cores; nothing starts after it."""
+    """One benchmark. `minutes` is the default budget on two quiet CPU cores. Nothing starts after it."""
 
     name: str
     description: str

@@ -1,7 +1,7 @@
-"""Rows as data, and tables for people.
+"""Measurements as data and as tables.
 
-A row is one figure of one contender at one point. In a file it also carries the parameters of the point and the facts of
-the machine, so that every line can be read alone.
+A measurement is one figure of one contender at one point. In a file it carries the parameters of the point and the facts of the
+machine, so that every line is complete.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from harness.turns import Taken
 
 OURS = "autophage"
 TEXT = 3
-"""Columns of a table that hold text and stand at the left, unless said otherwise."""
+"""Default number of leading columns that hold text and are aligned left."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Without values, `note` says why. `median`, `low` and `high` (quartiles) are of `values`, one a turn."""
+    """Values of one figure, one a turn. `note` tells why there are none. `median`, `low` and `high` are their quartiles."""
 
     point: str
     contender: str
@@ -45,7 +45,7 @@ class Measurement:
 
 
 def rows_of(point: str, taken: Mapping[str, Taken], units: Mapping[str, str]) -> list[Measurement]:
-    """One row a contender and figure; one without a figure where a contender never finished."""
+    """One measurement for each contender and figure. A contender without a finished turn has one without a figure."""
     rows = []
     for contender, one in taken.items():
         for figure, values in one.values.items():
@@ -63,7 +63,7 @@ def values_of(rows: Iterable[Measurement], point: str, contender: str, figure: s
 
 
 class File:
-    """Rows as lines of JSON, each written when it is known: what breaks later takes nothing away."""
+    """A file of JSON lines. Each line is written at once, so that a later failure loses nothing."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ class File:
 
 
 def results_file(kind: str, device: str, date: str) -> Path:
-    """Where results go unless somebody says otherwise: beside the benchmarks in a checkout, else where one stands."""
+    """Default results file: beside the benchmarks in a checkout, else in the working directory."""
     name = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     folder = BENCH / "results" if (ROOT / "pyproject.toml").is_file() else Path("autophage-bench")
     return folder / f"{kind}-{name}-{date[:10]}.jsonl"
@@ -85,7 +85,7 @@ HEADER = ("contender", "figure", "unit", "median", "quartiles", "turns")
 
 
 def table(rows: Sequence[Measurement]) -> str:
-    """Grouped by point, in the order measured; notes follow."""
+    """Table grouped by point, in the order of measurement. Notes follow."""
     lines: list[str] = []
     for point in dict.fromkeys(row.point for row in rows):
         here = [row for row in rows if row.point == point]
@@ -106,7 +106,7 @@ def figure(value: float | None) -> str:
 
 
 def aligned(cells: Sequence[Sequence[str]], text: int = TEXT) -> list[str]:
-    """Columns of equal width; numbers, which follow the first `text` columns, to the right."""
+    """Columns of equal width. The first `text` columns are aligned left, numbers right."""
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = []
     for row in cells:

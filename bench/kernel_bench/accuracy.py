@@ -1,7 +1,7 @@
-"""Float64 truth of a few rows, and how far a contender's outputs are from it.
+"""Float64 truth of a few rows, and the distance of a contender's outputs from it.
 
-It shows that a peer was called as its authors meant it, and what rounding a product to 16 bits costs. Outputs that are one
-number for the whole batch are not compared.
+The distance shows that a peer was called as its authors meant it. It also shows the cost of rounding a product to 16 bits.
+Outputs that are one number for the whole batch are not compared.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _product(hidden_TH: torch.Tensor, weight_VH: torch.Tensor) -> torch.Tensor:
 
 
 def largest_error(outputs: Mapping[str, torch.Tensor], exact: Mapping[str, torch.Tensor]) -> float | None:
-    """In nats (nats^2 for varentropy), over what both have row by row; None where nothing can be compared."""
+    """Largest error over the rows, in nats (nats^2 for varentropy). It is None if nothing can be compared."""
     errors = [
         (outputs[name].detach()[: len(exact[name])].double() - exact[name]).abs().max().item()
         for name in outputs.keys() & exact.keys()

@@ -1,7 +1,7 @@
-"""What a contender is, and the contenders at home: the kernels of this repository, and torch doing the same.
+"""Implementations of a point, and the ones at home: the kernels of this repository, and torch.
 
-A contender is a function from inputs to named outputs. Whoever has nothing for a point, or cannot run here, is `Absent` and
-says why. The names of a contender's outputs are its own account of what it gives: a peer may give less than was asked.
+An implementation is a function from inputs to named outputs. The names tell which outputs it gives, which may be fewer than
+asked. `Absent` stands for one that has nothing for a point or cannot run here, with the reason.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def ours(point: KernelPoint, device: torch.device) -> list[Entry]:
 
 
 def statistics_of(logits_TV: torch.Tensor, target_T: torch.Tensor, varentropy: bool) -> tuple[torch.Tensor, ...]:
-    """Log-softmax, gather and entropy in float32, as most training code has them."""
+    """Log-softmax, gather and entropy in float32, as in most training code."""
     log_p_TV = logits_TV.float().log_softmax(-1)
     logprob_T = log_p_TV.gather(-1, target_T.unsqueeze(-1)).squeeze(-1)
     p_TV = log_p_TV.exp()
@@ -91,7 +91,7 @@ def statistics_of(logits_TV: torch.Tensor, target_T: torch.Tensor, varentropy: b
 
 
 def divergence_of(logits_TV: torch.Tensor, reference_TV: torch.Tensor, kind: str) -> tuple[torch.Tensor, ...]:
-    """KL of two log-softmaxes in float32; both directions where one pass gives everything, or the one of Jensen and Shannon."""
+    """Divergence of two log-softmaxes in float32. `onepass` gives KL both ways."""
     log_p_TV, log_q_TV = logits_TV.float().log_softmax(-1), reference_TV.float().log_softmax(-1)
     if kind == "jsd":
         log_m_TV = torch.logaddexp(log_p_TV, log_q_TV) - 0.6931471805599453
@@ -102,7 +102,7 @@ def divergence_of(logits_TV: torch.Tensor, reference_TV: torch.Tensor, kind: str
 
 
 def in_torch(point: KernelPoint) -> Callable[[Inputs], Outputs]:
-    """The point in plain torch; two statistics where all are asked for, which is what people compute this way."""
+    """The point in plain torch. Of `all` statistics it computes two, as most code does."""
     names: tuple[str, ...]
     if point.task in ("logits", "head"):
         names = ("logprob", "entropy", "varentropy") if point.outputs == "three" else ("logprob", "entropy")
@@ -142,7 +142,7 @@ def compiled(point: KernelPoint, device: torch.device) -> list[Entry]:
 
 
 def product(point: KernelPoint, device: torch.device) -> list[Entry]:
-    """The matrix product alone, which writes all logits and says nothing about them: the time to compare a fused head with."""
+    """The matrix product alone, which writes all logits. A fused head is compared with its time."""
     if point.task != "head":
         return [
             Absent(PRODUCT, "there is no product to compare with" if not point.hidden else "see the point of one head")

@@ -10,5 +10,5 @@ from kernel_bench.points import KernelPoint
 
 
 def field(point: KernelPoint, device: torch.device) -> list[Entry]:
-    """Everyone, this repository first; those who cannot run say why."""
+    """Implementations at a point, this repository's first. Absent ones carry their reason."""
     return [entry for maker in (ours, eager, product, compiled, *PEERS) for entry in maker(point, device)]

@@ -1,9 +1,9 @@
-"""Tensors of a point. Random logits alone would flatter some kernels and not others, so there are three kinds.
+"""Tensors of a point. Kernels differ in the logits that suit them, so there are three kinds.
 
-    normal   independent, standard normal (hidden states and weights such that their product is)
-    zipf     what a language model gives: probabilities that fall as a power of a token's rank (ranks at random places), and a
-             few tokens that stand out by 5 to 14 nats
-    ramp     ascending logits: every block of columns has a new maximum, so that running sums are re-based at every block
+    normal   independent and standard normal (hidden states and weights such that their product is)
+    zipf     as of a language model: probabilities fall as a power of a token's rank, ranks lie at random places, and a few
+             tokens stand out by 5 to 14 nats
+    ramp     ascending: every block of columns has a new maximum, so that running sums are re-based at every block
 
 Shapes: T rows, V vocabulary, H hidden.
 """
@@ -22,7 +22,7 @@ EXPONENT = 1.1
 STANDING_OUT = (5.0, 8.0, 11.0, 14.0)
 """Nats added to so many tokens of each row in `zipf`."""
 CHUNK_ELEMENTS = 1 << 27
-"""Values made at a time in float32, before they are rounded to the point's dtype."""
+"""Number of float32 values made at a time, before they are rounded to the point's dtype."""
 EMPTY = torch.empty(0)
 
 
@@ -50,7 +50,7 @@ class Inputs:
 
 
 def make(point: KernelPoint, device: torch.device, seed: int = 0) -> Inputs:
-    """Inputs of a point, leaves requiring a gradient unless it is a forward pass."""
+    """Inputs of a point. Leaves require a gradient unless it is a forward pass."""
     generator = torch.Generator(device).manual_seed(seed)
     target_T = torch.randint(point.vocabulary, (point.rows,), generator=generator, device=device)
     inputs = Inputs(target_T)
@@ -90,8 +90,11 @@ def logits(point: KernelPoint, generator: torch.Generator) -> torch.Tensor:
 
 
 def head(point: KernelPoint, target_T: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """hidden [T, H] and weight [V, H] whose product is standard normal; in `zipf`, the first hidden dimension carries the power
-    law of the vocabulary, and each hidden state leans towards the weight of its target."""
+    """Hidden states `[T, H]` and weight `[V, H]` whose product is standard normal.
+
+    In `zipf` the first hidden dimension carries the power law of the vocabulary. Each hidden state leans towards its target's
+    weight.
+    """
     device = generator.device
     hidden_TH = torch.randn(point.rows, point.hidden, generator=generator, device=device)
     weight_VH = torch.randn(point.vocabulary, point.hidden, generator=generator, device=device)

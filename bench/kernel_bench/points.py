@@ -1,9 +1,9 @@
-"""Points of measurement: what is computed, on what shape, in what order of importance, and what it must cost at least.
+"""Points of measurement: a task, a shape, and the least cost.
 
-A point knows bytes and FLOPs and nothing of devices; `Limits` turns them into milliseconds. Bytes are those of [T, V], [T, H]
-and [V, H] tensors that have to be read or written once, at the width of the dtype; what has one value a row is left out (less
-than a part in a thousand). FLOPs are those of matrix products; a product computed again in a backward pass is not counted,
-as it buys memory and no result.
+A point knows bytes and FLOPs and no device. `Limits` turns them into milliseconds. Bytes are those of `[T, V]`, `[T, H]` and
+`[V, H]` tensors that must be read or written once, at the width of the dtype. Tensors with one value a row are left out, as
+they are less than a thousandth. FLOPs are those of matrix products. A product computed again in a backward pass is not
+counted, as it saves memory and adds no result.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 
 Task = Literal["logits", "pair", "head", "heads"]
-"""Statistics of logits, divergences between two of them, and the same two of hidden states with the LM head fused in."""
+"""Statistics of logits, divergences between two logits, and both from hidden states with the LM head fused in."""
 Direction = Literal["forward", "backward", "both"]
 Data = Literal["normal", "zipf", "ramp"]
 
@@ -27,12 +27,12 @@ DIVERGENCES: dict[str, tuple[str, ...] | None] = {"kl": ("kl",), "onepass": None
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 SHORT = 256
-"""Up to this many rows the time of a launch shows: such points are also measured inside a CUDA graph, cold and hot."""
+"""Largest number of rows at which the time of a launch shows. Such points are also measured in a CUDA graph, cold and hot."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a device can do at best: bytes per second, and FLOPs per second of matrix products."""
+    """Peaks of a device: bytes a second, and FLOPs a second of matrix products."""
 
     bandwidth: float
     throughput: float
@@ -72,7 +72,7 @@ class KernelPoint:
 
     @property
     def logits_bytes(self) -> int:
-        """One [T, V] in the point's dtype, whether it ever exists or not."""
+        """Bytes of one `[T, V]` tensor in the point's dtype."""
         return self.rows * self.vocabulary * self.torch_dtype.itemsize
 
     @property
@@ -96,7 +96,7 @@ class KernelPoint:
 
 
 def gpu_points() -> list[KernelPoint]:
-    """The full sweep, what matters most first: a budget cuts it from the end."""
+    """The full sweep, most important points first. A budget cuts it from the end."""
     llama = 128_256
     return [
         KernelPoint("logits", "three", 8192, llama),

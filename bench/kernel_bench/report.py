@@ -1,4 +1,4 @@
-"""Rows as data, tables for people, and the targets of the reference on a CPU."""
+"""Measurements as data and tables, and the targets of the reference on a CPU."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kernel_bench.machine import MachineFacts
 from kernel_bench.points import KernelPoint, Limits
 
 CPU_TIME, CPU_MEMORY = 1.5, 0.5
-"""All statistics may take so much of the time, and so much of the peak memory, that log-softmax, gather and entropy take."""
+"""Largest time and peak memory of all statistics, as shares of those of log-softmax, gather and entropy."""
 
 
 @dataclass(frozen=True)
 class KernelMeasurement:
-    """One contender at one point, measured in one way; without `ms`, `note` says why."""
+    """One contender at one point, measured by one method. `note` tells why `ms` is missing."""
 
     point: KernelPoint
     contender: str
@@ -33,7 +33,7 @@ class KernelMeasurement:
     note: str = ""
 
     def record(self, machine: MachineFacts, limits: Limits) -> dict[str, object]:
-        """Flat, for a file: everything that the table shows, and where and with what it was measured."""
+        """Flat record for a file: the figures of the table, the place and the software."""
         ideal = self.point.ideal_ms(limits)
         derived: dict[str, object] = {"ideal_ms": ideal}
         if self.ms is not None:
@@ -67,7 +67,7 @@ HEADER = (
 
 
 def table(rows: Sequence[KernelMeasurement], limits: Limits) -> str:
-    """Grouped by point, in the order measured; those without a time follow under their notes."""
+    """Table grouped by point, in the order of measurement. Contenders without a time follow with their notes."""
     lines: list[str] = []
     timed = [row for row in rows if row.ms is not None]
     for point in dict.fromkeys(row.point for row in timed):
@@ -101,7 +101,7 @@ def _cells(row: KernelMeasurement, here: Sequence[KernelMeasurement], limits: Li
 
 
 def headlines(rows: Sequence[KernelMeasurement], limits: Limits) -> list[str]:
-    """One line a point and method: how near to the ideal this repository is, and its time as a multiple of others'."""
+    """One line for each point and method: share of the ideal, and time as a multiple of others'."""
     lines = []
     for mine in rows:
         if mine.contender != OURS or not mine.ms or mine.peak_bytes is None:
@@ -116,7 +116,7 @@ def headlines(rows: Sequence[KernelMeasurement], limits: Limits) -> list[str]:
 
 
 def absences(found: Iterable[tuple[KernelPoint, Absent]]) -> list[str]:
-    """Everyone who did not run somewhere, with the reasons and at how many points each held."""
+    """Absent contenders, with each reason and its number of points."""
     counts = Counter((absent.name, absent.reason) for _, absent in found)
     grouped = itertools.groupby(sorted(counts.items()), key=lambda item: item[0][0])
     return [
@@ -126,7 +126,7 @@ def absences(found: Iterable[tuple[KernelPoint, Absent]]) -> list[str]:
 
 
 def cpu_verdicts(rows: Sequence[KernelMeasurement]) -> list[str]:
-    """Where all statistics were measured beside eager torch on a CPU: do they keep to the targets?"""
+    """Verdicts on the targets, for points with all statistics measured beside eager torch on a CPU."""
     lines = []
     for point in dict.fromkeys(row.point for row in rows if row.point.outputs == "all" and not row.point.hidden):
         here = {row.contender: row for row in rows if row.point == point}

@@ -1,6 +1,6 @@
-"""Which contender runs when: everyone at every point, the core first, until the budget is spent.
+"""Order of measurement: every contender at every point, the core first, until the budget is spent.
 
-Knows the order and what may fail; how things are timed and shown is elsewhere.
+The module knows the order and the tolerated failures. Timing and tables are elsewhere.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from kernel_bench.report import KernelMeasurement
 from kernel_bench.timing import REPEATS, Call, Timing, flushed, graphed, interleaved, peak_bytes
 
 COLD_BYTES, COLD_SETS = 200_000_000, 4
-"""A cold measurement rotates over so many bytes of inputs, and so many sets of them, at least: no cache holds a set until its
-turn comes again."""
+"""Least bytes of inputs, and least sets of them, that a cold measurement rotates over. No cache then holds a set until its next
+turn."""
 
 
 @dataclass
 class Sweep:
-    """What is measured on one device, and what came of it."""
+    """Points to measure on one device, and the findings."""
 
     points: Sequence[KernelPoint]
     device: torch.device
@@ -120,7 +120,7 @@ class Sweep:
     def _first(
         self, point: KernelPoint, contender: Implementation, inputs: Inputs, exact: dict[str, torch.Tensor]
     ) -> KernelMeasurement:
-        """The first call: it compiles, and shows what is given and how exact it is."""
+        """Result of the first call. It compiles, and shows the outputs and their errors."""
         outputs = contender.forward(inputs)
         return KernelMeasurement(
             point,
@@ -141,7 +141,7 @@ class Sweep:
 
 
 def call_of(point: KernelPoint, contender: Implementation, inputs: Inputs) -> Call:
-    """What is timed: the forward pass, the backward pass of one that was made before, or both."""
+    """Function to time: the forward pass, the backward pass of an earlier forward, or both."""
     if point.direction == "forward":
         return torch.no_grad()(lambda: contender.forward(inputs))
     if point.direction == "both":

@@ -1,7 +1,7 @@
-"""The constants of the launches, swept: a table from which they can be set.
+"""Sweep of the launches' constants, as a table.
 
-Constants are set where they stand, in the module that launches, and put back. What they are today is measured with the rest
-and marked. Registers and spills come from the compiled kernel of a statistics launch.
+Constants are set in the module that launches, then restored. Present values are measured too and marked. Registers and spills
+come from the compiled kernel of a statistics launch.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ HEAD = "autophage_kernels.head"
 
 LANES = 32
 PER_LANE = (8, 64)
-"""Columns of a block that one lane may hold: below, loads are not as wide as they could be; above, registers spill."""
+"""Least and most columns of a block a lane. Below, loads are narrow. Above, registers spill."""
 SHOWN = 12
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """Constants of one module, the values to try, and the points that tell which is best."""
+    """Constants of one module, their candidate values, and the points that decide."""
 
     module: str
     values: dict[str, tuple[Any, ...]]
@@ -147,7 +147,7 @@ def measure(tuning: Tuning, setting: dict[str, Any], point: KernelPoint, sets: S
 
 
 def code_of(point: KernelPoint, inputs: Inputs) -> dict[str, object]:
-    """Registers, spills and shared memory of the pass over the logits, as it was just compiled."""
+    """Registers, spills and shared memory of the compiled pass over the logits."""
     from autophage_kernels.partial import FIELDS
     from autophage_kernels.statistics import chosen
     from autophage_kernels.triton_kernels import launch_stats

@@ -1,8 +1,9 @@
-"""Sampling as the papers' own code does it: transformers' `generate`, batch by batch. Tokens a second, as JSON in `--phases`.
+"""Sampling as in the papers' own code: transformers' `generate`, batch by batch.
 
     python generate.py --model DIR --prompts prompts.json --tokens 64 --batches 4,16 --documents 64 --phases rates.json
 
-Loading the model is not timed, and one batch of each size warms up. Batches have prompts of one length, so nothing is padded.
+The file of `--phases` gets tokens a second as JSON. Loading the model is not timed, and one batch of each size warms up. Batches
+have prompts of one length, so nothing is padded.
 """
 
 import argparse

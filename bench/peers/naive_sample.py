@@ -2,8 +2,8 @@
 
     python naive_sample.py --model DIR --prompts prompts.json --tokens 64 --out samples.jsonl
 
-What vLLM does by default it does here, but for what a small machine needs (its KV cache's size) and what saves time on a CPU
-(no compilation, which takes longer there than it saves). `--phases` names a file for the seconds of each phase.
+vLLM keeps its defaults with two exceptions. A small machine needs a small KV cache. A CPU skips compilation, which takes longer
+than it saves. `--phases` names a file for the seconds of each phase.
 """
 
 import argparse

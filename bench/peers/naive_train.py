@@ -1,10 +1,10 @@
-"""Script B of the usual loop: load a model folder, train a LoRA adapter on a corpus with TRL, merge, save, exit.
+"""Script B of the usual loop: load a model folder, train a LoRA adapter with TRL, merge, save, exit.
 
     python naive_train.py --model DIR --samples samples.jsonl --out merged
 
-The hyper-parameters are the experiment's. Everything else is TRL's default, or with `--clean` what a careful user sets: no
-mixed precision and no checkpointing on a CPU, no logging, no checkpoints, no preparation of what is prepared, batches of
-similar length. `--passes 2` trains twice and times the second pass, when everything is warm; nothing is then merged.
+The hyper-parameters are the experiment's. Everything else is TRL's default. `--clean` sets what a careful user sets: no mixed
+precision and no checkpointing on a CPU, no logging, no checkpoints, no second preparation, batches of similar length.
+`--passes 2` trains twice and times the second, warm pass. Nothing is merged then.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""What stock vLLM serves where an adapter comes under an id that another had: the new weights, or the old ones?
+"""Weights that stock vLLM serves for an adapter under a reused id: the new ones or the old ones.
 
     python reused_id.py --model DIR --first ADAPTER --second ADAPTER --prompts prompts.json --tokens 64 --phases shares.json
 
-Greedy samples of `second` under the id that `first` was served under, with a name and a path of its own and not "in place",
-held to those of `first` and to those of `second` under a fresh id.
+`second` gets the id of `first`, with another name and path and without "in place". Its greedy samples are compared with those
+of `first` and with those of `second` under a fresh id.
 """
 
 import argparse
