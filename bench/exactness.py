@@ -22,22 +22,22 @@ from harness.turns import Budget
 if TYPE_CHECKING:
     from autophage.sampler.protocol import Request
 
-DESCRIPTION = """Greedy samples of many adapters in one engine, held to those of an engine that has one adapter alone.
+DESCRIPTION = """Greedy samples of many adapters in one engine, compared with those of an engine with one adapter.
 
-together     more adapters than the engine has slots, in batches of all of them, with a KV cache so small that sequences are
-             preempted; after each of --rounds rounds half the adapters leave and come back under new ids, in another order,
-             so that a batch holds models of several generations
+together     more adapters than the engine has slots, in batches of all adapters. The KV cache is so small that sequences are
+             preempted. After each of --rounds rounds half the adapters leave and return under new ids, in another order. A batch
+             then holds models of several generations.
 alone        a process and an engine for each adapter, with room for everything
-reused id    stock vLLM, an adapter under an id that another had before: its samples held to those of the same adapter under a
-             fresh id (1 would be right; what is served are the old weights)
+reused id    stock vLLM with an adapter under an id that another adapter had. Its samples are compared with those of the same
+             adapter under a fresh id (1 would be right, but the old weights are served).
 
-`identical` is the share of samples that are equal token by token. Where two part, a third, the trainer's own forward pass, says
-how far apart it finds the two tokens: below 1e-4 nats it is a tie, which the shape of a batch decides by rounding, and the
-sample is of the right model all the same. `digest` is the share whose adapter is the one that was sealed on disk (SHA-256 of
-its file). `identical but for ties` and `digest` must be 1, and the exit code says whether they are; on a GPU in 16 bits, where
-rounding is coarser, the first is only reported.
+`identical` is the share of samples that are equal token by token. If two samples part, the trainer's own forward pass measures
+the gap between the two tokens. Below 1e-4 nats it is a tie, which rounding decides by the shape of the batch. The sample is of the
+right model nevertheless. `digest` is the share of samples whose adapter is the one sealed on disk (SHA-256 of its file).
+`identical but for ties` and `digest` must be 1, else the exit code is 1. On a GPU in 16 bits rounding is coarser, and the first is
+only reported.
 
-On two quiet cores about 3 minutes with 8 adapters; nothing is repeated, as nothing here is a time."""
+On two quiet cores it takes about 3 minutes with 8 adapters. Nothing is repeated, as no figure is a time."""
 DEADLINE = 1800.0
 TOKENS = 160
 """Sequences longer than one block of the KV cache, so that they grow and are preempted."""
@@ -52,8 +52,8 @@ different orders. Another model's choice is tenths of a nat away."""
 def options(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
     parser.set_defaults(repeats=1, tokens=TOKENS)
-    parser.add_argument("--adapters", type=positive, default=8, help="(8)")
-    parser.add_argument("--rounds", type=positive, default=3, help="of the batch of all adapters (3)")
+    parser.add_argument("--adapters", type=positive, default=8, help="number of adapters (8)")
+    parser.add_argument("--rounds", type=positive, default=3, help="rounds of the batch of all adapters (3)")
 
 
 def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:

@@ -24,15 +24,15 @@ from harness.turns import Budget
 
 DESCRIPTION = """On one GPU, with random weights in the shapes of Llama 3.2 1B and Llama 3.1 8B, most important first:
 
-tax         sampling with 1, 4, 8, 32 adapters in a batch, of what vLLM without LoRA does
+tax         rate of sampling with 1, 4, 8, 32 adapters in a batch, as a share of vLLM's rate without LoRA
 swap        start of vLLM, and swaps of an adapter of all linear layers: in memory, from a file, reload
-concurrent  sampler and trainer at once on the GPU: what each keeps of its rate alone
+concurrent  sampler and trainer at once on the GPU: the share of its own rate that each keeps
 trainer     our trainer beside TRL's defaults and TRL set with care, MFU
-loop        a whole generation, beside the tuned naive loop, and as a fraction of the speed of light
-            (bench/harness/light.py has the formulas; peaks are NVIDIA's, and nothing is given on a GPU that is not listed)
+loop        a whole generation, beside the tuned naive loop, and as a fraction of the lower bound
+            (bench/harness/light.py has the formulas; peaks are NVIDIA's, and an unlisted GPU has no fraction)
 
-Steps run one after the other, each with a deadline; what no longer fits into --budget is named and left out. In all at most 25
-minutes on an H100 or H200 with 80 GB or more, 20 GB of disk for the weights of 8B, which are made once. --dry-run prints the
+Steps run one after the other, each with a deadline. Steps that do not fit into --budget are named and left out. All steps take at
+most 25 minutes on an H100 or H200 with 80 GB or more. The weights of 8B are made once and take 20 GB of disk. --dry-run prints the
 plan and needs no GPU."""
 ADAPTERS = (1, 4, 8, 32)
 RANK = 16

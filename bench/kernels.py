@@ -40,26 +40,32 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         description="Time, bandwidth, share of the ideal and peak memory of the kernels, beside those of others.",
         epilog="Example: python bench/kernels.py --only 'logits/three' --budget 120 --out rows.jsonl",
     )
-    parser.add_argument("--device", choices=("cuda", "cpu"), help="a GPU where there is one, if left out")
+    parser.add_argument("--device", choices=("cuda", "cpu"), help="default: a GPU if there is one")
     parser.add_argument(
         "--only", default="", metavar="PATTERN", help="regular expression on names of points, see --list"
     )
     parser.add_argument("--contender", default="", metavar="NAME", help="only contenders whose name contains it")
     parser.add_argument(
-        "--budget", type=float, default=BUDGET_S, metavar="SECONDS", help=f"start nothing after ({BUDGET_S})"
+        "--budget",
+        type=float,
+        default=BUDGET_S,
+        metavar="SECONDS",
+        help=f"time after which nothing starts ({BUDGET_S})",
     )
-    parser.add_argument("--threads", type=int, default=1, help="of a CPU (1: what else runs there disturbs it least)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (1, which other jobs disturb least)")
     parser.add_argument(
         "--repeats", type=int, default=REPEATS, help=f"turns on a CPU, at least 5 for a result ({REPEATS})"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="lines of JSON are added here (bench/results/...)")
-    parser.add_argument("--json", action="store_true", help="lines of JSON on stdout instead of the table")
-    parser.add_argument("--list", action="store_true", help="points and who would run at them; nothing is measured")
     parser.add_argument(
-        "--dry-run", action="store_true", help="points with bytes, FLOPs and ideal time; nothing is measured"
+        "--out", type=Path, metavar="FILE", help="append lines of JSON to this file (bench/results/...)"
     )
-    parser.add_argument("--bandwidth", type=float, metavar="TB/S", help="of a dry run's ideal")
-    parser.add_argument("--tflops", type=float, metavar="TFLOP/S", help="of a dry run's ideal")
+    parser.add_argument("--json", action="store_true", help="print lines of JSON instead of the table")
+    parser.add_argument("--list", action="store_true", help="list points and contenders; measure nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print points with bytes, FLOPs and ideal time; measure nothing"
+    )
+    parser.add_argument("--bandwidth", type=float, metavar="TB/S", help="bandwidth of a dry run's ideal")
+    parser.add_argument("--tflops", type=float, metavar="TFLOP/S", help="throughput of a dry run's ideal")
     parser.add_argument(
         "--tune", nargs="?", const="three,all", metavar="NAMES", help=f"sweep constants: {', '.join(tune.TUNINGS)}"
     )
@@ -119,7 +125,7 @@ def measure(chosen: argparse.Namespace, points: list[KernelPoint], device: torch
             ("This repository:", headlines(rows, limits)),
             ("Absent:", absences(sweep.absent)),
             (
-                f"Not measured, as the budget of {chosen.budget:.0f} s was spent:",
+                f"Not measured within the budget of {chosen.budget:.0f} s:",
                 [f"  {line}" for line in sweep.unmeasured],
             ),
             ("Targets on a CPU:", cpu_verdicts(rows) if device.type == "cpu" else []),
@@ -134,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
     chosen = arguments(argv)
     if os.environ.get("TRITON_INTERPRET") == "1":
         print(
-            "TRITON_INTERPRET=1 runs kernels one number at a time: nothing it does is worth timing. Unset it.",
+            "TRITON_INTERPRET=1 interprets kernels element by element, which is not worth timing. Unset it.",
             file=sys.stderr,
         )
         return 2

@@ -25,19 +25,19 @@ from harness.subject import LlamaShape, llama_config
 from harness.targets import Target
 from harness.turns import Budget, Figures, take_turns
 
-DESCRIPTION = """Adapters mixed in one batch against merged weights and against vLLM's own LoRA.
+DESCRIPTION = """Adapters mixed in one batch, against merged weights and against vLLM's own LoRA.
 
-merged          an engine without LoRA, as one that serves merged weights
+merged          an engine without LoRA, which serves merged weights
 grouped-N       N adapters in turns over the requests, by `autophage.sampler.grouped_lora`
-stock-N         the same by vLLM's own CPU path, at its best: room for every adapter, and only the layers adapted wrapped
-default-N       vLLM as it comes: `max_loras = 1`, so that adapters are served one after the other, every layer wrapped
+stock-N         the same by vLLM's own CPU path at its best: room for every adapter, and only adapted layers wrapped
+default-N       vLLM's defaults: `max_loras = 1`, so that adapters are served one after the other, every layer wrapped
 
-On a GPU vLLM's own path is what the engine uses, and `stock-N` are all there is. Weights are random: speed depends on
-shapes alone. Every engine gets the same requests and settings, and they are those of the engine's sampler: on a CPU
-eager, without prefix cache. Each is a process that sleeps between its turns. Nothing is recorded of the tokens.
+On a GPU the engine uses vLLM's own path, so that only `stock-N` run. Weights are random, as speed depends on shapes alone. Every
+engine gets the same requests and the settings of the engine's sampler: eager and without prefix cache on a CPU. Each engine is a
+process that sleeps between its turns. No statistics are recorded.
 
-`same greedy documents` is the share that grouped and stock have in common with as many adapters as there are. In float32 the
-exit status is 1 where it is below 0.95; a tie may fall either way.
+`same greedy documents` is the share that grouped and stock have in common with the most adapters. In float32 the exit code is 1 if
+it is below 0.95. Ties may fall either way.
 
 On two quiet cores a turn takes half a minute, and the engines start in a minute and a half."""
 RANK = 32
@@ -83,11 +83,15 @@ class Entrant:
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", choices=[name for name in SHAPES if name != "quick"], default="demo")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: float32 on a CPU, bfloat16 on a GPU")
-    parser.add_argument("--sequences", type=positive, default=256, help="at once (256)")
-    parser.add_argument("--tokens", type=positive, help="of each (64 on a CPU, 256 on a GPU)")
-    parser.add_argument("--adapters", type=counts, help="N, a list (1,4,8; on a GPU 1,4,8,32)")
-    parser.add_argument("--only", type=lambda text: text.split(","), metavar="NAMES", help="such as merged,grouped-4")
-    parser.add_argument("--default-up-to", type=int, default=4, metavar="N", help="vLLM as it comes is slow (4)")
+    parser.add_argument("--sequences", type=positive, default=256, help="sequences at once (256)")
+    parser.add_argument("--tokens", type=positive, help="tokens of each sequence (64 on a CPU, 256 on a GPU)")
+    parser.add_argument("--adapters", type=counts, help="list of N (1,4,8; on a GPU 1,4,8,32)")
+    parser.add_argument(
+        "--only", type=lambda text: text.split(","), metavar="NAMES", help="contenders, such as merged,grouped-4"
+    )
+    parser.add_argument(
+        "--default-up-to", type=int, default=4, metavar="N", help="most adapters of the slow default-N (4)"
+    )
 
 
 def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
@@ -213,7 +217,7 @@ def start(engine: Engine) -> Any:
         from autophage.sampler import cpu_lora
 
         if not cpu_lora.install():
-            raise RunError("this vLLM's LoRA is not the one that is replaced")
+            raise RunError("grouped LoRA does not fit this version of vLLM")
     shape = SHAPES[engine.shape]
     longest = engine.tokens + 2
     kv_bytes = shape.kv_bytes_per_token(4 if engine.dtype == "float32" else 2)

@@ -34,16 +34,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--model", help="a model folder or hub id; a random one is made if left out")
-    parser.add_argument("--text", type=Path, help="a UTF-8 file; made up if left out")
-    parser.add_argument("--vocabulary", type=int, default=32_000, help="of the random model")
+    parser.add_argument("--model", help="model folder or hub id (default: a random model)")
+    parser.add_argument("--text", type=Path, help="UTF-8 file (default: made-up text)")
+    parser.add_argument("--vocabulary", type=int, default=32_000, help="vocabulary of the random model")
     parser.add_argument("--hidden", type=int, default=128, help="width of the random model")
-    parser.add_argument("--tokens", type=int, default=4096, help="length of the made-up text, about")
+    parser.add_argument("--tokens", type=int, default=4096, help="approximate length of the made-up text")
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--stride", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="also write the JSON here")
-    parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)  # this process is one that is measured
+    parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)  # marks a process whose memory is measured
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         model = arguments.model or random_model(Path(folder) / "model", arguments.vocabulary, arguments.hidden)

@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from autophage.sampler.engine import Sampler
     from autophage.store.weights import Weights
 
-DESCRIPTION = """From a trained model in the trainer's hands to the first token that it writes.
+DESCRIPTION = """Time from a trained model in the trainer's memory to the first token that it writes.
 
 autophage       the adapter's tensors go into the running engine (Sampler.install)
-vllm add_lora   vLLM reads the adapter from a folder, in the same engine, in turns with ours; `with save` adds writing it
+vllm add_lora   vLLM reads the adapter from a folder, in the same engine, in turns with ours. `with save` adds writing it.
 reload          vLLM without LoRA reloads merged weights from a folder (reload_weights)
 restart         a new process starts vLLM on the merged weights (one process: the tuned, quickest way)
 
-`swap` is the call alone, `first token` the call and one token of one request. p50 and p95 are over --swaps swaps of each
-turn. `last quarter` compares the last quarter of the swaps to the first: latency as a ratio, and what the process's
-resident memory grew between them in MB. Flat is at most 1.25 times and 16 MB.
+`swap` is the call alone. `first token` is the call and one token of one request. p50 and p95 are over the --swaps swaps of each
+turn. `last quarter` compares the last quarter of the swaps with the first. It gives the ratio of latencies and the growth of the
+process's resident memory in MB. Flat means at most 1.25 times and 16 MB.
 
 On two quiet cores a turn takes about a minute."""
 DEADLINE = 1800.0
@@ -54,7 +54,7 @@ UNITS = {
 
 def options(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
-    parser.add_argument("--swaps", type=positive, default=200, help="of each turn and kind (200)")
+    parser.add_argument("--swaps", type=positive, default=200, help="swaps of each turn and kind (200)")
 
 
 def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
@@ -79,7 +79,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
         found.update(processes.work(here, "reload", spec | {"prepared": prepared}, DEADLINE, environment))
         return told("reload")
 
-    # Two processes a turn: each is asked for once and tells of two contenders.
+    # Each of two processes a turn measures two contenders.
     contenders: dict[str, Callable[[], Figures]] = {
         OURS: resident,
         "vllm add_lora": lambda: told("vllm add_lora"),

@@ -68,7 +68,7 @@ class Results:
         for line in self.remarks:
             print(f"\n{line}")
         if self.targets:
-            aside = " (a quick run says nothing about them)" if quick else ""
+            aside = " (a quick run does not judge them)" if quick else ""
             print(f"\nTargets on two CPU cores{aside}:")
             print("\n".join(target.line() for target in self.targets))
         if self.file:
@@ -119,11 +119,15 @@ class Benchmark:
             type=float,
             default=self.minutes,
             metavar="MINUTES",
-            help=f"start nothing after ({self.minutes:g})",
+            help=f"time after which nothing starts ({self.minutes:g})",
         )
-        parser.add_argument("--quick", action="store_true", help="one turn of the smallest model: shows that it works")
-        parser.add_argument("--out", type=Path, metavar="FILE", help="lines of JSON are added here (bench/results/...)")
-        parser.add_argument("--json", action="store_true", help="lines of JSON on stdout instead of the table")
+        parser.add_argument(
+            "--quick", action="store_true", help="one turn of the smallest model, to check that it works"
+        )
+        parser.add_argument(
+            "--out", type=Path, metavar="FILE", help="append lines of JSON to this file (bench/results/...)"
+        )
+        parser.add_argument("--json", action="store_true", help="print lines of JSON instead of the table")
         self.options(parser)
         return parser
 

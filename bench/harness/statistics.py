@@ -26,7 +26,7 @@ def spread(values: Sequence[float]) -> Spread:
         ValueError: there are none, or one is not finite.
     """
     if not values or not all(math.isfinite(value) for value in values):
-        raise ValueError(f"needs finite values, at least one, and got {list(values)}")
+        raise ValueError(f"needs at least one value, all finite; got {list(values)}")
     if len(values) == 1:
         return Spread(values[0], values[0], values[0])
     return Spread(*statistics.quantiles(values, n=4, method="inclusive"))

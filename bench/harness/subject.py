@@ -118,12 +118,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that say which experiment it is."""
     own = Loop()
     parser.add_argument("--shape", choices=[name for name in SHAPES if name != "quick"], default=own.shape)
-    parser.add_argument("--tokens", type=positive, default=own.tokens, help=f"of each sample ({own.tokens})")
-    parser.add_argument("--epochs", type=float, default=own.epochs, help=f"of each generation ({own.epochs:g})")
+    parser.add_argument("--tokens", type=positive, default=own.tokens, help=f"tokens of each sample ({own.tokens})")
+    parser.add_argument("--epochs", type=float, default=own.epochs, help=f"epochs of each generation ({own.epochs:g})")
     parser.add_argument(
         "--batch-size", type=positive, default=own.batch_size, help=f"documents a step ({own.batch_size})"
     )
-    parser.add_argument("--rank", type=positive, default=own.rank, help=f"of the adapters ({own.rank})")
+    parser.add_argument("--rank", type=positive, default=own.rank, help=f"rank of the adapters ({own.rank})")
 
 
 def loop_of(chosen: argparse.Namespace, **changes: Any) -> Loop:
