@@ -22,12 +22,13 @@ DESCRIPTION = """K arms of 64 samples each in one run, against runs of one arm.
 together K   one `autophage run` with K arms (seeds), from its start to its end
 alone        one `autophage run` with one of them
 
-`wall` is the whole process with its start-up. `working` lasts from the first stage to the end. `efficiency` is K x working(alone) /
-working(together). At 1 there is no gain and no loss beyond the start. `of K runs` is wall(together) / (K x wall(alone)), the time
-as a share of K runs one after the other. The runs differ in their seeds only, so each turn runs one of them and counts it K
-times. --separate runs all K.
+`wall` is the whole process with its start-up. `working` lasts from the first stage to the end. `efficiency` is K x
+working(alone) / working(together). At 1 there is no gain and no loss beyond the start. `of K runs` is wall(together) /
+(K x wall(alone)), the time as a share of K runs one after the other. The runs differ in their seeds only, so each turn
+runs one of them and counts it K times. --separate runs all K.
 
-On two quiet cores a turn of `alone` and 8 arms takes about 2 minutes. The curve 1,2,4,8,16 takes about 6 minutes a turn."""
+On two quiet cores a turn of `alone` and 8 arms takes about 2 minutes. The curve 1,2,4,8,16 takes about 6 minutes a
+turn."""
 BOUND = 1 / 3
 JUDGED = 8
 UNITS = dict.fromkeys(("wall", "working", "sample", "train", "swap", "measure", "commit"), "s")

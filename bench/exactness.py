@@ -31,11 +31,11 @@ alone        a process and an engine for each adapter, with room for everything
 reused id    stock vLLM with an adapter under an id that another adapter had. Its samples are compared with those of the same
              adapter under a fresh id (1 would be right, but the old weights are served).
 
-`identical` is the share of samples that are equal token by token. If two samples part, the trainer's own forward pass measures
-the gap between the two tokens. Below 1e-4 nats it is a tie, which rounding decides by the shape of the batch. The sample is of the
-right model nevertheless. `digest` is the share of samples whose adapter is the one sealed on disk (SHA-256 of its file).
-`identical but for ties` and `digest` must be 1, else the exit code is 1. On a GPU in 16 bits rounding is coarser, and the first is
-only reported.
+`identical` is the share of samples that are equal token by token. If two samples part, the trainer's own forward pass
+measures the gap between the two tokens. Below 1e-4 nats it is a tie, which rounding decides by the shape of the batch.
+The sample is of the right model nevertheless. `digest` is the share of samples whose adapter is the one sealed on disk
+(SHA-256 of its file). `identical but for ties` and `digest` must be 1, else the exit code is 1. On a GPU in 16 bits
+rounding is coarser, and the first is only reported.
 
 On two quiet cores it takes about 3 minutes with 8 adapters. Nothing is repeated, as no figure is a time."""
 DEADLINE = 1800.0

@@ -31,9 +31,9 @@ trainer     our trainer beside TRL's defaults and TRL set with care, MFU
 loop        a whole generation, beside the tuned naive loop, and as a fraction of the lower bound
             (bench/harness/light.py has the formulas; peaks are NVIDIA's, and an unlisted GPU has no fraction)
 
-Steps run one after the other, each with a deadline. Steps that do not fit into --budget are named and left out. All steps take at
-most 25 minutes on an H100 or H200 with 80 GB or more. The weights of 8B are made once and take 20 GB of disk. --dry-run prints the
-plan and needs no GPU."""
+Steps run one after the other, each with a deadline. Steps that do not fit into --budget are named and left out. All
+steps take at most 25 minutes on an H100 or H200 with 80 GB or more. The weights of 8B are made once and take 20 GB of
+disk. --dry-run prints the plan and needs no GPU."""
 ADAPTERS = (1, 4, 8, 32)
 RANK = 16
 TURNS = 3

@@ -33,11 +33,11 @@ naive default  a fresh process starts vLLM on the merged model, samples and exit
 naive tuned    the same with vLLM's engine in its own process and TRL set as a careful user does (bench/peers/naive_train.py)
 generate 4, 16 transformers' generate in batches of 4 and 16, without loading: the sampling rate only
 
-All have the same samples, tokens, epochs, steps, batch size, hyper-parameters and threads. Only autophage records statistics of
-every sampled token. Measurements of models and corpora are left out everywhere.
+All have the same samples, tokens, epochs, steps, batch size, hyper-parameters and threads. Only autophage records
+statistics of every sampled token. Measurements of models and corpora are left out everywhere.
 
-On two quiet cores a turn of all contenders takes about 2 minutes at 256 samples and 4 at 1024. The whole curve takes about 45
-minutes. The first of --samples is measured first, so that a spent budget cuts the end of the curve."""
+On two quiet cores a turn of all contenders takes about 2 minutes at 256 samples and 4 at 1024. The whole curve takes
+about 45 minutes. The first of --samples is measured first, so that a spent budget cuts the end of the curve."""
 RUN = 5
 """Generations of the demo run. `amortised` divides the start by it."""
 DEADLINE = 1800.0

@@ -16,12 +16,12 @@ from harness.turns import Budget, Figures, take_turns
 
 DESCRIPTION = """One run of 4 arms with devices = "serial", and the same run with devices = "disjoint".
 
-`working` lasts from the first stage to the end. `sample` and `train` are the times in which at least one arm is at it. `overlap
-efficiency` is max(sample, train) / working, with sample and train of the serial run of the same turn. At 1 the shorter of the two
-is hidden entirely. `speed-up` is working(serial) / working(disjoint).
+`working` lasts from the first stage to the end. `sample` and `train` are the times in which at least one arm is at it.
+`overlap efficiency` is max(sample, train) / working, with sample and train of the serial run of the same turn. At 1 the
+shorter of the two is hidden entirely. `speed-up` is working(serial) / working(disjoint).
 
-Sampling keeps two CPU cores busy, so that nothing is left to overlap with. The two modes are expected to be equal there, and the
-figure is the cost of running both at once. The benchmark is meant for two GPUs.
+Sampling keeps two CPU cores busy, so that nothing is left to overlap with. The two modes are expected to be equal
+there, and the figure is the cost of running both at once. The benchmark is meant for two GPUs.
 
 On two quiet cores a turn takes about 2 minutes."""
 ARMS = 4

@@ -32,12 +32,12 @@ grouped-N       N adapters in turns over the requests, by `autophage.sampler.gro
 stock-N         the same by vLLM's own CPU path at its best: room for every adapter, and only adapted layers wrapped
 default-N       vLLM's defaults: `max_loras = 1`, so that adapters are served one after the other, every layer wrapped
 
-On a GPU the engine uses vLLM's own path, so that only `stock-N` run. Weights are random, as speed depends on shapes alone. Every
-engine gets the same requests and the settings of the engine's sampler: eager and without prefix cache on a CPU. Each engine is a
-process that sleeps between its turns. No statistics are recorded.
+On a GPU the engine uses vLLM's own path, so that only `stock-N` run. Weights are random, as speed depends on shapes
+alone. Every engine gets the same requests and the settings of the engine's sampler: eager and without prefix cache on a
+CPU. Each engine is a process that sleeps between its turns. No statistics are recorded.
 
-`same greedy documents` is the share that grouped and stock have in common with the most adapters. In float32 the exit code is 1 if
-it is below 0.95. Ties may fall either way.
+`same greedy documents` is the share that grouped and stock have in common with the most adapters. In float32 the exit
+code is 1 if it is below 0.95. Ties may fall either way.
 
 On two quiet cores a turn takes half a minute, and the engines start in a minute and a half."""
 RANK = 32

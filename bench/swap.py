@@ -33,9 +33,9 @@ vllm add_lora   vLLM reads the adapter from a folder, in the same engine, in tur
 reload          vLLM without LoRA reloads merged weights from a folder (reload_weights)
 restart         a new process starts vLLM on the merged weights (one process: the tuned, quickest way)
 
-`swap` is the call alone. `first token` is the call and one token of one request. p50 and p95 are over the --swaps swaps of each
-turn. `last quarter` compares the last quarter of the swaps with the first. It gives the ratio of latencies and the growth of the
-process's resident memory in MB. Flat means at most 1.25 times and 16 MB.
+`swap` is the call alone. `first token` is the call and one token of one request. p50 and p95 are over the --swaps swaps
+of each turn. `last quarter` compares the last quarter of the swaps with the first. It gives the ratio of latencies and
+the growth of the process's resident memory in MB. Flat means at most 1.25 times and 16 MB.
 
 On two quiet cores a turn takes about a minute."""
 DEADLINE = 1800.0

@@ -27,9 +27,9 @@ trl default   TRL's SFTTrainer with its defaults (on a CPU: bfloat16 autocast an
 trl clean     the same as a careful user sets it: no autocast and no checkpointing on a CPU, no logging, batches of similar
               length (bench/peers/naive_train.py --clean)
 
-At `mixed` documents have 16 to --tokens tokens. At `full` all have --tokens. Each turn is a fresh process that trains twice and
-times the second, warm pass. The time includes the trainer's construction. MFU counts 4 FLOPs a parameter and token (LoRA: forward,
-and backward through frozen weights). It is given only on a GPU whose peak is known.
+At `mixed` documents have 16 to --tokens tokens. At `full` all have --tokens. Each turn is a fresh process that trains
+twice and times the second, warm pass. The time includes the trainer's construction. MFU counts 4 FLOPs a parameter and
+token (LoRA: forward, and backward through frozen weights). It is given only on a GPU whose peak is known.
 
 On two quiet cores a turn takes about 2 minutes at 256 documents."""
 DEADLINE = 1800.0

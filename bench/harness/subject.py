@@ -20,7 +20,7 @@ from harness.command import positive
 
 @dataclass(frozen=True)
 class LlamaShape:
-    """Shape of a Llama. `kv_heads` and `intermediate` are for random weights. A small base model has as many kv heads as heads."""
+    """Shape of a Llama. `kv_heads` and `intermediate` are for random weights. A small base model has kv heads = heads."""
 
     hidden: int
     layers: int
