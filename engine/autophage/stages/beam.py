@@ -28,7 +28,6 @@ from autophage.sampler.protocol import (
     Decoding,
     EngineSettings,
     Job,
-    Observe,
     Request,
     Served,
 )
@@ -98,7 +97,7 @@ class BeamSampler:
             self._load(served)
             return [self._sampled(list(prompt), seed) for seed, prompt in enumerate(prompts)]
 
-    def sample(self, jobs: Sequence[Job], ended: Ended, observe: Observe = Observe.RAW) -> list[list[Completion]]:
+    def sample(self, jobs: Sequence[Job], ended: Ended, *, observe: bool = True) -> list[list[Completion]]:
         """Search one document per request, in order, for each job."""
         documents = []
         for number, job in enumerate(jobs):
@@ -109,7 +108,7 @@ class BeamSampler:
                     for completion in self._search(requests, decoding):
                         ended(number, len(written), completion.token_ids)
                         written.append(completion)
-                documents.append(written if observe is Observe.NOTHING else self._watched(job.requests, written))
+                documents.append(self._watched(job.requests, written) if observe else written)
         return documents
 
     def _sampled(self, prompt: list[int], seed: int) -> Completion:
