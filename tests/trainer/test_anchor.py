@@ -306,14 +306,14 @@ def test_teachers_of_other_vocabularies_are_refused(folder_of: Callable[[str], s
     word_tokenizer([*WORDS[:-1], "other"]).save_pretrained(tmp_path)
     wrong = recipe_of("lora", AnchorTable(kl=1.0, reference=str(tmp_path)))
     resident = ResidentModel(folder, wrong)
-    with pytest.raises(UserError, match=r"token '(w59|other)' is number (63|None) there and (63|None) here"):
+    with pytest.raises(UserError, match=r"token '(w59|other)' has id (63|None) there and (63|None) here"):
         resident.reference(wrong)
     wider = transformers.AutoModelForCausalLM.from_config(
         transformers.LlamaConfig(**{**SMALL, "vocab_size": 128, "bos_token_id": 1, "eos_token_id": 2})
     )
     wider.save_pretrained(tmp_path)
     word_tokenizer(WORDS).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="gives 128 logits, and the model 64"):
+    with pytest.raises(UserError, match="has 128 logits, but the model has 64"):
         resident.reference(wrong)
     with pytest.raises(UserError, match="has no tokenizer"):
         resident.reference(recipe_of("lora", AnchorTable(kl=1.0, reference=str(tmp_path / "absent"))))

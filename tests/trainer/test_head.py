@@ -115,7 +115,7 @@ def test_a_transform_that_is_not_known_is_noticed(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.WARNING, logger="autophage"):
         head = find_head(model)
     assert not head.fused
-    assert "do not make up its logits" in caplog.text
+    assert "do not reproduce the logits" in caplog.text
     ids_BL = batch()["input_ids"]
     with torch.no_grad():
         rows_BLV = head.rows({"input_ids": ids_BL})
