@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from autophage.cli.output import AsJson, print_json, print_table, say
-from autophage.live.format import value
+from autophage.display import value
 from autophage.live.progress import progress_bar
 
 MEANINGS = {

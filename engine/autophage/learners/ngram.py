@@ -48,9 +48,7 @@ class NGram:
     def human(self, draw: int, count: int) -> list[EncodedDocument]:
         return self._words.documents(draw, count)
 
-    def fit(
-        self, rows: Sequence[EncodedDocument], seed: int, previous: Parameters | None, meter: Meter
-    ) -> Parameters:
+    def fit(self, rows: Sequence[EncodedDocument], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """`grams` int32 [K, order] and `counts` int64 [K]; neither chance nor the model before has a part in it."""
         grams, counts = count_grams(rows, self._order)
         return {"grams": grams, "counts": counts}

@@ -89,7 +89,9 @@ def load(run: RunDirectory) -> RunFacts:
     rows = _metric_rows(run, manifests)
     metrics = Metrics(rows)
     arms = [
-        ArmFacts(arm.name, arm.control, arm.recipe, manifests[arm.name], _hashes(run, manifests[arm.name]), arm.control_name)
+        ArmFacts(
+            arm.name, arm.control, arm.recipe, manifests[arm.name], _hashes(run, manifests[arm.name]), arm.control_name
+        )
         for arm in expand(recipe)
     ]
     arms += [ArmFacts(name, False, None, [], []) for name in metrics.arms if name not in manifests]
