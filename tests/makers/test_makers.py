@@ -177,7 +177,7 @@ def test_a_plug_in_is_a_maker_as_any_other(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(UserError, match="several packages offer a maker of this kind"):
         asked("haiku")
     points()
-    with pytest.raises(UserError, match="no installed package offers such a maker"):
+    with pytest.raises(UserError, match="no installed package offers this maker"):
         asked("haiku")
 
 
