@@ -163,8 +163,8 @@ def test_verify_alone_changes_nothing(make_run, capsys):
     assert main(["verify", str(run.root)]) == 1
     assert {path: path.stat().st_mtime_ns for path in run.root.rglob("*")} == before
     said = capsys.readouterr().out
-    assert "main: true up to generation 0" in said
-    assert "--repair` sets aside what is wrong" in said
+    assert "main: intact up to generation 0" in said
+    assert "--repair` sets damaged generations aside" in said
 
 
 def test_a_run_that_is_being_written_is_not_repaired(make_run, capsys):
