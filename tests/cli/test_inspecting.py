@@ -108,7 +108,7 @@ def test_verify_does_not_count_leftovers(make_run, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["arms"]["main"] == 2
     assert facts["notes"] == [
-        f"{left}: uncommitted, not counted (left by an interrupted run; `autophage run` clears it)"
+        f"{left}: uncommitted, not counted (left by an interrupted run; a resumed run clears it)"
     ]
 
 
@@ -123,7 +123,7 @@ def test_verify_counts_samples(make_run, capsys, twice):
     manifest = read_manifest(folder)
     write_manifest(folder, Manifest(**{**vars(manifest), "files": describe_files(folder)}))
     assert main(["verify", str(run.root)]) == 1
-    expected = "1 samples of its corpus are there twice" if twice else "its corpus has 2 samples, the manifest says 3"
+    expected = "1 samples of its corpus are duplicates" if twice else "its corpus has 2 samples, the manifest says 3"
     assert expected in capsys.readouterr().out
 
 
