@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autophage.errors import AutophageError, RunError, UserError
+from autophage.progress import Meter
 from harness import BENCH, engine, light, processes
 from harness.command import Benchmark, Results
 from harness.facts import device_name
@@ -282,19 +283,18 @@ def sampler(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
 
 def trainer(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     """A worker: trains for the window."""
-    from autophage.data.mix import Row as Document
+    from autophage.data.mix import TrainingRow
 
     live = engine.Live(Loop.of(spec), folder)
     [arm] = live.arms
     length = BLOCK + live.loop.tokens
     rows = [
-        Document([1, *(4 + (7 * n + i) % 200 for i in range(length - 1))], 1) for n in range(live.loop.batch_size * 2)
+        TrainingRow([1, *(4 + (7 * n + i) % 200 for i in range(length - 1))], 1)
+        for n in range(live.loop.batch_size * 2)
     ]
 
     def piece() -> int:
-        live.bench.resident.fit(
-            live.bench.base_weights(live.arms[0]), rows, arm.recipe, 0, lambda *_: None, lambda _: None
-        )
+        live.bench.resident.fit(live.bench.base_weights(live.arms[0]), rows, arm.recipe, 0, Meter(), lambda _: None)
         return len(rows) * length
 
     return _during(spec, "trainer", piece)

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import harness  # noqa: F401  (takes this folder off the import path: `kernels` is another package's name)
 from autophage.host import environment
+from autophage.progress import Meter
 
 if TYPE_CHECKING:
     from autophage.metrics.scored import Scored
@@ -75,7 +76,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(subject: Subject, repeats: int, compare: int) -> dict[str, Any]:
     from autophage.host.versions import machine_facts
     from autophage.sampler.engine import Sampler
-    from autophage.sampler.protocol import Observe
 
     sampler = Sampler(subject.settings)
     served = sampler.install("bench@0", subject.adapter)
@@ -83,12 +83,12 @@ def measure(subject: Subject, repeats: int, compare: int) -> dict[str, Any]:
     off, on = [], []
     for number in range(-1, repeats):
         turns = {}
-        for observe in (Observe.NOTHING, Observe.RAW)[:: 1 if number % 2 == 0 else -1]:
-            turns[observe] = _turn(sampler, served, subject, observe)
+        for observe in (False, True)[:: 1 if number % 2 == 0 else -1]:
+            turns[observe] = _turn(sampler, served, subject, observe=observe)
         if number >= 0:  # the first pair warms up
-            off.append(turns[Observe.NOTHING])
-            on.append(turns[Observe.RAW])
-        print(f"pair {number}: " + _ratio_line(turns[Observe.RAW], turns[Observe.NOTHING]), file=sys.stderr, flush=True)
+            off.append(turns[False])
+            on.append(turns[True])
+        print(f"pair {number}: " + _ratio_line(turns[True], turns[False]), file=sys.stderr, flush=True)
     expected = [one.token_ids for one in off[0].answers]
     identical = all([one.token_ids for one in turn.answers] == expected for turn in (*off, *on))
     sampler.remove(served)
@@ -115,12 +115,12 @@ def measure(subject: Subject, repeats: int, compare: int) -> dict[str, Any]:
     }
 
 
-def _turn(sampler: Sampler, served: Served, subject: Subject, observe: Any) -> Turn:
+def _turn(sampler: Sampler, served: Served, subject: Subject, *, observe: bool) -> Turn:
     from autophage.sampler.protocol import Job
 
     began, processor = time.perf_counter(), time.process_time()
     job = Job(served, subject.requests, subject.decoding)
-    [answers] = sampler.sample([job], lambda *_: None, observe)
+    [answers] = sampler.sample([job], lambda *_: None, observe=observe)
     return Turn(time.perf_counter() - began, time.process_time() - processor, answers)
 
 
@@ -159,7 +159,7 @@ def _recipe(name: str) -> Subject:
 
     loaded = load_recipe(name)
     source = read_source(loaded.recipe)
-    bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, lambda *_: None))
+    bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, Meter()))
     arm, adapter = loaded.arms[0], bench.base_weights(loaded.arms[0])
 
     def score() -> Score:
@@ -219,7 +219,7 @@ def _random(arguments: argparse.Namespace, folder: Path) -> Subject:
         peft = get_peft_model(whole.to(device).eval(), lora)
         set_peft_model_state_dict(peft, load(adapter.tensors))
         head = find_head(peft)
-        return lambda sequences, contexts: score(head, sequences, contexts, lambda _: None)
+        return lambda sequences, contexts: score(head, sequences, contexts, Meter())
 
     generator = torch.Generator().manual_seed(1)
     prompts = torch.randint(3, arguments.vocabulary, (arguments.sequences, 16), generator=generator).tolist()

@@ -27,7 +27,7 @@ import torch
 
 import harness  # noqa: F401  (takes this folder off the import path: `kernels` is another package's name)
 from autophage.host.devices import device
-from autophage.scoring import Document, Scorer, load_scorer, score_documents
+from autophage.scoring import NamedText, Scorer, load_scorer, score_documents
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         scorer = load_scorer(model)
         if arguments.peak:
             score_documents(
-                scorer, [Document("text", text * arguments.peak)], context=arguments.context, stride=arguments.stride
+                scorer, [NamedText("text", text * arguments.peak)], context=arguments.context, stride=arguments.stride
             )
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
             return 0
@@ -70,7 +70,7 @@ def compare(scorer: Scorer, text: str, arguments: argparse.Namespace) -> dict[st
     theirs: list[float] = []
     for _ in range(arguments.repeats + 1):
         began = time.perf_counter()
-        summary = score_documents(scorer, [Document("text", text)], context=arguments.context, stride=arguments.stride)
+        summary = score_documents(scorer, [NamedText("text", text)], context=arguments.context, stride=arguments.stride)
         ours.append(time.perf_counter() - began)
         began = time.perf_counter()
         expected = strided(scorer.head.model, ids, arguments.context, arguments.stride)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from autophage.progress import Meter
 from harness import engine, light, processes
 from harness.command import Benchmark, Results, positive
 from harness.rows import OURS, Measurement, rows_of, values_of
@@ -106,22 +107,19 @@ def contenders(loop: Loop, prepared: Mapping[str, Any], rows: list[list[int]], f
 
 def ours(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     """Worker: two passes of the resident trainer over the documents. The second is timed."""
-    from autophage.data.mix import Row as Document
-    from autophage.data.mix import TrainingOrder
+    from autophage.data.mix import TrainingOrder, TrainingRow
 
     loop = Loop.of(spec)
     live = engine.Live(loop, folder)
     [arm] = live.arms
     lines = Path(spec["samples"]).read_text("utf-8").splitlines()
-    rows = [Document(json.loads(line)["input_ids"], int(spec["start"])) for line in lines]
+    rows = [TrainingRow(json.loads(line)["input_ids"], int(spec["start"])) for line in lines]
     tokens = sum(len(row.token_ids) for row in rows)
     seconds = 0.0
     for _ in range(2):
         began = time.perf_counter()
         ordered = TrainingOrder(rows, arm.recipe, 0)
-        live.bench.resident.fit(
-            live.bench.base_weights(live.arms[0]), ordered, arm.recipe, 0, lambda *_: None, lambda _: None
-        )
+        live.bench.resident.fit(live.bench.base_weights(live.arms[0]), ordered, arm.recipe, 0, Meter(), lambda _: None)
         seconds = time.perf_counter() - began
     return {"pass": seconds, "training rate": tokens * loop.epochs / seconds}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from autophage.report.costs import costs_of
-from autophage.report.load import RunFacts
-from autophage.report.remedies import DRIFT, HELD, gathered, remedy_facts
+from autophage.report.facts.costs import costs_of
+from autophage.report.facts.load import RunFacts
+from autophage.report.remedies.outcomes import DRIFT, HELD, gathered, remedy_facts
 from autophage.store.rundir import RunDirectory
 
 BEGIN, END = "<!-- remedies: begin -->", "<!-- remedies: end -->"

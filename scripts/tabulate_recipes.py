@@ -18,8 +18,8 @@ import kept_results
 import remedy_table
 from claims import CLAIMS, Study
 
-from autophage.report.load import load
-from autophage.report.pooling import pooled, pools
+from autophage.report.facts.load import load
+from autophage.report.facts.pooling import pooled, pools
 from autophage.store.rundir import RunDirectory
 
 ROOT = Path(__file__).parents[1]

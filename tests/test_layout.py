@@ -26,7 +26,7 @@ TIERS = (
     {"__main__"},
     {"cli"},
     {"__init__", "loop"},
-    {"run"},
+    {"runs"},
     {"cluster", "report", "live"},
     {"stages", "learners"},
     {"gates", "makers"},
@@ -37,7 +37,7 @@ TIERS = (
     {"store"},
     {"recipe"},
     {"host"},
-    {"seeds", "progress"},
+    {"seeds", "progress", "display"},
     {"errors"},
 )
 """Parts of the engine from top to bottom. A part imports parts of lower tiers only."""
@@ -47,7 +47,7 @@ TORCH_FREE = (
     "autophage.recipe",
     "autophage.store",
     "autophage.host.doctor",
-    "autophage.run.export",
+    "autophage.runs.export",
     "autophage.plan",
     "autophage.plan.memory",
     "autophage.gates",
@@ -56,6 +56,7 @@ TORCH_FREE = (
     "autophage.cli",
     "autophage.learners.loop",
 )
+
 
 def imports(path: Path) -> set[str]:
     """Every module that a file imports, also inside functions, but not for type checkers only."""

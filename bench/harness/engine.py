@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autophage.host import environment
+from autophage.progress import Meter
 from harness.subject import Loop, write_recipe
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def sample_together(sampler: Sampler, jobs: Sequence[Job]) -> list[list[Completi
 
 
 def _ignore(*_: object) -> None:
-    """Nobody watches the progress of a benchmark."""
+    """Ignore a finished document."""
 
 
 class Live:
@@ -56,7 +57,7 @@ class Live:
         self.loop = loop
         self.folder = folder
         self.arms: list[Arm] = list(loaded.arms)
-        self.model_path = model_path(loaded.recipe, source, lambda *_: None)
+        self.model_path = model_path(loaded.recipe, source, Meter())
         self.bench: Workbench = Workbench(loaded.recipe, source, self.model_path)
 
     def sampler(self, **changes: Any) -> Sampler:
@@ -74,7 +75,7 @@ class Live:
         return served
 
     def train(self, arm: Arm, generation: int, start: Weights, corpus: list[Sample]) -> Weights:
-        return self.bench.fit(arm, generation, start, {generation - 1: corpus}, _ignore).weights
+        return self.bench.fit(arm, generation, start, {generation - 1: corpus}, Meter()).weights
 
     def write(self, sampler: Sampler, arm: Arm, generation: int, served: Served) -> list[Sample]:
         """Sample corpus `generation`."""

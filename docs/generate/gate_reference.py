@@ -7,8 +7,8 @@ from importlib.metadata import entry_points
 from recipe_reference import entries_of
 from text import summary_of
 
-from autophage.recipe.gates import GROUP, gate_class
 from autophage.recipe.keys import read_table
+from autophage.recipe.tables.gate import GROUP, gate_class
 
 
 def kinds() -> str:

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from text import sentence, table
 
-from autophage.report.catalog import BASES
+from autophage.report.facts.catalog import BASES
 
 UNITS = {
     "share": "share",

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autophage.host import environment
+from autophage.progress import Meter, Progress
 
 if TYPE_CHECKING:
     from autophage.recipe.arms import Arm
@@ -60,7 +61,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     from autophage.host.versions import versions
     from autophage.recipe import load_recipe
     from autophage.recipe.batching import cohorts_of, resume_level
-    from autophage.run.directory import begin_run
+    from autophage.runs.directory import begin_run
     from autophage.stages.beam import sampler_for
     from autophage.stages.facts import model_path
     from autophage.stages.workbench import Workbench
@@ -73,7 +74,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
     source = read_source(loaded.recipe)
     run = begin_run(loaded, RunDirectory(out))
 
-    bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, _print_base), inspection=run.logs)
+    bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, Meter(_print_base)), inspection=run.logs)
     sampler = sampler_for(bench.engine_settings(loaded.arms))
     lineages = {arm.name: Lineage(arm, bench.base_weights(arm)) for arm in loaded.arms}
 
@@ -82,7 +83,7 @@ def run_loop(recipe_name: str, out: Path, overrides: list[str] | None = None) ->
             begun = time.perf_counter()
             together = [lineages[name] for name in cohort]
             jobs = [_train_and_swap(bench, sampler, lineage, generation) for lineage in together]
-            corpora = sampler.sample(jobs, _ignore)
+            corpora = sampler.sample(jobs, _unwatched)
             for lineage, job, answers in zip(together, jobs, corpora, strict=True):
                 sampler.remove(job.served)
                 made = _measure(bench, lineage, generation, answers)
@@ -98,7 +99,7 @@ def _train_and_swap(bench: Workbench, sampler: AnySampler, lineage: Lineage, gen
     arm = lineage.arm
     if generation > 0:
         start = lineage.weights if arm.recipe.train.chain == "cumulative" else bench.base_weights(arm)
-        trained = bench.fit(arm, generation, start, lineage.corpora, _ignore, lineage.optimizer)
+        trained = bench.fit(arm, generation, start, lineage.corpora, Meter(), lineage.optimizer)
         lineage.previous, lineage.weights = lineage.weights, trained.weights
         lineage.steps, lineage.optimizer, lineage.trained = trained.steps, trained.optimizer, trained.metrics
     lineage.served = sampler.install(f"{arm.name}@{generation}", lineage.weights)
@@ -112,7 +113,7 @@ def _measure(bench: Workbench, lineage: Lineage, generation: int, answers: Seque
 
     arm, served = lineage.arm, lineage.served
     assert served is not None
-    measured = bench.measure(arm, generation, lineage.weights, lineage.previous, answers, _ignore)
+    measured = bench.measure(arm, generation, lineage.weights, lineage.previous, answers, Meter())
     lineage.corpora[generation] = measured.samples
     return Generation(
         arm.name,
@@ -138,11 +139,12 @@ def _print_generation(arm: str, generation: int, metrics: Sequence[Metric], seco
     print(f"{arm:>12}  generation {generation}  {shown}  ({seconds:.1f} s)", flush=True)
 
 
-def _print_base(done: int, total: int, loss: float) -> None:
-    print(f"\rbase model: {done:,} of {total:,} tokens, loss {loss:.3f}", end="\n" if done == total else "", flush=True)
+def _print_base(now: Progress) -> None:
+    end = "\n" if now.done == now.total else ""
+    print(f"\rbase model: {now.done:,} of {now.total:,} tokens, loss {now.loss:.3f}", end=end, flush=True)
 
 
-def _ignore(*_: object) -> None:
+def _unwatched(*_: object) -> None:
     """Progress is the engine's matter; this loop prints a line per generation."""
 
 

@@ -10,8 +10,8 @@ from statistics import fmean
 import numpy as np
 
 from autophage.metrics.intervals import mean_interval
-from autophage.report.load import RunFacts
-from autophage.report.series import Point
+from autophage.report.facts.load import RunFacts
+from autophage.report.facts.series import Point
 from autophage.store.rundir import RunDirectory
 
 CURSE = "2305.17493"

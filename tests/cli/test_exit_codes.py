@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from autophage import __version__
 from autophage.cli import main
 from autophage.cli.app import VERBS
 
@@ -91,10 +92,8 @@ def test_the_verbs_are_these():
 
 
 def test_version():
-    from importlib.metadata import version
-
     done = autophage("--version")
-    assert (done.returncode, done.stdout.strip()) == (0, version("autophage"))
+    assert (done.returncode, done.stdout.strip()) == (0, __version__)
 
 
 HEAVY = ("torch", "ray", "vllm", "transformers", "peft", "trl", "datasets", "plotly")

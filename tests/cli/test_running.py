@@ -21,12 +21,12 @@ from autophage.store.rundir import EventLog, RunLock
 
 @pytest.fixture
 def engine(monkeypatch):
-    """`engine(function)` makes `function` what `autophage.run.execute.execute` is."""
+    """`engine(function)` makes `function` what `autophage.runs.execute.execute` is."""
 
     def install(execute):
-        module = ModuleType("autophage.run.execute")
+        module = ModuleType("autophage.runs.execute")
         module.execute = execute
-        monkeypatch.setitem(sys.modules, "autophage.run.execute", module)
+        monkeypatch.setitem(sys.modules, "autophage.runs.execute", module)
 
     return install
 
@@ -99,7 +99,7 @@ def _raises(error):
     [
         (UserError("the recipe changed"), 2, "error: the recipe changed\n"),
         (RunError("the sampler died"), 1, "error: the sampler died\n"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on after the last commit\n"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command resumes after the last commit\n"),
     ],
 )
 def test_how_a_run_can_end(engine, recipe_file, capsys, error, code, message):
@@ -178,7 +178,8 @@ def test_watch_before_the_first_event(make_run, capsys):
 
 
 def test_the_report_verb_writes_page_and_figure(make_run, capsys, monkeypatch):
-    from autophage.report import hero, load, page
+    from autophage.report import hero, page
+    from autophage.report.facts import load
 
     run = make_run(main=3, control=3)
     reads = []

@@ -20,7 +20,13 @@ from autophage.cli.app import build_app
 from autophage.report.page import _environment
 from autophage.store import fault_points as faultpoints
 
-WANTED_LATER = ("autophage.run.execute", "autophage.learners.loop", "autophage.learners.gaussian", "pyarrow.dataset", "pandas")
+WANTED_LATER = (
+    "autophage.runs.execute",
+    "autophage.learners.loop",
+    "autophage.learners.gaussian",
+    "pyarrow.dataset",
+    "pandas",
+)
 """Imported by the verbs themselves, and by pyarrow at its first read."""
 
 
@@ -43,7 +49,7 @@ def _run(arguments: list[str], fault: str, log: str) -> int:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     at, _, trace = fault.partition(":")
-    faultpoints.arm(faultpoints.Fault(int(at), Path(trace)) if trace else None)
+    faultpoints.arm(faultpoints.CrashPoint(int(at), Path(trace)) if trace else None)
     try:
         return main(arguments)
     finally:

@@ -14,7 +14,11 @@ from autophage.data.text_source import TextSource
 from autophage.data.tokens import byte_pair_tokenizer, decode, word_tokenizer
 from autophage.data.world import World
 from autophage.data.world_source import WorldSource
-from autophage.recipe.schema import Mix, Recipe, Sample, Source, Train
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.mix import MixTable
+from autophage.recipe.tables.sample import SampleTable
+from autophage.recipe.tables.source import SourceTable
+from autophage.recipe.tables.train import TrainTable
 from autophage.store import corpus
 
 TEXT = "".join(f"Line {n} tells of number {n * n} and of the sea, twice over.\n" for n in range(400))
@@ -27,7 +31,7 @@ def world() -> World:
 
 
 def of_world(world: World, prompts: str) -> WorldSource:
-    recipe = Recipe(name="t", sample=Sample(prompts=prompts))  # type: ignore[arg-type]
+    recipe = Recipe(name="t", sample=SampleTable(prompts=prompts))  # type: ignore[arg-type]
     source = bind(RawSource(world), word_tokenizer(world.vocabulary), recipe)
     assert isinstance(source, WorldSource)
     return source
@@ -37,8 +41,8 @@ def of_world(world: World, prompts: str) -> WorldSource:
 def text(tmp_path: Path) -> Recipe:
     path = tmp_path / "text.txt"
     path.write_text(TEXT, "utf-8")
-    source = Source(kind="text", path=str(path), block=16, continuation=8)
-    return Recipe(name="t", source=source, sample=Sample(prompts="annotated", annotation=3, count=COUNT))
+    source = SourceTable(kind="text", path=str(path), block=16, continuation=8)
+    return Recipe(name="t", source=source, sample=SampleTable(prompts="annotated", annotation=3, count=COUNT))
 
 
 def sample(prompt: list[int], written: list[int]) -> corpus.Sample:
@@ -74,17 +78,17 @@ def test_a_row_is_the_whole_document(world: World, loss_on: str) -> None:
     source = of_world(world, "annotated")
     recipe = Recipe(
         name="t",
-        sample=Sample(prompts="annotated", count=COUNT),
-        mix=Mix(alpha=0.5),
-        train=Train(loss_on=loss_on),  # type: ignore[arg-type]
+        sample=SampleTable(prompts="annotated", count=COUNT),
+        mix=MixTable(alpha=0.5),
+        train=TrainTable(loss_on=loss_on),  # type: ignore[arg-type]
     )
     prompts = prompt_ids(source, recipe, 0)
     rows = pool_rows(source, recipe, {0: [sample(prompt, [7, 8, 2]) for prompt in prompts]})
     for row, prompt in zip(rows[: COUNT // 2], prompts, strict=False):
         assert row.token_ids == [*prompt, 7, 8, 2]
         assert row.context == (len(prompt) if loss_on == "completion" else 1)
-    humans = pool_rows(source, recipe.model_copy(update={"mix": Mix(alpha=0.0)}), {0: []})
-    alone = recipe.model_copy(update={"mix": Mix(alpha=0.0), "sample": Sample(prompts="bos", count=COUNT)})
+    humans = pool_rows(source, recipe.model_copy(update={"mix": MixTable(alpha=0.0)}), {0: []})
+    alone = recipe.model_copy(update={"mix": MixTable(alpha=0.0), "sample": SampleTable(prompts="bos", count=COUNT)})
     same = pool_rows(of_world(world, "bos"), alone, {0: []})
     assert [row.token_ids for row in humans] == [row.token_ids for row in same]
 
@@ -94,7 +98,7 @@ def test_what_a_sample_says_begins_with_its_annotation(world: World) -> None:
     tokenizer, start, end = source.tokenizer, source.start_ids, source.tokenizer.eos_token_id
     (prompt,) = source.prompts(1, 1)
     written = [*source.encode_word("works", first=False), end]
-    annotated, plain = Recipe(name="t", sample=Sample(prompts="annotated")), Recipe(name="t")
+    annotated, plain = Recipe(name="t", sample=SampleTable(prompts="annotated")), Recipe(name="t")
     begun = decode(tokenizer, prompt, special=False)
     assert document_ids(start, prompt, written, annotated) == [*prompt[1:], *written]
     assert prompt_and_text(prompt, written, annotated, tokenizer) == ("<s>", f"{begun} works")

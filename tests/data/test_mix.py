@@ -10,11 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autophage.data.late import LateCorpus
-from autophage.data.mix import Row, TrainingOrder, needed_corpora, pool_rows, prompt_ids
+from autophage.data.mix import TrainingOrder, TrainingRow, needed_corpora, pool_rows, prompt_ids
 from autophage.data.tokens import word_tokenizer
 from autophage.data.world import World
 from autophage.data.world_source import WorldSource
-from autophage.recipe.schema import Mix, Recipe, Sample, Train
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.mix import MixTable
+from autophage.recipe.tables.sample import SampleTable
+from autophage.recipe.tables.train import TrainTable
 from autophage.store import corpus
 
 COUNT = 20
@@ -27,7 +30,7 @@ def source() -> WorldSource:
 
 
 def recipe(**tables: object) -> Recipe:
-    return Recipe(name="t", sample=Sample(count=COUNT), **tables)  # type: ignore[arg-type]
+    return Recipe(name="t", sample=SampleTable(count=COUNT), **tables)  # type: ignore[arg-type]
 
 
 def samples(generation: int, accepted: int = COUNT) -> list[corpus.Sample]:
@@ -52,32 +55,32 @@ def samples(generation: int, accepted: int = COUNT) -> list[corpus.Sample]:
     ]
 
 
-def synthetic(rows: list[Row], generation: int | None = None) -> int:
+def synthetic(rows: list[TrainingRow], generation: int | None = None) -> int:
     return sum(row.token_ids[1] >= 1000 and generation in (None, row.token_ids[1] - 1000) for row in rows)
 
 
 @pytest.mark.parametrize(("alpha", "expected"), [(0.0, 0), (0.25, 5), (0.5, 10), (1.0, 20)])
 def test_alpha_is_the_synthetic_share(source: WorldSource, alpha: float, expected: int) -> None:
-    rows = pool_rows(source, recipe(mix=Mix(alpha=alpha)), {0: samples(0)})
+    rows = pool_rows(source, recipe(mix=MixTable(alpha=alpha)), {0: samples(0)})
     assert (len(rows), synthetic(rows)) == (COUNT, expected)
 
 
 def test_rows_know_who_wrote_them(source: WorldSource) -> None:
-    rows = pool_rows(source, recipe(mix=Mix(alpha=0.5, pool="accumulate")), {g: samples(g) for g in range(2)})
+    rows = pool_rows(source, recipe(mix=MixTable(alpha=0.5, pool="accumulate")), {g: samples(g) for g in range(2)})
     assert [row.synthetic for row in rows] == [row.token_ids[1] >= 1000 for row in rows]
     assert sum(row.synthetic for row in rows) == COUNT
 
 
 def test_every_mix_has_the_fraction_of_its_generation(source: WorldSource) -> None:
     corpora = {g: samples(g) for g in range(3)}
-    decay = recipe(generations=3, mix=Mix(alpha=0.0, schedule="decay", pool="accumulate"))
+    decay = recipe(generations=3, mix=MixTable(alpha=0.0, schedule="decay", pool="accumulate"))
     assert [synthetic(pool_rows(source, decay, corpora), g) for g in range(3)] == [0, COUNT // 2, COUNT]
-    last = recipe(generations=3, mix=Mix(schedule="last-chance"))
+    last = recipe(generations=3, mix=MixTable(schedule="last-chance"))
     assert [synthetic(pool_rows(source, last, {g: samples(g)})) for g in range(3)] == [COUNT, COUNT, 0]
 
 
 def test_rejected_samples_are_never_trained_on(source: WorldSource) -> None:
-    rows = pool_rows(source, recipe(mix=Mix(alpha=1.0)), {0: samples(0, accepted=7)})
+    rows = pool_rows(source, recipe(mix=MixTable(alpha=1.0)), {0: samples(0, accepted=7)})
     assert len(rows) == synthetic(rows) == 7
 
 
@@ -93,28 +96,28 @@ def test_rejected_samples_are_never_trained_on(source: WorldSource) -> None:
 def test_what_takes_the_place_of_samples_that_gates_rejected(
     source: WorldSource, short: str, alpha: float, accepted: int, rows: int, synthetic_rows: int
 ) -> None:
-    told = recipe(mix=Mix(alpha=alpha, short=short))  # type: ignore[arg-type]
+    told = recipe(mix=MixTable(alpha=alpha, short=short))  # type: ignore[arg-type]
     found = pool_rows(source, told, {0: samples(0, accepted=accepted)})
     assert (len(found), synthetic(found)) == (rows, synthetic_rows)
-    plain = pool_rows(source, recipe(mix=Mix(alpha=alpha)), {0: samples(0)})
+    plain = pool_rows(source, recipe(mix=MixTable(alpha=alpha)), {0: samples(0)})
     humans = [[row.token_ids for row in many if row.token_ids[1] < 1000] for many in (found, plain)]
     assert humans[0][: len(humans[1])] == humans[1]  # those that the mix has in any case come first
 
 
 def test_repeated_rows_go_round_in_order(source: WorldSource) -> None:
-    rows = pool_rows(source, recipe(mix=Mix(short="repeat")), {0: samples(0, accepted=3)})
+    rows = pool_rows(source, recipe(mix=MixTable(short="repeat")), {0: samples(0, accepted=3)})
     assert [row.token_ids[2] for row in rows] == [place % 3 for place in range(COUNT)]
 
 
 def test_rows_have_the_weights_of_their_samples(source: WorldSource) -> None:
     weighted = samples(0)
     weighted[3].weight = 2.5
-    rows = pool_rows(source, recipe(mix=Mix(alpha=0.5)), {0: weighted})
+    rows = pool_rows(source, recipe(mix=MixTable(alpha=0.5)), {0: weighted})
     assert [row.weight for row in rows] == [1.0] * 3 + [2.5] + [1.0] * 16
 
 
 def test_more_is_written_than_a_mix_takes(source: WorldSource) -> None:
-    told = Recipe(name="t", sample=Sample(count=10, oversample=2.5))
+    told = Recipe(name="t", sample=SampleTable(count=10, oversample=2.5))
     assert len(prompt_ids(source, told, 0)) == told.sample.written == 25
     rows = pool_rows(source, told, {0: [one for one in samples(0) if one.accepted]})
     assert [row.token_ids[2] for row in rows] == list(range(10))
@@ -122,19 +125,19 @@ def test_more_is_written_than_a_mix_takes(source: WorldSource) -> None:
 
 def test_pools(source: WorldSource) -> None:
     corpora = {g: samples(g) for g in range(3)}
-    kept = pool_rows(source, recipe(mix=Mix(pool="accumulate")), corpora)
+    kept = pool_rows(source, recipe(mix=MixTable(pool="accumulate")), corpora)
     assert len(kept) == 4 * COUNT
     assert [synthetic(kept, g) for g in range(3)] == [COUNT] * 3
-    drawn = pool_rows(source, recipe(mix=Mix(pool="accumulate-subsample")), corpora)
+    drawn = pool_rows(source, recipe(mix=MixTable(pool="accumulate-subsample")), corpora)
     assert len(drawn) == COUNT
     assert 0 < synthetic(drawn) < COUNT
-    assert needed_corpora(recipe(mix=Mix(pool="accumulate")), 3) == [0, 1, 2]
+    assert needed_corpora(recipe(mix=MixTable(pool="accumulate")), 3) == [0, 1, 2]
     assert needed_corpora(recipe(), 3) == [2]
 
 
 def test_human_data_fixed_or_fresh(source: WorldSource) -> None:
     for human, same in (("fixed", True), ("fresh", False)):
-        told = recipe(mix=Mix(alpha=0.0, human=human))  # type: ignore[arg-type]
+        told = recipe(mix=MixTable(alpha=0.0, human=human))  # type: ignore[arg-type]
         first, second = (pool_rows(source, told, {g: samples(g)}) for g in (0, 1))
         assert (first == second) is same
 
@@ -145,7 +148,7 @@ def test_prompts_fixed_or_fresh(source: WorldSource) -> None:
 
 def test_a_world_sample_trains_whole_whatever_the_loss_is_on(source: WorldSource) -> None:
     rows = [
-        pool_rows(source, recipe(train=Train(loss_on=loss_on)), {0: samples(0)})  # type: ignore[arg-type]
+        pool_rows(source, recipe(train=TrainTable(loss_on=loss_on)), {0: samples(0)})  # type: ignore[arg-type]
         for loss_on in ("continuation", "completion", "all")
     ]
     assert rows[0] == rows[1] == rows[2]
@@ -158,8 +161,8 @@ def test_a_world_sample_trains_whole_whatever_the_loss_is_on(source: WorldSource
 )
 @settings(max_examples=60, deadline=None)
 def test_every_row_is_seen_once_an_epoch(lengths: list[int], epochs: float, seed: int) -> None:
-    rows = [Row([index, *[0] * length], 1) for index, length in enumerate(lengths)]
-    told = recipe(train=Train(epochs=epochs, batch_size=4))
+    rows = [TrainingRow([index, *[0] * length], 1) for index, length in enumerate(lengths)]
+    told = recipe(train=TrainTable(epochs=epochs, batch_size=4))
     order = list(TrainingOrder(rows, told, seed))
     assert len(order) == len(TrainingOrder(rows, told, seed)) == max(1, round(epochs * len(rows)))
     for epoch in range(int(epochs)):
@@ -170,8 +173,8 @@ def test_every_row_is_seen_once_an_epoch(lengths: list[int], epochs: float, seed
 
 def test_batches_hold_rows_of_similar_length() -> None:
     rng = np.random.default_rng(0)
-    rows = [Row([0] * int(n), 1) for n in rng.integers(2, 60, size=512)]
-    order = list(TrainingOrder(rows, recipe(train=Train(epochs=1.0, batch_size=8)), 1))
+    rows = [TrainingRow([0] * int(n), 1) for n in rng.integers(2, 60, size=512)]
+    order = list(TrainingOrder(rows, recipe(train=TrainTable(epochs=1.0, batch_size=8)), 1))
     padded = sum(8 * max(len(row.token_ids) for row in order[i : i + 8]) for i in range(0, 512, 8))
     unsorted = sum(8 * max(len(row.token_ids) for row in rows[i : i + 8]) for i in range(0, 512, 8))
     real = sum(len(row.token_ids) for row in rows)
@@ -198,7 +201,7 @@ class OnDemand(LateCorpus):
 @pytest.mark.parametrize("pool", ["replace", "accumulate", "accumulate-subsample"])
 def test_training_can_begin_before_the_newest_corpus_is_written(source: WorldSource, pool: str) -> None:
     """The rows are the same and come in the same order; a bucket waits for its own samples only, the first ones first."""
-    told = recipe(mix=Mix(alpha=1.0, pool=pool), train=Train(epochs=2.0, batch_size=1))  # type: ignore[arg-type]
+    told = recipe(mix=MixTable(alpha=1.0, pool=pool), train=TrainTable(epochs=2.0, batch_size=1))  # type: ignore[arg-type]
     old, new = samples(0), samples(1)
 
     def seen(corpora: dict[int, list[corpus.Sample]] | dict[int, Any]) -> Iterator[tuple[list[int], int, bool]]:
@@ -233,7 +236,7 @@ def test_a_late_sample_is_waited_for() -> None:
     [("fewer", [COUNT, 13, 3]), ("repeat", [COUNT, COUNT, COUNT]), ("human", [COUNT, COUNT, COUNT])],
 )
 def test_what_gates_leave_fills_each_mix_of_a_schedule(source: WorldSource, short: str, expected: list[int]) -> None:
-    mix = Mix.model_validate({"alpha": 0.0, "schedule": "decay", "short": short})
+    mix = MixTable.model_validate({"alpha": 0.0, "schedule": "decay", "short": short})
     told = recipe(generations=3, mix=mix)
     mixes = [pool_rows(source, told, {g: samples(g, accepted=3)}) for g in range(3)]
     assert [len(rows) for rows in mixes] == expected

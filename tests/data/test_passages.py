@@ -11,10 +11,13 @@ from autophage.data.mix import pool_rows, prompt_ids
 from autophage.data.text_source import TextSource
 from autophage.data.tokens import byte_pair_tokenizer, decode
 from autophage.errors import RunError, UserError
-from autophage.makers import Conversation, Maker, Passages
+from autophage.makers import Conversation, Maker, Passages, make_maker
 from autophage.makers.self_edit import FORMATS
-from autophage.recipe.makers import MakerTable
-from autophage.recipe.schema import MADE, Mix, Recipe, Sample, Source
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.maker import MakerTable
+from autophage.recipe.tables.mix import MixTable
+from autophage.recipe.tables.sample import MADE, SampleTable
+from autophage.recipe.tables.source import SourceTable
 
 TEXT = "".join(
     f"In year {n} the ship Argo of Captain Holm left Bergen with {n % 7} sailors. Anna waited.\n" for n in range(300)
@@ -29,14 +32,16 @@ TEMPLATE = (
 def recipe(tmp_path: Path) -> Recipe:
     path = tmp_path / "text.txt"
     path.write_text(TEXT, "utf-8")
-    source = Source(kind="text", path=str(path), block=16, continuation=24)
-    return Recipe(name="t", source=source, sample=Sample(count=9), maker=MakerTable(kind="self-edit", edits=3))
+    source = SourceTable(kind="text", path=str(path), block=16, continuation=24)
+    return Recipe(name="t", source=source, sample=SampleTable(count=9), maker=MakerTable(kind="self-edit", edits=3))
 
 
-def bound(recipe: Recipe, template: str | None = TEMPLATE) -> TextSource:
+def bound(recipe: Recipe, template: str | None = TEMPLATE, maker: Maker | None = None) -> TextSource:
     tokenizer = byte_pair_tokenizer([TEXT], 400)
     tokenizer.chat_template = template
-    source = bind(read_source(recipe), tokenizer, recipe)
+    if maker is None and recipe.has_maker:
+        maker = make_maker(recipe.maker)
+    source = bind(read_source(recipe), tokenizer, recipe, maker=maker)
     assert isinstance(source, TextSource)
     return source
 
@@ -55,7 +60,7 @@ def test_a_window_is_asked_about_through_the_template(recipe: Recipe) -> None:
 
 
 def test_human_rows_are_those_of_an_arm_without_a_maker(recipe: Recipe) -> None:
-    human = recipe.model_copy(update={"mix": Mix(alpha=0.0)})
+    human = recipe.model_copy(update={"mix": MixTable(alpha=0.0)})
     alone = human.model_copy(update={"maker": MakerTable()})
     rows, plain = (pool_rows(bound(one), one, {0: []}) for one in (human, alone))
     assert [row.token_ids for row in rows] == [row.token_ids for row in plain]
@@ -80,7 +85,6 @@ class Short(Maker):
         return []
 
 
-def test_a_maker_that_asks_too_little_is_named(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autophage.data.text_source.make_maker", Short)
+def test_a_maker_that_asks_too_little_is_named(recipe: Recipe) -> None:
     with pytest.raises(RunError, match="'self-edit' wrote 0 prompts, and 9 were asked for"):
-        prompt_ids(bound(recipe), recipe, 0)
+        prompt_ids(bound(recipe, maker=Short(recipe.maker)), recipe, 0)

@@ -19,8 +19,9 @@ from autophage.data.tokens import byte_pair_tokenizer, word_tokenizer
 from autophage.data.world import ATTRIBUTES, World
 from autophage.data.world_source import WorldSource
 from autophage.errors import UserError
-from autophage.recipe.measure import Questions
-from autophage.recipe.schema import Recipe, Source
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.questions import QuestionsTable
+from autophage.recipe.tables.source import SourceTable
 
 GOLDEN = Path(__file__).parent / "golden"
 MMLU = os.environ.get("AUTOPHAGE_TEST_MMLU", "")
@@ -38,11 +39,11 @@ DEV = [
     ("Fourth?", "w", "x", "y", "z", 2),
 ]
 
-Row = tuple[str | int, ...]
+Written = tuple[str | int, ...]
 Write = Callable[..., Path]
 
 
-def write_csv(path: Path, rows: list[Row], columns: tuple[str, ...] = COLUMNS) -> None:
+def write_csv(path: Path, rows: list[Written], columns: tuple[str, ...] = COLUMNS) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([columns, *rows])
@@ -57,8 +58,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def table(path: Path, **changes: object) -> Questions:
-    return Questions.model_validate({"kind": "mmlu", "path": str(path), **changes})
+def table(path: Path, **changes: object) -> QuestionsTable:
+    return QuestionsTable.model_validate({"kind": "mmlu", "path": str(path), **changes})
 
 
 # Prompts, to the character
@@ -105,7 +106,7 @@ def test_a_flat_folder(folder: Path, tmp_path: Path) -> None:
 def test_a_dataset_with_a_configuration_for_each_subject(tmp_path: Path) -> None:
     import json
 
-    def rows(written: list[Row]) -> str:
+    def rows(written: list[Written]) -> str:
         return "".join(
             json.dumps({"question": row[0], "choices": row[1:5], "answer": row[5]}) + "\n" for row in written
         )
@@ -136,7 +137,7 @@ def test_mmlu_itself() -> None:
     assert sum(one.answer == 0 for one in religions) == 40  # what answering A always is worth
 
 
-def spoilt(folder: Path, rows: list[Row], columns: tuple[str, ...] = COLUMNS) -> str:
+def spoilt(folder: Path, rows: list[Written], columns: tuple[str, ...] = COLUMNS) -> str:
     write_csv(folder / "test/marketing_test.csv", rows, columns)
     with pytest.raises(UserError) as caught:
         read_mmlu(table(folder))
@@ -153,7 +154,7 @@ def test_a_missing_column_is_told_with_those_that_are_there(folder: Path) -> Non
 
 @pytest.mark.parametrize("answer", [4, -1, "B", ""])
 def test_an_answer_that_is_no_place_is_told_with_its_line(folder: Path, answer: str | int) -> None:
-    rows: list[Row] = [("Two\nlines?", "1", "2", "3", "4", 0), ("Sell?", "1", "2", "3", "4", answer)]
+    rows: list[Written] = [("Two\nlines?", "1", "2", "3", "4", 0), ("Sell?", "1", "2", "3", "4", answer)]
     expected = f"{folder}/test/marketing_test.csv, line 4: the answer is '{answer}', and must be"
     assert spoilt(folder, rows).startswith(expected)
 
@@ -199,7 +200,7 @@ CORPUS = [(GOLDEN / f"{form}.txt").read_text("utf-8") for form in FORMATS]
 
 
 def recipe(**changes: object) -> Recipe:
-    return Recipe(name="t", questions=Questions.model_validate({"kind": "mmlu", "path": "x", **changes}))
+    return Recipe(name="t", questions=QuestionsTable.model_validate({"kind": "mmlu", "path": "x", **changes}))
 
 
 def posed(folder: Path, tokenizer: object, **changes: object) -> list[Posed]:
@@ -280,8 +281,8 @@ def world() -> World:
 def world_recipe(**changes: object) -> Recipe:
     return Recipe(
         name="t",
-        source=Source(people=60, held_out_documents=50, choices=0.2),
-        questions=Questions.model_validate({"kind": "world", **changes}),
+        source=SourceTable(people=60, held_out_documents=50, choices=0.2),
+        questions=QuestionsTable.model_validate({"kind": "world", **changes}),
     )
 
 

@@ -11,7 +11,10 @@ from autophage.data.text_source import Text, TextSource
 from autophage.data.tokens import byte_pair_tokenizer, word_tokenizer
 from autophage.data.world import World
 from autophage.data.world_source import WorldSource
-from autophage.recipe.schema import Mix, Recipe, Sample, Source
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.mix import MixTable
+from autophage.recipe.tables.sample import SampleTable
+from autophage.recipe.tables.source import SourceTable
 
 COUNT = 3000
 
@@ -60,9 +63,9 @@ def windows_of(tmp_path: Path, domain: str = "all") -> tuple[TextSource, list[li
     )
     recipe = Recipe(
         name="t",
-        source=Source(kind="text", path=str(tmp_path), block=16, continuation=8),
-        mix=Mix(domain=domain),
-        sample=Sample(prompts="blocks"),
+        source=SourceTable(kind="text", path=str(tmp_path), block=16, continuation=8),
+        mix=MixTable(domain=domain),
+        sample=SampleTable(prompts="blocks"),
     )
     source = bind(RawSource(Text(text, text)), byte_pair_tokenizer([text], 400), recipe)
     assert isinstance(source, TextSource)
@@ -91,8 +94,8 @@ def test_rare_windows_are_those_with_the_tokens_of_the_rarest_tenth() -> None:
 @pytest.mark.parametrize("human", ["fresh", "fixed"])
 def test_the_weight_reaches_every_human_row_of_a_mix_and_only_those(source: WorldSource, human: str) -> None:
     def recipe(rare: float) -> Recipe:
-        mix = Mix(alpha=0.0, human=human, pool="accumulate", rare=rare)  # type: ignore[arg-type]
-        return Recipe(name="t", sample=Sample(count=40), mix=mix)
+        mix = MixTable(alpha=0.0, human=human, pool="accumulate", rare=rare)  # type: ignore[arg-type]
+        return Recipe(name="t", sample=SampleTable(count=40), mix=mix)
 
     plain, heavy = (pool_rows(source, recipe(weight), {0: [], 1: []}) for weight in (1.0, 5.0))
     assert len(plain) == len(heavy) == 120
@@ -118,8 +121,8 @@ def test_annotations_begin_the_windows_that_are_drawn(tmp_path: Path) -> None:
     source, _ = windows_of(tmp_path)
     recipe = Recipe(
         name="t",
-        source=Source(kind="text", path=str(tmp_path), block=16, continuation=8),
-        sample=Sample(prompts="annotated", annotation=3),
+        source=SourceTable(kind="text", path=str(tmp_path), block=16, continuation=8),
+        sample=SampleTable(prompts="annotated", annotation=3),
     )
     annotated = source.asked_by(recipe, "annotated")
     start = source.start_ids

@@ -9,7 +9,10 @@ from autophage.data.build import bind, prompt_style, read_source
 from autophage.data.text_source import read_text
 from autophage.data.tokens import byte_pair_tokenizer
 from autophage.errors import UserError
-from autophage.recipe.schema import Mix, Recipe, Sample, Source
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.mix import MixTable
+from autophage.recipe.tables.sample import SampleTable
+from autophage.recipe.tables.source import SourceTable
 
 TEXT = "".join(f"Line {n} tells of number {n * n} and of the sea, twice over.\n" for n in range(400))
 TEMPLATE = (
@@ -19,8 +22,8 @@ TEMPLATE = (
 
 
 def recipe(path: Path, **sample: object) -> Recipe:
-    source = Source(kind="text", path=str(path), block=16, continuation=8)
-    return Recipe(name="t", source=source, sample=Sample(**sample))  # type: ignore[arg-type]
+    source = SourceTable(kind="text", path=str(path), block=16, continuation=8)
+    return Recipe(name="t", source=source, sample=SampleTable(**sample))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -64,17 +67,17 @@ def test_the_held_out_end_is_never_an_item(file: Path) -> None:
 def test_a_folder_is_read_in_order(tmp_path: Path) -> None:
     for name in ("b.txt", "a.md", "skipped.bin"):
         (tmp_path / name).write_text(name * 3, encoding="utf-8")
-    text = read_text(Source(kind="text", path=str(tmp_path)))
+    text = read_text(SourceTable(kind="text", path=str(tmp_path)))
     assert text.train + text.held_out == "a.mda.mda.md\n\nb.txtb.txtb.txt"
 
 
 def test_a_local_dataset_by_column(tmp_path: Path) -> None:
     rows = [{"body": f"row {n} of the set"} for n in range(50)]
     (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    text = read_text(Source(kind="dataset", path=str(tmp_path), column="body"))
+    text = read_text(SourceTable(kind="dataset", path=str(tmp_path), column="body"))
     assert text.train.startswith("row 0 of the set\nrow 1")
     with pytest.raises(UserError, match=r"source.column = 'text': the dataset's columns are body"):
-        read_text(Source(kind="dataset", path=str(tmp_path)))
+        read_text(SourceTable(kind="dataset", path=str(tmp_path)))
 
 
 def test_chat_templates_are_honoured(file: Path) -> None:
@@ -112,16 +115,16 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, content: bytes, message: st
     path = tmp_path / "bad.txt"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message):
-        read_text(Source(kind="text", path=str(path)))
+        read_text(SourceTable(kind="text", path=str(path)))
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        read_text(Source(kind="text", path=str(tmp_path / "none.txt")))
+        read_text(SourceTable(kind="text", path=str(tmp_path / "none.txt")))
     with pytest.raises(UserError, match=r"holds no \.txt"):
-        read_text(Source(kind="text", path=str(tmp_path)))
+        read_text(SourceTable(kind="text", path=str(tmp_path)))
     with pytest.raises(UserError, match="cannot be loaded as a dataset"):
-        read_text(Source(kind="dataset", path=str(tmp_path / "nothing")))
+        read_text(SourceTable(kind="dataset", path=str(tmp_path / "nothing")))
 
 
 def test_a_text_too_short_for_a_window_says_so(tmp_path: Path) -> None:
@@ -145,7 +148,7 @@ def test_the_reference_is_of_the_training_part_whatever_the_prompts(file: Path) 
 
 
 def test_a_domain_is_the_windows_with_a_keyword(file: Path) -> None:
-    told = recipe(file).model_copy(update={"mix": Mix(domain="7, 49")})
+    told = recipe(file).model_copy(update={"mix": MixTable(domain="7, 49")})
     tokenizer = byte_pair_tokenizer([TEXT], 400)
     source = bind(read_source(told), tokenizer, told)
     for item in source.items(1, 6):
@@ -160,6 +163,6 @@ def test_a_domain_is_the_windows_with_a_keyword(file: Path) -> None:
 
 
 def test_a_domain_without_a_window_is_refused(file: Path) -> None:
-    told = recipe(file).model_copy(update={"mix": Mix(domain="zebra")})
+    told = recipe(file).model_copy(update={"mix": MixTable(domain="zebra")})
     with pytest.raises(UserError, match=r"mix\.domain = 'zebra': none of the \d+ windows"):
         bind(read_source(told), byte_pair_tokenizer([TEXT], 400), told)

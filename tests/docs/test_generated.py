@@ -13,8 +13,8 @@ from types import ModuleType
 import pytest
 
 from autophage.cli.app import VERBS
-from autophage.recipe.gates import installed_gates
 from autophage.recipe.keys import KEYS
+from autophage.recipe.tables.gate import installed_gates
 
 ROOT = Path(__file__).parents[2]
 GENERATORS = ROOT / "docs" / "generate"

@@ -10,7 +10,7 @@ from tests.fuzz.timebox import fuzz
 
 from autophage.data.text_source import read_text
 from autophage.errors import StoreError, UserError
-from autophage.recipe.schema import Source
+from autophage.recipe.tables.source import SourceTable
 from autophage.store.corpus import Sample, read_samples, write_corpus
 
 FLIPS = st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 255)), min_size=1, max_size=8)
@@ -61,7 +61,7 @@ def test_texts(tmp_path: Path) -> None:
     folder = tmp_path / "texts"
     folder.mkdir()
     path = folder / "a.txt"
-    source = Source(kind="text", path=str(folder))
+    source = SourceTable(kind="text", path=str(folder))
     outcomes = set()
 
     def look(content: bytes) -> None:

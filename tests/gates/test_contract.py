@@ -10,7 +10,7 @@ import pytest
 
 from autophage.gates import Context, Gate, Verdict, accept, reject
 from autophage.gates.contract import ContractError, check_gate
-from autophage.recipe.gates import gate_class, installed_gates
+from autophage.recipe.tables.gate import gate_class, installed_gates
 from autophage.store.corpus import Sample
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
 from autophage.errors import RunError
 from autophage.gates import Context, Verdict
 from autophage.gates.contract import example_context, example_samples
@@ -49,9 +49,9 @@ def test_a_gain_that_is_no_number_stops_the_run(context: Context, sample: Make, 
 
 
 def test_samples_are_tried_as_they_are_trained_on(context: Context, sample: Make) -> None:
-    asked: list[tuple[Sequence[Row], Sequence[Row], int, float]] = []
+    asked: list[tuple[Sequence[TrainingRow], Sequence[TrainingRow], int, float]] = []
 
-    def gains(rows: Sequence[Row], held: Sequence[Row], steps: int, rate: float) -> list[float]:
+    def gains(rows: Sequence[TrainingRow], held: Sequence[TrainingRow], steps: int, rate: float) -> list[float]:
         asked.append((rows, held, steps, rate))
         return [1.0] * len(rows)
 

@@ -18,7 +18,7 @@ from autophage.gates.detector import Detector, draw_in_proportion
 from autophage.gates.entailment import EntailmentGate
 from autophage.gates.novelty import Novelty
 from autophage.gates.quality import Quality
-from autophage.gates.retrieval import Passages, sentences_of
+from autophage.gates.retrieval import PassageIndex, sentences_of
 from autophage.gates.reward import Reward
 from autophage.gates.surprise import Surprise
 from autophage.gates.verifier import Verifier
@@ -193,7 +193,7 @@ def test_every_sentence_needs_a_source(context: Context, sample: Make, said: Sai
 
 def test_passages_are_ranked_by_bm25() -> None:
     texts = ["the sea was calm", "the pilot slept", "the sea the sea was long and wide and deep and blue"]
-    passages = Passages(texts)
+    passages = PassageIndex(texts)
     mean = sum(len(text.split()) for text in texts) / 3
 
     def bm25(asked: str, text: str) -> float:

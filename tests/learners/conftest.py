@@ -10,7 +10,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from autophage.recipe import LoadedRecipe, load_recipe
-from autophage.run.execute import execute
+from autophage.runs.execute import execute
 from autophage.store.rundir import RunDirectory
 
 TINY = {

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autophage.learners.classifier import KEPT, LABEL, RIGHT, Classifier
+from autophage.learners.classifier import KEPT, LABEL, RIGHT, LinearClassifier
 from autophage.learners.loop import Chain, _training_rows
 from autophage.metrics.verification import breakdown_point, expected_accuracy, limits
+from autophage.progress import Meter
 
 ROWS, FEATURES, CHAINS = 300, 8, 200
 VERIFIERS = [(1.0, 1.0), (0.8, 0.2)]
@@ -18,10 +19,10 @@ def course(load, error, verifier, *overrides, generations=4):
     settings = [f"learner.repetitions={CHAINS}", f"learner.dimensions={FEATURES}", f"sample.count={ROWS}"]
     settings += [f"learner.error={error}", f"learner.keep_right={verifier[0]}", f"learner.keep_wrong={verifier[1]}"]
     (arm,) = load("classifier", *settings, "control.enabled=false", *overrides).arms
-    chain = Chain(arm, Classifier(arm.recipe))
+    chain = Chain(arm, LinearClassifier(arm.recipe))
     found = []
     for generation in range(generations + 1):
-        state = chain.learner.fit(_training_rows(chain, generation), 0, None, lambda *_: None)
+        state = chain.learner.fit(_training_rows(chain, generation), 0, None, Meter())
         chain.rows[generation] = chain.learner.draw(state, ROWS, 300 + generation)
         metrics = chain.learner.measure(generation, state, state, chain.rows[generation], 0)
         found.append({metric.metric: metric for metric in metrics})
@@ -80,7 +81,7 @@ def test_labels_of_a_model_have_no_closed_form_here(load):
 
 def test_labels_are_kept_at_the_rates_of_the_verifier(load):
     overrides = ("learner.repetitions=10", "learner.error=0.3", "learner.keep_right=0.9", "learner.keep_wrong=0.25")
-    learner = Classifier(load("classifier", *overrides).recipe)
+    learner = LinearClassifier(load("classifier", *overrides).recipe)
     values = np.stack(learner.human(1, 5000)).reshape(5000, 10, -1)
     right, kept = values[..., RIGHT] == 1, values[..., KEPT]
     assert right.mean() == pytest.approx(0.7, abs=0.01)

@@ -14,7 +14,7 @@ from autophage.metrics.human import BUCKETS, UNSEEN, buckets_of, count_human
 from autophage.metrics.intervals import grouped_jackknife
 from autophage.metrics.scored import FLOOR, Compared, Scored
 from autophage.metrics.tail import tail_metrics
-from autophage.recipe.measure import Measure
+from autophage.recipe.tables.measure import MeasureTable
 
 
 def scored(logprob: list[float], rank: list[int] | None = None) -> Scored:
@@ -63,7 +63,7 @@ def test_divergence_is_the_mean_over_tokens_not_over_samples() -> None:
 
 
 def test_model_0_has_no_previous_model() -> None:
-    names = [m.metric for m in drift_metrics([], [compared([0.0])] * 3, None, Measure(resamples=100), 0)]
+    names = [m.metric for m in drift_metrics([], [compared([0.0])] * 3, None, MeasureTable(resamples=100), 0)]
     assert "drift/kl_to_base" in names
     assert "drift/kl_to_previous" not in names
 

@@ -18,7 +18,7 @@ from autophage.metrics.intervals import grouped_jackknife
 from autophage.metrics.knowledge import knowledge_metrics
 from autophage.metrics.scored import Scored
 from autophage.metrics.text import LONG, distinct, is_junk, novelty_metrics, text_metrics
-from autophage.recipe.measure import Measure
+from autophage.recipe.tables.measure import MeasureTable
 
 NOBODY = count_human([], [])
 
@@ -179,7 +179,7 @@ DEGENERATE = {
 @pytest.mark.parametrize("human", [NOBODY, count_human([[0, 1, 1, 2]], ["a b b c"])], ids=["no human text", "some"])
 def test_degenerate_corpora_have_values(name: str, human: HumanText) -> None:
     texts, token_ids = DEGENERATE[name]
-    metrics = corpus_metrics(texts, token_ids, human, Measure(resamples=100), 0)
+    metrics = corpus_metrics(texts, token_ids, human, MeasureTable(resamples=100), 0)
     assert bool(metrics) is bool(texts)
     for metric in metrics:
         assert math.isfinite(metric.value), metric

@@ -61,7 +61,7 @@ def test_a_bundles_gates_replace_the_recipes(load: Load) -> None:
 
 def test_only_what_acts_on_human_text_asks_for_a_control_of_its_own(load: Load) -> None:
     arms = {arm.name: arm for arm in load(TEXT).arms}
-    twins = {name: arm.twin for name, arm in arms.items() if not arm.control}
+    twins = {name: arm.control_name for name, arm in arms.items() if not arm.control}
     assert twins.pop("remedy-near") == "control_remedy-near"
     assert set(twins.values()) == {"control"}
     assert describe_difference(arms["control"].recipe, arms["control_remedy-near"].recipe) == ["anchor.kl: 0.0 -> 1.0"]

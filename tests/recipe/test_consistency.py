@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from autophage.recipe import LoadedRecipe
-from autophage.recipe.gates import GATE
 from autophage.recipe.inert import RULES
 from autophage.recipe.keys import KEYS
+from autophage.recipe.tables.gate import GATE
 
 Load = Callable[..., LoadedRecipe]
 Refuse = Callable[..., str]

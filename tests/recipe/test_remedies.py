@@ -44,7 +44,7 @@ def test_remedies_share_the_control_unless_they_train_otherwise(load: Load) -> N
     loaded = load(TEXT)
     controls = {arm.name: arm.recipe for arm in loaded.arms if arm.control}
     assert list(controls) == [f"control{name}_seed-{seed}" for name in ("", "_remedy-restart") for seed in (1, 2)]
-    twins = {arm.name: arm.twin for arm in loaded.arms}
+    twins = {arm.name: arm.control_name for arm in loaded.arms}
     for name in ("none", "half", "narrow"):
         assert twins[f"remedy-{name}_seed-2"] == "control_seed-2"
     assert twins["remedy-restart_seed-1"] == "control_remedy-restart_seed-1"
@@ -59,7 +59,7 @@ def test_two_remedies_that_train_alike_share_a_control(load: Load) -> None:
         NAME + 'sweep.remedy = ["a", "b"]\nremedies.a.model.rank = 4\nremedies.b = {model.rank = 4, mix.alpha = 0.5}\n'
     )
     arms = load(text).arms
-    assert [(arm.name, arm.twin) for arm in arms] == [
+    assert [(arm.name, arm.control_name) for arm in arms] == [
         ("remedy-a", "control_remedy-a"),
         ("remedy-b", "control_remedy-a"),
         ("control_remedy-a", None),
@@ -68,7 +68,7 @@ def test_two_remedies_that_train_alike_share_a_control(load: Load) -> None:
 
 def test_a_remedy_of_the_whole_run(load: Load) -> None:
     arms = load(CHOSEN + "remedies.half.mix.alpha = 0.5\n").arms
-    assert [(arm.name, arm.recipe.mix.alpha, arm.twin) for arm in arms] == [
+    assert [(arm.name, arm.recipe.mix.alpha, arm.control_name) for arm in arms] == [
         ("main", 0.5, "control"),
         ("control", 0.0, None),
     ]

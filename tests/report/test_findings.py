@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from autophage.report.facts.load import RunFacts, load
+from autophage.report.facts.series import Metrics, Point, apart
+from autophage.report.facts.words import percent
 from autophage.report.findings import findings
-from autophage.report.load import RunFacts, load
 from autophage.report.observations import observations
-from autophage.report.series import Metrics, Point, apart
-from autophage.report.words import percent
 from autophage.store.manifest import read_manifest, write_manifest
 from autophage.store.rundir import RunDirectory
 
@@ -130,7 +131,7 @@ def test_metrics_that_the_table_lacks_are_read_from_the_generations(world_run: R
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "expected"), [(0.5, 0.6, False), (0.61, 0.7, True), (None, None, None), (0.3, 0.45, True)]
+    ("low", "high", "expected"), [(0.5, 0.6, False), (0.61, 0.7, True), (math.nan, math.nan, None), (0.3, 0.45, True)]
 )
 def test_intervals_are_apart_only_without_a_common_value(low: float, high: float, expected: bool | None) -> None:
-    assert apart(Point(0, 0.55, 0.5, 0.6), Point(1, 0.5, low, high)) is expected
+    assert apart(Point(0.55, 0.5, 0.6), Point(0.5, low, high, generation=1)) is expected

@@ -13,10 +13,14 @@ import pytest
 import torch
 
 from autophage.data.build import bind, read_source
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
 from autophage.errors import RunError
 from autophage.host.devices import out_of_memory
-from autophage.recipe.schema import Base, Model, Recipe, Source, Train
+from autophage.progress import Meter
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import BaseTable, ModelTable
+from autophage.recipe.tables.source import SourceTable
+from autophage.recipe.tables.train import TrainTable
 from autophage.stages.workbench import Workbench
 from autophage.store.training import StepStatistics
 from autophage.trainer.portions import Portion
@@ -28,10 +32,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 BATCH, HELD = 8, 3
 RECIPE = Recipe(
     name="t",
-    model=Model(rank=4),
-    base=Base(hidden_size=64, layers=2, heads=2, tokens=20_000),
-    source=Source(people=12, held_out_documents=8),
-    train=Train(batch_size=BATCH, learning_rate=1e-3, schedule="constant"),
+    model=ModelTable(rank=4),
+    base=BaseTable(hidden_size=64, layers=2, heads=2, tokens=20_000),
+    source=SourceTable(people=12, held_out_documents=8),
+    train=TrainTable(batch_size=BATCH, learning_rate=1e-3, schedule="constant"),
 )
 
 
@@ -47,15 +51,17 @@ def resident(bench: Workbench) -> ResidentModel:
 
 
 @pytest.fixture
-def rows(bench: Workbench) -> list[Row]:
+def rows(bench: Workbench) -> list[TrainingRow]:
     source = bind(read_source(RECIPE), bench.tokenizer, RECIPE)
-    return [Row(item.prompt_ids + item.continuation_ids, 1) for item in source.items(5, 30)]
+    return [TrainingRow(item.prompt_ids + item.continuation_ids, 1) for item in source.items(5, 30)]
 
 
 class Watched:
     """A fit, and what was seen of it: the statistics and the gradient's norm of every step, and the scores at the end."""
 
-    def __init__(self, resident: ResidentModel, rows: list[Row], packing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, resident: ResidentModel, rows: list[TrainingRow], packing: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self.norms: list[float] = []
         self.steps: list[StepStatistics] = []
         whole = WatchedTrainer._get_grad_norm
@@ -68,7 +74,7 @@ class Watched:
         settings = RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update={"packing": packing})})
         with monkeypatch.context() as patch:
             patch.setattr(WatchedTrainer, "_get_grad_norm", norm)
-            resident.fit(resident.base_weights(), rows, settings, 3, lambda *_: None, self.steps.append)
+            resident.fit(resident.base_weights(), rows, settings, 3, Meter(), self.steps.append)
         scored = resident.score([row.token_ids for row in rows], [1] * len(rows))
         self.scores = np.concatenate([one.logprob for one in scored])
 
@@ -95,7 +101,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, held: int) -> None:
 
 @pytest.mark.parametrize("packing", ["padded", "padding-free"])
 def test_a_step_in_portions_is_the_same_step(
-    packing: str, resident: ResidentModel, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+    packing: str, resident: ResidentModel, rows: list[TrainingRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Watched(resident, rows, packing, monkeypatch)
     assert resident.portion == Portion()
@@ -105,7 +111,7 @@ def test_a_step_in_portions_is_the_same_step(
 
 
 def test_what_a_failed_try_left_behind_does_not_count(
-    resident: ResidentModel, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+    resident: ResidentModel, rows: list[TrainingRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory may run out in the backward pass, when a part of the gradient is there already."""
     whole = Watched(resident, rows, "padded", monkeypatch)
@@ -124,7 +130,7 @@ def test_what_a_failed_try_left_behind_does_not_count(
 
 
 def test_it_is_said_once_and_remembered(
-    bench: Workbench, resident: ResidentModel, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+    bench: Workbench, resident: ResidentModel, rows: list[TrainingRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited(monkeypatch, HELD)
     Watched(resident, rows, "padded", monkeypatch)
@@ -136,7 +142,7 @@ def test_it_is_said_once_and_remembered(
 
 
 def test_one_document_that_does_not_fit_is_the_end(
-    resident: ResidentModel, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+    resident: ResidentModel, rows: list[TrainingRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited(monkeypatch, 0)
     with pytest.raises(RunError, match="with one document at a time") as refusal:
@@ -145,7 +151,7 @@ def test_one_document_that_does_not_fit_is_the_end(
 
 
 def test_other_errors_are_not_taken_for_it(
-    resident: ResidentModel, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+    resident: ResidentModel, rows: list[TrainingRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
@@ -174,6 +180,7 @@ import sys
 import numpy as np, torch
 from autophage.data.build import read_source
 from autophage.errors import RunError
+from autophage.progress import Meter
 from autophage.stages.facts import model_path
 from autophage.recipe import load_recipe
 from autophage.sampler.engine import Sampler
@@ -182,7 +189,7 @@ from autophage.stages.workbench import Workbench
 
 loaded = load_recipe("smoke")
 source = read_source(loaded.recipe)
-bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, lambda *_: None))
+bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, Meter()))
 sampler = Sampler(bench.engine_settings(loaded.arms))
 served = sampler.install("test@0", bench.base_weights(loaded.arms[0]))
 prompt = bench.canary_prompts[0][:1]

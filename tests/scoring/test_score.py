@@ -14,7 +14,8 @@ import torch
 
 from autophage.cli import main
 from autophage.errors import UserError
-from autophage.scoring import Document, load_scorer, score_documents
+from autophage.progress import Meter, Progress
+from autophage.scoring import NamedText, load_scorer, score_documents
 
 MakeModel = Callable[..., Path]
 
@@ -53,7 +54,7 @@ def test_perplexity_is_that_of_transformers(
 
 def test_the_table_has_every_token(model_folder: Path, tmp_path: Path, text: str) -> None:
     scorer = load_scorer(str(model_folder))
-    documents = [Document("one", text[:500]), Document("empty", ""), Document("two", text[500:900])]
+    documents = [NamedText("one", text[:500]), NamedText("empty", ""), NamedText("two", text[500:900])]
     out = tmp_path / "scores.parquet"
     summary = score_documents(scorer, documents, context=32, stride=8, out=out)
     rows: list[dict[str, Any]] = pq.read_table(out).to_pylist()
@@ -78,7 +79,7 @@ def test_divergence_from_a_reference(
     other = make_model(tmp_path / "other", 512, hidden=48, seed=1)
     scorer, reference = load_scorer(str(model_folder)), load_scorer(str(other))
     out = tmp_path / "scores.parquet"
-    summary = score_documents(scorer, [Document("t", text[:300])], reference=reference, context=128, out=out)
+    summary = score_documents(scorer, [NamedText("t", text[:300])], reference=reference, context=128, out=out)
     ids = torch.tensor([scorer.tokenizer(text[:300])["input_ids"][:128]])
     with torch.no_grad():
         log_p, log_q = (one.head.model(ids).logits[0, :-1].double().log_softmax(1) for one in (scorer, reference))
@@ -86,7 +87,7 @@ def test_divergence_from_a_reference(
     found = torch.tensor(pq.read_table(out).column("kl").to_pylist()[: len(kl)], dtype=torch.float64)
     torch.testing.assert_close(found, kl, atol=5e-5, rtol=1e-5)
     assert summary.estimates["kl"].value > 0.01
-    same = score_documents(scorer, [Document("t", text[:300])], reference=scorer)
+    same = score_documents(scorer, [NamedText("t", text[:300])], reference=scorer)
     assert same.estimates["kl"].value == same.estimates["reverse_kl"].value == 0.0
 
 
@@ -102,7 +103,7 @@ def test_an_adapter_changes_what_is_scored(
         LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False),
     )
     wrapped.save_pretrained(tmp_path / "adapter")
-    document = [Document("t", text[:300])]
+    document = [NamedText("t", text[:300])]
     plain = score_documents(load_scorer(str(model_folder)), document)
     adapted = score_documents(load_scorer(str(model_folder), tmp_path / "adapter"), document)
     assert abs(plain.estimates["perplexity"].value - adapted.estimates["perplexity"].value) > 1.0
@@ -113,13 +114,13 @@ def test_an_adapter_changes_what_is_scored(
 
 def test_refusals(model_folder: Path, tmp_path: Path, text: str, make_model: MakeModel) -> None:
     scorer = load_scorer(str(model_folder))
-    documents = [Document("t", text[:300])]
+    documents = [NamedText("t", text[:300])]
     with pytest.raises(UserError, match="at most 128"):
         score_documents(scorer, documents, context=129)
     with pytest.raises(UserError, match="from 1 to the context"):
         score_documents(scorer, documents, context=64, stride=65)
     with pytest.raises(UserError, match="nothing to score"):
-        score_documents(scorer, [Document("t", "")])
+        score_documents(scorer, [NamedText("t", "")])
     narrow = make_model(tmp_path / "narrow", 300)
     with pytest.raises(UserError, match="one vocabulary"):
         score_documents(scorer, documents, reference=load_scorer(str(narrow)))
@@ -128,11 +129,11 @@ def test_refusals(model_folder: Path, tmp_path: Path, text: str, make_model: Mak
 
 
 def test_nothing_is_left_of_a_score_that_failed(model_folder: Path, tmp_path: Path, text: str) -> None:
-    def stop(done: int, total: int) -> None:
+    def stop(_: Progress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         score_documents(
-            load_scorer(str(model_folder)), [Document("t", text)], out=tmp_path / "scores.parquet", progress=stop
+            load_scorer(str(model_folder)), [NamedText("t", text)], out=tmp_path / "scores.parquet", meter=Meter(stop)
         )
     assert list(tmp_path.iterdir()) == []

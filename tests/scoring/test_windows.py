@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autophage.errors import UserError
-from autophage.scoring.windows import Window, read_documents, windows
+from autophage.scoring.windows import ContextWindow, read_documents, windows
 
 
 @given(length=st.integers(0, 200), context=st.integers(2, 50), data=st.data())
@@ -23,7 +23,7 @@ def test_each_token_is_scored_once(length: int, context: int, data: st.DataObjec
 
 
 def test_the_windows_of_the_documented_recipe() -> None:
-    assert list(windows(10, 6, 3)) == [Window(0, 1, 6), Window(3, 6, 9), Window(6, 9, 10)]
+    assert list(windows(10, 6, 3)) == [ContextWindow(0, 1, 6), ContextWindow(3, 6, 9), ContextWindow(6, 9, 10)]
     assert list(windows(1, 6, 3)) == list(windows(0, 6, 3)) == []
 
 

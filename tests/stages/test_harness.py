@@ -13,8 +13,8 @@ import torch
 
 from autophage.errors import RunError, UserError
 from autophage.recipe import load_recipe
-from autophage.recipe.measure import Measure
 from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.measure import MeasureTable
 from autophage.stages.harness import check_tasks, harness_metrics
 from autophage.stages.workbench import Workbench
 from autophage.trainer.resident import ResidentModel
@@ -61,7 +61,7 @@ def tasks(bench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_task_is_a_metric_of_the_loaded_weights(bench: Workbench, recipe: Recipe, tasks: Path) -> None:
-    measure = Measure(harness=["who"], harness_path=str(tasks))
+    measure = MeasureTable(harness=["who"], harness_path=str(tasks))
     check_tasks(measure)
     bench.resident.load(bench.resident.base_weights())
     canary = bench.source.held_out()[0].token_ids
@@ -93,14 +93,14 @@ def test_other_weights_are_found_out(bench: Workbench, tasks: Path, monkeypatch:
 
     monkeypatch.setattr(harness, "HFLM", Quiet)
     bench.resident.load(bench.resident.base_weights())
-    measure = Measure(harness=["who"], harness_path=str(tasks))
+    measure = MeasureTable(harness=["who"], harness_path=str(tasks))
     with pytest.raises(RunError, match="was handed other weights"):
         harness_metrics(bench.resident, measure, bench.source.held_out()[0].token_ids, 1)
 
 
 def test_a_task_that_is_not_there_is_refused(tasks: Path) -> None:
     with pytest.raises(UserError, match=r"no task 'whoo'\. Did you mean who"):
-        check_tasks(Measure(harness=["whoo"], harness_path=str(tasks)))
+        check_tasks(MeasureTable(harness=["whoo"], harness_path=str(tasks)))
 
 
 @pytest.mark.long

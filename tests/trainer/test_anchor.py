@@ -15,11 +15,15 @@ import pytest
 import torch
 import transformers
 
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
 from autophage.data.tokens import word_tokenizer
 from autophage.errors import UserError
-from autophage.recipe.anchor import Anchor
-from autophage.recipe.schema import Mix, Model, Recipe, Train
+from autophage.progress import Meter
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.anchor import AnchorTable
+from autophage.recipe.tables.mix import MixTable
+from autophage.recipe.tables.model import ModelTable
+from autophage.recipe.tables.train import TrainTable
 from autophage.store.training import StepStatistics, step_metrics
 from autophage.store.weights import Weights
 from autophage.trainer.divergence import compare
@@ -45,9 +49,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2 with softcap": ("Gemma2Config", {"head_dim": 16, "final_logit_softcapping": 5.0}),
     "gpt2 with dropout": ("GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}),
 }
-METHODS = {"lora": Model(rank=4), "full": Model(method="full")}
+METHODS = {"lora": ModelTable(rank=4), "full": ModelTable(method="full")}
 ROWS = [
-    Row(
+    TrainingRow(
         [1, *(4 + (7 * number + step * step) % 60 for step in range(5 + number)), 2],
         1 + number % 3,
         None,
@@ -58,10 +62,10 @@ ROWS = [
 """Of different lengths and contexts; every second one as if a model had written it."""
 
 
-def recipe_of(method: str, anchor: Anchor, **train: Any) -> Recipe:
-    settings = Train(batch_size=len(ROWS), learning_rate=1e-3, schedule="constant", packing="padded")
+def recipe_of(method: str, anchor: AnchorTable, **train: Any) -> Recipe:
+    settings = TrainTable(batch_size=len(ROWS), learning_rate=1e-3, schedule="constant", packing="padded")
     settings = settings.model_copy(update=train)
-    return Recipe(name="t", model=METHODS[method], train=settings, anchor=anchor, mix=Mix(alpha=0.5))
+    return Recipe(name="t", model=METHODS[method], train=settings, anchor=anchor, mix=MixTable(alpha=0.5))
 
 
 @pytest.fixture(scope="module")
@@ -121,12 +125,12 @@ def step_of(resident: ResidentModel, start: Weights, recipe: Recipe, monkeypatch
     steps: list[StepStatistics] = []
     with monkeypatch.context() as patch:
         patch.setattr(WatchedTrainer, "training_step", training_step)
-        resident.fit(start, ROWS, recipe, 3, lambda *_: None, steps.append)
+        resident.fit(start, ROWS, recipe, 3, Meter(), steps.append)
     ((loss, gradients),), (seen,) = found, steps
     return Step(loss, gradients, seen)
 
 
-def plain_step(resident: ResidentModel, start: Weights, anchor: Anchor, reference_folder: str) -> Step:
+def plain_step(resident: ResidentModel, start: Weights, anchor: AnchorTable, reference_folder: str) -> Step:
     """The same by two forward passes in float64, document by document, with whole log-softmaxes."""
     resident.load(start)
     # Only of what a training step differentiates; model and reference share no tensor.
@@ -179,14 +183,14 @@ def equal(found: Step, expected: Step) -> None:
 
 
 ANCHORS = {
-    "forward": Anchor(kl=0.7),
-    "reverse": Anchor(kl=0.7, direction="reverse"),
-    "truncated": Anchor(truncate=0.03),
-    "truncated and held": Anchor(truncate=0.03, kl=2.0),
-    "distilled": Anchor(objective="distill"),
-    "distilled, clipped": Anchor(objective="distill", trust=0.15),
-    "distilled, masked, held": Anchor(objective="distill", trust=0.15, outliers="mask", kl=0.3),
-    "everything": Anchor(objective="distill", trust=0.15, kl=0.3, direction="reverse", truncate=0.03),
+    "forward": AnchorTable(kl=0.7),
+    "reverse": AnchorTable(kl=0.7, direction="reverse"),
+    "truncated": AnchorTable(truncate=0.03),
+    "truncated and held": AnchorTable(truncate=0.03, kl=2.0),
+    "distilled": AnchorTable(objective="distill"),
+    "distilled, clipped": AnchorTable(objective="distill", trust=0.15),
+    "distilled, masked, held": AnchorTable(objective="distill", trust=0.15, outliers="mask", kl=0.3),
+    "everything": AnchorTable(objective="distill", trust=0.15, kl=0.3, direction="reverse", truncate=0.03),
 }
 
 
@@ -194,7 +198,7 @@ ANCHORS = {
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("family", ["llama, tied", "gemma2 with softcap"])
 def test_loss_and_gradients_are_those_of_two_plain_passes(
-    family: str, method: str, anchor: Anchor, folder_of: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+    family: str, method: str, anchor: AnchorTable, folder_of: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe_of(method, anchor)
     resident = ResidentModel(folder_of(family), recipe)
@@ -242,15 +246,15 @@ def test_a_teacher_takes_the_base_models_place(
     method: str, folder_of: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, teacher = folder_of("llama, tied"), folder_of("llama, untied", 1)
-    anchor = Anchor(kl=1.0, reference=teacher)
+    anchor = AnchorTable(kl=1.0, reference=teacher)
     recipe = recipe_of(method, anchor)
     resident = ResidentModel(folder, recipe)
     start = moved(resident, recipe)
     equal(step_of(resident, start, recipe, monkeypatch), plain_step(resident, start, anchor, teacher))
     # Named by its folder, model 0 is the same reference: with the adapter off it is what was loaded, bit for bit.
-    named = recipe.model_copy(update={"anchor": Anchor(kl=1.0, reference=folder)})
-    base = recipe.model_copy(update={"anchor": Anchor(kl=1.0)})
-    digests = [resident.fit(start, ROWS, one, 3, lambda *_: None).weights.digest for one in (named, base, recipe)]
+    named = recipe.model_copy(update={"anchor": AnchorTable(kl=1.0, reference=folder)})
+    base = recipe.model_copy(update={"anchor": AnchorTable(kl=1.0)})
+    digests = [resident.fit(start, ROWS, one, 3, Meter()).weights.digest for one in (named, base, recipe)]
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -258,7 +262,7 @@ def test_a_teacher_takes_the_base_models_place(
 def test_in_sixteen_bits_the_loss_is_that_of_two_plain_passes_but_for_rounding(
     method: str, folder_of: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    anchor = Anchor(kl=3.0)
+    anchor = AnchorTable(kl=3.0)
     recipe = recipe_of(method, anchor)
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"dtype": "bfloat16"})})
     resident = ResidentModel(folder_of("llama, tied"), recipe)
@@ -272,25 +276,25 @@ def test_in_sixteen_bits_the_loss_is_that_of_two_plain_passes_but_for_rounding(
 
 def test_the_reference_has_no_dropout_and_leaves_no_trace(folder_of: Callable[[str], str]) -> None:
     """Of a family that drops out by default: the reference is not in training mode, and takes no number of the generator's."""
-    recipe = recipe_of("lora", Anchor(kl=1e-30), epochs=1.0)
-    plain = recipe.model_copy(update={"anchor": Anchor()})
+    recipe = recipe_of("lora", AnchorTable(kl=1e-30), epochs=1.0)
+    plain = recipe.model_copy(update={"anchor": AnchorTable()})
     resident = ResidentModel(folder_of("gpt2 with dropout"), recipe)
     start = resident.base_weights()
     steps: list[StepStatistics] = []
-    held = resident.fit(start, ROWS, recipe, 3, lambda *_: None, steps.append)
+    held = resident.fit(start, ROWS, recipe, 3, Meter(), steps.append)
     assert steps[0].divergence > 1e-3, "of the model with dropout from model 0 without it"
-    assert held.weights.digest == resident.fit(start, ROWS, plain, 3, lambda *_: None).weights.digest
+    assert held.weights.digest == resident.fit(start, ROWS, plain, 3, Meter()).weights.digest
     assert all(parameter.requires_grad for parameter in resident.live.parameters.values())
 
 
 def test_arms_with_and_without_an_anchor_take_turns(folder_of: Callable[[str], str]) -> None:
     """The base model is the reference of whole weights even with adapters on it, and nothing of an anchor stays behind."""
     folder = folder_of("llama, tied")
-    recipes = [recipe_of(method, anchor) for method in METHODS for anchor in (Anchor(), ANCHORS["everything"])]
+    recipes = [recipe_of(method, anchor) for method in METHODS for anchor in (AnchorTable(), ANCHORS["everything"])]
     resident = ResidentModel(folder, recipes[0])
 
     def digest(on: ResidentModel, recipe: Recipe) -> str:
-        return on.fit(moved(on, recipe), ROWS, recipe, 3, lambda *_: None).weights.digest
+        return on.fit(moved(on, recipe), ROWS, recipe, 3, Meter()).weights.digest
 
     together = [digest(resident, recipe) for recipe in [*recipes, *recipes]]
     assert together[: len(recipes)] == together[len(recipes) :]
@@ -301,7 +305,7 @@ def test_arms_with_and_without_an_anchor_take_turns(folder_of: Callable[[str], s
 def test_teachers_of_other_vocabularies_are_refused(folder_of: Callable[[str], str], tmp_path: Path) -> None:
     folder = folder_of("llama, tied")
     word_tokenizer([*WORDS[:-1], "other"]).save_pretrained(tmp_path)
-    wrong = recipe_of("lora", Anchor(kl=1.0, reference=str(tmp_path)))
+    wrong = recipe_of("lora", AnchorTable(kl=1.0, reference=str(tmp_path)))
     resident = ResidentModel(folder, wrong)
     with pytest.raises(UserError, match=r"token '(w59|other)' is number (63|None) there and (63|None) here"):
         resident.reference(wrong)
@@ -313,7 +317,7 @@ def test_teachers_of_other_vocabularies_are_refused(folder_of: Callable[[str], s
     with pytest.raises(UserError, match="gives 128 logits, and the model 64"):
         resident.reference(wrong)
     with pytest.raises(UserError, match="has no tokenizer"):
-        resident.reference(recipe_of("lora", Anchor(kl=1.0, reference=str(tmp_path / "absent"))))
+        resident.reference(recipe_of("lora", AnchorTable(kl=1.0, reference=str(tmp_path / "absent"))))
 
 
 WEIGHTS = {"forward": (0.0, 0.1, 0.3, 1.0, 3.0), "reverse": (0.0, 0.3, 1.0, 3.0)}
@@ -327,13 +331,13 @@ def test_a_heavier_anchor_drifts_less(
     """Documents that the base model finds strange are learnt by heart; each weight holds it nearer to the base."""
     drifts = []
     for weight in weights:
-        anchor = Anchor(kl=weight, direction=direction)  # type: ignore[arg-type]
+        anchor = AnchorTable(kl=weight, direction=direction)  # type: ignore[arg-type]
         recipe = recipe_of("full", anchor, learning_rate=1e-2, schedule="linear")
         resident = ResidentModel(folder_of("llama, tied"), recipe)
         base = resident.base_weights()
-        learnt = resident.fit(base, ROWS * 100, recipe, 3, lambda *_: None).weights
+        learnt = resident.fit(base, ROWS * 100, recipe, 3, Meter()).weights
         sequences, contexts = [row.token_ids for row in ROWS], [row.context for row in ROWS]
-        (compared,) = compare(resident, learnt, [base], sequences, contexts, lambda _: None)
+        (compared,) = compare(resident, learnt, [base], sequences, contexts, Meter())
         drifts.append(float(np.concatenate([one.kl for one in compared]).mean()))
     for lighter, heavier in itertools.pairwise(drifts):
         assert heavier < 0.9 * lighter, drifts

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from autophage.data.mix import Row
-from autophage.recipe.schema import Mix, Recipe
+from autophage.data.mix import TrainingRow
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.mix import MixTable
 from autophage.trainer.editing import draw, edit_human, edited
 from autophage.trainer.head import Head
 
@@ -82,8 +83,8 @@ def test_the_ends_of_the_distribution(uniform: float, token: int) -> None:
 
 
 def test_only_human_documents_are_edited() -> None:
-    rows = [Row([0, *[1] * 40], 1, None, synthetic) for synthetic in (False, True, False)]
-    told = Recipe(name="t", mix=Mix(human_edit=0.1))
+    rows = [TrainingRow([0, *[1] * 40], 1, None, synthetic) for synthetic in (False, True, False)]
+    told = Recipe(name="t", mix=MixTable(human_edit=0.1))
     (first, second, third), metrics = edit_human(rows, HEAD, SPECIAL, told, 1)
     assert second == rows[1]
     assert first.token_ids != rows[0].token_ids != third.token_ids != first.token_ids
@@ -94,8 +95,8 @@ def test_only_human_documents_are_edited() -> None:
 
 def test_shares_are_of_the_human_tokens_that_could_be_edited() -> None:
     """Half of the tokens are rare and stay; of those drawn anew some are what they were."""
-    human = Row([0, *[1, 4] * 500], 1, None, False)
-    told = Recipe(name="t", mix=Mix(human_edit=0.999 * float(P_V[1])))
+    human = TrainingRow([0, *[1, 4] * 500], 1, None, False)
+    told = Recipe(name="t", mix=MixTable(human_edit=0.999 * float(P_V[1])))
     (edit, _), metrics = edit_human([human, replace(human, synthetic=True)], HEAD, SPECIAL, told, 1)
     changed = sum(before != after for before, after in zip(human.token_ids, edit.token_ids, strict=True))
     assert 0 < changed < 500

@@ -14,9 +14,13 @@ import safetensors.torch
 import torch
 
 from autophage.data.build import bind, read_source
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
 from autophage.errors import UserError
-from autophage.recipe.schema import Base, Model, Recipe, Source, Train
+from autophage.progress import Meter
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import BaseTable, ModelTable
+from autophage.recipe.tables.source import SourceTable
+from autophage.recipe.tables.train import TrainTable
 from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
 from autophage.trainer.base_model import ensure_base_model
@@ -27,14 +31,14 @@ pytestmark = pytest.mark.slow
 
 LORA_8 = Recipe(
     name="t",
-    model=Model(rank=8),
-    base=Base(hidden_size=64, layers=2, heads=2, tokens=20_000),
-    source=Source(people=12, held_out_documents=8),
-    train=Train(batch_size=8, learning_rate=1e-2),
+    model=ModelTable(rank=8),
+    base=BaseTable(hidden_size=64, layers=2, heads=2, tokens=20_000),
+    source=SourceTable(people=12, held_out_documents=8),
+    train=TrainTable(batch_size=8, learning_rate=1e-2),
 )
-LORA_32 = LORA_8.model_copy(update={"model": Model(rank=32, lora_alpha=16)})
+LORA_32 = LORA_8.model_copy(update={"model": ModelTable(rank=32, lora_alpha=16)})
 FULL = LORA_8.model_copy(
-    update={"model": Model(method="full"), "train": LORA_8.train.model_copy(update={"learning_rate": 1e-3})}
+    update={"model": ModelTable(method="full"), "train": LORA_8.train.model_copy(update={"learning_rate": 1e-3})}
 )
 ARMS = {"rank 8": LORA_8, "rank 32": LORA_32, "full": FULL}
 
@@ -47,7 +51,7 @@ def carried(recipe: Recipe) -> Recipe:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     patch = pytest.MonkeyPatch()
     patch.setenv("AUTOPHAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    path = ensure_base_model(LORA_8, read_source(LORA_8), lambda *_: None)
+    path = ensure_base_model(LORA_8, read_source(LORA_8), Meter())
     patch.undo()
     return str(path)
 
@@ -58,12 +62,12 @@ def resident(folder: str) -> ResidentModel:
 
 
 @pytest.fixture(scope="module")
-def rows(resident: ResidentModel) -> list[Row]:
+def rows(resident: ResidentModel) -> list[TrainingRow]:
     source = bind(read_source(LORA_8), resident.tokenizer, LORA_8)
-    return [Row(item.prompt_ids + item.continuation_ids, 1) for item in source.items(5, 30)]
+    return [TrainingRow(item.prompt_ids + item.continuation_ids, 1) for item in source.items(5, 30)]
 
 
-def two_generations(resident: ResidentModel, rows: list[Row], recipe: Recipe) -> tuple[str, str]:
+def two_generations(resident: ResidentModel, rows: list[TrainingRow], recipe: Recipe) -> tuple[str, str]:
     """Digests of models 1 and 2 of a cumulative chain."""
     first = fit(resident, rows[:16], recipe, resident.base_weights(recipe))
     return first.weights.digest, fit(
@@ -72,14 +76,14 @@ def two_generations(resident: ResidentModel, rows: list[Row], recipe: Recipe) ->
 
 
 def fit(
-    resident: ResidentModel, rows: list[Row], recipe: Recipe, start: Weights, optimizer: bytes | None = None
+    resident: ResidentModel, rows: list[TrainingRow], recipe: Recipe, start: Weights, optimizer: bytes | None = None
 ) -> Fitted:
-    return resident.fit(start, rows, recipe, 3, lambda *_: None, optimizer=optimizer)
+    return resident.fit(start, rows, recipe, 3, Meter(), optimizer=optimizer)
 
 
 @pytest.mark.parametrize("optimizer", ["fresh", "carried"])
 def test_arms_that_take_turns_are_trained_as_if_alone(
-    resident: ResidentModel, folder: str, rows: list[Row], optimizer: str
+    resident: ResidentModel, folder: str, rows: list[TrainingRow], optimizer: str
 ) -> None:
     arms = {name: carried(recipe) if optimizer == "carried" else recipe for name, recipe in ARMS.items()}
     firsts = {name: fit(resident, rows[:16], recipe, resident.base_weights(recipe)) for name, recipe in arms.items()}
@@ -100,19 +104,22 @@ ALONE = """
 from autophage.host import environment
 environment.apply()
 import json, sys
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.trainer.resident import ResidentModel
 
 folder, recipe, rows = json.loads(sys.stdin.read())
 recipe = Recipe.model_validate_json(recipe)
 resident = ResidentModel(folder, recipe)
-fitted = resident.fit(resident.base_weights(recipe), [Row(*row) for row in rows], recipe, 3, lambda *_: None)
+fitted = resident.fit(resident.base_weights(recipe), [TrainingRow(*row) for row in rows], recipe, 3, Meter())
 print(fitted.weights.digest)
 """
 
 
-def test_another_process_trains_the_same_whole_model(resident: ResidentModel, folder: str, rows: list[Row]) -> None:
+def test_another_process_trains_the_same_whole_model(
+    resident: ResidentModel, folder: str, rows: list[TrainingRow]
+) -> None:
     two_generations(resident, rows, LORA_32)
     found = fit(resident, rows, FULL, resident.base_weights(FULL)).weights.digest
     given = json.dumps([folder, FULL.model_dump_json(), [[row.token_ids, row.context] for row in rows]])
@@ -121,7 +128,9 @@ def test_another_process_trains_the_same_whole_model(resident: ResidentModel, fo
     assert done.stdout.split()[-1] == found
 
 
-def test_every_weight_of_a_whole_model_moves_and_none_of_the_base(resident: ResidentModel, rows: list[Row]) -> None:
+def test_every_weight_of_a_whole_model_moves_and_none_of_the_base(
+    resident: ResidentModel, rows: list[TrainingRow]
+) -> None:
     base = resident.base_weights(FULL)
     assert base.tensors == b""
     assert fit(resident, [], FULL, base).weights.digest == base.digest, "no step, so what was there, by the same digest"
@@ -134,7 +143,9 @@ def test_every_weight_of_a_whole_model_moves_and_none_of_the_base(resident: Resi
         assert torch.equal(resident.tensors(base)[name], tensor), name
 
 
-def test_what_is_stored_is_what_transformers_loads(resident: ResidentModel, rows: list[Row], tmp_path: Path) -> None:
+def test_what_is_stored_is_what_transformers_loads(
+    resident: ResidentModel, rows: list[TrainingRow], tmp_path: Path
+) -> None:
     from transformers import AutoModelForCausalLM
 
     weights = fit(resident, rows, FULL, resident.base_weights(FULL)).weights
@@ -148,12 +159,12 @@ def test_what_is_stored_is_what_transformers_loads(resident: ResidentModel, rows
     np.testing.assert_allclose(scored.logprob, log_p[:-1].gather(1, ids[0, 1:, None])[:, 0], atol=1e-5)
 
 
-def test_the_gradient_is_that_of_the_plain_loss(folder: str, rows: list[Row]) -> None:
+def test_the_gradient_is_that_of_the_plain_loss(folder: str, rows: list[TrainingRow]) -> None:
     """The first moment after one step is a tenth of the gradient, clipped: its direction is held to HF's own loss."""
     recipe = carried(FULL)
     for path in (folder, untied(folder)):
         resident = ResidentModel(path, recipe)
-        fitted = resident.fit(resident.base_weights(), rows[:8], recipe, 3, lambda *_: None)
+        fitted = resident.fit(resident.base_weights(), rows[:8], recipe, 3, Meter())
         assert fitted.optimizer is not None
         state = safetensors.torch.load(fitted.optimizer)
         plain = plain_gradients(path, rows[:8])
@@ -182,7 +193,7 @@ def untied(folder: str) -> str:
     return str(out)
 
 
-def plain_gradients(folder: str, rows: list[Row]) -> dict[str, torch.Tensor]:
+def plain_gradients(folder: str, rows: list[TrainingRow]) -> dict[str, torch.Tensor]:
     """Of HF's own loss over the trained tokens of `rows`, by the checkpoint's names."""
     from transformers import AutoModelForCausalLM
 
@@ -197,12 +208,14 @@ def plain_gradients(folder: str, rows: list[Row]) -> dict[str, torch.Tensor]:
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
-def test_models_of_whole_weights_are_compared_each_with_its_own_head(resident: ResidentModel, rows: list[Row]) -> None:
+def test_models_of_whole_weights_are_compared_each_with_its_own_head(
+    resident: ResidentModel, rows: list[TrainingRow]
+) -> None:
     base = resident.base_weights(FULL)
     first = fit(resident, rows[:16], FULL, base).weights
     second = fit(resident, rows[16:], FULL, first).weights
     sequences, contexts = [row.token_ids for row in rows], [1] * len(rows)
-    against = compare(resident, second, [base, first], sequences, contexts, lambda _: None)
+    against = compare(resident, second, [base, first], sequences, contexts, Meter())
     log_p = {}
     for weights in (base, first, second):
         resident.load(weights)
@@ -218,13 +231,18 @@ def test_models_of_whole_weights_are_compared_each_with_its_own_head(resident: R
             np.testing.assert_allclose(one.scored.logprob, alone.logprob, atol=1e-5)
 
 
-def test_in_sixteen_bits_small_updates_add_up_and_scores_are_of_what_is_served(folder: str, rows: list[Row]) -> None:
+def test_in_sixteen_bits_small_updates_add_up_and_scores_are_of_what_is_served(
+    folder: str, rows: list[TrainingRow]
+) -> None:
     recipe = FULL.model_copy(
-        update={"model": Model(method="full", dtype="bfloat16"), "train": Train(batch_size=8, learning_rate=1e-5)}
+        update={
+            "model": ModelTable(method="full", dtype="bfloat16"),
+            "train": TrainTable(batch_size=8, learning_rate=1e-5),
+        }
     )
     resident = ResidentModel(folder, recipe)
     base = resident.base_weights()
-    weights = resident.fit(base, rows, recipe, 3, lambda *_: None).weights
+    weights = resident.fit(base, rows, recipe, 3, Meter()).weights
     before, after = resident.tensors(base), safetensors.torch.load(weights.tensors)
     name = "model.layers.0.mlp.up_proj.weight"
     assert (after[name] != before[name].float()).float().mean() > 0.9
@@ -235,11 +253,13 @@ def test_in_sixteen_bits_small_updates_add_up_and_scores_are_of_what_is_served(f
     live = dict(resident.model.named_parameters())[name]
     assert torch.equal(live, after[name].bfloat16().float())
     # Training went on from the float32 weights, not from what scoring left in their place.
-    again = resident.fit(weights, rows, recipe, 3, lambda *_: None).weights.digest
-    assert again == ResidentModel(folder, recipe).fit(weights, rows, recipe, 3, lambda *_: None).weights.digest
+    again = resident.fit(weights, rows, recipe, 3, Meter()).weights.digest
+    assert again == ResidentModel(folder, recipe).fit(weights, rows, recipe, 3, Meter()).weights.digest
 
 
-def test_carried_moments_change_the_next_training_and_only_that(resident: ResidentModel, rows: list[Row]) -> None:
+def test_carried_moments_change_the_next_training_and_only_that(
+    resident: ResidentModel, rows: list[TrainingRow]
+) -> None:
     for recipe in (LORA_8, FULL):
         start = resident.base_weights(recipe)
         plain, kept = fit(resident, rows, recipe, start), fit(resident, rows, carried(recipe), start)
@@ -256,13 +276,13 @@ def test_carried_moments_change_the_next_training_and_only_that(resident: Reside
         assert fit(resident, [], carried(recipe), kept.weights, kept.optimizer).optimizer == kept.optimizer
 
 
-def seen(resident: ResidentModel, rows: list[Row], recipe: Recipe, start: Weights) -> list[StepStatistics]:
+def seen(resident: ResidentModel, rows: list[TrainingRow], recipe: Recipe, start: Weights) -> list[StepStatistics]:
     steps: list[StepStatistics] = []
-    resident.fit(start, rows, recipe, 3, lambda *_: None, steps.append)
+    resident.fit(start, rows, recipe, 3, Meter(), steps.append)
     return steps
 
 
-def test_an_adapter_is_drawn_by_its_arms_seed(resident: ResidentModel, folder: str, rows: list[Row]) -> None:
+def test_an_adapter_is_drawn_by_its_arms_seed(resident: ResidentModel, folder: str, rows: list[TrainingRow]) -> None:
     """A swept seed gives another adapter, and the one that an arm with that seed alone would have."""
     resident.load(resident.base_weights(FULL))
     other = LORA_8.model_copy(update={"seed": 2})

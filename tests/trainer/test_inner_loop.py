@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
 from autophage.data.tokens import word_tokenizer
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.trainer.resident import ResidentModel
 
@@ -43,18 +44,19 @@ def residents(folder: str) -> dict[str, ResidentModel]:
     return {method: ResidentModel(folder, recipe(method)) for method in ("lora", "full")}
 
 
-def drawn(seed: int, count: int) -> list[Row]:
+def drawn(seed: int, count: int) -> list[TrainingRow]:
     """Documents of several lengths, the first tokens of some of them without loss."""
     rng = np.random.default_rng(seed)
     return [
-        Row([1, *map(int, rng.integers(5, VOCABULARY, 6 + 3 * index % 11))], 1 + index % 3) for index in range(count)
+        TrainingRow([1, *map(int, rng.integers(5, VOCABULARY, 6 + 3 * index % 11))], 1 + index % 3)
+        for index in range(count)
     ]
 
 
 HELD = drawn(1, 9)
 
 
-def loss(model: torch.nn.Module, rows: list[Row]) -> torch.Tensor:
+def loss(model: torch.nn.Module, rows: list[TrainingRow]) -> torch.Tensor:
     """Mean nats a token behind the contexts, document by document."""
     found = []
     for row in rows:
@@ -64,7 +66,7 @@ def loss(model: torch.nn.Module, rows: list[Row]) -> torch.Tensor:
     return torch.cat(found).mean()
 
 
-def plain_gain(resident: ResidentModel, row: Row, steps: int, rate: float) -> float:
+def plain_gain(resident: ResidentModel, row: TrainingRow, steps: int, rate: float) -> float:
     names = [name for name, one in resident.model.named_parameters() if one.requires_grad]
     model = copy.deepcopy(resident.model).eval()
     trained = [one for name, one in model.named_parameters() if name in names]
@@ -81,14 +83,14 @@ def plain_gain(resident: ResidentModel, row: Row, steps: int, rate: float) -> fl
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_gain_is_that_of_plain_descent_on_a_copy(residents: dict[str, ResidentModel], method: str) -> None:
-    resident, rows, read = residents[method], [*drawn(2, 4), HELD[3]], []
+    resident, rows, meter = residents[method], [*drawn(2, 4), HELD[3]], Meter()
     weights = resident.base_weights()
     resident.load(weights)
     expected = [plain_gain(resident, row, 3, 0.3) for row in rows]
-    found = resident.gains(weights, rows, HELD, 3, 0.3, read.append)
+    found = resident.gains(weights, rows, HELD, 3, 0.3, meter)
     assert found == pytest.approx(expected, abs=1e-5)
     assert max(map(abs, expected)) > 1e-3
-    assert sum(read) == len(HELD) + len(rows) * (3 + len(HELD))
+    assert meter.progress.done == len(HELD) + len(rows) * (3 + len(HELD))
     assert resident.gains(weights, rows[::-1], HELD, 3, 0.3) == found[::-1]  # each from the same weights
 
 

@@ -12,8 +12,14 @@ import pytest
 import torch
 
 from autophage.errors import RunError
+from autophage.progress import Meter
 from autophage.recipe.arms import Arm, expand
-from autophage.recipe.schema import Base, Mix, Model, Recipe, Sample, Source, Train
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.mix import MixTable
+from autophage.recipe.tables.model import BaseTable, ModelTable
+from autophage.recipe.tables.sample import SampleTable
+from autophage.recipe.tables.source import SourceTable
+from autophage.recipe.tables.train import TrainTable
 from autophage.stages.workbench import Workbench
 from autophage.store.broken import read_broken_batch
 from autophage.store.weights import Weights
@@ -22,12 +28,12 @@ pytestmark = pytest.mark.slow
 
 RECIPE = Recipe(
     name="t",
-    model=Model(rank=4),
-    base=Base(hidden_size=64, layers=2, heads=2, tokens=20_000),
-    source=Source(people=12, held_out_documents=8),
-    sample=Sample(count=24),
-    mix=Mix(alpha=0.0),
-    train=Train(batch_size=8, epochs=1),
+    model=ModelTable(rank=4),
+    base=BaseTable(hidden_size=64, layers=2, heads=2, tokens=20_000),
+    source=SourceTable(people=12, held_out_documents=8),
+    sample=SampleTable(count=24),
+    mix=MixTable(alpha=0.0),
+    train=TrainTable(batch_size=8, epochs=1),
 )
 
 
@@ -48,7 +54,7 @@ def arm() -> Arm:
 
 
 def fit(bench: Workbench, arm: Arm) -> Weights:
-    return bench.fit(arm, 1, bench.base_weights(arm), {0: []}, lambda *_: None).weights
+    return bench.fit(arm, 1, bench.base_weights(arm), {0: []}, Meter()).weights
 
 
 def kept(error: pytest.ExceptionInfo[RunError]) -> Path:

@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from autophage.data.base_folder import base_model_folder
 from autophage.data.build import bind, read_source
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
 from autophage.errors import RunError, UserError
 from autophage.metrics.scored import Scored
-from autophage.recipe.schema import Base, Model, Recipe, Source, Train
+from autophage.progress import Meter
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import BaseTable, ModelTable
+from autophage.recipe.tables.source import SourceTable
+from autophage.recipe.tables.train import TrainTable
 from autophage.store.training import StepStatistics
-from autophage.trainer.base_model import base_model_folder, ensure_base_model
+from autophage.trainer.base_model import ensure_base_model
 from autophage.trainer.portions import Portion
 from autophage.trainer.resident import ResidentModel
 
@@ -23,10 +28,10 @@ pytestmark = pytest.mark.slow
 
 RECIPE = Recipe(
     name="t",
-    model=Model(rank=4),
-    base=Base(hidden_size=64, layers=2, heads=2, tokens=20_000),
-    source=Source(people=12, held_out_documents=8),
-    train=Train(batch_size=8, learning_rate=1e-2),
+    model=ModelTable(rank=4),
+    base=BaseTable(hidden_size=64, layers=2, heads=2, tokens=20_000),
+    source=SourceTable(people=12, held_out_documents=8),
+    train=TrainTable(batch_size=8, learning_rate=1e-2),
 )
 
 
@@ -34,26 +39,25 @@ RECIPE = Recipe(
 def resident(tmp_path_factory: pytest.TempPathFactory) -> ResidentModel:
     patch = pytest.MonkeyPatch()
     patch.setenv("AUTOPHAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    seen: list[int] = []
-    raw = read_source(RECIPE)
-    folder = ensure_base_model(RECIPE, raw, lambda done, total, loss: seen.append(done))
-    assert seen[-1] > 15_000
-    assert ensure_base_model(RECIPE, raw, lambda *_: pytest.fail("trained again")) == folder
+    raw, meter = read_source(RECIPE), Meter()
+    folder = ensure_base_model(RECIPE, raw, meter)
+    assert meter.progress.done == meter.progress.total == meter.progress.tokens > 15_000
+    assert ensure_base_model(RECIPE, raw, Meter(lambda _: pytest.fail("trained again"))) == folder
     patch.undo()
     return ResidentModel(str(folder), RECIPE)
 
 
 @pytest.fixture(scope="module")
-def rows(resident: ResidentModel) -> list[Row]:
+def rows(resident: ResidentModel) -> list[TrainingRow]:
     source = bind(read_source(RECIPE), resident.tokenizer, RECIPE)
-    return [Row(item.prompt_ids + item.continuation_ids, 1) for item in source.items(5, 30)]
+    return [TrainingRow(item.prompt_ids + item.continuation_ids, 1) for item in source.items(5, 30)]
 
 
-def fit(resident: ResidentModel, rows: list[Row], recipe: Recipe = RECIPE, seed: int = 3) -> str:
-    return resident.fit(resident.base_weights(), rows, recipe, seed, lambda *_: None).weights.digest
+def fit(resident: ResidentModel, rows: list[TrainingRow], recipe: Recipe = RECIPE, seed: int = 3) -> str:
+    return resident.fit(resident.base_weights(), rows, recipe, seed, Meter()).weights.digest
 
 
-def test_training_is_a_function_of_its_arguments(resident: ResidentModel, rows: list[Row]) -> None:
+def test_training_is_a_function_of_its_arguments(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     first = fit(resident, rows)
     other = fit(resident, rows[::-1])
     assert fit(resident, rows) == first != other
@@ -63,7 +67,7 @@ def test_training_is_a_function_of_its_arguments(resident: ResidentModel, rows: 
 @pytest.mark.parametrize("packing", ["padded", "padding-free"])
 @pytest.mark.parametrize("held", [None, 2])
 def test_a_weight_counts_as_so_many_documents(
-    resident: ResidentModel, rows: list[Row], packing: str, held: int | None, monkeypatch: pytest.MonkeyPatch
+    resident: ResidentModel, rows: list[TrainingRow], packing: str, held: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One step on documents of weights 3 and 1 is that on a batch in which one of them is there three times."""
     monkeypatch.setattr(resident, "portion", Portion(held))
@@ -82,13 +86,13 @@ def test_a_weight_counts_as_so_many_documents(
     assert apart[2] < 1e-4 < 1e-3 < apart[1] < apart[3]
 
 
-def test_weights_of_1_change_no_bit(resident: ResidentModel, rows: list[Row]) -> None:
+def test_weights_of_1_change_no_bit(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     assert fit(resident, [replace(row, weight=1.0) for row in rows]) == fit(resident, rows)
 
 
-def test_each_step_says_what_the_model_made_of_its_tokens(resident: ResidentModel, rows: list[Row]) -> None:
+def test_each_step_says_what_the_model_made_of_its_tokens(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     steps: list[StepStatistics] = []
-    resident.fit(resident.base_weights(), rows, RECIPE, 3, lambda *_: None, steps.append)
+    resident.fit(resident.base_weights(), rows, RECIPE, 3, Meter(), steps.append)
     assert [step.step for step in steps] == list(range(1, len(steps) + 1))
     assert sum(step.tokens for step in steps) == sum(len(row.token_ids) - row.context for row in rows)
     # The first step sees the untrained adapter, so its numbers are those of scoring its rows.
@@ -100,7 +104,7 @@ def test_each_step_says_what_the_model_made_of_its_tokens(resident: ResidentMode
         assert getattr(steps[0], "loss" if name == "logprob" else name) == pytest.approx(expected, rel=1e-4)
 
 
-def test_nothing_is_left_on_the_model(resident: ResidentModel, rows: list[Row]) -> None:
+def test_nothing_is_left_on_the_model(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     for _ in range(3):
         fit(resident, rows)
     base = resident.model.get_base_model()
@@ -110,7 +114,7 @@ def test_nothing_is_left_on_the_model(resident: ResidentModel, rows: list[Row]) 
     assert not base.training
 
 
-def test_only_the_adapter_is_trained(resident: ResidentModel, rows: list[Row]) -> None:
+def test_only_the_adapter_is_trained(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     def base_weights() -> dict[str, torch.Tensor]:
         return {name: p.clone() for name, p in resident.model.named_parameters() if "lora" not in name}
 
@@ -119,16 +123,16 @@ def test_only_the_adapter_is_trained(resident: ResidentModel, rows: list[Row]) -
     assert all(torch.equal(weight, before[name]) for name, weight in base_weights().items())
 
 
-def test_the_loss_ignores_the_context(resident: ResidentModel, rows: list[Row]) -> None:
+def test_the_loss_ignores_the_context(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     """Other tokens in a context that the model cannot see from must not matter; what carries loss must."""
-    whole = [Row(row.token_ids, 1) for row in rows]
-    half = [Row(row.token_ids, len(row.token_ids) // 2) for row in rows]
-    none = [Row(row.token_ids, len(row.token_ids)) for row in rows]
+    whole = [TrainingRow(row.token_ids, 1) for row in rows]
+    half = [TrainingRow(row.token_ids, len(row.token_ids) // 2) for row in rows]
+    none = [TrainingRow(row.token_ids, len(row.token_ids)) for row in rows]
     assert fit(resident, whole) != fit(resident, half)
     assert fit(resident, none) == resident.base_weights().digest
 
 
-def test_padding_free_equals_padded_to_rounding(resident: ResidentModel, rows: list[Row]) -> None:
+def test_padding_free_equals_padded_to_rounding(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     def scores(packing: str) -> list[Scored]:
         settings = RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update={"packing": packing})})
         fit(resident, rows, settings)
@@ -142,7 +146,7 @@ def test_an_empty_corpus_leaves_the_adapter_as_it_was(resident: ResidentModel) -
     assert fit(resident, []) == resident.base_weights().digest
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_step(resident: ResidentModel, rows: list[Row]) -> None:
+def test_a_loss_that_is_not_finite_stops_before_the_step(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     weight = resident.model.get_base_model().get_input_embeddings().weight
     kept = weight.detach().clone()
     try:
@@ -156,7 +160,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(resident: ResidentModel
     assert fit(resident, rows)
 
 
-def test_scores_are_those_of_a_plain_forward_pass(resident: ResidentModel, rows: list[Row]) -> None:
+def test_scores_are_those_of_a_plain_forward_pass(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     fit(resident, rows)
     contexts = [1 + index % 5 for index in range(len(rows))]
     for row, context, scored in zip(rows, contexts, resident.score([r.token_ids for r in rows], contexts), strict=True):
@@ -168,13 +172,13 @@ def test_scores_are_those_of_a_plain_forward_pass(resident: ResidentModel, rows:
         np.testing.assert_allclose(scored.entropy, entropy.numpy(), atol=1e-5)
 
 
-def test_a_choice_is_scored_as_if_it_had_followed(resident: ResidentModel, rows: list[Row]) -> None:
+def test_a_choice_is_scored_as_if_it_had_followed(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     fit(resident, rows)
     prompts = [row.token_ids[: 2 + index % 7] for index, row in enumerate(rows)]
     choices = [[3 + (index + k) % 20 for k in range(1 + index % 4)] for index in range(len(rows))]
-    seen: list[int] = []
-    together = resident.score_choices(prompts, choices, seen.append)
-    assert sum(seen) == len(prompts)
+    meter = Meter()
+    together = resident.score_choices(prompts, choices, meter)
+    assert meter.progress.done == len(prompts)
     for prompt, tokens, found in zip(prompts, choices, together, strict=True):
         alone = resident.score([[*prompt, token] for token in tokens], [len(prompt)] * len(tokens))
         for name in ("logprob", "entropy", "varentropy", "max_prob", "rank", "argmax"):
@@ -184,9 +188,9 @@ def test_a_choice_is_scored_as_if_it_had_followed(resident: ResidentModel, rows:
 
 def test_the_cache_goes_by_content(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AUTOPHAGE_CACHE", str(tmp_path))
-    other = RECIPE.model_copy(update={"source": Source(people=12, held_out_documents=8, seed=1)})
+    other = RECIPE.model_copy(update={"source": SourceTable(people=12, held_out_documents=8, seed=1)})
     longer = RECIPE.model_copy(update={"base": RECIPE.base.model_copy(update={"tokens": 30_000})})
-    trained = RECIPE.model_copy(update={"train": Train(epochs=9)})
+    trained = RECIPE.model_copy(update={"train": TrainTable(epochs=9)})
     folders = [base_model_folder(recipe, read_source(recipe)) for recipe in (RECIPE, other, longer, trained)]
     assert len(set(folders)) == 3
     assert folders[0] == folders[3]

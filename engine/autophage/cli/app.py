@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from cyclopts import App
 
+from autophage import __version__
 from autophage.cli import benchmarking, inspecting, machine, planning, recipes, results, running, scoring
 
 VERBS: dict[str, tuple[Callable[..., int], str]] = {
@@ -31,7 +32,7 @@ def build_app() -> App:
         help="Recursive synthetic training of language models, with collapse watched as it happens.",
         help_format="plaintext",
         help_epilogue="Example: autophage run demo",
-        version=_version,
+        version=__version__,
         exit_on_error=False,
         print_error=False,
         suppress_keyboard_interrupt=False,
@@ -39,9 +40,3 @@ def build_app() -> App:
     for order, (verb, (function, example)) in enumerate(VERBS.items()):
         app.command(function, name=verb, sort_key=order, help_epilogue=f"Example: {example}")
     return app
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("autophage")

@@ -69,7 +69,7 @@ def export(
         names = [one.name for one in arms_of(run)]
         if arm not in names:
             raise UserError(f"--arm {arm}: the run has no such arm. It has {', '.join(names)}.")
-        from autophage.run.export import export as export_generation
+        from autophage.runs.export import export as export_generation
 
         say(export_generation(run, arm, generation, what, out))
     return 0

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from autophage.cli.opening import crashes_logged, opened
 from autophage.cli.output import Overrides, Profile, say
-from autophage.errors import RequeueInterrupt, StoreError
+from autophage.display import safe
+from autophage.errors import RequeueInterrupt
 from autophage.live import View, open_view
-from autophage.live.format import safe
-from autophage.store.rundir import RunDirectory, is_locked, read_events
+from autophage.store.rundir import RunDirectory, is_locked
 
 if TYPE_CHECKING:
     from autophage.live.follow import EventTail
@@ -52,40 +52,27 @@ def run(
         Replaces one key of the recipe.
     """
     from autophage.recipe import load_recipe
-    from autophage.run.fork import parse_origin
+    from autophage.runs.start import perform, run_directory
 
     loaded = load_recipe(recipe, settings or [], profile)
     for warning in loaded.warnings:
         print(f"warning: {safe(warning)}", file=sys.stderr)
-    origin = None if fork_from is None else parse_origin(fork_from)
-    directory = RunDirectory(Path("runs") / loaded.recipe.name if out is None else out)
+    directory = run_directory(loaded, out)
     with crashes_logged(directory):
-        from autophage.run.execute import execute
-
         try:
-            with open_view(read_events(directory.events)) as view:
-                worked = execute(loaded, directory.root, view, address, origin, insecure=insecure)
-        except StoreError as error:
-            raise StoreError(
-                f"{error}. `autophage verify {directory.root}` says what is wrong with the run, and with --repair it goes "
-                "back to the last true generation of each arm."
-            ) from error
+            worked = perform(loaded, directory, address=address, fork_from=fork_from, insecure=insecure)
         except RequeueInterrupt:
             raise
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("interrupted; the same command goes on after the last commit") from None
+            raise KeyboardInterrupt("interrupted; the same command resumes after the last commit") from None
         _sum_up(directory, [arm.name for arm in loaded.arms], worked)
     return 0
 
 
 def _sum_up(directory: RunDirectory, arms: Sequence[str], worked: bool) -> None:
-    """Write the report where it is due and say what came out."""
+    """Print the outcome: each arm's headline metrics and the path of the report."""
     from autophage.cli.summary import headline_lines, headlines
 
-    if worked or not directory.report.is_file():
-        from autophage.report import write_report
-
-        write_report(directory)
     if not worked:
         say(f"nothing to do: {directory.root} is finished; its report is {directory.report}")
         return

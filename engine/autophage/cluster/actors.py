@@ -10,13 +10,13 @@ import faulthandler
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autophage.cluster.calls import DUMP_SIGNAL
+from autophage.cluster.stacks import DUMP_SIGNAL
 from autophage.data.late import LateCorpus
 from autophage.data.mix import AnySamples
+from autophage.progress import Meter, Progress
 from autophage.recipe.arms import expand
 from autophage.recipe.schema import Recipe
 from autophage.store.fault_points import reach
@@ -31,23 +31,13 @@ if TYPE_CHECKING:
 STDERR = 2
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far the work in hand is: `done` of `total` (samples, steps, or base-model tokens), and tokens written."""
-
-    done: int = 0
-    total: int = 0
-    tokens: int = 0
-    loss: float = 0.0
-
-
 class Shell:
     """What both actors have: a log file in place of stdout and stderr, their stack on demand, and a progress counter."""
 
     def __init__(self, log: str) -> None:
         _redirect(Path(log))
         _tell_stacks()
-        self._progress = Progress()
+        self._meter = Meter()
 
     def whereabouts(self) -> tuple[str, int]:
         """The id of the node that this process is on, and its pid."""
@@ -57,7 +47,7 @@ class Shell:
 
     def progress(self, key: str) -> Progress:
         """Of the work `key`; answered from a thread of its own, while work goes on."""
-        return self._progress
+        return self._meter.progress
 
     def notes(self) -> list[str]:
         """What the user should hear of the work so far; each is given out once."""
@@ -88,8 +78,8 @@ class TrainerActor(Shell):
         from autophage.stages.workbench import Workbench
 
         source = read_source(self._recipe)
-        path = model_path(self._recipe, source, self._base_progress)
-        self._progress = Progress()
+        path = model_path(self._recipe, source, self._meter)
+        self._meter = Meter()
         self._bench: Workbench | ShardedBench = (
             ShardedBench(self._recipe, path, ranks, gpus, self._log)
             if ranks > 1
@@ -130,7 +120,7 @@ class TrainerActor(Shell):
         `early`: the newest corpus is still being written, is not among `corpora`, and will be `feed`.
         """
         reach("trainer", "fit")
-        self._progress = Progress()
+        self._meter = Meter(_step_ended)
         start = start or self.base_weights(arm)
         known: dict[int, AnySamples] = dict(corpora)
         if early:
@@ -139,7 +129,7 @@ class TrainerActor(Shell):
             self._late = LateCorpus([request.prompt_ids for request in requests])
             known[generation - 1] = self._late
         try:
-            return self._bench.fit(self._arms[arm], generation, start, known, self._step_progress, optimizer)
+            return self._bench.fit(self._arms[arm], generation, start, known, self._meter, optimizer)
         finally:
             self._late = None
             self._give_back()
@@ -162,9 +152,9 @@ class TrainerActor(Shell):
         self, arm: str, generation: int, weights: Weights, previous: Weights | None, answers: Sequence[Completion]
     ) -> Measured:
         reach("trainer", "measure")
-        self._progress = Progress()
+        self._meter = Meter(_step_ended)
         try:
-            return self._bench.measure(self._arms[arm], generation, weights, previous, answers, self._step_progress)
+            return self._bench.measure(self._arms[arm], generation, weights, previous, answers, self._meter)
         finally:
             self._give_back()
 
@@ -175,18 +165,11 @@ class TrainerActor(Shell):
 
             give_back_memory()
 
-    def _step_progress(self, done: int, total: int, tokens: int = 0) -> None:
-        reach("trainer", "step")
-        self._progress = Progress(done, total, tokens)
-
-    def _base_progress(self, done: int, total: int, loss: float) -> None:
-        self._progress = Progress(done, total, done, loss)
-
 
 class SamplerActor(Shell):
     def __init__(self, log: str, beams: bool = False) -> None:
         super().__init__(log)
-        self._sampling: dict[str, Progress] = {}
+        self._sampling: dict[str, Meter] = {}
         self._written: dict[str, dict[int, list[int]]] = {}
         if not beams:
             # Importing vLLM takes as long as the trainer takes to load its model; both happen at once.
@@ -228,12 +211,11 @@ class SamplerActor(Shell):
         reach("sampler", "sample")
         jobs = [Job(one, *order) for one, order in zip(served, orders, strict=True)]
         for key, job in zip(keys, jobs, strict=True):
-            self._sampling[key], self._written[key] = Progress(0, len(job.requests)), {}
+            self._sampling[key], self._written[key] = Meter(total=len(job.requests)), {}
 
         def ended(job: int, place: int, token_ids: list[int]) -> None:
             reach("sampler", "ended")
-            before = self._sampling[keys[job]]
-            self._sampling[keys[job]] = Progress(before.done + 1, before.total, before.tokens + len(token_ids))
+            self._sampling[keys[job]].advance(tokens=len(token_ids))
             self._written[keys[job]][place] = token_ids
 
         documents = self._sampler.sample(jobs, ended)
@@ -250,7 +232,12 @@ class SamplerActor(Shell):
         return dict(self._written.get(key, {}))
 
     def progress(self, key: str) -> Progress:
-        return self._sampling.get(key, Progress())
+        meter = self._sampling.get(key)
+        return Progress() if meter is None else meter.progress
+
+
+def _step_ended(_: Progress) -> None:
+    reach("trainer", "step")
 
 
 def _redirect(log: Path) -> None:

@@ -1,8 +1,8 @@
-"""`entailment`: keeps what human text entails; the first of the write-back gates of Bidirectional RAG (arXiv 2512.22199).
+"""`entailment`: keeps samples that human text entails, a write-back gate of Bidirectional RAG (arXiv 2512.22199).
 
-With a model (an NLI cross-encoder), the premise is the human passages that bear most on a sample, the hypothesis the sample,
-and P(entailment) must reach the threshold. In a world of facts no model is needed: a sample is entailed if every one of
-its statements is a fact. Tokens beyond the model's positions are cut off the longer of the two.
+With a model (an NLI cross-encoder), the premise is the most relevant human passages and the hypothesis is the sample.
+P(entailment) must reach the threshold. A world of facts needs no model. There, a sample is entailed if each of its
+statements is a fact. If a pair exceeds the model's positions, the longer text is cut.
 """
 
 from __future__ import annotations
@@ -14,25 +14,27 @@ from pydantic import Field
 
 from autophage.gates.by_model import ByModel, ruled
 from autophage.gates.protocol import Context, Verdict, abstain, accept, reject, require_finite
-from autophage.gates.retrieval import Passages, words_of
-from autophage.recipe.schema import Recipe
-from autophage.recipe.table import Fraction, PathText, Positive
+from autophage.gates.retrieval import PassageIndex, words_of
+from autophage.recipe.settings import Settings
+from autophage.recipe.tables.table import Fraction, PathText, Positive
 from autophage.store.corpus import Sample
 
 UNENTAILED = "not entailed"
 
 
 class EntailmentGate(ByModel):
-    kind: Literal["entailment"] = Field("entailment", description="which gate")
-    model: PathText | None = Field(
-        None, description="a classifier of entailment (NLI), folder or hub id; left out: the facts of a world"
-    )
-    threshold: Fraction = Field(0.65, description="with a model: least probability of entailment")
-    passages: int = Field(3, ge=1, le=100, description="with a model: human passages that make the premise")
-    human: Positive = Field(2000, description="with a model: human documents that passages are looked for in")
+    """The settings of `[[gate]] kind = "entailment"`."""
 
-    def unfit(self, recipe: Recipe) -> tuple[str, ...]:
-        if self.model is None and recipe.source.kind != "world":
+    kind: Literal["entailment"] = Field("entailment", description="name of the gate")
+    model: PathText | None = Field(
+        None, description="folder or hub id of an entailment (NLI) classifier; without one, the facts of a world decide"
+    )
+    threshold: Fraction = Field(0.65, description="with a model: minimum probability of entailment")
+    passages: int = Field(3, ge=1, le=100, description="with a model: human passages in the premise")
+    human: Positive = Field(2000, description="with a model: human documents to retrieve passages from")
+
+    def unfit(self, settings: Settings) -> tuple[str, ...]:
+        if self.model is None and settings.source.kind != "world":
             return ("a text needs a model that tells entailment", "give a folder or a hub id: model = ...")
         return ()
 
@@ -59,7 +61,7 @@ class EntailmentGate(ByModel):
 
         path = self.model or ""
         judge = context.once(("entailment", path), lambda: Entailment(path, "gate.model"))
-        index = context.once(("passages", self.human), lambda: Passages(context.human(self.human)))
+        index = context.once(("passages", self.human), lambda: PassageIndex(context.human(self.human)))
         found = index.retrieve([sample.text for sample in samples], self.passages)
         read = [sample for sample, places in zip(samples, found, strict=True) if places]
         premises = [" ".join(index.texts[place] for place in places) for places in found if places]

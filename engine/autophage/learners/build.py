@@ -32,7 +32,7 @@ def learner_of(recipe: Recipe) -> Learner[Any]:
 
         return Regression(recipe)
     if kind == "classifier":
-        from autophage.learners.classifier import Classifier
+        from autophage.learners.classifier import LinearClassifier
 
-        return Classifier(recipe)
+        return LinearClassifier(recipe)
     raise ValueError(f"{kind} is no learner of this package")

@@ -21,8 +21,9 @@ import numpy as np
 from scipy.special import ndtr
 
 from autophage.data.mix import synthetic_count
-from autophage.learners.protocol import NumericLearner, Progress, State, mean_metric, rows_of
+from autophage.learners.protocol import NumericLearner, Parameters, mean_metric, rows_of
 from autophage.metrics.verification import expected_accuracy
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.manifest import Metric
 
@@ -30,7 +31,7 @@ LABEL, RIGHT, KEPT = -3, -2, -1
 """Places in a row of one chain, behind its features."""
 
 
-class Classifier(NumericLearner):
+class LinearClassifier(NumericLearner):
     def __init__(self, recipe: Recipe) -> None:
         self._recipe, self._learner = recipe, recipe.learner
         self._repetitions, self._dimensions = recipe.learner.repetitions, recipe.learner.dimensions
@@ -53,21 +54,21 @@ class Classifier(NumericLearner):
         wrong = rng.random(classes.shape) < self._learner.error
         return self._verified(rng, features, classes, np.where(wrong, -classes, classes))
 
-    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: State | None, progress: Progress) -> State:
+    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """`weights`, float64 [repetitions, dimensions]; neither chance nor the model before has a part in it."""
         values = np.stack(rows).reshape(len(rows), self._repetitions, -1).astype(np.float64)
         signed = values[..., LABEL] * values[..., KEPT]
         kept = np.maximum(values[..., KEPT].sum(axis=0), 1)
         return {"weights": np.einsum("nr,nrd->rd", signed, values[..., :LABEL], optimize=True) / kept[:, None]}
 
-    def draw(self, state: State, count: int, seed: int) -> list[np.ndarray]:
+    def draw(self, state: Parameters, count: int, seed: int) -> list[np.ndarray]:
         rng = np.random.default_rng(seed)
         classes, features = self._points(rng, count)
         score = np.einsum("nrd,rd->nr", features, state["weights"])
         return self._verified(rng, features, classes, np.where(score >= 0, 1.0, -1.0))
 
     def measure(
-        self, generation: int, state: State, base: State, rows: Sequence[np.ndarray], seed: int
+        self, generation: int, state: Parameters, base: Parameters, rows: Sequence[np.ndarray], seed: int
     ) -> list[Metric]:
         weights = state["weights"]
         lengths = np.linalg.norm(weights, axis=1)

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from autophage.learners.moments import median_variance, moments
-from autophage.learners.protocol import NumericLearner, Progress, State, constant_synthetic, mean_metric, rows_of
+from autophage.learners.protocol import NumericLearner, Parameters, constant_synthetic, mean_metric, rows_of
 from autophage.metrics.intervals import quantile_interval
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.manifest import Metric
 
@@ -39,17 +40,17 @@ class Gaussian(NumericLearner):
     def human(self, draw: int, count: int) -> list[np.ndarray]:
         return rows_of(np.random.default_rng(draw).standard_normal((count, self._repetitions)))
 
-    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: State | None, progress: Progress) -> State:
+    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """`mean` and `variance`, each float64 [repetitions]; neither chance nor the model before has a part in it."""
         values = np.stack(rows).astype(np.float64)
         return {"mean": values.mean(axis=0), "variance": values.var(axis=0, ddof=1)}
 
-    def draw(self, state: State, count: int, seed: int) -> list[np.ndarray]:
+    def draw(self, state: Parameters, count: int, seed: int) -> list[np.ndarray]:
         normal = np.random.default_rng(seed).standard_normal((count, len(state["mean"])))
         return rows_of(state["mean"] + np.sqrt(state["variance"]) * normal)
 
     def measure(
-        self, generation: int, state: State, base: State, rows: Sequence[np.ndarray], seed: int
+        self, generation: int, state: Parameters, base: Parameters, rows: Sequence[np.ndarray], seed: int
     ) -> list[Metric]:
         mean, variance = state["mean"], state["variance"]
         drawn = np.stack(rows).astype(np.float64)

@@ -14,14 +14,14 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from autophage.learners.words import END, START, Document
+from autophage.learners.words import END, START, EncodedDocument
 from autophage.metrics.scored import Statistics
 
 BACKOFF = 0.01
 """Share of the uniform distribution in the probability of held-out words, which would be 0 and their perplexity infinite."""
 
 
-def count_grams(documents: Iterable[Document], order: int) -> tuple[np.ndarray, np.ndarray]:
+def count_grams(documents: Iterable[EncodedDocument], order: int) -> tuple[np.ndarray, np.ndarray]:
     """Different n-grams [K, order] in ascending order, and their counts [K]. The end counts as a word where there is one."""
     counted = Counter(gram for document in documents for gram in _grams(document.token_ids, order))
     grams = sorted(counted)
@@ -48,7 +48,7 @@ class Grams:
             starts, lengths = [], np.empty(0, dtype=np.int64)
         self.statistics = _statistics(counts, np.array(starts, dtype=np.int64), lengths)
 
-    def draw(self, uniforms: np.ndarray, longest: int) -> list[Document]:
+    def draw(self, uniforms: np.ndarray, longest: int) -> list[EncodedDocument]:
         """One document for each row of `uniforms` [documents, longest + 1], which decide its words one by one.
 
         A document that comes where no document ever went on is cut there.
@@ -72,7 +72,7 @@ class Grams:
         logs: np.ndarray = np.log(np.array(probabilities, dtype=np.float64))
         return logs
 
-    def _document(self, uniforms: Sequence[float], longest: int) -> Document:
+    def _document(self, uniforms: Sequence[float], longest: int) -> EncodedDocument:
         context = (START,) * (self.order - 1)
         words: list[int] = []
         while (span := self._spans.get(context)) is not None:
@@ -80,12 +80,12 @@ class Grams:
             drawn = first + uniforms[len(words)] * (last - first)
             word = self._words[min(bisect_right(self._cumulative, drawn) - 1, span[1] - 1)]
             if word == END:
-                return Document((*words, END), True)
+                return EncodedDocument((*words, END), True)
             if len(words) == longest:
                 break
             words.append(word)
             context = (*context, word)[1:]
-        return Document(tuple(words), False)
+        return EncodedDocument(tuple(words), False)
 
 
 def _grams(token_ids: Sequence[int], order: int) -> Iterable[tuple[int, ...]]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +28,8 @@ from autophage.data.mix import human_draw, needed_corpora, original_draw, pooled
 from autophage.errors import RunError
 from autophage.host.versions import versions
 from autophage.learners.build import learner_of
-from autophage.learners.protocol import Learner, Progress, State
+from autophage.learners.protocol import Learner, Parameters
+from autophage.progress import Meter, Progress
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.arms import Arm
 from autophage.recipe.batching import resume_level
@@ -37,15 +38,13 @@ from autophage.store.commit import Generation, commit_generation, committed_weig
 from autophage.store.corpus import sample_id
 from autophage.store.manifest import Manifest, Metric, committed, true_shards
 from autophage.store.metrics_table import write_metrics_table
-from autophage.store.rundir import RunDirectory
+from autophage.store.rundir import Emit, RunDirectory
 from autophage.store.weights import Weights
 
 TABLE_SECONDS = 10.0
 """The table of metrics is made anew at most this often: it reads every generation, of which there may be thousands."""
 TOLD_SECONDS = 0.5
 """A stage that is shorter is not told to people: a Gaussian's take milliseconds."""
-
-Emit = Callable[..., None]
 
 
 @dataclass
@@ -54,8 +53,8 @@ class Chain:
 
     arm: Arm
     learner: Learner[Any]
-    base: State = field(default_factory=dict)
-    model: State = field(default_factory=dict)
+    base: Parameters = field(default_factory=dict)
+    model: Parameters = field(default_factory=dict)
     rows: dict[int, list[Any]] = field(default_factory=dict)
 
 
@@ -111,7 +110,7 @@ def _resume(run: RunDirectory, chain: Chain, done: list[Manifest]) -> None:
         chain.rows = {generation: chain.learner.unpack(true_shards(run, done[generation])) for generation in needed}
 
 
-def _state(run: RunDirectory, arm: str, generation: int) -> State:
+def _state(run: RunDirectory, arm: str, generation: int) -> Parameters:
     return safetensors.load(committed_weights(run, arm, generation).tensors)
 
 
@@ -119,9 +118,9 @@ def _make(run: RunDirectory, chain: Chain, generation: int, made_with: dict[str,
     """Fit, draw, measure and commit one generation of one arm."""
     arm, learner = chain.arm, chain.learner
     recipe, place = arm.recipe, {"arm": arm.name, "generation": generation}
-    with _stage(emit, "train", place) as progress:
+    with _stage(emit, "train", place) as meter:
         seed = derive(recipe.seed, "train", arm.name, generation) if generation else derive(recipe.seed, "base")
-        state = learner.fit(_training_rows(chain, generation), seed, chain.model or None, progress)
+        state = learner.fit(_training_rows(chain, generation), seed, chain.model or None, meter)
     drawing = derive(recipe.seed, "sample", arm.name, generation)
     with _stage(emit, "sample", place):
         rows = learner.draw(state, recipe.sample.count, drawing)
@@ -156,7 +155,7 @@ def _training_rows(chain: Chain, generation: int) -> list[Any]:
 
 
 def _generation(
-    chain: Chain, generation: int, state: State, rows: list[Any], seed: int, metrics: list[Metric]
+    chain: Chain, generation: int, state: Parameters, rows: list[Any], seed: int, metrics: list[Metric]
 ) -> Generation:
     arm, learner = chain.arm, chain.learner
     ids = [sample_id(arm.recipe.seed, arm.name, generation, index, (), seed) for index in range(len(rows))]
@@ -179,19 +178,19 @@ def _require_finite(arm: str, generation: int, metrics: list[Metric]) -> None:
 
 
 @contextmanager
-def _stage(emit: Emit, name: str, place: dict[str, Any]) -> Iterator[Progress]:
-    """Time a stage; yields what is called with its progress."""
+def _stage(emit: Emit, name: str, place: dict[str, Any]) -> Iterator[Meter]:
+    """Time a stage. Yields the meter of its progress."""
     began = told = time.monotonic()
     emit("stage-start", **place, stage=name)
 
-    def progress(done: int, total: int) -> None:
+    def show(now: Progress) -> None:
         nonlocal told
-        now = time.monotonic()
-        if now - told >= TOLD_SECONDS:
-            emit("stage-progress", **place, stage=name, done=done, total=total, tokens_per_second=0.0)
-            told = now
+        moment = time.monotonic()
+        if moment - told >= TOLD_SECONDS:
+            emit("stage-progress", **place, stage=name, done=now.done, total=now.total, tokens_per_second=0.0)
+            told = moment
 
-    yield progress
+    yield Meter(show)
     seconds = time.monotonic() - began
     brief = {} if seconds >= TOLD_SECONDS else {"brief": True}
     emit("stage-end", **place, stage=name, seconds=round(seconds, 3), tokens=0, **brief)

@@ -20,7 +20,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from autophage.learners.protocol import NumericLearner, Progress, State, mean_metric, rows_of
+from autophage.learners.protocol import NumericLearner, Parameters, mean_metric, rows_of
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.seeds import derive
 from autophage.store.manifest import Metric
@@ -48,17 +49,18 @@ class Mixture(NumericLearner):
         state = {name: np.broadcast_to(part, (self._repetitions, *part.shape[1:])) for name, part in HUMAN.items()}
         return rows_of(self._draw(state, count, draw))
 
-    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: State | None, progress: Progress) -> State:
+    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """`weights` [R, K], `means` [R, K, 2] and `covariances` [R, K, 2, 2] of R chains and K components, float64."""
         points = np.stack(rows).reshape(len(rows), self._repetitions, 2).astype(np.float64)
         fits = []
+        meter.expect(self._repetitions)
         for chain in range(self._repetitions):
             start = None if previous is None or not self._cumulative else {n: a[chain] for n, a in previous.items()}
             fits.append(self._fit(points[:, chain], derive(seed, chain), start))
-            progress(chain + 1, self._repetitions)
+            meter.advance()
         return {name: np.stack([fit[name] for fit in fits]) for name in HUMAN}
 
-    def _fit(self, points: np.ndarray, seed: int, start: State | None) -> State:
+    def _fit(self, points: np.ndarray, seed: int, start: Parameters | None) -> Parameters:
         begin = {}
         if start is not None:
             precisions = np.linalg.inv(start["covariances"])
@@ -78,11 +80,11 @@ class Mixture(NumericLearner):
             model.fit(points)
         return {"weights": model.weights_, "means": model.means_, "covariances": model.covariances_}
 
-    def draw(self, state: State, count: int, seed: int) -> list[np.ndarray]:
+    def draw(self, state: Parameters, count: int, seed: int) -> list[np.ndarray]:
         return rows_of(self._draw(state, count, seed))
 
     def measure(
-        self, generation: int, state: State, base: State, rows: Sequence[np.ndarray], seed: int
+        self, generation: int, state: Parameters, base: Parameters, rows: Sequence[np.ndarray], seed: int
     ) -> list[Metric]:
         chains = [{name: part[chain] for name, part in state.items()} for chain in range(self._repetitions)]
         human = {name: part[0] for name, part in HUMAN.items()}
@@ -95,7 +97,7 @@ class Mixture(NumericLearner):
         ]
 
     @staticmethod
-    def _draw(state: State, count: int, seed: int) -> np.ndarray:
+    def _draw(state: Parameters, count: int, seed: int) -> np.ndarray:
         """Points [count, R, 2]: a component of each by its weight, then a Gaussian of that component."""
         rng = np.random.default_rng(seed)
         weights = state["weights"]
@@ -108,11 +110,11 @@ class Mixture(NumericLearner):
         return points
 
 
-HUMAN: State = {"weights": WEIGHTS[None], "means": MEANS[None], "covariances": COVARIANCES[None]}
+HUMAN: Parameters = {"weights": WEIGHTS[None], "means": MEANS[None], "covariances": COVARIANCES[None]}
 """The human density as the state of one chain."""
 
 
-def l2_distance(p: State, q: State) -> float:
+def l2_distance(p: Parameters, q: Parameters) -> float:
     """sqrt of the integral of (p - q)^2, of two mixtures without a chain axis.
 
     The integral of two Gaussians' product is N(a - b; 0, A + B) at their means and covariances, so with signed weights it
@@ -125,7 +127,7 @@ def l2_distance(p: State, q: State) -> float:
     return math.sqrt(max(0.0, float(weights @ densities @ weights)))
 
 
-def log_density(state: State, points: np.ndarray) -> np.ndarray:
+def log_density(state: Parameters, points: np.ndarray) -> np.ndarray:
     """Log of the mixture's density at `points` [N, 2]."""
     parts = gaussian_log_density(points[:, None] - state["means"], state["covariances"]) + np.log(state["weights"])
     highest = parts.max(axis=1, keepdims=True)

@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 
 from autophage.learners.grams import Grams, count_grams
-from autophage.learners.protocol import Progress, State
-from autophage.learners.words import SPECIAL, START, Document, longest, words_of
+from autophage.learners.protocol import Parameters
+from autophage.learners.words import SPECIAL, START, EncodedDocument, longest, words_of
 from autophage.metrics.corpus import corpus_metrics
 from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
 from autophage.metrics.human import HumanText, count_human
 from autophage.metrics.scored import Statistics
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.corpus import Sample, read_samples
 from autophage.store.manifest import Metric
@@ -44,19 +45,21 @@ class NGram:
     def config(self) -> dict[str, Any]:
         return {"kind": "ngram", "order": self._order, "vocabulary": self._words.vocabulary}
 
-    def human(self, draw: int, count: int) -> list[Document]:
+    def human(self, draw: int, count: int) -> list[EncodedDocument]:
         return self._words.documents(draw, count)
 
-    def fit(self, rows: Sequence[Document], seed: int, previous: State | None, progress: Progress) -> State:
+    def fit(self, rows: Sequence[EncodedDocument], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """`grams` int32 [K, order] and `counts` int64 [K]; neither chance nor the model before has a part in it."""
         grams, counts = count_grams(rows, self._order)
         return {"grams": grams, "counts": counts}
 
-    def draw(self, state: State, count: int, seed: int) -> list[Document]:
+    def draw(self, state: Parameters, count: int, seed: int) -> list[EncodedDocument]:
         length = longest(self._recipe)
         return _model(state).draw(np.random.default_rng(seed).random((count, length + 1)), length)
 
-    def measure(self, generation: int, state: State, base: State, rows: Sequence[Document], seed: int) -> list[Metric]:
+    def measure(
+        self, generation: int, state: Parameters, base: Parameters, rows: Sequence[EncodedDocument], seed: int
+    ) -> list[Metric]:
         model, settings = _model(state), self._recipe.measure
         held_out = self._words.held_out(settings.documents)
         scored = [_only_logprob(model.backed_off(one.token_ids[1:], self._choices)) for one in held_out]
@@ -69,7 +72,7 @@ class NGram:
             *corpus_metrics(texts, [one.words for one in rows], self._human_text, settings, seed),
         ]
 
-    def _support(self, state: State, base: State) -> list[Metric]:
+    def _support(self, state: Parameters, base: Parameters) -> list[Metric]:
         grams, first = ({tuple(gram) for gram in one["grams"].tolist()} for one in (state, base))
         types = {word for gram in grams for word in gram} - set(range(len(SPECIAL)))
         return [
@@ -78,7 +81,9 @@ class NGram:
             Metric("learner/survival", len(grams & first) / len(first), n=len(first)),
         ]
 
-    def pack(self, state: State, rows: Sequence[Document], sample_ids: list[str], seed: int) -> list[Sample]:
+    def pack(
+        self, state: Parameters, rows: Sequence[EncodedDocument], sample_ids: list[str], seed: int
+    ) -> list[Sample]:
         model = _model(state)
         return [
             Sample(
@@ -94,8 +99,8 @@ class NGram:
             for own, row in zip(sample_ids, rows, strict=True)
         ]
 
-    def unpack(self, shards: Sequence[Path]) -> list[Document]:
-        return [Document(tuple(sample.token_ids), sample.complete) for sample in read_samples(shards)]
+    def unpack(self, shards: Sequence[Path]) -> list[EncodedDocument]:
+        return [EncodedDocument(tuple(sample.token_ids), sample.complete) for sample in read_samples(shards)]
 
     @property
     def _choices(self) -> int:
@@ -108,7 +113,7 @@ class NGram:
         return count_human([one.words for one in documents], [self._words.text(one.words) for one in documents])
 
 
-def _model(state: State) -> Grams:
+def _model(state: Parameters) -> Grams:
     return Grams(state["grams"], state["counts"])
 
 

@@ -6,7 +6,7 @@ comes back the same, so a resumed chain goes on from the very numbers. Every met
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -14,14 +14,13 @@ import numpy as np
 
 from autophage.data.mix import synthetic_count
 from autophage.metrics.intervals import mean_interval
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.corpus import Sample
 from autophage.store.manifest import Metric
 from autophage.store.numbers import Numbers, read_numbers
 
-State = Mapping[str, np.ndarray]
-Progress = Callable[[int, int], None]
-"""(steps done, steps in all)."""
+Parameters = Mapping[str, np.ndarray]
 R = TypeVar("R")
 
 
@@ -47,19 +46,21 @@ class Learner(Protocol[R]):
         """`count` human rows of the draw with seed `draw`."""
         ...
 
-    def fit(self, rows: Sequence[R], seed: int, previous: State | None, progress: Progress) -> State:
+    def fit(self, rows: Sequence[R], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """The learner fitted on `rows`; `previous` is the model that a cumulative chain goes on from, None at model 0."""
         ...
 
-    def draw(self, state: State, count: int, seed: int) -> list[R]:
+    def draw(self, state: Parameters, count: int, seed: int) -> list[R]:
         """`count` rows that the fitted learner writes."""
         ...
 
-    def measure(self, generation: int, state: State, base: State, rows: Sequence[R], seed: int) -> list[Metric]:
+    def measure(
+        self, generation: int, state: Parameters, base: Parameters, rows: Sequence[R], seed: int
+    ) -> list[Metric]:
         """What is measured on model `generation` and the rows it drew; `base` is model 0 of the arm."""
         ...
 
-    def pack(self, state: State, rows: Sequence[R], sample_ids: list[str], seed: int) -> list[Sample] | Numbers:
+    def pack(self, state: Parameters, rows: Sequence[R], sample_ids: list[str], seed: int) -> list[Sample] | Numbers:
         """The rows that `state` drew, as the store keeps them."""
         ...
 
@@ -73,7 +74,7 @@ class NumericLearner:
 
     device = "cpu"
 
-    def pack(self, state: State, rows: Sequence[np.ndarray], sample_ids: list[str], seed: int) -> Numbers:
+    def pack(self, state: Parameters, rows: Sequence[np.ndarray], sample_ids: list[str], seed: int) -> Numbers:
         return Numbers(sample_ids, np.stack(rows), seed)
 
     def unpack(self, shards: Sequence[Path]) -> list[np.ndarray]:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from autophage.learners.protocol import NumericLearner, Progress, State, constant_synthetic, mean_metric, rows_of
+from autophage.learners.protocol import NumericLearner, Parameters, constant_synthetic, mean_metric, rows_of
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.manifest import Metric
 
@@ -38,7 +39,7 @@ class Regression(NumericLearner):
     def human(self, draw: int, count: int) -> list[np.ndarray]:
         return self._labelled(np.broadcast_to(self._truth, (self._repetitions, self._dimensions)), count, draw)
 
-    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: State | None, progress: Progress) -> State:
+    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """`weights`, float64 [repetitions, dimensions]; neither chance nor the model before has a part in it."""
         values = np.stack(rows).reshape(len(rows), self._repetitions, -1).astype(np.float64)
         x, y = values[..., :-1], values[..., -1:]
@@ -46,11 +47,11 @@ class Regression(NumericLearner):
         moment = np.einsum("nrd,nre->rde", x, y, optimize=True)
         return {"weights": np.linalg.solve(gram, moment)[..., 0]}
 
-    def draw(self, state: State, count: int, seed: int) -> list[np.ndarray]:
+    def draw(self, state: Parameters, count: int, seed: int) -> list[np.ndarray]:
         return self._labelled(state["weights"], count, seed)
 
     def measure(
-        self, generation: int, state: State, base: State, rows: Sequence[np.ndarray], seed: int
+        self, generation: int, state: Parameters, base: Parameters, rows: Sequence[np.ndarray], seed: int
     ) -> list[Metric]:
         errors = ((state["weights"] - self._truth) ** 2).sum(axis=1)
         return [mean_metric("learner/test_error", errors), *self._theory(generation)]

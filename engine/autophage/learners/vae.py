@@ -30,8 +30,9 @@ from torch.nn import functional
 
 from autophage.host.devices import device
 from autophage.learners.digits import PIXELS, SIDE, Drawn, Images, Mnist, as_stored
-from autophage.learners.protocol import NumericLearner, Progress, State, rows_of
+from autophage.learners.protocol import NumericLearner, Parameters, rows_of
 from autophage.metrics.intervals import ratio_bootstrap
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.seeds import derive
 from autophage.store.manifest import Metric
@@ -80,7 +81,7 @@ class Vae(NumericLearner):
     def human(self, draw: int, count: int) -> list[np.ndarray]:
         return list(self._images.draw(draw, count)[0])
 
-    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: State | None, progress: Progress) -> State:
+    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """The weights by their names in `Autoencoder`, float32."""
         train = self._recipe.train
         images = torch.from_numpy(np.stack(rows)).to(self._device)
@@ -90,12 +91,13 @@ class Vae(NumericLearner):
         optimizer = torch.optim.Adam(model.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay)
         noises = torch.Generator().manual_seed(derive(seed, "noise"))
         batches = self._batches(len(rows), seed)
-        for step, places in enumerate(batches):
+        meter.expect(len(batches))
+        for places in batches:
             noise = torch.randn(len(places), self._recipe.learner.latent, generator=noises).to(self._device)
             optimizer.zero_grad()
             model.loss(images[torch.from_numpy(places)], noise).backward()
             optimizer.step()
-            progress(step + 1, len(batches))
+            meter.advance()
         return {name: part.detach().cpu().numpy() for name, part in model.state_dict().items()}
 
     def _batches(self, rows: int, seed: int) -> list[np.ndarray]:
@@ -106,7 +108,7 @@ class Vae(NumericLearner):
         seen = max(1, round(train.epochs * rows))
         return [order[start : start + train.batch_size] for start in range(0, seen, train.batch_size)]
 
-    def draw(self, state: State, count: int, seed: int) -> list[np.ndarray]:
+    def draw(self, state: Parameters, count: int, seed: int) -> list[np.ndarray]:
         model = self._loaded(state)
         codes = torch.randn(count, self._recipe.learner.latent, generator=torch.Generator().manual_seed(seed))
         with torch.no_grad():
@@ -114,7 +116,7 @@ class Vae(NumericLearner):
         return rows_of(as_stored(images))
 
     def measure(
-        self, generation: int, state: State, base: State, rows: Sequence[np.ndarray], seed: int
+        self, generation: int, state: Parameters, base: Parameters, rows: Sequence[np.ndarray], seed: int
     ) -> list[Metric]:
         images, settings = np.stack(rows), self._recipe.measure
         with torch.no_grad():
@@ -133,7 +135,7 @@ class Vae(NumericLearner):
             _resampled("learner/digit_entropy", digits, digit_entropy, settings.resamples, seed),
         ]
 
-    def _reconstruction(self, state: State, images: np.ndarray) -> np.ndarray:
+    def _reconstruction(self, state: Parameters, images: np.ndarray) -> np.ndarray:
         """Cross-entropy [images] of each image with its reconstruction from the mean code."""
         model, seen = self._loaded(state), self._tensor(images)
         logits = model.decode(model.moments(seen)[0])
@@ -152,13 +154,13 @@ class Vae(NumericLearner):
             torch.manual_seed(derive(seed, "weights"))
             return Autoencoder(learner.latent, learner.hidden).to(self._device)
 
-    def _loaded(self, state: State) -> Autoencoder:
+    def _loaded(self, state: Parameters) -> Autoencoder:
         model = self._new(0)
         self._load(model, state)
         return model
 
     @staticmethod
-    def _load(model: Autoencoder, state: State) -> None:
+    def _load(model: Autoencoder, state: Parameters) -> None:
         model.load_state_dict({name: torch.from_numpy(np.array(part)) for name, part in state.items()})
 
     def _tensor(self, images: np.ndarray) -> Tensor:

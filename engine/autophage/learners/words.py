@@ -15,7 +15,7 @@ import numpy as np
 from autophage.data.build import read_source
 from autophage.data.source import HeldOut, Role, spread
 from autophage.data.text_source import Text
-from autophage.data.world import World
+from autophage.data.world import Word, World
 from autophage.errors import UserError
 from autophage.recipe.schema import Recipe
 from autophage.seeds import derive
@@ -25,11 +25,9 @@ SPECIAL = ("<s>", "</s>")
 LONGEST = 64
 """Words of a document where `sample.max_tokens` is left out; the documents of a world are shorter."""
 
-Word = tuple[str, Role]
-
 
 @dataclass(frozen=True)
-class Document:
+class EncodedDocument:
     """Ids of words; those of a `complete` one end with `END`."""
 
     token_ids: tuple[int, ...]
@@ -51,11 +49,11 @@ class Words(ABC):
         self._longest = longest
 
     @abstractmethod
-    def documents(self, draw: int, count: int) -> list[Document]:
+    def documents(self, draw: int, count: int) -> list[EncodedDocument]:
         """`count` documents of the draw with seed `draw`."""
 
     @abstractmethod
-    def reference(self, count: int) -> list[Document]:
+    def reference(self, count: int) -> list[EncodedDocument]:
         """What rare words are told by: the same in every run on one source."""
 
     @abstractmethod
@@ -74,9 +72,9 @@ class Words(ABC):
         edge = Role.TEXT if words[0][1] is Role.TEXT else Role.FORM
         return HeldOut([START, *ids, END], [edge, *(role for _, role in words), edge])
 
-    def _document(self, words: Sequence[str]) -> Document:
+    def _document(self, words: Sequence[str]) -> EncodedDocument:
         ids = tuple(self._ids[word] for word in words[: self._longest])
-        return Document((*ids, END), True) if len(words) <= self._longest else Document(ids, False)
+        return EncodedDocument((*ids, END), True) if len(words) <= self._longest else EncodedDocument(ids, False)
 
 
 class WorldWords(Words):
@@ -84,10 +82,10 @@ class WorldWords(Words):
         super().__init__(digest, world.vocabulary, longest)
         self._world = world
 
-    def documents(self, draw: int, count: int) -> list[Document]:
+    def documents(self, draw: int, count: int) -> list[EncodedDocument]:
         return [self._document([word for word, _ in self._world.document(draw, index)]) for index in range(count)]
 
-    def reference(self, count: int) -> list[Document]:
+    def reference(self, count: int) -> list[EncodedDocument]:
         return self.documents(derive(self._world.seed, "reference"), count)
 
     def _held_out_words(self) -> list[list[Word]]:
@@ -106,12 +104,12 @@ class TextWords(Words):
             )
         super().__init__(digest, sorted({word for line in self._lines for word in line}), longest)
 
-    def documents(self, draw: int, count: int) -> list[Document]:
+    def documents(self, draw: int, count: int) -> list[EncodedDocument]:
         rng = np.random.default_rng(draw)
         rounds = [rng.permutation(len(self._lines)) for _ in range(-(-count // len(self._lines)))]
         return [self._document(self._lines[place]) for place in np.concatenate(rounds)[:count]]
 
-    def reference(self, count: int) -> list[Document]:
+    def reference(self, count: int) -> list[EncodedDocument]:
         return [self._document(line) for line in spread(self._lines, count)]
 
     def _held_out_words(self) -> list[list[Word]]:

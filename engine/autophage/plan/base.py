@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from autophage.errors import UserError
-from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import FROM_SOURCE
 
 
 def base_is_cached(recipe: Recipe) -> bool:
     """Reads the source, whose content names the base model; a dataset is not loaded for it and counts as not cached."""
+    from autophage.data.base_folder import base_model_folder
     from autophage.data.build import read_source
-    from autophage.trainer.base_model import base_model_folder
 
     if recipe.model.path != FROM_SOURCE or recipe.source.kind == "dataset":
         return False

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autophage.recipe.anchor import BASE
-from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.anchor import BASE
+from autophage.recipe.tables.model import FROM_SOURCE
 
 SIZE_IN_NAME = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([BM])(?![A-Za-z0-9])", re.IGNORECASE)
 GUESSED_VOCABULARY = 128_000

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autophage.recipe.schedule import pool_alpha
-from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import FROM_SOURCE
 
 WORLD_DOCUMENT_TOKENS = 41
 """Mean length of a document of the built-in world, with its end token, under the tokenizer made for it."""
@@ -33,6 +34,8 @@ TEMPLATE_TOKENS = 40
 """That a chat template and the system message add to a prompt."""
 SCORED_BATCH = 64
 """Sequences of a scoring batch."""
+CANARY_TOKENS = 16
+"""Tokens that the sampler writes greedily for each canary prompt after a swap."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Measuring:
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """What one generation of one arm computes."""
 
     sample: Sampling
@@ -86,9 +89,9 @@ class Work:
     train: Training = field(default_factory=Training)
 
 
-def work(recipe: Recipe, generation: int) -> Work:
+def workload(recipe: Recipe, generation: int) -> Workload:
     """Of model `generation` of the arm whose recipe this is: its training (from 1 on), its corpus, what is measured on both."""
-    return Work(_sampling(recipe), _measuring(recipe, generation), _training(recipe, generation))
+    return Workload(_sampling(recipe), _measuring(recipe, generation), _training(recipe, generation))
 
 
 def sample_tokens(recipe: Recipe) -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from autophage.plan.machines import Machine
 from autophage.plan.tokens import WORLD_DOCUMENT_TOKENS
-from autophage.recipe.anchor import BASE
-from autophage.recipe.schema import FROM_SOURCE, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.anchor import BASE
+from autophage.recipe.tables.model import FROM_SOURCE
 
 
 def assumptions(recipe: Recipe, machine: Machine, basis: str, *, overlap: bool, base_cached: bool) -> list[str]:

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from autophage.recipe.schedule import is_always
-from autophage.recipe.schema import NAKED, Recipe
+from autophage.recipe.schema import Recipe
+from autophage.recipe.settings import NAKED
 
 CONTROL = "control"
 ONLY_LORA = ("model.rank", "model.lora_alpha")
@@ -42,14 +43,14 @@ OF_SAMPLES = (
 class Arm:
     """One lineage of models inside a run. `settings` are the swept keys and their values, empty for a lone arm.
 
-    `twin` is the name of its control, None for a control and where there is none.
+    `control_name` is the name of its control, None for a control and where there is none.
     """
 
     name: str
     recipe: Recipe
     settings: dict[str, object]
     control: bool
-    twin: str | None = None
+    control_name: str | None = None
 
     @property
     def added(self) -> bool:
@@ -74,7 +75,7 @@ def expand(recipe: Recipe) -> list[Arm]:
     swept_to_zero = {_identity(arm.recipe): arm for arm in arms.values() if arm.control}
     made = {**controls, **swept_to_zero}
     treated = [
-        replace(arm, twin=made[wanted[name]].name) if not arm.control and wanted[name] in made else arm
+        replace(arm, control_name=made[wanted[name]].name) if not arm.control and wanted[name] in made else arm
         for name, arm in arms.items()
     ]
     return [*treated, *(arm for identity, arm in controls.items() if identity not in swept_to_zero)]

@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from autophage.recipe.arms import Arm
-from autophage.recipe.gates import GATE
-from autophage.recipe.keys import KEYS, REMEDIES, SWEEP, meant_choice
-from autophage.recipe.makers import NONE, installed_makers
+from autophage.recipe.keys import KEYS, REMEDIES, SWEEP, meant_choice, path_of
 from autophage.recipe.schedule import alpha_final, is_always
-from autophage.recipe.schema import ALL, FROM_SOURCE, VALIDATED, Recipe
-from autophage.recipe.syntax.document import Document
-from autophage.recipe.syntax.faults import Fault, Place
+from autophage.recipe.schema import Recipe
+from autophage.recipe.syntax.document import TomlDocument
+from autophage.recipe.syntax.faults import Fault, Location
 from autophage.recipe.syntax.literals import toml_value
-from autophage.recipe.syntax.overrides import path_of
-from autophage.recipe.syntax.positions import Path
+from autophage.recipe.syntax.positions import KeyPath
+from autophage.recipe.tables.gate import GATE
+from autophage.recipe.tables.maker import NONE, installed_makers
+from autophage.recipe.tables.mix import ALL
+from autophage.recipe.tables.model import FROM_SOURCE
+from autophage.recipe.tables.train import VALIDATED
 
 WORLD_DOMAINS = ("city", "job", "employer", "hobby")
 """What the people of a world have, each a domain of its documents."""
@@ -42,7 +44,7 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
             yield found
 
 
-def check_arms(recipe: Recipe, arms: list[Arm], document: Document) -> list[Fault]:
+def check_arms(recipe: Recipe, arms: list[Arm], document: TomlDocument) -> list[Fault]:
     """The conflicts of every arm, each once, where the first of its keys that is written stands."""
     faults: dict[str, Fault] = {}
     for arm in arms:
@@ -53,19 +55,19 @@ def check_arms(recipe: Recipe, arms: list[Arm], document: Document) -> list[Faul
     return list(faults.values())
 
 
-def _place(conflict: Conflict, recipe: Recipe, arm: Arm, document: Document) -> Place:
+def _place(conflict: Conflict, recipe: Recipe, arm: Arm, document: TomlDocument) -> Location:
     for key in conflict.keys:
         if key in arm.settings:
             values: list[object] = [*recipe.sweep[key]]
-            return document.value_place((SWEEP, key, values.index(arm.settings[key])))
+            return document.value_location((SWEEP, key, values.index(arm.settings[key])))
         if bundled := _in_bundle(recipe, arm, key):
-            return document.value_place(bundled)
+            return document.value_location(bundled)
         if document.written(path_of(key)):
-            return document.value_place(path_of(key))
-    return document.key_place(())
+            return document.value_location(path_of(key))
+    return document.key_location(())
 
 
-def _in_bundle(recipe: Recipe, arm: Arm, key: str) -> Path | None:
+def _in_bundle(recipe: Recipe, arm: Arm, key: str) -> KeyPath | None:
     """Where the remedy of an arm sets `key`; None where it does not. Gates are set together."""
     remedy = str(arm.settings.get("remedy", recipe.remedy))
     bundle = recipe.remedies.get(remedy, {})

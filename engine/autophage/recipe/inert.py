@@ -10,20 +10,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from autophage.recipe.arms import ONLY_LORA, Arm, is_human_alone
-from autophage.recipe.gates import GATE
-from autophage.recipe.keys import KEYS, REMEDIES, SWEEP
-from autophage.recipe.makers import KEYS_OF, MakerTable
-from autophage.recipe.measure import Questions
+from autophage.recipe.keys import KEYS, REMEDIES, SWEEP, path_of
 from autophage.recipe.remedies import unchosen
 from autophage.recipe.schedule import is_always
-from autophage.recipe.schema import FROM_SOURCE, LANGUAGE_MODEL, Recipe
-from autophage.recipe.syntax.document import Document
-from autophage.recipe.syntax.faults import Place
+from autophage.recipe.schema import Recipe
+from autophage.recipe.syntax.document import TomlDocument
+from autophage.recipe.syntax.faults import Location
 from autophage.recipe.syntax.literals import toml_key, toml_value
-from autophage.recipe.syntax.overrides import path_of
+from autophage.recipe.tables.gate import GATE
+from autophage.recipe.tables.learner import LANGUAGE_MODEL
+from autophage.recipe.tables.maker import KEYS_OF, MakerTable
+from autophage.recipe.tables.model import FROM_SOURCE
+from autophage.recipe.tables.questions import QuestionsTable
 from autophage.recipe.uses import USES, unused
 
-QUESTION_KEYS = tuple(name for name in Questions.model_fields if name != "kind")
+QUESTION_KEYS = tuple(name for name in QuestionsTable.model_fields if name != "kind")
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ RULES = (
 )
 
 
-def inert_warnings(recipe: Recipe, arms: list[Arm], document: Document) -> list[str]:
+def inert_warnings(recipe: Recipe, arms: list[Arm], document: TomlDocument) -> list[str]:
     """One line for each written key without effect, in the order they are written."""
     found = []
     for dotted in KEYS:
@@ -186,32 +187,35 @@ def inert_warnings(recipe: Recipe, arms: list[Arm], document: Document) -> list[
         path, entry = path_of(dotted), (SWEEP, dotted)
         swept = dotted in recipe.sweep
         if swept and path in document.marks and entry in document.marks and not document.resolved:
-            where = document.key_place(entry).provenance
-            found.append((document.key_place(path), f"{dotted} has no effect: it is swept ({where})"))
+            where = document.key_location(entry).provenance
+            found.append((document.key_location(path), f"{dotted} has no effect: it is swept ({where})"))
         elif reason and document.written(path) and not (document.resolved and _is_default(dotted, recipe)):
-            found.append((document.key_place(path), f"{dotted} has no effect: {reason}"))
+            found.append((document.key_location(path), f"{dotted} has no effect: {reason}"))
         if swept and reason:
-            found.append((document.key_place(entry), f"sweeping {dotted} has no effect: {reason}"))
+            found.append((document.key_location(entry), f"sweeping {dotted} has no effect: {reason}"))
     if recipe.gate and (reason := _reason(GATE, arms)):
-        found.append((document.key_place((GATE,)), f"[[{GATE}]] has no effect: {reason}"))
+        found.append((document.key_location((GATE,)), f"[[{GATE}]] has no effect: {reason}"))
     found += _of_remedies(recipe, arms, document)
     found.sort(key=lambda warning: warning[0].order)
-    return [f"{place.text if place.override else place.provenance}: {text}" for place, text in found]
+    return [f"{location.text if location.override else location.provenance}: {text}" for location, text in found]
 
 
-def _of_remedies(recipe: Recipe, arms: list[Arm], document: Document) -> Iterator[tuple[Place, str]]:
+def _of_remedies(recipe: Recipe, arms: list[Arm], document: TomlDocument) -> Iterator[tuple[Location, str]]:
     """Remedies that no arm has, and settings of a remedy that change nothing in its own arms, whatever they do to a control."""
     unused = unchosen(recipe)
     for name, bundle in recipe.remedies.items():
         label = toml_key([REMEDIES, name])
         if name in unused:
-            yield document.key_place((REMEDIES, name)), f"{label} has no effect: no arm has remedy = {toml_value(name)}"
+            yield (
+                document.key_location((REMEDIES, name)),
+                f"{label} has no effect: no arm has remedy = {toml_value(name)}",
+            )
             continue
         own = [arm for arm in arms if arm.recipe.remedy == name and not arm.control]
         for dotted in bundle:
             if own and (reason := _reason(dotted, own)):
-                place = document.key_place((REMEDIES, name, dotted))
-                yield place, f"{label}.{dotted} has no effect in its arms: {reason}"
+                location = document.key_location((REMEDIES, name, dotted))
+                yield location, f"{label}.{dotted} has no effect in its arms: {reason}"
 
 
 def _reason(dotted: str, arms: list[Arm]) -> str | None:

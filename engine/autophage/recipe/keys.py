@@ -14,9 +14,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from autophage.recipe.gates import GATE
 from autophage.recipe.schema import Recipe
 from autophage.recipe.syntax.literals import toml_value
+from autophage.recipe.syntax.positions import KeyPath
+from autophage.recipe.tables.gate import GATE
 
 SWEEP, REMEDIES = "sweep", "remedies"
 APART = (SWEEP, REMEDIES)
@@ -192,3 +193,14 @@ def _close(word: str, words: Iterable[str], count: int) -> list[str]:
     found = [entry for fold, entry in folded.items() if len(lower) >= 3 and fold.startswith(lower)]
     found += [folded[close] for close in difflib.get_close_matches(lower, folded, n=count, cutoff=0.6)]
     return list(dict.fromkeys(found))[:count]
+
+
+def path_of(dotted: str) -> KeyPath:
+    """The path of a key of the schema; the key of a sweep's entry, or of a remedy's, stays whole; a gate's number is one."""
+    if dotted.startswith(f"{REMEDIES}."):
+        _, name, key = dotted.split(".", 2)
+        return (REMEDIES, name, key)
+    if dotted.startswith(f"{SWEEP}."):
+        return (SWEEP, dotted.removeprefix(f"{SWEEP}."))
+    table, *names = dotted.split(".")
+    return (table, int(names[0]), *names[1:]) if table == GATE else (table, *names)

@@ -12,19 +12,19 @@ from pathlib import Path
 
 from autophage.recipe.arms import Arm, expand
 from autophage.recipe.consistency import check_arms
-from autophage.recipe.gates import GATE
 from autophage.recipe.inert import inert_warnings
-from autophage.recipe.keys import APART, SWEEP
+from autophage.recipe.keys import APART, SWEEP, path_of
+from autophage.recipe.overrides import apply_overrides
 from autophage.recipe.paths import find_recipe, with_absolute_paths
 from autophage.recipe.profiles import choose_profile
 from autophage.recipe.remedies import check_choice, flatten_remedies
 from autophage.recipe.resolved import flat, to_toml
 from autophage.recipe.schema import Recipe
 from autophage.recipe.secrecy import check_secrecy
-from autophage.recipe.sweeps import check_names
-from autophage.recipe.syntax.document import Document, flatten_sweep, read_document
+from autophage.recipe.sweeps import check_names, flatten_sweep
+from autophage.recipe.syntax.document import TomlDocument, read_document
 from autophage.recipe.syntax.faults import raise_faults
-from autophage.recipe.syntax.overrides import apply_overrides, path_of
+from autophage.recipe.tables.gate import GATE
 from autophage.recipe.validate import validate
 
 DEFAULT = "default"
@@ -41,7 +41,7 @@ class LoadedRecipe:
     path: Path
 
 
-def read_recipe_file(name_or_path: str) -> Document:
+def read_recipe_file(name_or_path: str) -> TomlDocument:
     """The recipe as it is written: found, decoded and parsed, its keys and values not yet checked."""
     return read_document(*find_recipe(name_or_path))
 
@@ -69,15 +69,15 @@ def resolved_toml(loaded: LoadedRecipe) -> str:
     return to_toml(loaded.recipe, loaded.provenance)
 
 
-def _provenance(recipe: Recipe, document: Document) -> dict[str, str]:
+def _provenance(recipe: Recipe, document: TomlDocument) -> dict[str, str]:
     keys = [*flat(recipe), *([] if recipe.sweep else [SWEEP])]
     return {key: _origin(key, document) for key in keys}
 
 
-def _origin(dotted: str, document: Document) -> str:
+def _origin(dotted: str, document: TomlDocument) -> str:
     path = path_of(dotted)
     listed = path[0] in (*APART, GATE)
     above = [path[:length] for length in range(1, len(path))] if listed else []
     if document.written(path) or any(one in document.overrides for one in above):
-        return document.key_place(path).provenance
+        return document.key_location(path).provenance
     return DEFAULT

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import autophage
+from autophage.display import safe
 from autophage.errors import RecipeError
-from autophage.recipe.anchor import BASE
-from autophage.recipe.gates import GATE, GateTable, gate_class
 from autophage.recipe.keys import PATHS, REMEDIES, SWEEP
-from autophage.recipe.schema import FROM_SOURCE, Recipe
-from autophage.recipe.syntax.document import Document
-from autophage.recipe.syntax.literals import printable
-from autophage.recipe.syntax.positions import Path as Place
+from autophage.recipe.schema import Recipe
+from autophage.recipe.syntax.document import TomlDocument
+from autophage.recipe.syntax.positions import KeyPath
+from autophage.recipe.tables.anchor import BASE
+from autophage.recipe.tables.gate import GATE, GateTable, gate_class
+from autophage.recipe.tables.model import FROM_SOURCE
 
 SUFFIX = ".toml"
 NO_PATH = {"model.path": FROM_SOURCE, "anchor.reference": BASE}
@@ -44,7 +45,7 @@ def find_recipe(name_or_path: str) -> tuple[Path, str]:
         return found, os.path.relpath(found) if found.is_relative_to(Path.cwd()) else str(found)
     if name_or_path and (os.path.lexists(path) or _hidden(path)):
         return path, name_or_path
-    lines = [f"no recipe {printable(name_or_path)!r}: there is no such file, and no shipped recipe of that name"]
+    lines = [f"no recipe {safe(name_or_path)!r}: there is no such file, and no shipped recipe of that name"]
     close = difflib.get_close_matches(path.name.removesuffix(SUFFIX), shipped, n=2, cutoff=0.5)
     if close:
         lines.append(f"did you mean {' or '.join(close)}?")
@@ -63,7 +64,7 @@ def _hidden(path: Path) -> bool:
     return True
 
 
-def with_absolute_paths(recipe: Recipe, document: Document) -> Recipe:
+def with_absolute_paths(recipe: Recipe, document: TomlDocument) -> Recipe:
     """`recipe` with the path of a text or of images absolute, and those of datasets and models where they exist locally:
     in its tables, in what it sweeps, and in its remedies.
     """
@@ -84,11 +85,11 @@ def with_absolute_paths(recipe: Recipe, document: Document) -> Recipe:
     return recipe.model_copy(update=changes)
 
 
-def _placed(recipe: Recipe, dotted: str, value: Any, at: Place, document: Document) -> Any:
+def _placed(recipe: Recipe, dotted: str, value: Any, at: KeyPath, document: TomlDocument) -> Any:
     """The value of a key, written at `at`, absolute if it is a path that should be."""
     if dotted not in PATHS or value == NO_PATH.get(dotted):
         return value
-    in_file = not document.value_place(at).override
+    in_file = not document.value_location(at).override
     own_files = dotted == "source.path" and (recipe.source.kind == "text" or recipe.learner.kind == "vae")
     if own_files or dotted == "measure.harness_path":
         return _absolute(value, document, in_file)
@@ -98,16 +99,16 @@ def _placed(recipe: Recipe, dotted: str, value: Any, at: Place, document: Docume
     return _where_it_exists(value, document, in_file, folder=True)
 
 
-def _gate_with_paths(gate: GateTable, at: Place, document: Document) -> GateTable:
+def _gate_with_paths(gate: GateTable, at: KeyPath, document: TomlDocument) -> GateTable:
     found = {}
     for name in gate.paths:
         if (written := getattr(gate, name)) is not None:
-            in_file = not document.value_place((*at, name)).override
+            in_file = not document.value_location((*at, name)).override
             found[name] = _where_it_exists(written, document, in_file, folder=False)
     return gate.model_copy(update=found)
 
 
-def _bundle_with_paths(recipe: Recipe, bundle: dict[str, Any], at: Place, document: Document) -> dict[str, Any]:
+def _bundle_with_paths(recipe: Recipe, bundle: dict[str, Any], at: KeyPath, document: TomlDocument) -> dict[str, Any]:
     """A remedy may name files as a recipe does: a teacher, and what its gates load."""
     found = {dotted: _placed(recipe, dotted, value, (*at, dotted), document) for dotted, value in bundle.items()}
     if GATE in bundle:
@@ -117,7 +118,7 @@ def _bundle_with_paths(recipe: Recipe, bundle: dict[str, Any], at: Place, docume
     return found
 
 
-def _absolute(written: str, document: Document, in_file: bool) -> str:
+def _absolute(written: str, document: TomlDocument, in_file: bool) -> str:
     path = os.path.expanduser(written)
     if in_file:
         beside = os.path.join(os.path.abspath(document.path.parent), path)
@@ -126,7 +127,7 @@ def _absolute(written: str, document: Document, in_file: bool) -> str:
     return os.path.abspath(path)
 
 
-def _where_it_exists(written: str, document: Document, in_file: bool, folder: bool) -> str:
+def _where_it_exists(written: str, document: TomlDocument, in_file: bool, folder: bool) -> str:
     """A hub id stays one: a model only becomes a path where that is a folder, so a stray file does not hide it."""
     path = _absolute(written, document, in_file)
     return path if (os.path.isdir(path) if folder else os.path.exists(path)) else written

@@ -10,16 +10,17 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+from autophage.display import safe
 from autophage.errors import RecipeError
 from autophage.recipe.keys import SWEEP
-from autophage.recipe.syntax.document import Document
-from autophage.recipe.syntax.literals import printable, shown
-from autophage.recipe.syntax.positions import Mark, Path
+from autophage.recipe.syntax.document import TomlDocument
+from autophage.recipe.syntax.literals import shown
+from autophage.recipe.syntax.positions import KeyPath, Mark
 
 PROFILE, PROFILES = "profile", "profiles"
 
 
-def choose_profile(document: Document, asked: str | None = None) -> None:
+def choose_profile(document: TomlDocument, asked: str | None = None) -> None:
     """Lay the profile `asked` for, else the one that the file names, over `document`, and take the others away.
 
     Raises:
@@ -31,15 +32,17 @@ def choose_profile(document: Document, asked: str | None = None) -> None:
         return
     profiles = document.data.pop(PROFILES, {})
     if not isinstance(profiles, dict) or not all(isinstance(table, dict) for table in profiles.values()):
-        place = document.value_place((PROFILES,)).text
-        raise RecipeError(f"{place}: profiles are tables\n    write [{PROFILES}.tiny] and below it what differs there")
+        location = document.value_location((PROFILES,)).text
+        raise RecipeError(
+            f"{location}: profiles are tables\n    write [{PROFILES}.tiny] and below it what differs there"
+        )
     name = document.data.get(PROFILE) if asked is None else asked
     if not isinstance(name, str | None) or (name is None and not profiles):
         return  # the schema says what is wrong with one that is no text
     if name is None:
-        place = document.key_place((PROFILES,)).text
+        location = document.key_location((PROFILES,)).text
         raise RecipeError(
-            f"{place}: which profile? the recipe has {_listed(profiles)}\n"
+            f"{location}: which profile? the recipe has {_listed(profiles)}\n"
             f"    give one with --profile, or name the usual one at the top: {PROFILE} = {shown(next(iter(profiles)))}"
         )
     if name not in profiles:
@@ -51,8 +54,8 @@ def choose_profile(document: Document, asked: str | None = None) -> None:
     document.data[PROFILE] = name
 
 
-def _lay_over(document: Document, table: dict[str, Any], prefix: Path) -> None:
-    moved: dict[Path, Mark] = {
+def _lay_over(document: TomlDocument, table: dict[str, Any], prefix: KeyPath) -> None:
+    moved: dict[KeyPath, Mark] = {
         path[len(prefix) :]: mark
         for path, mark in document.marks.items()
         if path[: len(prefix)] == prefix and len(path) > len(prefix)
@@ -69,13 +72,13 @@ def _lay_over(document: Document, table: dict[str, Any], prefix: Path) -> None:
     document.marks |= moved
 
 
-def _forget(document: Document, path: Path) -> None:
+def _forget(document: TomlDocument, path: KeyPath) -> None:
     for old in [mark for mark in document.marks if mark[: len(path)] == path]:
         del document.marks[old]
 
 
-def _unknown(document: Document, name: object, profiles: dict[str, Any], asked: bool) -> str:
-    where = f"--profile {printable(str(name))}" if asked else document.value_place((PROFILE,)).text
+def _unknown(document: TomlDocument, name: object, profiles: dict[str, Any], asked: bool) -> str:
+    where = f"--profile {safe(str(name))}" if asked else document.value_location((PROFILE,)).text
     lines = [f"{where}: {document.display} has no profile {shown(name)}"]
     close = difflib.get_close_matches(str(name), profiles, n=1, cutoff=0.5)
     if close:
@@ -85,8 +88,8 @@ def _unknown(document: Document, name: object, profiles: dict[str, Any], asked: 
 
 
 def _listed(profiles: dict[str, Any]) -> str:
-    return ", ".join(map(printable, profiles))
+    return ", ".join(map(safe, profiles))
 
 
-def _of(document: Document) -> str:
+def _of(document: TomlDocument) -> str:
     return shown(document.data.get(PROFILE, ""))

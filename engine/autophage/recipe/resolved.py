@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from autophage.recipe.gates import GATE
+from autophage.display import safe
 from autophage.recipe.keys import KEYS, REMEDIES, SWEEP, TABLES
 from autophage.recipe.remedies import flatten_remedies
 from autophage.recipe.schema import Recipe
-from autophage.recipe.syntax.document import RESOLVED, flatten_sweep, read_document
-from autophage.recipe.syntax.literals import printable, toml_key, toml_value
+from autophage.recipe.sweeps import flatten_sweep
+from autophage.recipe.syntax.document import RESOLVED, read_document
+from autophage.recipe.syntax.literals import toml_key, toml_value
+from autophage.recipe.tables.gate import GATE
 from autophage.recipe.validate import validate
 
 COMMENT_COLUMN = 48
@@ -84,7 +86,7 @@ def _line(name: str, value: object, origin: str) -> str:
 
 
 def _commented(text: str, origin: str) -> str:
-    return f"{text:<{COMMENT_COLUMN}}  # {printable(origin)}"
+    return f"{text:<{COMMENT_COLUMN}}  # {safe(origin)}"
 
 
 def _value(value: object) -> str:

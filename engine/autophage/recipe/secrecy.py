@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autophage.host.credentials import credential_in
-from autophage.recipe.keys import SWEEP
+from autophage.recipe.keys import SWEEP, path_of
 from autophage.recipe.resolved import flat
 from autophage.recipe.schema import Recipe
-from autophage.recipe.syntax.document import Document
+from autophage.recipe.syntax.document import TomlDocument
 from autophage.recipe.syntax.faults import Fault
-from autophage.recipe.syntax.overrides import path_of
 
 REMEDY = "a recipe is copied into the run and its report; give it by the environment instead, as in HF_TOKEN"
 
 
-def check_secrecy(recipe: Recipe, document: Document) -> list[Fault]:
+def check_secrecy(recipe: Recipe, document: TomlDocument) -> list[Fault]:
     """A fault for each key whose value has a credential in it; the value is not repeated."""
     faults = []
     for dotted, value in flat(recipe).items():
         for text in _texts(value):
             if (kind := credential_in(text)) is not None:
                 label = dotted.removeprefix(f"{SWEEP}.")
-                faults.append(Fault(document.key_place(path_of(dotted)), f"{label} has {kind} in it", (REMEDY,)))
+                faults.append(Fault(document.key_location(path_of(dotted)), f"{label} has {kind} in it", (REMEDY,)))
                 break
     return faults
 

@@ -10,18 +10,19 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
-from autophage.recipe.gate_tables import check_gates
-from autophage.recipe.gates import GATE
+from autophage.recipe.explain import from_pydantic
 from autophage.recipe.keys import REMEDIES, SWEEP
 from autophage.recipe.remedies import check_bundles
 from autophage.recipe.schema import Recipe
 from autophage.recipe.sweeps import check_values
-from autophage.recipe.syntax.document import Document
-from autophage.recipe.syntax.faults import Fault, from_pydantic, raise_faults
+from autophage.recipe.syntax.document import TomlDocument
+from autophage.recipe.syntax.faults import Fault, raise_faults
 from autophage.recipe.syntax.literals import toml_value
+from autophage.recipe.tables.gate import GATE
+from autophage.recipe.written_gates import check_gates
 
 
-def validate(document: Document, faults: Iterable[Fault]) -> Recipe:
+def validate(document: TomlDocument, faults: Iterable[Fault]) -> Recipe:
     """The recipe of `document`; `RecipeError` with `faults`, found before, and everything else that is wrong."""
     sweep, sweep_faults = check_values(document)
     gates, gate_faults = check_gates(document, document.data.get(GATE, []))
@@ -33,7 +34,7 @@ def validate(document: Document, faults: Iterable[Fault]) -> Recipe:
     except ValidationError as error:
         if document.empty and "name" not in document.data:
             remedy = f"the least it can say: name = {toml_value(_a_name(document))}"
-            found.append(Fault(document.key_place(()), "the file is empty, and a recipe has a name", (remedy,)))
+            found.append(Fault(document.key_location(()), "the file is empty, and a recipe has a name", (remedy,)))
         else:
             errors = error.errors(include_url=False)
             found += from_pydantic(errors, document, _a_name(document))
@@ -42,7 +43,7 @@ def validate(document: Document, faults: Iterable[Fault]) -> Recipe:
     return recipe
 
 
-def _a_name(document: Document) -> str:
+def _a_name(document: TomlDocument) -> str:
     """A name that the file's own suggests."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", document.path.stem).lstrip("._-")
     return stem[:64] or "my-run"

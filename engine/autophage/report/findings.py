@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from autophage.display import listed, plural
 from autophage.recipe.schedule import alpha_final, is_always
-from autophage.report.learners import NAMES as LEARNER_NAMES
-from autophage.report.learners import story
-from autophage.report.load import ArmFacts, RunFacts
-from autophage.report.panels import theory_of
-from autophage.report.series import Metrics, Point, apart
-from autophage.report.words import change, listed, number, percent, plural, shown
+from autophage.report.facts.load import ArmFacts, RunFacts
+from autophage.report.facts.series import Metrics, Point, apart
+from autophage.report.facts.words import change, number, percent, shown
+from autophage.report.figures.panels import theory_of
+from autophage.report.learners.stories import NAMES as LEARNER_NAMES
+from autophage.report.learners.stories import story
 
 FULL_SENTENCES = 4
 """Arms that get a sentence of their own at the top; the table has them all."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from autophage.report.catalog import BUCKETS, FORMATS
+from autophage.display import listed, plural
+from autophage.report.facts.catalog import BUCKETS, FORMATS
+from autophage.report.facts.load import ArmFacts, RunFacts
+from autophage.report.facts.pooling import pooled_seeds
+from autophage.report.facts.series import Point, apart
+from autophage.report.facts.words import change, percent
 from autophage.report.findings import knowledge_metric
-from autophage.report.learners import story
-from autophage.report.load import ArmFacts, RunFacts
-from autophage.report.pooling import pooled_seeds
-from autophage.report.series import Point, apart
-from autophage.report.words import change, listed, percent, plural
+from autophage.report.learners.stories import story
 
 FLUENT = 0.2
 """Perplexity of form may rise by this share and still count as fluent: a reader would hardly notice."""

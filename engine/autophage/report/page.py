@@ -18,29 +18,31 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from autophage.display import plural, visible
 from autophage.plan.record import read_prediction
-from autophage.report import provenance, tables, words
-from autophage.report.breakdown import BREAKDOWN
-from autophage.report.colours import Style, styles, variables
-from autophage.report.costs import Costs, cost_facts, cost_rows, costs_of
+from autophage.report import provenance, tables
 from autophage.report.courses import course_view
-from autophage.report.drawn import drawn_figure
-from autophage.report.figures import metric_figures, other_figures
+from autophage.report.facts import words
+from autophage.report.facts.costs import Costs, cost_facts, cost_rows, costs_of
+from autophage.report.facts.load import ArmFacts, RunFacts, load
+from autophage.report.facts.pooling import pooled, pooled_seeds, pools
+from autophage.report.figures.colours import Style, styles, variables
+from autophage.report.figures.panels import Figure
+from autophage.report.figures.planned import metric_figures, other_figures
+from autophage.report.figures.surprisal import surprisal_figure
+from autophage.report.figures.tailplot import tail_figure
 from autophage.report.findings import Finding, findings
-from autophage.report.front import front_figure
-from autophage.report.learners import origin, story, writes_text
-from autophage.report.load import ArmFacts, RunFacts, load
+from autophage.report.learners.breakdown import BREAKDOWN
+from autophage.report.learners.drawn import drawn_figure
+from autophage.report.learners.pictures import arm_pictures
+from autophage.report.learners.stories import origin, story, writes_text
 from autophage.report.observations import observations
-from autophage.report.panels import Figure
-from autophage.report.pictures import arm_pictures
-from autophage.report.pooling import pooled, pooled_seeds, pools
 from autophage.report.predicted import predicted
-from autophage.report.remedies import Comparison, gathered, remedy_facts
-from autophage.report.remedy_view import remedy_view, summary
+from autophage.report.remedies.front import front_figure
+from autophage.report.remedies.outcomes import RemedyComparison, gathered, remedy_facts
+from autophage.report.remedies.view import remedy_view, summary
 from autophage.report.samples import ArmSamples, arm_samples
 from autophage.report.settings import MOST_COLUMNS, caption, outcome_settings
-from autophage.report.surprisal import surprisal_figure
-from autophage.report.tailplot import tail_figure
 from autophage.report.timings import timing_figures, timing_words, timings
 from autophage.report.warnings import warning_facts, warning_view
 from autophage.store.atomic import write_bytes
@@ -72,7 +74,7 @@ class Account:
 
     facts: RunFacts
     costs: Costs
-    compared: Comparison | None
+    compared: RemedyComparison | None
 
 
 def read_account(run: RunDirectory) -> Account:
@@ -229,9 +231,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        visible=words.visible, duration=words.duration, number=words.number, percent=words.percent, plural=words.plural
-    )
+    environment.filters.update(visible=visible, plural=plural)
     return environment
 
 

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from autophage.report.load import ArmFacts
-from autophage.report.words import visible
-from autophage.store.corpus import read_corpus
-from autophage.store.manifest import Manifest, shards, true_file
+from autophage.display import visible
+from autophage.report.facts.corpora import first_shard, shown_generations
+from autophage.report.facts.load import ArmFacts
 from autophage.store.rundir import RunDirectory
 
 PLACES = 5
@@ -63,11 +61,6 @@ class ArmSamples:
         return 3 * max([FEWEST_BARS, *(min(BARS, one.tokens) for row in self.rows for one in row)])
 
 
-def shown_generations(last: int, count: int = 3) -> list[int]:
-    """Generation 0, the last, and those between at even distances; `count` of them, or as many as there are."""
-    return sorted({round(place * last / max(1, count - 1)) for place in range(count)}) if last >= 0 else []
-
-
 def arm_samples(run: RunDirectory, arm: ArmFacts) -> ArmSamples:
     """The samples of an arm at generation 0, a middle one and the last."""
     tables = {}
@@ -82,14 +75,6 @@ def arm_samples(run: RunDirectory, arm: ArmFacts) -> ArmSamples:
     places = sorted({round(place * (smallest - 1) / max(1, PLACES - 1)) for place in range(PLACES)}) if smallest else []
     rows = [[_shown(table.slice(place, 1).to_pylist()[0]) for table in tables.values()] for place in places]
     return ArmSamples(arm.name, list(tables), places, rows, missing)
-
-
-def first_shard(run: RunDirectory, manifest: Manifest, columns: list[str]) -> pa.Table | None:
-    """The first corpus shard of a generation; None where the run was copied without its corpora."""
-    paths = shards(run, manifest)[:1]
-    if any(not path.is_file() for path in paths):
-        return None
-    return read_corpus([true_file(run, manifest, path.name) for path in paths], columns)
 
 
 def _shown(row: dict[str, Any]) -> Shown:

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autophage.recipe.anchor import BASE
 from autophage.recipe.schedule import alpha_words
 from autophage.recipe.schema import Recipe
-from autophage.report.learners import learner_settings
-from autophage.report.load import ArmFacts
+from autophage.recipe.tables.anchor import BASE
+from autophage.report.facts.load import ArmFacts
+from autophage.report.learners.stories import learner_settings
 
 CAPTIONED = (
     "learner", "chain", "pool", "samples a generation", "prompts", "decoding", "method", "learning rate", "anchor"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autophage.errors import UserError
-from autophage.recipe.schema import SUPPORTED_RANKS
+from autophage.recipe.tables.model import SUPPORTED_RANKS
 from autophage.sampler import ranks
 from autophage.sampler.protocol import EngineSettings
 

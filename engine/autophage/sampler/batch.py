@@ -49,8 +49,7 @@ class Batch:
             record.require_faultless()
             for index, request_id in self.request_ids.items():
                 one = self.done[index]
-                raw, processed = record.statistics(request_id, one.token_ids)
-                self.done[index] = replace(one, statistics=raw, processed=processed)
+                self.done[index] = replace(one, statistics=record.statistics(request_id, one.token_ids))
         except RunError as fault:
             self.fault = fault
 

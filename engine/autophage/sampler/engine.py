@@ -18,17 +18,16 @@ import numpy as np
 from autophage.errors import AutophageError, EngineDeadError, RunError, SwapError, UserError, first_line
 from autophage.host import vllm_window
 from autophage.host.devices import out_of_memory
+from autophage.plan.tokens import CANARY_TOKENS
 from autophage.sampler import ranks
 from autophage.sampler.arguments import engine_arguments
 from autophage.sampler.base_weights import BaseWeights
 from autophage.sampler.batch import Asked, Batch, Ended
 from autophage.sampler.protocol import (
-    CANARY_TOKENS,
     Completion,
     Decoding,
     EngineSettings,
     Job,
-    Observe,
     Request,
     Served,
 )
@@ -75,7 +74,7 @@ class Sampler:
         self._next_request = 0
         self._window = Window(settings.concurrency)
         self._recovers = settings.tensor_parallel == 1  # workers of their own end with a step that fails
-        self._observing = Observe.NOTHING
+        self._observing = False
         self._records: list[Record] = []
         self._failure: Exception | None = None
 
@@ -133,11 +132,11 @@ class Sampler:
             )
             for index, prompt in enumerate(prompts)
         ]
-        answers = self._run(asked, [0] * len(asked), lambda *_: None, Observe.RAW)
+        answers = self._run(asked, [0] * len(asked), lambda *_: None, observe=True)
         _agree(answers)
         return answers
 
-    def sample(self, jobs: Sequence[Job], ended: Ended, observe: Observe = Observe.RAW) -> list[list[Completion]]:
+    def sample(self, jobs: Sequence[Job], ended: Ended, *, observe: bool = True) -> list[list[Completion]]:
         """For each job one document per request, in order; what is observed never changes what is sampled.
 
         All requests of a call enter the engine between the same two steps, in the order given, and its adapters take
@@ -149,13 +148,13 @@ class Sampler:
             for request in job.requests
         ]
         owners = [number for number, job in enumerate(jobs) for _ in job.requests]
-        documents = iter(self._run(asked, owners, ended, observe))
+        documents = iter(self._run(asked, owners, ended, observe=observe))
         return [[next(documents) for _ in job.requests] for job in jobs]
 
-    def _run(self, asked: Sequence[Asked], owners: list[int], ended: Ended, observe: Observe) -> list[Completion]:
+    def _run(self, asked: Sequence[Asked], owners: list[int], ended: Ended, *, observe: bool) -> list[Completion]:
         with self._turns:
             self._wake()
-            batch = self._submit(asked, owners, ended, observe)
+            batch = self._submit(asked, owners, ended, observe=observe)
         while not batch.finished:
             with self._turns:
                 if not batch.finished:
@@ -192,7 +191,7 @@ class Sampler:
 
         params = SamplingParams(max_tokens=1, temperature=0.0, ignore_eos=True, detokenize=False)
         asked = [Asked(Served("", 0, "", self._bases.live), [0], params)]
-        self._run(asked, [0], lambda *_: None, Observe.NOTHING)
+        self._run(asked, [0], lambda *_: None, observe=False)
 
     def _written(self) -> int:
         """Tokens of the batch under way so far, by the worker that records."""
@@ -210,7 +209,7 @@ class Sampler:
             self._engine.wake_up()
             self._asleep = False
 
-    def _submit(self, asked: Sequence[Asked], owners: list[int], ended: Ended, observe: Observe) -> Batch:
+    def _submit(self, asked: Sequence[Asked], owners: list[int], ended: Ended, *, observe: bool) -> Batch:
         """Hand every request over. What is under way on another base or is observed in another way is finished first."""
         bases = {one.served.base for one in asked}
         if len(bases) > 1:
@@ -223,7 +222,7 @@ class Sampler:
                 f"{adapters[missing[0]].name}: is not in the sampler; a request for it would stop the engine"
             )
         if not self._open and asked:
-            self._prepare(list(adapters), next(iter(bases)), observe)
+            self._prepare(list(adapters), next(iter(bases)), observe=observe)
         batch = Batch(owners, ended)
         for index, one in enumerate(asked):
             self._window.add(Place(batch, index, one))
@@ -246,14 +245,14 @@ class Sampler:
             added = self._engine.add_request(request_id, prompted, one.params, lora_request=lora)
             place.batch.request_ids[place.number] = added
 
-    def _prepare(self, adapter_ids: list[int], base: str | None, observe: Observe) -> None:
+    def _prepare(self, adapter_ids: list[int], base: str | None, *, observe: bool) -> None:
         """Make an engine without requests ready for a batch of these models."""
         self._bases.switch(base)
         if adapter_ids:
             self._call("autophage_arrange", adapter_ids)
         self._records = []
-        if observe is not Observe.NOTHING:
-            self._call("autophage_observe", observe is Observe.PROCESSED)
+        if observe:
+            self._call("autophage_observe")
         self._observing = observe
 
     def _step(self) -> None:
@@ -305,7 +304,7 @@ class Sampler:
 
     def _join(self, finished: Sequence[Batch]) -> None:
         """Fetch what was recorded so far and join it with the batches that have ended; keep what is of the others."""
-        if self._observing is Observe.NOTHING:
+        if not self._observing:
             return
         others = {request_id for batch in self._window.unfinished() for request_id in batch.request_ids.values()}
         drained = self._engine.collective_rpc("autophage_observed", args=(bool(others),))

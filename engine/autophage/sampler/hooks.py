@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from autophage.errors import RunError
 from autophage.sampler.recorder import Recorder, Rows
 
@@ -30,14 +28,8 @@ V1_NEEDS = (
     "input_batch.num_reqs",
     "input_batch.num_prompt_tokens",
 )
-V1_DECODING = ("input_batch.temperature_cpu", "input_batch.top_k_cpu", "input_batch.top_p_cpu")
 V2_NEEDS = ("sampler", "req_states.prompt_len.np", "req_states.prefill_len.np")
-V2_DECODING = (
-    "sampler.sampling_states.temperature.np",
-    "sampler.sampling_states.top_k.np",
-    "sampler.sampling_states.top_p.np",
-)
-"""What is read of a runner, and what beside it where processed statistics are asked for."""
+"""Attributes that are read of a runner."""
 
 
 def records_here() -> bool:
@@ -65,13 +57,13 @@ def attach(runner: Any, recorder: Recorder) -> Detach:
 
 
 def _attach_v1(runner: Any, recorder: Recorder) -> Detach:
-    _require(runner, V1_NEEDS + V1_DECODING * recorder.processed)
+    _require(runner, V1_NEEDS)
     own = runner._sample
 
     def _sample(logits: Any, *args: Any, **kwargs: Any) -> Any:
         recorder.before(logits)
         output = own(logits, *args, **kwargs)
-        recorder.after(output.sampled_token_ids, lambda: v1_rows(runner, processed=recorder.processed))
+        recorder.after(output.sampled_token_ids, lambda: v1_rows(runner))
         return output
 
     def detach() -> None:
@@ -82,14 +74,14 @@ def _attach_v1(runner: Any, recorder: Recorder) -> Detach:
 
 
 def _attach_v2(runner: Any, recorder: Recorder) -> Detach:
-    _require(runner, V2_NEEDS + V2_DECODING * recorder.processed)
+    _require(runner, V2_NEEDS)
     sampler = runner.sampler
     own = type(sampler)
 
     def call(self: Any, logits: Any, input_batch: Any, *args: Any, **kwargs: Any) -> Any:
         recorder.before(logits)
         output = own.__call__(self, logits, input_batch, *args, **kwargs)
-        recorder.after(output.sampled_token_ids, lambda: v2_rows(runner, input_batch, processed=recorder.processed))
+        recorder.after(output.sampled_token_ids, lambda: v2_rows(runner, input_batch))
         return output
 
     def detach() -> None:
@@ -101,7 +93,7 @@ def _attach_v2(runner: Any, recorder: Recorder) -> Detach:
     return detach
 
 
-def v1_rows(runner: Any, *, processed: bool) -> Rows:
+def v1_rows(runner: Any) -> Rows:
     """Whose the rows of this step are, from the persistent batch of the V1 runner; `num_reqs` rows are in use."""
     batch = runner.input_batch
     used = slice(0, batch.num_reqs)
@@ -109,28 +101,20 @@ def v1_rows(runner: Any, *, processed: bool) -> Rows:
         list(batch.req_ids[used]),
         runner.optimistic_seq_lens_cpu[used].numpy() - batch.num_prompt_tokens[used],
         ~runner.discard_request_mask.np[used],
-        _decoding(batch.temperature_cpu[used], batch.top_k_cpu[used], batch.top_p_cpu[used]) if processed else None,
     )
 
 
-def v2_rows(runner: Any, batch: Any, *, processed: bool) -> Rows:
+def v2_rows(runner: Any, batch: Any) -> Rows:
     """Whose the rows of this step are, from the step's own batch of the V2 runner; `slots` index the runner's state."""
     slots = batch.idx_mapping_np[: batch.num_reqs]
     length_R = batch.seq_lens_cpu_upper_bound[: batch.num_reqs].numpy()
-    state, sampling = runner.req_states, runner.sampler.sampling_states
+    state = runner.req_states
     return Rows(
         list(batch.req_ids[: batch.num_reqs]),
         length_R - state.prompt_len.np[slots],
         # A prompt is read in pieces, and so is a preempted request with what it had written; only the last piece samples.
         length_R >= state.prefill_len.np[slots],
-        _decoding(sampling.temperature.np[slots], sampling.top_k.np[slots], sampling.top_p.np[slots])
-        if processed
-        else None,
     )
-
-
-def _decoding(*values_R: np.ndarray) -> np.ndarray:
-    return np.stack([value_R.astype(np.float32) for value_R in values_R])
 
 
 def _require(runner: Any, names: tuple[str, ...]) -> None:

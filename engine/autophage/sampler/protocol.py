@@ -4,21 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 from autophage.metrics.scored import Statistics
-
-CANARY_TOKENS = 16
-"""Tokens of a canary answer."""
-
-
-class Observe(Enum):
-    """Which statistics of sampled tokens are recorded: of the raw distribution, and of the one that is sampled from."""
-
-    NOTHING = 0
-    RAW = 1
-    PROCESSED = 2
-    """Both."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +39,7 @@ class Completion:
     finish_reason: str
     logprobs: list[float] | None = None
     statistics: Statistics | None = None
-    """Of the raw distribution: temperature 1, nothing cut."""
-    processed: Statistics | None = None
-    """Of the distribution that was sampled from."""
+    """Of the raw distribution, at temperature 1 and without truncation. None where nothing was observed."""
 
 
 @dataclass(frozen=True)

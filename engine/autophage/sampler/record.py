@@ -32,7 +32,7 @@ class Record:
     positions: np.ndarray
     """[N]: index of the token in its request's output."""
     columns: np.ndarray
-    """[S, N]: the token, `NAMES` raw, and `NAMES` processed if that was asked for."""
+    """[S, N]: the token, then `NAMES`."""
     faults: dict[str, int]
     """How often something went wrong while recording, by name."""
 
@@ -44,14 +44,11 @@ class Record:
         valid_N: np.ndarray,
         blocks_SN: Sequence[np.ndarray],
         faults: dict[str, int],
-        *,
-        processed: bool,
     ) -> Record:
         """From rows in the order they were sampled; those that are not `valid_N` were thrown away by vLLM too."""
         numbers = {name: number for number, name in enumerate(dict.fromkeys(request_ids))}
         owner_N = np.array([numbers[name] for name in request_ids], dtype=np.int64)
-        width = 1 + len(NAMES) * (2 if processed else 1)
-        columns_SN = np.concatenate([*blocks_SN, np.empty((width, 0), np.float32)], axis=1)
+        columns_SN = np.concatenate([*blocks_SN, np.empty((1 + len(NAMES), 0), np.float32)], axis=1)
         # Stable, so that among rows of one (request, position) the last is the one sampled last.
         order = np.lexsort((position_N, owner_N))
         order = order[valid_N[order]]
@@ -83,7 +80,6 @@ class Record:
             np.ones(len(owners), dtype=bool),
             [record.columns for record in records],
             dict(faults),
-            processed=len(records[0].columns) > 1 + len(NAMES),
         )
 
     def only(self, request_ids: Collection[str]) -> Record:
@@ -119,8 +115,8 @@ class Record:
             told = "; ".join(f"{name} ({count} times)" for name, count in sorted(self.faults.items()))
             raise RunError(f"the statistics of sampled tokens could not be recorded: {told}. Nothing was committed.")
 
-    def statistics(self, request_id: str, token_ids: Sequence[int]) -> tuple[Statistics, Statistics | None]:
-        """Of the tokens that `request_id` returned: raw, and processed where that was recorded.
+    def statistics(self, request_id: str, token_ids: Sequence[int]) -> Statistics:
+        """Return the statistics of the tokens that `request_id` returned.
 
         Rows beyond the last token belong to a step that ran before vLLM knew that the request had ended.
 
@@ -143,8 +139,7 @@ class Record:
         if not np.isfinite(columns_ST).all():
             at = int(np.flatnonzero(~np.isfinite(columns_ST).all(0))[0])
             raise RunError(f"request {request_id}: the model's distribution at token {at} is not finite")
-        raw, processed = columns_ST[1 : 1 + len(NAMES)], columns_ST[1 + len(NAMES) :]
-        return _named(raw), _named(processed) if len(processed) else None
+        return _named(columns_ST[1:])
 
 
 def _named(columns_ST: np.ndarray) -> Statistics:

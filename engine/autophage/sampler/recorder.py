@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from autophage.sampler.record import NAMES, Record
-from autophage.sampler.truncation import truncated
 from autophage_kernels import token_stats
 
 BUFFER_BYTES = 1 << 20
@@ -39,19 +38,15 @@ class Rows(NamedTuple):
     """[R]: index of the sampled token in its request's output, from 0."""
     valid: np.ndarray
     """[R]: False where the prompt is not read to its end yet, so that what was sampled is thrown away."""
-    decoding: np.ndarray | None = None
-    """[3, R]: temperature, top_k and top_p of each row, where processed statistics are asked for."""
 
 
 class Recorder:
     """Records one batch of requests: `before` and `after` around each call of the sampler, then `finish` once.
 
-    `rows` is the largest number of rows of a step; `processed` also asks for the statistics of the distribution that was
-    sampled from, after temperature, top_k and top_p.
+    `rows` is the largest number of rows of a step.
     """
 
-    def __init__(self, rows: int, *, processed: bool = False, buffer_bytes: int = BUFFER_BYTES) -> None:
-        self.processed = processed
+    def __init__(self, rows: int, *, buffer_bytes: int = BUFFER_BYTES) -> None:
         self.faults: Counter[str] = Counter()
         self.tokens = 0
         """That were sampled so far, those of a prompt half read included."""
@@ -96,7 +91,6 @@ class Recorder:
             _joined([rows.valid for rows in self._rows_done], np.bool_),
             [block.numpy() for block in self._blocks_SN],
             dict(self.faults),
-            processed=self.processed,
         )
 
     def _keep(self, logits_RV: torch.Tensor) -> None:
@@ -141,12 +135,7 @@ class Recorder:
             return
         self._used, self._pending = 0, []
         logits_NV, token_N = self._logits_NV[:used], self._token_N[:used]
-        columns = [token_N.float(), *_statistics(logits_NV, token_N)]
-        if self.processed:
-            decoding_3N = np.concatenate([rows.decoding for rows in pending if rows.decoding is not None], axis=1)
-            decoding = torch.from_numpy(decoding_3N).to(logits_NV.device)
-            columns += _statistics(truncated(logits_NV, token_N, *decoding), token_N)
-        block_SN = torch.stack(columns)
+        block_SN = torch.stack([token_N.float(), *_statistics(logits_NV, token_N)])
         self._blocks_SN.append(self._to_host(block_SN) if block_SN.is_cuda else block_SN)
         self._rows_done += pending
 

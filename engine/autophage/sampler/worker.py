@@ -99,14 +99,14 @@ class WorkerExtension:
         named = reload.original_weights(runner) if weights is None else safetensors.torch.load(weights).items()
         reload.load_into(runner, named)
 
-    def autophage_observe(self, processed: bool) -> None:
+    def autophage_observe(self) -> None:
         """Record the statistics of every token from now on. What an earlier call recorded and nobody fetched is lost."""
         from autophage.sampler import hooks
         from autophage.sampler.recorder import Recorder
 
         self.autophage_observed()
         if hooks.records_here():
-            recorder = Recorder(self.model_runner.vllm_config.scheduler_config.max_num_seqs, processed=processed)
+            recorder = Recorder(self.model_runner.vllm_config.scheduler_config.max_num_seqs)
             self.autophage_recording = recorder, hooks.attach(self.model_runner, recorder)
 
     def autophage_written(self) -> int:
@@ -121,7 +121,7 @@ class WorkerExtension:
         self.autophage_recording = None
         detach()
         if go_on:
-            self.autophage_observe(recorder.processed)
+            self.autophage_observe()
         return recorder.finish().to_bytes()
 
 

@@ -6,6 +6,6 @@
 from autophage.scoring.models import Scorer, load_scorer
 from autophage.scoring.score import score_documents
 from autophage.scoring.table import ScoreSummary
-from autophage.scoring.windows import Document, read_documents
+from autophage.scoring.windows import NamedText, read_documents
 
-__all__ = ["Document", "ScoreSummary", "Scorer", "load_scorer", "read_documents", "score_documents"]
+__all__ = ["NamedText", "ScoreSummary", "Scorer", "load_scorer", "read_documents", "score_documents"]

@@ -16,13 +16,13 @@ from autophage.errors import UserError
 
 
 @dataclass(frozen=True)
-class Document:
+class NamedText:
     name: str
     text: str
 
 
 @dataclass(frozen=True)
-class Window:
+class ContextWindow:
     """Tokens begin..end of a document; those from `first` on are scored. begin < first <= end."""
 
     begin: int
@@ -30,7 +30,7 @@ class Window:
     end: int
 
 
-def read_documents(path: Path) -> list[Document]:
+def read_documents(path: Path) -> list[NamedText]:
     """A UTF-8 file as one document, or every text file of a folder as one each, in the order of their names.
 
     Raises:
@@ -40,9 +40,9 @@ def read_documents(path: Path) -> list[Document]:
         files = text_files(path)
         if not files:
             raise UserError(f"{path}: the folder holds no {', '.join(SUFFIXES)} file.")
-        documents = [Document(str(file.relative_to(path)), read_file(file)) for file in files]
+        documents = [NamedText(str(file.relative_to(path)), read_file(file)) for file in files]
     elif path.is_file():
-        documents = [Document(path.name, read_file(path))]
+        documents = [NamedText(path.name, read_file(path))]
     else:
         raise UserError(f"{path}: there is no such file or folder.")
     if not any(document.text.strip() for document in documents):
@@ -50,14 +50,14 @@ def read_documents(path: Path) -> list[Document]:
     return documents
 
 
-def windows(length: int, context: int, stride: int) -> Iterator[Window]:
+def windows(length: int, context: int, stride: int) -> Iterator[ContextWindow]:
     """The windows of a document of `length` tokens; none for one with fewer than two."""
     scored = 1
     for begin in range(0, length, stride):
         end = min(begin + context, length)
         first = max(scored, begin + 1)
         if first < end:
-            yield Window(begin, first, end)
+            yield ContextWindow(begin, first, end)
         scored = end
         if end == length:
             return

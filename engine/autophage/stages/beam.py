@@ -20,15 +20,14 @@ import torch
 
 from autophage.errors import SwapError
 from autophage.metrics.scored import Statistics
+from autophage.plan.tokens import CANARY_TOKENS
 from autophage.recipe.schema import Recipe
 from autophage.sampler.batch import Ended
 from autophage.sampler.protocol import (
-    CANARY_TOKENS,
     Completion,
     Decoding,
     EngineSettings,
     Job,
-    Observe,
     Request,
     Served,
 )
@@ -97,7 +96,7 @@ class BeamSampler:
             self._load(served)
             return [self._sampled(list(prompt), seed) for seed, prompt in enumerate(prompts)]
 
-    def sample(self, jobs: Sequence[Job], ended: Ended, observe: Observe = Observe.RAW) -> list[list[Completion]]:
+    def sample(self, jobs: Sequence[Job], ended: Ended, *, observe: bool = True) -> list[list[Completion]]:
         """For each job one document per request, in order."""
         documents = []
         for number, job in enumerate(jobs):
@@ -108,7 +107,7 @@ class BeamSampler:
                     for completion in self._search(requests, decoding):
                         ended(number, len(written), completion.token_ids)
                         written.append(completion)
-                documents.append(written if observe is Observe.NOTHING else self._watched(job.requests, written))
+                documents.append(self._watched(job.requests, written) if observe else written)
         return documents
 
     def _sampled(self, prompt: list[int], seed: int) -> Completion:

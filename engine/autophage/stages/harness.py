@@ -17,7 +17,7 @@ import torch
 
 from autophage.errors import RunError, UserError
 from autophage.metrics.intervals import Z
-from autophage.recipe.measure import Measure
+from autophage.recipe.tables.measure import MeasureTable
 from autophage.store.manifest import Metric
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25}
 """Nats a token between the model that the harness was handed and the trainer's own scoring. Rounding leaves 1e-5."""
 
 
-def check_tasks(measure: Measure) -> None:
+def check_tasks(measure: MeasureTable) -> None:
     """See that the harness is there and knows the tasks.
 
     Raises:
@@ -45,7 +45,9 @@ def check_tasks(measure: Measure) -> None:
             )
 
 
-def harness_metrics(resident: ResidentModel, measure: Measure, canary_ids: Sequence[int], seed: int) -> list[Metric]:
+def harness_metrics(
+    resident: ResidentModel, measure: MeasureTable, canary_ids: Sequence[int], seed: int
+) -> list[Metric]:
     """`harness/TASK.METRIC` of the loaded weights, with 95% intervals from the harness's standard errors.
 
     Raises:

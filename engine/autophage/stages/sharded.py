@@ -5,12 +5,13 @@ What needs the model is called on all ranks; what only reads rank 0's own things
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autophage.data.mix import AnySamples
+from autophage.progress import Meter
 from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
 from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request
@@ -62,12 +63,10 @@ class ShardedBench:
         generation: int,
         start: Weights,
         corpora: Mapping[int, AnySamples],
-        progress: Callable[[int, int, int], None],
+        meter: Meter,
         optimizer: bytes | None = None,
     ) -> Trained:
-        trained: Trained = self._group.call(
-            "fit", arm, generation, start, corpora, progress=progress, optimizer=optimizer
-        )
+        trained: Trained = self._group.call("fit", arm, generation, start, corpora, meter, optimizer)
         return trained
 
     def check_canary(self, weights: Weights, answers: Sequence[Completion]) -> float:
@@ -81,11 +80,9 @@ class ShardedBench:
         weights: Weights,
         previous: Weights | None,
         completions: Sequence[Completion],
-        progress: Callable[[int, int], None],
+        meter: Meter,
     ) -> Measured:
-        measured: Measured = self._group.call(
-            "measure", arm, generation, weights, previous, completions, progress=progress
-        )
+        measured: Measured = self._group.call("measure", arm, generation, weights, previous, completions, meter)
         return measured
 
     def notes(self) -> list[str]:

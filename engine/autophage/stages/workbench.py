@@ -8,7 +8,7 @@ what went wrong in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from autophage.data.source import HeldOut, Probe, Source, spread
 from autophage.data.tokens import decode
 from autophage.errors import RunError, SwapError, UserError
 from autophage.host.devices import device, device_memory, element_type
+from autophage.makers import make_maker
 from autophage.metrics.corpus import corpus_metrics, drift_metrics
 from autophage.metrics.drift import perplexities
 from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
@@ -31,10 +32,15 @@ from autophage.plan.footprint import demand
 from autophage.plan.machines import here
 from autophage.plan.memory import sampler_bytes, share_gpu, trainer_bytes
 from autophage.plan.shape import configured_shape
+from autophage.plan.tokens import CANARY_TOKENS
+from autophage.progress import Meter, Progress
 from autophage.recipe.arms import Arm, with_values
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
-from autophage.recipe.schema import ALL, MADE, VALIDATED, Recipe
-from autophage.sampler.protocol import CANARY_TOKENS, Completion, Decoding, EngineSettings, Request
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.mix import ALL
+from autophage.recipe.tables.sample import MADE
+from autophage.recipe.tables.train import VALIDATED
+from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request
 from autophage.seeds import derive
 from autophage.stages.examination import Examination
 from autophage.stages.judging import Judging, gate_passes, make_samples
@@ -89,7 +95,9 @@ class Workbench:
         sample, maker = recipe.sample, recipe.maker.model_dump_json()
         key = (prompt_style(recipe, self.tokenizer), sample.system, sample.annotation, maker, recipe.mix.domain)
         if key not in self._sources:
-            self._sources[key] = bind(self._raw, self.tokenizer, recipe, next(iter(self._sources.values()), None))
+            prompter = make_maker(recipe.maker) if recipe.has_maker else None
+            earlier = next(iter(self._sources.values()), None)
+            self._sources[key] = bind(self._raw, self.tokenizer, recipe, maker=prompter, earlier=earlier)
         return self._sources[key]
 
     def engine_settings(self, arms: Sequence[Arm]) -> EngineSettings:
@@ -186,14 +194,14 @@ class Workbench:
         generation: int,
         start: Weights,
         corpora: Mapping[int, AnySamples],
-        progress: Callable[[int, int, int], None],
+        meter: Meter,
         optimizer: bytes | None = None,
     ) -> Trained:
         """Train model `generation` on what came before it; of the newest corpus samples may still be on their way.
 
         `optimizer` is what the training of the model before returned, where the recipe carries it. The learning rate
         goes through its whole schedule in every generation.
-        `progress` is called with (steps done, steps in all, tokens done).
+        `meter` counts optimizer steps and tokens.
         """
         seed = derive(arm.recipe.seed, "train", arm.name, generation)
         pool, metrics = pool_rows(self._source(arm.recipe), arm.recipe, corpora), list[Metric]()
@@ -201,24 +209,24 @@ class Workbench:
             self.resident.load(start)
             pool, metrics = edit_human(pool, self.resident.head, self._special, arm.recipe, generation)
         rows = TrainingOrder(pool, arm.recipe, seed)
-        size, tokens = arm.recipe.train.batch_size, 0
+        size = arm.recipe.train.batch_size
         best = self._best_epoch(arm.recipe, len(pool))
 
-        def count(done: int, total: int) -> None:
-            nonlocal tokens
-            tokens += sum(len(row.token_ids) for row in rows[size * (done - 1) : size * done])
-            progress(done, total, tokens)
+        def step_ended(now: Progress) -> None:
+            batch = rows[size * (now.done - 1) : size * now.done]
+            meter.expect(now.total)
+            meter.advance(tokens=sum(len(row.token_ids) for row in batch))
             if best is not None:
-                best.step_ended(done, total)
+                best.step_ended(now.done, now.total)
 
         steps: list[StepStatistics] = []
         try:
-            fitted = self.resident.fit(start, rows, arm.recipe, seed, count, steps.append, optimizer)
+            fitted = self.resident.fit(start, rows, arm.recipe, seed, Meter(step_ended), steps.append, optimizer)
         except NotFiniteError as error:
             kept = self._keep(error, f"{arm.name}-gen-{generation:03d}-step-{error.step}")
             raise RunError(f"{arm.name}, generation {generation}: {error}{kept}") from error
         weights = fitted.weights if best is None or best.weights is None else best.weights
-        return Trained(weights, tokens, steps, fitted.optimizer, metrics)
+        return Trained(weights, meter.progress.tokens, steps, fitted.optimizer, metrics)
 
     def _keep(self, error: NotFiniteError, name: str) -> str:
         """Put the batch that training stopped at aside, and say where."""
@@ -300,13 +308,12 @@ class Workbench:
         weights: Weights,
         previous: Weights | None,
         completions: Sequence[Completion],
-        progress: Callable[[int, int], None],
+        meter: Meter,
     ) -> Measured:
         """Model and corpus `generation`; `completions` are those of `requests`. Gates judge the corpus first; what is measured
         of it is all that was written.
 
-        `previous` are the weights of the generation before, None at generation 0. `progress` is called with (sequences
-        scored, sequences in all).
+        `previous` are the weights of the generation before, None at generation 0. `meter` counts scored sequences.
         """
         self.resident.load(weights)
         settings, asked = arm.recipe.measure, arm.recipe.sample.written
@@ -314,21 +321,14 @@ class Workbench:
         probes = self.source.probes(list(settings.formats), settings.probes)
         documents = spread(self.source.held_out(), settings.documents)
         total = settings.drift * len(written) + len(probes) + len(documents) + self._examination.passes
-        total += gate_passes(arm)
-        done = 0
-
-        def count(sequences: int) -> None:
-            nonlocal done
-            done += sequences
-            progress(done, total)
-
+        meter.expect(total + gate_passes(arm))
         seed = derive(arm.recipe.seed, "bootstrap", arm.name, generation)
         samples = make_samples(arm, generation, self._documents(arm, generation), written, self.tokenizer)
-        metrics = self._judging.judge(arm, generation, weights, self._source(arm.recipe), samples, count)
-        metrics += self._knowledge(arm, probes, seed, count)
-        answers = self._examination.answers(answered, count)
+        metrics = self._judging.judge(arm, generation, weights, self._source(arm.recipe), samples, meter)
+        metrics += self._knowledge(arm, probes, seed, meter)
+        answers = self._examination.answers(answered, meter)
         metrics += question_metrics(answers, settings.confident, settings.resamples, seed)
-        human = self.resident.score([one.token_ids for one in documents], [one.context for one in documents], count)
+        human = self.resident.score([one.token_ids for one in documents], [one.context for one in documents], meter)
         metrics += perplexity_metrics(documents, human, settings.resamples, seed)
         if settings.harness:
             from autophage.stages.harness import harness_metrics  # an optional package, slow to import
@@ -341,18 +341,18 @@ class Workbench:
         human_text = self._human_text(settings.reference)
         metrics += corpus_metrics([sample.text for sample in samples], plain, human_text, settings, seed)
         if settings.drift:
-            metrics += self._drift(arm, weights, previous, samples, seed, count)
+            metrics += self._drift(arm, weights, previous, samples, seed, meter)
         if broken := [metric.metric for metric in metrics if not np.isfinite(metric.value)]:
             raise RunError(
                 f"{arm.name}, generation {generation}: {', '.join(broken)} is not finite; nothing was committed"
             )
         return Measured(samples, metrics, answers)
 
-    def _knowledge(self, arm: Arm, probes: Sequence[Probe], seed: int, count: Callable[[int], None]) -> list[Metric]:
+    def _knowledge(self, arm: Arm, probes: Sequence[Probe], seed: int, meter: Meter) -> list[Metric]:
         if not probes:
             return []
         sequences = [probe.prompt_ids + probe.answer_ids for probe in probes]
-        scored = self.resident.score(sequences, [len(probe.prompt_ids) for probe in probes], count)
+        scored = self.resident.score(sequences, [len(probe.prompt_ids) for probe in probes], meter)
         settings = arm.recipe.measure
         return knowledge_metrics(probes, scored, settings.confident, settings.resamples, seed)
 
@@ -363,13 +363,13 @@ class Workbench:
         previous: Weights | None,
         samples: Sequence[Sample],
         seed: int,
-        count: Callable[[int], None],
+        meter: Meter,
     ) -> list[Metric]:
         """What model 0 and the previous model say of the samples, whose perplexity under model 0 is filled in."""
         others = [self.base_weights(arm), *([previous] if previous else [])]
         sequences = [sample.prompt_ids + sample.token_ids for sample in samples]
         contexts = [len(sample.prompt_ids) for sample in samples]
-        base, *before = compare(self.resident, weights, others, sequences, contexts, count)
+        base, *before = compare(self.resident, weights, others, sequences, contexts, meter)
         for sample, value in zip(samples, perplexities([one.scored for one in base]), strict=True):
             sample.ppl_under_base = value
         return drift_metrics(samples, base, before[0] if before else None, arm.recipe.measure, seed)

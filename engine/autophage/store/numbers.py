@@ -51,6 +51,11 @@ def read_numbers(shards: Iterable[Path]) -> np.ndarray:
     return flat.reshape(rows, -1)
 
 
+def read_table(shards: Iterable[Path]) -> pa.Table:
+    """Read the samples of a generation as a table with the columns of `SCHEMA`."""
+    return pa.concat_tables([pq.read_table(path, schema=SCHEMA) for path in shards])
+
+
 def is_numeric(shard: Path) -> bool:
     """Whether a shard holds numbers, and not texts."""
     return "values" in pq.read_schema(shard).names

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from autophage.errors import UserError
 from autophage.host.credentials import without_credentials
@@ -27,6 +27,12 @@ from autophage.store.seal import sealed, unsealed
 
 LOCK_TRIES, LOCK_PAUSE = 3, 0.1
 INDENT = 2
+
+
+class Emit(Protocol):
+    """Record an event of a run in its history and show it to the viewers."""
+
+    def __call__(self, kind: str, **fields: Any) -> None: ...
 
 
 def generation_name(generation: int) -> str:

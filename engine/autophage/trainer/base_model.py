@@ -1,24 +1,23 @@
 """`model.path = "from-source"`: a small Llama trained from scratch on the source's training part, cached by content.
 
-The cache key hashes everything that decides the weights: source content, the `[base]` table and this module's
-`VERSION`. A folder in the cache is complete, because it is renamed into place; two processes that want the same model
-wait for one another.
+`data.base_folder` names the folder in the cache; raise its `VERSION` when the architecture or the procedure below
+changes. A folder in the cache is complete, because it is renamed into place. Of two processes that want the same model,
+one waits for the other.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autophage.data.base_folder import base_model_folder, base_positions
 from autophage.data.build import RawSource
-from autophage.host.cache import cache_folder
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.atomic import sync_file, sync_folder
 from autophage.store.fault_points import reach
@@ -26,23 +25,14 @@ from autophage.store.fault_points import reach
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-VERSION = 1
-"""Raise when the architecture, the tokenizer or the training procedure below changes."""
 WARMUP_STEPS = 50
 FINAL_SHARE = 0.05
 """Of the peak learning rate, reached at the last step."""
-
-Progress = Callable[[int, int, float], None]
-"""Called with (tokens done, tokens in all, loss)."""
-
-
-def base_model_folder(recipe: Recipe, raw: RawSource) -> Path:
-    """Where the base model of this recipe is, or will be."""
-    key = json.dumps([VERSION, raw.digest, recipe.base.model_dump(), _positions(recipe)], sort_keys=True)
-    return cache_folder() / "models" / hashlib.sha256(key.encode()).hexdigest()[:24]
+REPORT_STEPS = 10
+"""Steps between two reports of progress. Each report reads the loss, which waits for the device."""
 
 
-def ensure_base_model(recipe: Recipe, raw: RawSource, progress: Progress) -> Path:
+def ensure_base_model(recipe: Recipe, raw: RawSource, meter: Meter) -> Path:
     """The folder of the base model, trained now if it is not in the cache."""
     folder = base_model_folder(recipe, raw)
     if folder.is_dir():
@@ -55,7 +45,7 @@ def ensure_base_model(recipe: Recipe, raw: RawSource, progress: Progress) -> Pat
                 shutil.rmtree(abandoned)
             scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
             try:
-                _train(recipe, raw, scratch, progress)
+                _train(recipe, raw, scratch, meter)
                 reach("write", scratch)
                 for file in scratch.iterdir():
                     sync_file(file)
@@ -69,7 +59,7 @@ def ensure_base_model(recipe: Recipe, raw: RawSource, progress: Progress) -> Pat
     return folder
 
 
-def _train(recipe: Recipe, raw: RawSource, folder: Path, progress: Progress) -> None:
+def _train(recipe: Recipe, raw: RawSource, folder: Path, meter: Meter) -> None:
     """AdamW on packed rows with linear warm-up and decay; standard Hugging Face files into `folder`."""
     import torch
     from transformers import set_seed
@@ -85,6 +75,7 @@ def _train(recipe: Recipe, raw: RawSource, folder: Path, progress: Progress) -> 
     per_step = base.batch_size * base.length
     steps = max(1, base.tokens // per_step)
     rows = raw.rows(tokenizer, base.length + 1, base.seed)
+    meter.expect(steps * per_step)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = base.learning_rate * _rate(step, steps)
         ids = torch.tensor([next(rows) for _ in range(base.batch_size)], device=model.device)
@@ -94,8 +85,9 @@ def _train(recipe: Recipe, raw: RawSource, folder: Path, progress: Progress) -> 
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if step % 10 == 9 or step == steps - 1:
-            progress((step + 1) * per_step, steps * per_step, float(loss.detach()))
+        if (step + 1) % REPORT_STEPS == 0 or step == steps - 1:
+            tokens = (step % REPORT_STEPS + 1) * per_step
+            meter.advance(tokens, tokens=tokens, loss=float(loss.detach()))
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -118,20 +110,13 @@ def _new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForCa
             num_hidden_layers=base.layers,
             num_attention_heads=base.heads,
             num_key_value_heads=base.heads,
-            max_position_embeddings=_positions(recipe),
+            max_position_embeddings=base_positions(recipe),
             tie_word_embeddings=True,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-
-
-def _positions(recipe: Recipe) -> int:
-    """Positions the model has: room for its training rows and for any prompt with its sample, in powers of two."""
-    prompt = 64 if recipe.source.kind == "world" else recipe.source.block
-    need = max(recipe.base.length, prompt + max(recipe.max_tokens, recipe.source.continuation)) + 8
-    return max(256, 1 << (need - 1).bit_length())
 
 
 @contextmanager

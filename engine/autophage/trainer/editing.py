@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from autophage.data.mix import AnyRow, Row
+from autophage.data.mix import AnyRow, TrainingRow
 from autophage.recipe.schema import Recipe
 from autophage.seeds import derive
 from autophage.store.manifest import Metric
@@ -42,7 +42,7 @@ def edit_human(
     `mix/edited`, those that became another token. None where no row is human.
     """
     assert recipe.mix.human_edit is not None
-    human = [(place, row) for place, row in enumerate(rows) if isinstance(row, Row) and not row.synthetic]
+    human = [(place, row) for place, row in enumerate(rows) if isinstance(row, TrainingRow) and not row.synthetic]
     found = edited(
         head,
         [row.token_ids for _, row in human],
@@ -56,7 +56,7 @@ def edit_human(
     return [new.get(place, row) for place, row in enumerate(rows)], metrics
 
 
-def _shares(rows: Sequence[Row], found: Sequence[Edited]) -> list[Metric]:
+def _shares(rows: Sequence[TrainingRow], found: Sequence[Edited]) -> list[Metric]:
     tokens = sum(len(row.token_ids) - row.context for row in rows)
     if not tokens:
         return []

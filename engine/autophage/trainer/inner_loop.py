@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import torch
 
-from autophage.data.mix import Row
+from autophage.data.mix import TrainingRow
 from autophage.trainer.scoring import batch_tokens, batches, scored_rows
 from autophage.trainer.variants import Variant
 
@@ -23,13 +23,18 @@ from autophage.trainer.variants import Variant
 class InnerLoop:
     """Tries documents on the live weights of `variant`, which are those that each document is tried on."""
 
-    def __init__(self, variant: Variant, held: Sequence[Row], steps: int, rate: float) -> None:
+    def __init__(self, variant: Variant, held: Sequence[TrainingRow], steps: int, rate: float) -> None:
         """`held` needs a token behind a context. The device holds the weights a second time, as long as this lives."""
         self._variant, self._held, self._steps, self._rate = variant, held, steps, rate
         self._start = {name: parameter.detach().clone() for name, parameter in variant.parameters.items()}
         self._before = self._held_loss()
 
-    def gain(self, row: Row) -> float:
+    @property
+    def passes(self) -> int:
+        """Sequences that `gain` reads for one document."""
+        return self._steps + len(self._held)
+
+    def gain(self, row: TrainingRow) -> float:
         """Nats a token that the held text loses by the steps on `row`; not finite where these lead to nothing finite."""
         try:
             for _ in range(self._steps):
@@ -38,7 +43,7 @@ class InnerLoop:
         finally:
             self._variant.put(self._start, rounded=False)
 
-    def _step(self, row: Row) -> None:
+    def _step(self, row: TrainingRow) -> None:
         parameters = list(self._variant.parameters.values())
         gradients = torch.autograd.grad(self._surprisals([row]).mean(), parameters, allow_unused=True)
         with torch.no_grad():
@@ -55,7 +60,7 @@ class InnerLoop:
             tokens += len(surprisal_T)
         return total / tokens
 
-    def _surprisals(self, rows: Sequence[Row]) -> torch.Tensor:
+    def _surprisals(self, rows: Sequence[TrainingRow]) -> torch.Tensor:
         """-log p of every token behind its row's context, [T]."""
         head = self._variant.head
         spans = [(row.context, len(row.token_ids)) for row in rows]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from autophage.recipe.anchor import Anchor
+from autophage.recipe.tables.anchor import AnchorTable
 from autophage.trainer.head import Head
 
 WATCHED = ("logprob", "entropy", "varentropy", "rank")
@@ -37,7 +37,7 @@ class Referred(NamedTuple):
 
 
 def token_losses(
-    anchor: Anchor,
+    anchor: AnchorTable,
     head: Head,
     rows_TX: torch.Tensor,
     target_T: torch.Tensor,
@@ -78,7 +78,7 @@ def token_losses(
 
 
 def _reliance(
-    anchor: Anchor, logprob_T: torch.Tensor, target_T: torch.Tensor, referred: Referred
+    anchor: AnchorTable, logprob_T: torch.Tensor, target_T: torch.Tensor, referred: Referred
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Whether the reference is unreliable at a token, and the share of its pull that is kept there."""
     if anchor.trust is None:

@@ -21,13 +21,14 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from autophage.data.mix import AnyRow, Row
+from autophage.data.mix import AnyRow, TrainingRow
 from autophage.data.tokens import load_tokenizer
 from autophage.errors import RunError
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
-from autophage.recipe.anchor import BASE
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.anchor import BASE
 from autophage.seeds import derive
 from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
@@ -39,9 +40,6 @@ from autophage.trainer.reference import Reference, load_teacher
 from autophage.trainer.scoring import score, score_choices
 from autophage.trainer.sft import run_sft
 from autophage.trainer.variants import Tensors, Variant, full_variant, lora_variant, to_bytes
-
-Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
 
 Slot = tuple[int, float]
 """LoRA rank and alpha. All weights are (0, 0.0)."""
@@ -116,7 +114,7 @@ class ResidentModel:
         rows: Sequence[AnyRow],
         settings: Recipe,
         seed: int,
-        progress: Progress,
+        meter: Meter,
         observe: Callable[[StepStatistics], None] = lambda _: None,
         optimizer: bytes | None = None,
     ) -> Fitted:
@@ -129,7 +127,7 @@ class ResidentModel:
         self._load(start, rounded=False)
         state = optimizer
         if rows:
-            state = self._train(rows, settings, seed, progress, observe, optimizer)
+            state = self._train(rows, settings, seed, meter, observe, optimizer)
         if not all(torch.isfinite(tensor).all() for tensor in self._live.parameters.values()):
             raise RunError(
                 "training left NaN or infinity in the weights; nothing was committed. Lower train.learning_rate."
@@ -141,13 +139,13 @@ class ResidentModel:
         rows: Sequence[AnyRow],
         settings: Recipe,
         seed: int,
-        progress: Progress,
+        meter: Meter,
         observe: Callable[[StepStatistics], None],
         optimizer: bytes | None,
     ) -> bytes | None:
         reference = self.reference(settings)
         return run_sft(
-            self._live, self.tokenizer, rows, settings, seed, progress, observe, optimizer, self.portion, reference
+            self._live, self.tokenizer, rows, settings, seed, meter, observe, optimizer, self.portion, reference
         )
 
     def reference(self, settings: Recipe) -> Reference | None:
@@ -172,46 +170,47 @@ class ResidentModel:
         self,
         sequences: Sequence[Sequence[int]],
         contexts: Sequence[int],
-        progress: Callable[[int], None] = lambda _: None,
+        meter: Meter | None = None,
     ) -> list[Scored]:
         """Full-vocabulary statistics of each sequence's tokens after its context, under the loaded weights."""
-        return score(self.head, sequences, contexts, progress)
+        return score(self.head, sequences, contexts, meter or Meter())
 
     def score_choices(
         self,
         prompts: Sequence[Sequence[int]],
         choices: Sequence[Sequence[int]],
-        progress: Callable[[int], None] = lambda _: None,
+        meter: Meter | None = None,
     ) -> list[Scored]:
         """Full-vocabulary statistics of each of the tokens `choices[i]` as the one that follows `prompts[i]`."""
-        return score_choices(self.head, prompts, choices, progress)
+        return score_choices(self.head, prompts, choices, meter or Meter())
 
     def gains(
         self,
         weights: Weights,
-        rows: Sequence[Row],
-        held: Sequence[Row],
+        rows: Sequence[TrainingRow],
+        held: Sequence[TrainingRow],
         steps: int,
         rate: float,
-        progress: Callable[[int], None] = lambda _: None,
+        meter: Meter | None = None,
     ) -> list[float]:
         """Nats a token that `held` loses by `steps` steps of gradient descent on each of `rows` alone, each from `weights`.
 
-        `weights` are left loaded. `progress` is called with sequences that were read, a step's among them.
+        `weights` are left loaded. `meter` counts sequences that were read, a step's among them.
         """
         self._load(weights, rounded=False)
         try:
             loop = InnerLoop(self._live, held, steps, rate)
-            progress(len(held))
-            return self._gains(loop, rows, lambda tried: progress(tried * (steps + len(held))))
+            meter = meter or Meter()
+            meter.advance(len(held))
+            return self._gains(loop, rows, meter)
         finally:
             self.load(weights)
 
-    def _gains(self, loop: InnerLoop, rows: Sequence[Row], progress: Callable[[int], None]) -> list[float]:
+    def _gains(self, loop: InnerLoop, rows: Sequence[TrainingRow], meter: Meter) -> list[float]:
         found = []
         for row in rows:
             found.append(loop.gain(row))
-            progress(1)
+            meter.advance(loop.passes)
         return found
 
     def tensors(self, weights: Weights) -> Tensors:

@@ -25,8 +25,9 @@ from trl import SFTConfig, SFTTrainer
 from autophage.data.mix import AnyRow
 from autophage.errors import RunError
 from autophage.host.devices import give_back_memory, out_of_memory
-from autophage.recipe.anchor import Anchor
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.anchor import AnchorTable
 from autophage.store.broken import BrokenDocument
 from autophage.store.training import StepStatistics
 from autophage.trainer.objective import Columns, Referred, token_losses
@@ -64,7 +65,7 @@ def run_sft(
     rows: Sequence[AnyRow],
     recipe: Recipe,
     seed: int,
-    progress: Callable[[int, int], None],
+    meter: Meter,
     observe: Callable[[StepStatistics], None],
     optimizer: bytes | None,
     portion: Portion,
@@ -95,7 +96,7 @@ def run_sft(
             args=_arguments(recipe, len(rows), seed, scratch, model.device, base.dtype),
             rows=rows,
             processing_class=tokenizer,
-            callbacks=[ReportSteps(progress)],
+            callbacks=[ReportSteps(meter)],
         )
         for callback in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(callback)
@@ -146,7 +147,7 @@ class WatchedTrainer(SFTTrainer):
         self,
         *args: Any,
         variant: Variant,
-        anchor: Anchor,
+        anchor: AnchorTable,
         reference: Reference | None,
         rows: Sequence[AnyRow],
         observe: Callable[[StepStatistics], None],
@@ -290,11 +291,14 @@ def _means(step: int, seen: Sequence[Columns]) -> StepStatistics:
 
 
 class ReportSteps(TrainerCallback):
-    def __init__(self, progress: Callable[[int, int], None]) -> None:
-        self._progress = progress
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._meter.expect(state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._progress(state.global_step, state.max_steps)
+        self._meter.advance()
 
 
 def _arguments(

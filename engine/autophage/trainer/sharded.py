@@ -19,17 +19,18 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from autophage.data.mix import AnyRow, Row
+from autophage.data.mix import AnyRow, TrainingRow
 from autophage.errors import RunError
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.training import StepStatistics
 from autophage.trainer.inner_loop import InnerLoop
 from autophage.trainer.loading import load_model
 from autophage.trainer.portions import trained_tokens
 from autophage.trainer.ranks import Ranks, share
-from autophage.trainer.resident import Fitted, Progress, ResidentModel
+from autophage.trainer.resident import Fitted, ResidentModel
 from autophage.trainer.scoring import batch_tokens, batches, score, score_choices
 from autophage.trainer.sft import WatchedTrainer, run_sft
 
@@ -61,12 +62,12 @@ class ShardedModel(ResidentModel):
         rows: Sequence[AnyRow],
         settings: Recipe,
         seed: int,
-        progress: Progress,
+        meter: Meter,
         observe: Callable[[StepStatistics], None],
         optimizer: bytes | None,
     ) -> bytes | None:
         batch, size = settings.train.batch_size, self.ranks.size
-        silent = Row([0, 0], 2)  # a row without a token to train on
+        silent = TrainingRow([0, 0], 2)  # a row without a token to train on
         own = share(rows, batch, self.ranks.rank, size, silent)
         train = settings.train.model_copy(update={"batch_size": math.ceil(batch / size)})
         steps: list[StepStatistics] = []
@@ -76,7 +77,7 @@ class ShardedModel(ResidentModel):
             own,
             settings.model_copy(update={"train": train}),
             seed,
-            progress,
+            meter,
             steps.append,
             optimizer,
             self.portion,
@@ -90,27 +91,28 @@ class ShardedModel(ResidentModel):
         self,
         sequences: Sequence[Sequence[int]],
         contexts: Sequence[int],
-        progress: Callable[[int], None] = lambda _: None,
+        meter: Meter | None = None,
     ) -> list[Scored]:
         def own(mine: list[int]) -> list[Scored]:
-            return score(self.head, [sequences[i] for i in mine], [contexts[i] for i in mine], lambda _: None)
+            return score(self.head, [sequences[i] for i in mine], [contexts[i] for i in mine], Meter())
 
-        return self._shared(self._batches(sequences), own, progress)
+        return self._shared(self._batches(sequences), own, meter or Meter())
 
     def score_choices(
         self,
         prompts: Sequence[Sequence[int]],
         choices: Sequence[Sequence[int]],
-        progress: Callable[[int], None] = lambda _: None,
+        meter: Meter | None = None,
     ) -> list[Scored]:
         def own(mine: list[int]) -> list[Scored]:
-            return score_choices(self.head, [prompts[i] for i in mine], [choices[i] for i in mine], lambda _: None)
+            return score_choices(self.head, [prompts[i] for i in mine], [choices[i] for i in mine], Meter())
 
-        return self._shared(self._batches(prompts), own, progress)
+        return self._shared(self._batches(prompts), own, meter or Meter())
 
-    def _gains(self, loop: InnerLoop, rows: Sequence[Row], progress: Callable[[int], None]) -> list[float]:
+    def _gains(self, loop: InnerLoop, rows: Sequence[TrainingRow], meter: Meter) -> list[float]:
         # Each rank moves its own adapter: it is whole on every one, and put back before ranks meet again.
-        return self._shared([[i] for i in range(len(rows))], lambda mine: [loop.gain(rows[i]) for i in mine], progress)
+        each = [[i] for i in range(len(rows))]
+        return self._shared(each, lambda mine: [loop.gain(rows[i]) for i in mine], meter, loop.passes)
 
     def _batches(self, sequences: Sequence[Sequence[int]]) -> list[list[int]]:
         return list(batches([len(sequence) for sequence in sequences], batch_tokens(self.head)))
@@ -119,7 +121,8 @@ class ShardedModel(ResidentModel):
         self,
         planned: Sequence[list[int]],
         work: Callable[[list[int]], list[T]],
-        progress: Callable[[int], None],
+        meter: Meter,
+        units: int = 1,
     ) -> list[T]:
         """What `work` makes of the things whose indices are in the batches `planned`; a rank is given every so many batches."""
         found: dict[int, T] = {}
@@ -128,7 +131,7 @@ class ShardedModel(ResidentModel):
             # Where batches run out, a rank repeats one: all must pass through the layers equally often.
             mine = planned[min(first + self.ranks.rank, len(planned) - 1)]
             found.update(zip(mine, work(mine), strict=True))
-            progress(sum(map(len, planned[first : first + size])))
+            meter.advance(units * sum(map(len, planned[first : first + size])))
         for part in self.ranks.gather(found):
             found |= part
         return [found[index] for index in sorted(found)]

@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
+from autophage.display import safe
 from autophage.errors import RecipeError
-from autophage.recipe.keys import SWEEP
-from autophage.recipe.syntax.faults import Fault, Place
-from autophage.recipe.syntax.literals import printable
-from autophage.recipe.syntax.positions import Mark, Path, Position, locate
+from autophage.recipe.syntax.faults import Fault, Location
+from autophage.recipe.syntax.positions import KeyPath, Mark, Position, locate
 
 LARGEST = 1 << 20
 """Bytes. A longer file is not a recipe but something given by mistake, such as a model; it is not read."""
@@ -37,57 +36,57 @@ _HINTS = (
 
 
 @dataclass
-class Document:
+class TomlDocument:
     """`data` is what the file says with --set put over it; `overrides` maps the keys of --set to their places."""
 
     path: FilePath
     display: str
     data: dict[str, Any]
-    marks: dict[Path, Mark]
+    marks: dict[KeyPath, Mark]
     empty: bool = False
     resolved: bool = False
-    overrides: dict[Path, Place] = field(default_factory=dict)
+    overrides: dict[KeyPath, Location] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
-    def key_place(self, path: Path) -> Place:
+    def key_location(self, path: KeyPath) -> Location:
         return self._find(path, value=False)
 
-    def value_place(self, path: Path) -> Place:
+    def value_location(self, path: KeyPath) -> Location:
         return self._find(path, value=True)
 
-    def written(self, path: Path) -> bool:
+    def written(self, path: KeyPath) -> bool:
         return path in self.overrides or path in self.marks
 
-    def put(self, path: Path, value: object, place: Place) -> None:
+    def put(self, path: KeyPath, value: object, location: Location) -> None:
         """Replace what the file says at `path`."""
         for old in [mark for mark in self.marks if mark[: len(path)] == path]:
             del self.marks[old]
         for old in [known for known in self.overrides if known[: len(path)] == path]:
             del self.overrides[old]
-        self.overrides[path] = place
+        self.overrides[path] = location
         table = self.data
         for part in path[:-1]:
             table = table.setdefault(str(part), {})
         table[str(path[-1])] = value
 
-    def _find(self, path: Path, value: bool) -> Place:
+    def _find(self, path: KeyPath, value: bool) -> Location:
         for length in range(len(path), 0, -1):
             if path[:length] in self.overrides:
                 return self.overrides[path[:length]]
             mark = self.marks.get(path[:length])
             if mark is not None:
-                return place_in_file(self.display, mark.value if value and length == len(path) else mark.key)
-        return place_in_file(self.display, Position(1, 1))
+                return location_in_file(self.display, mark.value if value and length == len(path) else mark.key)
+        return location_in_file(self.display, Position(1, 1))
 
 
-def place_in_file(display: str, position: Position) -> Place:
+def location_in_file(display: str, position: Position) -> Location:
     line, column = position
-    return Place(f"{display}:{line}:{column}", f"{display}:{line}", (0, line, column))
+    return Location(f"{display}:{line}:{column}", f"{display}:{line}", (0, line, column))
 
 
-def read_document(path: FilePath, display: str) -> Document:
+def read_document(path: FilePath, display: str) -> TomlDocument:
     """The TOML of `path`; `RecipeError` where it cannot be read, decoded or parsed. `display` names it in messages."""
-    display = printable(display)
+    display = safe(display)
     text = _decode(_read(path, display), display).replace("\r\n", "\n")
     try:
         data = tomllib.loads(text)
@@ -97,38 +96,16 @@ def read_document(path: FilePath, display: str) -> Document:
     except (RecursionError, ValueError) as error:  # brackets a thousand deep; a number of thousands of digits
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise RecipeError(f"{display}:1:1: this is not a recipe: {reason}") from None
-    return Document(path, display, data, marks, empty=not data, resolved=text.startswith(RESOLVED))
+    return TomlDocument(path, display, data, marks, empty=not data, resolved=text.startswith(RESOLVED))
 
 
-def flat_sweep(table: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Each entry of a sweep table with the keys it is nested under: `mix.alpha = [..]` and `"mix.alpha" = [..]`."""
+def flat_items(table: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each entry of a table with the keys it is nested under: `mix.alpha = 1` and `"mix.alpha" = 1`."""
     for name, value in table.items():
         if isinstance(value, dict):
-            yield from flat_sweep(value, (*above, name))
+            yield from flat_items(value, (*above, name))
         else:
             yield (*above, name), value
-
-
-def flatten_sweep(document: Document) -> None:
-    """Bring the sweep to its one form: dotted key -> values."""
-    sweep = document.data.get(SWEEP)
-    if not isinstance(sweep, dict):
-        return
-    flat: dict[str, Any] = {}
-    marks: dict[Path, Mark] = {}
-    for parts, values in flat_sweep(sweep):
-        written = (SWEEP, *parts)
-        dotted = ".".join(parts)
-        if dotted in flat:
-            wrong = f"{dotted} is swept twice"
-            document.faults.append(Fault(document.key_place(written), wrong, ("keep one of its lists of values",)))
-        flat[dotted] = values
-        for path, mark in document.marks.items():
-            if path[: len(written)] == written:
-                marks[(SWEEP, dotted, *path[len(written) :])] = mark
-    others = {path: mark for path, mark in document.marks.items() if path[0] != SWEEP or len(path) == 1}
-    document.marks = others | marks
-    document.data[SWEEP] = flat
 
 
 def _read(path: FilePath, display: str) -> bytes:
@@ -153,7 +130,7 @@ def _inside(folder: FilePath) -> str:
     recipes = sorted(path.name for path in folder.glob("*.toml")) if os.access(folder, os.R_OK) else []
     if not recipes:
         return "give a .toml file or the name of a shipped recipe"
-    return f"give one of the files in it: {printable(', '.join(recipes[:10]))}"
+    return f"give one of the files in it: {safe(', '.join(recipes[:10]))}"
 
 
 def _decode(content: bytes, display: str) -> str:
@@ -173,9 +150,9 @@ def _syntax(display: str, text: str, message: str) -> str:
     found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", message, re.DOTALL)
     reason, line, column = found.groups() if found else (message, None, None)
     row = int(line) if line else len(lines)
-    place = int(column) if column else len(lines[-1]) + 1
-    parts = [f"{display}:{row}:{place}: this is not TOML: {printable(reason)}"]
+    character = int(column) if column else len(lines[-1]) + 1
+    parts = [f"{display}:{row}:{character}: this is not TOML: {safe(reason)}"]
     if lines[row - 1].strip():
-        parts.append(printable(lines[row - 1].strip()))
+        parts.append(safe(lines[row - 1].strip()))
     parts += [hint for start, hint in _HINTS if reason.startswith(start)]
     return "\n    ".join(parts)

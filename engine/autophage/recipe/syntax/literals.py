@@ -9,7 +9,9 @@ from __future__ import annotations
 import datetime
 import math
 import re
+import tomllib
 from collections.abc import Sequence
+from typing import Any
 
 SHOWN = 70
 """Characters of a value that a message quotes; a whole system prompt would hide the sentence around it."""
@@ -26,7 +28,7 @@ def toml_value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return '"' + "".join(_ESCAPES.get(character) or _safe(character) for character in value) + '"'
+        return '"' + "".join(_ESCAPES.get(character) or _escaped(character) for character in value) + '"'
     if isinstance(value, float):
         return _float(value)
     if isinstance(value, list):
@@ -51,12 +53,7 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
-def printable(text: str) -> str:
-    """`text` for a terminal: control, bidirectional and other invisible characters are escaped."""
-    return "".join(map(_safe, text))
-
-
-def _safe(character: str) -> str:
+def _escaped(character: str) -> str:
     if character.isprintable():
         return character
     code = ord(character)
@@ -69,3 +66,26 @@ def _float(value: float) -> str:
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
     return repr(value)
+
+
+def parse_key(text: str) -> tuple[str, ...] | None:
+    """The parts of a dotted key, quoted parts unquoted; None where it is not one."""
+    if "\n" in text:
+        return None
+    try:
+        table: Any = tomllib.loads(f"{text} = 0")
+    except tomllib.TOMLDecodeError:
+        return None
+    parts: list[str] = []
+    while isinstance(table, dict) and len(table) == 1:
+        ((part, table),) = table.items()
+        parts.append(part)
+    return tuple(parts) if table == 0 and parts else None
+
+
+def parse_value(raw: str) -> Any:
+    try:
+        document = tomllib.loads(f"value = {raw}")
+    except (ValueError, RecursionError):  # a TOMLDecodeError, mostly: then it is a plain text
+        return raw
+    return document["value"] if list(document) == ["value"] else raw

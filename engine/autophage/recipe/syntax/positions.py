@@ -10,7 +10,7 @@ import bisect
 import tomllib
 from typing import NamedTuple
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """Keys and list indices from the top of the document: `("measure", "formats", 0)`."""
 
 _BLANK = " \t\n"
@@ -31,7 +31,7 @@ class Mark(NamedTuple):
     value: Position
 
 
-def locate(text: str) -> dict[Path, Mark]:
+def locate(text: str) -> dict[KeyPath, Mark]:
     """The mark of every key, table, list and list item of a valid TOML text, whose line ends are LF."""
     scanner = _Scanner(text)
     scanner.document()
@@ -43,20 +43,20 @@ class _Scanner:
         self.text = text + "\n"  # so that no look-ahead meets the end
         self.size = len(text)
         self.at = 0
-        self.marks: dict[Path, Mark] = {}
-        self.lengths: dict[Path, int] = {}  # of arrays of tables
+        self.marks: dict[KeyPath, Mark] = {}
+        self.lengths: dict[KeyPath, int] = {}  # of arrays of tables
         self.starts = [0, *(offset + 1 for offset, character in enumerate(text) if character == "\n")]
 
     def position(self, offset: int) -> Position:
         line = bisect.bisect_right(self.starts, offset)
         return Position(line, offset - self.starts[line - 1] + 1)
 
-    def mark(self, path: Path, key: int, value: int) -> None:
+    def mark(self, path: KeyPath, key: int, value: int) -> None:
         """The first mention of a table wins: `[a.b]` before `[a]` already names `a`."""
         self.marks.setdefault(path, Mark(self.position(key), self.position(value)))
 
     def document(self) -> None:
-        table: Path = ()
+        table: KeyPath = ()
         self.blank()
         while self.at < self.size:
             if self.text.startswith("[[", self.at):
@@ -67,12 +67,12 @@ class _Scanner:
                 self.pair(table)
             self.blank()
 
-    def header(self, brackets: int) -> Path:
+    def header(self, brackets: int) -> KeyPath:
         """`[a.b]` or `[[a.b]]`; names on the way that are arrays of tables mean their newest table."""
         self.at += brackets
         parts = self.key()
         self.at += brackets
-        path: Path = ()
+        path: KeyPath = ()
         for number, (part, offset) in enumerate(parts, 1):
             path = (*path, part)
             self.mark(path, offset, offset)
@@ -83,7 +83,7 @@ class _Scanner:
                 self.mark(path, offset, offset)
         return path
 
-    def pair(self, table: Path) -> None:
+    def pair(self, table: KeyPath) -> None:
         parts = self.key()
         self.at += 1  # the equals sign
         self.spaces()
@@ -114,7 +114,7 @@ class _Scanner:
                 return parts
             self.at += 1
 
-    def value(self, path: Path) -> None:
+    def value(self, path: KeyPath) -> None:
         first = self.text[self.at]
         if first in "\"'":
             self.string()
@@ -126,7 +126,7 @@ class _Scanner:
             while self.text[self.at] not in _BARE_END:
                 self.at += 1
 
-    def array(self, path: Path) -> None:
+    def array(self, path: KeyPath) -> None:
         self.at += 1
         self.separators()
         index = 0
@@ -137,7 +137,7 @@ class _Scanner:
             index += 1
         self.at += 1
 
-    def inline_table(self, path: Path) -> None:
+    def inline_table(self, path: KeyPath) -> None:
         self.at += 1
         self.separators()
         while self.text[self.at] != "}":

@@ -1,0 +1,42 @@
+"""`[learner]`: what is trained on its own output."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import Field
+
+from autophage.recipe.tables.table import Fraction, Table
+
+LANGUAGE_MODEL: Final = "language-model"
+
+
+class LearnerTable(Table):
+    """What is trained on its own output. All but the language model are small, and work inside one process."""
+
+    kind: Literal["language-model", "gaussian", "mixture", "vae", "ngram", "regression", "classifier"] = Field(
+        LANGUAGE_MODEL,
+        description="language-model; or one of the learners whose collapse is known in closed form or quickly seen: gaussian, "
+        "mixture and vae (arXiv 2305.17493), ngram (its discrete distributions), regression (arXiv 2404.01413), "
+        "classifier (of labels that a verifier lets through, arXiv 2406.07515)",
+    )
+    repetitions: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="gaussian, mixture, regression, classifier: independent chains of an arm; intervals are over them",
+    )
+    components: int = Field(2, ge=1, le=64, description="mixture: Gaussian components that are fitted")
+    dimensions: int = Field(10, ge=1, le=1000, description="regression, classifier: features of a row")
+    noise: float = Field(
+        1.0, gt=0, description="regression: standard deviation of a label about the model that writes it"
+    )
+    separation: float = Field(
+        1.5, gt=0, le=10, description="classifier: distance of a class's mean from the boundary, in standard deviations"
+    )
+    error: Fraction = Field(0.2, description="classifier: share of human labels that are wrong")
+    keep_right: Fraction = Field(1.0, description="classifier: share of right labels that the verifier keeps")
+    keep_wrong: Fraction = Field(1.0, description="classifier: share of wrong labels that the verifier keeps")
+    order: int = Field(2, ge=1, le=5, description="ngram: words of an n-gram; nothing is smoothed")
+    latent: int = Field(20, ge=1, le=512, description="vae: dimensions of the latent space")
+    hidden: int = Field(400, ge=8, le=8192, description="vae: units of the hidden layer of encoder and of decoder")

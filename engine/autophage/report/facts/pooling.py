@@ -1,0 +1,85 @@
+"""Seeds pooled: arms that differ in nothing but their seed become one line with an interval over seeds.
+
+Pure. The value is the mean over seeds at the generations that all of them have. The interval is Student's t over seeds,
+or the mean of the seeds' own intervals where that is wider: all seeds answer the same questions about the same human
+text, so what those leave uncertain does not shrink with more seeds. A run of a single seed is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from autophage.metrics.intervals import mean_interval
+from autophage.recipe.arms import CONTROL, Arm, arm_name, expand
+from autophage.report.facts.load import RunFacts
+from autophage.report.facts.series import Metrics, Point
+
+SEED = "seed"
+
+
+def pooled(facts: RunFacts) -> RunFacts:
+    """`facts` with one arm for each group of seeds, and metrics of both: a group's own, and still those of its members."""
+    groups = pools(facts)
+    if not groups:
+        return facts
+    by_name = {arm.name: arm for arm in facts.arms}
+    members = {name for group in groups.values() for name in group}
+    firsts = {name: by_name[group[0]] for name, group in groups.items()}
+    group_of = {member: name for name, group in groups.items() for member in group}
+    arms = [replace(arm, name=name, control_name=group_of.get(arm.control_name or "")) for name, arm in firsts.items()]
+    arms += [arm for arm in facts.arms if arm.name not in members]
+    rows = [*facts.rows, *(row for name, group in groups.items() for row in _rows(facts, name, group))]
+    return replace(facts, arms=arms, metrics=Metrics(rows), rows=rows)
+
+
+def pools(facts: RunFacts) -> dict[str, list[str]]:
+    """Group -> its arms, for a run that sweeps its seed; empty for any other."""
+    if not pooled_seeds(facts):
+        return {}
+    known = {arm.name for arm in facts.arms}
+    groups: dict[str, list[str]] = {}
+    for arm in expand(facts.recipe):
+        if arm.name in known:
+            groups.setdefault(_group(arm), []).append(arm.name)
+    return groups
+
+
+def pooled_seeds(facts: RunFacts) -> list[int]:
+    """The seeds that a run sweeps, and so those of every group; empty where it has one."""
+    seeds = [int(seed) for seed in facts.recipe.sweep.get(SEED, ())]
+    return seeds if len(seeds) > 1 else []
+
+
+def _group(arm: Arm) -> str:
+    name = arm_name({key: value for key, value in arm.settings.items() if key != SEED})
+    if not arm.added:
+        return name or "main"
+    return f"{CONTROL}_{name}" if name else CONTROL
+
+
+def _rows(facts: RunFacts, name: str, group: Sequence[str]) -> list[dict[str, Any]]:
+    rows = []
+    for metric in facts.metrics.names:
+        series = [{point.generation: point for point in facts.metrics.series(arm, metric)} for arm in group]
+        common = sorted(set.intersection(*(set(one) for one in series)))
+        for generation in common:
+            point = _mean([one[generation] for one in series])
+            rows.append({"arm": name, "metric": metric, **vars(point)})
+    return rows
+
+
+def _mean(points: Sequence[Point]) -> Point:
+    values = np.array([point.value for point in points])
+    value, generation = float(values.mean()), points[0].generation
+    own = [(one.value - bounds[0], bounds[1] - one.value) for one in points if (bounds := one.interval) is not None]
+    if not own and np.ptp(values) == 0:  # a closed form, the same for every seed
+        return Point(value, generation=generation)
+    over_seeds = 0.0 if len(points) < 2 else mean_interval(values)[1] - value
+    below, above = np.mean(own, axis=0) if len(own) == len(points) else (0.0, 0.0)
+    counted = [point.n for point in points if point.n is not None]
+    low, high = value - max(float(below), over_seeds), value + max(float(above), over_seeds)
+    return Point(value, low, high, sum(counted) if counted else None, generation)

@@ -1,0 +1,1 @@
+"""Plotly figures of metrics and corpora, as plain data."""

@@ -1,0 +1,1 @@
+"""Figures and words for learners that are not language models."""

@@ -1,0 +1,1 @@
+"""Remedies compared with the naked loop: numbers, table, Pareto front."""

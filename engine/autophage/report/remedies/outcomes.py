@@ -1,0 +1,224 @@
+"""Remedies side by side: what each holds of what the naked loop loses, what it costs, and a verdict.
+
+For runs that sweep `remedy` with the naked loop ("none") among its values. Every number is of the last generation that all
+arms have, a mean over seeds; differences are paired by seed (`metrics.retention`, which also has the rule of the verdicts).
+Pure but for the costs, which are given. The words of the page are `remedy_view`'s; here are the numbers, and these as plain
+values for JSON.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from autophage.display import json_ready
+from autophage.metrics.intervals import Estimate
+from autophage.metrics.retention import HARMS, HOLDS, NONE, PART, RULE, UNJUDGED, front, paired, verdict
+from autophage.recipe import expand
+from autophage.recipe.arms import Arm, arm_name
+from autophage.recipe.settings import NAKED
+from autophage.report.facts.catalog import describe
+from autophage.report.facts.costs import Cost, Costs, arm_costs, cost_values, mean_cost
+from autophage.report.facts.load import RunFacts
+from autophage.report.facts.pooling import SEED, pools
+
+REMEDY = "remedy"
+HELD = ("knowledge/accuracy.torso", "knowledge/accuracy.tail")
+"""What a remedy is judged by: the buckets that the naked loop loses."""
+FLUENCY = ("fluency/ppl_form", "fluency/ppl_human")
+"""Of a world its sentence forms, of a text all of it."""
+DRIFT = "drift/kl_to_base"
+COLUMNS = ("onpolicy/entropy", "tail/coverage", DRIFT)
+ORDER = (HOLDS, PART, NONE, UNJUDGED, HARMS, "")
+
+BySeed = dict[int, float]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A metric of a remedy: its mean over seeds, and its differences from the naked loop and from its own control.
+
+    Of shares the differences are plain, of other metrics they are of logarithms where all values are positive (`ratio`).
+    """
+
+    value: float
+    naked: Estimate | None
+    control: Estimate | None
+    ratio: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One remedy (or the naked loop, whose `verdict` is empty), over its seeds.
+
+    `arm` and `control` are what the report calls these arms, and their controls, together.
+    `gains` are over the naked loop and `left` to the remedy's own control, in the order of `HELD` and then of their mean; both
+    empty where no such metric was measured.
+    """
+
+    name: str
+    arm: str
+    arms: tuple[str, ...]
+    metrics: dict[str, Beside]
+    verdict: str
+    gains: tuple[Estimate, ...]
+    left: tuple[Estimate, ...]
+    retained: BySeed
+    cost: Cost | None
+    control: str | None
+
+    @property
+    def retention(self) -> float:
+        """Mean accuracy over buckets and seeds; nan where it was not measured."""
+        return _mean(self.retained) if self.retained else math.nan
+
+
+@dataclass(frozen=True)
+class RemedyComparison:
+    """Everything about the remedies of a run, at one generation; `controls` map their names to their mean metrics."""
+
+    generation: int
+    seeds: int
+    outcomes: list[Outcome]
+    naked: Outcome
+    controls: dict[str, dict[str, float]]
+
+    @property
+    def lost(self) -> tuple[Estimate, ...]:
+        """What the naked loop lost beside its control, by bucket and in their mean; empty where there is none."""
+        return self.naked.left
+
+    @property
+    def best(self) -> list[str]:
+        """The names on the Pareto front of retention against tokens, by rising cost."""
+        points = [one for one in (self.naked, *self.outcomes) if one.retained and one.cost is not None]
+        costs = [one.cost.tokens for one in points if one.cost is not None]
+        return [points[place].name for place in front(costs, [one.retention for one in points])]
+
+
+def gathered(facts: RunFacts, costs: Costs) -> RemedyComparison | None:
+    """None where the run compares no remedies, or none has gone a generation yet. Seeds of `facts` are not pooled."""
+    chosen = facts.recipe.sweep.get(REMEDY, [])
+    reached = {arm.name: arm.last for arm in facts.arms if arm.recipe is not None}
+    generation = min(reached.values(), default=0)
+    if NAKED not in chosen or len(chosen) < 2 or generation < 1:
+        return None
+    arms = [arm for arm in expand(facts.recipe) if arm.name in reached]
+    groups: dict[str, dict[int, Arm]] = {}
+    naked_of: dict[str, str] = {}
+    for arm in arms:
+        if not arm.added:
+            name = _name(facts, arm, str(arm.settings[REMEDY]))
+            groups.setdefault(name, {})[arm.recipe.seed] = arm
+            naked_of[name] = _name(facts, arm, NAKED)
+    made = _Maker(facts, generation, arm_costs(costs, generation))
+    naked = {name: made.outcome(name, groups[name], groups[name]) for name in dict.fromkeys(naked_of.values())}
+    first, *others = naked.values()
+    outcomes = [
+        made.outcome(name, group, groups[naked_of[name]]) for name, group in groups.items() if name not in naked
+    ]
+    outcomes = sorted([*outcomes, *others], key=lambda one: (ORDER.index(one.verdict), -_last(one.gains)))
+    seeds = len({arm.recipe.seed for arm in arms})
+    return RemedyComparison(generation, seeds, outcomes, first, made.controls(arms))
+
+
+class _Maker:
+    """Outcomes of one run at one generation."""
+
+    def __init__(self, facts: RunFacts, generation: int, costs: Mapping[str, Cost]) -> None:
+        self._facts, self._generation, self._costs = facts, generation, costs
+        self._group_of = {member: name for name, group in pools(facts).items() for member in group}
+        fluency = next((name for name in FLUENCY if facts.metrics.has(name)), FLUENCY[0])
+        wanted = ("knowledge/accuracy.head", *HELD, fluency, *COLUMNS)
+        self._names = [name for name in wanted if facts.metrics.has(name)]
+
+    def outcome(self, name: str, group: dict[int, Arm], naked: dict[int, Arm]) -> Outcome:
+        arms, controls = {seed: arm.name for seed, arm in group.items()}, _twins(group)
+        without, beside = {seed: arm.name for seed, arm in naked.items()}, _twins(naked)
+        gains, left, lost = self._held(arms, without), self._held(controls, arms), self._held(beside, without)
+        found = "" if group is naked else verdict(gains, lost) if gains else UNJUDGED
+        cost = mean_cost(self._costs[arm] for arm in arms.values() if arm in self._costs)
+        metrics = {metric: one for metric in self._names if (one := self._beside(metric, arms, without, controls))}
+        members = tuple(arms.values())
+        group_name = self._group_of.get(members[0], members[0])
+        control = next((self._group_of.get(twin, twin) for twin in controls.values()), None)
+        retained = self._retained(arms)
+        return Outcome(name, group_name, members, metrics, found, gains, left, retained, cost, control)
+
+    def controls(self, arms: Sequence[Arm]) -> dict[str, dict[str, float]]:
+        """Control -> its metrics, means over seeds."""
+        groups: dict[str, list[str]] = {}
+        for arm in arms:
+            if arm.added:
+                groups.setdefault(self._group_of.get(arm.name, arm.name), []).append(arm.name)
+        found = {}
+        for name, group in groups.items():
+            values = {metric: self._values(metric, dict(enumerate(group))) for metric in self._names}
+            found[name] = {metric: _mean(by_seed) for metric, by_seed in values.items() if by_seed}
+        return found
+
+    def _values(self, metric: str, arms: Mapping[int, str]) -> BySeed:
+        points = {seed: self._facts.metrics.at(arm, metric, self._generation) for seed, arm in arms.items()}
+        return {seed: point.value for seed, point in points.items() if point is not None}
+
+    def _held(self, ours: Mapping[int, str], theirs: Mapping[int, str]) -> tuple[Estimate, ...]:
+        """Differences of each bucket and of their mean; empty where a bucket was not measured."""
+        pairs = [paired(self._values(metric, ours), self._values(metric, theirs)) for metric in HELD]
+        pairs.append(paired(self._retained(ours), self._retained(theirs)))
+        found = tuple(one for one in pairs if one is not None)
+        return found if len(found) == len(pairs) else ()
+
+    def _retained(self, arms: Mapping[int, str]) -> BySeed:
+        """Mean accuracy over the buckets."""
+        buckets = [self._values(metric, arms) for metric in HELD]
+        common = set.intersection(*map(set, buckets))
+        return {seed: sum(bucket[seed] for bucket in buckets) / len(buckets) for seed in sorted(common)}
+
+    def _beside(
+        self, metric: str, arms: Mapping[int, str], naked: Mapping[int, str], controls: Mapping[int, str]
+    ) -> Beside | None:
+        ours, theirs, human = (self._values(metric, group) for group in (arms, naked, controls))
+        if not ours:
+            return None
+        ratio = describe(metric).kind != "share" and min([*ours.values(), *theirs.values(), *human.values()]) > 0
+        logs = [{seed: math.log(v) if ratio else v for seed, v in group.items()} for group in (ours, theirs, human)]
+        return Beside(_mean(ours), paired(logs[0], logs[1]), paired(logs[0], logs[2]), ratio)
+
+
+def _name(facts: RunFacts, arm: Arm, remedy: str) -> str:
+    """`half`, or `half, count-200` where more than remedies and seeds are swept."""
+    others = {
+        key: value
+        for key, value in arm.settings.items()
+        if key not in (REMEDY, SEED) and len(facts.recipe.sweep[key]) > 1
+    }
+    return f"{remedy}, {arm_name(others)}" if others else remedy
+
+
+def _twins(group: Mapping[int, Arm]) -> dict[int, str]:
+    """Seed -> the control."""
+    return {seed: arm.control_name for seed, arm in group.items() if arm.control_name is not None}
+
+
+def _mean(values: BySeed) -> float:
+    return sum(values.values()) / len(values)
+
+
+def _last(gains: Sequence[Estimate]) -> float:
+    return gains[-1].value if gains else 0.0
+
+
+def remedy_facts(found: RemedyComparison | None) -> dict[str, Any] | None:
+    """The comparison as plain values: intervals that do not exist are null."""
+    if found is None:
+        return None
+    outcomes = [_values(one) for one in found.outcomes]
+    told = {"outcomes": outcomes, "naked": _values(found.naked), "pareto_front": found.best, "rule": RULE}
+    plain: dict[str, Any] = json_ready({**asdict(found), **told})
+    return plain
+
+
+def _values(one: Outcome) -> dict[str, Any]:
+    return {**asdict(one), "cost": None if one.cost is None else cost_values(one.cost)}

@@ -1,0 +1,223 @@
+"""The remedies of a run in words and cells: a sentence each, and the matrix of remedy and metric.
+
+Numbers come from `remedies`; here it is decided how they are said and in which order. Says of every remedy what it does not
+do, too: one without an effect stands in the same table as one with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from autophage.display import duration, listed, plural
+from autophage.metrics.intervals import Estimate
+from autophage.metrics.retention import HARMS, HOLDS, NONE, PART, RULE, UNJUDGED
+from autophage.report.facts.catalog import describe
+from autophage.report.facts.costs import Cost
+from autophage.report.facts.table import DASH, TableCell, TableRow
+from autophage.report.facts.words import number, percent, shown
+from autophage.report.remedies.outcomes import DRIFT, HELD, ORDER, Beside, Outcome, RemedyComparison
+
+BUDGET = 0.05
+"""Share by which a remedy's tokens may differ from the naked loop's before the page says that budgets are not equal."""
+STILL = 1e-3
+"""Nats a token from model 0, below which a model is that one."""
+TITLES = {
+    "knowledge/accuracy.head": "head",
+    "knowledge/accuracy.torso": "torso",
+    "knowledge/accuracy.tail": "tail",
+    "fluency/ppl_form": "perplexity of form",
+    "fluency/ppl_human": "perplexity of human text",
+    "onpolicy/entropy": "entropy",
+    "tail/coverage": "tail coverage",
+    "drift/kl_to_base": "KL to base",
+}
+KINDS = {HOLDS: "holds", PART: "part", HARMS: "harms"}
+"""Looks of the verdicts; those without one are plain."""
+
+
+@dataclass(frozen=True)
+class RemedyView:
+    """What the page shows; `rows` are empty where a run compares no remedies. `limits` say how far the verdicts reach."""
+
+    rule: str
+    limits: list[str]
+    columns: list[str]
+    rows: list[TableRow]
+    generation: int
+
+
+def remedy_view(found: RemedyComparison | None) -> RemedyView:
+    if found is None:
+        return RemedyView(RULE, [], [], [], 0)
+    columns = list(found.naked.metrics)
+    rows = [_row(found, one, columns) for one in (found.naked, *found.outcomes)]
+    if found.naked.control is not None:
+        rows.append(_control_row(found.naked.control, found.controls[found.naked.control], columns))
+    headings = ["torso and tail", "below its control", *(TITLES[name] for name in columns), "tokens", "time"]
+    return RemedyView(RULE, _limits(found), headings, rows, found.generation)
+
+
+def _control_row(name: str, means: dict[str, float], columns: Sequence[str]) -> TableRow:
+    """Human text alone: what there is to hold."""
+    cells = [TableCell(shown(metric, means[metric])) if metric in means else TableCell(DASH) for metric in columns]
+    buckets = [means[metric] for metric in HELD if metric in means]
+    retained = percent(sum(buckets) / len(HELD)) if len(buckets) == len(HELD) else DASH
+    empty = TableCell("")
+    return TableRow("control", [TableCell("human text alone"), TableCell(retained), empty, *cells, empty, empty], name)
+
+
+def _row(found: RemedyComparison, one: Outcome, columns: Sequence[str]) -> TableRow:
+    verdict = TableCell(one.verdict, look=KINDS.get(one.verdict, ""))
+    cells = [verdict, _retention(found, one), _below(one)]
+    cells += [_cell(metric, one.metrics.get(metric), one is found.naked) for metric in columns]
+    cells += [_tokens(one.cost, found.naked.cost), _time(one.cost, found.naked.cost)]
+    name = "naked loop" if one is found.naked else one.name
+    return TableRow(name, cells, one.arm)
+
+
+def _retention(found: RemedyComparison, one: Outcome) -> TableCell:
+    """Torso and tail in their mean; for the pointer how much of the naked loop's loss that is."""
+    if not one.retained:
+        return TableCell(DASH)
+    if not one.gains or one is found.naked:
+        return TableCell(percent(one.retention))
+    gain, whole = one.gains[-1], found.lost[-1].value if found.lost else 0.0
+    kept = f"; {percent(gain.value / whole)} of what the naked loop lost" if whole > 0 < gain.value else ""
+    return TableCell(percent(one.retention), _points(gain), _look(gain), f"{_range(gain)} points{kept}")
+
+
+def _below(one: Outcome) -> TableCell:
+    """How far it is below its own control."""
+    if not one.left:
+        return TableCell(DASH)
+    left = one.left[-1]
+    return TableCell(f"{100 * left.value:.1f}", _reach(left), _look(left), f"{_range(left)} points")
+
+
+def _cell(metric: str, one: Beside | None, is_naked: bool) -> TableCell:
+    if one is None:
+        return TableCell(DASH)
+    value = shown(metric, one.value)
+    if is_naked or one.naked is None:
+        return TableCell(value)
+    is_share = describe(metric).kind == "share"
+    written = _growth if one.ratio else _hundredths if is_share else _signed
+    title = _range(one.naked, written)
+    if one.control is not None:
+        title += f"; {_range(one.control, written)} beside its control"
+    below = _points(one.naked) if is_share else written(one.naked.value)
+    return TableCell(value, below, _look(one.naked), title)
+
+
+def _look(found: Estimate) -> str:
+    """Bold if the interval leaves out 0."""
+    return "beyond" if found.above or found.below else "within"
+
+
+def _points(found: Estimate) -> str:
+    """`+12.3 \u00b1 4.3`, in percentage points; Student's interval is symmetric."""
+    return " ".join(part for part in (f"{100 * found.value:+.1f}", _reach(found)) if part)
+
+
+def _reach(found: Estimate) -> str:
+    return "" if math.isnan(found.low) else f"\u00b1 {50 * (found.high - found.low):.1f}"
+
+
+def _hundredths(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def _signed(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{number(value)}"
+
+
+def _range(found: Estimate, written: Callable[[float], str] = _hundredths) -> str:
+    """`+12.3 (+8.0 to +16.6)` in points, or `+12% (+8% to +17%)` of a difference of logarithms."""
+    parts = [written(one) for one in (found.value, found.low, found.high)]
+    return parts[0] if math.isnan(found.low) else f"{parts[0]} ({parts[1]} to {parts[2]})"
+
+
+def _growth(value: float) -> str:
+    return f"{100 * math.expm1(value):+.0f}%" if value < math.log(10) else f"{math.exp(min(value, 700.0)):.3g} times"
+
+
+def _tokens(cost: Cost | None, naked: Cost | None) -> TableCell:
+    if cost is None:
+        return TableCell(DASH)
+    title = f"{cost.sampled:,} sampled, {cost.trained:,} trained on, {cost.scored:,} scored by others"
+    return TableCell(number(cost.tokens), _times(cost.tokens, naked.tokens if naked else 0), title=title)
+
+
+def _time(cost: Cost | None, naked: Cost | None) -> TableCell:
+    if cost is None or not cost.seconds:
+        return TableCell(DASH)
+    title = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in cost.seconds.items())
+    return TableCell(duration(cost.time), _times(cost.time, naked.time if naked else 0.0), title=title)
+
+
+def _times(ours: float, theirs: float) -> str:
+    return f"{ours / theirs:.2f} times" if theirs else ""
+
+
+def summary(found: RemedyComparison) -> str:
+    """The verdicts in one sentence, for the head of the report."""
+    judged = [one for one in found.outcomes if one.verdict]
+    if not any(one.gains for one in judged):
+        return "Knowledge by bucket was not measured, so that no remedy is judged; the table has what was."
+    lost = ""
+    if found.lost:
+        torso, tail, _ = found.lost
+        lost = (
+            f"In {plural(found.generation, 'generation')} the naked loop lost {_plain(torso)} points of torso and {_plain(tail)} "
+            "points of tail knowledge, beside a control on human text alone. "
+        )
+    groups = {kind: [one.name for one in judged if one.verdict == kind] for kind in ORDER}
+    parts = [f"{len(names)} {_told(kind, len(names))} ({listed(names)})" for kind, names in groups.items() if names]
+    return f"{lost}Of {plural(len(judged), 'remedy', 'remedies')}, {listed(parts)}."
+
+
+def _told(kind: str, count: int) -> str:
+    """A verdict as the verb of a sentence about `count` remedies."""
+    one, many = {
+        HOLDS: ("holds torso and tail", "hold torso and tail"),
+        PART: ("holds part", "hold part"),
+        NONE: ("shows no effect", "show no effect"),
+        UNJUDGED: ("has nothing to hold", "have nothing to hold"),
+        HARMS: ("harms", "harm"),
+    }[kind]
+    return one if count == 1 else many
+
+
+def _plain(found: Estimate) -> str:
+    return f"{100 * found.value:.1f} {_reach(found)}".strip()
+
+
+def _limits(found: RemedyComparison) -> list[str]:
+    told = []
+    if found.lost and not found.lost[-1].above:
+        told.append("What the naked loop lost is not beyond its own interval: there may be nothing to hold.")
+    if found.seeds < 2:
+        told.append("One seed shows no effect, whatever the numbers: intervals are over seeds.")
+    else:
+        told.append(
+            f"Intervals are over {found.seeds} seeds, each for itself: of remedies that change nothing, one in forty would seem "
+            "to gain and one in forty to harm."
+        )
+    still = [one.name for one in found.outcomes if DRIFT in one.metrics and abs(one.metrics[DRIFT].value) < STILL]
+    if still:
+        told.append(
+            f"{listed(still)}: {'its last model is' if len(still) == 1 else 'their last models are'} model 0 still (KL to base "
+            f"below {STILL:g} nats a token), which keeps what it knew because nothing was learnt."
+        )
+    naked = found.naked.cost
+    unequal = [
+        f"{one.name} ({_times(one.cost.tokens, naked.tokens)})"
+        for one in found.outcomes
+        if one.cost is not None and naked is not None and naked.tokens
+        if abs(one.cost.tokens / naked.tokens - 1) > BUDGET
+    ]
+    if unequal:
+        told.append(f"Not at the naked loop's budget of tokens: {listed(unequal)}.")
+    return told

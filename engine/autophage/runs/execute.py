@@ -1,0 +1,248 @@
+"""`autophage run`: from a loaded recipe to a finished run directory, or further on the way to one.
+
+Owns the order of things: what can be refused is refused before anything is written, then the lock, then the machines,
+then the generations. Emits every event to the run's history and to whoever watches.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autophage.cluster.restart_budget import RestartBudget
+from autophage.cluster.stopping import Stopping, heeding
+from autophage.errors import AutophageError, UserError
+from autophage.host import environment, vllm_window
+from autophage.plan.disk import told_when_full
+from autophage.plan.record import read_prediction, record_prediction
+from autophage.recipe import LoadedRecipe
+from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
+from autophage.runs.directory import begin_environment, begin_run, open_directory
+from autophage.runs.fork import Origin, begin_fork, copy_fork, plan_fork
+from autophage.stages.facts import check_model
+from autophage.store.manifest import committed, tidy
+from autophage.store.metrics_table import is_current, write_metrics_table
+from autophage.store.rundir import Emit, EventLog, RunDirectory, RunLock
+
+if TYPE_CHECKING:
+    from autophage.learners.loop import Chains
+    from autophage.live import View
+
+HISTORY_SECONDS = 5.0
+"""Least time between two progress events in the history; a live view gets them all."""
+
+GenerationMaker = Callable[[RunDirectory, Emit, Stopping], None]
+
+
+def execute(
+    loaded: LoadedRecipe,
+    out: Path,
+    view: View,
+    address: str | None = None,
+    origin: Origin | None = None,
+    *,
+    insecure: bool = False,
+) -> bool:
+    """Make what `out` lacks of the run that `loaded` describes; False where nothing was lacking.
+
+    `address` is of a Ray cluster to work on, which must ask everybody for a token unless `insecure`; without one a private Ray
+    is started on this machine. A run with an `origin` begins with what that has made.
+
+    Raises:
+        UserError: what was asked for cannot be had; a directory that this call made is gone again.
+        RunError: the run failed; what was committed stays, and the same call goes on from there.
+        StoreError: what was committed is no longer what its manifests say.
+        KeyboardInterrupt: likewise; of SIGUSR1 it is `RequeueInterrupt`.
+    """
+    run = RunDirectory(out)
+    fork = None if origin is None else plan_fork(loaded, run, origin)
+    if run.exists and begin_run(loaded, run) and _complete(loaded, run):
+        _finish_table(loaded, run)
+        return False
+    work = _prepared(loaded, address, insecure=insecure)
+    new = not run.exists
+    before = {path.name for path in out.iterdir()} if out.is_dir() else None
+    stopping = Stopping(loaded.recipe.cluster.grace, partial(_leave_nothing, run))
+    with heeding(stopping), told_when_full(out), open_directory(run), RunLock(run.lock):
+        begin_fork(run, fork)
+        begin_run(loaded, run)
+        tidy(run)
+        copied = copy_fork(run)
+        _true_table(loaded, run)  # refuses what is false before more is made on top of it
+        with _history(run, view) as emit, told_when_full(out):
+            try:
+                for note in copied:
+                    emit("note", text=note)
+                _announced(loaded, run, emit, work, stopping)
+            except UserError:
+                begun_with = 0 if fork is None else fork["generation"] + 1
+                if new and all(len(committed(run, arm.name)) <= begun_with for arm in loaded.arms):
+                    _undo(run.root, before)
+                raise
+    return True
+
+
+def _prepared(loaded: LoadedRecipe, address: str | None, *, insecure: bool) -> GenerationMaker:
+    """What makes the generations that are lacking, after everything that can be refused now has been."""
+    if loaded.recipe.trains_language_model:
+        environment.apply()
+        vllm_window.require()
+        _refuse_early(loaded)
+        return partial(_engine, loaded, address, insecure)
+    from autophage.learners.loop import Chains
+
+    if address is not None:
+        raise UserError(
+            f"--address {address}: a run of learner.kind = {loaded.recipe.learner.kind!r} works in this process alone. "
+            "Leave it out."
+        )
+    chains = Chains(loaded)
+    return partial(_learners, loaded, chains)
+
+
+def _learners(loaded: LoadedRecipe, chains: Chains, run: RunDirectory, emit: Emit, _: Stopping) -> None:
+    """The generations of small learners, in this process."""
+    resumed = any(committed(run, arm.name) for arm in loaded.arms)
+    for note in begin_environment(run, chains.facts(), resumed=resumed):
+        emit("note", text=note)
+    chains.drive(run, emit)
+
+
+def _leave_nothing(run: RunDirectory) -> None:
+    """Remove temporary files where nobody will get to it any more."""
+    from autophage.cluster.session import remove_scratch
+
+    remove_scratch()
+    tidy(run)
+
+
+def _undo(root: Path, before: set[str] | None) -> None:
+    """Remove what a run that never began has written; `before` is what stood in its directory, None if it did not exist."""
+    if before is None:
+        shutil.rmtree(root)
+        return
+    for path in root.iterdir():
+        if path.name not in before:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _finish_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
+    """A process that died after its last manifest did not get to write the table of metrics; write it now."""
+    if not is_current(run, [arm.name for arm in loaded.arms]):
+        with RunLock(run.lock):
+            tidy(run)
+            _true_table(loaded, run)
+
+
+def _true_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
+    names = [arm.name for arm in loaded.arms]
+    if not is_current(run, names):
+        write_metrics_table(run, names)
+
+
+def _refuse_early(loaded: LoadedRecipe) -> None:
+    """Find what is wrong with source, questions and model while nothing has been written or started."""
+    from autophage.data.build import read_source
+    from autophage.data.posing import read_questions
+
+    read_questions(loaded.recipe, read_source(loaded.recipe))
+    if loaded.recipe.questions.entailment and loaded.recipe.questions.kind != "none":
+        from autophage.trainer.entailment import entailment_label
+
+        entailment_label(loaded.recipe.questions.entailment)
+    for arm in loaded.arms:
+        for gate in arm.recipe.gate:
+            gate.require()
+    if loaded.recipe.measure.harness:
+        from autophage.stages.harness import check_tasks
+
+        check_tasks(loaded.recipe.measure)
+    check_model(loaded.recipe)
+
+
+def _complete(loaded: LoadedRecipe, run: RunDirectory) -> bool:
+    wanted = loaded.recipe.generations + 1
+    return all(len(committed(run, arm.name)) >= wanted for arm in loaded.arms)
+
+
+def _announced(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, work: GenerationMaker, stopping: Stopping) -> None:
+    """Do `work` between the two events that say what is begun and that it is finished."""
+    began = time.monotonic()
+    names = [arm.name for arm in loaded.arms]
+    counts = {name: len(committed(run, name)) for name in names}
+    emit(
+        "run-start",
+        name=loaded.recipe.name,
+        arms=names,
+        controls=[arm.name for arm in loaded.arms if arm.control],
+        generations=loaded.recipe.generations,
+        devices=loaded.recipe.devices,
+        committed=counts,
+    )
+    work(run, emit, stopping)
+    emit("run-end", seconds=round(time.monotonic() - began, 3))
+
+
+def _engine(
+    loaded: LoadedRecipe, address: str | None, insecure: bool, run: RunDirectory, emit: Emit, stopping: Stopping
+) -> None:
+    """The generations of language models: samplers and trainers on Ray."""
+    from autophage.cluster.cell import Cell
+    from autophage.cluster.deadlines import Deadlines, planned_stages
+    from autophage.cluster.driver import Driver
+    from autophage.cluster.placement import place
+    from autophage.cluster.session import ray_for
+    from autophage.cluster.startup import prepare
+
+    record_prediction(loaded, run)
+    resumed = any(committed(run, arm.name) for arm in loaded.arms)
+    deadlines = Deadlines(loaded.recipe.cluster.patience, *planned_stages(read_prediction(run)))
+    with ray_for(address, insecure=insecure):
+        emit("note", text="starting sampler and trainer")
+        at_once = MOST_MIXED if loaded.recipe.devices != "serial" else 1
+        placed = place(loaded.recipe, run.logs, deadlines, at_once=at_once)
+        model = prepare(placed, RestartBudget(loaded.recipe.cluster.restarts), emit)
+        facts = dict(model.facts)
+        for note in begin_environment(run, facts, resumed=resumed):
+            emit("note", text=note)
+        cohorts = cohorts_of(loaded.arms, continuous=is_continuous(loaded.recipe, facts["device"]))
+        arms = {arm.name: arm for arm in loaded.arms}
+        cells = [Cell(actors, run, arms, cohorts, model) for actors in placed]
+        Driver(
+            loaded, run, cells, cohorts, emit, device=facts["device"], deadlines=deadlines, stopping=stopping
+        ).drive()
+
+
+@contextmanager
+def _history(run: RunDirectory, view: View) -> Iterator[Emit]:
+    """Yield a function that records an event and shows it; how the run ended is recorded on the way out."""
+    log = EventLog(run.events)
+    last_progress = 0.0
+
+    def emit(kind: str, **fields: Any) -> None:
+        nonlocal last_progress
+        event = {"time": round(time.time(), 3), "kind": kind, **fields}
+        if not kind.endswith("-progress"):
+            log.append(event)
+        elif event["time"] - last_progress >= HISTORY_SECONDS:
+            last_progress = event["time"]
+            log.append(event)
+        view.handle(event)
+
+    try:
+        yield emit
+    except KeyboardInterrupt as interrupt:
+        emit(
+            "interrupted",
+            reason=str(interrupt) or "stopped by the user; the same command goes on after the last commit",
+        )
+        raise
+    except AutophageError as error:
+        if run.root.is_dir():
+            emit("failed", error=str(error))
+        raise

@@ -1,0 +1,190 @@
+"""One committed generation, copied out of a run for somebody else: its adapter, its corpus or the whole model.
+
+Owns what is refused (a generation that is not there, not committed or not as its manifest says; a folder that is in
+use) and how an export is made whole or not at all. What its card says is `card`'s. torch, transformers and PEFT are
+imported only to merge.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autophage.errors import StoreError, UserError, first_line
+from autophage.report.facts.load import ArmFacts, RunFacts, load
+from autophage.runs.card import card
+from autophage.store.manifest import MANIFEST, check, shards
+from autophage.store.rundir import RunDirectory
+from autophage.store.weights import ADAPTER, LEARNER, MODEL, REFERENCE, refuse_pickle
+
+if TYPE_CHECKING:
+    import torch
+
+WHAT = ("adapter", "corpus", "model", "merged")
+"""The last two are the same: with an adapter the whole model is a merged one."""
+CORPUS = "corpus.parquet"
+
+
+def export(run: RunDirectory, arm: str, generation: int, what: str, out: Path) -> Path:
+    """Write generation `generation` of `arm` as `what` into the folder `out`, with a README.md card; returns `out`.
+
+    Beside it go `recipe.toml` and the generation's `manifest.json`, so that the hashes on the card can be checked.
+
+    Raises:
+        UserError: there is no such arm, generation or kind of export, or `out` holds something.
+        StoreError: the files, or the chain of generations before them, are not what the manifests say.
+    """
+    out = out.resolve()
+    facts = load(run)
+    _require_known("what to export", what, WHAT)
+    lineage = _lineage(run, facts, arm, generation)
+    _require_unused(out)
+    method = _method(lineage, generation)
+    if what == "adapter" and method != "lora":
+        why = "all weights were trained" if method == "full" else f"it is a {facts.recipe.learner.kind} learner"
+        raise UserError(f"generation {generation} of arm {arm} has no adapter: {why}. Give --what model instead.")
+    writers: dict[str, Callable[[Path], None]] = {
+        "adapter": lambda folder: _copy_folder(run, lineage, generation, ADAPTER, folder),
+        "corpus": lambda folder: _copy_corpus(run, lineage, generation, folder),
+        "model": lambda folder: _whole_model(run, facts, lineage, generation, folder),
+    }
+    scratch = out.with_name(f".{out.name}.partial")
+    if method == "small":
+        writers["model"] = lambda folder: _copy_folder(run, lineage, generation, LEARNER, folder)
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        what = "model" if what == "merged" else what
+        writers[what](scratch)
+        shutil.copyfile(run.recipe, scratch / "recipe.toml")
+        shutil.copyfile(run.generation(arm, generation) / MANIFEST, scratch / MANIFEST)
+        (scratch / "README.md").write_text(card(facts, lineage, generation, what), encoding="utf-8")
+        os.rename(scratch, out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror or error}). Give another --out.") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return out
+
+
+def _lineage(run: RunDirectory, facts: RunFacts, name: str, generation: int) -> ArmFacts:
+    """The arm, with every generation up to `generation` committed, chained, and this one as its manifest says."""
+    arms = {arm.name: arm for arm in facts.arms}
+    _require_known("arm", name, tuple(arms))
+    arm = arms[name]
+    if arm.last < 0:
+        raise UserError(f"{run.root}: arm {name} has no committed generation yet. Run it further, then export.")
+    if not 0 <= generation <= arm.last:
+        raise UserError(
+            f"generation {generation} of arm {name} is not committed; {run.root} has 0 to {arm.last}. "
+            "Give one of those, or run it further: the same `autophage run` command resumes."
+        )
+    faults = check(run, name, generation)
+    for number in range(1, generation):
+        if arm.manifests[number].parent != arm.hashes[number - 1]:
+            faults.append(f"{run.generation(name, number)}: its parent is not the generation before it")
+    if faults:
+        raise StoreError("not exported, because the run is not what its manifests say:\n  " + "\n  ".join(faults))
+    return arm
+
+
+def _require_known(kind: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        near = difflib.get_close_matches(value, known, n=1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"{kind}: {value!r} is not one of {', '.join(known)}.{meant}")
+
+
+def _require_unused(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: exists and is not an empty folder. Give a new one as --out, or remove it first.")
+
+
+def _copy_folder(run: RunDirectory, arm: ArmFacts, generation: int, name: str, folder: Path) -> None:
+    """The files of PEFT's folder, or of a learner's, that the manifest lists, byte for byte."""
+    source = run.generation(arm.name, generation)
+    for file in arm.manifests[generation].files:
+        inside = Path(file)
+        if inside.parts[0] == name:
+            target = folder.joinpath(*inside.parts[1:])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / inside, target)
+
+
+def _copy_corpus(run: RunDirectory, arm: ArmFacts, generation: int, folder: Path) -> None:
+    """All shards, in order, as one Parquet file; one row group at a time, so a large corpus needs little memory."""
+    import pyarrow.parquet as pq
+
+    paths = shards(run, arm.manifests[generation])
+    with pq.ParquetWriter(folder / CORPUS, pq.read_schema(paths[0]), compression="zstd") as writer:
+        for shard in paths:
+            with pq.ParquetFile(shard) as file:
+                for number in range(file.num_row_groups):
+                    writer.write_table(file.read_row_group(number))
+
+
+def _method(arm: ArmFacts, generation: int) -> str:
+    return str(arm.manifests[generation].weights.get("method", "lora"))
+
+
+def _whole_model(run: RunDirectory, facts: RunFacts, arm: ArmFacts, generation: int, folder: Path) -> None:
+    """The model of one generation in the base's own element type, with its tokenizer.
+
+    An adapter is added to the base model in float32 and the sum rounded once: in bfloat16 the rounding could exceed a
+    small adapter. It is only here, outside a run, that anything is merged.
+    """
+    from autophage.data.tokens import load_tokenizer
+
+    path = _base_path(run, facts)
+    model, stored = _load_base(run, path)
+    made = run.generation(arm.name, generation)
+    if _method(arm, generation) != "full":
+        from peft import PeftModel
+
+        refuse_pickle(made / ADAPTER)
+        model = PeftModel.from_pretrained(model, str(made / ADAPTER)).merge_and_unload(safe_merge=True)
+    elif not (made / MODEL / REFERENCE).is_file():
+        from transformers import AutoModelForCausalLM
+
+        settings = model.generation_config
+        model = AutoModelForCausalLM.from_pretrained(made / MODEL, trust_remote_code=False, use_safetensors=True)
+        model.generation_config = settings
+    model.to(stored).save_pretrained(folder)
+    load_tokenizer(path).save_pretrained(folder)
+
+
+def _load_base(run: RunDirectory, path: str) -> tuple[Any, torch.dtype]:
+    """The base model in float32, and the element type that its files have."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from autophage.data.own_code import refuse_own_code
+
+    try:
+        stored = AutoConfig.from_pretrained(path, trust_remote_code=False).dtype or torch.float32
+        return AutoModelForCausalLM.from_pretrained(
+            path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        ), stored
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        refuse_own_code(path, error)
+        raise UserError(
+            f"{run.environment}: the base model {path!r} cannot be loaded ({first_line(error)}). "
+            "Put it back, or export the adapter instead."
+        ) from error
+
+
+def _base_path(run: RunDirectory, facts: RunFacts) -> str:
+    """Folder or hub id of the base model, as the run wrote it down."""
+    model = facts.environment.get("model", {})
+    path = model.get("path")
+    if not path:
+        raise UserError(f"{run.environment}: names no base model to merge with. Export the adapter instead.")
+    if model.get("kind") != "hub" and not Path(path).is_dir():
+        again = "Train it again (the same `autophage run` command in a new --out)"
+        remedy = again if model.get("kind") == "from-source" else "Put it back"
+        raise UserError(f"{path}: the base model is no longer there. {remedy}, or export the adapter instead.")
+    return str(path)

@@ -1,0 +1,149 @@
+"""Start a run or resume it: from a recipe's name to a finished run directory with its report."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from autophage.errors import StoreError, UserError
+from autophage.runs.handle import Run
+from autophage.store.rundir import RunDirectory, read_events
+
+if TYPE_CHECKING:
+    from autophage.recipe import LoadedRecipe
+
+RUNS = "runs"
+"""Folder of run directories that nobody named."""
+
+
+def run(
+    recipe: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    profile: str | None = None,
+    address: str | None = None,
+    fork_from: str | None = None,
+    insecure: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Run a recipe to its end, as `autophage run` does.
+
+    The same call on the same directory resumes after the last commit. On a finished run it returns at once.
+
+    Args:
+        recipe: Name of a shipped recipe, or path of a recipe file.
+        out: The run directory; `runs/NAME` if None.
+        overrides: Recipe keys to replace: `{"mix.alpha": 0.5}`, or texts as for `--set`, `["mix.alpha=0.5"]`.
+        profile: Scale of the recipe, if it has profiles.
+        address: Ray cluster to work on: `"auto"` or `"HOST:PORT"`. None starts a private Ray on this machine.
+        fork_from: `"RUN@GENERATION"`: begin with the generations of another run.
+        insecure: Join a cluster of several machines that asks for no token.
+        progress: Print progress to standard output.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        RecipeError: The recipe or an override is wrong. The message names file, line and key.
+        UserError: The directory holds another run, a model or source cannot be read, or the disk is full.
+        RunError: The run failed. What it committed stays, and the same call resumes.
+        StoreError: Committed files are not what their manifests list.
+        KeyboardInterrupt: The run was interrupted. The same call resumes.
+
+    Warns:
+        UserWarning: A key of the recipe has no effect.
+
+    Examples:
+        >>> run = ap.run("demo", out="runs/demo", overrides={"generations": 3, "mix.alpha": 0.5})
+        >>> run.generations
+        [0, 1, 2, 3]
+    """
+    from autophage.recipe import load_recipe
+
+    loaded = load_recipe(os.fspath(recipe), _settings(overrides), profile)
+    for warning in loaded.warnings:
+        warnings.warn(warning, stacklevel=2)
+    directory = run_directory(loaded, None if out is None else Path(out))
+    perform(loaded, directory, address=address, fork_from=fork_from, insecure=insecure, progress=progress)
+    return Run(directory)
+
+
+def run_directory(loaded: LoadedRecipe, out: Path | None) -> RunDirectory:
+    """Return the directory of a run: `out`, or the recipe's name under `runs`."""
+    return RunDirectory(Path(RUNS) / loaded.recipe.name if out is None else out)
+
+
+def perform(
+    loaded: LoadedRecipe,
+    directory: RunDirectory,
+    *,
+    address: str | None,
+    fork_from: str | None,
+    insecure: bool,
+    progress: bool = True,
+) -> bool:
+    """Execute a loaded recipe in `directory`, then write the report if it is due.
+
+    Returns:
+        False if the run was finished already.
+    """
+    from autophage.live import open_view
+    from autophage.runs.execute import execute
+    from autophage.runs.fork import parse_origin
+
+    origin = None if fork_from is None else parse_origin(fork_from)
+    try:
+        with open_view(read_events(directory.events)) if progress else _Quiet() as view:
+            worked = execute(loaded, directory.root, view, address, origin, insecure=insecure)
+    except StoreError as error:
+        raise StoreError(
+            f"{error}. `autophage verify {directory.root}` lists what is wrong; with --repair it goes back to the last "
+            "intact generation of each arm."
+        ) from error
+    if worked or not directory.report.is_file():
+        from autophage.report import write_report
+
+        write_report(directory)
+    return worked
+
+
+class _Quiet:
+    """A view that shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def handle(self, event: dict[str, Any]) -> None: ...
+
+
+def _settings(overrides: Mapping[str, Any] | Sequence[str]) -> list[str]:
+    """Overrides as the texts that `--set` takes."""
+    from autophage.recipe.syntax.literals import toml_value
+
+    if isinstance(overrides, str):
+        return [overrides]
+    if not isinstance(overrides, Mapping):
+        return list(overrides)
+    return [f"{key}={toml_value(_plain(key, value))}" for key, value in overrides.items()]
+
+
+def _plain(key: str, value: Any) -> Any:
+    """`value` in types that TOML has: tuples become lists, paths texts, NumPy scalars numbers."""
+    if value is None:
+        raise UserError(f"overrides: {key} is None, which a recipe cannot hold. Leave the key out to keep its value.")
+    if isinstance(value, Mapping):
+        return {str(name): _plain(f"{key}.{name}", item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(key, item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if hasattr(value, "item") else value
