@@ -1,4 +1,4 @@
-"""A trainer over two CPU ranks: the adapter and the numbers of one process, and no rank that is waited for in silence."""
+"""A trainer over two CPU ranks: adapter and statistics of one process, and no silent wait for a lost rank."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entailment by a small random classifier: its own softmax, whatever the batch; and what is no classifier of the kind."""
+"""Entailment by a small random classifier: its softmax in any batch, and refusal of other classifiers."""
 
 from __future__ import annotations
 

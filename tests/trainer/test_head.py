@@ -1,4 +1,4 @@
-"""The fused head makes up each family's own logits, loss and gradients; where it cannot, the model's logits serve."""
+"""The fused head reproduces logits, loss and gradients of each family, or falls back to the model's logits."""
 
 from __future__ import annotations
 
