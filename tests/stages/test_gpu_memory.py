@@ -1,4 +1,4 @@
-"""How a GPU is shared, as the engine is told: arithmetic of `memory` on the model that was loaded."""
+"""The division of a GPU between sampler and trainer, by the shape of the loaded model."""
 
 from __future__ import annotations
 
