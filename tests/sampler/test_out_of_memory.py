@@ -1,4 +1,4 @@
-"""Memory that runs out makes portions smaller, not results different: the same steps, the same rows, the same documents."""
+"""Out of memory makes micro-batches smaller, and leaves steps, rows and documents the same."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def rows(bench: Workbench) -> list[TrainingRow]:
 
 
 class Watched:
-    """A fit, and what was seen of it: the statistics and the gradient's norm of every step, and the scores at the end."""
+    """A fit with the statistics and gradient norm of every step, and the scores at the end."""
 
     def __init__(
         self, resident: ResidentModel, rows: list[TrainingRow], packing: str, monkeypatch: pytest.MonkeyPatch
@@ -87,7 +87,7 @@ class Watched:
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, held: int) -> None:
-    """Memory for `held` documents at a time."""
+    """Simulate memory for `held` documents at a time."""
     whole = WatchedTrainer.compute_loss
 
     def loss(trainer: WatchedTrainer, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
@@ -113,7 +113,7 @@ def test_a_step_in_portions_is_the_same_step(
 def test_what_a_failed_try_left_behind_does_not_count(
     resident: ResidentModel, rows: list[TrainingRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory may run out in the backward pass, when a part of the gradient is there already."""
+    """Memory runs out in the backward pass, after a part of the gradient has been added."""
     whole = Watched(resident, rows, "padded", monkeypatch)
     gradient, failed = WatchedTrainer._gradient, []
 
