@@ -15,7 +15,7 @@ from autophage.errors import UserError
 if TYPE_CHECKING:
     from autophage.plan import ArmPlan, Memory, Plan
     from autophage.plan.learners import LearnerArm, LearnerPlan
-    from autophage.plan.machines import Row
+    from autophage.plan.machines import SpeedRow
     from autophage.recipe import LoadedRecipe
 
 Given = Annotated[float | None, Parameter(show_default=False)]
@@ -208,7 +208,7 @@ def _row(arm: ArmPlan) -> list[object]:
     ]
 
 
-def _calibrate(directory: Path, machine: str | None) -> Row:
+def _calibrate(directory: Path, machine: str | None) -> SpeedRow:
     from autophage.plan.calibrate import row_of
     from autophage.plan.machines import keep_row, named
     from autophage.store.rundir import RunDirectory
@@ -218,7 +218,7 @@ def _calibrate(directory: Path, machine: str | None) -> Row:
     return row
 
 
-def _tell_row(row: Row, *, as_json: bool) -> None:
+def _tell_row(row: SpeedRow, *, as_json: bool) -> None:
     from autophage.plan.machines import cache_path
 
     if as_json:

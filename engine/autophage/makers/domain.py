@@ -1,6 +1,6 @@
-"""`domain`: prompts of your own, each with the place {passage}, which a human passage takes.
+"""`domain`: user-written prompts, each with the placeholder {passage} for a human passage.
 
-With `mix.domain` the passages are those that have one of its keywords.
+With `mix.domain` the passages are those that contain one of its keywords.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from autophage.seeds import generator
 
 
 class Domain(Maker):
+    """Fills a random template with each drawn passage."""
+
     def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
         rng = generator(seed, "templates")
         return [
