@@ -86,7 +86,7 @@ def test_a_control_that_moved_is_pointed_out(facts: RunFacts) -> None:
     moved = [row(arm, g, TORSO, 0.9 - 0.1 * g) for arm in ("alpha-1.0", "control") for g in (0, 5)]
     told = observations(with_rows(facts, moved))
     assert any("The control moved too (control by -50.0 points)" in text for text in told)
-    assert any("no difference between the control and alpha-1.0 (generation 5)" in text for text in told)
+    assert any("no difference from the control for alpha-1.0 (generation 5)" in text for text in told)
 
 
 def test_a_loss_with_fluency_is_told_from_a_loss_of_language(facts: RunFacts) -> None:

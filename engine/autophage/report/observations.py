@@ -104,7 +104,7 @@ def _same_as_control(facts: RunFacts) -> list[str]:
             alike.append(f"{arm.name} (generation {last.generation})")
     if not alike:
         return []
-    return [f"This run shows no difference between the control and {_several(alike)}: the intervals overlap."]
+    return [f"This run shows no difference from the control for {_several(alike)}: the intervals overlap."]
 
 
 def _fluency_hid_the_loss(facts: RunFacts) -> list[str]:

@@ -137,11 +137,11 @@ BASES = {
         "Entailment", "Mean probability that a sampled answer entails the right option.", "share"
     ),
     "fluency/ppl_form": Meaning(
-        "Perplexity of form", "Perplexity of the words in a sentence that carry no fact.", "perplexity"
+        "Perplexity of form", "Words in a sentence that carry no fact.", "perplexity"
     ),
     "fluency/ppl_human": Meaning("Perplexity of human text", "Perplexity of held-out human text.", "perplexity"),
     "fact/ppl": Meaning(
-        "Perplexity of facts", "Perplexity of the words in a sentence that carry the fact.", "perplexity"
+        "Perplexity of facts", "Words in a sentence that carry the fact.", "perplexity"
     ),
     "onpolicy/entropy": Meaning("Entropy", "Entropy of the next token on the model's own text, in nats.", "nats"),
     "onpolicy/varentropy": Meaning(
@@ -154,7 +154,7 @@ BASES = {
     ),
     "drift/kl_to_base": Meaning(
         "Divergence from the base",
-        "KL divergence from model 0 over the whole vocabulary, per token of the model's own text, in nats.",
+        "KL divergence from model 0, per token of the model's own text, in nats.",
         "nats",
     ),
     "drift/kl_to_previous": Meaning(
@@ -181,7 +181,7 @@ BASES = {
     ),
     "tail/mass": Meaning(
         "Tail mass",
-        "Share of the model's tokens that belong to the rarest tenth of human text. Suffixes name the other parts.",
+        "Share of tokens from the rarest tenth of human text. Suffixes name other parts.",
         "share",
     ),
     "tail/mass_vs_human": Meaning(
