@@ -155,7 +155,7 @@ def test_a_missing_column_is_told_with_those_that_are_there(folder: Path) -> Non
 @pytest.mark.parametrize("answer", [4, -1, "B", ""])
 def test_an_answer_that_is_no_place_is_told_with_its_line(folder: Path, answer: str | int) -> None:
     rows: list[Written] = [("Two\nlines?", "1", "2", "3", "4", 0), ("Sell?", "1", "2", "3", "4", answer)]
-    expected = f"{folder}/test/marketing_test.csv, line 4: the answer is '{answer}', and must be"
+    expected = f"{folder}/test/marketing_test.csv, line 4: the answer is '{answer}'. It must be"
     assert spoilt(folder, rows).startswith(expected)
 
 
@@ -190,7 +190,9 @@ def test_too_few_answered_questions(folder: Path) -> None:
 
 
 def test_a_path_without_questions(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is no folder with files like test/SUBJECT_test\.csv, and cannot be loaded"):
+    with pytest.raises(
+        UserError, match=r"is neither a folder with files like test/SUBJECT_test\.csv nor a loadable dataset"
+    ):
         read_mmlu(table(tmp_path / "nothing"))
 
 
@@ -330,7 +332,7 @@ def test_what_a_world_cannot_ask(world: World) -> None:
     with pytest.raises(UserError, match="there is no subject 'heads'; did you mean 'head'"):
         read_questions(world_recipe(subjects=["heads"]), RawSource(world))
     small = World(people=10, zipf=0.8, seed=0, held_out=5)
-    with pytest.raises(UserError, match=r"questions.shots = 9: of 10 people only \d have a"):
+    with pytest.raises(UserError, match=r"questions.shots = 9: only \d of 10 people have a"):
         read_questions(world_recipe(formats=["few-shot"], shots=9), RawSource(small))
 
 

@@ -95,7 +95,7 @@ def test_a_verifier_by_pattern_answer_and_number(context: Context, sample: Make,
 def test_answers_that_are_none_are_told_by_line(context: Context, sample: Make, tmp_path: Path) -> None:
     broken = tmp_path / "answers.jsonl"
     broken.write_text('{"prompt": "a", "answer": "b"}\n{"prompt": "c"}\n')
-    with pytest.raises(UserError, match=r"answers.jsonl:2: is no .*KeyError"):
+    with pytest.raises(UserError, match=r"answers.jsonl:2: is not .*KeyError"):
         Verifier(check="exact", answers=str(broken)).judge([sample("a")], context)
     with pytest.raises(UserError, match="cannot be read"):
         Verifier(check="exact", answers=str(tmp_path / "nowhere")).judge([sample("a")], context)

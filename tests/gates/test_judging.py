@@ -80,8 +80,8 @@ def test_a_gate_that_rejects_everything_is_a_result(run: Callable[..., list[Samp
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        (lambda _: [accept()] * 3, r"example, generation 1: gate 1 \(scripted\) answered 3 verdicts for 4 samples"),
-        (lambda _: [accept(), None, accept(), accept()], "answered None for sample b, which is no verdict"),
+        (lambda _: [accept()] * 3, r"example, generation 1: gate 1 \(scripted\) returned 3 verdicts for 4 samples"),
+        (lambda _: [accept(), None, accept(), accept()], "returned None for sample b, which is not a verdict"),
         (lambda _: [accept(), accept(float("nan")), accept(), accept()], "gave sample b the weight nan"),
         (lambda _: [accept(0.0)] * 4, "gave sample a the weight 0"),
         (lambda _: [accept(float("inf"))] * 4, "gave sample a the weight inf"),

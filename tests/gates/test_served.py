@@ -156,7 +156,7 @@ def test_a_judge_that_answers_nonsense_ends_the_run(
 ) -> None:
     gate = Verifier(check="judge", server=serve(lambda _: "as an assistant, I know").address)
     with pytest.raises(
-        RunError, match=r"neither yes nor no to any of 2 questions; to the first: 'as an assistant, I know'"
+        RunError, match=r"answered none of 2 questions with yes or no. First answer: 'as an assistant, I know'"
     ):
         gate.judge([sample("one"), sample("two")], context)
 
@@ -200,7 +200,7 @@ def test_only_the_key_that_is_meant_for_it_is_sent(
     server = serve(opinion, key="for-the-judge")
     monkeypatch.setenv("OPENAI_API_KEY", "for-the-judge")
     monkeypatch.delenv(KEY, raising=False)
-    with pytest.raises(UserError, match=f"asks for a key. Put it into {KEY}"):
+    with pytest.raises(UserError, match=f"needs a key. Set {KEY}"):
         ServedJudge(server.address, None)
     monkeypatch.setenv(KEY, "for-the-judge")
     ServedJudge(server.address, None).close()
@@ -208,12 +208,12 @@ def test_only_the_key_that_is_meant_for_it_is_sent(
 
 @pytest.mark.parametrize("address", ["localhost:8000", "http://me:secret@host/v1", "file:///etc/passwd", "http://a b"])
 def test_addresses(address: str) -> None:
-    with pytest.raises(ValidationError, match="no address of a server"):
+    with pytest.raises(ValidationError, match="not the address of a server"):
         Verifier(check="judge", server=address)
 
 
 def test_a_question_has_the_sample_in_it() -> None:
-    with pytest.raises(ValidationError, match="where the sample goes"):
+    with pytest.raises(ValidationError, match="the place of the sample"):
         Verifier(check="judge", server="http://localhost:8000/v1", question="Is it right?")
 
 
