@@ -33,7 +33,7 @@ from autophage.progress import Meter
 from autophage.stages.facts import model_path
 from autophage.recipe import load_recipe
 from autophage.sampler.engine import Sampler
-from autophage.sampler.protocol import Decoding, Job, Observe, Request
+from autophage.sampler.protocol import Decoding, Job, Request
 from autophage.stages.workbench import Workbench
 from autophage.store.weights import Weights
 
@@ -94,9 +94,9 @@ for decoding in (greedy, drawn):
 counted = []
 with ThreadPoolExecutor(6) as threads:
     calls = [
-        threads.submit(sampler.sample, [job], lambda job, place, ids: counted.append((job, place)), observe)
+        threads.submit(sampler.sample, [job], lambda job, place, ids: counted.append((job, place)), observe=observe)
         for job in jobs
-        for observe in (Observe.RAW, Observe.NOTHING)
+        for observe in (True, False)
     ]
     canaries = threads.submit(sampler.canary, served[0], bench.canary_prompts)
     for call, (own, observed) in zip(calls, [(own, flag) for own in alone for flag in (True, False)]):

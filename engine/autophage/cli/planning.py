@@ -1,27 +1,22 @@
-"""`plan`: what a recipe will take here or elsewhere; and the rows of measured speeds that plans rest on."""
+"""The verb `plan`: estimate the cost of a recipe, and keep the measured speeds that estimates rest on."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from autophage.cli.output import AsJson, Overrides, Profile, print_json, say
+from autophage.cli.output import AsJson, Overrides, Profile, print_json, print_table, say
+from autophage.display import count, duration, size
 from autophage.errors import UserError
-from autophage.live.format import count, duration, safe, size
 
 if TYPE_CHECKING:
     from autophage.plan import ArmPlan, Memory, Plan
     from autophage.plan.learners import LearnerArm, LearnerPlan
-    from autophage.plan.machines import Row
+    from autophage.plan.machines import SpeedRow
     from autophage.recipe import LoadedRecipe
-
-PIPED_WIDTH = 200
-"""Columns of a table that no terminal cuts."""
 
 Given = Annotated[float | None, Parameter(show_default=False)]
 
@@ -40,24 +35,16 @@ def plan(
     calibrate: Path | None = None,
     as_json: AsJson = False,
 ) -> int:
-    """Estimate what a recipe will take: tokens, time, memory, disk, cost. Runs nothing.
+    """Estimate the tokens, time, memory, disk and cost of a recipe. Runs nothing.
 
-    Parameters
-    ----------
-    recipe
-        A recipe file, or the name of a shipped recipe.
-    machine
-        cpu-2, h100, h200, a100-80, a100-40, rtx-4090 or cpu-N; left out, the machine this runs on.
-    gpus
-        GPUs that the run has in all: arms are divided among them.
-    price_per_hour
-        What the machine costs an hour, in any currency.
-    sample_speed
-        Tokens a second that the machine samples, if you know it better than the table.
-    train_speed
-        Tokens a second that the machine trains on.
-    calibrate
-        A finished run: its own speeds are kept for later plans on its machine. Needs no recipe.
+    Args:
+        recipe: Recipe file, or name of a shipped recipe.
+        machine: cpu-2, h100, h200, a100-80, a100-40, rtx-4090, or cpu-N for N cores; default this machine.
+        gpus: GPUs of the whole run; the arms are divided among them.
+        price_per_hour: Price of the machine per hour, in any currency.
+        sample_speed: Sampled tokens per second, if you know them better than the table.
+        train_speed: Trained tokens per second, if you know them better than the table.
+        calibrate: Finished run whose speeds later plans for its machine use. Needs no recipe.
     """
     from autophage.plan import choose
     from autophage.recipe import load_recipe
@@ -65,7 +52,7 @@ def plan(
     if gpus is not None and gpus < 1:
         raise UserError(f"--gpus {gpus}: give 1 or more.")
     if recipe is None and calibrate is None:
-        raise UserError("Give a recipe to plan, or --calibrate RUN to learn a finished run's speeds.")
+        raise UserError("Give a recipe to plan, or --calibrate RUN to keep the speeds of a finished run.")
     if calibrate is not None:
         row = _calibrate(calibrate, machine)
         if recipe is None:
@@ -112,7 +99,7 @@ def _plan(
 
 
 def _plan_learner(loaded: LoadedRecipe, *, as_json: bool) -> int:
-    """Counts and bytes: a learner that is no language model has neither tokens nor a device to be planned for."""
+    """Print counts and bytes. A learner that is no language model has no tokens and no device to plan for."""
     from autophage.plan.learners import learner_plan
 
     one = loaded.recipe
@@ -125,9 +112,9 @@ def _plan_learner(loaded: LoadedRecipe, *, as_json: bool) -> int:
     rows: list[list[object]] = [
         [arm.name, _kind(arm), count(arm.samples), count(arm.fitted), size(arm.disk_bytes)] for arm in made.arms
     ]
-    _print_rich(["arm", "settings", ">samples", ">rows of the last fit", ">disk"], rows)
+    print_table(["arm", "settings", ">samples", ">rows of the last fit", ">disk"], rows)
     say(f"disk        about {size(made.disk_bytes)}")
-    say("time        not estimated: seconds to minutes in one process, without a GPU")
+    say("time        not estimated; seconds to minutes in one process, without a GPU")
     return 0
 
 
@@ -146,15 +133,15 @@ def _print_heading(loaded: LoadedRecipe) -> None:
 
 
 def _print_plan(made: Plan) -> None:
-    _print_rich(["arm", "settings", ">sampled", ">trained", ">measured", ">time", ">disk"], list(map(_row, made.arms)))
+    print_table(["arm", "settings", ">sampled", ">trained", ">measured", ">time", ">disk"], list(map(_row, made.arms)))
     if made.stages:
         starting = made.start_seconds + sum(made.first.values())
         shown = {"start": starting, "base": made.base_seconds, **made.stages}
-        _print_rich([f">{stage}" for stage in shown], [[duration(seconds) for seconds in shown.values()]])
+        print_table([f">{stage}" for stage in shown], [[duration(seconds) for seconds in shown.values()]])
     parameters = "unknown" if made.parameters is None else count(made.parameters)
     say(f"machine     {made.machine}{_devices(made)}; speeds {made.basis}")
     say(f"parameters  {parameters} ({made.parameters_from})")
-    base = f", of it {duration(made.base_seconds)} for the base model" if made.base_seconds else ""
+    base = f", including {duration(made.base_seconds)} for the base model" if made.base_seconds else ""
     say(f"time        {'unknown' if made.seconds is None else f'about {duration(made.seconds)}'}{base}")
     for line in _memory_lines(made.memory):
         say(line)
@@ -179,7 +166,7 @@ def _memory_lines(memory: Memory | None) -> list[str]:
         return ["memory      unknown"]
     division = memory.division
     if division is None:
-        parts = f"sampler {size(memory.sampler)}, trainer {size(memory.trainer)}, the rest {size(memory.other)}"
+        parts = f"sampler {size(memory.sampler)}, trainer {size(memory.trainer)}, driver {size(memory.other)}"
         return [f"memory      about {size(memory.total)}: {parts}"]
     lines = [f"memory      {division.sharing.value} on {size(memory.device)}: {division.reason}"]
     if division.fits:
@@ -213,7 +200,7 @@ def _row(arm: ArmPlan) -> list[object]:
     ]
 
 
-def _calibrate(directory: Path, machine: str | None) -> Row:
+def _calibrate(directory: Path, machine: str | None) -> SpeedRow:
     from autophage.plan.calibrate import row_of
     from autophage.plan.machines import keep_row, named
     from autophage.store.rundir import RunDirectory
@@ -223,14 +210,14 @@ def _calibrate(directory: Path, machine: str | None) -> Row:
     return row
 
 
-def _tell_row(row: Row, *, as_json: bool) -> None:
+def _tell_row(row: SpeedRow, *, as_json: bool) -> None:
     from autophage.plan.machines import cache_path
 
     if as_json:
         print_json({**asdict(row), "tokens_per_second": row.tokens_per_second, "kept": str(cache_path())})
         return
     rates = row.tokens_per_second
-    _print_rich(
+    print_table(
         ["machine", "recipe", ">parameters", ">sampling", ">training", ">measuring", ">swap", ">commit", ">start"],
         [
             [
@@ -246,22 +233,4 @@ def _tell_row(row: Row, *, as_json: bool) -> None:
             ]
         ],
     )
-    say(f"Kept in {cache_path()}; plans for {row.machine} go by it from now on.")
-
-
-def _print_rich(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table; a header that starts with `>` is of a column of numbers."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(file=sys.stdout, highlight=False)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, highlight=False, width=PIPED_WIDTH)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in headers:
-        table.add_column(header.lstrip(">"), justify="right" if header.startswith(">") else "left")
-    for row in rows:
-        table.add_row(*(Text(safe(cell)) for cell in row))
-    console.print(table)
+    say(f"Kept in {cache_path()}; plans for {row.machine} use it from now on.")

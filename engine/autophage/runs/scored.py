@@ -46,7 +46,7 @@ def score(
         UserError: A model or adapter cannot be loaded, the vocabularies differ, no text has two tokens, or the context
             or stride is out of range.
 
-    Example:
+    Examples:
         >>> table = ap.score("google/gemma-3-1b-it", ["The sea was calm."])
         >>> table.to_pandas()[["token", "logprob", "entropy", "rank"]]
     """
