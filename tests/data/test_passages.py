@@ -1,4 +1,4 @@
-"""Prompts of a maker as token ids: passages are windows of the text, asked about through the chat template."""
+"""Prompts of a maker as token ids. Passages are windows of the text, and prompts go through the chat template."""
 
 from __future__ import annotations
 

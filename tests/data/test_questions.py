@@ -1,4 +1,4 @@
-"""Questions as they are read, worded and tokenized: to the character, and with the place of whatever is wrong."""
+"""Questions: reading, wording to the character, tokens, and errors with their place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from autophage.recipe.tables.source import SourceTable
 
 GOLDEN = Path(__file__).parent / "golden"
 MMLU = os.environ.get("AUTOPHAGE_TEST_MMLU", "")
-"""A folder with ten subjects of MMLU as CSV, where one is at hand."""
+"""A folder with ten subjects of MMLU as CSV, if one is available."""
 FORMATS = ["multiple-choice", "few-shot", "short-answer", "no-instruction"]
 
 TEST = [
@@ -246,7 +246,7 @@ def test_in_a_chat_the_prompt_is_one_user_turn_and_a_letter_its_answers_start(fo
 
 
 def test_a_tokenizer_that_puts_a_blank_before_a_text_of_its_own(folder: Path) -> None:
-    """Like SentencePiece's: encoded alone, a letter gets a blank that it does not have after what stands before it."""
+    """Like SentencePiece, a letter encoded alone gets a blank that it lacks after other text."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -337,7 +337,7 @@ def test_what_a_world_cannot_ask(world: World) -> None:
 
 
 def test_a_world_without_choices_is_what_it_was() -> None:
-    """Documents, words and digest of before there were documents with options."""
+    """Documents, words and digest without multiple-choice documents do not change."""
     plain = World(60, 0.8, 0, 50)
     assert RawSource(plain).digest == RawSource(World(60, 0.8, 0, 50, choices=0.0)).digest
     assert RawSource(plain).digest == "4ccd2c76cbecf7e4b789ae3293261d817319d110598dcfbe6587f6fe6af47450"

@@ -1,4 +1,4 @@
-"""The contract: every built-in gate keeps to it, and what does not is found out."""
+"""The contract: built-in gates keep it, and every violation is found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every built-in gate, where it needs no model: what it accepts, rejects and abstains from."""
+"""Built-in gates without a model: acceptances, rejections, abstentions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Draw = Callable[[int], list[str]]
 
 
 def falsified(document: str, context: Context) -> str:
-    """The document with another city, job, employer or hobby in every place of its first one."""
+    """Return the document with its first fact replaced by another city, job, employer or hobby everywhere."""
     assert context.world is not None
     values = [value for known in context.world.values.values() for value in known]
     fact = next(word for word in document.split() if word in values)

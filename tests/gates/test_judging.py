@@ -1,4 +1,4 @@
-"""Gates one after the other: what becomes of verdicts, and of answers that are none."""
+"""Gates in sequence: effect of verdicts, and invalid answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Make = Callable[..., Sample]
 
 
 class Scripted(Gate):
-    """Answers what a test wrote for it."""
+    """Returns the verdicts that a test wrote."""
 
     kind: Literal["scripted"] = "scripted"
     number: int = 0

@@ -1,4 +1,4 @@
-"""The judge behind a server: what is asked, what its answers become, and servers that fail; at the end with vLLM's own."""
+"""The judge behind a server: questions, answers, failing servers, and vLLM's own server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ START_SECONDS = 300
 
 
 class Server:
-    """Speaks the two calls of the OpenAI protocol that a judge needs; answers as `answer` says, and keeps what it was asked."""
+    """A server with the two calls of the OpenAI protocol that a judge needs. It answers by `answer` and keeps the
+    questions.
+    """
 
     def __init__(self, models: list[str], answer: Callable[[str], str | int], key: str | None = None) -> None:
         asked: list[dict[str, object]] = []
@@ -232,7 +234,7 @@ def test_answers(text: str, answer: bool | None) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_judge_served_by_vllm(tmp_path: Path, sample: Make, context: Context, said: Said) -> None:
-    """A model that says yes to everything, and one that never says it."""
+    """One model says yes to everything, and another never does."""
     for word, expected in (("yes", ["accept", "accept"]), ("no", ["reject: wrong", "reject: wrong"])):
         with vllm_serving(model_that_says(word, tmp_path / word)) as address:
             gate = Verifier(check="judge", server=address)
@@ -241,7 +243,10 @@ def test_a_judge_served_by_vllm(tmp_path: Path, sample: Make, context: Context, 
 
 
 def model_that_says(word: str, folder: Path) -> Path:
-    """A Llama of which every next token is `word`: each state is the same, and only that word's row answers to it."""
+    """Build a Llama whose every next token is `word`.
+
+    All its states are equal, and the head is zero but for that word's row.
+    """
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -268,7 +273,7 @@ def model_that_says(word: str, folder: Path) -> Path:
 
 @contextmanager
 def vllm_serving(model: Path) -> Iterator[str]:
-    """vLLM's server on a free port of loopback; the address it answers at."""
+    """Run vLLM's server on a free loopback port. Yields its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What the built-in makers ask: of which passages, in which words, and the same again for the same seed."""
+"""Built-in makers: passages, wording, and equal prompts for equal seeds."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_each_gap_is_asked_for_several_times() -> None:
 
 
 class Haiku(Maker):
-    """A plug-in's maker."""
+    """A maker of a plug-in."""
 
     def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
         return [[{"role": "user", "content": f"A haiku about: {passage}"}] for passage in passages.draw(seed, count)]

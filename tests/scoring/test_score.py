@@ -1,4 +1,4 @@
-"""`autophage score` beside plain transformers: the same perplexity, the same numbers for every token."""
+"""`autophage score` against plain transformers: equal perplexity, equal numbers for every token."""
 
 from __future__ import annotations
 
