@@ -49,7 +49,7 @@ def _run(arguments: list[str], fault: str, log: str) -> int:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     at, _, trace = fault.partition(":")
-    faultpoints.arm(faultpoints.Fault(int(at), Path(trace)) if trace else None)
+    faultpoints.arm(faultpoints.CrashPoint(int(at), Path(trace)) if trace else None)
     try:
         return main(arguments)
     finally:

@@ -7,8 +7,8 @@ import pytest
 from autophage.errors import UserError
 from autophage.plan.machines import (
     MOST_ROWS,
-    BaseWork,
-    Row,
+    BaseTraining,
+    SpeedRow,
     cache_path,
     here,
     keep_row,
@@ -19,14 +19,16 @@ from autophage.plan.machines import (
     rows_of,
 )
 from autophage.plan.shape import llama_shape
-from autophage.plan.tokens import Measuring, Sampling, Training, Work
+from autophage.plan.tokens import Measuring, Sampling, Training, Workload
 
-WORK = Work(Sampling(10, 400.0, 10.0, 64, 10), Measuring(900.0, 3, 1e4, 100), Training(800.0, 5))
+WORK = Workload(Sampling(10, 400.0, 10.0, 64, 10), Measuring(900.0, 3, 1e4, 100), Training(800.0, 5))
 SECONDS = {"train": 2.0, "swap": 0.1, "sample": 1.0, "measure": 3.0, "commit": 0.1}
 
 
 def row(recipe="mine", machine="cpu-2"):
-    return Row(machine, recipe, llama_shape(64, 192, 2, 200, 64, 1, "x"), 8, False, WORK, SECONDS, 9.0, {}, BaseWork())
+    return SpeedRow(
+        machine, recipe, llama_shape(64, 192, 2, 200, 64, 1, "x"), 8, False, WORK, SECONDS, 9.0, {}, BaseTraining()
+    )
 
 
 def test_only_what_ran_is_called_measured():

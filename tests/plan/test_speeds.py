@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from autophage.plan.machines import BaseWork, Row, named
+from autophage.plan.machines import BaseTraining, SpeedRow, named
 from autophage.plan.shape import llama_shape
 from autophage.plan.speeds import (
-    Model,
+    PlannedModel,
     base_seconds,
     cells_seconds,
     formula_seconds,
@@ -17,20 +17,20 @@ from autophage.plan.speeds import (
     stage_seconds,
     start_seconds,
 )
-from autophage.plan.tokens import Measuring, Sampling, Training, Work
+from autophage.plan.tokens import Measuring, Sampling, Training, Workload
 
 EIGHT = llama_shape(4096, 14336, 32, 128_256, 1024, 2, "Llama-3.1-8B")
 ONE = llama_shape(2048, 8192, 16, 128_256, 512, 1, "Llama-3.2-1B")
-LARGE = Work(
+LARGE = Workload(
     Sampling(50_000, 12.8e6, 3.2e6, 50_000, 256), Measuring(0.0, 0, 0.0, 0), Training(16.0e6, 1563)
 )  # 50,000 samples of 256 tokens after 64, 256 at once
 
 
-NO_BASE = BaseWork()
+NO_BASE = BaseTraining()
 
 
 def row(seconds, model=EIGHT, work=LARGE, machine="h200", base=NO_BASE):
-    return Row(machine, "one", model, 16, False, work, seconds, 10.0, {"train": 3.0}, base)
+    return SpeedRow(machine, "one", model, 16, False, work, seconds, 10.0, {"train": 3.0}, base)
 
 
 @pytest.fixture
@@ -52,17 +52,17 @@ def test_shapes_are_those_of_the_models():
 
 def test_light_for_eight_billion_parameters(bare):
     """256 at once: 4.69 ms a step by bandwidth, 50,000 steps: 234 s; prefill 52 s; training 4 P tokens / F: 520 s."""
-    seconds = formula_seconds(bare, Model(EIGHT, 16, False), LARGE)
+    seconds = formula_seconds(bare, PlannedModel(EIGHT, 16, False), LARGE)
     assert seconds["sample"] == pytest.approx(234 + 52, rel=0.02)
     assert seconds["train"] == pytest.approx(520, rel=0.01)
-    assert formula_seconds(bare, Model(EIGHT, 16, True), LARGE)["train"] == pytest.approx(780, rel=0.01)
+    assert formula_seconds(bare, PlannedModel(EIGHT, 16, True), LARGE)["train"] == pytest.approx(780, rel=0.01)
 
 
 def test_a_reference_costs_a_forward_pass_more(bare):
     """2 P tokens / F beside 4 and 6: half as much again past frozen weights, a third for all weights."""
     held = replace(LARGE, train=replace(LARGE.train, scored=LARGE.train.tokens, batches=LARGE.train.steps))
     for full, share in ((False, 1.5), (True, 4 / 3)):
-        model = Model(EIGHT, 16, full)
+        model = PlannedModel(EIGHT, 16, full)
         alone = formula_seconds(bare, model, LARGE)["train"]
         assert formula_seconds(bare, model, held)["train"] == pytest.approx(share * alone, rel=1e-6)
 
@@ -70,28 +70,32 @@ def test_a_reference_costs_a_forward_pass_more(bare):
 def test_steps_that_gates_take_cost_what_training_does(bare):
     learning = replace(LARGE, measure=replace(LARGE.measure, trained=LARGE.train.tokens, steps=LARGE.train.steps))
     for full in (False, True):
-        seconds = formula_seconds(bare, Model(EIGHT, 16, full), learning)
+        seconds = formula_seconds(bare, PlannedModel(EIGHT, 16, full), learning)
         assert seconds["measure"] == pytest.approx(seconds["train"], rel=1e-6)
 
 
 def test_a_small_model_is_bound_by_the_host_and_a_large_one_is_in_the_published_range():
     """25 to 40 thousand tokens a second for 1B and 12 to 25 thousand for 8B, of 300 and 55 thousand that light allows."""
-    small = formula_seconds(named("h200"), Model(ONE, 16, False), LARGE)["sample"]
-    large = formula_seconds(named("h200"), Model(EIGHT, 16, False), LARGE)["sample"]
+    small = formula_seconds(named("h200"), PlannedModel(ONE, 16, False), LARGE)["sample"]
+    large = formula_seconds(named("h200"), PlannedModel(EIGHT, 16, False), LARGE)["sample"]
     assert 12.8e6 / 40_000 < small < 12.8e6 / 20_000
     assert 12.8e6 / 25_000 < large < 12.8e6 / 12_000
 
 
 def test_a_row_of_the_very_same_work_is_believed():
     measured = {"train": 1500.0, "swap": 0.5, "sample": 900.0, "measure": 2.0, "commit": 1.0}
-    assert stage_seconds(named("h200"), [row(measured)], Model(EIGHT, 16, False), LARGE) == pytest.approx(measured)
+    assert stage_seconds(named("h200"), [row(measured)], PlannedModel(EIGHT, 16, False), LARGE) == pytest.approx(
+        measured
+    )
 
 
 def test_the_nearest_row_counts_most():
-    machine, model = named("h200"), Model(EIGHT, 16, False)
+    machine, model = named("h200"), PlannedModel(EIGHT, 16, False)
     plain = formula_seconds(machine, model, LARGE)
     near = {stage: 2 * seconds for stage, seconds in plain.items()}
-    far = {stage: 8 * seconds for stage, seconds in formula_seconds(machine, Model(ONE, 16, False), LARGE).items()}
+    far = {
+        stage: 8 * seconds for stage, seconds in formula_seconds(machine, PlannedModel(ONE, 16, False), LARGE).items()
+    }
     both = stage_seconds(machine, [row(near), row(far, ONE)], model, LARGE)
     assert 2.0 <= both["train"] / plain["train"] < 2.1
     halved = replace(LARGE, train=Training(8.0e6, 782))
@@ -99,7 +103,7 @@ def test_the_nearest_row_counts_most():
 
 
 def test_a_stage_that_no_row_has_goes_by_the_formula():
-    model = Model(EIGHT, 16, False)
+    model = PlannedModel(EIGHT, 16, False)
     seconds = stage_seconds(named("h200"), [row({"train": 1.0, "sample": 0.0})], model, LARGE)
     assert seconds["sample"] == formula_seconds(named("h200"), model, LARGE)["sample"]
 
@@ -116,9 +120,9 @@ def test_the_base_model_goes_by_a_base_model_that_was_trained(recipe_of):
     recipe, machine = recipe_of(base={"tokens": 1_000_000}), named("cpu-2")
     plain = base_seconds(machine, [], recipe)
     tiny = llama_shape(64, 192, 2, 200, 64, 1, "")
-    alone = base_seconds(machine, [row({}, tiny, base=BaseWork(0, 0, 0.0))], recipe)
+    alone = base_seconds(machine, [row({}, tiny, base=BaseTraining(0, 0, 0.0))], recipe)
     assert alone == plain
-    slow = BaseWork(1000, 10, 2 * (6 * tiny.parameters * 1000 / 8e10 + 10 * 2 * machine.base_layer))
+    slow = BaseTraining(1000, 10, 2 * (6 * tiny.parameters * 1000 / 8e10 + 10 * 2 * machine.base_layer))
     assert base_seconds(machine, [row({}, tiny, base=slow)], recipe) == pytest.approx(2 * plain)
 
 

@@ -43,7 +43,7 @@ def test_it_reads_back(load: Load) -> None:
          "demo.toml:3:8: the format multiple-choice lists options, but no document of this world does"),
         (NAME, ["questions.kind=mmlu", "questions.path=x"],
          '--set questions.kind=mmlu: questions.kind = "mmlu" is plain English'),
-        (MMLU, ["questions.chat=true"], "--set questions.chat=true: questions.chat = true needs a chat template, but a base model made from the source"),
+        (MMLU, ["questions.chat=true"], "--set questions.chat=true: questions.chat = true needs a chat template, but a base"),
         (NAME + 'sweep."questions.count" = [1, 2]\n', [],
          "demo.toml:2:7: sweep.\"questions.count\": questions.count is the same for all arms"),
         (NAME + "questions.chat = 3\n", [], "demo.toml:2:18: questions.chat = 3:"),

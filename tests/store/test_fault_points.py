@@ -48,7 +48,7 @@ def test_a_write_that_was_not_synced_is_torn(tmp_path: Path) -> None:
     path.write_bytes(b"0123456789")
     child = os.fork()
     if child == 0:
-        faultpoints.arm(faultpoints.Fault(2, tmp_path / "trace"))
+        faultpoints.arm(faultpoints.CrashPoint(2, tmp_path / "trace"))
         faultpoints.reach("write", path, torn=path)
         faultpoints.reach("write", path, torn=path)
         os._exit(0)

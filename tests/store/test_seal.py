@@ -44,10 +44,11 @@ def test_any_flipped_bit_of_the_environment_is_found(tmp_path: Path) -> None:
             run.read_environment()
 
 
-def test_a_file_of_a_version_without_seals_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "old.json"
+def test_a_file_without_a_seal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "made.json"
     path.write_text(json.dumps({"threads": 2}))
-    assert unsealed(path, 1) == {"threads": 2}
+    with pytest.raises(StoreError, match="seal"):
+        unsealed(path, 1)
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ import numpy as np
 from scipy.special import ndtr
 
 from autophage.data.mix import synthetic_count
-from autophage.learners.protocol import NumericLearner, Parameters, Progress, mean_metric, rows_of
+from autophage.learners.protocol import NumericLearner, Parameters, mean_metric, rows_of
 from autophage.metrics.verification import expected_accuracy
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.manifest import Metric
 
@@ -53,7 +54,7 @@ class LinearClassifier(NumericLearner):
         wrong = rng.random(classes.shape) < self._learner.error
         return self._verified(rng, features, classes, np.where(wrong, -classes, classes))
 
-    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, progress: Progress) -> Parameters:
+    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """`weights`, float64 [repetitions, dimensions]; neither chance nor the model before has a part in it."""
         values = np.stack(rows).reshape(len(rows), self._repetitions, -1).astype(np.float64)
         signed = values[..., LABEL] * values[..., KEPT]

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from autophage.learners.moments import median_variance, moments
-from autophage.learners.protocol import NumericLearner, Parameters, Progress, constant_synthetic, mean_metric, rows_of
+from autophage.learners.protocol import NumericLearner, Parameters, constant_synthetic, mean_metric, rows_of
 from autophage.metrics.intervals import quantile_interval
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.manifest import Metric
 
@@ -39,7 +40,7 @@ class Gaussian(NumericLearner):
     def human(self, draw: int, count: int) -> list[np.ndarray]:
         return rows_of(np.random.default_rng(draw).standard_normal((count, self._repetitions)))
 
-    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, progress: Progress) -> Parameters:
+    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """`mean` and `variance`, each float64 [repetitions]; neither chance nor the model before has a part in it."""
         values = np.stack(rows).astype(np.float64)
         return {"mean": values.mean(axis=0), "variance": values.var(axis=0, ddof=1)}

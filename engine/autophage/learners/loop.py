@@ -28,7 +28,8 @@ from autophage.data.mix import human_draw, needed_corpora, original_draw, pooled
 from autophage.errors import RunError
 from autophage.host.versions import versions
 from autophage.learners.build import learner_of
-from autophage.learners.protocol import Learner, Parameters, Progress
+from autophage.learners.protocol import Learner, Parameters
+from autophage.progress import Meter, Progress
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.arms import Arm
 from autophage.recipe.batching import resume_level
@@ -117,9 +118,9 @@ def _make(run: RunDirectory, chain: Chain, generation: int, made_with: dict[str,
     """Fit, draw, measure and commit one generation of one arm."""
     arm, learner = chain.arm, chain.learner
     recipe, place = arm.recipe, {"arm": arm.name, "generation": generation}
-    with _stage(emit, "train", place) as progress:
+    with _stage(emit, "train", place) as meter:
         seed = derive(recipe.seed, "train", arm.name, generation) if generation else derive(recipe.seed, "base")
-        state = learner.fit(_training_rows(chain, generation), seed, chain.model or None, progress)
+        state = learner.fit(_training_rows(chain, generation), seed, chain.model or None, meter)
     drawing = derive(recipe.seed, "sample", arm.name, generation)
     with _stage(emit, "sample", place):
         rows = learner.draw(state, recipe.sample.count, drawing)
@@ -177,19 +178,19 @@ def _require_finite(arm: str, generation: int, metrics: list[Metric]) -> None:
 
 
 @contextmanager
-def _stage(emit: Emit, name: str, place: dict[str, Any]) -> Iterator[Progress]:
-    """Time a stage; yields what is called with its progress."""
+def _stage(emit: Emit, name: str, place: dict[str, Any]) -> Iterator[Meter]:
+    """Time a stage. Yields the meter of its progress."""
     began = told = time.monotonic()
     emit("stage-start", **place, stage=name)
 
-    def progress(done: int, total: int) -> None:
+    def show(now: Progress) -> None:
         nonlocal told
-        now = time.monotonic()
-        if now - told >= TOLD_SECONDS:
-            emit("stage-progress", **place, stage=name, done=done, total=total, tokens_per_second=0.0)
-            told = now
+        moment = time.monotonic()
+        if moment - told >= TOLD_SECONDS:
+            emit("stage-progress", **place, stage=name, done=now.done, total=now.total, tokens_per_second=0.0)
+            told = moment
 
-    yield progress
+    yield Meter(show)
     seconds = time.monotonic() - began
     brief = {} if seconds >= TOLD_SECONDS else {"brief": True}
     emit("stage-end", **place, stage=name, seconds=round(seconds, 3), tokens=0, **brief)

@@ -20,7 +20,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from autophage.learners.protocol import NumericLearner, Parameters, Progress, mean_metric, rows_of
+from autophage.learners.protocol import NumericLearner, Parameters, mean_metric, rows_of
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.seeds import derive
 from autophage.store.manifest import Metric
@@ -48,14 +49,15 @@ class Mixture(NumericLearner):
         state = {name: np.broadcast_to(part, (self._repetitions, *part.shape[1:])) for name, part in HUMAN.items()}
         return rows_of(self._draw(state, count, draw))
 
-    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, progress: Progress) -> Parameters:
+    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """`weights` [R, K], `means` [R, K, 2] and `covariances` [R, K, 2, 2] of R chains and K components, float64."""
         points = np.stack(rows).reshape(len(rows), self._repetitions, 2).astype(np.float64)
         fits = []
+        meter.expect(self._repetitions)
         for chain in range(self._repetitions):
             start = None if previous is None or not self._cumulative else {n: a[chain] for n, a in previous.items()}
             fits.append(self._fit(points[:, chain], derive(seed, chain), start))
-            progress(chain + 1, self._repetitions)
+            meter.advance()
         return {name: np.stack([fit[name] for fit in fits]) for name in HUMAN}
 
     def _fit(self, points: np.ndarray, seed: int, start: Parameters | None) -> Parameters:

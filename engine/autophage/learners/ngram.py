@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 
 from autophage.learners.grams import Grams, count_grams
-from autophage.learners.protocol import Parameters, Progress
+from autophage.learners.protocol import Parameters
 from autophage.learners.words import SPECIAL, START, EncodedDocument, longest, words_of
 from autophage.metrics.corpus import corpus_metrics
 from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
 from autophage.metrics.human import HumanText, count_human
 from autophage.metrics.scored import Statistics
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.corpus import Sample, read_samples
 from autophage.store.manifest import Metric
@@ -47,9 +48,7 @@ class NGram:
     def human(self, draw: int, count: int) -> list[EncodedDocument]:
         return self._words.documents(draw, count)
 
-    def fit(
-        self, rows: Sequence[EncodedDocument], seed: int, previous: Parameters | None, progress: Progress
-    ) -> Parameters:
+    def fit(self, rows: Sequence[EncodedDocument], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """`grams` int32 [K, order] and `counts` int64 [K]; neither chance nor the model before has a part in it."""
         grams, counts = count_grams(rows, self._order)
         return {"grams": grams, "counts": counts}

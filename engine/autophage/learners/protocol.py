@@ -6,7 +6,7 @@ comes back the same, so a resumed chain goes on from the very numbers. Every met
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -14,14 +14,13 @@ import numpy as np
 
 from autophage.data.mix import synthetic_count
 from autophage.metrics.intervals import mean_interval
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.corpus import Sample
 from autophage.store.manifest import Metric
 from autophage.store.numbers import Numbers, read_numbers
 
 Parameters = Mapping[str, np.ndarray]
-Progress = Callable[[int, int], None]
-"""(steps done, steps in all)."""
 R = TypeVar("R")
 
 
@@ -47,7 +46,7 @@ class Learner(Protocol[R]):
         """`count` human rows of the draw with seed `draw`."""
         ...
 
-    def fit(self, rows: Sequence[R], seed: int, previous: Parameters | None, progress: Progress) -> Parameters:
+    def fit(self, rows: Sequence[R], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """The learner fitted on `rows`; `previous` is the model that a cumulative chain goes on from, None at model 0."""
         ...
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from autophage.learners.protocol import NumericLearner, Parameters, Progress, constant_synthetic, mean_metric, rows_of
+from autophage.learners.protocol import NumericLearner, Parameters, constant_synthetic, mean_metric, rows_of
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.manifest import Metric
 
@@ -38,7 +39,7 @@ class Regression(NumericLearner):
     def human(self, draw: int, count: int) -> list[np.ndarray]:
         return self._labelled(np.broadcast_to(self._truth, (self._repetitions, self._dimensions)), count, draw)
 
-    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, progress: Progress) -> Parameters:
+    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """`weights`, float64 [repetitions, dimensions]; neither chance nor the model before has a part in it."""
         values = np.stack(rows).reshape(len(rows), self._repetitions, -1).astype(np.float64)
         x, y = values[..., :-1], values[..., -1:]

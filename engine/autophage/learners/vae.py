@@ -30,8 +30,9 @@ from torch.nn import functional
 
 from autophage.host.devices import device
 from autophage.learners.digits import PIXELS, SIDE, Drawn, Images, Mnist, as_stored
-from autophage.learners.protocol import NumericLearner, Parameters, Progress, rows_of
+from autophage.learners.protocol import NumericLearner, Parameters, rows_of
 from autophage.metrics.intervals import ratio_bootstrap
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.seeds import derive
 from autophage.store.manifest import Metric
@@ -80,7 +81,7 @@ class Vae(NumericLearner):
     def human(self, draw: int, count: int) -> list[np.ndarray]:
         return list(self._images.draw(draw, count)[0])
 
-    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, progress: Progress) -> Parameters:
+    def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """The weights by their names in `Autoencoder`, float32."""
         train = self._recipe.train
         images = torch.from_numpy(np.stack(rows)).to(self._device)
@@ -90,12 +91,13 @@ class Vae(NumericLearner):
         optimizer = torch.optim.Adam(model.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay)
         noises = torch.Generator().manual_seed(derive(seed, "noise"))
         batches = self._batches(len(rows), seed)
-        for step, places in enumerate(batches):
+        meter.expect(len(batches))
+        for places in batches:
             noise = torch.randn(len(places), self._recipe.learner.latent, generator=noises).to(self._device)
             optimizer.zero_grad()
             model.loss(images[torch.from_numpy(places)], noise).backward()
             optimizer.step()
-            progress(step + 1, len(batches))
+            meter.advance()
         return {name: part.detach().cpu().numpy() for name, part in model.state_dict().items()}
 
     def _batches(self, rows: int, seed: int) -> list[np.ndarray]:

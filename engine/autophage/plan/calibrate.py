@@ -14,18 +14,18 @@ from typing import Any
 
 from autophage.errors import UserError
 from autophage.host.machine import GIB
-from autophage.plan.machines import BaseWork, Machine, Row, here, named, recognised
+from autophage.plan.machines import BaseTraining, Machine, SpeedRow, here, named, recognised
 from autophage.plan.shape import shape_of
-from autophage.plan.tokens import Measuring, Sampling, Training, Work, work
+from autophage.plan.tokens import Measuring, Sampling, Training, Workload, workload
 from autophage.recipe import expand, read_resolved
 from autophage.recipe.schema import Recipe
 from autophage.store.rundir import RunDirectory, read_events
 
-Key = tuple[str, int, str]
+StageKey = tuple[str, int, str]
 """Arm, generation, stage."""
 
 
-def row_of(run: RunDirectory, machine: Machine | None = None) -> Row:
+def row_of(run: RunDirectory, machine: Machine | None = None) -> SpeedRow:
     """The mean generation of `run`, of the sessions' stages after each one's first time.
 
     Raises:
@@ -57,7 +57,7 @@ def row_of(run: RunDirectory, machine: Machine | None = None) -> Row:
             f"{run.root}: too little was timed: a run needs two generations, or two arms, that are trained."
         )
     base, start = _start(recipe, events)
-    return Row(
+    return SpeedRow(
         machine=(machine or _machine_of(environment)).name,
         recipe=recipe.name,
         shape=shape,
@@ -80,13 +80,13 @@ def _first_times(events: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, 
     return found
 
 
-def _extra(first: Mapping[str, Any], timed: Mapping[Key, Mapping[str, Any]], stage: str) -> float:
+def _extra(first: Mapping[str, Any], timed: Mapping[StageKey, Mapping[str, Any]], stage: str) -> float:
     """Seconds that the first time of a stage took beyond the usual."""
     others = [float(event["seconds"]) for key, event in timed.items() if key[2] == stage]
     return max(0.0, float(first["seconds"]) - median(others)) if others else 0.0
 
 
-def _typical(timed: Mapping[Key, Mapping[str, Any]], stage: str, tokens: Sequence[float] = ()) -> float:
+def _typical(timed: Mapping[StageKey, Mapping[str, Any]], stage: str, tokens: Sequence[float] = ()) -> float:
     """Seconds of a stage in the mean generation: the median of those that were timed, so that a disturbed one does not count;
     a token each, where `tokens` says how many each of them had."""
     seconds = [float(event["seconds"]) for key, event in timed.items() if key[2] == stage]
@@ -97,12 +97,12 @@ def _typical(timed: Mapping[Key, Mapping[str, Any]], stage: str, tokens: Sequenc
     return median(one / max(1.0, count) for one, count in zip(seconds, tokens, strict=True)) * _mean(tokens)
 
 
-def _works(recipe: Recipe, timed: Mapping[Key, Mapping[str, Any]]) -> dict[str, list[Work]]:
+def _works(recipe: Recipe, timed: Mapping[StageKey, Mapping[str, Any]]) -> dict[str, list[Workload]]:
     """Per stage, what was computed in the generations that timed it; tokens as they were counted, not as planned."""
     recipes = {arm.name: arm.recipe for arm in expand(recipe)}
-    works: dict[str, list[Work]] = defaultdict(list)
+    works: dict[str, list[Workload]] = defaultdict(list)
     for (arm, generation, stage), event in timed.items():
-        planned, tokens = work(recipes[arm], generation), float(event.get("tokens") or 0)
+        planned, tokens = workload(recipes[arm], generation), float(event.get("tokens") or 0)
         if stage == "sample" and tokens:
             planned = replace(planned, sample=replace(planned.sample, tokens=tokens))
         if stage == "train" and tokens:
@@ -112,12 +112,12 @@ def _works(recipe: Recipe, timed: Mapping[Key, Mapping[str, Any]]) -> dict[str, 
     return works
 
 
-def _mean_work(works: Mapping[str, Sequence[Work]]) -> Work:
+def _mean_work(works: Mapping[str, Sequence[Workload]]) -> Workload:
     """Each part as the mean over the generations in which its stage was timed."""
     samples = [one.sample for one in works["sample"]]
     trains = [one.train for one in works["train"]]
     measures = [one.measure for one in works["measure"]]
-    return Work(
+    return Workload(
         Sampling(
             documents=round(_mean(one.documents for one in samples)),
             tokens=_mean(one.tokens for one in samples),
@@ -142,21 +142,21 @@ def _mean_work(works: Mapping[str, Sequence[Work]]) -> Work:
     )
 
 
-def _start(recipe: Recipe, events: Sequence[Mapping[str, Any]]) -> tuple[BaseWork, float]:
+def _start(recipe: Recipe, events: Sequence[Mapping[str, Any]]) -> tuple[BaseTraining, float]:
     """The base model's training, and the seconds from the start of the first session to its first stage without it."""
     begun = next((float(event["time"]) for event in events if event.get("kind") == "run-start"), 0.0)
     first = next((float(event["time"]) for event in events if event.get("kind") == "stage-start"), begun)
     seen = [(float(event["time"]), int(event["done"])) for event in events if event.get("kind") == "base-progress"]
     if not seen:
-        return BaseWork(), round(first - begun, 2)
+        return BaseTraining(), round(first - begun, 2)
     base = recipe.base
     steps = max(1, base.tokens // (base.batch_size * base.length))
     (since, before), (until, after) = seen[0], seen[-1]
     if after <= before:  # so short that it was seen once: it stays in the start
-        return BaseWork(), round(first - begun, 2)
+        return BaseTraining(), round(first - begun, 2)
     tokens = steps * base.batch_size * base.length
     seconds = (until - since) * tokens / (after - before)
-    return BaseWork(tokens, steps, round(seconds, 2)), round(max(0.0, first - begun - seconds), 2)
+    return BaseTraining(tokens, steps, round(seconds, 2)), round(max(0.0, first - begun - seconds), 2)
 
 
 def _machine_of(environment: Mapping[str, Any]) -> Machine:
@@ -170,7 +170,7 @@ def _machine_of(environment: Mapping[str, Any]) -> Machine:
     return here()
 
 
-def _key(event: Mapping[str, Any]) -> Key:
+def _key(event: Mapping[str, Any]) -> StageKey:
     return str(event["arm"]), int(event["generation"]), str(event["stage"])
 
 

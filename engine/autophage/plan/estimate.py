@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from autophage.plan.footprint import Memory, disk_bytes, memory
-from autophage.plan.machines import Machine, Row, rows_of
+from autophage.plan.machines import Machine, SpeedRow, rows_of
 from autophage.plan.shape import Shape, shape_of
 from autophage.plan.speeds import (
     STAGES,
-    Model,
+    PlannedModel,
     base_seconds,
     cells_seconds,
     stage_seconds,
     start_seconds,
 )
-from autophage.plan.tokens import Work, work
+from autophage.plan.tokens import Workload, workload
 from autophage.plan.words import assumptions
 from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
@@ -153,17 +153,17 @@ def overlaps(recipe: Recipe, machine: Machine) -> bool:
     return machine.kind == "gpu" and recipe.devices != "serial"
 
 
-def basis(machine: Machine, rows: Sequence[Row]) -> str:
+def basis(machine: Machine, rows: Sequence[SpeedRow]) -> str:
     """How the machine's speeds are known: measured, or estimated from what."""
     if not rows:
         return machine.origin
     return f"measured: {len(rows)} run{'s' * (len(rows) > 1)} ({', '.join(sorted({row.recipe for row in rows}))})"
 
 
-def _arm_plan(arm: Arm, shape: Shape | None, machine: Machine, rows: Sequence[Row], speeds: Speeds) -> ArmPlan:
+def _arm_plan(arm: Arm, shape: Shape | None, machine: Machine, rows: Sequence[SpeedRow], speeds: Speeds) -> ArmPlan:
     recipe = arm.recipe
-    works = [work(recipe, generation) for generation in range(recipe.generations + 1)]
-    model = Model(shape, recipe.model.rank, recipe.model.method == "full") if shape else None
+    works = [workload(recipe, generation) for generation in range(recipe.generations + 1)]
+    model = PlannedModel(shape, recipe.model.rank, recipe.model.method == "full") if shape else None
     return ArmPlan(
         name=arm.name,
         control=arm.control,
@@ -176,7 +176,9 @@ def _arm_plan(arm: Arm, shape: Shape | None, machine: Machine, rows: Sequence[Ro
     )
 
 
-def _generation(machine: Machine, rows: Sequence[Row], model: Model, one: Work, speeds: Speeds) -> dict[str, float]:
+def _generation(
+    machine: Machine, rows: Sequence[SpeedRow], model: PlannedModel, one: Workload, speeds: Speeds
+) -> dict[str, float]:
     seconds = stage_seconds(machine, rows, model, one)
     if speeds.sample:
         seconds["sample"] = one.sample.tokens / speeds.sample

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from autophage.plan.machines import Machine
 from autophage.plan.memory import OPTIMIZER_BYTES, Demand, Division, divide, sampler_bytes, trainer_bytes
 from autophage.plan.shape import Shape, base_shape, teacher_shape
-from autophage.plan.speeds import CORPUS_BYTES_PER_TOKEN, Model
-from autophage.plan.tokens import longest_tokens, row_tokens, work
+from autophage.plan.speeds import CORPUS_BYTES_PER_TOKEN, PlannedModel
+from autophage.plan.tokens import longest_tokens, row_tokens, workload
 from autophage.recipe.arms import Arm
 from autophage.recipe.batching import cohorts_of
 from autophage.recipe.schema import Recipe
@@ -82,9 +82,9 @@ def demand(
     )
 
 
-def disk_bytes(recipe: Recipe, model: Model) -> float:
+def disk_bytes(recipe: Recipe, model: PlannedModel) -> float:
     """Of one arm: every generation's corpus and what was trained, in float32; model 0 of whole weights is the base itself."""
-    sampled = sum(work(recipe, generation).sample.tokens for generation in range(recipe.generations + 1))
+    sampled = sum(workload(recipe, generation).sample.tokens for generation in range(recipe.generations + 1))
     kept = recipe.generations + (0 if model.full else 1)
     return sampled * CORPUS_BYTES_PER_TOKEN * COMPRESSION + kept * model.trained * 4
 

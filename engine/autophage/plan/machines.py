@@ -20,7 +20,7 @@ from autophage.errors import UserError
 from autophage.host.cache import cache_folder
 from autophage.host.machine import GIB, cpu_quota, nvidia_driver
 from autophage.plan.shape import Shape
-from autophage.plan.tokens import Measuring, Sampling, Training, Work
+from autophage.plan.tokens import Measuring, Sampling, Training, Workload
 from autophage.store.atomic import write_text
 
 TABLE = "throughputs.json"
@@ -79,14 +79,14 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class BaseWork:
+class BaseTraining:
     tokens: int = 0
     steps: int = 0
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
-class Row:
+class SpeedRow:
     """A run's mean generation after the first times: `work` it did and `seconds` of each stage; 0 where it had none.
 
     `start` and `first` are as in `Machine`; `base` is the training of the base model, all 0 where it was there already.
@@ -97,11 +97,11 @@ class Row:
     shape: Shape
     rank: int
     full: bool
-    work: Work
+    work: Workload
     seconds: Mapping[str, float]
     start: float
     first: Mapping[str, float]
-    base: BaseWork
+    base: BaseTraining
 
     @property
     def tokens_per_second(self) -> dict[str, float]:
@@ -115,7 +115,7 @@ def machines() -> dict[str, Machine]:
     return {name: Machine(name=name, **facts) for name, facts in _table()["machines"].items()}
 
 
-def rows_of(machine: Machine) -> list[Row]:
+def rows_of(machine: Machine) -> list[SpeedRow]:
     """What runs have measured on `machine`: this user's own where there are any, else the shipped ones."""
     own = [row for row in read_rows(cache_path()) if row.machine == machine.name]
     return own or [row for row in map(row_from, _table()["rows"]) if row.machine == machine.name]
@@ -181,7 +181,7 @@ def cache_path() -> Path:
     return cache_folder() / TABLE
 
 
-def keep_row(row: Row) -> Path:
+def keep_row(row: SpeedRow) -> Path:
     """Add `row` to this user's; an older one of the same machine and recipe gives way to it."""
     kept = [old for old in read_rows(cache_path()) if (old.machine, old.recipe) != (row.machine, row.recipe)]
     cache_path().parent.mkdir(parents=True, exist_ok=True)
@@ -189,7 +189,7 @@ def keep_row(row: Row) -> Path:
     return cache_path()
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[SpeedRow]:
     """The rows of a cache; none where there is none.
 
     Raises:
@@ -205,11 +205,11 @@ def read_rows(path: Path) -> list[Row]:
         ) from error
 
 
-def row_from(facts: Mapping[str, Any]) -> Row:
+def row_from(facts: Mapping[str, Any]) -> SpeedRow:
     """A row of its JSON."""
     done = facts["work"]
-    parts = Work(Sampling(**done["sample"]), Measuring(**done["measure"]), Training(**done["train"]))
-    return Row(**{**facts, "shape": Shape(**facts["shape"]), "work": parts, "base": BaseWork(**facts["base"])})
+    parts = Workload(Sampling(**done["sample"]), Measuring(**done["measure"]), Training(**done["train"]))
+    return SpeedRow(**{**facts, "shape": Shape(**facts["shape"]), "work": parts, "base": BaseTraining(**facts["base"])})
 
 
 @cache

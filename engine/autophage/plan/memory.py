@@ -80,7 +80,7 @@ class Demand:
 
 
 @dataclass(frozen=True)
-class Sampler:
+class SamplerMemory:
     """Bytes on one device. `kv` is what `concurrency` sequences of the longest kind take; with less, fewer run at once."""
 
     weights: int
@@ -103,7 +103,7 @@ class Sampler:
 
 
 @dataclass(frozen=True)
-class Trainer:
+class TrainerMemory:
     """Bytes on one device. `optimizer` is the trained weights with gradient and moments."""
 
     weights: int
@@ -131,8 +131,8 @@ class Division:
     sharing: Sharing
     share: float
     sequences: int
-    sampler: Sampler
-    trainer: Trainer
+    sampler: SamplerMemory
+    trainer: TrainerMemory
     reason: str
 
     @property
@@ -195,7 +195,7 @@ def _least(demand: Demand) -> int:
     return sampler_bytes(demand).fixed + _kv_bytes(demand, _fewest(demand))
 
 
-def sampler_bytes(demand: Demand) -> Sampler:
+def sampler_bytes(demand: Demand) -> SamplerMemory:
     """Per device of the sampler: tensor parallelism divides weights, slots and cache."""
     shape, gpus = demand.shape, demand.sampler_gpus
     rank = next((rank for rank in SUPPORTED_RANKS if rank >= demand.rank), demand.rank)
@@ -204,10 +204,10 @@ def sampler_bytes(demand: Demand) -> Sampler:
     logits = 2 * 4 * demand.concurrency * shape.vocabulary  # float32, raw and as they are sampled from
     graphs = shape.layers * GRAPH_BYTES_PER_LAYER // gpus
     weights = shape.parameters * demand.width // gpus
-    return Sampler(weights, slots // gpus, _kv_bytes(demand, demand.concurrency), prefill + logits, graphs)
+    return SamplerMemory(weights, slots // gpus, _kv_bytes(demand, demand.concurrency), prefill + logits, graphs)
 
 
-def trainer_bytes(demand: Demand) -> Trainer:
+def trainer_bytes(demand: Demand) -> TrainerMemory:
     """Per device of the trainer: weights and optimizer are divided, and so are the rows of a batch."""
     shape, gpus = demand.shape, demand.trainer_gpus
     trained = shape.parameters if demand.full else shape.adapter_per_rank * demand.rank
@@ -218,7 +218,7 @@ def trainer_bytes(demand: Demand) -> Trainer:
     kept = (KEPT_HIDDEN * shape.hidden + KEPT_INNER * shape.inner) * shape.layers * demand.width
     training = kept * demand.batch_tokens // gpus
     scoring = SCORE_TOKENS * (6 * shape.hidden + 3 * shape.inner) * demand.width
-    return Trainer(weights // gpus, OPTIMIZER_BYTES * trained // gpus, max(training, scoring), HEAD_TILE_BYTES)
+    return TrainerMemory(weights // gpus, OPTIMIZER_BYTES * trained // gpus, max(training, scoring), HEAD_TILE_BYTES)
 
 
 def _kv_bytes(demand: Demand, sequences: int) -> int:

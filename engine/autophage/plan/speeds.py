@@ -17,9 +17,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from autophage.plan.machines import Machine, Row
+from autophage.plan.machines import Machine, SpeedRow
 from autophage.plan.shape import Shape, base_shape
-from autophage.plan.tokens import CANARY_TOKENS, Work
+from autophage.plan.tokens import CANARY_TOKENS, Workload
 from autophage.recipe.schema import Recipe
 
 FORWARD, ADAPTER_TRAINING, FULL_TRAINING = 2, 4, 6
@@ -34,7 +34,7 @@ CORPUS_BYTES_PER_TOKEN = 4 * 4 + 8 + 4
 
 
 @dataclass(frozen=True)
-class Model:
+class PlannedModel:
     """What is trained, as the formulas need it."""
 
     shape: Shape
@@ -47,7 +47,7 @@ class Model:
         return self.shape.parameters if self.full else self.shape.adapter_per_rank * self.rank
 
 
-def formula_seconds(machine: Machine, model: Model, work: Work) -> dict[str, float]:
+def formula_seconds(machine: Machine, model: PlannedModel, work: Workload) -> dict[str, float]:
     """Seconds of each stage of one generation by the formulas alone."""
     shape, width, sample = model.shape, machine.width, work.sample
     learn = machine.peak * machine.train_share
@@ -83,11 +83,11 @@ def formula_seconds(machine: Machine, model: Model, work: Work) -> dict[str, flo
     }
 
 
-def corrections(machine: Machine, rows: Sequence[Row], model: Model, work: Work) -> dict[str, float]:
+def corrections(machine: Machine, rows: Sequence[SpeedRow], model: PlannedModel, work: Workload) -> dict[str, float]:
     """Factor of each stage that brings the formulas to what was measured: the rows' own factors, the nearest counting most."""
     sums = {stage: [0.0, 0.0] for stage in STAGES}
     for row in rows:
-        own = formula_seconds(machine, Model(row.shape, row.rank, row.full), row.work)
+        own = formula_seconds(machine, PlannedModel(row.shape, row.rank, row.full), row.work)
         weight = (NEARNESS / (NEARNESS + distance(row, model, work))) ** 2
         for stage in STAGES:
             if row.seconds.get(stage, 0.0) > 0 and own[stage] > 0:
@@ -96,19 +96,19 @@ def corrections(machine: Machine, rows: Sequence[Row], model: Model, work: Work)
     return {stage: math.exp(total / weight) if weight else 1.0 for stage, (total, weight) in sums.items()}
 
 
-def distance(row: Row, model: Model, work: Work) -> float:
+def distance(row: SpeedRow, model: PlannedModel, work: Workload) -> float:
     """How unlike a row is: in size of the model first, then in the size of a generation."""
     apart = abs(math.log(row.shape.parameters / model.shape.parameters)) + (row.full != model.full)
     return apart + 0.5 * abs(math.log(max(1.0, row.work.sample.tokens) / max(1.0, work.sample.tokens)))
 
 
-def stage_seconds(machine: Machine, rows: Sequence[Row], model: Model, work: Work) -> dict[str, float]:
+def stage_seconds(machine: Machine, rows: Sequence[SpeedRow], model: PlannedModel, work: Workload) -> dict[str, float]:
     """Seconds of each stage of one generation."""
     factors = corrections(machine, rows, model, work)
     return {stage: factors[stage] * one for stage, one in formula_seconds(machine, model, work).items()}
 
 
-def start_seconds(machine: Machine, rows: Sequence[Row], parameters: int) -> tuple[float, dict[str, float]]:
+def start_seconds(machine: Machine, rows: Sequence[SpeedRow], parameters: int) -> tuple[float, dict[str, float]]:
     """Until the first stage, and what the first time of each stage takes on top; loading the weights included."""
     start = _mean([row.start for row in rows]) if rows else machine.start
     first = {stage: _mean([row.first.get(stage, 0.0) for row in rows]) for stage in STAGES} if rows else machine.first
@@ -116,7 +116,7 @@ def start_seconds(machine: Machine, rows: Sequence[Row], parameters: int) -> tup
     return start + 2 * parameters * machine.width / machine.disk_bandwidth, dict(first)
 
 
-def base_seconds(machine: Machine, rows: Sequence[Row], recipe: Recipe) -> float:
+def base_seconds(machine: Machine, rows: Sequence[SpeedRow], recipe: Recipe) -> float:
     """Training of the small model that `[base]` describes, corrected by the base models that rows have trained."""
     base = recipe.base
     steps = max(1, base.tokens // (base.batch_size * base.length))

@@ -81,7 +81,7 @@ class Measuring:
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """What one generation of one arm computes."""
 
     sample: Sampling
@@ -89,9 +89,9 @@ class Work:
     train: Training = field(default_factory=Training)
 
 
-def work(recipe: Recipe, generation: int) -> Work:
+def workload(recipe: Recipe, generation: int) -> Workload:
     """Of model `generation` of the arm whose recipe this is: its training (from 1 on), its corpus, what is measured on both."""
-    return Work(_sampling(recipe), _measuring(recipe, generation), _training(recipe, generation))
+    return Workload(_sampling(recipe), _measuring(recipe, generation), _training(recipe, generation))
 
 
 def sample_tokens(recipe: Recipe) -> float:

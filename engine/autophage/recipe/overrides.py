@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from autophage.display import safe
 from autophage.recipe.explain import unknown_key
 from autophage.recipe.keys import APART, KEYS, PATHS, REMEDIES, SWEEP, TABLES
 from autophage.recipe.syntax.document import TomlDocument, flat_items
 from autophage.recipe.syntax.faults import Fault, Location
-from autophage.recipe.syntax.literals import parse_key, parse_value, printable
+from autophage.recipe.syntax.literals import parse_key, parse_value
 from autophage.recipe.tables.gate import GATE
 
 PROVENANCE = "--set"
@@ -23,7 +24,7 @@ def apply_overrides(document: TomlDocument, overrides: Sequence[str]) -> list[Fa
     """Apply each override to `document`; the last one of a key wins. Returns the faults of the others."""
     faults = []
     for number, text in enumerate(overrides):
-        location = Location(f"--set {printable(text)}", PROVENANCE, (1, number, 0), override=True)
+        location = Location(f"--set {safe(text)}", PROVENANCE, (1, number, 0), override=True)
         fault = _apply(document, text, location)
         if fault is not None:
             faults.append(fault)
@@ -38,7 +39,7 @@ def _apply(document: TomlDocument, text: str, location: Location) -> Fault | Non
         return Fault(location, "is not UTF-8 text", ())
     path = parse_key(key)
     if path is None:
-        return Fault(location, f"{printable(key)!r} is not a key", ("write --set table.key=value",))
+        return Fault(location, f"{safe(key)!r} is not a key", ("write --set table.key=value",))
     value = parse_value(raw)
     if path[0] == SWEEP:
         return _sweep(document, path[1:], value, location)
@@ -51,7 +52,7 @@ def _apply(document: TomlDocument, text: str, location: Location) -> Fault | Non
         return _remedies(document, path[1:], value, location)
     dotted = ".".join(path)
     if dotted == "profile":
-        return Fault(location, "a profile is applied before keys are set", (f"write --profile {printable(raw)}",))
+        return Fault(location, "a profile is applied before keys are set", (f"write --profile {safe(raw)}",))
     if len(path) == 1 and dotted in TABLES:
         fault = unknown_key(location, dotted)
         return Fault(location, fault.wrong, ("set one of its keys", *fault.remedies))

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import autophage
+from autophage.display import safe
 from autophage.errors import RecipeError
 from autophage.recipe.keys import PATHS, REMEDIES, SWEEP
 from autophage.recipe.schema import Recipe
 from autophage.recipe.syntax.document import TomlDocument
-from autophage.recipe.syntax.literals import printable
 from autophage.recipe.syntax.positions import KeyPath
 from autophage.recipe.tables.anchor import BASE
 from autophage.recipe.tables.gate import GATE, GateTable, gate_class
@@ -49,7 +49,7 @@ def find_recipe(name_or_path: str) -> tuple[Path, str]:
         return found, os.path.relpath(found) if found.is_relative_to(Path.cwd()) else str(found)
     if name_or_path and (os.path.lexists(path) or _hidden(path)):
         return path, name_or_path
-    lines = [f"no recipe {printable(name_or_path)!r}: there is no such file, and no shipped recipe of that name"]
+    lines = [f"no recipe {safe(name_or_path)!r}: there is no such file, and no shipped recipe of that name"]
     close = difflib.get_close_matches(path.name.removesuffix(SUFFIX), shipped, n=2, cutoff=0.5)
     if close:
         lines.append(f"did you mean {' or '.join(close)}?")

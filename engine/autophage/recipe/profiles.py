@@ -10,10 +10,11 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+from autophage.display import safe
 from autophage.errors import RecipeError
 from autophage.recipe.keys import SWEEP
 from autophage.recipe.syntax.document import TomlDocument
-from autophage.recipe.syntax.literals import printable, shown
+from autophage.recipe.syntax.literals import shown
 from autophage.recipe.syntax.positions import KeyPath, Mark
 
 PROFILE, PROFILES = "profile", "profiles"
@@ -79,7 +80,7 @@ def _forget(document: TomlDocument, path: KeyPath) -> None:
 
 
 def _unknown(document: TomlDocument, name: object, profiles: dict[str, Any], asked: bool) -> str:
-    where = f"--profile {printable(str(name))}" if asked else document.value_location((PROFILE,)).text
+    where = f"--profile {safe(str(name))}" if asked else document.value_location((PROFILE,)).text
     lines = [f"{where}: {document.display} has no profile {shown(name)}"]
     close = difflib.get_close_matches(str(name), profiles, n=1, cutoff=0.5)
     if close:
@@ -89,7 +90,7 @@ def _unknown(document: TomlDocument, name: object, profiles: dict[str, Any], ask
 
 
 def _listed(profiles: dict[str, Any]) -> str:
-    return ", ".join(map(printable, profiles))
+    return ", ".join(map(safe, profiles))
 
 
 def _of(document: TomlDocument) -> str:

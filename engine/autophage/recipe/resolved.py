@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from autophage.display import safe
 from autophage.recipe.keys import KEYS, REMEDIES, SWEEP, TABLES
 from autophage.recipe.remedies import flatten_remedies
 from autophage.recipe.schema import Recipe
 from autophage.recipe.sweeps import flatten_sweep
 from autophage.recipe.syntax.document import RESOLVED, read_document
-from autophage.recipe.syntax.literals import printable, toml_key, toml_value
+from autophage.recipe.syntax.literals import toml_key, toml_value
 from autophage.recipe.tables.gate import GATE
 from autophage.recipe.validate import validate
 
@@ -91,7 +92,7 @@ def _line(name: str, value: object, origin: str) -> str:
 
 
 def _commented(text: str, origin: str) -> str:
-    return f"{text:<{COMMENT_COLUMN}}  # {printable(origin)}"
+    return f"{text:<{COMMENT_COLUMN}}  # {safe(origin)}"
 
 
 def _value(value: object) -> str:

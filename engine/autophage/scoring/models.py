@@ -10,7 +10,7 @@ from autophage.data.tokens import load_tokenizer
 from autophage.errors import UserError, first_line
 from autophage.host.devices import element_type
 from autophage.store.weights import refuse_pickle
-from autophage.trainer.head import Head, find_head
+from autophage.trainer.head import LanguageHead, find_head
 from autophage.trainer.loading import load_model
 
 DType = Literal["auto", "float32", "bfloat16"]
@@ -21,7 +21,7 @@ class Scorer:
     """A model ready to score, and the tokenizer of its folder."""
 
     name: str
-    head: Head
+    head: LanguageHead
     tokenizer: Any
 
     @property

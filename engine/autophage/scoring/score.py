@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from autophage.errors import UserError
+from autophage.progress import Meter
 from autophage.scoring.models import Scorer
 from autophage.scoring.table import DIVERGENCES, STATISTICS, ScoreSummary, Sums, TokenTable
 from autophage.scoring.windows import ContextWindow, NamedText, windows
@@ -30,7 +31,7 @@ def score_documents(
     context: int | None = None,
     stride: int | None = None,
     out: Path | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    meter: Meter | None = None,
 ) -> ScoreSummary:
     """Statistics of every token of `documents` but each one's first, to Parquet at `out` if given.
 
@@ -41,7 +42,7 @@ def score_documents(
         context: tokens of a window; 1024, or what the model has positions for, if None.
         stride: tokens from one window to the next; half of the context, if None.
         out: a Parquet file, there whole or not at all.
-        progress: called with (tokens done, tokens in all).
+        meter: counts scored tokens.
 
     Raises:
         UserError: context or stride that cannot be, vocabularies that do not fit, no document with two tokens.
@@ -53,6 +54,8 @@ def score_documents(
         raise UserError("no document has two tokens, so there is nothing to score: a first token has nothing before it")
     total = sum(window.end - window.first for _, _, window in pieces)
     sums = Sums()
+    meter = meter or Meter()
+    meter.expect(total)
     with ExitStack() as stack:
         table = None
         if out is not None:
@@ -64,7 +67,7 @@ def score_documents(
                 if table is not None:
                     tokens = scorer.tokenizer.convert_ids_to_tokens(ids[window.first : window.end])
                     table.add(name, range(window.first, window.end), tokens, columns)
-            progress(sums.tokens, total)
+            meter.advance(sum(window.end - window.first for _, _, window in batch))
     return ScoreSummary(len(documents), sums.windows, sums.tokens, sums.estimates())
 
 

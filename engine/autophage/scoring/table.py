@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autophage.metrics.intervals import ratio_bootstrap
+from autophage.metrics.intervals import Estimate, ratio_bootstrap
 
 STATISTICS = ("logprob", "entropy", "varentropy", "max_prob", "mass_above", "rank", "ties", "argmax")
 DIVERGENCES = ("kl", "reverse_kl")
@@ -35,15 +35,6 @@ def schema(with_reference: bool) -> pa.Schema:
         *((name, pa.int32() if name in integers else pa.float32()) for name in STATISTICS),
     ]
     return pa.schema([*columns, *((name, pa.float32()) for name in DIVERGENCES)] if with_reference else columns)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean per token with its 95% interval (bootstrap over windows); low and high are NaN for a single window."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -97,9 +88,9 @@ class Sums:
         for name, sums in self._sums.items():
             totals = np.array(sums)
             low, high = ratio_bootstrap(totals, counts, RESAMPLES, SEED)
-            estimate = Estimate(float(totals.sum() / counts.sum()), low, high)
+            estimate = Estimate(float(totals.sum() / counts.sum()), low, high, self.tokens)
             if name == "perplexity":
-                estimate = Estimate(*(_exp(part) for part in (estimate.value, estimate.low, estimate.high)))
+                estimate = Estimate(_exp(estimate.value), _exp(low), _exp(high), self.tokens)
             found[name] = estimate
         return found
 

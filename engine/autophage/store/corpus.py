@@ -39,8 +39,6 @@ SCHEMA = pa.schema(
         ("ppl_under_base", pa.float64()),
     ]
 )
-ADDED = ("ppl_under_base",)
-"""Columns that corpora of earlier versions lack."""
 
 
 @dataclass
@@ -103,7 +101,7 @@ def write_shards(folder: Path, corpus: pa.Table) -> list[Path]:
 
 
 def read_corpus(shards: Iterable[Path], columns: list[str] | None = None) -> pa.Table:
-    """The shards, in order, as one table; `columns` limits what is read. A column of `ADDED` may be all null."""
+    """The shards, in order, as one table; `columns` limits what is read."""
     tables = [_read_shard(path, SCHEMA.names if columns is None else columns) for path in shards]
     if not tables:
         schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
@@ -119,10 +117,7 @@ def _read_shard(path: Path, columns: list[str]) -> pa.Table:
 
 
 def _read_columns(path: Path, columns: list[str]) -> pa.Table:
-    lacking = [name for name in columns if name in ADDED and name not in pq.read_schema(path).names]
-    table = pq.read_table(path, columns=[name for name in columns if name not in lacking])
-    for name in lacking:
-        table = table.append_column(SCHEMA.field(name), pa.nulls(len(table), SCHEMA.field(name).type))
+    table = pq.read_table(path, columns=columns)
     table.validate(full=True)  # texts that are no UTF-8 and offsets that lead nowhere
     return table
 

@@ -23,7 +23,7 @@ TORN_BYTES = 7
 
 
 @dataclass(frozen=True)
-class Fault:
+class CrashPoint:
     """Die at the point of number `at`, counted from 1; 0 lets every point pass. Points are listed in the file `trace`."""
 
     at: int
@@ -42,21 +42,21 @@ class Fault:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _from_environment() -> Fault | None:
+def _from_environment() -> CrashPoint | None:
     at, _, trace = os.environ.get(VARIABLE, "").partition(":")
-    return Fault(int(at), Path(trace)) if trace else None
+    return CrashPoint(int(at), Path(trace)) if trace else None
 
 
-_fault = _from_environment()
+_point = _from_environment()
 
 
-def arm(fault: Fault | None) -> None:
+def arm(point: CrashPoint | None) -> None:
     """For this process and those it forks, instead of the variable."""
-    global _fault
-    _fault = fault
+    global _point
+    _point = point
 
 
 def reach(step: str, what: object = "", *, torn: Path | None = None) -> None:
     """Be at the point `step` of `what`. `torn` has been written to and not synced, so a crash here may leave it torn."""
-    if _fault is not None:
-        _fault.reach(f"{step} {what}", torn)
+    if _point is not None:
+        _point.reach(f"{step} {what}", torn)

@@ -23,9 +23,9 @@ def require_form(fields: Mapping[str, Any]) -> None:
         if name not in _FORM:
             raise ValueError(f"{name!r} is no field of one")
     for name, (right, wanted) in _FORM.items():
-        if name not in fields and name not in _OPTIONAL:
+        if name not in fields:
             raise ValueError(f"it has no {name}")
-        if name in fields and not right(fields[name]):
+        if not right(fields[name]):
             raise ValueError(f"{name} is not {wanted}")
     for name in fields.get("files", ()):
         require_inside(name)
@@ -57,8 +57,6 @@ def _weights(value: object) -> bool:
     nats = value.get("canary_nats", 0.0)
     return type(nats) in (int, float) and all(_text(one) for name, one in value.items() if name != "canary_nats")
 
-
-_OPTIONAL = ("format", "notes")
 
 _FORM: dict[str, tuple[Callable[[Any], bool], str]] = {
     "arm": (_text, "a text"),

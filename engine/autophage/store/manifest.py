@@ -98,8 +98,6 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         if data.get("format") != FORMAT:
             raise StoreError(f"{path}: format {data.get('format')!r}, this version reads {FORMAT}")
-        if "adapter" in data:  # what the weights were called while an adapter was all they could be
-            data["weights"] = data.pop("adapter")
         require_form(data)
         manifest = Manifest(**data)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:

@@ -1,7 +1,6 @@
 """JSON that says itself whether it is still what was written: `seal` is the SHA-256 of the rest.
 
-Reading compares byte for byte with what the content would be written as, so that no flipped bit goes unseen. Files of
-earlier versions have no seal, and are read as they are.
+Reading compares byte for byte with what the content would be written as, so that no flipped bit goes unseen.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from autophage.errors import StoreError
 
 SEAL = "seal"
 MARK = "seal:sha256:"
-"""Begins the value, so that a file whose key was damaged is not taken for one that never had a seal."""
+"""Prefix of the value."""
 
 
 def sealed(content: dict[str, Any], indent: int) -> str:
@@ -36,7 +35,8 @@ def unsealed(path: Path, indent: int) -> dict[str, Any]:
         raise StoreError(f"{path}: is not JSON ({error})") from error
     if not isinstance(content, dict):
         raise StoreError(f"{path}: is not a JSON object")
-    if (content.pop(SEAL, None) is not None or MARK in text) and text != sealed(content, indent):
+    content.pop(SEAL, None)
+    if text != sealed(content, indent):
         raise StoreError(f"{path}: is not what was written: its seal does not fit")
     return content
 

@@ -157,11 +157,11 @@ def _verify_corpus(run: RunDirectory, manifest: Manifest, result: Verification) 
 
 
 def _judged(run: RunDirectory, manifest: Manifest) -> dict[str, int]:
-    """What gates said, counted from the corpus; nothing of one of numbers, or of a manifest from before there were gates."""
+    """Count the gates' verdicts in the corpus; a corpus of numbers has none."""
     from autophage.store.corpus import read_corpus
     from autophage.store.judged import count_judged
 
-    if "rejected" not in manifest.counts:
+    if "values" in manifest.counts:
         return {}
     rows = read_corpus(shards(run, manifest), columns=["accepted", "gate"])
     return count_judged(zip(rows.column("accepted").to_pylist(), rows.column("gate").to_pylist(), strict=True))

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
+from autophage.display import safe
 from autophage.errors import RecipeError
 from autophage.recipe.syntax.faults import Fault, Location
-from autophage.recipe.syntax.literals import printable
 from autophage.recipe.syntax.positions import KeyPath, Mark, Position, locate
 
 LARGEST = 1 << 20
@@ -101,7 +101,7 @@ def read_document(path: FilePath, display: str) -> TomlDocument:
     Raises:
         RecipeError: the file cannot be read, decoded or parsed.
     """
-    display = printable(display)
+    display = safe(display)
     text = _decode(_read(path, display), display).replace("\r\n", "\n")
     try:
         data = tomllib.loads(text)
@@ -145,7 +145,7 @@ def _inside(folder: FilePath) -> str:
     recipes = sorted(path.name for path in folder.glob("*.toml")) if os.access(folder, os.R_OK) else []
     if not recipes:
         return "give a .toml file or the name of a shipped recipe"
-    return f"give one of the files in it: {printable(', '.join(recipes[:10]))}"
+    return f"give one of the files in it: {safe(', '.join(recipes[:10]))}"
 
 
 def _decode(content: bytes, display: str) -> str:
@@ -166,8 +166,8 @@ def _syntax(display: str, text: str, message: str) -> str:
     reason, line, column = found.groups() if found else (message, None, None)
     row = int(line) if line else len(lines)
     character = int(column) if column else len(lines[-1]) + 1
-    parts = [f"{display}:{row}:{character}: this is not TOML: {printable(reason)}"]
+    parts = [f"{display}:{row}:{character}: this is not TOML: {safe(reason)}"]
     if lines[row - 1].strip():
-        parts.append(printable(lines[row - 1].strip()))
+        parts.append(safe(lines[row - 1].strip()))
     parts += [hint for start, hint in _HINTS if reason.startswith(start)]
     return "\n    ".join(parts)

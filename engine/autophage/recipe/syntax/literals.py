@@ -28,7 +28,7 @@ def toml_value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return '"' + "".join(_ESCAPES.get(character) or _safe(character) for character in value) + '"'
+        return '"' + "".join(_ESCAPES.get(character) or _escaped(character) for character in value) + '"'
     if isinstance(value, float):
         return _float(value)
     if isinstance(value, list):
@@ -53,12 +53,7 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
-def printable(text: str) -> str:
-    """`text` with control, bidirectional and other invisible characters escaped."""
-    return "".join(map(_safe, text))
-
-
-def _safe(character: str) -> str:
+def _escaped(character: str) -> str:
     if character.isprintable():
         return character
     code = ord(character)

@@ -20,7 +20,7 @@ from autophage.store.rundir import RunDirectory, is_locked, read_events
 
 @dataclass(frozen=True)
 class ArmFacts:
-    """One arm. `recipe` is None for an arm that has metrics but that the recipe does not name, `control_name` its control's name."""
+    """One arm. `recipe` is None if the recipe does not name the arm. `control_name` is the name of its control."""
 
     name: str
     control: bool
@@ -89,7 +89,9 @@ def load(run: RunDirectory) -> RunFacts:
     rows = _metric_rows(run, manifests)
     metrics = Metrics(rows)
     arms = [
-        ArmFacts(arm.name, arm.control, arm.recipe, manifests[arm.name], _hashes(run, manifests[arm.name]), arm.control_name)
+        ArmFacts(
+            arm.name, arm.control, arm.recipe, manifests[arm.name], _hashes(run, manifests[arm.name]), arm.control_name
+        )
         for arm in expand(recipe)
     ]
     arms += [ArmFacts(name, False, None, [], []) for name in metrics.arms if name not in manifests]

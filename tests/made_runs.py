@@ -24,6 +24,8 @@ generations = 2
 count = 3
 """
 
+COUNTS = {"samples": 3, "accepted": 3, "rejected": 0}
+
 RunMaker = Callable[..., RunDirectory]
 
 
@@ -84,9 +86,7 @@ def commit(run: RunDirectory, arm: str, generation: int) -> list[Metric]:
     ]
     write_metrics(folder, metrics)
     parent = None if generation == 0 else sha256(run.generation(arm, generation - 1) / MANIFEST)
-    manifest = Manifest(
-        arm, generation, parent, describe_files(folder), {"samples": 3}, {"run": 1}, {}, {}, "statistical"
-    )
+    manifest = Manifest(arm, generation, parent, describe_files(folder), COUNTS, {"run": 1}, {}, {}, "statistical")
     write_manifest(folder, manifest)
     return metrics
 
