@@ -1,7 +1,7 @@
 """Environment variables of every process of a run, set before torch, vLLM and Ray are imported.
 
-They switch telemetry off, keep connections to loopback, start one thread per core that sleeps after a short wait, and run vLLM's
-engine in the sampler's process. This module imports nothing heavy, because it runs first.
+They switch telemetry off and keep connections to loopback. They start one thread per core, which sleeps after a short wait. They
+run vLLM's engine in the sampler's process. This module imports nothing heavy, because it runs first.
 """
 
 from __future__ import annotations
