@@ -20,7 +20,7 @@ from autophage.store.rundir import RunDirectory, is_locked, read_events
 
 @dataclass(frozen=True)
 class ArmFacts:
-    """One arm. `recipe` is None if the recipe does not name the arm. `control_name` is the name of its control."""
+    """Facts of one arm. `recipe` is None for an arm with metrics that the recipe does not name."""
 
     name: str
     control: bool
