@@ -10,6 +10,7 @@ from autophage.recipe.tables.model import FROM_SOURCE
 
 
 def assumptions(recipe: Recipe, machine: Machine, basis: str, *, overlap: bool, base_cached: bool) -> list[str]:
+    """Return the assumptions of a plan, the origin of the speeds first."""
     lines = [f"{machine.title}: speeds {basis}"]
     if machine.kind == "gpu":
         lines.append(
