@@ -1,5 +1,6 @@
 # make setup    environment in .venv (EXTRA=cpu or EXTRA=gpu to choose; otherwise by whether an NVIDIA driver answers)
 # make demo     a small run on this machine, with its report in runs/demo
+# make quick    the tests that start no vLLM and no Ray, on every core
 # make test     the tests
 # make test-long  the tests that take minutes each and that `make test` leaves out
 # make fuzz     recipes, manifests and corpora of any form, ten minutes each (SECONDS_EACH=60 for less)
@@ -8,7 +9,7 @@
 # make docs     the site, into build/site; broken links and missing references are errors
 # make docs-serve  the site on http://localhost:8000, made again at each change
 # make clean    removes the environment and caches; never touches runs/
-.PHONY: help setup demo test test-long fuzz audit lint docs docs-serve clean
+.PHONY: help setup demo quick test test-long fuzz audit lint docs docs-serve clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,8 +21,11 @@ setup:
 demo: setup
 	.venv/bin/autophage run demo --out runs/demo
 
-test: setup
-	.venv/bin/python -m pytest
+quick: setup
+	.venv/bin/python -m pytest -m "not slow" -n auto
+
+test: quick
+	.venv/bin/python -m pytest -m slow
 
 test-long: setup
 	.venv/bin/python -m pytest -m long

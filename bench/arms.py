@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness import engine, processes, runs
 from harness.command import Benchmark, Results, counts, positive
-from harness.rows import OURS, Row, rows_of, values_of
+from harness.rows import OURS, Measurement, rows_of, values_of
 from harness.statistics import ratios, spread
 from harness.subject import Loop, add_options, loop_of
 from harness.targets import Target
@@ -22,12 +22,13 @@ DESCRIPTION = """K arms of 64 samples each in one run, against runs of one arm.
 together K   one `autophage run` with K arms (seeds), from its start to its end
 alone        one `autophage run` with one of them
 
-`wall` is the whole process, start-up included; `working` from its first stage to its end. `efficiency` is K x working(alone) /
-working(together): 1 would be no gain and no loss beyond the start. `of K runs` is wall(together) / (K x wall(alone)): what
-sharing saves somebody who would start K runs one after the other. They are alike but for their seeds, so one of them is
-run in every turn and counted K times; --separate runs all K of them.
+`wall` is the whole process with its start-up. `working` lasts from the first stage to the end. `efficiency` is K x
+working(alone) / working(together). At 1 there is no gain and no loss beyond the start. `of K runs` is wall(together) /
+(K x wall(alone)), the time as a share of K runs one after the other. The runs differ in their seeds only, so each turn
+runs one of them and counts it K times. --separate runs all K.
 
-On two quiet cores a turn of `alone` and 8 arms takes about 2 minutes; the curve 1,2,4,8,16 about 6 minutes a turn."""
+On two quiet cores a turn of `alone` and 8 arms takes about 2 minutes. The curve 1,2,4,8,16 takes about 6 minutes a
+turn."""
 BOUND = 1 / 3
 JUDGED = 8
 UNITS = dict.fromkeys(("wall", "working", "sample", "train", "swap", "measure", "commit"), "s")
@@ -35,11 +36,13 @@ UNITS = dict.fromkeys(("wall", "working", "sample", "train", "swap", "measure", 
 
 def options(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
-    parser.add_argument("--arms", type=counts, default=[JUDGED], help=f"K, a list ({JUDGED})")
-    parser.add_argument("--samples", type=positive, default=64, help="of each arm and generation (64)")
+    parser.add_argument("--arms", type=counts, default=[JUDGED], help=f"list of K ({JUDGED})")
+    parser.add_argument("--samples", type=positive, default=64, help="samples of each arm and generation (64)")
     parser.add_argument("--generations", type=positive, default=2, help="models trained after model 0 (2)")
-    parser.add_argument("--separate", action="store_true", help="run all K separate runs, not one that counts K times")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every run's recipe")
+    parser.add_argument(
+        "--separate", action="store_true", help="run all K separate runs instead of one that counts K times"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="setting of every run's recipe")
 
 
 def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
@@ -50,12 +53,12 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     if not chosen.quick:  # the base model, so that no run has to train it
         processes.work(Path(__file__), "prepare", loop.as_spec(), runs.DEADLINE)
     with tempfile.TemporaryDirectory(prefix="autophage-bench-") as folder:
-        maker = Maker(loop, Path(folder), chosen.set)
-        contenders: dict[str, Callable[[], Figures]] = {"alone": lambda: maker.separate(1)}
+        series = RunSeries(loop, Path(folder), chosen.set)
+        contenders: dict[str, Callable[[], Figures]] = {"alone": lambda: series.separate(1)}
         for count in arms:
-            contenders[f"together {count}"] = maker.together(count)
+            contenders[f"together {count}"] = series.together(count)
             if chosen.separate and count > 1:
-                contenders[f"separate {count}"] = lambda count=count: maker.separate(count)  # type: ignore[misc]
+                contenders[f"separate {count}"] = lambda count=count: series.separate(count)  # type: ignore[misc]
         taken = take_turns(contenders, chosen.repeats, budget)
     for count in arms:
         point = f"K {count}"
@@ -68,7 +71,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     results.judge(Target(what, spread(values).median if values else None, BOUND, "at most"))
 
 
-def _compared(rows: list[Row], point: str, count: int) -> list[Row]:
+def _compared(rows: list[Measurement], point: str, count: int) -> list[Measurement]:
     def value(contender: str, figure: str) -> list[float]:
         return values_of(rows, point, contender, figure)
 
@@ -79,11 +82,11 @@ def _compared(rows: list[Row], point: str, count: int) -> list[Row]:
         ],
         f"of {count} runs": ratios(value(f"together {count}", "wall"), separate),
     }
-    return [Row(point, OURS, figure, "share", values) for figure, values in compared.items() if values]
+    return [Measurement(point, OURS, figure, "share", values) for figure, values in compared.items() if values]
 
 
-class Maker:
-    """Runs, each with seeds of its own, in folders of their own."""
+class RunSeries:
+    """Runs of one experiment, each with its own seeds and folder."""
 
     def __init__(self, loop: Loop, folder: Path, overrides: list[str]) -> None:
         self._loop = loop

@@ -1,4 +1,4 @@
-"""Whether every sample is of the model that it is said to be of: `autophage bench exactness`."""
+"""Share of samples that come from the model they are attributed to: `autophage bench exactness`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import harness
 from harness import engine, processes
 from harness.command import Benchmark, Results, positive
-from harness.rows import OURS, Row
+from harness.rows import OURS, Measurement
 from harness.subject import Loop, add_options, loop_of
 from harness.targets import Target
 from harness.turns import Budget
@@ -22,38 +22,38 @@ from harness.turns import Budget
 if TYPE_CHECKING:
     from autophage.sampler.protocol import Request
 
-DESCRIPTION = """Greedy samples of many adapters in one engine, held to those of an engine that has one adapter alone.
+DESCRIPTION = """Greedy samples of many adapters in one engine, compared with those of an engine with one adapter.
 
-together     more adapters than the engine has slots, in batches of all of them, with a KV cache so small that sequences are
-             preempted; after each of --rounds rounds half the adapters leave and come back under new ids, in another order,
-             so that a batch holds models of several generations
+together     more adapters than the engine has slots, in batches of all adapters. The KV cache is so small that sequences are
+             preempted. After each of --rounds rounds half the adapters leave and return under new ids, in another order. A batch
+             then holds models of several generations.
 alone        a process and an engine for each adapter, with room for everything
-reused id    stock vLLM, an adapter under an id that another had before: its samples held to those of the same adapter under a
-             fresh id (1 would be right; what is served are the old weights)
+reused id    stock vLLM with an adapter under an id that another adapter had. Its samples are compared with those of the same
+             adapter under a fresh id (1 would be right, but the old weights are served).
 
-`identical` is the share of samples that are equal token by token. Where two part, a third, the trainer's own forward pass, says
-how far apart it finds the two tokens: below 1e-4 nats it is a tie, which the shape of a batch decides by rounding, and the
-sample is of the right model all the same. `digest` is the share whose adapter is the one that was sealed on disk (SHA-256 of
-its file). `identical but for ties` and `digest` must be 1, and the exit code says whether they are; on a GPU in 16 bits, where
-rounding is coarser, the first is only reported.
+`identical` is the share of samples that are equal token by token. If two samples part, the trainer's own forward pass
+measures the gap between the two tokens. Below 1e-4 nats it is a tie, which rounding decides by the shape of the batch.
+The sample is of the right model nevertheless. `digest` is the share of samples whose adapter is the one sealed on disk
+(SHA-256 of its file). `identical but for ties` and `digest` must be 1, else the exit code is 1. On a GPU in 16 bits
+rounding is coarser, and the first is only reported.
 
-On two quiet cores about 3 minutes with 8 adapters; nothing is repeated, as nothing here is a time."""
+On two quiet cores it takes about 3 minutes with 8 adapters. Nothing is repeated, as no figure is a time."""
 DEADLINE = 1800.0
 TOKENS = 160
-"""More than one block of the KV cache, so that sequences grow and are preempted."""
+"""Sequences longer than one block of the KV cache, so that they grow and are preempted."""
 SLOTS = 4
 KV_BLOCKS = 14
 PROMPTS = 12
 TIE = 1e-4
-"""Nats. Below it, the order in which a batch of another shape adds its numbers decides which of two tokens is the likelier:
-rounding in float32 leaves about 1e-5. Another model's choice is tenths away."""
+"""Nats. Below it, float32 rounding of about 1e-5 decides which of two tokens is likelier. Batches of different shapes add in
+different orders. Another model's choice is tenths of a nat away."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
     parser.set_defaults(repeats=1, tokens=TOKENS)
-    parser.add_argument("--adapters", type=positive, default=8, help="(8)")
-    parser.add_argument("--rounds", type=positive, default=3, help="of the batch of all adapters (3)")
+    parser.add_argument("--adapters", type=positive, default=8, help="number of adapters (8)")
+    parser.add_argument("--rounds", type=positive, default=3, help="rounds of the batch of all adapters (3)")
 
 
 def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
@@ -88,14 +88,14 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     point = f"{adapters} adapters"
     results.add(
         [
-            Row(point, OURS, "identical", "share", [identical]),
-            Row(point, OURS, "identical but for ties", "share", [explained]),
-            Row(point, OURS, "widest gap where they part", "nats", [max(gaps, default=0.0)]),
-            Row(point, OURS, "digest", "share", [digests]),
-            Row(point, OURS, "preemptions", "", [together["preemptions"]]),
-            Row(point, OURS, "adapters that write differently", "", [distinct]),
-            Row(point, "vllm, reused id", "identical to the new weights", "share", [stock["new"]]),
-            Row(point, "vllm, reused id", "identical to the old weights", "share", [stock["old"]]),
+            Measurement(point, OURS, "identical", "share", [identical]),
+            Measurement(point, OURS, "identical but for ties", "share", [explained]),
+            Measurement(point, OURS, "widest gap where they part", "nats", [max(gaps, default=0.0)]),
+            Measurement(point, OURS, "digest", "share", [digests]),
+            Measurement(point, OURS, "preemptions", "", [together["preemptions"]]),
+            Measurement(point, OURS, "adapters that write differently", "", [distinct]),
+            Measurement(point, "vllm, reused id", "identical to the new weights", "share", [stock["new"]]),
+            Measurement(point, "vllm, reused id", "identical to the old weights", "share", [stock["old"]]),
         ],
         loop=vars(loop),
         samples=sum(len(one["tokens"]) for one in jobs),
@@ -119,7 +119,7 @@ def share(found: Sequence[bool]) -> float:
 
 
 def referee(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A worker: where two samples part, how much likelier the trainer's own model finds the one token than the other."""
+    """Worker: log-prob difference, under the trainer's own model, of the tokens at which two samples part."""
     live = engine.Live(Loop.of(spec), folder)
     prompts = json.loads(Path(spec["sealed"], "prompts.json").read_text("utf-8"))["prompts"]
     gaps = []
@@ -148,7 +148,7 @@ def seal(live: engine.Live, count: int, folder: Path) -> list[str]:
 
 
 def together(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A worker: all adapters in every batch, in a KV cache that is too small for them."""
+    """Worker: all adapters in every batch, in a KV cache that is too small for them."""
     live = engine.Live(Loop.of(spec), folder)
     count = int(spec["adapters"])
     sealed = seal(live, count, Path(spec["sealed"]))

@@ -1,4 +1,4 @@
-"""Everything that only a GPU can tell, in one command: `autophage bench gpu`."""
+"""Measurements that need a GPU, in one command: `autophage bench gpu`."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from autophage.errors import AutophageError, RunError, UserError
 from harness import BENCH, engine, light, processes
 from harness.command import Benchmark, Results
 from harness.facts import device_name
-from harness.rows import OURS, Row, aligned
+from harness.rows import OURS, Measurement, aligned
 from harness.subject import BLOCK, SHAPES, Loop
 from harness.turns import Budget
 
 DESCRIPTION = """On one GPU, with random weights in the shapes of Llama 3.2 1B and Llama 3.1 8B, most important first:
 
-tax         sampling with 1, 4, 8, 32 adapters in a batch, of what vLLM without LoRA does
+tax         rate of sampling with 1, 4, 8, 32 adapters in a batch, as a share of vLLM's rate without LoRA
 swap        start of vLLM, and swaps of an adapter of all linear layers: in memory, from a file, reload
-concurrent  sampler and trainer at once on the GPU: what each keeps of its rate alone
+concurrent  sampler and trainer at once on the GPU: the share of its own rate that each keeps
 trainer     our trainer beside TRL's defaults and TRL set with care, MFU
-loop        a whole generation, beside the tuned naive loop, and as a fraction of the speed of light
-            (bench/harness/light.py has the formulas; peaks are NVIDIA's, and nothing is given on a GPU that is not listed)
+loop        a whole generation, beside the tuned naive loop, and as a fraction of the lower bound
+            (bench/harness/light.py has the formulas; peaks are NVIDIA's, and an unlisted GPU has no fraction)
 
-Steps run one after the other, each with a deadline; what no longer fits into --budget is named and left out. In all at most 25
-minutes on an H100 or H200 with 80 GB or more, 20 GB of disk for the weights of 8B, which are made once. --dry-run prints the
-plan and needs no GPU."""
+Steps run one after the other, each with a deadline. Steps that do not fit into --budget are named and left out. All
+steps take at most 25 minutes on an H100 or H200 with 80 GB or more. The weights of 8B are made once and take 20 GB of
+disk. --dry-run prints the plan and needs no GPU."""
 ADAPTERS = (1, 4, 8, 32)
 RANK = 16
 TURNS = 3
@@ -44,7 +44,7 @@ UNITS = {"sampling rate": "tokens/s", "training rate": "tokens/s", "start": "s"}
 
 @dataclass(frozen=True)
 class Step:
-    """`minutes` is what it may take: where less is left, it is not begun, and after it, it is ended."""
+    """One step. `minutes` is its deadline. It does not start if less budget is left."""
 
     name: str
     shape: str
@@ -96,12 +96,12 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
         try:
             results.add(STEPS[step.name](step, chosen.repeats), step=vars(step))
         except AutophageError as error:
-            results.add([Row(_point(step), OURS, "", "", note=f"failed: {error}")])
+            results.add([Measurement(_point(step), OURS, "", "", note=f"failed: {error}")])
         print(f"{step.name} {step.shape}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
 def _shown(steps: list[Step], budget: float) -> list[str]:
-    """The plan as a table, with what light says of it where the GPU is known."""
+    """The plan as a table, with lower bounds if the GPU is known."""
     cells: list[tuple[str, ...]] = [("step", "shape", "minutes", "samples", "tokens", "batch")]
     for step in steps:
         numbers = (step.samples, step.tokens, step.batch_size)
@@ -118,10 +118,10 @@ def _shown(steps: list[Step], budget: float) -> list[str]:
     return ["\n".join(lines)]
 
 
-def work_of(step: Step, gpu_width: int) -> light.Work:
-    """What a generation of the step must move and compute at least; `gpu_width` is bytes a weight."""
+def work_of(step: Step, gpu_width: int) -> light.Workload:
+    """Least bytes and FLOPs of the step's generation. `gpu_width` is bytes a weight."""
     shape = SHAPES[step.shape]
-    return light.Work(
+    return light.Workload(
         parameters=shape.parameters,
         weight_bytes=gpu_width * shape.parameters,
         kv_bytes_per_token=shape.kv_bytes_per_token(gpu_width),
@@ -146,24 +146,24 @@ def _spec(step: Step) -> dict[str, Any]:
     return _loop(step).as_spec() | {"adapters": [1, 2] if step.shape == "tiny" else list(ADAPTERS)}
 
 
-def tax(step: Step, repeats: int) -> list[Row]:
-    """Rates with K adapters, in one engine; without LoRA, in another, one after the other as both fill the GPU."""
+def tax(step: Step, repeats: int) -> list[Measurement]:
+    """Rates with K adapters in one engine, then without LoRA in another. Each engine fills the GPU, so they take turns."""
     spec = _spec(step) | {"repeats": repeats}
     deadline = 60 * step.minutes
     mixed = processes.work(Path(__file__), "mixed", spec, deadline)
     asked = spec | {"prepared": mixed["prepared"]}
     bare = processes.work(Path(__file__), "bare", asked, deadline, processes.plain_vllm(tuned=True))
-    rows = [Row(_point(step), "vllm without LoRA", "sampling rate", "tokens/s", bare["rates"])]
-    rows.append(Row(_point(step), OURS, "start", "s", [mixed["start"]]))
+    rows = [Measurement(_point(step), "vllm without LoRA", "sampling rate", "tokens/s", bare["rates"])]
+    rows.append(Measurement(_point(step), OURS, "start", "s", [mixed["start"]]))
     for count, rates in mixed["rates"].items():
-        rows.append(Row(_point(step), f"{OURS}, {count} adapters", "sampling rate", "tokens/s", rates))
+        rows.append(Measurement(_point(step), f"{OURS}, {count} adapters", "sampling rate", "tokens/s", rates))
         share = [rate / statistics.median(bare["rates"]) for rate in rates]
-        rows.append(Row(_point(step), f"{OURS}, {count} adapters", "of no LoRA", "share", share))
+        rows.append(Measurement(_point(step), f"{OURS}, {count} adapters", "of no LoRA", "share", share))
     return rows
 
 
 def mixed(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A worker: the same requests shared out among 1, 4, 8, 32 adapters."""
+    """Worker: the same requests divided among 1, 4, 8 and 32 adapters."""
     live = engine.Live(Loop.of(spec), folder)
     counts = list(spec["adapters"])
     sampler = live.sampler(mixed=max(counts), adapters=max(counts))
@@ -189,7 +189,7 @@ def mixed(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def bare(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A worker: vLLM as it comes, without adapters."""
+    """Worker: vLLM with its defaults and without adapters."""
     import torch
     from vllm import LLM, SamplingParams
 
@@ -212,17 +212,17 @@ def bare(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {"rates": rates[1:]}
 
 
-def concurrent(step: Step, repeats: int) -> list[Row]:
-    """Each side in a process of its own: alone, alone, both at once."""
+def concurrent(step: Step, repeats: int) -> list[Measurement]:
+    """Rates of sampler and trainer alone and together, each in its own process."""
     rates: dict[str, dict[str, float]] = {}
     for who in (("sampler",), ("trainer",), ("sampler", "trainer")):
         rates["+".join(who)] = _at_once(who, step)
     rows = []
     for side, unit in (("sampler", "sampling rate"), ("trainer", "training rate")):
         alone, both = rates[side][side], rates["sampler+trainer"][side]
-        rows.append(Row(_point(step), f"{side} alone", unit, "tokens/s", [alone]))
-        rows.append(Row(_point(step), f"{side} beside the other", unit, "tokens/s", [both]))
-        rows.append(Row(_point(step), f"{side} beside the other", "of alone", "share", [both / alone]))
+        rows.append(Measurement(_point(step), f"{side} alone", unit, "tokens/s", [alone]))
+        rows.append(Measurement(_point(step), f"{side} beside the other", unit, "tokens/s", [both]))
+        rows.append(Measurement(_point(step), f"{side} beside the other", "of alone", "share", [both / alone]))
     return rows
 
 
@@ -254,7 +254,7 @@ def _at_once(who: tuple[str, ...], step: Step) -> dict[str, float]:
 
 
 def _during(spec: Mapping[str, Any], name: str, piece: Callable[[], int]) -> dict[str, float]:
-    """Tokens a second of `piece`, repeated for the window that begins when every party is ready."""
+    """Tokens a second of `piece`, repeated for a window. The window begins when every party is ready."""
     piece()  # warms up
     meeting = Path(spec["meeting"])
     (meeting / name).touch()
@@ -283,6 +283,7 @@ def sampler(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
 def trainer(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     """A worker: trains for the window."""
     from autophage.data.mix import TrainingRow
+    from autophage.trainer.fit import FitRequest
 
     live = engine.Live(Loop.of(spec), folder)
     [arm] = live.arms
@@ -293,18 +294,16 @@ def trainer(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     ]
 
     def piece() -> int:
-        live.bench.resident.fit(
-            live.bench.base_weights(live.arms[0]), rows, arm.recipe, 0, lambda *_: None, lambda _: None
-        )
+        live.bench.resident.fit(FitRequest(live.bench.base_weights(arm), rows, arm.recipe, 0))
         return len(rows) * length
 
     return _during(spec, "trainer", piece)
 
 
-def other(name: str, *extra: str) -> Callable[[Step, int], list[Row]]:
-    """A step that is another benchmark of this folder, in a process of its own."""
+def other(name: str, *extra: str) -> Callable[[Step, int], list[Measurement]]:
+    """Step that runs another benchmark of this folder in its own process."""
 
-    def run(step: Step, repeats: int) -> list[Row]:
+    def run(step: Step, repeats: int) -> list[Measurement]:
         with tempfile.TemporaryDirectory(prefix="autophage-bench-") as folder:
             out = Path(folder) / "rows.jsonl"
             command = [
@@ -317,7 +316,7 @@ def other(name: str, *extra: str) -> Callable[[Step, int], list[Row]]:
             records = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
         found = [record for record in records if "figure" in record]
         return [
-            Row(
+            Measurement(
                 f"{_point(step)}, {one['point']}",
                 one["contender"],
                 one["figure"],
@@ -331,8 +330,8 @@ def other(name: str, *extra: str) -> Callable[[Step, int], list[Row]]:
     return run
 
 
-def loop(step: Step, repeats: int) -> list[Row]:
-    """A generation of ours and of the tuned naive loop, and what light would take."""
+def loop(step: Step, repeats: int) -> list[Measurement]:
+    """A generation of ours and of the tuned naive loop, with the lower bound."""
     rows = other("loop", "--peers", "naive tuned", "--generations", "2")(step, repeats)
     gpu = light.named(device_name())
     if gpu:
@@ -344,11 +343,11 @@ def loop(step: Step, repeats: int) -> list[Row]:
         }
         for row in [row for row in rows if row.contender == OURS and row.figure in bounds]:
             share = [bounds[row.figure] / value for value in row.values]
-            rows.append(Row(row.point, OURS, f"{row.figure}, fraction of light", "share", share))
+            rows.append(Measurement(row.point, OURS, f"{row.figure}, fraction of light", "share", share))
     return rows
 
 
-STEPS: dict[str, Callable[[Step, int], list[Row]]] = {
+STEPS: dict[str, Callable[[Step, int], list[Measurement]]] = {
     "tax": tax,
     "swap": other("swap", "--swaps", "50"),
     "loop": loop,

@@ -1,11 +1,11 @@
-"""Measures the kernels of this repository and everyone else's: time, bandwidth, share of the ideal, peak memory.
+"""Measure the kernels of this repository and of others: time, bandwidth, share of the ideal, peak memory.
 
     python bench/kernels.py                          all points, most important first, within --budget
     python bench/kernels.py --only head              points or contenders whose name contains it
     python bench/kernels.py --dry-run --bandwidth 4.3 --tflops 790
     python bench/kernels.py --tune three,short       the constants of the launches
 
-This file is the command line; what is measured, and how, is in the package beside it. README.md says how to read the output.
+This file is the command line. The package `kernel_bench` measures. README.md explains the output.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from pathlib import Path
 import torch
 
 from kernel_bench import tune
-from kernel_bench.contenders import Absent, Contender
+from kernel_bench.contenders import Absent, Implementation
 from kernel_bench.field import field
 from kernel_bench.machine import describe, measure_limits
-from kernel_bench.points import Limits, Point, cpu_points, gpu_points
-from kernel_bench.report import Row, absences, cpu_verdicts, headlines, table
+from kernel_bench.points import KernelPoint, Limits, cpu_points, gpu_points
+from kernel_bench.report import KernelMeasurement, absences, cpu_verdicts, headlines, table
 from kernel_bench.sweep import Sweep
 from kernel_bench.timing import REPEATS
 
 from harness.rows import File, aligned, results_file  # isort: skip  (kernel_bench makes it findable)
 
 BUDGET_S = 540
-"""Nothing starts after it. What has started may take another half minute, and the whole should take ten."""
+"""Seconds after which nothing starts. Started work may take half a minute more. The whole should take ten minutes."""
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -40,26 +40,32 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         description="Time, bandwidth, share of the ideal and peak memory of the kernels, beside those of others.",
         epilog="Example: python bench/kernels.py --only 'logits/three' --budget 120 --out rows.jsonl",
     )
-    parser.add_argument("--device", choices=("cuda", "cpu"), help="a GPU where there is one, if left out")
+    parser.add_argument("--device", choices=("cuda", "cpu"), help="default: a GPU if there is one")
     parser.add_argument(
         "--only", default="", metavar="PATTERN", help="regular expression on names of points, see --list"
     )
     parser.add_argument("--contender", default="", metavar="NAME", help="only contenders whose name contains it")
     parser.add_argument(
-        "--budget", type=float, default=BUDGET_S, metavar="SECONDS", help=f"start nothing after ({BUDGET_S})"
+        "--budget",
+        type=float,
+        default=BUDGET_S,
+        metavar="SECONDS",
+        help=f"time after which nothing starts ({BUDGET_S})",
     )
-    parser.add_argument("--threads", type=int, default=1, help="of a CPU (1: what else runs there disturbs it least)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (1, which other jobs disturb least)")
     parser.add_argument(
         "--repeats", type=int, default=REPEATS, help=f"turns on a CPU, at least 5 for a result ({REPEATS})"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="lines of JSON are added here (bench/results/...)")
-    parser.add_argument("--json", action="store_true", help="lines of JSON on stdout instead of the table")
-    parser.add_argument("--list", action="store_true", help="points and who would run at them; nothing is measured")
     parser.add_argument(
-        "--dry-run", action="store_true", help="points with bytes, FLOPs and ideal time; nothing is measured"
+        "--out", type=Path, metavar="FILE", help="append lines of JSON to this file (bench/results/...)"
     )
-    parser.add_argument("--bandwidth", type=float, metavar="TB/S", help="of a dry run's ideal")
-    parser.add_argument("--tflops", type=float, metavar="TFLOP/S", help="of a dry run's ideal")
+    parser.add_argument("--json", action="store_true", help="print lines of JSON instead of the table")
+    parser.add_argument("--list", action="store_true", help="list points and contenders; measure nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print points with bytes, FLOPs and ideal time; measure nothing"
+    )
+    parser.add_argument("--bandwidth", type=float, metavar="TB/S", help="bandwidth of a dry run's ideal")
+    parser.add_argument("--tflops", type=float, metavar="TFLOP/S", help="throughput of a dry run's ideal")
     parser.add_argument(
         "--tune", nargs="?", const="three,all", metavar="NAMES", help=f"sweep constants: {', '.join(tune.TUNINGS)}"
     )
@@ -71,7 +77,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return chosen
 
 
-def dry_run(points: list[Point], limits: Limits | None) -> str:
+def dry_run(points: list[KernelPoint], limits: Limits | None) -> str:
     cells = [("point", "", "", "MB", "GFLOP", "ideal ms")]
     for point in points:
         ideal = f"{point.ideal_ms(limits):.4g}" if limits else "-"
@@ -79,23 +85,23 @@ def dry_run(points: list[Point], limits: Limits | None) -> str:
     return "\n".join(aligned(cells))
 
 
-def listing(points: list[Point], device: torch.device) -> str:
+def listing(points: list[KernelPoint], device: torch.device) -> str:
     entries = [(point, entry) for point in points for entry in field(point, device)]
     lines = []
     for point in points:
-        present = [entry.name for at, entry in entries if at == point and isinstance(entry, Contender)]
+        present = [entry.name for at, entry in entries if at == point and isinstance(entry, Implementation)]
         lines.append(f"{point.name}: {', '.join(present)}")
     absent = [(point, entry) for point, entry in entries if isinstance(entry, Absent)]
     return "\n".join([*lines, "", "Absent:", *absences(absent)])
 
 
-def measure(chosen: argparse.Namespace, points: list[Point], device: torch.device) -> int:
+def measure(chosen: argparse.Namespace, points: list[KernelPoint], device: torch.device) -> int:
     if device.type == "cpu":
         torch.set_num_threads(chosen.threads)
     machine, limits = describe(device), measure_limits(device)
     file, rows = File(chosen.out or results_file("kernels", machine.device, machine.date)), []
 
-    def emit(row: Row) -> None:
+    def emit(row: KernelMeasurement) -> None:
         record = row.record(machine, limits)
         rows.append(row)
         file.append(record)
@@ -119,7 +125,7 @@ def measure(chosen: argparse.Namespace, points: list[Point], device: torch.devic
             ("This repository:", headlines(rows, limits)),
             ("Absent:", absences(sweep.absent)),
             (
-                f"Not measured, as the budget of {chosen.budget:.0f} s was spent:",
+                f"Not measured within the budget of {chosen.budget:.0f} s:",
                 [f"  {line}" for line in sweep.unmeasured],
             ),
             ("Targets on a CPU:", cpu_verdicts(rows) if device.type == "cpu" else []),
@@ -134,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
     chosen = arguments(argv)
     if os.environ.get("TRITON_INTERPRET") == "1":
         print(
-            "TRITON_INTERPRET=1 runs kernels one number at a time: nothing it does is worth timing. Unset it.",
+            "TRITON_INTERPRET=1 interprets kernels element by element, which is not worth timing. Unset it.",
             file=sys.stderr,
         )
         return 2

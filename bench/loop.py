@@ -16,7 +16,7 @@ import harness
 from autophage.errors import UserError
 from harness import engine, processes
 from harness.command import Benchmark, Results, counts, positive
-from harness.rows import OURS, Row, rows_of, values_of
+from harness.rows import OURS, Measurement, rows_of, values_of
 from harness.statistics import ratios, spread
 from harness.subject import Loop, add_options, loop_of
 from harness.targets import Target
@@ -24,28 +24,28 @@ from harness.turns import Budget, Figures, take_turns
 
 DESCRIPTION = """One generation of the loop at N samples, beside the loops that people write.
 
-autophage      trainer and sampler stay in their process. A generation is: train a LoRA adapter on the corpus before, swap it in
-               and check it, sample, write corpus and adapter. Each turn is a fresh process that makes corpus 0 and then
-               --generations timed generations; `generation` is their median, `start` what came before corpus 0, `amortised`
+autophage      trainer and sampler stay in their process. A generation trains a LoRA adapter on the corpus before, swaps it in,
+               checks it, samples, and writes corpus and adapter. Each turn is a fresh process that makes corpus 0 and then
+               --generations timed generations. `generation` is their median. `start` is the time before corpus 0. `amortised` is
                a generation with its share of `start` in a run of 5 generations.
-naive default  a fresh process starts vLLM on the merged model, samples and exits; another loads the model, trains LoRA with
-               TRL's defaults, merges, saves. `generation` is the time of both.
-naive tuned    the same, vLLM's engine in its own process, TRL set as a careful user does (bench/peers/naive_train.py).
-generate 4, 16 transformers' generate in batches of 4 and 16, loading not counted: the sampling rate only.
+naive default  a fresh process starts vLLM on the merged model, samples and exits. Another loads the model, trains LoRA with TRL's
+               defaults, merges and saves. `generation` is the time of both.
+naive tuned    the same with vLLM's engine in its own process and TRL set as a careful user does (bench/peers/naive_train.py)
+generate 4, 16 transformers' generate in batches of 4 and 16, without loading: the sampling rate only
 
-All have the same samples, tokens, epochs, steps, batch size, hyper-parameters and threads. Statistics of every sampled token
-are recorded by autophage alone. What is measured of models and corpora is left out everywhere.
+All have the same samples, tokens, epochs, steps, batch size, hyper-parameters and threads. Only autophage records
+statistics of every sampled token. Measurements of models and corpora are left out everywhere.
 
-On two quiet cores a turn of everybody takes about 2 minutes at 256 samples and 4 at 1024; the whole curve about 45 minutes.
-The first of --samples is measured first, so that a spent budget leaves the end of the curve out."""
+On two quiet cores a turn of all contenders takes about 2 minutes at 256 samples and 4 at 1024. The whole curve takes
+about 45 minutes. The first of --samples is measured first, so that a spent budget cuts the end of the curve."""
 RUN = 5
-"""Generations of a run, by which a start is divided in `amortised`: the demo's."""
+"""Generations of the demo run. `amortised` divides the start by it."""
 DEADLINE = 1800.0
 NAIVE = {"naive default": False, "naive tuned": True}
 GENERATE = {"generate 4": "4", "generate 16": "16"}
 PEERS = (*NAIVE, *GENERATE)
 JUDGED = 256
-"""Samples at which targets hold: where fixed costs and work are of one size."""
+"""Samples at which targets apply. Fixed costs and work are of one size there."""
 UNITS = {
     **dict.fromkeys(("generation", "amortised", "start", "train", "swap", "sample", "save"), "s"),
     **dict.fromkeys(("sample process", "train process", "import", "load", "merge"), "s"),
@@ -57,9 +57,9 @@ UNITS = {
 
 def options(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
-    parser.add_argument("--samples", type=counts, default=[256, 64, 16, 1024], help="N, a list (256,64,16,1024)")
-    parser.add_argument("--generations", type=positive, default=3, help="timed in each of our turns (3)")
-    parser.add_argument("--peers", default=",".join(PEERS), help=f"a list, or none ({','.join(PEERS)})")
+    parser.add_argument("--samples", type=counts, default=[256, 64, 16, 1024], help="list of N (256,64,16,1024)")
+    parser.add_argument("--generations", type=positive, default=3, help="timed generations in each of our turns (3)")
+    parser.add_argument("--peers", default=",".join(PEERS), help=f"list of peers, or none ({','.join(PEERS)})")
 
 
 def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
@@ -93,8 +93,8 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     _judge(results, f"N {JUDGED}")
 
 
-def _speedup(point: str, peer: str, figure: str, values: list[float]) -> Row:
-    return Row(point, f"{OURS} over {peer}", figure, "x", values)
+def _speedup(point: str, peer: str, figure: str, values: list[float]) -> Measurement:
+    return Measurement(point, f"{OURS} over {peer}", figure, "x", values)
 
 
 def _judge(results: Results, point: str) -> None:
@@ -109,7 +109,7 @@ def _judge(results: Results, point: str) -> None:
 
 
 class Contest:
-    """The contenders at one N. The naive loops go on from the model that they merged in the turn before."""
+    """Contenders at one N. A naive loop continues from the model that it merged in the turn before."""
 
     def __init__(self, loop: Loop, folder: Path) -> None:
         self.loop = loop
@@ -186,7 +186,7 @@ class Contest:
 
 
 def ours(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
-    """A worker: start, make corpus 0, then the generations that are timed."""
+    """Worker: start, make corpus 0, then make the timed generations."""
     loop = Loop.of(spec)
     live = engine.Live(loop, folder)
     sampler = live.sampler()

@@ -1,17 +1,16 @@
-"""What recording statistics while sampling costs, whether it changes a token, and how exact it is. JSON on stdout.
+"""Cost of recording statistics while sampling, token identity, and exactness. JSON on stdout.
 
     python bench/monitor.py --recipe demo --repeats 9
     python bench/monitor.py --random --hidden 2048 --layers 16 --vocabulary 128256 --sequences 256 --tokens 512
 
-One engine samples the same requests with recording on and off, in turns (off on, on off, off on, ...), so that whatever
-else the machine does falls on both. The cost is the median over pairs of time on / time off, with quartiles, by the wall
-clock and by the processor time of the process (which other processes disturb less, and which says nothing on a GPU).
-Token identity is checked in every pair. At the end the recorded statistics are held to those of a separate
-teacher-forced pass of the model in float32.
+One engine samples the same requests with recording on and off, in alternation. Disturbances of the machine then fall on both.
+The cost is the median over pairs of time on / time off, with quartiles. It is given by the wall clock and by the processor time
+of the process. Other processes disturb processor time less, but it says nothing on a GPU. Every pair is checked for token
+identity. At the end the recorded statistics are compared with a separate teacher-forced pass in float32.
 
-`--recipe` samples the documents that generation 0 of the recipe's first arm writes. `--random` makes a Llama with random
-weights and a random adapter on the spot, in bfloat16 on a GPU: there the difference to the float32 pass is that of the
-element type, and the sampler's own log-probs (compared to the recorded ones by the canary) are the measure of exactness.
+`--recipe` samples the documents of generation 0 of the recipe's first arm. `--random` makes a Llama with random weights and a
+random adapter. It is bfloat16 on a GPU, where the difference to the float32 pass is that of the element type. Exactness then is
+the difference to the sampler's own log-probs, which the canary compares.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import harness  # noqa: F401  (takes this folder off the import path: `kernels` is another package's name)
 from autophage.host import environment
+from autophage.progress import Meter
 
 if TYPE_CHECKING:
     from autophage.metrics.scored import Scored
@@ -41,7 +41,7 @@ Score = Callable[[Sequence[Sequence[int]], Sequence[int]], "list[Scored]"]
 
 @dataclass
 class Subject:
-    """What is sampled: a model with its adapter, the requests, and the float32 pass that the results are held to."""
+    """Subject of sampling: a model with its adapter, the requests, and the float32 pass for comparison."""
 
     name: str
     settings: EngineSettings
@@ -76,7 +76,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(subject: Subject, repeats: int, compare: int) -> dict[str, Any]:
     from autophage.host.versions import machine_facts
     from autophage.sampler.engine import Sampler
-    from autophage.sampler.protocol import Observe
 
     sampler = Sampler(subject.settings)
     served = sampler.install("bench@0", subject.adapter)
@@ -84,12 +83,12 @@ def measure(subject: Subject, repeats: int, compare: int) -> dict[str, Any]:
     off, on = [], []
     for number in range(-1, repeats):
         turns = {}
-        for observe in (Observe.NOTHING, Observe.RAW)[:: 1 if number % 2 == 0 else -1]:
-            turns[observe] = _turn(sampler, served, subject, observe)
+        for observe in (False, True)[:: 1 if number % 2 == 0 else -1]:
+            turns[observe] = _turn(sampler, served, subject, observe=observe)
         if number >= 0:  # the first pair warms up
-            off.append(turns[Observe.NOTHING])
-            on.append(turns[Observe.RAW])
-        print(f"pair {number}: " + _ratio_line(turns[Observe.RAW], turns[Observe.NOTHING]), file=sys.stderr, flush=True)
+            off.append(turns[False])
+            on.append(turns[True])
+        print(f"pair {number}: " + _ratio_line(turns[True], turns[False]), file=sys.stderr, flush=True)
     expected = [one.token_ids for one in off[0].answers]
     identical = all([one.token_ids for one in turn.answers] == expected for turn in (*off, *on))
     sampler.remove(served)
@@ -116,17 +115,17 @@ def measure(subject: Subject, repeats: int, compare: int) -> dict[str, Any]:
     }
 
 
-def _turn(sampler: Sampler, served: Served, subject: Subject, observe: Any) -> Turn:
+def _turn(sampler: Sampler, served: Served, subject: Subject, *, observe: bool) -> Turn:
     from autophage.sampler.protocol import Job
 
     began, processor = time.perf_counter(), time.process_time()
     job = Job(served, subject.requests, subject.decoding)
-    [answers] = sampler.sample([job], lambda *_: None, observe)
+    [answers] = sampler.sample([job], lambda *_: None, observe=observe)
     return Turn(time.perf_counter() - began, time.process_time() - processor, answers)
 
 
 def _differences(subject: Subject, answers: Sequence[Completion], compare: int) -> dict[str, Any]:
-    """Largest difference of each statistic to the float32 pass, over the first answers up to `compare` tokens."""
+    """Largest difference of each statistic to the float32 pass, over the first `compare` tokens."""
     import numpy as np
 
     chosen, tokens = 0, 0
@@ -160,7 +159,7 @@ def _recipe(name: str) -> Subject:
 
     loaded = load_recipe(name)
     source = read_source(loaded.recipe)
-    bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, lambda *_: None))
+    bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, Meter()))
     arm, adapter = loaded.arms[0], bench.base_weights(loaded.arms[0])
 
     def score() -> Score:
@@ -220,7 +219,7 @@ def _random(arguments: argparse.Namespace, folder: Path) -> Subject:
         peft = get_peft_model(whole.to(device).eval(), lora)
         set_peft_model_state_dict(peft, load(adapter.tensors))
         head = find_head(peft)
-        return lambda sequences, contexts: score(head, sequences, contexts, lambda _: None)
+        return lambda sequences, contexts: score(head, sequences, contexts, Meter())
 
     generator = torch.Generator().manual_seed(1)
     prompts = torch.randint(3, arguments.vocabulary, (arguments.sequences, 16), generator=generator).tolist()
@@ -276,7 +275,7 @@ def _ratio_line(on: Turn, off: Turn) -> str:
 
 
 def _only_json_on_stdout() -> TextIO:
-    """The real stdout; whatever else writes to it from here on, vLLM's log lines above all, goes to stderr."""
+    """Reserve the real stdout for JSON. Other output, such as vLLM's log, goes to stderr."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return out
@@ -295,10 +294,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--hidden", type=int, default=2048)
     parser.add_argument("--layers", type=int, default=16)
     parser.add_argument("--vocabulary", type=int, default=128256)
-    parser.add_argument("--sequences", type=int, default=256, help="that run at once")
-    parser.add_argument("--tokens", type=int, default=256, help="of each sequence")
-    parser.add_argument("--repeats", type=int, default=7, help="pairs of runs, after one that warms up")
-    parser.add_argument("--compare", type=int, default=10_000, help="tokens to hold to the float32 pass")
+    parser.add_argument("--sequences", type=int, default=256, help="sequences that run at once")
+    parser.add_argument("--tokens", type=int, default=256, help="tokens of each sequence")
+    parser.add_argument("--repeats", type=int, default=7, help="pairs of runs, after a warm-up pair")
+    parser.add_argument("--compare", type=int, default=10_000, help="tokens to compare with the float32 pass")
     parser.add_argument("--out", type=Path, help="also write the JSON here")
     arguments = parser.parse_args(argv)
     if arguments.repeats < 1:

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from harness import engine, processes, runs
 from harness.command import Benchmark, Results, positive
-from harness.rows import OURS, Row, rows_of, values_of
+from harness.rows import OURS, Measurement, rows_of, values_of
 from harness.statistics import ratios
 from harness.subject import Loop, add_options, loop_of
 from harness.turns import Budget, Figures, take_turns
 
-DESCRIPTION = """One run of 4 arms with devices = "serial", and the same with devices = "disjoint".
+DESCRIPTION = """One run of 4 arms with devices = "serial", and the same run with devices = "disjoint".
 
-`working` is from the first stage to the end, `sample` and `train` the time in which at least one arm was at it. `overlap
-efficiency` is max(sample, train) / working, with sample and train of the serial run of the same turn: 1 is everything
-hidden behind the longer of the two. `speed-up` is working(serial) / working(disjoint).
+`working` lasts from the first stage to the end. `sample` and `train` are the times in which at least one arm is at it.
+`overlap efficiency` is max(sample, train) / working, with sample and train of the serial run of the same turn. At 1 the
+shorter of the two is hidden entirely. `speed-up` is working(serial) / working(disjoint).
 
-Two CPU cores that are both busy while sampling have nothing left to overlap with: there the two modes are expected to be
-equal, and the figure says what running both at once costs. It is of use on two GPUs.
+Sampling keeps two CPU cores busy, so that nothing is left to overlap with. The two modes are expected to be equal
+there, and the figure is the cost of running both at once. The benchmark is meant for two GPUs.
 
 On two quiet cores a turn takes about 2 minutes."""
 ARMS = 4
@@ -30,10 +30,10 @@ UNITS = dict.fromkeys(("wall", "working", "sample", "train", "swap", "measure", 
 
 def options(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
-    parser.add_argument("--arms", type=positive, default=ARMS, help=f"({ARMS})")
-    parser.add_argument("--samples", type=positive, default=64, help="of each arm and generation (64)")
+    parser.add_argument("--arms", type=positive, default=ARMS, help=f"number of arms ({ARMS})")
+    parser.add_argument("--samples", type=positive, default=64, help="samples of each arm and generation (64)")
     parser.add_argument("--generations", type=positive, default=2, help="models trained after model 0 (2)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every run's recipe")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="setting of every run's recipe")
 
 
 def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
@@ -58,19 +58,19 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     results.add(rows + compared(rows, point), arms=arms, loop=vars(loop))
 
 
-def compared(rows: list[Row], point: str) -> list[Row]:
-    """What overlapping gains, each turn by itself."""
+def compared(rows: list[Measurement], point: str) -> list[Measurement]:
+    """Gain of overlapping, for each turn."""
 
     def value(contender: str, figure: str) -> list[float]:
         return values_of(rows, point, contender, figure)
 
     longer = [max(pair) for pair in zip(value("serial", "sample"), value("serial", "train"), strict=True)]
     found = [
-        Row(point, f"{OURS} {name}", "overlap efficiency", "share", ratios(longer, value(name, "working")))
+        Measurement(point, f"{OURS} {name}", "overlap efficiency", "share", ratios(longer, value(name, "working")))
         for name in ("serial", "disjoint")
     ]
     speedup = ratios(value("serial", "working"), value("disjoint", "working"))
-    return [row for row in [*found, Row(point, f"{OURS} disjoint", "speed-up", "x", speedup)] if row.values]
+    return [row for row in [*found, Measurement(point, f"{OURS} disjoint", "speed-up", "x", speedup)] if row.values]
 
 
 BENCHMARK = Benchmark(

@@ -1,4 +1,4 @@
-"""What adapters cost the sampler: `autophage bench sampler`."""
+"""Cost of adapters to the sampler: `autophage bench sampler`."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from autophage.errors import RunError, UserError
 from autophage.host import environment
 from harness.command import Benchmark, Results, counts, positive
 from harness.processes import Resident, answer_all
-from harness.rows import Row, rows_of, values_of
+from harness.rows import Measurement, rows_of, values_of
 from harness.statistics import ratios, spread
 from harness.subject import SHAPES as LLAMAS
-from harness.subject import Shape, llama_config
+from harness.subject import LlamaShape, llama_config
 from harness.targets import Target
 from harness.turns import Budget, Figures, take_turns
 
-DESCRIPTION = """Adapters mixed in one batch against merged weights and against vLLM's own LoRA.
+DESCRIPTION = """Adapters mixed in one batch, against merged weights and against vLLM's own LoRA.
 
-merged          an engine without LoRA, as one that serves merged weights
+merged          an engine without LoRA, which serves merged weights
 grouped-N       N adapters in turns over the requests, by `autophage.sampler.grouped_lora`
-stock-N         the same by vLLM's own CPU path, at its best: room for every adapter, and only the layers adapted wrapped
-default-N       vLLM as it comes: `max_loras = 1`, so that adapters are served one after the other, every layer wrapped
+stock-N         the same by vLLM's own CPU path at its best: room for every adapter, and only adapted layers wrapped
+default-N       vLLM's defaults: `max_loras = 1`, so that adapters are served one after the other, every layer wrapped
 
-On a GPU vLLM's own path is what the engine uses, and `stock-N` are all there is. Weights are random: speed depends on
-shapes alone. Every engine gets the same requests and settings, and they are those of the engine's sampler: on a CPU
-eager, without prefix cache. Each is a process that sleeps between its turns. Nothing is recorded of the tokens.
+On a GPU the engine uses vLLM's own path, so that only `stock-N` run. Weights are random, as speed depends on shapes
+alone. Every engine gets the same requests and the settings of the engine's sampler: eager and without prefix cache on a
+CPU. Each engine is a process that sleeps between its turns. No statistics are recorded.
 
-`same greedy documents` is the share that grouped and stock have in common with as many adapters as there are. In float32 the
-exit status is 1 where it is below 0.95; a tie may fall either way.
+`same greedy documents` is the share that grouped and stock have in common with the most adapters. In float32 the exit
+code is 1 if it is below 0.95. Ties may fall either way.
 
 On two quiet cores a turn takes half a minute, and the engines start in a minute and a half."""
 RANK = 32
@@ -50,9 +50,9 @@ LEAST_OF_MERGED, LEAST_OVER_STOCK, JUDGED = 0.5, 2.0, 4
 SAME_TOKENS = 0.95
 LARGE = ("1b", "8b")
 SHAPES = {
-    "quick": Shape(64, 2, 2, kv_heads=2, intermediate=192, vocabulary=256),
-    "demo": Shape(192, 4, 3, kv_heads=3, intermediate=576, vocabulary=256),
-    "wide": Shape(512, 4, 8, kv_heads=8, intermediate=1536, vocabulary=256),
+    "quick": LlamaShape(64, 2, 2, kv_heads=2, intermediate=192, vocabulary=256),
+    "demo": LlamaShape(192, 4, 3, kv_heads=3, intermediate=576, vocabulary=256),
+    "wide": LlamaShape(512, 4, 8, kv_heads=8, intermediate=1536, vocabulary=256),
     **{name: LLAMAS[name] for name in LARGE},
 }
 UNITS = {"sampling rate": "tokens/s"}
@@ -60,7 +60,7 @@ UNITS = {"sampling rate": "tokens/s"}
 
 @dataclass(frozen=True)
 class Engine:
-    """How one engine is started. `slots` 0: without LoRA. `folder` has the model's configuration and the adapters."""
+    """Settings of one engine. 0 `slots` mean no LoRA. `folder` has the model's configuration and the adapters."""
 
     shape: str
     device: str
@@ -74,7 +74,7 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class Contender:
+class Entrant:
     name: str
     engine: str
     adapters: int
@@ -83,11 +83,15 @@ class Contender:
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", choices=[name for name in SHAPES if name != "quick"], default="demo")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: float32 on a CPU, bfloat16 on a GPU")
-    parser.add_argument("--sequences", type=positive, default=256, help="at once (256)")
-    parser.add_argument("--tokens", type=positive, help="of each (64 on a CPU, 256 on a GPU)")
-    parser.add_argument("--adapters", type=counts, help="N, a list (1,4,8; on a GPU 1,4,8,32)")
-    parser.add_argument("--only", type=lambda text: text.split(","), metavar="NAMES", help="such as merged,grouped-4")
-    parser.add_argument("--default-up-to", type=int, default=4, metavar="N", help="vLLM as it comes is slow (4)")
+    parser.add_argument("--sequences", type=positive, default=256, help="sequences at once (256)")
+    parser.add_argument("--tokens", type=positive, help="tokens of each sequence (64 on a CPU, 256 on a GPU)")
+    parser.add_argument("--adapters", type=counts, help="list of N (1,4,8; on a GPU 1,4,8,32)")
+    parser.add_argument(
+        "--only", type=lambda text: text.split(","), metavar="NAMES", help="contenders, such as merged,grouped-4"
+    )
+    parser.add_argument(
+        "--default-up-to", type=int, default=4, metavar="N", help="most adapters of the slow default-N (4)"
+    )
 
 
 def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
@@ -102,7 +106,9 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     rows = rows_of(point, taken, UNITS)
     rows += _compared(rows, point, contenders)
     if agreement is not None:
-        rows.append(Row(point, f"grouped and stock, {max(adapters)}", "same greedy documents", "share", [agreement]))
+        rows.append(
+            Measurement(point, f"grouped and stock, {max(adapters)}", "same greedy documents", "share", [agreement])
+        )
         if engine.dtype == "float32" and agreement < SAME_TOKENS:
             results.broken.append(f"grouped and stock wrote the same in {agreement:.0%} of the greedy documents")
     results.add(rows, engine=asdict(engine), counts=adapters, rank=RANK)
@@ -114,7 +120,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
 
 
 def _settings(chosen: argparse.Namespace) -> tuple[Engine, list[int]]:
-    """What all engines have in common, and the numbers of adapters."""
+    """Settings shared by all engines, and the numbers of adapters."""
     import torch
 
     if chosen.quick:
@@ -130,17 +136,17 @@ def _settings(chosen: argparse.Namespace) -> tuple[Engine, list[int]]:
 
 def plan(
     common: Engine, adapters: Sequence[int], only: Sequence[str] | None, default_up_to: int
-) -> tuple[dict[str, dict[str, Any]], list[Contender]]:
-    """The settings of each engine that is needed, and who runs on which; merged comes first."""
+) -> tuple[dict[str, dict[str, Any]], list[Entrant]]:
+    """Settings of each engine that is needed, and the entrants on it. `merged` comes first."""
     most, base = max(adapters), asdict(common)
     engines: dict[str, dict[str, Any]] = {"merged": base, "stock": base | {"slots": most}}
     if common.device == "cpu":
         engines["grouped"] = base | {"slots": most, "grouped": True}
         engines["default"] = base | {"slots": 1, "only_adapted_layers": False}
-    found = [Contender("merged", "merged", 0)]
+    found = [Entrant("merged", "merged", 0)]
     for engine in ("grouped", "stock", "default"):
         up_to = default_up_to if engine == "default" else most
-        found += [Contender(f"{engine}-{n}", engine, n) for n in adapters if n <= up_to and engine in engines]
+        found += [Entrant(f"{engine}-{n}", engine, n) for n in adapters if n <= up_to and engine in engines]
     if only is not None:
         if unknown := sorted(set(only) - {one.name for one in found}):
             raise UserError(f"--only {','.join(unknown)}: contenders are {', '.join(one.name for one in found)}")
@@ -148,27 +154,27 @@ def plan(
     return {name: engines[name] for name in dict.fromkeys(one.engine for one in found)}, found
 
 
-def _compared(rows: Sequence[Row], point: str, contenders: Sequence[Contender]) -> list[Row]:
-    """Ratios turn by turn: everybody over merged weights, and grouped over vLLM's own."""
+def _compared(rows: Sequence[Measurement], point: str, contenders: Sequence[Entrant]) -> list[Measurement]:
+    """Ratios for each turn: every entrant over merged weights, and grouped over vLLM's own LoRA."""
     made = []
     for one in contenders:
         own = values_of(rows, point, one.name, "sampling rate")
         others = [f"{engine}-{one.adapters}" for engine in ("stock", "default") if one.engine == "grouped"]
         for other in ["merged", *others] if one.adapters else []:
             if values := ratios(own, values_of(rows, point, other, "sampling rate")):
-                made.append(Row(point, f"{one.name} over {other}", "sampling rate", "x", values))
+                made.append(Measurement(point, f"{one.name} over {other}", "sampling rate", "x", values))
     return made
 
 
 class Fleet:
-    """Engines, each started when it is first needed, and ended with `opened`."""
+    """Engines, each started at its first use. `opened` ends them."""
 
     def __init__(self, engines: Mapping[str, Mapping[str, Any]], folder: Path, opened: ExitStack) -> None:
         self._engines, self._folder, self._opened = engines, folder, opened
         self._running: dict[str, Resident] = {}
-        self._warm: set[Contender] = set()
+        self._warm: set[Entrant] = set()
 
-    def turn(self, one: Contender) -> Figures:
+    def turn(self, one: Entrant) -> Figures:
         """Tokens a second of one batch."""
         if one.engine not in self._running:
             spec = {**self._engines[one.engine], "folder": str(self._folder)}
@@ -183,12 +189,12 @@ class Fleet:
         return {"sampling rate": sum(map(len, turn["documents"])) / turn["seconds"]}
 
     def agreement(self, adapters: int) -> float | None:
-        """The share of greedy documents that grouped and stock have in common; None where one of them does not run."""
+        """Share of greedy documents that grouped and stock have in common. It is None if one of them does not run."""
         if not {"grouped", "stock"} <= set(self._running):
             return None
         tokens = int(self._engines["stock"]["tokens"])
-        both = [self._ask(name, adapters, tokens, 0.0)["documents"] for name in ("grouped", "stock")]
-        return sum(own == other for own, other in zip(*both, strict=True)) / len(both[0])
+        grouped, stock = (self._ask(name, adapters, tokens, 0.0)["documents"] for name in ("grouped", "stock"))
+        return sum(1 for own, other in zip(grouped, stock, strict=True) if own == other) / len(grouped)
 
     def _ask(self, engine: str, adapters: int, tokens: int, temperature: float) -> dict[str, Any]:
         answer: dict[str, Any] = self._running[engine].ask([adapters, tokens, temperature])
@@ -211,7 +217,7 @@ def start(engine: Engine) -> Any:
         from autophage.sampler import cpu_lora
 
         if not cpu_lora.install():
-            raise RunError("this vLLM's LoRA is not the one that is replaced")
+            raise RunError("grouped LoRA does not fit this version of vLLM")
     shape = SHAPES[engine.shape]
     longest = engine.tokens + 2
     kv_bytes = shape.kv_bytes_per_token(4 if engine.dtype == "float32" else 2)
@@ -238,7 +244,7 @@ def start(engine: Engine) -> Any:
 
 
 def _sample(llm: Any, engine: Engine, asked: Sequence[Any]) -> dict[str, Any]:
-    """One batch: every request submitted before the first step, adapters in turns."""
+    """Sample one batch. Every request is submitted before the first step. Adapters take turns over the requests."""
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
     from vllm.sampling_params import RequestOutputKind
@@ -267,8 +273,8 @@ def _sample(llm: Any, engine: Engine, asked: Sequence[Any]) -> dict[str, Any]:
     return {"seconds": seconds, "documents": [documents[index] for index in range(engine.sequences)]}
 
 
-def write_adapters(shape: Shape, count: int, folder: Path) -> None:
-    """The model's configuration, and random adapters of all its linear layers as PEFT writes them."""
+def write_adapters(shape: LlamaShape, count: int, folder: Path) -> None:
+    """Write the model's configuration, and random adapters of all its linear layers as PEFT writes them."""
     import torch
     from peft import LoraConfig
     from safetensors.torch import save_file
@@ -283,7 +289,7 @@ def write_adapters(shape: Shape, count: int, folder: Path) -> None:
                 tensors[f"{at}.lora_A.weight"] = torch.randn(RANK, inputs) / inputs**0.5
                 tensors[f"{at}.lora_B.weight"] = torch.randn(outputs, RANK) * 0.02
         own = folder / f"adapter-{number}"
-        LoraConfig(r=RANK, lora_alpha=RANK, target_modules=[*shape.linears]).save_pretrained(own)
+        LoraConfig(r=RANK, lora_alpha=RANK, target_modules=[*shape.linears]).save_pretrained(str(own))
         save_file(tensors, own / "adapter_model.safetensors")
 
 

@@ -1,11 +1,10 @@
-"""Scoring a text: our perplexity beside transformers' own strided loop, the ratio of their times, and memory.
+"""Scoring of a text beside transformers' own strided loop: perplexity, ratio of times, memory.
 
-Both read the same windows of the same text under the same model, in turns (A B A B), several times; medians are reported.
-Memory is the peak of a process of its own, once for a text and once for one four times as long: logits that were in memory as a
-whole would show as a difference.
+Both read the same windows of the same text under the same model, several times in alternation. Medians are reported. Memory is
+the peak of a separate process, for a text and for one four times as long. Logits held as a whole would show as a difference.
 
     python bench/score.py                                        a random Llama of 32,000 tokens and made-up text
-    python bench/score.py --model MODEL --text FILE --repeats 5  a model folder and a text of yours
+    python bench/score.py --model MODEL --text FILE --repeats 5  your model folder and text
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--model", help="a model folder or hub id; a random one is made if left out")
-    parser.add_argument("--text", type=Path, help="a UTF-8 file; made up if left out")
-    parser.add_argument("--vocabulary", type=int, default=32_000, help="of the random model")
+    parser.add_argument("--model", help="model folder or hub id (default: a random model)")
+    parser.add_argument("--text", type=Path, help="UTF-8 file (default: made-up text)")
+    parser.add_argument("--vocabulary", type=int, default=32_000, help="vocabulary of the random model")
     parser.add_argument("--hidden", type=int, default=128, help="width of the random model")
-    parser.add_argument("--tokens", type=int, default=4096, help="length of the made-up text, about")
+    parser.add_argument("--tokens", type=int, default=4096, help="approximate length of the made-up text")
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--stride", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="also write the JSON here")
-    parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)  # this process is one that is measured
+    parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)  # marks a process whose memory is measured
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         model = arguments.model or random_model(Path(folder) / "model", arguments.vocabulary, arguments.hidden)
@@ -99,7 +98,7 @@ def compare(scorer: Scorer, text: str, arguments: argparse.Namespace) -> dict[st
 
 @torch.inference_mode()
 def strided(model: Any, ids: torch.Tensor, context: int, stride: int) -> float:
-    """exp of the mean of the model's own loss over windows, each token counted once."""
+    """Perplexity from the model's own loss over windows. Each token counts once."""
     total, count, before = 0.0, 0, 0
     for begin in range(0, ids.shape[1], stride):
         end = min(begin + context, ids.shape[1])

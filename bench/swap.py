@@ -1,4 +1,4 @@
-"""What it takes to serve another model: `autophage bench swap`."""
+"""Time to serve another model: `autophage bench swap`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from autophage.errors import RunError
 from harness import engine, processes
 from harness.command import Benchmark, Results, positive
-from harness.rows import OURS, Row, rows_of, values_of
+from harness.rows import OURS, Measurement, rows_of, values_of
 from harness.statistics import percentile, quarters, ratios, spread
 from harness.subject import Loop, add_options, loop_of
 from harness.targets import Target
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from autophage.sampler.engine import Sampler
     from autophage.store.weights import Weights
 
-DESCRIPTION = """From a trained model in the trainer's hands to the first token that it writes.
+DESCRIPTION = """Time from a trained model in the trainer's memory to the first token that it writes.
 
 autophage       the adapter's tensors go into the running engine (Sampler.install)
-vllm add_lora   vLLM reads the adapter from a folder, in the same engine, in turns with ours; `with save` adds writing it
+vllm add_lora   vLLM reads the adapter from a folder, in the same engine, in turns with ours. `with save` adds writing it.
 reload          vLLM without LoRA reloads merged weights from a folder (reload_weights)
 restart         a new process starts vLLM on the merged weights (one process: the tuned, quickest way)
 
-`swap` is the call alone, `first token` the call and one token of one request. p50 and p95 are over --swaps swaps of each
-turn. `last quarter` compares the last quarter of the swaps to the first: latency as a ratio, and what the process's
-resident memory grew between them in MB. Flat is at most 1.25 times and 16 MB.
+`swap` is the call alone. `first token` is the call and one token of one request. p50 and p95 are over the --swaps swaps
+of each turn. `last quarter` compares the last quarter of the swaps with the first. It gives the ratio of latencies and
+the growth of the process's resident memory in MB. Flat means at most 1.25 times and 16 MB.
 
 On two quiet cores a turn takes about a minute."""
 DEADLINE = 1800.0
@@ -43,7 +43,7 @@ FILE = "vllm add_lora"
 FOLDERS = 4
 RELOADS = 5
 FILE_IDS = 1_000_000
-"""Where the ids of adapters from files begin, away from those that the sampler gives."""
+"""First id of adapters from files. The sampler's own ids are lower."""
 FLAT_LATENCY, FLAT_MB = 1.25, 16.0
 UNITS = {
     **dict.fromkeys(("swap p50", "swap p95", "first token p50", "first token p95", "with save p50"), "ms"),
@@ -54,7 +54,7 @@ UNITS = {
 
 def options(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
-    parser.add_argument("--swaps", type=positive, default=200, help="of each turn and kind (200)")
+    parser.add_argument("--swaps", type=positive, default=200, help="swaps of each turn and kind (200)")
 
 
 def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
@@ -65,7 +65,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     found: dict[str, Figures] = {}
 
     def told(contender: str) -> Figures:
-        """What a process said of one of its two contenders; it is not said twice."""
+        """Figures of one of the two contenders of a process. They are returned once."""
         if contender not in found:
             raise RunError("the process that measures it failed")
         return found.pop(contender)
@@ -79,7 +79,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
         found.update(processes.work(here, "reload", spec | {"prepared": prepared}, DEADLINE, environment))
         return told("reload")
 
-    # Two processes a turn: each is asked for once and tells of two contenders.
+    # Each of two processes a turn measures two contenders.
     contenders: dict[str, Callable[[], Figures]] = {
         OURS: resident,
         "vllm add_lora": lambda: told("vllm add_lora"),
@@ -91,7 +91,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     mine = values_of(rows, "swap", OURS, "first token p50")
     for peer in (FILE, "reload", "restart"):
         if values := ratios(values_of(rows, "swap", peer, "first token p50"), mine):
-            rows.append(Row("swap", f"{OURS} over {peer}", "first token p50", "x", values))
+            rows.append(Measurement("swap", f"{OURS} over {peer}", "first token p50", "x", values))
     results.add(rows, loop=vars(loop), swaps=spec["swaps"])
     _judge(results)
 
@@ -130,18 +130,18 @@ def _judge(results: Results) -> None:
 
 
 def resident(spec: Mapping[str, Any], folder: Path) -> dict[str, Figures]:
-    """A worker: swaps in memory and from a file in turns, in one engine."""
+    """Worker: swaps in memory and from a file in alternation, in one engine."""
     live = engine.Live(Loop.of(spec), folder)
     sampler = live.sampler()
     adapters = engine.variants(live, FOLDERS)
-    own, file = Series(), Series()
+    own, file = SwapTimes(), SwapTimes()
     for number, weights in enumerate(itertools.islice(itertools.cycle(adapters), int(spec["swaps"]) + 2)):
         own.add(in_memory(sampler, number, weights), count=number >= 2)  # the first two warm up
         file.add(from_file(sampler, number, weights, folder / f"adapter-{number}"), count=number >= 2)
     return {OURS: own.figures(), "vllm add_lora": file.figures()}
 
 
-class Series:
+class SwapTimes:
     """Milliseconds of many swaps and the resident memory after each."""
 
     def __init__(self) -> None:
@@ -176,7 +176,7 @@ def in_memory(sampler: Sampler, number: int, weights: Weights) -> dict[str, floa
 
 
 def from_file(sampler: Sampler, number: int, weights: Weights, folder: Path) -> dict[str, float]:
-    """vLLM's own way, used as it must be: a new id, name and folder for every model."""
+    """Swap by vLLM's own way, which needs a new id, name and folder for every model."""
     from autophage.store.weights import ADAPTER
 
     began = time.perf_counter()
@@ -194,7 +194,7 @@ def from_file(sampler: Sampler, number: int, weights: Weights, folder: Path) -> 
 
 
 def reload(spec: Mapping[str, Any], folder: Path) -> dict[str, Figures]:
-    """A worker: the start of vLLM on merged weights, and then reloads of others."""
+    """Worker: start vLLM on merged weights, then reload others."""
     import torch
     from vllm import LLM, SamplingParams
 

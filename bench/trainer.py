@@ -15,21 +15,21 @@ from typing import Any
 import harness
 from harness import engine, light, processes
 from harness.command import Benchmark, Results, positive
-from harness.rows import OURS, Row, rows_of, values_of
+from harness.rows import OURS, Measurement, rows_of, values_of
 from harness.statistics import ratios
 from harness.subject import Loop, add_options, loop_of
 from harness.turns import Budget, Figures, take_turns
 
 DESCRIPTION = """One pass of LoRA training over the same documents, in real (unpadded) tokens a second.
 
-autophage     the resident trainer, statistics of every trained token included
+autophage     the resident trainer, with statistics of every trained token
 trl default   TRL's SFTTrainer with its defaults (on a CPU: bfloat16 autocast and gradient checkpointing)
 trl clean     the same as a careful user sets it: no autocast and no checkpointing on a CPU, no logging, batches of similar
               length (bench/peers/naive_train.py --clean)
 
-At `mixed` documents have 16 to --tokens tokens, at `full` all have --tokens. Each turn is a fresh process that trains twice
-and times the second pass, when everything is warm; the trainer's construction is part of it. MFU counts 4 FLOPs a parameter
-and token (LoRA: forward, and backward through frozen weights) and is given only on a GPU whose peak is known.
+At `mixed` documents have 16 to --tokens tokens. At `full` all have --tokens. Each turn is a fresh process that trains
+twice and times the second, warm pass. The time includes the trainer's construction. MFU counts 4 FLOPs a parameter and
+token (LoRA: forward, and backward through frozen weights). It is given only on a GPU whose peak is known.
 
 On two quiet cores a turn takes about 2 minutes at 256 documents."""
 DEADLINE = 1800.0
@@ -60,11 +60,13 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
         rate = values_of(found, lengths, OURS, "training rate")
         for peer in PEERS:
             if values := ratios(rate, values_of(found, lengths, peer, "training rate")):
-                found.append(Row(lengths, f"{OURS} over {peer}", "training rate", "x", values))
+                found.append(Measurement(lengths, f"{OURS} over {peer}", "training rate", "x", values))
         if gpu:
             per_token = 4 * int(prepared["parameters"])
             found += [
-                Row(lengths, row.contender, "mfu", "share", [rate * per_token / gpu.flops for rate in row.values])
+                Measurement(
+                    lengths, row.contender, "mfu", "share", [rate * per_token / gpu.flops for rate in row.values]
+                )
                 for row in found
                 if row.figure == "training rate" and row.unit == "tokens/s"
             ]
@@ -72,7 +74,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
 
 
 def documents(loop: Loop, mixed: bool, start: Sequence[int]) -> list[list[int]]:
-    """Token ids, drawn evenly from the smallest vocabulary in use; only their number matters to the time."""
+    """Random token ids from the smallest vocabulary in use. Only their number matters to the time."""
     draw = random.Random(0)
     shortest = min(SHORTEST, loop.tokens) if mixed else loop.tokens
     lengths = [draw.randint(shortest, loop.tokens) for _ in range(loop.samples)]
@@ -103,8 +105,9 @@ def contenders(loop: Loop, prepared: Mapping[str, Any], rows: list[list[int]], f
 
 
 def ours(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
-    """A worker: two passes of the resident trainer over the documents, the second timed."""
+    """Worker: two passes of the resident trainer over the documents. The second is timed."""
     from autophage.data.mix import TrainingOrder, TrainingRow
+    from autophage.trainer.fit import FitRequest
 
     loop = Loop.of(spec)
     live = engine.Live(loop, folder)
@@ -116,9 +119,7 @@ def ours(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     for _ in range(2):
         began = time.perf_counter()
         ordered = TrainingOrder(rows, arm.recipe, 0)
-        live.bench.resident.fit(
-            live.bench.base_weights(live.arms[0]), ordered, arm.recipe, 0, lambda *_: None, lambda _: None
-        )
+        live.bench.resident.fit(FitRequest(live.bench.base_weights(arm), ordered, arm.recipe, 0))
         seconds = time.perf_counter() - began
     return {"pass": seconds, "training rate": tokens * loop.epochs / seconds}
 

@@ -1,7 +1,7 @@
-"""Results of the shipped recipes as files: `recipes/results/NAME.parquet`, one a run.
+"""Kept results of the shipped recipes: `recipes/results/NAME.parquet`, one file a run.
 
-The rows are the run's metrics with seeds pooled. The file's metadata holds everything else as JSON under `KEY`: recipe,
-profile, command, seconds, environment, findings and the comparison of remedies.
+Rows are the run's metrics with seeds pooled. The file's metadata holds everything else as JSON under `KEY`, such as command,
+seconds, environment and findings.
 """
 
 from __future__ import annotations

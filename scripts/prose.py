@@ -3,9 +3,9 @@
     python scripts/prose.py engine kernels --worst 20
     python scripts/prose.py engine --limit-words 13 --limit-marks 1.0    # exit code 1 above a limit
 
-Docstrings are those of modules, classes and functions, and strings that follow an assignment (attribute docstrings).
-A code span in backticks counts as one word. Literal blocks, tables, section headers (`Args:`) and the name before the
-colon of a section's entry (`UserError: ...`) are not prose. A list item ends a sentence.
+Docstrings belong to modules, classes and functions. Strings that follow an assignment count too (attribute docstrings). A code
+span in backticks counts as one word. Literal blocks, tables and section headers (`Args:`) are not prose, nor is the name of a
+section's entry (`UserError: ...`). A list item ends a sentence.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def paragraphs(text: str) -> Iterator[str]:
-    """Prose of a docstring: one paragraph, list item or section entry at a time. `CODE` replaces a code span."""
+    """Prose of a docstring, one paragraph, list item or section entry at a time. `CODE` replaces a code span."""
     lines: list[str] = []
     literal, section = False, False
     text = NUMPY.sub(lambda found: re.sub(r"(?m)^\S.*$", "Args:", found[0]), text)

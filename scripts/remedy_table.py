@@ -1,4 +1,4 @@
-"""The table of remedies in `recipes/README.md`, from the comparison that a run's report makes of them."""
+"""The table of remedies in `recipes/README.md`, from the comparison in a run's report."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ DIGITS = 6
 
 
 def comparison(run: RunDirectory, facts: RunFacts) -> dict[str, Any] | None:
-    """What is kept of it; None of a run that compares no remedies."""
+    """Comparison that a result keeps. It is None if the run compares no remedies."""
     found: dict[str, Any] | None = _rounded(remedy_facts(gathered(facts, costs_of(run, facts))))
     return found
 
 
 def remedy_table(result: Mapping[str, Any]) -> str:
-    """Gains are in points of accuracy over the naked loop, paired by seed; costs are of all generations, a mean over seeds."""
+    """Markdown table of one result.
+
+    Gains are in points of accuracy over the naked loop, paired by seed. Costs are of all generations, as a mean over seeds.
+    """
     found = result["remedies"]
     torso, tail, both = (_points(one) for one in found["naked"]["left"])
     best = ", ".join(f"`{name}`" for name in found["pareto_front"])

@@ -1,9 +1,9 @@
-"""Tabulate what the shipped recipes found: `recipes/results/*.parquet` and the tables in `recipes/README.md`.
+"""Tabulate the findings of the shipped recipes: `recipes/results/*.parquet` and the tables in `recipes/README.md`.
 
     python scripts/tabulate_recipes.py runs/knowledge-collapse runs/curse-of-recursion    # keep and tabulate finished runs
     python scripts/tabulate_recipes.py                                                    # rebuild the tables from kept results
 
-A result keeps the run's metrics with seeds pooled, the verdict on each claim of the paper, the machine and the time.
+A result keeps the run's metrics with seeds pooled, the verdicts on the paper's claims, the machine and the time.
 """
 
 from __future__ import annotations

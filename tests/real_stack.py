@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from autophage.progress import Meter
+
 if TYPE_CHECKING:
     from autophage.recipe.schema import Recipe
     from autophage.stages.workbench import Workbench
@@ -123,6 +125,6 @@ def workbench(cache: Path) -> Callable[[Recipe], Workbench]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("AUTOPHAGE_CACHE", str(cache))
             raw = read_source(recipe)
-            return Workbench(recipe, raw, str(ensure_base_model(recipe, raw, lambda *_: None)))
+            return Workbench(recipe, raw, str(ensure_base_model(recipe, raw, Meter())))
 
     return make

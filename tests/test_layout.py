@@ -37,7 +37,7 @@ TIERS = (
     {"store"},
     {"recipe"},
     {"host"},
-    {"seeds", "progress"},
+    {"seeds", "progress", "display"},
     {"errors"},
 )
 """Parts of the engine from top to bottom. A part imports parts of lower tiers only."""

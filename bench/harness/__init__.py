@@ -1,15 +1,15 @@
-"""What the benchmarks share: turns taken in alternation, rows with the facts of the machine, tables, targets, processes.
+"""Parts that the benchmarks share.
 
 facts        machine, versions, commit, date
 statistics   quartiles, ratios pair by pair
-turns        contenders in alternation, within a budget; what fails leaves a note
-rows         rows as data, tables for people
-targets      promises and whether they are kept
-command      the command line that every benchmark has
-processes    work in a process of its own, with a deadline
-subject      the models and recipes that are measured, down to a folder of random weights
-engine       the engine's sampler and trainer as the benchmarks call them: the one file that knows their interfaces
-light        bytes, FLOPs and the time that a GPU needs at least
+turns        contenders in alternation within a budget
+rows         measurements as data and as tables
+targets      targets, and the check that they are met
+command      the command line of every benchmark
+processes    work in its own process, with a deadline
+subject      models and recipes that are measured
+engine       calls of the engine's sampler and trainer. No other file knows their interfaces.
+light        lower bounds from bytes and FLOPs
 """
 
 import sys

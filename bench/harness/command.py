@@ -1,7 +1,10 @@
-"""The command line that every benchmark has: its options, its results file, its table, its targets, its exit code.
+"""The command line of every benchmark: options, results file, table, targets and exit code.
 
-Exit codes: 0 measured (a missed target is a result), 1 something that must hold did not, or nothing could be measured,
-2 something the user can mend, 130 interrupted.
+Exit codes:
+- 0: measured. A missed target is a result.
+- 1: a condition that must hold does not, or nothing could be measured.
+- 2: the user can mend it.
+- 130: interrupted.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import Any, NoReturn
 
 from autophage.errors import AutophageError
 from harness.facts import facts
-from harness.rows import File, Row, results_file, table
+from harness.rows import File, Measurement, results_file, table
 from harness.targets import Target
 from harness.turns import Budget
 
@@ -27,19 +30,19 @@ REPEATS = 5
 
 @dataclass
 class Results:
-    """What a benchmark has found so far. `broken` names what must hold and did not."""
+    """Findings of a benchmark so far. `broken` names conditions that must hold and do not."""
 
     name: str
     parameters: dict[str, object]
     file: File | None
     json: bool
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Measurement] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=facts)
 
-    def add(self, rows: Sequence[Row], **parameters: object) -> None:
+    def add(self, rows: Sequence[Measurement], **parameters: object) -> None:
         """Keep rows, and write them down at once."""
         self.rows += rows
         for row in rows:
@@ -65,26 +68,26 @@ class Results:
         for line in self.remarks:
             print(f"\n{line}")
         if self.targets:
-            aside = " (a quick run says nothing about them)" if quick else ""
+            aside = " (a quick run does not judge them)" if quick else ""
             print(f"\nTargets on two CPU cores{aside}:")
             print("\n".join(target.line() for target in self.targets))
         if self.file:
             print(f"\nRows are in {self.file.path}")
 
 
-Measure = Callable[[argparse.Namespace, Budget, Results], None]
+MeasureFunction = Callable[[argparse.Namespace, Budget, Results], None]
 Worker = Callable[[Mapping[str, Any], Path], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """`minutes` is the default budget, on two quiet CPU cores; nothing starts after it."""
+    """One benchmark. `minutes` is the default budget on two quiet CPU cores. Nothing starts after it."""
 
     name: str
     description: str
     example: str
     minutes: float
-    measure: Measure
+    measure: MeasureFunction
     options: Callable[[argparse.ArgumentParser], None] = lambda parser: None
     workers: Mapping[str, Worker] = field(default_factory=dict)
 
@@ -116,11 +119,15 @@ class Benchmark:
             type=float,
             default=self.minutes,
             metavar="MINUTES",
-            help=f"start nothing after ({self.minutes:g})",
+            help=f"time after which nothing starts ({self.minutes:g})",
         )
-        parser.add_argument("--quick", action="store_true", help="one turn of the smallest model: shows that it works")
-        parser.add_argument("--out", type=Path, metavar="FILE", help="lines of JSON are added here (bench/results/...)")
-        parser.add_argument("--json", action="store_true", help="lines of JSON on stdout instead of the table")
+        parser.add_argument(
+            "--quick", action="store_true", help="one turn of the smallest model, to check that it works"
+        )
+        parser.add_argument(
+            "--out", type=Path, metavar="FILE", help="append lines of JSON to this file (bench/results/...)"
+        )
+        parser.add_argument("--json", action="store_true", help="print lines of JSON instead of the table")
         self.options(parser)
         return parser
 

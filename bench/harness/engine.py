@@ -1,7 +1,7 @@
-"""The engine as the benchmarks call it, and nothing else that they know of it.
+"""The engine as the benchmarks call it.
 
-`Live` is what a run has in its processes: a workbench (the trainer's side) and a sampler on the same model, and one
-generation of the loop as `autophage.loop` makes it, without what is measured of models and corpora.
+`Live` holds a workbench (the trainer's side) and a sampler on one model. It runs one generation of the loop as
+`autophage.loop` does, without measurements of models and corpora.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autophage.host import environment
+from autophage.progress import Meter
 from harness.subject import Loop, write_recipe
 
 if TYPE_CHECKING:
@@ -26,23 +27,23 @@ if TYPE_CHECKING:
 
 
 def job(served: Served, requests: Sequence[Request], decoding: Decoding) -> Job:
-    """What one model is asked to write."""
+    """Requests to one model, as a job of the sampler."""
     from autophage.sampler.protocol import Job
 
     return Job(served, requests, decoding)
 
 
 def sample_together(sampler: Sampler, jobs: Sequence[Job]) -> list[list[Completion]]:
-    """The documents of each job, with the statistics of their tokens; all jobs are one batch."""
+    """Documents of each job, with the statistics of their tokens. All jobs are one batch."""
     return sampler.sample(jobs, _ignore)
 
 
-def _ignore(*_: int) -> None:
-    """Nobody watches the progress of a benchmark."""
+def _ignore(*_: object) -> None:
+    """Ignore a finished document."""
 
 
 class Live:
-    """A workbench and, once it is asked for, a sampler; both stay until the process ends."""
+    """A workbench and, on request, a sampler. Both stay until the process ends."""
 
     def __init__(self, loop: Loop, folder: Path) -> None:
         environment.apply()
@@ -56,7 +57,7 @@ class Live:
         self.loop = loop
         self.folder = folder
         self.arms: list[Arm] = list(loaded.arms)
-        self.model_path = model_path(loaded.recipe, source, lambda *_: None)
+        self.model_path = model_path(loaded.recipe, source, Meter())
         self.bench: Workbench = Workbench(loaded.recipe, source, self.model_path)
 
     def sampler(self, **changes: Any) -> Sampler:
@@ -74,7 +75,7 @@ class Live:
         return served
 
     def train(self, arm: Arm, generation: int, start: Weights, corpus: list[Sample]) -> Weights:
-        return self.bench.fit(arm, generation, start, {generation - 1: corpus}, _ignore).weights
+        return self.bench.fit(arm, generation, start, {generation - 1: corpus}, Meter()).weights
 
     def write(self, sampler: Sampler, arm: Arm, generation: int, served: Served) -> list[Sample]:
         """Sample corpus `generation`."""
@@ -86,7 +87,11 @@ class Live:
     def generation(
         self, sampler: Sampler, arm: Arm, number: int, start: Weights, corpus: list[Sample]
     ) -> tuple[Weights, list[Sample], dict[str, float]]:
-        """Model `number` trained on the corpus before it, swapped in, its corpus sampled, both on disk; and the seconds."""
+        """Train model `number` on the previous corpus, swap it in, sample its corpus and save both.
+
+        Returns:
+            The weights, the corpus, and the seconds of each stage.
+        """
         from autophage.store.corpus import write_corpus
 
         begun = time.perf_counter()
@@ -112,7 +117,7 @@ class Live:
 
 
 def prepare(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A worker: make the model if need be; what others need to run the same experiment by hand."""
+    """Worker: make the model if it is missing. Return the facts that others need to repeat the experiment by hand."""
     live = Live(Loop.of(spec), folder)
     [arm, *_] = live.arms
     return {
@@ -126,13 +131,13 @@ def prepare(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def write_prompts(prepared: Mapping[str, Any], path: Path) -> Path:
-    """For the scripts of others: prompts, and what opens a training document, as token ids."""
+    """Write prompts and the start of a training document as token ids, for the scripts of peers."""
     path.write_text(json.dumps({"prompts": prepared["prompts"], "start": prepared["start"]}), "utf-8")
     return path
 
 
 def variants(live: Live, count: int) -> list[Weights]:
-    """Adapters that differ, as training leaves them in shape and size: B random, one seed each."""
+    """Distinct adapters with the shapes and sizes of trained ones. B is random, with one seed each."""
     import safetensors.torch
     import torch
 
@@ -151,7 +156,7 @@ def variants(live: Live, count: int) -> list[Weights]:
 
 
 def _samples(requests: Sequence[Request], answers: Sequence[Completion]) -> list[Sample]:
-    """What a trainer needs of a corpus; text and ids of samples are left out, as they cost others nothing either."""
+    """Samples with the fields that a trainer needs. Text and ids are left out, as peers do not pay for them."""
     from autophage.store.corpus import Sample
 
     return [
@@ -195,7 +200,7 @@ def remove_from_file(sampler: Sampler, adapter_id: int) -> None:
 
 
 class Preemptions:
-    """How often the engine's scheduler took a sequence's KV cache away, counted from here on."""
+    """Counts preemptions by the engine's scheduler from its creation on."""
 
     def __init__(self, sampler: Sampler) -> None:
         vllm: Any = sampler._engine

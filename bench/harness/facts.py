@@ -1,4 +1,4 @@
-"""What every row of results says about where, when and with what it was measured."""
+"""Facts of place, time and software in every row of results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def facts() -> dict[str, object]:
 
 
 def device_name() -> str:
-    """The first GPU, or the processor's model and how many cores this process may use."""
+    """Name of the first GPU. Otherwise the processor's model and the number of usable cores."""
     gpu = output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
     return gpu[0] if gpu else f"{processor()}, {len(os.sched_getaffinity(0))} cores"
 
@@ -54,7 +54,7 @@ def now() -> str:
 
 
 def version(package: str) -> str:
-    """Of an installed distribution; of this repository, its commit."""
+    """Version of an installed distribution. For this repository it is the commit."""
     if package == "autophage":
         return commit("kernels")
     try:
@@ -65,7 +65,7 @@ def version(package: str) -> str:
 
 @functools.cache
 def commit(*folders: str) -> str:
-    """Of the checkout, with a mark where tracked files of `folders` differ from it; "unknown" outside one."""
+    """Commit of the checkout, marked if tracked files of `folders` differ. It is "unknown" outside a checkout."""
     if not (ROOT / "pyproject.toml").is_file():  # an installed package may lie inside somebody else's repository
         return "unknown"
     head = output("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")

@@ -1,4 +1,4 @@
-"""The speed of light of a generation: the bytes that must move and the FLOPs that must be made, over what a GPU can do.
+"""Lower bounds of a generation's time from the bytes and FLOPs that it must move and compute.
 
     decode step   t(B) = max( (W + B (p + L/2) k + K A) / bandwidth , 2 P B / throughput )
     sampling      T_S >= max( N L / B t(B) , 2 P N L / throughput ) + 2 P N p / throughput
@@ -6,9 +6,11 @@
     swap          T_W >= 2 A / bandwidth
     generation    T   >= T_S + T_T + T_W
 
-P parameters, W their bytes, k bytes of KV cache a token, A bytes of an adapter, K adapters in the batch of B sequences, N
-samples of L tokens after prompts of p, trained on as rows of M tokens. Nothing is known of kernels, launches or hosts: those
-are what the fraction shows.
+    P parameters        W their bytes            k bytes of KV cache a token     A bytes of an adapter
+    K adapters          B sequences a batch      N samples of L tokens           p tokens of a prompt
+    M tokens of a training row
+
+The bounds know nothing of kernels, launches or hosts. The fraction of the bound that is reached shows their cost.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Gpu:
-    """Data-sheet peaks: bytes a second, and dense bfloat16 FLOPs a second."""
+    """Peaks of a data sheet: bytes a second and dense bfloat16 FLOPs a second."""
 
     bandwidth: float
     flops: float
@@ -38,12 +40,12 @@ GPUS = {
 
 
 def named(device: str) -> Gpu | None:
-    """The peaks of a device, None where they are not known here: then nothing is a fraction of them."""
+    """Peaks of a device, or None if the device is not listed."""
     return next((gpu for name, gpu in GPUS.items() if name in device), None)
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """One generation of `arms` arms, of `samples` samples each."""
 
     parameters: int
@@ -59,7 +61,7 @@ class Work:
     arms: int = 1
 
 
-def sampling(work: Work, gpu: Gpu) -> float:
+def sampling(work: Workload, gpu: Gpu) -> float:
     """Seconds at least for sampling all arms in one batch."""
     total = work.arms * work.samples
     batch = min(work.concurrency, total)
@@ -70,14 +72,14 @@ def sampling(work: Work, gpu: Gpu) -> float:
     return total * work.tokens / batch * step + prefill
 
 
-def training(work: Work, gpu: Gpu) -> float:
+def training(work: Workload, gpu: Gpu) -> float:
     tokens = work.arms * work.samples * work.trained * work.epochs
     return 4 * work.parameters * tokens / gpu.flops
 
 
-def swap(work: Work, gpu: Gpu) -> float:
+def swap(work: Workload, gpu: Gpu) -> float:
     return 2 * work.arms * work.adapter_bytes / gpu.bandwidth
 
 
-def generation(work: Work, gpu: Gpu) -> float:
+def generation(work: Workload, gpu: Gpu) -> float:
     return sampling(work, gpu) + training(work, gpu) + swap(work, gpu)

@@ -1,8 +1,7 @@
-"""Work in a process of its own: started, waited for with a deadline, ended with everything that it started.
+"""Work in its own process, with a deadline. Its end ends every process that it started.
 
-Three kinds: a benchmark's own `--worker`, which writes its answer as JSON; a worker that stays and answers again and again
-(`Resident`); and any other command. Output goes to a file and is shown only where the work fails. Every contender gets the same
-threads (`quiet`); who needs more sets it on top.
+There are three kinds. A benchmark's `--worker` writes one answer as JSON. A `Resident` worker stays and answers many times. Any
+other command just runs. Output goes to a file and is shown if the work fails. `quiet` gives every contender the same threads.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from autophage.host.environment import process_variables
 TAIL = 12
 """Lines of a failed command's output that its error shows."""
 NOISE = (" - leaked ", " - ... skipped", "nanobind:", "See https://nanobind")
-"""What Triton's bindings print when a process ends with an exception that holds their objects; it would fill the tail."""
+"""Output of Triton's bindings at the end of a process whose exception holds their objects. It would fill the tail."""
 THREADS = (
     *("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "GOMP_SPINCOUNT"),
     *("TOKENIZERS_PARALLELISM", "VLLM_CPU_OMP_THREADS_BIND"),
@@ -35,23 +34,23 @@ SILENCE = ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "H
 
 
 def quiet() -> dict[str, str]:
-    """The environment of every contender: this process's, with the engine's own thread settings and no telemetry."""
+    """Environment of every contender. It adds the engine's thread settings to this process's own and switches off telemetry."""
     ours = process_variables()
     return {**os.environ, "HF_HUB_OFFLINE": "1", **{name: ours[name] for name in (*THREADS, *SILENCE) if name in ours}}
 
 
 def plain_vllm(*, tuned: bool) -> dict[str, str]:
-    """`quiet` for vLLM as others use it: its own choice of processes or, tuned, one; a KV cache that a small machine has."""
+    """`quiet` for vLLM as others use it, with a KV cache for a small machine. Tuned vLLM runs in one process."""
     environment = quiet() | {"VLLM_CPU_KVCACHE_SPACE": "1"}
     environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
     return environment | ({"VLLM_ENABLE_V1_MULTIPROCESSING": "0"} if tuned else {})
 
 
 def run(command: Sequence[str], environment: Mapping[str, str], seconds: float, log: Path) -> float:
-    """Seconds from start to end of a command that must succeed.
+    """Run a command and return its seconds.
 
     Raises:
-        RunError: it failed, or did not end within `seconds`; the end of its output is in the message.
+        RunError: the command failed or exceeded `seconds`. The message has the end of its output.
     """
     with log.open("wb") as output:
         began = time.perf_counter()
@@ -78,7 +77,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], seconds: float, 
 def work(
     script: Path, worker: str, spec: Mapping[str, object], seconds: float, environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """The answer of a benchmark's worker to `spec`, computed in a process of its own."""
+    """Answer of a benchmark's worker to `spec`, from its own process."""
     with tempfile.TemporaryDirectory(prefix="autophage-bench-") as name:
         folder = Path(name)
         command = _worker(script, worker, {**spec, "launched": time.time()}, folder)
@@ -88,10 +87,10 @@ def work(
 
 
 class Resident:
-    """A worker that stays in a process of its own and answers, asleep between two questions (`answer_all` is its side).
+    """A worker that stays in its own process, asleep between questions. `answer_all` is its side.
 
     Raises:
-        RunError: it did not start, here or in `ask`: it failed, or did not answer within `seconds`.
+        RunError: the worker did not start, failed, or did not answer within `seconds`.
     """
 
     def __init__(self, script: Path, worker: str, spec: Mapping[str, object], folder: Path, seconds: float) -> None:
@@ -137,7 +136,7 @@ class Resident:
 
 
 def answer_all(prepare: Callable[[], Callable[[Any], object]]) -> None:
-    """A resident worker: `prepare` makes what answers questions; a line in, a line out, until there are no more."""
+    """Serve a resident worker. `prepare` returns the function that answers. Questions and answers are lines of JSON."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is not an answer
     answer = prepare()
@@ -149,7 +148,7 @@ def answer_all(prepare: Callable[[], Callable[[Any], object]]) -> None:
 def script(
     path: Path, options: Sequence[str], environment: Mapping[str, str], seconds: float, folder: Path
 ) -> dict[str, float]:
-    """The phases that a script of bench/peers reports, and its whole time as `wall`. Its output is kept in `folder`."""
+    """Run a script of bench/peers and return its phases, with the whole time as `wall`. Its output is kept in `folder`."""
     phases = folder / "phases.json"
     command = [sys.executable, str(path), *options, "--phases", str(phases)]
     wall = run(command, environment, seconds, folder / f"{path.stem}.log")
@@ -158,13 +157,13 @@ def script(
 
 
 def _worker(script: Path, worker: str, spec: Mapping[str, object], folder: Path) -> list[str]:
-    """The command of a benchmark's worker, with its spec where it looks for it (`command.Benchmark`)."""
+    """Command of a benchmark's worker. The spec is written where `command.Benchmark` reads it."""
     (folder / "spec.json").write_text(json.dumps(spec), "utf-8")
     return [sys.executable, str(script), "--worker", worker, str(folder)]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill whatever is left of the process's session: engines start processes that outlive a killed parent."""
+    """Kill every process of the session. Engines start processes that outlive a killed parent."""
     with contextlib.suppress(ProcessLookupError):  # nothing is left
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

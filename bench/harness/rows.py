@@ -1,7 +1,7 @@
-"""Rows as data, and tables for people.
+"""Measurements as data and as tables.
 
-A row is one figure of one contender at one point. In a file it also carries the parameters of the point and the facts of
-the machine, so that every line can be read alone.
+A measurement is one figure of one contender at one point. In a file it carries the parameters of the point and the facts of the
+machine, so that every line is complete.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from harness.turns import Taken
 
 OURS = "autophage"
 TEXT = 3
-"""Columns of a table that hold text and stand at the left, unless said otherwise."""
+"""Default number of leading columns that hold text and are aligned left."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """Without values, `note` says why. `median`, `low` and `high` (quartiles) are of `values`, one a turn."""
+class Measurement:
+    """Values of one figure, one a turn. `note` tells why there are none. `median`, `low` and `high` are their quartiles."""
 
     point: str
     contender: str
@@ -44,18 +44,18 @@ class Row:
         return {"benchmark": benchmark, **asdict(self), **quartiles, "parameters": dict(parameters), **facts}
 
 
-def rows_of(point: str, taken: Mapping[str, Taken], units: Mapping[str, str]) -> list[Row]:
-    """One row a contender and figure; one without a figure where a contender never finished."""
+def rows_of(point: str, taken: Mapping[str, Taken], units: Mapping[str, str]) -> list[Measurement]:
+    """One measurement for each contender and figure. A contender without a finished turn has one without a figure."""
     rows = []
     for contender, one in taken.items():
         for figure, values in one.values.items():
-            rows.append(Row(point, contender, figure, units[figure], values, one.note))
+            rows.append(Measurement(point, contender, figure, units[figure], values, one.note))
         if not one.values:
-            rows.append(Row(point, contender, "", "", note=one.note))
+            rows.append(Measurement(point, contender, "", "", note=one.note))
     return rows
 
 
-def values_of(rows: Iterable[Row], point: str, contender: str, figure: str) -> list[float]:
+def values_of(rows: Iterable[Measurement], point: str, contender: str, figure: str) -> list[float]:
     """The values of one row; empty where it is not there."""
     return next(
         (row.values for row in rows if (row.point, row.contender, row.figure) == (point, contender, figure)), []
@@ -63,7 +63,7 @@ def values_of(rows: Iterable[Row], point: str, contender: str, figure: str) -> l
 
 
 class File:
-    """Rows as lines of JSON, each written when it is known: what breaks later takes nothing away."""
+    """A file of JSON lines. Each line is written at once, so that a later failure loses nothing."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ class File:
 
 
 def results_file(kind: str, device: str, date: str) -> Path:
-    """Where results go unless somebody says otherwise: beside the benchmarks in a checkout, else where one stands."""
+    """Default results file: beside the benchmarks in a checkout, else in the working directory."""
     name = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     folder = BENCH / "results" if (ROOT / "pyproject.toml").is_file() else Path("autophage-bench")
     return folder / f"{kind}-{name}-{date[:10]}.jsonl"
@@ -84,8 +84,8 @@ def results_file(kind: str, device: str, date: str) -> Path:
 HEADER = ("contender", "figure", "unit", "median", "quartiles", "turns")
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Grouped by point, in the order measured; notes follow."""
+def table(rows: Sequence[Measurement]) -> str:
+    """Table grouped by point, in the order of measurement. Notes follow."""
     lines: list[str] = []
     for point in dict.fromkeys(row.point for row in rows):
         here = [row for row in rows if row.point == point]
@@ -95,7 +95,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Measurement) -> tuple[str, ...]:
     low, median, high = spread(row.values)
     return row.contender, row.figure, row.unit, figure(median), f"{figure(low)}-{figure(high)}", str(len(row.values))
 
@@ -106,7 +106,7 @@ def figure(value: float | None) -> str:
 
 
 def aligned(cells: Sequence[Sequence[str]], text: int = TEXT) -> list[str]:
-    """Columns of equal width; numbers, which follow the first `text` columns, to the right."""
+    """Columns of equal width. The first `text` columns are aligned left, numbers right."""
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = []
     for row in cells:

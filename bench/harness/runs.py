@@ -1,4 +1,4 @@
-"""Whole runs: `autophage run` as its user starts it, in a process of its own, and what its history says of the time."""
+"""Whole runs of `autophage run` in their own process, and the times in their history."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from harness.subject import Loop, write_recipe
 
 DEADLINE = 3600.0
 
-Event = Mapping[str, Any]
+RunEvent = Mapping[str, Any]
 
 
 def execute(loop: Loop, folder: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
-    """Run the experiment into `folder`: seconds of the whole process, of its work, and of each stage (their union)."""
+    """Run the experiment in `folder`. Return the seconds of the process, of its work and of each stage."""
     folder.mkdir(parents=True)
     recipe = write_recipe(loop, folder)
     settings = [part for override in overrides for part in ("--set", override)]
@@ -27,8 +27,8 @@ def execute(loop: Loop, folder: Path, overrides: Sequence[str] = ()) -> dict[str
     return {"wall": wall, **history(events)}
 
 
-def history(events: Iterable[Event]) -> dict[str, float]:
-    """`working` is from the first stage's start to the end of the run; a stage's time counts once where arms share it."""
+def history(events: Iterable[RunEvent]) -> dict[str, float]:
+    """Seconds of each stage. A stage that arms share counts once. `working` lasts from the first stage to the run's end."""
     began: dict[tuple[str, int, str], float] = {}
     spans: dict[str, list[tuple[float, float]]] = {}
     end = 0.0

@@ -1,7 +1,7 @@
-"""What is measured: a model's shape, the recipe of its loop, and for the larger shapes a folder of random weights.
+"""Subjects of measurement: a model's shape, the recipe of its loop, and random weights for the larger shapes.
 
-`demo` is the base model of the demo recipe, barely trained: what it writes does not matter here, as every sample has its
-full length. `1b` and `8b` have the shapes of Llama 3.2 1B and Llama 3.1 8B and read a made-up text in blocks of 64 tokens.
+`demo` is the base model of the demo recipe, barely trained. The quality of its text does not matter, as every sample has its
+full length. `1b` and `8b` have the shapes of Llama 3.2 1B and Llama 3.1 8B. They read a made-up text in blocks of 64 tokens.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from harness.command import positive
 
 
 @dataclass(frozen=True)
-class Shape:
-    """`kv_heads` and `head_size` count for random weights; a small base model has as many of the ones as of the others."""
+class LlamaShape:
+    """Shape of a Llama. `kv_heads` and `intermediate` are for random weights. A small base model has kv heads = heads."""
 
     hidden: int
     layers: int
     heads: int
     people: int = 0
-    """Of the world that a small base model is trained on; 0 stands for random weights."""
+    """People in the world that a small base model is trained on. 0 stands for random weights."""
     kv_heads: int = 0
     intermediate: int = 0
     vocabulary: int = 0
@@ -34,7 +34,7 @@ class Shape:
 
     @property
     def linears(self) -> dict[str, tuple[str, int, int]]:
-        """The linear layers of one decoder layer: name -> block, inputs, outputs."""
+        """Linear layers of one decoder layer: name -> block, inputs, outputs."""
         heads = self.hidden // self.heads * self.kv_heads
         return {
             "q_proj": ("self_attn", self.hidden, self.hidden),
@@ -60,14 +60,14 @@ class Shape:
 
 
 SHAPES = {
-    "quick": Shape(64, 2, 2, people=20),
-    "demo": Shape(192, 4, 3, people=250),
-    "tiny": Shape(64, 2, 2, kv_heads=1, intermediate=192, vocabulary=3000),
-    "1b": Shape(2048, 16, 32, kv_heads=8, intermediate=8192, vocabulary=128_256),
-    "8b": Shape(4096, 32, 32, kv_heads=8, intermediate=14_336, vocabulary=128_256, tied=False),
+    "quick": LlamaShape(64, 2, 2, people=20),
+    "demo": LlamaShape(192, 4, 3, people=250),
+    "tiny": LlamaShape(64, 2, 2, kv_heads=1, intermediate=192, vocabulary=3000),
+    "1b": LlamaShape(2048, 16, 32, kv_heads=8, intermediate=8192, vocabulary=128_256),
+    "8b": LlamaShape(4096, 32, 32, kv_heads=8, intermediate=14_336, vocabulary=128_256, tied=False),
 }
 BASE_TOKENS = 60_000
-"""A base model's training: seconds, once, and then it is cached."""
+"""Tokens of a small base model's training. It takes seconds, once, and is cached."""
 BLOCK = 64
 """Tokens of a prompt where a text is read."""
 TEXT_LINES = 6000
@@ -75,7 +75,7 @@ TEXT_LINES = 6000
 
 @dataclass(frozen=True)
 class Loop:
-    """One experiment, the same for everybody: N samples of so many tokens, trained on with these hyper-parameters."""
+    """One experiment for every contender: N samples of some length, and the hyper-parameters of training."""
 
     shape: str = "demo"
     samples: int = 256
@@ -118,16 +118,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that say which experiment it is."""
     own = Loop()
     parser.add_argument("--shape", choices=[name for name in SHAPES if name != "quick"], default=own.shape)
-    parser.add_argument("--tokens", type=positive, default=own.tokens, help=f"of each sample ({own.tokens})")
-    parser.add_argument("--epochs", type=float, default=own.epochs, help=f"of each generation ({own.epochs:g})")
+    parser.add_argument("--tokens", type=positive, default=own.tokens, help=f"tokens of each sample ({own.tokens})")
+    parser.add_argument("--epochs", type=float, default=own.epochs, help=f"epochs of each generation ({own.epochs:g})")
     parser.add_argument(
         "--batch-size", type=positive, default=own.batch_size, help=f"documents a step ({own.batch_size})"
     )
-    parser.add_argument("--rank", type=positive, default=own.rank, help=f"of the adapters ({own.rank})")
+    parser.add_argument("--rank", type=positive, default=own.rank, help=f"rank of the adapters ({own.rank})")
 
 
 def loop_of(chosen: argparse.Namespace, **changes: Any) -> Loop:
-    """The experiment that the options describe; a quick one is small whatever they say."""
+    """Experiment that the options describe. A quick one is always small."""
     if chosen.quick:
         return Loop(**{"shape": "quick", "samples": 8, "tokens": 32, "rank": 8, "batch_size": 8, **changes})
     options = {name: getattr(chosen, name) for name in ("shape", "tokens", "epochs", "batch_size", "rank")}
@@ -172,7 +172,7 @@ def made_up_text() -> str:
     return "".join(f"In the year {7919 * line % 10_000} harbour {line} was rebuilt.\n" for line in range(TEXT_LINES))
 
 
-def llama_config(shape: Shape, **more: Any) -> Any:
+def llama_config(shape: LlamaShape, **more: Any) -> Any:
     """A Llama of this shape, as transformers configures it."""
     from transformers import LlamaConfig
 
@@ -191,7 +191,7 @@ def llama_config(shape: Shape, **more: Any) -> Any:
 
 
 def random_model(name: str) -> Path:
-    """The folder of a Llama of this shape with random weights in 16 bits (32 on a CPU), made now if it is not there."""
+    """Folder of a Llama of this shape with random weights, made if missing. Weights have 16 bits on a GPU and 32 on a CPU."""
     folder = cache_folder() / "bench-models" / name
     if folder.is_dir():
         return folder

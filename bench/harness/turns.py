@@ -1,8 +1,7 @@
-"""Contenders in alternation: A B A B ..., so that whatever else the machine does falls on all of them.
+"""Contenders in alternation (A B A B), so that disturbances of the machine fall on all.
 
-A contender is a function that does its work once and returns its figures by name. One that fails leaves a note and is
-not asked again; the others keep their turns. Nothing starts once the budget is spent, and a turn that is begun is
-finished for everybody, so that ratios can be taken pair by pair.
+A contender is a function that does its work once and returns named figures. A contender that fails leaves a note and is not
+called again. Nothing starts after the budget. A started turn is finished for every contender, so that ratios can be paired.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class Budget:
 
 @dataclass
 class Taken:
-    """What one contender's turns gave: values by figure, in the order of turns, and why there are no more."""
+    """Values of one contender by figure, in the order of turns. `note` tells why there are no more."""
 
     values: dict[str, list[float]] = field(default_factory=dict)
     note: str = ""

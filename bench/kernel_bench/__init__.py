@@ -1,15 +1,15 @@
-"""What `bench/kernels.py` is made of: points, inputs, contenders, timing, sweeps and tables.
+"""Parts of `bench/kernels.py`.
 
-points       what is measured, in order of importance, with its bytes and FLOPs
-inputs       tensors of a point: random ones, peaked ones, ramps
-accuracy     float64 truth of a few rows, and how far a contender is from it
-contenders   the kernels of this repository, and torch doing the same
-peers        other people's kernels, each optional
-machine      the device, its software, and its measured limits
+points       points of measurement in order of importance, with bytes and FLOPs
+inputs       tensors of a point: random, peaked, ascending
+accuracy     float64 truth of a few rows, and a contender's distance from it
+contenders   the kernels of this repository, and torch
+peers        kernels of others, each optional
+machine      the device, its software and its measured limits
 timing       milliseconds and peak memory
-sweep        which contender runs when, within a budget
-report       rows as data, tables for people, the CPU's targets
-tune         the constants of the launches, swept
+sweep        order of contenders within a budget
+report       measurements as data and tables, targets on a CPU
+tune         sweep of the launches' constants
 """
 
 import harness  # noqa: F401  (takes this folder off the import path, and is found without it from here on)

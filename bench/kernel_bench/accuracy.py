@@ -1,7 +1,7 @@
-"""Float64 truth of a few rows, and how far a contender's outputs are from it.
+"""Float64 truth of a few rows, and the distance of a contender's outputs from it.
 
-It shows that a peer was called as its authors meant it, and what rounding a product to 16 bits costs. Outputs that are one
-number for the whole batch are not compared.
+The distance shows that a peer was called as its authors meant it. It also shows the cost of rounding a product to 16 bits.
+Outputs that are one number for the whole batch are not compared.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COLUMNS = 16_384
 def truth(inputs: Inputs) -> dict[str, torch.Tensor]:
     """Statistics or divergences of the first rows, [R] each."""
     rows = slice(0, ROWS)
-    if inputs.logits is not None:
+    if inputs.logits.numel():
         log_p_RV = inputs.logits[rows].double().log_softmax(-1)
     else:
         log_p_RV = _product(inputs.hidden, inputs.weight).log_softmax(-1)
@@ -33,9 +33,9 @@ def truth(inputs: Inputs) -> dict[str, torch.Tensor]:
         "entropy": entropy_R,
         "varentropy": (p_RV * (log_p_RV + entropy_R.unsqueeze(1)).square()).sum(-1),
     }
-    if inputs.reference is not None:
+    if inputs.reference.numel():
         log_q_RV = inputs.reference[rows].double().log_softmax(-1)
-    elif inputs.reference_hidden is not None:
+    elif inputs.reference_hidden.numel():
         log_q_RV = _product(inputs.reference_hidden, inputs.reference_weight).log_softmax(-1)
     else:
         return exact
@@ -48,15 +48,13 @@ def truth(inputs: Inputs) -> dict[str, torch.Tensor]:
     }
 
 
-def _product(hidden_TH: torch.Tensor | None, weight_VH: torch.Tensor | None) -> torch.Tensor:
-    if hidden_TH is None or weight_VH is None:
-        raise ValueError("inputs have neither logits nor a head")
+def _product(hidden_TH: torch.Tensor, weight_VH: torch.Tensor) -> torch.Tensor:
     wide_RH = hidden_TH[:ROWS].double()
     return torch.cat([wide_RH @ part_CH.double().t() for part_CH in weight_VH.split(COLUMNS)], 1)
 
 
 def largest_error(outputs: Mapping[str, torch.Tensor], exact: Mapping[str, torch.Tensor]) -> float | None:
-    """In nats (nats^2 for varentropy), over what both have row by row; None where nothing can be compared."""
+    """Largest error over the rows, in nats (nats^2 for varentropy). It is None if nothing can be compared."""
     errors = [
         (outputs[name].detach()[: len(exact[name])].double() - exact[name]).abs().max().item()
         for name in outputs.keys() & exact.keys()

@@ -1,7 +1,7 @@
-"""What a contender is, and the contenders at home: the kernels of this repository, and torch doing the same.
+"""Implementations of a point, and the ones at home: the kernels of this repository, and torch.
 
-A contender is a function from inputs to named outputs. Whoever has nothing for a point, or cannot run here, is `Absent` and
-says why. The names of a contender's outputs are its own account of what it gives: a peer may give less than was asked.
+An implementation is a function from inputs to named outputs. The names tell which outputs it gives, which may be fewer than
+asked. `Absent` stands for one that has nothing for a point or cannot run here, with the reason.
 """
 
 from __future__ import annotations
@@ -11,9 +11,16 @@ from dataclasses import dataclass
 
 import torch
 
-from autophage_kernels import linear_token_divergence, linear_token_stats, token_divergence, token_stats
+from autophage_kernels import (
+    TokenDivergence,
+    TokenStats,
+    linear_token_divergence,
+    linear_token_stats,
+    token_divergence,
+    token_stats,
+)
 from kernel_bench.inputs import Inputs
-from kernel_bench.points import Point
+from kernel_bench.points import KernelPoint
 
 Outputs = dict[str, torch.Tensor]
 
@@ -23,7 +30,7 @@ PRODUCT = "product"
 
 
 @dataclass(frozen=True)
-class Contender:
+class Implementation:
     """One implementation, at one point."""
 
     name: str
@@ -48,16 +55,17 @@ class Absent:
     reason: str
 
 
-Entry = Contender | Absent
-Maker = Callable[[Point, torch.device], list[Entry]]
+Entry = Implementation | Absent
+Finder = Callable[[KernelPoint, torch.device], list[Entry]]
+"""Finds the implementations of one origin at a point."""
 
 
-def ours(point: Point, device: torch.device) -> list[Entry]:
+def ours(point: KernelPoint, device: torch.device) -> list[Entry]:
     """The whole [T] outputs of the public functions."""
 
     def forward(inputs: Inputs) -> Outputs:
         if point.task == "logits":
-            found: object = token_stats(inputs.logits, inputs.target, statistics=point.names)
+            found: TokenStats | TokenDivergence = token_stats(inputs.logits, inputs.target, statistics=point.names)
         elif point.task == "head":
             found = linear_token_stats(inputs.hidden, inputs.weight, inputs.target, statistics=point.names)
         elif point.task == "pair":
@@ -68,11 +76,11 @@ def ours(point: Point, device: torch.device) -> list[Entry]:
             )
         return {name: values for name, values in found._asdict().items() if values is not None}
 
-    return [Contender(OURS, forward, "autophage", core=True)]
+    return [Implementation(OURS, forward, "autophage", core=True)]
 
 
 def statistics_of(logits_TV: torch.Tensor, target_T: torch.Tensor, varentropy: bool) -> tuple[torch.Tensor, ...]:
-    """Log-softmax, gather and entropy in float32, as most training code has them."""
+    """Log-softmax, gather and entropy in float32, as in most training code."""
     log_p_TV = logits_TV.float().log_softmax(-1)
     logprob_T = log_p_TV.gather(-1, target_T.unsqueeze(-1)).squeeze(-1)
     p_TV = log_p_TV.exp()
@@ -83,7 +91,7 @@ def statistics_of(logits_TV: torch.Tensor, target_T: torch.Tensor, varentropy: b
 
 
 def divergence_of(logits_TV: torch.Tensor, reference_TV: torch.Tensor, kind: str) -> tuple[torch.Tensor, ...]:
-    """KL of two log-softmaxes in float32; both directions where one pass gives everything, or the one of Jensen and Shannon."""
+    """Divergence of two log-softmaxes in float32. `onepass` gives KL both ways."""
     log_p_TV, log_q_TV = logits_TV.float().log_softmax(-1), reference_TV.float().log_softmax(-1)
     if kind == "jsd":
         log_m_TV = torch.logaddexp(log_p_TV, log_q_TV) - 0.6931471805599453
@@ -93,15 +101,16 @@ def divergence_of(logits_TV: torch.Tensor, reference_TV: torch.Tensor, kind: str
     return (kl_T,) if kind == "kl" else (kl_T, (log_q_TV.exp() * (log_q_TV - log_p_TV)).sum(-1))
 
 
-def in_torch(point: Point) -> Callable[[Inputs], Outputs]:
-    """The point in plain torch; two statistics where all are asked for, which is what people compute this way."""
+def in_torch(point: KernelPoint) -> Callable[[Inputs], Outputs]:
+    """The point in plain torch. Of `all` statistics it computes two, as most code does."""
+    names: tuple[str, ...]
     if point.task in ("logits", "head"):
         names = ("logprob", "entropy", "varentropy") if point.outputs == "three" else ("logprob", "entropy")
     else:
         names = {"kl": ("kl",), "onepass": ("kl", "reverse_kl"), "jsd": ("jsd",)}[point.outputs]
 
     def forward(inputs: Inputs) -> Outputs:
-        logits_TV = inputs.logits if inputs.logits is not None else inputs.hidden @ inputs.weight.t()
+        logits_TV = inputs.logits if inputs.logits.numel() else inputs.hidden @ inputs.weight.t()
         if point.task in ("logits", "head"):
             values = statistics_of(logits_TV, inputs.target, "varentropy" in names)
         elif point.task == "pair":
@@ -114,11 +123,11 @@ def in_torch(point: Point) -> Callable[[Inputs], Outputs]:
     return forward
 
 
-def eager(point: Point, device: torch.device) -> list[Entry]:
-    return [Contender(EAGER, in_torch(point), core=True)]
+def eager(point: KernelPoint, device: torch.device) -> list[Entry]:
+    return [Implementation(EAGER, in_torch(point), core=True)]
 
 
-def compiled(point: Point, device: torch.device) -> list[Entry]:
+def compiled(point: KernelPoint, device: torch.device) -> list[Entry]:
     if device.type != "cuda":
         return [Absent("compile", "measured on a GPU only: compiling takes longer than the whole sweep of a CPU")]
     made: list[Callable[[Inputs], Outputs]] = []
@@ -129,11 +138,11 @@ def compiled(point: Point, device: torch.device) -> list[Entry]:
             made.append(torch.compile(in_torch(point), dynamic=False, fullgraph=True))
         return made[0](inputs)
 
-    return [Contender("compile", forward)]
+    return [Implementation("compile", forward)]
 
 
-def product(point: Point, device: torch.device) -> list[Entry]:
-    """The matrix product alone, which writes all logits and says nothing about them: the time to compare a fused head with."""
+def product(point: KernelPoint, device: torch.device) -> list[Entry]:
+    """The matrix product alone, which writes all logits. A fused head is compared with its time."""
     if point.task != "head":
         return [
             Absent(PRODUCT, "there is no product to compare with" if not point.hidden else "see the point of one head")
@@ -142,4 +151,4 @@ def product(point: Point, device: torch.device) -> list[Entry]:
     def forward(inputs: Inputs) -> Outputs:
         return {"logits": inputs.hidden @ inputs.weight.t()}
 
-    return [Contender(PRODUCT, forward, core=True, note="no statistics")]
+    return [Implementation(PRODUCT, forward, core=True, note="no statistics")]

@@ -1,9 +1,9 @@
-"""Tensors of a point. Random logits alone would flatter some kernels and not others, so there are three kinds.
+"""Tensors of a point. Kernels differ in the logits that suit them, so there are three kinds.
 
-    normal   independent, standard normal (hidden states and weights such that their product is)
-    zipf     what a language model gives: probabilities that fall as a power of a token's rank (ranks at random places), and a
-             few tokens that stand out by 5 to 14 nats
-    ramp     ascending logits: every block of columns has a new maximum, so that running sums are re-based at every block
+    normal   independent and standard normal (hidden states and weights such that their product is)
+    zipf     as of a language model: probabilities fall as a power of a token's rank, ranks lie at random places, and a few
+             tokens stand out by 5 to 14 nats
+    ramp     ascending: every block of columns has a new maximum, so that running sums are re-based at every block
 
 Shapes: T rows, V vocabulary, H hidden.
 """
@@ -15,41 +15,42 @@ from dataclasses import dataclass
 
 import torch
 
-from kernel_bench.points import Point
+from kernel_bench.points import KernelPoint
 
 EXPONENT = 1.1
 """Of the power law in `zipf`."""
 STANDING_OUT = (5.0, 8.0, 11.0, 14.0)
 """Nats added to so many tokens of each row in `zipf`."""
 CHUNK_ELEMENTS = 1 << 27
-"""Values made at a time in float32, before they are rounded to the point's dtype."""
+"""Number of float32 values made at a time, before they are rounded to the point's dtype."""
+EMPTY = torch.empty(0)
 
 
 @dataclass
 class Inputs:
-    """What a contender gets; None where the task has no such tensor."""
+    """Tensors of one point. A tensor is empty if the task has none of its kind."""
 
     target: torch.Tensor
-    logits: torch.Tensor | None = None
-    reference: torch.Tensor | None = None
-    hidden: torch.Tensor | None = None
-    weight: torch.Tensor | None = None
-    reference_hidden: torch.Tensor | None = None
-    reference_weight: torch.Tensor | None = None
+    logits: torch.Tensor = EMPTY
+    reference: torch.Tensor = EMPTY
+    hidden: torch.Tensor = EMPTY
+    weight: torch.Tensor = EMPTY
+    reference_hidden: torch.Tensor = EMPTY
+    reference_weight: torch.Tensor = EMPTY
 
     @property
     def leaves(self) -> list[torch.Tensor]:
-        """What gets a gradient."""
-        trained = (self.logits, self.hidden, self.weight)
-        return [tensor for tensor in trained if tensor is not None and tensor.requires_grad]
+        """Tensors that get a gradient."""
+        return [tensor for tensor in (self.logits, self.hidden, self.weight) if tensor.requires_grad]
 
     @property
     def bytes(self) -> int:
-        return sum(value.nbytes for value in vars(self).values() if value is not None)
+        """Bytes of all tensors."""
+        return sum(value.nbytes for value in vars(self).values())
 
 
-def make(point: Point, device: torch.device, seed: int = 0) -> Inputs:
-    """Inputs of a point, leaves requiring a gradient unless it is a forward pass."""
+def make(point: KernelPoint, device: torch.device, seed: int = 0) -> Inputs:
+    """Inputs of a point. Leaves require a gradient unless it is a forward pass."""
     generator = torch.Generator(device).manual_seed(seed)
     target_T = torch.randint(point.vocabulary, (point.rows,), generator=generator, device=device)
     inputs = Inputs(target_T)
@@ -63,12 +64,12 @@ def make(point: Point, device: torch.device, seed: int = 0) -> Inputs:
             inputs.reference = logits(point, generator)
     if point.direction != "forward":
         for leaf in (inputs.logits, inputs.hidden, inputs.weight):
-            if leaf is not None:
+            if leaf.numel():
                 leaf.requires_grad_()
     return inputs
 
 
-def logits(point: Point, generator: torch.Generator) -> torch.Tensor:
+def logits(point: KernelPoint, generator: torch.Generator) -> torch.Tensor:
     """[T, V] of the point's dtype."""
     device = generator.device
     out_TV = torch.empty(point.rows, point.vocabulary, dtype=point.torch_dtype, device=device)
@@ -88,9 +89,12 @@ def logits(point: Point, generator: torch.Generator) -> torch.Tensor:
     return out_TV
 
 
-def head(point: Point, target_T: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """hidden [T, H] and weight [V, H] whose product is standard normal; in `zipf`, the first hidden dimension carries the power
-    law of the vocabulary, and each hidden state leans towards the weight of its target."""
+def head(point: KernelPoint, target_T: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hidden states `[T, H]` and weight `[V, H]` whose product is standard normal.
+
+    In `zipf` the first hidden dimension carries the power law of the vocabulary. Each hidden state leans towards its target's
+    weight.
+    """
     device = generator.device
     hidden_TH = torch.randn(point.rows, point.hidden, generator=generator, device=device)
     weight_VH = torch.randn(point.vocabulary, point.hidden, generator=generator, device=device)

@@ -1,4 +1,4 @@
-"""The device, its software, and its limits as measured here: no datasheet is asked."""
+"""The device, its software, and its measured limits. No data sheet is used."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kernel_bench.timing import flushed, interleaved
 COPIED = {"cuda": 1 << 31, "cpu": 1 << 28}
 """Bytes that are copied to measure bandwidth: far more than any cache holds."""
 SIDE = {"cuda": 8192, "cpu": 1024}
-"""Rows, columns and depth of the product that measures throughput, bfloat16 on a GPU and float32 on a CPU."""
+"""Rows, columns and depth of the product that measures throughput. It is bfloat16 on a GPU and float32 on a CPU."""
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What every row of results says about where it was measured."""
+class MachineFacts:
+    """Facts of the machine in every row of results."""
 
     device: str
     driver: str
@@ -29,18 +29,18 @@ class Machine:
     date: str
 
 
-def describe(device: torch.device) -> Machine:
+def describe(device: torch.device) -> MachineFacts:
     if device.type == "cuda":
         name, drivers = torch.cuda.get_device_name(device), f"{driver()}, CUDA {torch.version.cuda}"
     else:
         name, drivers = f"CPU {platform.machine()}, {torch.get_num_threads()} thread(s)", ""
-    return Machine(name, drivers, torch.__version__, version("triton"), commit("kernels"), now())
+    return MachineFacts(name, drivers, torch.__version__, version("triton"), commit("kernels"), now())
 
 
 def measure_limits(device: torch.device) -> Limits:
-    """Bandwidth of a copy (bytes read and bytes written) and throughput of a large product.
+    """Bandwidth of a copy (bytes read and written) and throughput of a large product.
 
-    A pass that only reads can be a little faster than a copy: a fraction of the ideal may pass 100 %.
+    A pass that only reads can be a little faster than a copy. A fraction of the ideal may therefore exceed 100%.
     """
     kind = device.type
     source = torch.ones(COPIED[kind], dtype=torch.uint8, device=device)

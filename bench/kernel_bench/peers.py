@@ -1,8 +1,7 @@
-"""Other people's kernels, called through their own public functions. None is a dependency: one that cannot be imported says so.
+"""Kernels of others, called through their public functions. None is a dependency.
 
-Imports happen when a peer is first called, so that listing points costs nothing and a broken install harms nobody else. What
-a peer gives is in the names of its outputs; "mean ..." is one number for the whole batch. Losses are turned into log-probs by
-their sign, which costs nothing that could be seen.
+A peer is imported at its first call. Listing points therefore costs nothing, and a broken install harms no other peer. The
+names of its outputs tell its statistics. "mean ..." is one number for the whole batch. A loss becomes a log-prob by its sign.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from typing import Any
 
 import torch
 
-from kernel_bench.contenders import Absent, Contender, Entry, Maker, Outputs
+from kernel_bench.contenders import Absent, Entry, Finder, Implementation, Outputs
 from kernel_bench.inputs import Inputs
-from kernel_bench.points import Point
+from kernel_bench.points import KernelPoint
 
 Forward = Callable[[Inputs], Outputs]
 
@@ -46,7 +45,7 @@ def peer(
     name: str,
     package: str,
     module: str,
-    point: Point,
+    point: KernelPoint,
     device: torch.device,
     *,
     serves: dict[str, Forward],
@@ -54,7 +53,7 @@ def peer(
     refusal: str | None = None,
     **traits: Any,
 ) -> list[Entry]:
-    """The contender for a point's task out of those that the peer serves, or why there is none."""
+    """Implementation of a point's task among those of the peer, or the reason that there is none."""
     if point.task not in serves:
         return [Absent(name, f"has no kernel for the task {point.task!r}")]
     if missing := why_missing(module):
@@ -63,11 +62,11 @@ def peer(
         return [Absent(name, "needs a GPU")]
     if refusal:
         return [Absent(name, refusal)]
-    return [Contender(name, serves[point.task], package, **traits)]
+    return [Implementation(name, serves[point.task], package, **traits)]
 
 
-def trl(point: Point, device: torch.device) -> list[Entry]:
-    """TRL: log-prob and entropy of logits in one kernel; the same, and divergences, of hidden states tile by tile."""
+def trl(point: KernelPoint, device: torch.device) -> list[Entry]:
+    """TRL: log-prob and entropy in one kernel. It also has divergences, and both from hidden states, tile by tile."""
 
     def logits(inputs: Inputs) -> Outputs:
         call = load("trl.kernels.logprob_entropy", "selective_log_softmax_and_entropy")
@@ -98,8 +97,8 @@ def trl(point: Point, device: torch.device) -> list[Entry]:
     )  # fmt: skip
 
 
-def liger(point: Point, device: torch.device) -> list[Entry]:
-    """Liger: cross-entropy of logits, KL of two log-softmaxes, and both fused with the head."""
+def liger(point: KernelPoint, device: torch.device) -> list[Entry]:
+    """Liger: cross-entropy of logits and KL of two log-softmaxes. Both exist fused with the head."""
     functions = "liger_kernel.transformers.functional"
     trained = point.direction != "forward"
 
@@ -144,8 +143,8 @@ def liger(point: Point, device: torch.device) -> list[Entry]:
     )  # fmt: skip
 
 
-def liger_scaled(point: Point, device: torch.device) -> list[Entry]:
-    """Liger's fused head with an entropy: CuTe on Hopper, torch in chunks of 512 rows elsewhere."""
+def liger_scaled(point: KernelPoint, device: torch.device) -> list[Entry]:
+    """Liger's fused head with an entropy. It uses CuTe on Hopper and torch in chunks of 512 rows elsewhere."""
 
     def head(inputs: Inputs) -> Outputs:
         function = load(
@@ -163,8 +162,8 @@ def liger_scaled(point: Point, device: torch.device) -> list[Entry]:
     )  # fmt: skip
 
 
-def cut_cross_entropy(point: Point, device: torch.device) -> list[Entry]:
-    """Apple's cut cross-entropy: the loss of a fused head; its backward leaves out tiles whose gradient is small."""
+def cut_cross_entropy(point: KernelPoint, device: torch.device) -> list[Entry]:
+    """Apple's cut cross-entropy: the loss of a fused head. Its backward skips tiles with a small gradient."""
 
     def head(inputs: Inputs) -> Outputs:
         call = load("cut_cross_entropy", "linear_cross_entropy")
@@ -175,8 +174,8 @@ def cut_cross_entropy(point: Point, device: torch.device) -> list[Entry]:
     )  # fmt: skip
 
 
-def quack(point: Point, device: torch.device) -> list[Entry]:
-    """QuACK: cross-entropy of logits and of a head, in CuTe."""
+def quack(point: KernelPoint, device: torch.device) -> list[Entry]:
+    """QuACK: cross-entropy of logits and of a head in CuTe."""
     trained = point.direction != "forward"
 
     def logits(inputs: Inputs) -> Outputs:
@@ -200,8 +199,8 @@ def quack(point: Point, device: torch.device) -> list[Entry]:
     )  # fmt: skip
 
 
-def fla(point: Point, device: torch.device) -> list[Entry]:
-    """flash-linear-attention: cross-entropy of logits and of a head, KL of two heads."""
+def fla(point: KernelPoint, device: torch.device) -> list[Entry]:
+    """flash-linear-attention: cross-entropy of logits and of a head, and KL of two heads."""
 
     def logits(inputs: Inputs) -> Outputs:
         loss, _ = load("fla.modules.fused_cross_entropy", "cross_entropy_loss")(inputs.logits, inputs.target)
@@ -223,7 +222,7 @@ def fla(point: Point, device: torch.device) -> list[Entry]:
     )  # fmt: skip
 
 
-def verl(point: Point, device: torch.device) -> list[Entry]:
+def verl(point: KernelPoint, device: torch.device) -> list[Entry]:
     """verl: log-prob and entropy of a fused head in one Triton kernel."""
 
     def head(inputs: Inputs) -> Outputs:
@@ -237,8 +236,8 @@ def verl(point: Point, device: torch.device) -> list[Entry]:
     )  # fmt: skip
 
 
-def vllm(point: Point, device: torch.device) -> list[Entry]:
-    """vLLM's sampler: log-prob and rank of the sampled token, in three passes. Its rank counts what is at least as large."""
+def vllm(point: KernelPoint, device: torch.device) -> list[Entry]:
+    """vLLM's sampler: log-prob and rank of the sampled token in three passes. Its rank counts logits at least as large."""
 
     def logits(inputs: Inputs) -> Outputs:
         scores = load("vllm.v1.worker.gpu.sample.logprob", "compute_topk_scores")(inputs.logits, 0, inputs.target)
@@ -248,4 +247,4 @@ def vllm(point: Point, device: torch.device) -> list[Entry]:
     return peer("vllm", "vllm", "vllm", point, device, serves={"logits": logits}, refusal=refusal)
 
 
-PEERS: tuple[Maker, ...] = (trl, liger, liger_scaled, cut_cross_entropy, quack, fla, verl, vllm)
+PEERS: tuple[Finder, ...] = (trl, liger, liger_scaled, cut_cross_entropy, quack, fla, verl, vllm)

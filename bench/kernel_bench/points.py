@@ -1,9 +1,9 @@
-"""Points of measurement: what is computed, on what shape, in what order of importance, and what it must cost at least.
+"""Points of measurement: a task, a shape, and the least cost.
 
-A point knows bytes and FLOPs and nothing of devices; `Limits` turns them into milliseconds. Bytes are those of [T, V], [T, H]
-and [V, H] tensors that have to be read or written once, at the width of the dtype; what has one value a row is left out (less
-than a part in a thousand). FLOPs are those of matrix products; a product computed again in a backward pass is not counted,
-as it buys memory and no result.
+A point knows bytes and FLOPs and no device. `Limits` turns them into milliseconds. Bytes are those of `[T, V]`, `[T, H]` and
+`[V, H]` tensors that must be read or written once, at the width of the dtype. Tensors with one value a row are left out, as
+they are less than a thousandth. FLOPs are those of matrix products. A product computed again in a backward pass is not
+counted, as it saves memory and adds no result.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 
 Task = Literal["logits", "pair", "head", "heads"]
-"""Statistics of logits, divergences between two of them, and the same two of hidden states with the LM head fused in."""
+"""Statistics of logits, divergences between two logits, and both from hidden states with the LM head fused in."""
 Direction = Literal["forward", "backward", "both"]
 Data = Literal["normal", "zipf", "ramp"]
 
@@ -27,19 +27,19 @@ DIVERGENCES: dict[str, tuple[str, ...] | None] = {"kl": ("kl",), "onepass": None
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 SHORT = 256
-"""Up to this many rows the time of a launch shows: such points are also measured inside a CUDA graph, cold and hot."""
+"""Largest number of rows at which the time of a launch shows. Such points are also measured in a CUDA graph, cold and hot."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a device can do at best: bytes per second, and FLOPs per second of matrix products."""
+    """Peaks of a device: bytes a second, and FLOPs a second of matrix products."""
 
     bandwidth: float
     throughput: float
 
 
 @dataclass(frozen=True)
-class Point:
+class KernelPoint:
     """One thing to measure."""
 
     task: Task
@@ -72,7 +72,7 @@ class Point:
 
     @property
     def logits_bytes(self) -> int:
-        """One [T, V] in the point's dtype, whether it ever exists or not."""
+        """Bytes of one `[T, V]` tensor in the point's dtype."""
         return self.rows * self.vocabulary * self.torch_dtype.itemsize
 
     @property
@@ -95,54 +95,54 @@ class Point:
         return 1e3 * max(self.bytes / limits.bandwidth, self.flops / limits.throughput)
 
 
-def gpu_points() -> list[Point]:
-    """The full sweep, what matters most first: a budget cuts it from the end."""
+def gpu_points() -> list[KernelPoint]:
+    """The full sweep, most important points first. A budget cuts it from the end."""
     llama = 128_256
     return [
-        Point("logits", "three", 8192, llama),
-        Point("logits", "two", 8192, llama),
-        Point("logits", "all", 8192, llama),
-        Point("logits", "three", 8192, llama, data="zipf"),
-        Point("logits", "all", 8192, llama, data="zipf"),
-        Point("head", "three", 8192, llama, hidden=2048),
-        Point("head", "three", 8192, llama, hidden=4096),
-        Point("logits", "three", 256, llama),
-        Point("logits", "all", 256, llama),
-        Point("logits", "three", 64, llama),
-        Point("logits", "three", 8192, llama, "fp32"),
-        Point("logits", "two", 8192, llama, direction="both"),
-        Point("logits", "two", 8192, llama, direction="backward"),
-        Point("head", "two", 8192, llama, direction="both", hidden=2048, data="zipf"),
-        Point("head", "two", 8192, llama, direction="both", hidden=4096, data="zipf"),
-        Point("pair", "kl", 8192, llama),
-        Point("pair", "onepass", 8192, llama),
-        Point("heads", "kl", 8192, llama, hidden=2048),
-        Point("logits", "three", 8192, 256_000),
-        Point("head", "three", 8192, 256_000, hidden=2048),
-        Point("logits", "three", 1, llama),
-        Point("logits", "all", 8192, llama, data="ramp"),
-        Point("logits", "two", 8192, 151_936),
-        Point("logits", "three", 8192, 32_000),
-        Point("logits", "three", 8192, 50_257),
-        Point("logits", "three", 1024, llama),
-        Point("logits", "three", 64, 256_000),
-        Point("head", "two", 8192, llama, hidden=4096, data="zipf"),
-        Point("pair", "kl", 8192, llama, direction="both", data="zipf"),
-        Point("heads", "kl", 8192, llama, direction="both", hidden=2048, data="zipf"),
-        Point("pair", "jsd", 8192, llama),
-        Point("head", "all", 8192, llama, hidden=2048),
-        Point("logits", "all", 1, 256_000),
+        KernelPoint("logits", "three", 8192, llama),
+        KernelPoint("logits", "two", 8192, llama),
+        KernelPoint("logits", "all", 8192, llama),
+        KernelPoint("logits", "three", 8192, llama, data="zipf"),
+        KernelPoint("logits", "all", 8192, llama, data="zipf"),
+        KernelPoint("head", "three", 8192, llama, hidden=2048),
+        KernelPoint("head", "three", 8192, llama, hidden=4096),
+        KernelPoint("logits", "three", 256, llama),
+        KernelPoint("logits", "all", 256, llama),
+        KernelPoint("logits", "three", 64, llama),
+        KernelPoint("logits", "three", 8192, llama, "fp32"),
+        KernelPoint("logits", "two", 8192, llama, direction="both"),
+        KernelPoint("logits", "two", 8192, llama, direction="backward"),
+        KernelPoint("head", "two", 8192, llama, direction="both", hidden=2048, data="zipf"),
+        KernelPoint("head", "two", 8192, llama, direction="both", hidden=4096, data="zipf"),
+        KernelPoint("pair", "kl", 8192, llama),
+        KernelPoint("pair", "onepass", 8192, llama),
+        KernelPoint("heads", "kl", 8192, llama, hidden=2048),
+        KernelPoint("logits", "three", 8192, 256_000),
+        KernelPoint("head", "three", 8192, 256_000, hidden=2048),
+        KernelPoint("logits", "three", 1, llama),
+        KernelPoint("logits", "all", 8192, llama, data="ramp"),
+        KernelPoint("logits", "two", 8192, 151_936),
+        KernelPoint("logits", "three", 8192, 32_000),
+        KernelPoint("logits", "three", 8192, 50_257),
+        KernelPoint("logits", "three", 1024, llama),
+        KernelPoint("logits", "three", 64, 256_000),
+        KernelPoint("head", "two", 8192, llama, hidden=4096, data="zipf"),
+        KernelPoint("pair", "kl", 8192, llama, direction="both", data="zipf"),
+        KernelPoint("heads", "kl", 8192, llama, direction="both", hidden=2048, data="zipf"),
+        KernelPoint("pair", "jsd", 8192, llama),
+        KernelPoint("head", "all", 8192, llama, hidden=2048),
+        KernelPoint("logits", "all", 1, 256_000),
     ]
 
 
-def cpu_points() -> list[Point]:
+def cpu_points() -> list[KernelPoint]:
     """Small, for the reference in plain torch against eager torch."""
     return [
-        Point("logits", "all", 64, 128_256, "fp32"),
-        Point("logits", "two", 64, 128_256, "fp32"),
-        Point("logits", "all", 64, 128_256, "bf16", data="zipf"),
-        Point("logits", "all", 256, 32_000, "fp32", data="zipf"),
-        Point("logits", "two", 64, 50_257, "fp32", direction="both"),
-        Point("head", "all", 64, 32_000, "fp32", hidden=256),
-        Point("pair", "onepass", 64, 32_000, "fp32"),
+        KernelPoint("logits", "all", 64, 128_256, "fp32"),
+        KernelPoint("logits", "two", 64, 128_256, "fp32"),
+        KernelPoint("logits", "all", 64, 128_256, "bf16", data="zipf"),
+        KernelPoint("logits", "all", 256, 32_000, "fp32", data="zipf"),
+        KernelPoint("logits", "two", 64, 50_257, "fp32", direction="both"),
+        KernelPoint("head", "all", 64, 32_000, "fp32", hidden=256),
+        KernelPoint("pair", "onepass", 64, 32_000, "fp32"),
     ]

@@ -1,4 +1,4 @@
-"""Rows as data, tables for people, and the targets of the reference on a CPU."""
+"""Measurements as data and tables, and the targets of the reference on a CPU."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import asdict, dataclass
 
 from harness.rows import aligned, figure
 from kernel_bench.contenders import EAGER, OURS, Absent
-from kernel_bench.machine import Machine
-from kernel_bench.points import Limits, Point
+from kernel_bench.machine import MachineFacts
+from kernel_bench.points import KernelPoint, Limits
 
 CPU_TIME, CPU_MEMORY = 1.5, 0.5
-"""All statistics may take so much of the time, and so much of the peak memory, that log-softmax, gather and entropy take."""
+"""Largest time and peak memory of all statistics, as shares of those of log-softmax, gather and entropy."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One contender at one point, measured in one way; without `ms`, `note` says why."""
+class KernelMeasurement:
+    """One contender at one point, measured by one method. `note` tells why `ms` is missing."""
 
-    point: Point
+    point: KernelPoint
     contender: str
     version: str = ""
     gives: str = ""
@@ -32,8 +32,8 @@ class Row:
     error: float | None = None
     note: str = ""
 
-    def record(self, machine: Machine, limits: Limits) -> dict[str, object]:
-        """Flat, for a file: everything that the table shows, and where and with what it was measured."""
+    def record(self, machine: MachineFacts, limits: Limits) -> dict[str, object]:
+        """Flat record for a file: the figures of the table, the place and the software."""
         ideal = self.point.ideal_ms(limits)
         derived: dict[str, object] = {"ideal_ms": ideal}
         if self.ms is not None:
@@ -66,8 +66,8 @@ HEADER = (
 )
 
 
-def table(rows: Sequence[Row], limits: Limits) -> str:
-    """Grouped by point, in the order measured; those without a time follow under their notes."""
+def table(rows: Sequence[KernelMeasurement], limits: Limits) -> str:
+    """Table grouped by point, in the order of measurement. Contenders without a time follow with their notes."""
     lines: list[str] = []
     timed = [row for row in rows if row.ms is not None]
     for point in dict.fromkeys(row.point for row in timed):
@@ -81,7 +81,7 @@ def table(rows: Sequence[Row], limits: Limits) -> str:
     return "\n".join(lines)
 
 
-def _cells(row: Row, here: Sequence[Row], limits: Limits) -> tuple[str, ...]:
+def _cells(row: KernelMeasurement, here: Sequence[KernelMeasurement], limits: Limits) -> tuple[str, ...]:
     ours = [other.ms for other in here if other.contender == OURS and other.method == row.method and other.ms]
     point, peak, ms = row.point, row.peak_bytes, row.ms or float("nan")
     return (
@@ -100,8 +100,8 @@ def _cells(row: Row, here: Sequence[Row], limits: Limits) -> tuple[str, ...]:
     )
 
 
-def headlines(rows: Sequence[Row], limits: Limits) -> list[str]:
-    """One line a point and method: how near to the ideal this repository is, and its time as a multiple of others'."""
+def headlines(rows: Sequence[KernelMeasurement], limits: Limits) -> list[str]:
+    """One line for each point and method: share of the ideal, and time as a multiple of others'."""
     lines = []
     for mine in rows:
         if mine.contender != OURS or not mine.ms or mine.peak_bytes is None:
@@ -115,8 +115,8 @@ def headlines(rows: Sequence[Row], limits: Limits) -> list[str]:
     return lines
 
 
-def absences(found: Iterable[tuple[Point, Absent]]) -> list[str]:
-    """Everyone who did not run somewhere, with the reasons and at how many points each held."""
+def absences(found: Iterable[tuple[KernelPoint, Absent]]) -> list[str]:
+    """Absent contenders, with each reason and its number of points."""
     counts = Counter((absent.name, absent.reason) for _, absent in found)
     grouped = itertools.groupby(sorted(counts.items()), key=lambda item: item[0][0])
     return [
@@ -125,8 +125,8 @@ def absences(found: Iterable[tuple[Point, Absent]]) -> list[str]:
     ]
 
 
-def cpu_verdicts(rows: Sequence[Row]) -> list[str]:
-    """Where all statistics were measured beside eager torch on a CPU: do they keep to the targets?"""
+def cpu_verdicts(rows: Sequence[KernelMeasurement]) -> list[str]:
+    """Verdicts on the targets, for points with all statistics measured beside eager torch on a CPU."""
     lines = []
     for point in dict.fromkeys(row.point for row in rows if row.point.outputs == "all" and not row.point.hidden):
         here = {row.contender: row for row in rows if row.point == point}

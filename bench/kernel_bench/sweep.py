@@ -1,6 +1,6 @@
-"""Which contender runs when: everyone at every point, the core first, until the budget is spent.
+"""Order of measurement: every contender at every point, the core first, until the budget is spent.
 
-Knows the order and what may fail; how things are timed and shown is elsewhere.
+The module knows the order and the tolerated failures. Timing and tables are elsewhere.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ import torch
 from harness.facts import version
 from kernel_bench import field as fields
 from kernel_bench.accuracy import largest_error, truth
-from kernel_bench.contenders import OURS, Absent, Contender, Outputs
+from kernel_bench.contenders import OURS, Absent, Implementation, Outputs
 from kernel_bench.inputs import Inputs, make
-from kernel_bench.points import SHORT, Point
-from kernel_bench.report import Row
+from kernel_bench.points import SHORT, KernelPoint
+from kernel_bench.report import KernelMeasurement
 from kernel_bench.timing import REPEATS, Call, Timing, flushed, graphed, interleaved, peak_bytes
 
 COLD_BYTES, COLD_SETS = 200_000_000, 4
-"""A cold measurement rotates over so many bytes of inputs, and so many sets of them, at least: no cache holds a set until its
-turn comes again."""
+"""Least bytes of inputs, and least sets of them, that a cold measurement rotates over. No cache then holds a set until its next
+turn."""
 
 
 @dataclass
 class Sweep:
-    """What is measured on one device, and what came of it."""
+    """Points to measure on one device, and the findings."""
 
-    points: Sequence[Point]
+    points: Sequence[KernelPoint]
     device: torch.device
     budget_s: float
-    emit: Callable[[Row], None]
+    emit: Callable[[KernelMeasurement], None]
     only: str = ""
     """Of contenders: a part of the name."""
     repeats: int = REPEATS
-    absent: list[tuple[Point, Absent]] = field(default_factory=list)
+    absent: list[tuple[KernelPoint, Absent]] = field(default_factory=list)
     unmeasured: list[str] = field(default_factory=list)
     failed: bool = False
 
@@ -48,7 +48,7 @@ class Sweep:
         entries = [(point, entry) for point in self.points for entry in fields.field(point, self.device)]
         self.absent = [(point, entry) for point, entry in entries if isinstance(entry, Absent)]
         present = [
-            (point, entry) for point, entry in entries if isinstance(entry, Contender) and self.only in entry.name
+            (point, entry) for point, entry in entries if isinstance(entry, Implementation) and self.only in entry.name
         ]
         if self.device.type == "cuda":
             for job in sorted(present, key=lambda job: not job[1].core):  # stable: points stay in their order
@@ -57,7 +57,7 @@ class Sweep:
             for point in self.points:
                 self._unless_spent(point, [contender for at, contender in present if at == point])
 
-    def _unless_spent(self, point: Point, contenders: list[Contender]) -> None:
+    def _unless_spent(self, point: KernelPoint, contenders: list[Implementation]) -> None:
         if time.monotonic() >= self._end:
             self.unmeasured += [f"{point.name}: {contender.name}" for contender in contenders]
         elif self.device.type == "cuda":
@@ -65,7 +65,7 @@ class Sweep:
         elif contenders:
             self._on_cpu(point, contenders)
 
-    def _on_gpu(self, point: Point, contender: Contender) -> None:
+    def _on_gpu(self, point: KernelPoint, contender: Implementation) -> None:
         try:
             self._measure_on_gpu(point, contender)
         except torch.OutOfMemoryError:
@@ -75,7 +75,7 @@ class Sweep:
         if contender.overwrites:
             self._inputs = None
 
-    def _measure_on_gpu(self, point: Point, contender: Contender) -> None:
+    def _measure_on_gpu(self, point: KernelPoint, contender: Implementation) -> None:
         if point.direction == "backward" and not contender.backward_alone:
             self._fail(point, contender, "its forward pass makes the gradients")
             return
@@ -93,7 +93,7 @@ class Sweep:
             self._emit(row, "cold", graphed([call_of(point, contender, one) for one in rotated]), peak)
             self._emit(row, "hot", graphed([call]), peak)
 
-    def _on_cpu(self, point: Point, contenders: list[Contender]) -> None:
+    def _on_cpu(self, point: KernelPoint, contenders: list[Implementation]) -> None:
         inputs, exact = self._at(point)
         rows, calls, peaks = {}, {}, {}
         for contender in contenders:
@@ -107,7 +107,7 @@ class Sweep:
         for name, timing in interleaved(calls, self.repeats).items():
             self._emit(rows[name], "in turns", timing, peaks[name])
 
-    def _at(self, point: Point) -> tuple[Inputs, dict[str, torch.Tensor]]:
+    def _at(self, point: KernelPoint) -> tuple[Inputs, dict[str, torch.Tensor]]:
         """Inputs and truth, kept from the job before where it had the same."""
         if self._inputs is None or self._inputs[0] != point.input_key:
             self._inputs = None  # before new ones are made: there may not be room for both
@@ -117,10 +117,12 @@ class Sweep:
             self._inputs = (point.input_key, inputs, truth(inputs))
         return self._inputs[1:]
 
-    def _first(self, point: Point, contender: Contender, inputs: Inputs, exact: dict[str, torch.Tensor]) -> Row:
-        """The first call: it compiles, and shows what is given and how exact it is."""
+    def _first(
+        self, point: KernelPoint, contender: Implementation, inputs: Inputs, exact: dict[str, torch.Tensor]
+    ) -> KernelMeasurement:
+        """Result of the first call. It compiles, and shows the outputs and their errors."""
         outputs = contender.forward(inputs)
-        return Row(
+        return KernelMeasurement(
             point,
             contender.name,
             version(contender.package),
@@ -129,17 +131,17 @@ class Sweep:
             note=contender.note,
         )
 
-    def _emit(self, row: Row, method: str, timing: Timing, peak: int) -> None:
+    def _emit(self, row: KernelMeasurement, method: str, timing: Timing, peak: int) -> None:
         measured = {"method": method, "ms": timing.ms, "ms_low": timing.low, "ms_high": timing.high}
-        self.emit(Row(**{**vars(row), **measured, "peak_bytes": peak}))
+        self.emit(KernelMeasurement(**{**vars(row), **measured, "peak_bytes": peak}))
 
-    def _fail(self, point: Point, contender: Contender, why: str) -> None:
+    def _fail(self, point: KernelPoint, contender: Implementation, why: str) -> None:
         self.failed |= contender.name == OURS
-        self.emit(Row(point, contender.name, version(contender.package), note=why))
+        self.emit(KernelMeasurement(point, contender.name, version(contender.package), note=why))
 
 
-def call_of(point: Point, contender: Contender, inputs: Inputs) -> Call:
-    """What is timed: the forward pass, the backward pass of one that was made before, or both."""
+def call_of(point: KernelPoint, contender: Implementation, inputs: Inputs) -> Call:
+    """Function to time: the forward pass, the backward pass of an earlier forward, or both."""
     if point.direction == "forward":
         return torch.no_grad()(lambda: contender.forward(inputs))
     if point.direction == "both":

@@ -1,8 +1,8 @@
 """Milliseconds and peak memory of a call.
 
-On a GPU, `flushed` times calls as Python makes them, with the second-level cache emptied before each; `graphed` times them
-inside a CUDA graph, without what launching costs: rotating over many inputs nothing is in the cache (cold), with one input
-everything that fits is (hot). On a CPU contenders take turns, so that what else the machine does disturbs all alike.
+`flushed` times calls from Python on a GPU. It empties the second-level cache before each call. `graphed` times calls inside a
+CUDA graph, without the cost of launches. Rotating over many inputs leaves nothing in the cache (cold). One input stays in the
+cache as far as it fits (hot). Contenders on a CPU take turns, so that disturbances of the machine fall on all.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Call = Callable[[], object]
 
 QUANTILES = (0.5, 0.2, 0.8)
 GRAPH_MS = 50
-"""Length of a captured graph: long enough to go round all inputs of a cold measurement."""
+"""Length of a captured graph. It suffices to visit all inputs of a cold measurement."""
 REPEATS = 7
 """Turns on a CPU."""
 
 
 class Timing(NamedTuple):
-    """Milliseconds: median, and the quantiles 20 and 80 % on a GPU, the quartiles on a CPU."""
+    """Milliseconds. The bounds around the median are the quantiles 20% and 80% on a GPU and the quartiles on a CPU."""
 
     ms: float
     low: float
@@ -51,7 +51,7 @@ def graphed(calls: Sequence[Call]) -> Timing:
 
 
 def interleaved(calls: Mapping[str, Call], repeats: int = REPEATS) -> dict[str, Timing]:
-    """A B A B ...: one call of each in every turn, after one to warm up."""
+    """Time calls in alternation (A B A B) after one warm-up call of each."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
@@ -65,8 +65,10 @@ def interleaved(calls: Mapping[str, Call], repeats: int = REPEATS) -> dict[str, 
 
 
 def peak_bytes(call: Call, device: torch.device) -> int:
-    """Most that the call holds at once beyond what was there, its results included. A call before it makes the
-    workspaces of libraries, which stay and are not counted."""
+    """Peak bytes of a call beyond those before it, results included.
+
+    An earlier call makes the workspaces of libraries, which stay and are not counted.
+    """
     call()
     return _peak_on_gpu(call, device) if device.type == "cuda" else _peak_on_cpu(call)
 
@@ -81,8 +83,10 @@ def _peak_on_gpu(call: Call, device: torch.device) -> int:
 
 
 def _peak_on_cpu(call: Call) -> int:
-    """From torch's own record of every allocation. Resident memory of the process would show what the C library keeps of
-    earlier calls and what threads do, and change from run to run; this is exact."""
+    """Peak bytes from torch's record of every allocation.
+
+    The record is exact. Resident memory would include the C library's reserves and the work of threads, and would vary.
+    """
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         call()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
-"""The constants of the launches, swept: a table from which they can be set.
+"""Sweep of the launches' constants, as a table.
 
-Constants are set where they stand, in the module that launches, and put back. What they are today is measured with the rest
-and marked. Registers and spills come from the compiled kernel of a statistics launch.
+Constants are set in the module that launches, then restored. Present values are measured too and marked. Registers and spills
+come from the compiled kernel of a statistics launch.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from harness.rows import aligned
-from kernel_bench.contenders import Contender, ours
+from kernel_bench.contenders import Implementation, ours
 from kernel_bench.inputs import Inputs, make
-from kernel_bench.points import SHORT, Point
+from kernel_bench.points import SHORT, KernelPoint
 from kernel_bench.sweep import COLD_BYTES, COLD_SETS, call_of, in_short
 from kernel_bench.timing import flushed, graphed
 
@@ -29,17 +29,17 @@ HEAD = "autophage_kernels.head"
 
 LANES = 32
 PER_LANE = (8, 64)
-"""Columns of a block that one lane may hold: below, loads are not as wide as they could be; above, registers spill."""
+"""Least and most columns of a block a lane. Below, loads are narrow. Above, registers spill."""
 SHOWN = 12
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """Constants of one module, the values to try, and the points that tell which is best."""
+    """Constants of one module, their candidate values, and the points that decide."""
 
     module: str
     values: dict[str, tuple[Any, ...]]
-    points: tuple[Point, ...]
+    points: tuple[KernelPoint, ...]
 
     def settings(self) -> Iterator[dict[str, Any]]:
         for combination in itertools.product(*self.values.values()):
@@ -54,21 +54,21 @@ LLAMA = 128_256
 
 TUNINGS = {
     **{
-        outputs: Tuning(STATS, STAGED, (Point("logits", outputs, 8192, LLAMA, data="zipf"),))
+        outputs: Tuning(STATS, STAGED, (KernelPoint("logits", outputs, 8192, LLAMA, data="zipf"),))
         for outputs in ("three", "all", "two")
     },
-    "fp32": Tuning(STATS, STAGED, (Point("logits", "three", 8192, LLAMA, "fp32", data="zipf"),)),
+    "fp32": Tuning(STATS, STAGED, (KernelPoint("logits", "three", 8192, LLAMA, "fp32", data="zipf"),)),
     "short": Tuning(
         STATS,
         {"WAVES": (1, 2, 4, 8), "SHORTEST_SPLIT": (1, 2, 4)},
-        tuple(Point("logits", "three", rows, LLAMA, data="zipf") for rows in (256, 64, 1)),
+        tuple(KernelPoint("logits", "three", rows, LLAMA, data="zipf") for rows in (256, 64, 1)),
     ),
-    "gradient": Tuning(STATS, BLOCKS, (Point("logits", "two", 8192, LLAMA, direction="backward", data="zipf"),)),
-    "divergence": Tuning(DIVERGENCE, STAGED, (Point("pair", "onepass", 8192, LLAMA, data="zipf"),)),
+    "gradient": Tuning(STATS, BLOCKS, (KernelPoint("logits", "two", 8192, LLAMA, direction="backward", data="zipf"),)),
+    "divergence": Tuning(DIVERGENCE, STAGED, (KernelPoint("pair", "onepass", 8192, LLAMA, data="zipf"),)),
     "head": Tuning(
         HEAD,
         {"GPU_TILE": tuple(itertools.product((1024, 2048, 4096, 8192), (2048, 4096, 8192, 16_384)))},
-        tuple(Point("head", "three", 8192, LLAMA, hidden=hidden) for hidden in (2048, 4096)),
+        tuple(KernelPoint("head", "three", 8192, LLAMA, hidden=hidden) for hidden in (2048, 4096)),
     ),
 }
 """In order of importance."""
@@ -117,20 +117,20 @@ def run(
     return lines
 
 
-def inputs_of(point: Point, device: torch.device) -> list[Inputs]:
+def inputs_of(point: KernelPoint, device: torch.device) -> list[Inputs]:
     first = make(point, device)
     sets = max(COLD_SETS, -(-COLD_BYTES // first.bytes)) if in_graph(point) else 1
     return [first, *(make(point, device, seed) for seed in range(1, sets))]
 
 
-def in_graph(point: Point) -> bool:
+def in_graph(point: KernelPoint) -> bool:
     """Short batches, whose launches would hide what is looked for."""
     return point.rows <= SHORT and point.direction == "forward"
 
 
-def measure(tuning: Tuning, setting: dict[str, Any], point: Point, sets: Sequence[Inputs]) -> dict[str, object]:
+def measure(tuning: Tuning, setting: dict[str, Any], point: KernelPoint, sets: Sequence[Inputs]) -> dict[str, object]:
     (contender,) = ours(point, sets[0].target.device)
-    assert isinstance(contender, Contender)
+    assert isinstance(contender, Implementation)
     record: dict[str, object] = {"point": point.name, **setting}
     with constants(tuning.module, setting):
         try:
@@ -146,13 +146,12 @@ def measure(tuning: Tuning, setting: dict[str, Any], point: Point, sets: Sequenc
     return record
 
 
-def code_of(point: Point, inputs: Inputs) -> dict[str, object]:
-    """Registers, spills and shared memory of the pass over the logits, as it was just compiled."""
+def code_of(point: KernelPoint, inputs: Inputs) -> dict[str, object]:
+    """Registers, spills and shared memory of the compiled pass over the logits."""
     from autophage_kernels.partial import FIELDS
     from autophage_kernels.statistics import chosen
     from autophage_kernels.triton_kernels import launch_stats
 
-    assert inputs.logits is not None
     device = inputs.logits.device
     parts = launch_stats.split_count(point.rows, point.vocabulary, device)
     out_PST = torch.empty(FIELDS, parts, point.rows, device=device)
@@ -164,7 +163,7 @@ def code_of(point: Point, inputs: Inputs) -> dict[str, object]:
     return {"registers": code.n_regs, "spills": code.n_spills, "shared": code.metadata.shared, "splits": parts}
 
 
-def shown(name: str, point: Point, found: Sequence[dict[str, object]]) -> list[str]:
+def shown(name: str, point: KernelPoint, found: Sequence[dict[str, object]]) -> list[str]:
     """The fastest settings, and today's."""
     timed = sorted((record for record in found if "ms" in record), key=lambda record: record["ms"])  # type: ignore[arg-type, return-value]
     kept = timed[:SHOWN] + [record for record in timed[SHOWN:] if record["today"]]

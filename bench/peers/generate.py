@@ -1,14 +1,16 @@
-"""Sampling as the papers' own code does it: transformers' `generate`, batch by batch. Tokens a second, as JSON in `--phases`.
+"""Sampling as in the papers' own code: transformers' `generate`, batch by batch.
 
     python generate.py --model DIR --prompts prompts.json --tokens 64 --batches 4,16 --documents 64 --phases rates.json
 
-Loading the model is not timed, and one batch of each size warms up. Batches have prompts of one length, so nothing is padded.
+The file of `--phases` gets tokens a second as JSON. Loading the model is not timed, and one batch of each size warms up. Batches
+have prompts of one length, so nothing is padded.
 """
 
 import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -25,7 +27,8 @@ def main() -> None:
     from transformers import AutoModelForCausalLM
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(arguments.model).to(device).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(arguments.model)
+    model.to(device).eval()
     prompts = json.loads(arguments.prompts.read_text())["prompts"]
     shortest = min(map(len, prompts))
     ids = torch.tensor([prompts[i % len(prompts)][:shortest] for i in range(arguments.documents)], device=device)

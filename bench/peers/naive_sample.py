@@ -2,14 +2,15 @@
 
     python naive_sample.py --model DIR --prompts prompts.json --tokens 64 --out samples.jsonl
 
-What vLLM does by default it does here, but for what a small machine needs (its KV cache's size) and what saves time on a CPU
-(no compilation, which takes longer there than it saves). `--phases` names a file for the seconds of each phase.
+vLLM keeps its defaults with two exceptions. A small machine needs a small KV cache. A CPU skips compilation, which takes longer
+than it saves. `--phases` names a file for the seconds of each phase.
 """
 
 import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -40,7 +41,8 @@ def main() -> None:
     )
     started = time.perf_counter()
     params = SamplingParams(temperature=1.0, max_tokens=arguments.tokens, ignore_eos=True, detokenize=False)
-    outputs = llm.generate([{"prompt_token_ids": ids} for ids in asked["prompts"]], params, use_tqdm=False)
+    prompts: Any = [{"prompt_token_ids": ids} for ids in asked["prompts"]]
+    outputs = llm.generate(prompts, params, use_tqdm=False)
     sampled = time.perf_counter()
     with arguments.out.open("w") as file:
         for output in outputs:

@@ -1,10 +1,10 @@
-"""Script B of the usual loop: load a model folder, train a LoRA adapter on a corpus with TRL, merge, save, exit.
+"""Script B of the usual loop: load a model folder, train a LoRA adapter with TRL, merge, save, exit.
 
     python naive_train.py --model DIR --samples samples.jsonl --out merged
 
-The hyper-parameters are the experiment's. Everything else is TRL's default, or with `--clean` what a careful user sets: no
-mixed precision and no checkpointing on a CPU, no logging, no checkpoints, no preparation of what is prepared, batches of
-similar length. `--passes 2` trains twice and times the second pass, when everything is warm; nothing is then merged.
+The hyper-parameters are the experiment's. Everything else is TRL's default. `--clean` sets what a careful user sets: no mixed
+precision and no checkpointing on a CPU, no logging, no checkpoints, no second preparation, batches of similar length.
+`--passes 2` trains twice and times the second, warm pass. Nothing is merged then.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -37,7 +38,8 @@ def main() -> None:
 
     imported = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(arguments.model).to(device)
+    model: Any = AutoModelForCausalLM.from_pretrained(arguments.model)
+    model.to(device)
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     rows = [json.loads(line)["input_ids"] for line in arguments.samples.read_text().splitlines()]
     lora = LoraConfig(r=arguments.rank, lora_alpha=arguments.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -69,10 +71,10 @@ def main() -> None:
         arguments.phases.write_text(json.dumps(phases))
 
 
-def train(model: object, tokenizer: object, dataset: object, arguments: argparse.Namespace, device: str) -> None:
+def train(model: Any, tokenizer: Any, dataset: Any, arguments: argparse.Namespace, device: str) -> None:
     from trl import SFTConfig, SFTTrainer
 
-    careful = {
+    careful: dict[str, Any] = {
         "bf16": device == "cuda",
         "gradient_checkpointing": False,
         "max_length": None,

@@ -1,14 +1,15 @@
-"""What stock vLLM serves where an adapter comes under an id that another had: the new weights, or the old ones?
+"""Weights that stock vLLM serves for an adapter under a reused id: the new ones or the old ones.
 
     python reused_id.py --model DIR --first ADAPTER --second ADAPTER --prompts prompts.json --tokens 64 --phases shares.json
 
-Greedy samples of `second` under the id that `first` was served under, with a name and a path of its own and not "in place",
-held to those of `first` and to those of `second` under a fresh id.
+`second` gets the id of `first`, with another name and path and without "in place". Its greedy samples are compared with those
+of `first` and with those of `second` under a fresh id.
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
 
-    prompts = [{"prompt_token_ids": ids} for ids in json.loads(arguments.prompts.read_text())["prompts"]]
+    prompts: Any = [{"prompt_token_ids": ids} for ids in json.loads(arguments.prompts.read_text())["prompts"]]
     rank = json.loads((Path(arguments.first) / "adapter_config.json").read_text())["r"]
     llm = LLM(
         model=arguments.model,
@@ -38,7 +39,7 @@ def main() -> None:
     )
     params = SamplingParams(temperature=0.0, max_tokens=arguments.tokens, ignore_eos=True, detokenize=False)
 
-    def sample(name: str, number: int, path: str) -> list:
+    def sample(name: str, number: int, path: str) -> list[list[int]]:
         outputs = llm.generate(prompts, params, lora_request=LoRARequest(name, number, path), use_tqdm=False)
         return [list(output.outputs[0].token_ids) for output in outputs]
 

@@ -1,6 +1,6 @@
 """Recursive synthetic training of language models: run a recipe, read a run, score a text.
 
-Example:
+Examples:
     >>> import autophage as ap
     >>> run = ap.run("demo", out="runs/demo", overrides={"generations": 3})
     >>> run.metrics().to_pandas()

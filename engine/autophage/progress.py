@@ -1,4 +1,7 @@
-"""Progress of a stage, as every part of the engine reports it: one meter is handed down, and whoever works advances it."""
+"""Progress of a stage in the one shape that every part of the engine reports it.
+
+A stage creates a `Meter` and hands it down. The code that does the work advances it.
+"""
 
 from __future__ import annotations
 
@@ -8,36 +11,39 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Progress:
-    """Units of work that are done, of `total`; 0 of 0 before the total is known.
+    """Finished units of work.
 
-    A unit is a sequence where text is scored or sampled, an optimizer step in training, a token for a base model.
+    A unit is a sequence in sampling and scoring, an optimizer step in training, and a token in base-model training.
     """
 
     done: int = 0
     total: int = 0
+    """Units of the whole stage; 0 until the stage knows it."""
     tokens: int = 0
-    """Tokens written or trained on so far; 0 where a stage has none."""
+    """Tokens sampled or trained on; 0 for a stage that counts none."""
     loss: float = 0.0
-    """Cross-entropy of the last step in nats, of a base model in training."""
+    """Cross-entropy of the last base-model step, in nats."""
 
 
 class Meter:
-    """Counts units of work and shows each change to a callback. Without a callback it only counts."""
+    """Count units of work and pass each count to a callback."""
 
     def __init__(self, show: Callable[[Progress], None] | None = None, total: int = 0) -> None:
+        """Start at 0 of `total`. `show` runs after each advance, in the thread that advances."""
         self.progress = Progress(total=total)
         self._show = show
 
     def expect(self, total: int) -> None:
-        """Set the number of units in all."""
-        self._change(replace(self.progress, total=total))
+        """Set the number of units of the whole stage."""
+        self.progress = replace(self.progress, total=total)
 
     def advance(self, units: int = 1, *, tokens: int = 0, loss: float = 0.0) -> None:
-        """Add finished units, and the tokens that they took."""
+        """Add finished units and their tokens."""
         now = self.progress
-        self._change(Progress(now.done + units, now.total, now.tokens + tokens, loss))
-
-    def _change(self, progress: Progress) -> None:
-        self.progress = progress
+        self.progress = Progress(now.done + units, now.total, now.tokens + tokens, loss)
         if self._show is not None:
-            self._show(progress)
+            self._show(self.progress)
+
+    def __reduce__(self) -> tuple[type[Meter], tuple[None, int]]:
+        """Pickle without the callback: a copy in another process counts for itself."""
+        return Meter, (None, self.progress.total)

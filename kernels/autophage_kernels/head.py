@@ -26,7 +26,7 @@ CPU_ROW_ELEMENTS = 1 << 23
 """Logits of a tile of whole rows (32 MiB of float32)."""
 
 
-class Head(NamedTuple):
+class LinearHead(NamedTuple):
     """An LM head and its input: hidden `[T, H]`, weight `[V, H]` and bias `[V]` or None, of one type and device."""
 
     hidden: torch.Tensor
@@ -54,17 +54,17 @@ class Head(NamedTuple):
         return self.hidden.new_empty(elements, dtype=work_type(self.hidden))
 
 
-def whole_rows(head: Head) -> bool:
+def whole_rows(head: LinearHead) -> bool:
     return head.hidden.device.type != "cuda"
 
 
-def forward_tile(head: Head) -> tuple[int, int]:
+def forward_tile(head: LinearHead) -> tuple[int, int]:
     if whole_rows(head):
         return max(1, CPU_ROW_ELEMENTS // head.vocabulary), head.vocabulary
     return GPU_TILE[0], even_width(head.vocabulary, GPU_TILE[1])
 
 
-def backward_tile(head: Head) -> tuple[int, int]:
+def backward_tile(head: LinearHead) -> tuple[int, int]:
     rows, columns = CPU_TILE if whole_rows(head) else GPU_TILE
     return rows, even_width(head.vocabulary, columns)
 
@@ -109,7 +109,9 @@ def _adds_to_wider(dtype: torch.dtype, device: torch.device) -> bool:
     return True
 
 
-def target_logits(head: Head, target_T: torch.Tensor, rows: slice, columns: int, buffer: torch.Tensor) -> torch.Tensor:
+def target_logits(
+    head: LinearHead, target_T: torch.Tensor, rows: slice, columns: int, buffer: torch.Tensor
+) -> torch.Tensor:
     """Logit of each row's target, `[rows]`.
 
     It is the diagonal of a product as wide as a tile whose columns are the targets.
@@ -117,14 +119,14 @@ def target_logits(head: Head, target_T: torch.Tensor, rows: slice, columns: int,
     target_R = target_T[rows].clamp(0, head.vocabulary - 1)
     count = len(target_R)
     target_C = target_R[torch.arange(max(columns, count), device=target_R.device) % count]
-    picked = Head(head.hidden, head.weight[target_C], None if head.bias is None else head.bias[target_C])
+    picked = LinearHead(head.hidden, head.weight[target_C], None if head.bias is None else head.bias[target_C])
     if buffer.numel() < count * len(target_C):  # a vocabulary with fewer columns than the tile has rows
         buffer = buffer.new_empty(count * len(target_C))
     return picked.tile(rows, slice(0, len(target_C)), buffer).diagonal().clone()
 
 
 def forward_tiles(
-    head: Head,
+    head: LinearHead,
     shape: tuple[int, int],
     visit: Callable[[slice, slice, int, torch.Tensor], None],
     begin: Callable[[slice, torch.Tensor], None] | None = None,
@@ -141,13 +143,13 @@ def forward_tiles(
             visit(rows, columns, number, head.tile(rows, columns, buffer))
 
 
-def gradient_type(head: Head) -> torch.dtype:
+def gradient_type(head: LinearHead) -> torch.dtype:
     """Type of a tile's gradient. A GPU multiplies 16-bit numbers by 16-bit numbers. A CPU has no reason to round."""
     return head.hidden.dtype if head.hidden.device.type == "cuda" else work_type(head.hidden)
 
 
 def backward_tiles(
-    head: Head,
+    head: LinearHead,
     gradient: Callable[[slice, slice, torch.Tensor], torch.Tensor],
     needs_hidden: bool,
     needs_weight: bool,

@@ -12,7 +12,7 @@ import torch
 from autophage_kernels.backend import operations
 from autophage_kernels.divergences import DIVERGENCE_FIELDS, Divergence
 from autophage_kernels.head import (
-    Head,
+    LinearHead,
     backward_tile,
     backward_tiles,
     forward_tile,
@@ -58,7 +58,7 @@ def linear_token_stats_op(
     statistics: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Packed floats `[F, T]`, packed int64 `[I, T]` and moments `[MOMENTS, T]`."""
-    head, serving = Head(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
+    head, serving = LinearHead(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
     shape = forward_tile(head)
     tiles = -(-head.vocabulary // shape[1])
     # A tile of whole rows is split as rows of logits are; of narrower ones, each is one part.
@@ -121,7 +121,7 @@ def linear_token_stats_backward_op(
     needs_bias: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients to hidden, weight and bias, empty where not needed."""
-    head, serving = Head(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
+    head, serving = LinearHead(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
 
     def gradient(rows: slice, columns: slice, logits_RC: torch.Tensor) -> torch.Tensor:
         gradient_1RC: torch.Tensor = serving.stats_gradient(
@@ -177,8 +177,8 @@ def linear_token_divergence_op(
     divergences: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Packed values `[D, T]` and moments `[DIVERGENCE_MOMENTS, T]`."""
-    head, serving = Head(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
-    reference = Head(reference_hidden_TK, reference_weight_VK, reference_bias_V)
+    head, serving = LinearHead(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
+    reference = LinearHead(reference_hidden_TK, reference_weight_VK, reference_bias_V)
     shape = forward_tile(head)
     parts = -(-head.vocabulary // shape[1])
     partial_PST = hidden_TH.new_empty(DIVERGENCE_FIELDS, parts, head.rows, dtype=work_type(hidden_TH))
@@ -248,8 +248,8 @@ def linear_token_divergence_backward_op(
     needs_bias: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients to hidden, weight and bias of the first head, empty where not needed."""
-    head, serving = Head(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
-    reference = Head(reference_hidden_TK, reference_weight_VK, reference_bias_V)
+    head, serving = LinearHead(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
+    reference = LinearHead(reference_hidden_TK, reference_weight_VK, reference_bias_V)
     buffer = reference.buffer(backward_tile(head))
 
     def gradient(rows: slice, columns: slice, logits_RC: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""Claims of papers that the shipped recipes put to the test.
+"""Claims of papers that the shipped recipes test.
 
-An interval over seeds judges a claim. It is `reproduced` if the interval holds only the paper's direction, `contradicted`
-if it holds only the other direction, and `not at this scale` if it holds 0. No verdict is typed in by hand.
+An interval over seeds judges a claim. A claim is `reproduced` if the interval holds only the paper's direction. It is
+`contradicted` if the interval holds only the other direction. It is `not at this scale` if the interval holds 0.
 """
 
 from collections.abc import Callable, Iterator

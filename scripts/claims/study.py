@@ -1,4 +1,4 @@
-"""A finished run with seeds pooled, intervals over its seeds, and the verdict on a claim."""
+"""A finished run with seeds pooled, intervals over seeds, and verdicts on claims."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CURSE = "2305.17493"
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim of a paper, with the paper's number, ours and the verdict.
+    """A judged claim, with the paper's number and ours.
 
     The verdict is `reproduced`, `contradicted` or `not at this scale`.
     """

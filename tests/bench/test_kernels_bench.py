@@ -15,26 +15,26 @@ import torch
 
 from kernel_bench import peers, sweep, tune
 from kernel_bench.accuracy import largest_error, truth
-from kernel_bench.contenders import EAGER, OURS, Absent, Contender, eager, ours
+from kernel_bench.contenders import EAGER, OURS, Absent, Implementation, eager, ours
 from kernel_bench.field import field
 from kernel_bench.inputs import make
-from kernel_bench.machine import Machine
-from kernel_bench.points import Limits, Point, cpu_points, gpu_points
-from kernel_bench.report import Row, absences, cpu_verdicts, headlines, table
+from kernel_bench.machine import MachineFacts
+from kernel_bench.points import KernelPoint, Limits, cpu_points, gpu_points
+from kernel_bench.report import KernelMeasurement, absences, cpu_verdicts, headlines, table
 from kernel_bench.sweep import Sweep, gradients
 from kernel_bench.timing import Timing, interleaved, peak_bytes
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 LIMITS = Limits(bandwidth=4.3e12, throughput=790e12)
-MACHINE = Machine("a device", "a driver", "2", "3", "abc", "2026-01-01T00:00:00+00:00")
+MACHINE = MachineFacts("a device", "a driver", "2", "3", "abc", "2026-01-01T00:00:00+00:00")
 SMALL = [
-    Point("logits", "three", 4, 300, "fp32", data="zipf"),
-    Point("logits", "two", 4, 300, "fp32", direction="both"),
-    Point("logits", "two", 4, 300, "fp32", direction="backward"),
-    Point("pair", "jsd", 4, 300, "fp32"),
-    Point("head", "two", 4, 300, "fp32", hidden=16, data="zipf", direction="both"),
-    Point("heads", "onepass", 4, 300, "fp32", hidden=16),
+    KernelPoint("logits", "three", 4, 300, "fp32", data="zipf"),
+    KernelPoint("logits", "two", 4, 300, "fp32", direction="both"),
+    KernelPoint("logits", "two", 4, 300, "fp32", direction="backward"),
+    KernelPoint("pair", "jsd", 4, 300, "fp32"),
+    KernelPoint("head", "two", 4, 300, "fp32", hidden=16, data="zipf", direction="both"),
+    KernelPoint("heads", "onepass", 4, 300, "fp32", hidden=16),
 ]
 
 
@@ -46,25 +46,27 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ideal_times_are_those_of_the_bytes_or_of_the_products() -> None:
-    forward = Point("logits", "three", 8192, 128_256)
+    forward = KernelPoint("logits", "three", 8192, 128_256)
     assert forward.ideal_ms(LIMITS) == pytest.approx(0.489, abs=1e-3)
-    assert Point("logits", "two", 8192, 128_256, direction="backward").bytes == 2 * forward.bytes
-    assert Point("logits", "two", 8192, 128_256, direction="both").bytes == 3 * forward.bytes
-    assert Point("pair", "kl", 8192, 128_256).bytes == 2 * forward.bytes
-    head = Point("head", "three", 8192, 128_256, hidden=2048)
+    assert KernelPoint("logits", "two", 8192, 128_256, direction="backward").bytes == 2 * forward.bytes
+    assert KernelPoint("logits", "two", 8192, 128_256, direction="both").bytes == 3 * forward.bytes
+    assert KernelPoint("pair", "kl", 8192, 128_256).bytes == 2 * forward.bytes
+    head = KernelPoint("head", "three", 8192, 128_256, hidden=2048)
     assert head.ideal_ms(LIMITS) == pytest.approx(5.45, abs=1e-2)
-    assert Point("head", "two", 8192, 128_256, direction="both", hidden=2048).flops == 3 * head.flops
-    assert Point("head", "two", 64, 128_256, hidden=2048).ideal_ms(LIMITS) == pytest.approx(0.122, abs=1e-3)
+    assert KernelPoint("head", "two", 8192, 128_256, direction="both", hidden=2048).flops == 3 * head.flops
+    assert KernelPoint("head", "two", 64, 128_256, hidden=2048).ideal_ms(LIMITS) == pytest.approx(0.122, abs=1e-3)
 
 
 @pytest.mark.parametrize("points", [gpu_points(), cpu_points()], ids=["gpu", "cpu"])
-def test_points_have_names_of_their_own(points: list[Point]) -> None:
+def test_points_have_names_of_their_own(points: list[KernelPoint]) -> None:
     assert len({point.name for point in points}) == len(points)
     assert {point.data for point in points} > {"normal"}
 
 
-@pytest.mark.parametrize("point", [*SMALL, Point("logits", "all", 4, 300, "bf16", data="ramp")], ids=lambda p: p.name)
-def test_ours_and_eager_torch_agree_with_the_truth(point: Point, plain: None) -> None:
+@pytest.mark.parametrize(
+    "point", [*SMALL, KernelPoint("logits", "all", 4, 300, "bf16", data="ramp")], ids=lambda p: p.name
+)
+def test_ours_and_eager_torch_agree_with_the_truth(point: KernelPoint, plain: None) -> None:
     inputs = make(point, CPU)
     exact = truth(inputs)
     for maker in (ours, eager):
@@ -76,7 +78,7 @@ def test_ours_and_eager_torch_agree_with_the_truth(point: Point, plain: None) ->
 
 
 def test_zipf_logits_are_peaked() -> None:
-    exact = truth(make(Point("logits", "two", 8, 20_000, data="zipf"), CPU))
+    exact = truth(make(KernelPoint("logits", "two", 8, 20_000, data="zipf"), CPU))
     assert 0 < exact["entropy"].mean() < 6
 
 
@@ -98,10 +100,10 @@ def test_a_peer_that_is_not_installed_is_named() -> None:
 @pytest.mark.slow
 def test_trl_is_called_as_it_is_meant_to_be() -> None:
     pytest.importorskip("trl.kernels")
-    for point in (SMALL[4], Point("heads", "kl", 4, 300, "fp32", hidden=16)):
+    for point in (SMALL[4], KernelPoint("heads", "kl", 4, 300, "fp32", hidden=16)):
         (contender,) = peers.trl(point, CPU)
         inputs = make(point, CPU)
-        assert isinstance(contender, Contender)
+        assert isinstance(contender, Implementation)
         assert largest_error(contender.forward(inputs), truth(inputs)) < 1e-4
 
 
@@ -118,8 +120,8 @@ def test_turns_are_taken() -> None:
 
 
 def run_with_stand_ins(
-    monkeypatch: pytest.MonkeyPatch, points: list[Point], budget_s: float = 60
-) -> tuple[Sweep, list[Row]]:
+    monkeypatch: pytest.MonkeyPatch, points: list[KernelPoint], budget_s: float = 60
+) -> tuple[Sweep, list[KernelMeasurement]]:
     """The GPU's way through a sweep, on a CPU: only what reads a clock or a memory counter is replaced."""
 
     def once(call: object) -> Timing:
@@ -130,7 +132,7 @@ def run_with_stand_ins(
     monkeypatch.setattr(sweep, "graphed", lambda calls: next(once(call) for call in calls))
     monkeypatch.setattr(sweep, "peak_bytes", lambda call, device: 100)
     monkeypatch.setattr(sweep, "COLD_BYTES", 0)
-    rows: list[Row] = []
+    rows: list[KernelMeasurement] = []
     made = Sweep(points, CPU, budget_s, rows.append)
     monkeypatch.setattr(made, "_on_cpu", lambda point, contenders: [made._on_gpu(point, one) for one in contenders])
     made.run()
@@ -158,7 +160,7 @@ def test_what_breaks_leaves_a_note_and_the_others_their_turn(monkeypatch: pytest
     def full(inputs: object) -> dict[str, torch.Tensor]:
         raise torch.OutOfMemoryError("a lot")
 
-    entries = [Contender("broken", broken), Contender("full", full), *eager(SMALL[0], CPU)]
+    entries = [Implementation("broken", broken), Implementation("full", full), *eager(SMALL[0], CPU)]
     monkeypatch.setattr(sweep.fields, "field", lambda point, device: entries)
     made, rows = run_with_stand_ins(monkeypatch, SMALL[:1])
     notes = {row.contender: row.note for row in rows if row.ms is None}
@@ -176,13 +178,13 @@ def test_a_spent_budget_names_what_was_left_out(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_targets_on_a_cpu() -> None:
-    point = Point("logits", "all", 4, 300)
+    point = KernelPoint("logits", "all", 4, 300)
     rows = [
-        Row(point, OURS, ms=14.0, ms_low=1, ms_high=2, peak_bytes=40),
-        Row(point, EAGER, ms=10.0, ms_low=1, ms_high=2, peak_bytes=100),
+        KernelMeasurement(point, OURS, ms=14.0, ms_low=1, ms_high=2, peak_bytes=40),
+        KernelMeasurement(point, EAGER, ms=10.0, ms_low=1, ms_high=2, peak_bytes=100),
     ]
     assert cpu_verdicts(rows)[0].startswith("  kept: ")
-    assert cpu_verdicts([rows[0], Row(point, EAGER, ms=9.0, peak_bytes=100)])[0].startswith("  MISSED: ")
+    assert cpu_verdicts([rows[0], KernelMeasurement(point, EAGER, ms=9.0, peak_bytes=100)])[0].startswith("  MISSED: ")
 
 
 def test_tuning_sets_constants_and_puts_them_back(monkeypatch: pytest.MonkeyPatch, plain: None) -> None:

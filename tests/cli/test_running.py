@@ -178,7 +178,8 @@ def test_watch_before_the_first_event(make_run, capsys):
 
 
 def test_the_report_verb_writes_page_and_figure(make_run, capsys, monkeypatch):
-    from autophage.report import hero, load, page
+    from autophage.report import hero, page
+    from autophage.report.facts import load
 
     run = make_run(main=3, control=3)
     reads = []

@@ -10,16 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from autophage.cluster.calls import (
-    DUMP_SIGNAL,
-    FRAMES_SHOWN,
-    Actor,
-    ActorLostError,
-    ask_for_stack,
-    exit_cause,
-    last_words,
-    working_thread,
-)
+from autophage.cluster.calls import Actor, ActorLostError, exit_cause, last_words
+from autophage.cluster.stacks import DUMP_SIGNAL, FRAMES_SHOWN, ask_for_stack, working_thread
 
 DIED = """The actor died unexpectedly before finishing this task.
 \tclass_name: SamplerActor

@@ -11,7 +11,7 @@ from autophage.data.mix import pool_rows, prompt_ids
 from autophage.data.text_source import TextSource
 from autophage.data.tokens import byte_pair_tokenizer, decode
 from autophage.errors import RunError, UserError
-from autophage.makers import Conversation, Maker, Passages
+from autophage.makers import Conversation, Maker, Passages, make_maker
 from autophage.makers.self_edit import FORMATS
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.maker import MakerTable
@@ -36,10 +36,12 @@ def recipe(tmp_path: Path) -> Recipe:
     return Recipe(name="t", source=source, sample=SampleTable(count=9), maker=MakerTable(kind="self-edit", edits=3))
 
 
-def bound(recipe: Recipe, template: str | None = TEMPLATE) -> TextSource:
+def bound(recipe: Recipe, template: str | None = TEMPLATE, maker: Maker | None = None) -> TextSource:
     tokenizer = byte_pair_tokenizer([TEXT], 400)
     tokenizer.chat_template = template
-    source = bind(read_source(recipe), tokenizer, recipe)
+    if maker is None and recipe.has_maker:
+        maker = make_maker(recipe.maker)
+    source = bind(read_source(recipe), tokenizer, recipe, maker=maker)
     assert isinstance(source, TextSource)
     return source
 
@@ -83,7 +85,6 @@ class Short(Maker):
         return []
 
 
-def test_a_maker_that_asks_too_little_is_named(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autophage.data.text_source.make_maker", Short)
+def test_a_maker_that_asks_too_little_is_named(recipe: Recipe) -> None:
     with pytest.raises(RunError, match="'self-edit' wrote 0 prompts, and 9 were asked for"):
-        prompt_ids(bound(recipe), recipe, 0)
+        prompt_ids(bound(recipe, maker=Short(recipe.maker)), recipe, 0)

@@ -18,6 +18,7 @@ from autophage.gates.novelty import Novelty
 from autophage.gates.quality import Quality
 from autophage.gates.reward import Reward
 from autophage.gates.surprise import Surprise
+from autophage.progress import Meter
 from autophage.recipe.arms import Arm
 from autophage.stages.judging import Judging
 from autophage.store.corpus import Sample
@@ -203,7 +204,7 @@ def test_what_named_models_read_is_counted(
     def counted(*gates: Gate) -> dict[str, float]:
         recipe = context.recipe.model_copy(update={"gate": list(gates)})
         arm = Arm("main", recipe, {}, control=False)
-        metrics = judging.judge(arm, 1, resident.base_weights(recipe), context.source, corpus(sample), lambda _: None)
+        metrics = judging.judge(arm, 1, resident.base_weights(recipe), context.source, corpus(sample), Meter())
         return {one.metric: one.value for one in metrics}
 
     for length, gate in judges.items():

@@ -8,6 +8,7 @@ import pytest
 from autophage.learners.classifier import KEPT, LABEL, RIGHT, LinearClassifier
 from autophage.learners.loop import Chain, _training_rows
 from autophage.metrics.verification import breakdown_point, expected_accuracy, limits
+from autophage.progress import Meter
 
 ROWS, FEATURES, CHAINS = 300, 8, 200
 VERIFIERS = [(1.0, 1.0), (0.8, 0.2)]
@@ -21,7 +22,7 @@ def course(load, error, verifier, *overrides, generations=4):
     chain = Chain(arm, LinearClassifier(arm.recipe))
     found = []
     for generation in range(generations + 1):
-        state = chain.learner.fit(_training_rows(chain, generation), 0, None, lambda *_: None)
+        state = chain.learner.fit(_training_rows(chain, generation), 0, None, Meter())
         chain.rows[generation] = chain.learner.draw(state, ROWS, 300 + generation)
         metrics = chain.learner.measure(generation, state, state, chain.rows[generation], 0)
         found.append({metric.metric: metric for metric in metrics})

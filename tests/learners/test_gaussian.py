@@ -8,6 +8,7 @@ import pytest
 from autophage.learners.gaussian import Gaussian
 from autophage.learners.moments import log_drift, median_variance
 from autophage.metrics.intervals import mean_interval
+from autophage.progress import Meter
 
 GENERATIONS = 10
 
@@ -18,7 +19,7 @@ def chains(load):
     learner = Gaussian(load("gaussian", "learner.repetitions=4000", "sample.count=100").recipe)
     rows, found = learner.human(1, 100), []
     for generation in range(GENERATIONS + 1):
-        state = learner.fit(rows, 0, None, lambda *_: None)
+        state = learner.fit(rows, 0, None, Meter())
         rows = learner.draw(state, 100, 50 + generation)
         found.append({one.metric: one for one in learner.measure(generation, state, state, rows, 0)})
     return found
@@ -52,7 +53,7 @@ def test_along_every_path_the_variance_vanishes_as_fast_as_theory_says(load):
     variance = np.ones(200)
     for generation in range(1200):
         rows = list(np.sqrt(variance) * rng.standard_normal((10, 200)))
-        after = learner.fit(rows, 0, None, lambda *_: None)["variance"]
+        after = learner.fit(rows, 0, None, Meter())["variance"]
         logs[generation] = np.log(after / variance)
         variance = after
     assert (variance < 1e-30).all()
@@ -63,7 +64,7 @@ def test_along_every_path_the_variance_vanishes_as_fast_as_theory_says(load):
 
 def test_a_variance_that_is_gone_is_a_result(load):
     learner = Gaussian(load("gaussian").recipe)
-    state = learner.fit([np.full(4, 2.0, np.float32)] * 3, 0, None, lambda *_: None)
+    state = learner.fit([np.full(4, 2.0, np.float32)] * 3, 0, None, Meter())
     rows = learner.draw(state, 5, 1)
     assert np.stack(rows).tolist() == [[2.0] * 4] * 5
     found = {one.metric: one.value for one in learner.measure(5, state, state, rows, 0)}
@@ -83,6 +84,6 @@ def test_there_is_no_closed_form_where_rows_come_twice_chains_share_them_or_the_
     ):
         learner = Gaussian(load("gaussian", *overrides).recipe)
         rows = learner.human(1, 12)
-        state = learner.fit(rows, 0, None, lambda *_: None)
+        state = learner.fit(rows, 0, None, Meter())
         names = {one.metric for one in learner.measure(3, state, state, rows, 0)}
         assert ("theory/variance" in names) is known, overrides

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from autophage.learners.mixture import HUMAN, Mixture, l2_distance, log_density
+from autophage.progress import Meter
 
 HUMAN_ONE = {name: part[0] for name, part in HUMAN.items()}
 
 
 def fit(learner, rows, previous=None, seed=3):
-    return learner.fit(rows, seed, previous, lambda *_: None)
+    return learner.fit(rows, seed, previous, Meter())
 
 
 def test_the_distance_is_the_integral():

@@ -12,6 +12,7 @@ from autophage.learners.gaussian import Gaussian
 from autophage.learners.loop import Chain, _training_rows
 from autophage.learners.moments import log_drift, median_variance, moments
 from autophage.metrics.intervals import mean_interval
+from autophage.progress import Meter
 
 
 @pytest.mark.parametrize("generation", [0, 1, 7, 100])
@@ -48,7 +49,7 @@ def test_chains_agree_with_the_recursion_for_every_fraction(load, pool, alpha):
     (arm,) = loaded.arms
     chain = Chain(arm, Gaussian(arm.recipe))
     for generation in range(4):
-        state = chain.learner.fit(_training_rows(chain, generation), 0, None, lambda *_: None)
+        state = chain.learner.fit(_training_rows(chain, generation), 0, None, Meter())
         chain.rows[generation] = chain.learner.draw(state, arm.recipe.sample.count, 100 + generation)
     synthetic = synthetic_count(arm.recipe, 0)
     expected = moments(arm.recipe.sample.count, synthetic, 3, accumulate=pool == "accumulate")

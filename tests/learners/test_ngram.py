@@ -12,6 +12,7 @@ from autophage.errors import UserError
 from autophage.learners.grams import BACKOFF, Grams, count_grams
 from autophage.learners.ngram import NGram
 from autophage.learners.words import END, START, EncodedDocument
+from autophage.progress import Meter
 
 A, B, C = 2, 3, 4
 
@@ -71,10 +72,10 @@ def test_the_support_never_grows(load, order, longest):
     """Documents that are cut, or run into a context that nothing followed, must not add an end that was never there."""
     recipe = load("ngram", f"learner.order={order}", f"sample.max_tokens={longest}").recipe
     learner = NGram(recipe)
-    state = learner.fit(learner.human(1, 30), 0, None, lambda *_: None)
+    state = learner.fit(learner.human(1, 30), 0, None, Meter())
     supports = [{tuple(gram) for gram in state["grams"].tolist()}]
     for generation in range(25):
-        state = learner.fit(learner.draw(state, 30, generation), 0, None, lambda *_: None)
+        state = learner.fit(learner.draw(state, 30, generation), 0, None, Meter())
         supports.append({tuple(gram) for gram in state["grams"].tolist()})
         assert supports[-1] <= supports[-2]
     assert len(supports[-1]) < 0.8 * len(supports[0])
@@ -112,7 +113,7 @@ def test_a_corpus_comes_back_from_its_rows_as_it_was(load, tmp_path):
     from autophage.store.corpus import write_corpus
 
     learner = NGram(load("ngram", "sample.max_tokens=36").recipe)
-    state = learner.fit(learner.human(1, 30), 0, None, lambda *_: None)
+    state = learner.fit(learner.human(1, 30), 0, None, Meter())
     rows = learner.draw(state, 30, 4)
     assert {row.complete for row in rows} == {True, False}
     samples = learner.pack(state, rows, [str(place) for place in range(30)], 4)

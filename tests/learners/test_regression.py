@@ -9,6 +9,7 @@ import pytest
 
 from autophage.learners.loop import Chain, _training_rows
 from autophage.learners.regression import Regression, expected_error
+from autophage.progress import Meter
 
 ONE = 5 / (30 - 5 - 1)
 
@@ -20,7 +21,7 @@ def errors(load, *overrides):
     chain = Chain(arm, Regression(arm.recipe))
     found = []
     for generation in range(9):
-        state = chain.learner.fit(_training_rows(chain, generation), 0, None, lambda *_: None)
+        state = chain.learner.fit(_training_rows(chain, generation), 0, None, Meter())
         chain.rows[generation] = chain.learner.draw(state, 30, 200 + generation)
         found.append(chain.learner.measure(generation, state, state, chain.rows[generation], 0))
     return found
@@ -62,7 +63,7 @@ def test_the_closed_forms():
 
 def test_a_fit_without_noise_finds_the_weights(load):
     learner = Regression(load("regression", "learner.noise=1e-12").recipe)
-    state = learner.fit(learner.human(4, 12), 0, None, lambda *_: None)
+    state = learner.fit(learner.human(4, 12), 0, None, Meter())
     np.testing.assert_allclose(state["weights"], np.full((4, 2), 2**-0.5), atol=1e-5)
 
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from autophage.learners.vae import Vae, digit_entropy, recognised
+from autophage.progress import Meter
 
 
 def fit(vae, rows, seed=1, previous=None):
-    return vae.fit(rows, seed, previous, lambda *_: None)
+    return vae.fit(rows, seed, previous, Meter())
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_training_learns_to_reconstruct(trained):
 def test_progress_tells_every_step_of_fractional_epochs(load):
     vae = Vae(load("vae", "train.epochs=1.5", "train.batch_size=10").recipe)
     told = []
-    vae.fit(vae.human(1, 40), 1, None, lambda done, total: told.append((done, total)))
+    vae.fit(vae.human(1, 40), 1, None, Meter(lambda now: told.append((now.done, now.total))))
     assert told == [(step, 6) for step in range(1, 7)]
 
 

@@ -20,10 +20,10 @@ def test_a_run_from_start_to_end(finished, interrupted):
     assert lines[0] == "run demo: 2 arms, generations 0 to 2, serial"
     assert lines[1] == "starting sampler and trainer"
     assert "main, generation 0: sample took 5.0 s, 1000 tokens, 200 tokens/s" in lines
-    assert "main, generation 1: committed, torso accuracy 0.60, form ppl 1.30 [3 of 6; 0:57 left]" in lines
+    assert "main, generation 1: committed, torso accuracy 0.60, form ppl 1.30 [3 of 6; 57 s left]" in lines
     assert "interrupted: Ctrl-C (3 of 6 generations are safe)" in lines
     assert "run demo: 2 arms, generations 0 to 2, serial, going on from 3 of 6 generations" in lines
-    assert lines[-1] == "run demo: finished in 1:00"
+    assert lines[-1] == "run demo: finished in 1 min 00 s"
 
 
 def test_progress_is_not_spam():

@@ -25,7 +25,7 @@ def test_no_line_is_wider_than_the_terminal(first_attempt, width):
     lines = drawn(fold_all(first_attempt), now, width)
     assert max(cell_len(line) for line in lines) <= width
     assert lines[0].startswith("demo")
-    assert "left 0:53" in lines[0]
+    assert "left 53 s" in lines[0]
     assert lines[1].endswith("3 of 6 generations")
     assert any("control" in line and "train" in line and "40%" in line for line in lines)
 
@@ -68,7 +68,7 @@ def test_more_arms_than_lines_are_summed_up(first_attempt):
 def test_base_model_training(first_attempt):
     base = [{"time": 100.0 + at, "kind": "base-progress", "done": at, "total": 100, "loss": 2.5} for at in (10, 50)]
     line = next(line for line in drawn(fold_all([first_attempt[0], *base]), 150.0, 80) if line.startswith("base model"))
-    assert "50% of 100 tokens  loss 2.50  0:40 left" in line
+    assert "50% of 100 tokens  loss 2.50  40 s left" in line
 
 
 def test_a_failed_run_says_why(first_attempt):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +17,6 @@ from autophage.makers import Conversation, Maker, Passages, make_maker
 from autophage.makers.entities import NOTES, connect, describe
 from autophage.makers.reasoning import GAP, TASK
 from autophage.makers.self_edit import FORMATS
-from autophage.recipe import offered
 from autophage.recipe.tables.maker import GROUP, KEYS_OF, MakerTable, installed_makers
 
 T = TypeVar("T")
@@ -160,24 +159,23 @@ class Haiku(Maker):
         return [[{"role": "user", "content": f"A haiku about: {passage}"}] for passage in passages.draw(seed, count)]
 
 
-def test_a_plug_in_is_a_maker_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    def points(*found: tuple[str, str]) -> None:
-        offers = [EntryPoint(name, value, GROUP) for name, value in found]
-        monkeypatch.setattr(offered, "entry_points", lambda group: offers)
-
-    points(("haiku", f"{__name__}:Haiku"))
+def test_a_plug_in_is_a_maker_as_any_other(offer: Callable[..., None]) -> None:
+    haiku, none = ("haiku", f"{__name__}:Haiku"), ("haiku", f"{__name__}:Texts")
+    offer(GROUP, haiku)
     assert asked("haiku", count=2)[0][0]["content"].startswith("A haiku about: ")
-    points(("haiku", f"{__name__}:Texts"))
+    offer(GROUP, none)
     with pytest.raises(UserError, match="is no maker: a maker is a class derived from"):
         asked("haiku")
-    points(("haiku", "no.such.module:Haiku"))
-    with pytest.raises(UserError, match=r"no\.such\.module:Haiku cannot be imported: ModuleNotFoundError"):
+    offer(GROUP, ("haiku", "no.such.module:Haiku"))
+    with pytest.raises(
+        UserError, match=r"no\.such\.module:Haiku of odd-offers cannot be imported: ModuleNotFoundError"
+    ):
         asked("haiku")
-    points(("haiku", f"{__name__}:Haiku"), ("haiku", f"{__name__}:Texts"))
+    offer(GROUP, haiku, none)
     with pytest.raises(UserError, match="several packages offer a maker of this kind"):
         asked("haiku")
-    points()
-    with pytest.raises(UserError, match="no installed package offers such a maker"):
+    offer(GROUP)
+    with pytest.raises(UserError, match="no installed package offers this maker"):
         asked("haiku")
 
 

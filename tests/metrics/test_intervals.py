@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
-from autophage.metrics.intervals import grouped_jackknife, quantile_interval, ratio_bootstrap, student_t, wilson
+from autophage.metrics.intervals import (
+    Estimate,
+    grouped_jackknife,
+    mean_interval,
+    quantile_interval,
+    ratio_bootstrap,
+    wilson,
+)
 
 
 def test_wilson_agrees_with_the_textbook() -> None:
@@ -68,10 +75,25 @@ def test_quantile_interval_covers_at_least_95_times_in_100(quantile: float) -> N
     assert hits / 400 >= 0.93
 
 
-@pytest.mark.parametrize(
-    ("probability", "degrees", "expected"),
-    [(0.975, 1, 12.7062), (0.975, 2, 4.30265), (0.975, 3, 3.18245), (0.9995, 4, 8.61030), (0.995, 10, 3.16927)],
-)
-def test_student_t_agrees_with_the_table(probability: float, degrees: int, expected: float) -> None:
-    assert student_t(probability, degrees) == pytest.approx(expected, rel=1e-5)
-    assert student_t(probability, 2000) == pytest.approx(NormalDist().inv_cdf(probability), rel=0.01)
+@pytest.mark.parametrize(("seeds", "expected"), [(2, 12.7062047), (3, 4.3026527), (4, 3.1824463), (11, 2.2281389)])
+def test_the_interval_of_a_mean_is_students(seeds: int, expected: float) -> None:
+    values = np.arange(float(seeds))
+    low, high = mean_interval(values)
+    assert (high - low) / 2 == pytest.approx(expected * np.std(values, ddof=1) / math.sqrt(seeds), rel=1e-7)
+    assert (low + high) / 2 == pytest.approx(values.mean())
+
+
+@pytest.mark.parametrize("n", [2, 5, 39, 100, 1000])
+@pytest.mark.parametrize("quantile", [0.05, 0.5, 0.95])
+def test_quantile_bounds_are_binomial_quantiles(n: int, quantile: float) -> None:
+    low, high = quantile_interval(np.arange(float(n)), quantile)
+    assert low == max(0, binom.ppf(0.025, n, quantile) - 1)
+    assert high == min(n - 1, binom.ppf(0.975, n, quantile))
+
+
+def test_an_estimate_knows_its_interval() -> None:
+    shown, unknown = Estimate(0.2, 0.1, 0.3, 5), Estimate(0.2)
+    assert (shown.interval, shown.above, shown.below) == ((0.1, 0.3), True, False)
+    assert shown.error == pytest.approx(0.1 / 1.96, rel=1e-4)
+    assert (unknown.interval, unknown.above, unknown.below, unknown.error) == (None, False, False, 0.0)
+    assert Estimate(1.0, 0.0, math.inf).interval is None

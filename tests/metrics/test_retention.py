@@ -3,20 +3,21 @@ from __future__ import annotations
 import math
 
 import pytest
+from scipy.special import stdtrit
 
-from autophage.metrics.intervals import student_t
-from autophage.metrics.retention import HARMS, HOLDS, NONE, PART, UNJUDGED, Difference, front, paired, verdict
+from autophage.metrics.intervals import Estimate
+from autophage.metrics.retention import HARMS, HOLDS, NONE, PART, UNJUDGED, front, paired, verdict
 
 
-def difference(low: float, high: float) -> Difference:
-    return Difference((low + high) / 2, low, high, 3)
+def difference(low: float, high: float) -> Estimate:
+    return Estimate((low + high) / 2, low, high, 3)
 
 
 def test_differences_are_paired_by_seed() -> None:
     found = paired({1: 0.5, 2: 0.7, 3: 0.9, 4: 0.1}, {1: 0.4, 2: 0.5, 3: 0.6})
     assert found is not None
-    assert (found.value, found.pairs) == (pytest.approx(0.2), 3)
-    assert found.high - found.value == pytest.approx(student_t(0.975, 2) * 0.1 / math.sqrt(3))
+    assert (found.value, found.n) == (pytest.approx(0.2), 3)
+    assert found.high - found.value == pytest.approx(stdtrit(2, 0.975) * 0.1 / math.sqrt(3))
     # Unpaired, the seeds' own spread would hide a difference that every seed has.
     steady = paired({1: 0.12, 2: 0.52, 3: 0.925}, {1: 0.1, 2: 0.5, 3: 0.9})
     assert steady is not None
@@ -30,13 +31,13 @@ def test_one_seed_shows_nothing() -> None:
     assert not found.above
     assert not found.below
     assert verdict([found] * 3, [found] * 3) == NONE
-    nothing = Difference(0.0, math.nan, math.nan, 1)
+    nothing = Estimate(0.0, math.nan, math.nan, 1)
     assert verdict([nothing] * 3, [nothing] * 3) == NONE
     assert paired({1: 0.9}, {2: 0.1}) is None
 
 
 def test_seeds_that_agree_have_an_interval_of_no_width() -> None:
-    assert paired({1: 0.5, 2: 0.75}, {1: 0.25, 2: 0.5}) == Difference(0.25, 0.25, 0.25, 2)
+    assert paired({1: 0.5, 2: 0.75}, {1: 0.25, 2: 0.5}) == Estimate(0.25, 0.25, 0.25, 2)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
+from autophage.metrics.intervals import Estimate
 from autophage.metrics.warning import (
     FALSE,
-    Measured,
-    Series,
-    Verdict,
+    EarlyWarning,
+    MetricSeries,
     comparison,
     early_warnings,
     ranked,
@@ -23,20 +23,20 @@ NOISE = (0.00, 0.01, -0.01, 0.005, -0.01, 0.01, 0.0, -0.005, 0.01)
 """What a control does around its level."""
 
 
-def series(values: list[float], half: float | None = 0.01) -> Series:
-    return {g: Measured(v, None if half is None else v - half, None if half is None else v + half)
+def series(values: list[float], half: float | None = 0.01) -> MetricSeries:
+    return {g: Estimate(v, math.nan if half is None else v - half, math.nan if half is None else v + half)
             for g, v in enumerate(values)}  # fmt: skip
 
 
 CONTROL = series([0.9 + noise for noise in NOISE])
 
 
-def alone(arm: Series, control: Series) -> Verdict:
+def alone(arm: MetricSeries, control: MetricSeries) -> EarlyWarning:
     """The verdict on the only metric that is asked."""
     return early_warnings({"m": arm}, {"m": control})[0]
 
 
-def verdict(values: list[float], half: float | None = 0.01) -> Verdict:
+def verdict(values: list[float], half: float | None = 0.01) -> EarlyWarning:
     return alone(series(values, half), CONTROL)
 
 
@@ -131,9 +131,9 @@ def test_the_level_is_that_of_benjamini_and_hochberg() -> None:
         ([math.nan] * 9, [0.9] * 9, "too few generations"),
     ],
 )
-def test_what_cannot_be_judged_says_why(arm: list[float], control: list[float] | Series, reason: str) -> None:
+def test_what_cannot_be_judged_says_why(arm: list[float], control: list[float] | MetricSeries, reason: str) -> None:
     control = series(control) if isinstance(control, list) else control
-    assert alone(series(arm), control) == Verdict("m", reason=reason)
+    assert alone(series(arm), control) == EarlyWarning("m", reason=reason)
 
 
 def test_without_steps_or_intervals_there_is_no_spread() -> None:
@@ -143,14 +143,14 @@ def test_without_steps_or_intervals_there_is_no_spread() -> None:
 
 
 def test_intervals_that_are_not_there_leave_the_steps() -> None:
-    arm = {g: Measured(value, math.nan, math.nan) for g, value in enumerate(fallen(3))}
+    arm = {g: Estimate(value, math.nan, math.nan) for g, value in enumerate(fallen(3))}
     assert alone(arm, CONTROL).generation == 3
 
 
 def test_no_control_arm_at_all() -> None:
     assert early_warnings({"a": CONTROL, "b": CONTROL}, None) == [
-        Verdict("a", reason="no control"),
-        Verdict("b", reason="no control"),
+        EarlyWarning("a", reason="no control"),
+        EarlyWarning("b", reason="no control"),
     ]
 
 
@@ -165,8 +165,18 @@ def test_the_earliest_comes_first() -> None:
 
 def test_ranks_are_means_over_arms_and_seeds() -> None:
     arms = {
-        "seed-1": [Verdict("a", 1, -1, 2.0), Verdict("b", 2, -1, 9.0), Verdict("c"), Verdict("d", 2, 1, 3.0)],
-        "seed-2": [Verdict("a", 5, -1, 2.0), Verdict("b", 2, -1, 9.0), Verdict("c"), Verdict("d", reason="no spread")],
+        "seed-1": [
+            EarlyWarning("a", 1, -1, 2.0),
+            EarlyWarning("b", 2, -1, 9.0),
+            EarlyWarning("c"),
+            EarlyWarning("d", 2, 1, 3.0),
+        ],
+        "seed-2": [
+            EarlyWarning("a", 5, -1, 2.0),
+            EarlyWarning("b", 2, -1, 9.0),
+            EarlyWarning("c"),
+            EarlyWarning("d", reason="no spread"),
+        ],
     }
     assert ranked(arms, last=6) == ["b", "d", "a", "c"]
     assert ranked({}, last=6) == []
@@ -202,11 +212,11 @@ def fired(generations: int, wandering: bool, seed: int, shifted: int) -> tuple[i
     """False and true alarms among 30 metrics of an arm that is another control but for the first `shifted` metrics."""
     rng = np.random.default_rng([generations, seed])
 
-    def arm(shift: float) -> dict[str, Series]:
+    def arm(shift: float) -> dict[str, MetricSeries]:
         noise = rng.normal(size=(30, generations + 1))
         values = noise.cumsum(axis=1) if wandering else noise
         values[:shifted] += shift * np.arange(generations + 1)
-        return {str(m): {g: Measured(float(v)) for g, v in enumerate(row)} for m, row in enumerate(values)}
+        return {str(m): {g: Estimate(float(v)) for g, v in enumerate(row)} for m, row in enumerate(values)}
 
     found = [int(one.metric) for one in early_warnings(arm(12.0), arm(0.0)) if one.generation is not None]
     return sum(metric >= shifted for metric in found), sum(metric < shifted for metric in found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from autophage.recipe import LoadedRecipe, Recipe, describe_difference, read_resolved, resolved_toml
 from autophage.recipe.arms import with_values
 from autophage.recipe.batching import streaming
-from autophage.recipe.tables.gate import installed_gates
+from autophage.recipe.tables.gate import GROUP, installed_gates
 
 BUILT_IN = ["attribution", "detector", "entailment", "gain", "novelty", "quality", "reward", "surprise", "verifier"]
 TWO = 'name = "t"\n[[gate]]\nkind = "verifier"\nkeep_wrong = 0.25\n[[gate]]\nkind = "novelty"\n'
@@ -66,13 +65,13 @@ def test_set_replaces_all_gates(load: Load, refuse: Refuse) -> None:
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ('[[gate]]\nkind = "verfier"', 'demo.toml:3:8: gate.kind = "verfier": no installed package offers such a gate'),
+        ('[[gate]]\nkind = "verfier"', 'demo.toml:3:8: gate.kind = "verfier": no installed package offers this gate'),
         ('[[gate]]\nkind = "verfier"', 'did you mean "verifier"?'),
         ('[[gate]]\nkind = "verfier"', "installed gates: attribution, "),
-        ("[[gate]]\nkind = 3", "gate.kind = 3: not a text"),
+        ("[[gate]]\nkind = 3", "gate.kind = 3: not a string"),
         ("[[gate]]\nkeep = 3", "demo.toml:2:3: gate.kind is missing"),
         ('[gate]\nkind = "verifier"', "gate is a list of tables, and one pair of brackets makes a single table"),
-        ("gate = 3", "gate is a list of tables, and this is none"),
+        ("gate = 3", "gate is a list of tables, and this is another value"),
         ('[[gates]]\nkind = "verifier"', "did you mean [[gate]]?"),
         (
             '[[gate]]\nkind = "surprise"\nkeep = 1.5',
@@ -122,42 +121,23 @@ def test_paths_of_gates_are_relative_to_the_recipe(load: Load, tmp_path: Path) -
     assert gate.model_dump()["answers"] == str(tmp_path / "answers.jsonl")
 
 
-@pytest.fixture
-def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Install a package of one module that offers a gate of the kind `odd`: as pip leaves it, a module and its metadata."""
-
-    def install(code: str, attribute: str) -> None:
-        site = tmp_path / "site"
-        information = site / "odd_gates-1.0.dist-info"
-        information.mkdir(parents=True)
-        (information / "METADATA").write_text("Metadata-Version: 2.1\nName: odd-gates\nVersion: 1.0\n")
-        (information / "entry_points.txt").write_text(f"[autophage.gates]\nodd = odd_gates:{attribute}\n")
-        (site / "odd_gates.py").write_text(code)
-        monkeypatch.syspath_prepend(site)
-        monkeypatch.delitem(sys.modules, "odd_gates", raising=False)
-
-    return install
-
-
 @pytest.mark.parametrize(
     ("code", "said"),
     [
         (
             "import no_such_module",
-            "odd_gates:Odd of odd-gates cannot be imported: ModuleNotFoundError: No module named",
+            "odd_offers:Odd of odd-offers cannot be imported: ModuleNotFoundError: No module named",
         ),
         ("raise SystemError('out of cheese')", "cannot be imported: SystemError: out of cheese"),
         ("", "cannot be imported: AttributeError"),
         (
             "class Odd: pass",
-            "odd_gates:Odd of odd-gates is no gate: a gate is a class derived from autophage.gates.Gate",
+            "odd_offers:Odd of odd-offers is not a gate: a gate is a subclass of autophage.gates.Gate",
         ),
     ],
 )
-def test_a_plug_in_that_is_broken_is_named(
-    refuse: Refuse, offer: Callable[[str, str], None], code: str, said: str
-) -> None:
-    offer(code, "Odd")
+def test_a_plug_in_that_is_broken_is_named(refuse: Refuse, offer: Callable[..., None], code: str, said: str) -> None:
+    offer(GROUP, ("odd", "odd_offers:Odd"), code=code)
     message = refuse('name = "t"\n[[gate]]\nkind = "odd"\n')
     assert said in message
     assert "Traceback" not in message

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autophage.recipe.syntax.literals import toml_key, toml_value
-from autophage.recipe.syntax.positions import Path, locate
+from autophage.recipe.syntax.positions import KeyPath, locate
 
 HARD = '''\
 # [not.a.table] = 1
@@ -42,7 +42,7 @@ m = 5
 '''
 
 
-def leaves(value: Any, path: Path = ()) -> dict[Path, Any]:
+def leaves(value: Any, path: KeyPath = ()) -> dict[KeyPath, Any]:
     """Every key, list and item of a parsed document."""
     found = {path: value} if path else {}
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

@@ -60,15 +60,15 @@ def test_a_decay_from_nothing_is_no_control(load: Load) -> None:
 def test_schedules_share_one_control(load: Load) -> None:
     arms = load(NAME + 'mix.alpha = 0.5\nsweep.mix.schedule = ["constant", "decay", "last-chance"]\n').arms
     assert [arm.name for arm in arms if arm.control] == ["control"]
-    assert {arm.twin for arm in arms if not arm.control} == {"control"}
+    assert {arm.control_name for arm in arms if not arm.control} == {"control"}
 
 
 @pytest.mark.parametrize(
     ("mix", "told"),
     [
-        ('{schedule = "decay"}', "goes up from mix.alpha = 1, and alpha_final is 1"),
+        ('{schedule = "decay"}', "must go up from mix.alpha = 1, but alpha_final is 1"),
         ('{alpha = 0.5, schedule = "decay", alpha_final = 0.2}', "alpha_final is 0.2"),
-        ('{alpha = 0, schedule = "last-chance"}', "goes down from mix.alpha = 0, and alpha_final is 0"),
+        ('{alpha = 0, schedule = "last-chance"}', "must go down from mix.alpha = 0, but alpha_final is 0"),
     ],
 )
 def test_a_schedule_that_goes_nowhere_is_refused(refuse: Callable[..., str], mix: str, told: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -130,7 +131,7 @@ def test_metrics_that_the_table_lacks_are_read_from_the_generations(world_run: R
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "expected"), [(0.5, 0.6, False), (0.61, 0.7, True), (None, None, None), (0.3, 0.45, True)]
+    ("low", "high", "expected"), [(0.5, 0.6, False), (0.61, 0.7, True), (math.nan, math.nan, None), (0.3, 0.45, True)]
 )
 def test_intervals_are_apart_only_without_a_common_value(low: float, high: float, expected: bool | None) -> None:
-    assert apart(Point(0, 0.55, 0.5, 0.6), Point(1, 0.5, low, high)) is expected
+    assert apart(Point(0.55, 0.5, 0.6), Point(0.5, low, high, generation=1)) is expected

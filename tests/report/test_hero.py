@@ -45,7 +45,7 @@ def test_hostile_names_are_text(world_run: RunDirectory) -> None:
     rows.append(row | {"generation": 0, "metric": "fluency/ppl_form", "value": 1.3})
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), world_run.metrics)
     svg = hero_figure(world_run)
-    assert "<script>\u2039NUL\u203a&" in texts(svg)
+    assert "<script>\\x00&" in texts(svg)
 
 
 def test_a_text_run_shows_perplexity_and_entropy(make_run: MakeRun, text_recipe: str) -> None:

@@ -115,8 +115,8 @@ def test_hostile_text_arrives_as_text(make_run: MakeRun) -> None:
 def test_characters_that_cannot_be_seen_are_drawn(make_run: MakeRun) -> None:
     page = report(make_run(texts=HOSTILE))
     assert not re.search("[\x00\x1b\u202e\u200b]", page.raw.replace(page.scripts[1], ""))
-    for name in ("NUL", "ESC", "U+202E", "U+200B"):
-        assert f"<i>\u2039{name}\u203a</i>" in page.raw
+    for name in ("x00", "x1b", "u202e", "u200b"):
+        assert f"<i>\\{name}</i>" in page.raw
 
 
 def test_hostile_names_of_arms_and_metrics_neither_run_nor_leave_their_json(world_run: RunDirectory) -> None:

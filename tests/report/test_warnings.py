@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from autophage.metrics.warning import Verdict
+from autophage.metrics.warning import EarlyWarning
 from autophage.report import write_report
 from autophage.report.facts.load import RunFacts, load
 from autophage.report.facts.series import Metrics
@@ -69,7 +69,7 @@ def test_the_sentence_says_what_saw_it_when(facts: RunFacts) -> None:
 def test_the_table_has_the_metrics_that_fired_earliest_first(facts: RunFacts) -> None:
     view = warning_view(told(facts))
     assert view.arms == ["alpha-1.0"]
-    assert [(row.label, [cell.text for cell in row.cells]) for row in view.rows] == [
+    assert [(row.name, [cell.text for cell in row.cells]) for row in view.rows] == [
         ("Entropy", ["1 \u2193"]),
         ("Accuracy (torso)", ["3 \u2193"]),
     ]
@@ -121,7 +121,7 @@ def test_json_has_every_verdict_and_the_rule(facts: RunFacts) -> None:
     found = warning_facts(told(facts))
     assert (found["false_alarms"], found["stay"]) == (0.05, 2)
     first = found["arms"]["alpha-1.0"][0]
-    assert first == {**vars(Verdict(ENTROPY, 1, -1)), "margin": first["margin"]}
+    assert first == {**vars(EarlyWarning(ENTROPY, 1, -1)), "margin": first["margin"]}
     assert first["margin"] > 1
 
 

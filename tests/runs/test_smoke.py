@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from autophage.progress import Meter
 from autophage.store.corpus import STATISTICS
 from autophage.trainer.head import find_head
 from autophage.trainer.scoring import score
@@ -86,7 +87,7 @@ def test_recorded_statistics_are_those_of_the_model_that_is_committed(smoke_run:
         model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder / "adapter").eval()
         rows = pq.read_table(folder / "corpus-00000.parquet").to_pylist()
         sequences = [row["prompt_ids"] + row["token_ids"] for row in rows]
-        found = score(find_head(model), sequences, [len(row["prompt_ids"]) for row in rows], lambda _: None)
+        found = score(find_head(model), sequences, [len(row["prompt_ids"]) for row in rows], Meter())
         for row, own in zip(rows, found, strict=True):
             tokens += len(row["token_ids"])
             for name in STATISTICS:

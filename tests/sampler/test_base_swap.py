@@ -20,6 +20,7 @@ import numpy as np, safetensors.torch, torch
 from transformers import AutoModelForCausalLM
 from autophage.data.build import read_source
 from autophage.errors import RunError, SwapError
+from autophage.progress import Meter
 from autophage.stages.facts import model_path
 from autophage.recipe import load_recipe
 from autophage.sampler import engine, reload
@@ -32,7 +33,7 @@ tied = sys.argv[1] == "tied"
 loaded = load_recipe("smoke", ["sweep.model.method=['lora', 'full']"])
 arms = {arm.recipe.model.method: arm for arm in loaded.arms if not arm.control}
 source = read_source(loaded.recipe)
-path = model_path(loaded.recipe, source, lambda *_: None)
+path = model_path(loaded.recipe, source, Meter())
 if not tied:
     whole = AutoModelForCausalLM.from_pretrained(path)
     whole.config.tie_word_embeddings = False

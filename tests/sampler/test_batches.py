@@ -29,16 +29,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np, safetensors.torch, torch
 from autophage.data.build import read_source
 from autophage.errors import EngineDeadError
+from autophage.progress import Meter
 from autophage.stages.facts import model_path
 from autophage.recipe import load_recipe
 from autophage.sampler.engine import Sampler
-from autophage.sampler.protocol import Decoding, Job, Observe, Request
+from autophage.sampler.protocol import Decoding, Job, Request
 from autophage.stages.workbench import Workbench
 from autophage.store.weights import Weights
 
 loaded = load_recipe("smoke", ["sample.concurrency=160"])
 source = read_source(loaded.recipe)
-bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, lambda *_: None))
+bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, Meter()))
 settings = bench.engine_settings(loaded.arms)
 assert settings.mixed == 3, settings
 sampler = Sampler(settings)
@@ -93,9 +94,9 @@ for decoding in (greedy, drawn):
 counted = []
 with ThreadPoolExecutor(6) as threads:
     calls = [
-        threads.submit(sampler.sample, [job], lambda job, place, ids: counted.append((job, place)), observe)
+        threads.submit(sampler.sample, [job], lambda job, place, ids: counted.append((job, place)), observe=observe)
         for job in jobs
-        for observe in (Observe.RAW, Observe.NOTHING)
+        for observe in (True, False)
     ]
     canaries = threads.submit(sampler.canary, served[0], bench.canary_prompts)
     for call, (own, observed) in zip(calls, [(own, flag) for own in alone for flag in (True, False)]):

@@ -38,4 +38,3 @@ def test_under_chunked_prefill_and_prefix_caching(variables: dict[str, str]) -> 
     found = run("chunked", variables)
     assert found["happened"]["rows of unread prompts"] >= 20, found
     assert found["happened"]["tokens from the prefix cache"] >= 1000, found
-    assert found["processed"] <= 1e-4, found

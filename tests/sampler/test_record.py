@@ -13,12 +13,11 @@ def record(
     rows: list[tuple[str, int, int]],
     valid: list[bool] | None = None,
     *,
-    processed: bool = False,
     faults: dict[str, int] | None = None,
     columns: np.ndarray | None = None,
 ) -> Record:
     """From (request, position, token) in the order sampled; the statistics of row n are n + 0.1 * column."""
-    width = 1 + len(NAMES) * (1 + processed)
+    width = 1 + len(NAMES)
     if columns is None:
         columns = np.arange(len(rows), dtype=np.float32) + 0.1 * np.arange(width, dtype=np.float32)[:, None]
         columns[0] = [token for _, _, token in rows]
@@ -30,7 +29,6 @@ def record(
         np.array(valid if valid is not None else [True] * len(rows), dtype=bool),
         [columns[:, :half], columns[:, half:]],
         faults or {},
-        processed=processed,
     )
 
 
@@ -39,36 +37,34 @@ STEPS = [("a", 0, 5), ("b", 0, 6), ("b", 1, 7), ("a", 1, 8), ("c", 0, 9), ("a", 
 
 
 def test_rows_go_by_request_and_position() -> None:
-    found, processed = record(STEPS).statistics("a", [5, 8, 2])
+    found = record(STEPS).statistics("a", [5, 8, 2])
     np.testing.assert_allclose(found.logprob, [0.1, 3.1, 5.1], rtol=1e-6)
     assert (found.rank.tolist(), found.rank.dtype) == ([1, 4, 6], np.int64)
     assert found.logprob.dtype == np.float32
-    assert processed is None
-    assert len(record(STEPS).statistics("c", [9])[0].logprob) == 1
+    assert len(record(STEPS).statistics("c", [9]).logprob) == 1
 
 
 def test_a_position_that_was_sampled_again_counts_as_last_sampled() -> None:
     again = record([*STEPS, ("a", 1, 4)])
-    np.testing.assert_allclose(again.statistics("a", [5, 4, 2])[0].logprob, [0.1, 6.1, 5.1], rtol=1e-6)
+    np.testing.assert_allclose(again.statistics("a", [5, 4, 2]).logprob, [0.1, 6.1, 5.1], rtol=1e-6)
     with pytest.raises(RunError, match="token 1 is 8, but statistics were recorded for token 4"):
         again.statistics("a", [5, 8, 2])
 
 
 def test_what_vllm_throws_away_is_no_row() -> None:
     pieces = record([("a", -40, 3), ("a", -8, 3), ("a", 0, 5)], [False, False, True])
-    assert pieces.statistics("a", [5])[0].rank.tolist() == [3]
+    assert pieces.statistics("a", [5]).rank.tolist() == [3]
 
 
 def test_a_step_after_the_end_is_left_out() -> None:
-    assert len(record(STEPS).statistics("a", [5, 8])[0].logprob) == 2
+    assert len(record(STEPS).statistics("a", [5, 8]).logprob) == 2
 
 
 def test_an_empty_sample_has_empty_statistics() -> None:
-    for one in (record(STEPS, processed=True), record([], processed=True)):
+    for one in (record(STEPS), record([])):
         for request in ("a", "never seen"):
-            for statistics in one.statistics(request, []):
-                assert statistics is not None
-                assert [len(value) for value in vars(statistics).values()] == [0] * len(NAMES)
+            statistics = one.statistics(request, [])
+            assert [len(value) for value in vars(statistics).values()] == [0] * len(NAMES)
 
 
 @pytest.mark.parametrize(
@@ -93,12 +89,6 @@ def test_a_number_that_is_not_one_is_an_error() -> None:
         record([("a", 0, 1), ("a", 1, 1)], columns=columns).statistics("a", [1, 1])
 
 
-def test_processed_statistics_come_beside_the_raw() -> None:
-    raw, processed = record(STEPS, processed=True).statistics("a", [5])
-    assert processed is not None
-    np.testing.assert_allclose([raw.logprob[0], processed.logprob[0]], [0.1, 0.6], rtol=1e-6)
-
-
 def test_faults_are_told_by_name() -> None:
     record(STEPS).require_faultless()
     with pytest.raises(
@@ -108,7 +98,7 @@ def test_faults_are_told_by_name() -> None:
 
 
 def test_it_crosses_as_bytes() -> None:
-    for one in (record(STEPS, faults={"ValueError: one": 2}), record([], processed=True)):
+    for one in (record(STEPS, faults={"ValueError: one": 2}), record([])):
         back = Record.from_bytes(one.to_bytes())
         assert (back.spans, back.faults) == (one.spans, one.faults)
         np.testing.assert_array_equal(back.columns, one.columns)

@@ -65,8 +65,7 @@ def watch(batch: Batch, recorder: Recorder) -> Record:
         own.mul_(0.1).masked_fill_(own < 0, -torch.inf)
         positions = np.array([written.get(name, 0) for name in ids])
         written |= {name: written.get(name, 0) + 1 for name in ids}
-        decoding = np.tile(np.array([[0.7], [5], [0.9]], np.float32), (1, len(ids)))
-        recorder.after(tokens.to(torch.int32), partial(Rows, ids, positions, np.ones(len(ids), bool), decoding))
+        recorder.after(tokens.to(torch.int32), partial(Rows, ids, positions, np.ones(len(ids), bool)))
     return recorder.finish()
 
 
@@ -81,8 +80,7 @@ def test_statistics_are_of_the_raw_logits_whatever_the_block(buffer_bytes: int) 
     record.require_faultless()
     expected = batch.expected()
     for name, tokens in batch.tokens().items():
-        raw, processed = record.statistics(name, tokens)
-        assert processed is None
+        raw = record.statistics(name, tokens)
         np.testing.assert_allclose(matrix(raw), expected[name], atol=1e-5)
 
 
@@ -99,13 +97,13 @@ def test_masked_tokens_have_defined_statistics() -> None:
         logits.scatter_(1, tokens, kept)
     record = watch(batch, Recorder(4))
     for name, tokens in batch.tokens().items():
-        np.testing.assert_allclose(matrix(record.statistics(name, tokens)[0]), batch.expected()[name], atol=1e-5)
+        np.testing.assert_allclose(matrix(record.statistics(name, tokens)), batch.expected()[name], atol=1e-5)
 
 
 def test_one_possible_token_is_certain() -> None:
     batch = Batch([(["a"], torch.full((1, VOCABULARY), -torch.inf), torch.tensor([[4]]))])
     batch.steps[0][1][0, 4] = 2.5
-    statistics, _ = watch(batch, Recorder(1)).statistics("a", [4])
+    statistics = watch(batch, Recorder(1)).statistics("a", [4])
     assert matrix(statistics).tolist() == [[0.0, 0.0, 0.0, 1.0, 1.0]]
 
 
@@ -114,18 +112,7 @@ def test_bfloat16_logits_are_taken_as_they_are() -> None:
     batch.steps = [(ids, logits.bfloat16(), tokens) for ids, logits, tokens in batch.steps]
     record = watch(batch, Recorder(4))
     for name, tokens in batch.tokens().items():
-        np.testing.assert_allclose(matrix(record.statistics(name, tokens)[0]), batch.expected()[name], atol=1e-5)
-
-
-def test_processed_statistics_are_of_what_was_sampled_from() -> None:
-    batch = Batch.random()
-    record = watch(batch, Recorder(4, processed=True))
-    record.require_faultless()
-    for name, tokens in batch.tokens().items():
-        raw, processed = record.statistics(name, tokens)
-        assert processed is not None
-        assert (processed.entropy < raw.entropy + 1e-5).all()
-        assert (processed.entropy <= np.log(6) + 1e-5).all(), "at most the top 5 and the token itself"
+        np.testing.assert_allclose(matrix(record.statistics(name, tokens)), batch.expected()[name], atol=1e-5)
 
 
 def test_another_vocabulary_or_more_rows_get_a_new_buffer() -> None:
@@ -136,7 +123,7 @@ def test_another_vocabulary_or_more_rows_get_a_new_buffer() -> None:
     record = watch(joined, recorder)
     record.require_faultless()
     for name, tokens in joined.tokens().items():
-        np.testing.assert_allclose(matrix(record.statistics(name, tokens)[0]), joined.expected()[name], atol=1e-5)
+        np.testing.assert_allclose(matrix(record.statistics(name, tokens)), joined.expected()[name], atol=1e-5)
 
 
 def test_nothing_raises_and_every_fault_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,8 +159,8 @@ def test_a_vocabulary_that_float32_cannot_count_is_a_fault() -> None:
 
 
 def test_nothing_recorded_is_an_empty_record() -> None:
-    record = Recorder(4, processed=True).finish()
-    assert (record.spans, record.faults, record.columns.shape) == ({}, {}, (11, 0))
+    record = Recorder(4).finish()
+    assert (record.spans, record.faults, record.columns.shape) == ({}, {}, (6, 0))
 
 
 def test_blocks_keep_apart_in_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:

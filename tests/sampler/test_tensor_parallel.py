@@ -45,6 +45,7 @@ from dataclasses import replace
 import numpy as np, safetensors.torch, torch
 from autophage.data.build import read_source
 from autophage.errors import SwapError
+from autophage.progress import Meter
 from autophage.stages.facts import model_path
 from autophage.recipe import load_recipe
 from autophage.sampler.engine import Sampler
@@ -56,7 +57,7 @@ from autophage.store.weights import Weights
 def begin(tensor_parallel):
     loaded = load_recipe("smoke")
     source = read_source(loaded.recipe)
-    bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, lambda *_: None))
+    bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, Meter()))
     settings = bench.engine_settings(loaded.arms)
     return bench, Sampler(replace(settings, tensor_parallel=tensor_parallel)), settings
 

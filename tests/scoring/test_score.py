@@ -14,6 +14,7 @@ import torch
 
 from autophage.cli import main
 from autophage.errors import UserError
+from autophage.progress import Meter, Progress
 from autophage.scoring import NamedText, load_scorer, score_documents
 
 MakeModel = Callable[..., Path]
@@ -128,11 +129,11 @@ def test_refusals(model_folder: Path, tmp_path: Path, text: str, make_model: Mak
 
 
 def test_nothing_is_left_of_a_score_that_failed(model_folder: Path, tmp_path: Path, text: str) -> None:
-    def stop(done: int, total: int) -> None:
+    def stop(_: Progress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         score_documents(
-            load_scorer(str(model_folder)), [NamedText("t", text)], out=tmp_path / "scores.parquet", progress=stop
+            load_scorer(str(model_folder)), [NamedText("t", text)], out=tmp_path / "scores.parquet", meter=Meter(stop)
         )
     assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from autophage.errors import SwapError
+from autophage.progress import Meter
 from autophage.recipe import load_recipe
 from autophage.recipe.arms import expand
 from autophage.recipe.schema import Recipe
@@ -109,7 +110,7 @@ def test_the_canary_finds_another_model(bench: Workbench, recipe: Recipe, sample
     arm = next(arm for arm in expand(recipe) if arm.control)
     answers = sampler.canary(served, bench.canary_prompts)
     assert bench.check_canary(bench.base_weights(arm), answers) < 5e-4
-    trained = bench.fit(arm, 1, bench.base_weights(arm), {0: []}, lambda *_: None)
+    trained = bench.fit(arm, 1, bench.base_weights(arm), {0: []}, Meter())
     with pytest.raises(SwapError):
         bench.check_canary(trained.weights, answers)
 

@@ -11,6 +11,7 @@ import torch
 from autophage.data.posing import Posed
 from autophage.data.questions import Prompt, Question
 from autophage.data.tokens import byte_pair_tokenizer
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.model import ModelTable
 from autophage.trainer.answering import answers, choose, passes
@@ -60,7 +61,7 @@ def test_options_have_the_values_of_a_plain_forward_pass(
     resident: ResidentModel, options: tuple[list[int], ...], letters: bool
 ) -> None:
     asked = [posed(range(30, 30 + n), options, letters=letters) for n in range(2, 20)]
-    for one, choice in zip(asked, choose(resident, asked, lambda _: None), strict=True):
+    for one, choice in zip(asked, choose(resident, asked, Meter()), strict=True):
         found = [log_probs(resident, one.prompt_ids, option) for option in options]
         values = [float(lp.sum() if letters else lp.mean()) for lp, _ in found]
         assert choice.logprobs == pytest.approx(values, abs=5e-5)  # float32 sums of a dozen nats
@@ -71,11 +72,11 @@ def test_options_have_the_values_of_a_plain_forward_pass(
 
 def test_long_and_short_ones_keep_their_order(resident: ResidentModel) -> None:
     asked = [posed([30 + n], (SHORT, LONG)[n % 2], letters=False) for n in range(10)]
-    seen: list[int] = []
-    together = choose(resident, asked, seen.append)
-    assert passes(asked) == sum(seen) == 5 + 5 * 4
+    meter = Meter()
+    together = choose(resident, asked, meter)
+    assert passes(asked) == meter.progress.done == 5 + 5 * 4
     for one, choice in zip(asked, together, strict=True):
-        (alone,) = choose(resident, [one], lambda _: None)
+        (alone,) = choose(resident, [one], Meter())
         assert choice.logprobs == pytest.approx(alone.logprobs, abs=1e-5)
 
 
@@ -96,7 +97,7 @@ def test_a_greedy_choice_and_an_answer_in_form(resident: ResidentModel) -> None:
             posed(prompt, tuple([token] for token in other[:4]), letters=True),
             posed(prompt, tuple([token] for token in other[:4]), letters=False, valid=own[:1]),
         ],
-        lambda _: None,
+        Meter(),
     )
     assert (greedy.complies, begun.complies, none.complies, none.greedy) == (True, True, False, False)
     assert greedy.greedy == (greedy.chosen == 0)
@@ -107,7 +108,7 @@ def test_a_greedy_choice_and_an_answer_in_form(resident: ResidentModel) -> None:
 
 def test_what_was_written_is_put_beside_the_choice(resident: ResidentModel) -> None:
     letter, text = posed([30], SHORT, letters=True), posed([31], SHORT, letters=False)
-    choices = choose(resident, [letter, text], lambda _: None)
+    choices = choose(resident, [letter, text], Meter())
     first, second = answers([letter, text], choices, ["(B) three", "(B) three"], [0.25, 0.5])
     assert (first.generated_choice, second.generated_choice) == (1, 2)
     assert (first.gold, first.question, first.entailment, second.entailment) == (2, "s/0", 0.25, 0.5)

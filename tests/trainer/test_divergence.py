@@ -11,6 +11,7 @@ import torch
 from autophage.data.build import bind, read_source
 from autophage.data.mix import TrainingRow
 from autophage.metrics.scored import Statistics
+from autophage.progress import Meter, Progress
 from autophage.recipe.arms import expand
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.model import BaseTable, ModelTable
@@ -23,6 +24,7 @@ from autophage.store.manifest import Metric
 from autophage.store.weights import Weights
 from autophage.trainer.base_model import ensure_base_model
 from autophage.trainer.divergence import compare
+from autophage.trainer.fit import FitRequest
 from autophage.trainer.resident import ResidentModel
 
 RECIPE = Recipe(
@@ -38,7 +40,7 @@ RECIPE = Recipe(
 def resident(tmp_path_factory: pytest.TempPathFactory) -> ResidentModel:
     patch = pytest.MonkeyPatch()
     patch.setenv("AUTOPHAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    folder = ensure_base_model(RECIPE, read_source(RECIPE), lambda *_: None)
+    folder = ensure_base_model(RECIPE, read_source(RECIPE), Meter())
     patch.undo()
     return ResidentModel(str(folder), RECIPE)
 
@@ -50,7 +52,7 @@ def rows(resident: ResidentModel) -> list[TrainingRow]:
 
 
 def trained(resident: ResidentModel, rows: list[TrainingRow], seed: int) -> Weights:
-    return resident.fit(resident.base_weights(), rows, RECIPE, seed, lambda *_: None).weights
+    return resident.fit(FitRequest(resident.base_weights(), rows, RECIPE, seed)).weights
 
 
 @pytest.mark.slow
@@ -58,9 +60,9 @@ def test_every_model_is_seen_as_if_it_were_alone(resident: ResidentModel, rows: 
     base, first, second = resident.base_weights(), trained(resident, rows, 1), trained(resident, rows[:9], 2)
     sequences = [row.token_ids for row in rows] + [[1, 5], [1, 2, 3]]
     contexts = [1] * len(rows) + [2, 1]
-    done: list[int] = []
-    to_base, to_first = compare(resident, second, [base, first], sequences, contexts, done.append)
-    assert sum(done) == len(sequences)
+    meter = Meter()
+    to_base, to_first = compare(resident, second, [base, first], sequences, contexts, meter)
+    assert meter.progress.done == len(sequences)
     loaded = resident.score(sequences, contexts)
     for adapter, found in ((base, to_base), (first, to_first)):
         resident.load(adapter)
@@ -89,20 +91,20 @@ def plain_log_probs(resident: ResidentModel, sequence: list[int]) -> np.ndarray:
 
 def measured(
     resident: ResidentModel, adapter: Weights, previous: Weights | None, completions: list[Completion], drift: bool
-) -> tuple[list[Sample], dict[str, Metric], list[tuple[int, int]]]:
+) -> tuple[list[Sample], dict[str, Metric], Progress]:
     """Model 1 of the recipe's only treated arm and what it is said to have written, through the stage itself."""
     settings = RECIPE.measure.model_copy(update={"drift": drift, "resamples": 100, "reference": 50})
     recipe = RECIPE.model_copy(
         update={"measure": settings, "sample": RECIPE.sample.model_copy(update={"count": len(completions)})}
     )
     bench = Workbench(recipe, read_source(recipe), resident.path)
-    seen: list[tuple[int, int]] = []
+    meter = Meter()
     arm = expand(recipe)[0]
     generation = 0 if previous is None else 1
     completions = observed(bench, adapter, bench.requests(arm, generation), completions)
-    samples, metrics, _ = bench.measure(arm, generation, adapter, previous, completions, lambda *at: seen.append(at))
+    samples, metrics, _ = bench.measure(arm, generation, adapter, previous, completions, meter)
     assert len({metric.metric for metric in metrics}) == len(metrics)
-    return samples, {metric.metric: metric for metric in metrics}, seen
+    return samples, {metric.metric: metric for metric in metrics}, meter.progress
 
 
 def observed(
@@ -126,7 +128,7 @@ def test_the_stage_measures_all_of_it(resident: ResidentModel, rows: list[Traini
     written = [Completion(row.token_ids[1:], "stop") for row in rows]
     adapter = trained(resident, rows, 1)
     samples, found, seen = measured(resident, adapter, resident.base_weights(), written, drift=True)
-    assert seen[-1][0] == seen[-1][1]
+    assert seen.done == seen.total > 0
     assert found["drift/kl_to_base"].value == found["drift/kl_to_previous"].value > 0
     values = [sample.ppl_under_base for sample in samples]
     assert found["tail/ppl_under_base"].value == pytest.approx(np.median([value for value in values if value]))
@@ -136,7 +138,7 @@ def test_the_stage_measures_all_of_it(resident: ResidentModel, rows: list[Traini
     for metric in found.values():
         assert metric.low is None or metric.high is None or metric.low <= metric.high, metric
     plain, without, seen = measured(resident, adapter, resident.base_weights(), written, drift=False)
-    assert seen[-1][0] == seen[-1][1]
+    assert seen.done == seen.total > 0
     assert {sample.ppl_under_base for sample in plain} == {None}
     kept = {name: one for name, one in found.items() if not name.startswith(("drift/", "detect/", "tail/ppl"))}
     assert without == kept
@@ -167,5 +169,5 @@ def test_collapsed_corpora_are_measured_not_refused(resident: ResidentModel, tok
 def test_a_model_does_not_differ_from_itself(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     own = trained(resident, rows, 1)
     again = Weights(bytes(own.tensors), own.config)
-    ((*same,),) = compare(resident, own, [again], [row.token_ids for row in rows], [1] * len(rows), lambda _: None)
+    ((*same,),) = compare(resident, own, [again], [row.token_ids for row in rows], [1] * len(rows), Meter())
     assert all((one.kl == 0).all() for one in same)

@@ -16,6 +16,7 @@ import torch
 from autophage.data.build import bind, read_source
 from autophage.data.mix import TrainingRow
 from autophage.errors import UserError
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.model import BaseTable, ModelTable
 from autophage.recipe.tables.source import SourceTable
@@ -24,6 +25,7 @@ from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
 from autophage.trainer.base_model import ensure_base_model
 from autophage.trainer.divergence import compare
+from autophage.trainer.fit import FitRequest
 from autophage.trainer.resident import Fitted, ResidentModel
 
 pytestmark = pytest.mark.slow
@@ -50,7 +52,7 @@ def carried(recipe: Recipe) -> Recipe:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     patch = pytest.MonkeyPatch()
     patch.setenv("AUTOPHAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    path = ensure_base_model(LORA_8, read_source(LORA_8), lambda *_: None)
+    path = ensure_base_model(LORA_8, read_source(LORA_8), Meter())
     patch.undo()
     return str(path)
 
@@ -77,7 +79,7 @@ def two_generations(resident: ResidentModel, rows: list[TrainingRow], recipe: Re
 def fit(
     resident: ResidentModel, rows: list[TrainingRow], recipe: Recipe, start: Weights, optimizer: bytes | None = None
 ) -> Fitted:
-    return resident.fit(start, rows, recipe, 3, lambda *_: None, optimizer=optimizer)
+    return resident.fit(FitRequest(start, rows, recipe, 3, optimizer))
 
 
 @pytest.mark.parametrize("optimizer", ["fresh", "carried"])
@@ -104,13 +106,15 @@ from autophage.host import environment
 environment.apply()
 import json, sys
 from autophage.data.mix import TrainingRow
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
+from autophage.trainer.fit import FitRequest
 from autophage.trainer.resident import ResidentModel
 
 folder, recipe, rows = json.loads(sys.stdin.read())
 recipe = Recipe.model_validate_json(recipe)
 resident = ResidentModel(folder, recipe)
-fitted = resident.fit(resident.base_weights(recipe), [TrainingRow(*row) for row in rows], recipe, 3, lambda *_: None)
+fitted = resident.fit(FitRequest(resident.base_weights(recipe), [TrainingRow(*row) for row in rows], recipe, 3))
 print(fitted.weights.digest)
 """
 
@@ -162,7 +166,7 @@ def test_the_gradient_is_that_of_the_plain_loss(folder: str, rows: list[Training
     recipe = carried(FULL)
     for path in (folder, untied(folder)):
         resident = ResidentModel(path, recipe)
-        fitted = resident.fit(resident.base_weights(), rows[:8], recipe, 3, lambda *_: None)
+        fitted = resident.fit(FitRequest(resident.base_weights(), rows[:8], recipe, 3))
         assert fitted.optimizer is not None
         state = safetensors.torch.load(fitted.optimizer)
         plain = plain_gradients(path, rows[:8])
@@ -213,7 +217,7 @@ def test_models_of_whole_weights_are_compared_each_with_its_own_head(
     first = fit(resident, rows[:16], FULL, base).weights
     second = fit(resident, rows[16:], FULL, first).weights
     sequences, contexts = [row.token_ids for row in rows], [1] * len(rows)
-    against = compare(resident, second, [base, first], sequences, contexts, lambda _: None)
+    against = compare(resident, second, [base, first], sequences, contexts, Meter())
     log_p = {}
     for weights in (base, first, second):
         resident.load(weights)
@@ -240,7 +244,7 @@ def test_in_sixteen_bits_small_updates_add_up_and_scores_are_of_what_is_served(
     )
     resident = ResidentModel(folder, recipe)
     base = resident.base_weights()
-    weights = resident.fit(base, rows, recipe, 3, lambda *_: None).weights
+    weights = resident.fit(FitRequest(base, rows, recipe, 3)).weights
     before, after = resident.tensors(base), safetensors.torch.load(weights.tensors)
     name = "model.layers.0.mlp.up_proj.weight"
     assert (after[name] != before[name].float()).float().mean() > 0.9
@@ -251,8 +255,8 @@ def test_in_sixteen_bits_small_updates_add_up_and_scores_are_of_what_is_served(
     live = dict(resident.model.named_parameters())[name]
     assert torch.equal(live, after[name].bfloat16().float())
     # Training went on from the float32 weights, not from what scoring left in their place.
-    again = resident.fit(weights, rows, recipe, 3, lambda *_: None).weights.digest
-    assert again == ResidentModel(folder, recipe).fit(weights, rows, recipe, 3, lambda *_: None).weights.digest
+    again = resident.fit(FitRequest(weights, rows, recipe, 3)).weights.digest
+    assert again == ResidentModel(folder, recipe).fit(FitRequest(weights, rows, recipe, 3)).weights.digest
 
 
 def test_carried_moments_change_the_next_training_and_only_that(
@@ -275,9 +279,7 @@ def test_carried_moments_change_the_next_training_and_only_that(
 
 
 def seen(resident: ResidentModel, rows: list[TrainingRow], recipe: Recipe, start: Weights) -> list[StepStatistics]:
-    steps: list[StepStatistics] = []
-    resident.fit(start, rows, recipe, 3, lambda *_: None, steps.append)
-    return steps
+    return resident.fit(FitRequest(start, rows, recipe, 3)).steps
 
 
 def test_an_adapter_is_drawn_by_its_arms_seed(resident: ResidentModel, folder: str, rows: list[TrainingRow]) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from autophage.data.mix import TrainingRow
 from autophage.data.tokens import word_tokenizer
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.trainer.resident import ResidentModel
 
@@ -82,14 +83,14 @@ def plain_gain(resident: ResidentModel, row: TrainingRow, steps: int, rate: floa
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_gain_is_that_of_plain_descent_on_a_copy(residents: dict[str, ResidentModel], method: str) -> None:
-    resident, rows, read = residents[method], [*drawn(2, 4), HELD[3]], []
+    resident, rows, meter = residents[method], [*drawn(2, 4), HELD[3]], Meter()
     weights = resident.base_weights()
     resident.load(weights)
     expected = [plain_gain(resident, row, 3, 0.3) for row in rows]
-    found = resident.gains(weights, rows, HELD, 3, 0.3, read.append)
+    found = resident.gains(weights, rows, HELD, 3, 0.3, meter)
     assert found == pytest.approx(expected, abs=1e-5)
     assert max(map(abs, expected)) > 1e-3
-    assert sum(read) == len(HELD) + len(rows) * (3 + len(HELD))
+    assert meter.progress.done == len(HELD) + len(rows) * (3 + len(HELD))
     assert resident.gains(weights, rows[::-1], HELD, 3, 0.3) == found[::-1]  # each from the same weights
 
 

@@ -14,13 +14,14 @@ from autophage.data.build import bind, read_source
 from autophage.data.mix import TrainingRow
 from autophage.errors import RunError, UserError
 from autophage.metrics.scored import Scored
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.model import BaseTable, ModelTable
 from autophage.recipe.tables.source import SourceTable
 from autophage.recipe.tables.train import TrainTable
-from autophage.store.training import StepStatistics
 from autophage.trainer.base_model import ensure_base_model
-from autophage.trainer.portions import Portion
+from autophage.trainer.fit import FitRequest
+from autophage.trainer.micro_batches import MicroBatchSize
 from autophage.trainer.resident import ResidentModel
 
 pytestmark = pytest.mark.slow
@@ -38,11 +39,10 @@ RECIPE = Recipe(
 def resident(tmp_path_factory: pytest.TempPathFactory) -> ResidentModel:
     patch = pytest.MonkeyPatch()
     patch.setenv("AUTOPHAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    seen: list[int] = []
-    raw = read_source(RECIPE)
-    folder = ensure_base_model(RECIPE, raw, lambda done, total, loss: seen.append(done))
-    assert seen[-1] > 15_000
-    assert ensure_base_model(RECIPE, raw, lambda *_: pytest.fail("trained again")) == folder
+    raw, meter = read_source(RECIPE), Meter()
+    folder = ensure_base_model(RECIPE, raw, meter)
+    assert meter.progress.done == meter.progress.total == meter.progress.tokens > 15_000
+    assert ensure_base_model(RECIPE, raw, Meter(lambda _: pytest.fail("trained again"))) == folder
     patch.undo()
     return ResidentModel(str(folder), RECIPE)
 
@@ -54,7 +54,7 @@ def rows(resident: ResidentModel) -> list[TrainingRow]:
 
 
 def fit(resident: ResidentModel, rows: list[TrainingRow], recipe: Recipe = RECIPE, seed: int = 3) -> str:
-    return resident.fit(resident.base_weights(), rows, recipe, seed, lambda *_: None).weights.digest
+    return resident.fit(FitRequest(resident.base_weights(), rows, recipe, seed)).weights.digest
 
 
 def test_training_is_a_function_of_its_arguments(resident: ResidentModel, rows: list[TrainingRow]) -> None:
@@ -70,7 +70,7 @@ def test_a_weight_counts_as_so_many_documents(
     resident: ResidentModel, rows: list[TrainingRow], packing: str, held: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One step on documents of weights 3 and 1 is that on a batch in which one of them is there three times."""
-    monkeypatch.setattr(resident, "portion", Portion(held))
+    monkeypatch.setattr(resident, "micro_batch", MicroBatchSize(held))
     train = RECIPE.train.model_copy(update={"packing": packing, "schedule": "constant"})
     recipe = RECIPE.model_copy(update={"train": train})
     chosen = rows[:6]
@@ -91,8 +91,7 @@ def test_weights_of_1_change_no_bit(resident: ResidentModel, rows: list[Training
 
 
 def test_each_step_says_what_the_model_made_of_its_tokens(resident: ResidentModel, rows: list[TrainingRow]) -> None:
-    steps: list[StepStatistics] = []
-    resident.fit(resident.base_weights(), rows, RECIPE, 3, lambda *_: None, steps.append)
+    steps = resident.fit(FitRequest(resident.base_weights(), rows, RECIPE, 3)).steps
     assert [step.step for step in steps] == list(range(1, len(steps) + 1))
     assert sum(step.tokens for step in steps) == sum(len(row.token_ids) - row.context for row in rows)
     # The first step sees the untrained adapter, so its numbers are those of scoring its rows.
@@ -176,9 +175,9 @@ def test_a_choice_is_scored_as_if_it_had_followed(resident: ResidentModel, rows:
     fit(resident, rows)
     prompts = [row.token_ids[: 2 + index % 7] for index, row in enumerate(rows)]
     choices = [[3 + (index + k) % 20 for k in range(1 + index % 4)] for index in range(len(rows))]
-    seen: list[int] = []
-    together = resident.score_choices(prompts, choices, seen.append)
-    assert sum(seen) == len(prompts)
+    meter = Meter()
+    together = resident.score_choices(prompts, choices, meter)
+    assert meter.progress.done == len(prompts)
     for prompt, tokens, found in zip(prompts, choices, together, strict=True):
         alone = resident.score([[*prompt, token] for token in tokens], [len(prompt)] * len(tokens))
         for name in ("logprob", "entropy", "varentropy", "max_prob", "rank", "argmax"):

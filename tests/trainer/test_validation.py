@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from autophage.errors import UserError
+from autophage.progress import Meter
 from autophage.recipe import load_recipe
 from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
@@ -40,7 +41,7 @@ def test_the_best_epoch_is_kept(workbench: Callable[[Recipe], Workbench], monkey
             seen.append((-float(np.concatenate([one.logprob for one in scored]).mean(dtype=np.float64)), model.digest))
 
     monkeypatch.setattr(BestEpoch, "step_ended", note)
-    trained = bench.fit(arm, 1, bench.base_weights(arm), {0: []}, lambda *_: None)
+    trained = bench.fit(arm, 1, bench.base_weights(arm), {0: []}, Meter())
     losses = [loss for loss, _ in seen]
     assert trained.weights.digest == min(seen)[1]
     assert min(losses) < losses[-1], "nothing was overfitted, so the test shows nothing"

@@ -19,9 +19,9 @@ from typing import NoReturn
 
 from cyclopts import CycloptsError
 
+from autophage.display import safe
 from autophage.errors import AutophageError, RequeueInterrupt
 from autophage.host.credentials import without_credentials
-from autophage.live.format import safe
 
 FAILURE, USER_ERROR, INTERRUPTED = 1, 2, 130
 REQUEUE = 75

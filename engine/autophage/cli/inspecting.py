@@ -90,7 +90,7 @@ def _state(writer: bool, finished: bool, outcome: str) -> str:
 
 def _print_status(facts: dict[str, Any]) -> None:
     from autophage.cli.summary import Headline
-    from autophage.live.format import duration, size
+    from autophage.display import duration, size
     from autophage.live.headline import LABELS, columns
 
     writer = "a process is writing it" if facts["writer"] else "no process is writing it"

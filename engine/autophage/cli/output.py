@@ -6,14 +6,13 @@ Text from recipes, run directories and models passes `safe`. JSON is ASCII and c
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.cells import cell_len
 
-from autophage.live.format import safe
+from autophage.display import json_ready, safe
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="", show_default=False, help="Print JSON.")]
 Overrides = Annotated[
@@ -27,6 +26,10 @@ Profile = Annotated[
 ]
 
 
+PIPED_WIDTH = 200
+"""Width in columns of a table that no terminal cuts."""
+
+
 def say(text: object = "") -> None:
     """Print one line for people."""
     print(safe(text))
@@ -34,25 +37,22 @@ def say(text: object = "") -> None:
 
 def print_json(facts: Any) -> None:
     """Print `facts` as JSON. NaN and infinities become null."""
-    print(json.dumps(_plain(facts), indent=2, default=str, allow_nan=False))
+    print(json.dumps(json_ready(facts), indent=2, default=str, allow_nan=False))
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print columns two spaces apart. A header that starts with `>` aligns its column to the right."""
-    right = [header.startswith(">") for header in headers]
-    lines = [[header.lstrip(">") for header in headers], *([safe(cell) for cell in row] for row in rows)]
-    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(headers))]
-    for line in lines:
-        padded = []
-        for cell, width, at_right in zip(line, widths, right, strict=True):
-            gap = " " * (width - cell_len(cell))
-            padded.append(gap + cell if at_right else cell + gap)
-        print("  ".join(padded).rstrip())
+    """Print a table. A header that starts with `>` aligns its column to the right, as numbers are."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-
-def _plain(facts: Any) -> Any:
-    if isinstance(facts, dict):
-        return {str(key): _plain(value) for key, value in facts.items()}
-    if isinstance(facts, list | tuple):
-        return [_plain(value) for value in facts]
-    return None if isinstance(facts, float) and not math.isfinite(facts) else facts
+    console = Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, highlight=False, width=PIPED_WIDTH)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        table.add_column(header.lstrip(">"), justify="right" if header.startswith(">") else "left")
+    for row in rows:
+        table.add_row(*(Text(safe(cell)) for cell in row))
+    console.print(table)

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from autophage.cli.output import AsJson, Overrides, Profile, print_json, say
+from autophage.cli.output import AsJson, Overrides, Profile, print_json, print_table, say
+from autophage.display import count, duration, size
 from autophage.errors import UserError
-from autophage.live.format import count, duration, safe, size
 
 if TYPE_CHECKING:
     from autophage.plan import ArmPlan, Memory, Plan
     from autophage.plan.learners import LearnerArm, LearnerPlan
     from autophage.plan.machines import SpeedRow
     from autophage.recipe import LoadedRecipe
-
-PIPED_WIDTH = 200
-"""Width of a table in characters where no terminal sets one."""
 
 Given = Annotated[float | None, Parameter(show_default=False)]
 
@@ -117,7 +112,7 @@ def _plan_learner(loaded: LoadedRecipe, *, as_json: bool) -> int:
     rows: list[list[object]] = [
         [arm.name, _kind(arm), count(arm.samples), count(arm.fitted), size(arm.disk_bytes)] for arm in made.arms
     ]
-    _print_rich(["arm", "settings", ">samples", ">rows of the last fit", ">disk"], rows)
+    print_table(["arm", "settings", ">samples", ">rows of the last fit", ">disk"], rows)
     say(f"disk        about {size(made.disk_bytes)}")
     say("time        not estimated; seconds to minutes in one process, without a GPU")
     return 0
@@ -138,11 +133,11 @@ def _print_heading(loaded: LoadedRecipe) -> None:
 
 
 def _print_plan(made: Plan) -> None:
-    _print_rich(["arm", "settings", ">sampled", ">trained", ">measured", ">time", ">disk"], list(map(_row, made.arms)))
+    print_table(["arm", "settings", ">sampled", ">trained", ">measured", ">time", ">disk"], list(map(_row, made.arms)))
     if made.stages:
         starting = made.start_seconds + sum(made.first.values())
         shown = {"start": starting, "base": made.base_seconds, **made.stages}
-        _print_rich([f">{stage}" for stage in shown], [[duration(seconds) for seconds in shown.values()]])
+        print_table([f">{stage}" for stage in shown], [[duration(seconds) for seconds in shown.values()]])
     parameters = "unknown" if made.parameters is None else count(made.parameters)
     say(f"machine     {made.machine}{_devices(made)}; speeds {made.basis}")
     say(f"parameters  {parameters} ({made.parameters_from})")
@@ -222,7 +217,7 @@ def _tell_row(row: SpeedRow, *, as_json: bool) -> None:
         print_json({**asdict(row), "tokens_per_second": row.tokens_per_second, "kept": str(cache_path())})
         return
     rates = row.tokens_per_second
-    _print_rich(
+    print_table(
         ["machine", "recipe", ">parameters", ">sampling", ">training", ">measuring", ">swap", ">commit", ">start"],
         [
             [
@@ -239,21 +234,3 @@ def _tell_row(row: SpeedRow, *, as_json: bool) -> None:
         ],
     )
     say(f"Kept in {cache_path()}; plans for {row.machine} use it from now on.")
-
-
-def _print_rich(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table. A header that starts with `>` aligns its column to the right."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(file=sys.stdout, highlight=False)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, highlight=False, width=PIPED_WIDTH)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in headers:
-        table.add_column(header.lstrip(">"), justify="right" if header.startswith(">") else "left")
-    for row in rows:
-        table.add_row(*(Text(safe(cell)) for cell in row))
-    console.print(table)

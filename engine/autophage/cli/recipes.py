@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from autophage.cli.output import AsJson, Overrides, Profile, print_json, print_table
-from autophage.live.format import safe
+from autophage.display import safe
 
 
 def recipes(*, as_json: AsJson = False) -> int:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from autophage.cli.opening import crashes_logged, opened
 from autophage.cli.output import Overrides, Profile, say
+from autophage.display import safe
 from autophage.errors import RequeueInterrupt
 from autophage.live import View, open_view
-from autophage.live.format import safe
 from autophage.store.rundir import RunDirectory, is_locked
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from autophage.cli.output import AsJson, print_json, print_table, say
-from autophage.live.format import value
+from autophage.display import value
 from autophage.live.progress import progress_bar
 
 MEANINGS = {
@@ -55,9 +55,9 @@ def score(
     other = None
     if reference is not None or reference_adapter is not None:
         other = load_scorer(reference or model, reference_adapter, dtype)
-    with progress_bar("scoring", "tokens") as progress:
+    with progress_bar("scoring", "tokens") as meter:
         summary = score_documents(
-            scorer, documents, reference=other, context=context, stride=stride, out=out, progress=progress
+            scorer, documents, reference=other, context=context, stride=stride, out=out, meter=meter
         )
     if as_json:
         print_json({"model": scorer.name, "reference": other and other.name, **summary.facts(), "out": out})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autophage.live.format import value
+from autophage.display import value
 from autophage.live.headline import LABELS, columns
 from autophage.store.manifest import committed, read_metrics
 from autophage.store.rundir import RunDirectory

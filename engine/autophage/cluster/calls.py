@@ -1,39 +1,37 @@
-"""Calls on actors as the driver sees them: results, progress, deaths, and what a silent one is doing.
+"""Calls on actors as the driver sees them: results, progress and deaths.
 
-Every wait has a deadline. An actor that died is told from one that is hung: the first can be started again, of the second the
-Python stack is asked for, by a signal that needs neither its attention nor the interpreter lock, and read back from its log.
-Does not know what actors do, where they are placed or what follows from a death.
+Every wait has a deadline. A dead actor raises `ActorLostError` and can be started again. A silent actor is killed, and
+`HungError` carries its Python stack. This module does not know what actors do, where they run or what follows from a death.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+from autophage.cluster.stacks import dump_stack
 from autophage.errors import AutophageError, RunError
+from autophage.progress import Progress
+
+if TYPE_CHECKING:
+    from ray import ActorID, ObjectRef
+    from ray.actor import ActorHandle
+
+T = TypeVar("T")
 
 PROGRESS_SECONDS = 10.0
-DUMP_SIGNAL = signal.SIGUSR2
-"""Actors answer it with the stacks of their threads (`actors.Shell`). Slurm's and users' own signals are others."""
-DUMP_SECONDS = 10.0
-"""For a stack to appear in the log, on a file system that another machine wrote to."""
-DUMP_SETTLED = 0.5
-"""A log that has not grown for this long holds the whole dump."""
-FRAMES_SHOWN = 12
+"""Longest wait for an actor's progress. A stopped process does not answer."""
 LAST_BYTES = 16 << 10
-"""Of a log: a crash's stacks are its end."""
+"""Bytes at the end of a log that are searched for a crash: a crash writes its stacks last."""
 CAUSE = re.compile(r"Worker exit type: (\w+) Worker exit detail: ([^.]*\.)")
 
 
 class ActorLostError(RunError):
-    """An actor died, or the machine that it was on, or its engine.
+    """An actor, its machine or its engine died.
 
-    `actor_id` is Ray's, empty where it does not say, and may be of another actor than the one that was called.
+    `actor_id` is Ray's id of the dead actor, which need not be the one that was called. It is empty where Ray names none.
     """
 
     def __init__(self, message: str, actor_id: str = "", cause: str = "") -> None:
@@ -48,73 +46,113 @@ class HungError(RunError):
     """An actor did not answer, or made no progress, until its deadline."""
 
 
+class RemoteMethod(Protocol):
+    """A method of an actor, called through Ray."""
+
+    def remote(self, *arguments: Any, **named: Any) -> ObjectRef[Any]: ...
+
+    def options(self, **options: Any) -> RemoteMethod: ...
+
+
+class Handle(Protocol):
+    """Ray's handle of an actor. Its attributes are the methods of the actor's class."""
+
+    _actor_id: ActorID
+
+    def __getattr__(self, name: str) -> RemoteMethod: ...
+
+
 @dataclass
 class Actor:
-    """An actor as the driver knows it, from when it is started.
-
-    `whereabouts` refers to its node's id and its pid; `since` is where its part of the log begins, after that of actors
-    before it.
-    """
+    """An actor process, from its start on."""
 
     name: str
-    handle: Any
+    handle: Handle
     log: Path
-    whereabouts: Any
+    whereabouts: ObjectRef[tuple[str, int]]
+    """The id of its node, and its pid."""
     since: int
+    """Byte of the log at which this actor's part begins. Earlier processes wrote what precedes it."""
 
     @property
     def id(self) -> str:
         return str(self.handle._actor_id.hex())
 
-    def get(self, reference: Any, seconds: float, otherwise: str = "did not answer") -> Any:
-        """The result behind a reference to a call on it, as `fetch` has it; `otherwise` says what it did not do in time."""
-        return fetch(reference, self, seconds, otherwise)
+    def get(self, reference: ObjectRef[T], seconds: float, otherwise: str = "did not answer") -> T:
+        """Return the result of a call on this actor.
 
-    def where(self) -> tuple[str, int] | None:
-        """Its node's id and its pid; None while it is not up, or where it never was."""
+        Args:
+            otherwise: Predicate of the error message once `seconds` have passed.
+
+        Raises:
+            AutophageError: The actor raised it.
+            ActorLostError: The actor died, or another whose result it needed, or an object was lost with its machine.
+            HungError: There was no answer within `seconds`.
+            RunError: The actor failed with any other error. Its log has the traceback.
+        """
         import ray
 
         try:
-            node, pid = ray.get(self.whereabouts, timeout=0)
-        except (ray.exceptions.GetTimeoutError, ray.exceptions.RayError):
-            return None
-        return node, pid
+            return ray.get(reference, timeout=seconds)
+        except ray.exceptions.GetTimeoutError as error:
+            raise self.hung(f"{otherwise} within {seconds:.0f} s") from error
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, ray.exceptions.RayActorError | ray.exceptions.ObjectLostError):
+                raise _lost(self, cause) from error
+            if isinstance(cause, AutophageError):
+                raise cause from None
+            raise RunError(f"the {self.name} failed: {type(cause).__name__}: {cause}. Its log: {self.log}") from error
+        except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.NodeDiedError) as error:
+            raise _lost(self, error) from error
 
-    def kill(self) -> None:
-        """End its process without asking it; one that is dead already stays so."""
+    def notes(self, seconds: float) -> list[str]:
+        """Return the actor's new messages for the user."""
+        reference: ObjectRef[list[str]] = self.handle.notes.options(concurrency_group="watch").remote()
+        return self.get(reference, seconds)
+
+    def latest_progress(self, key: str, before: Progress | None) -> Progress | None:
+        """Return the progress of the work named `key`, or `before` where the actor does not answer."""
         import ray
 
-        ray.kill(self.handle, no_restart=True)
+        watch = self.handle.progress.options(concurrency_group="watch")
+        reference: ObjectRef[Progress] = watch.remote(key)
+        try:
+            return ray.get(reference, timeout=PROGRESS_SECONDS)
+        except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError):
+            return before  # the result of the running stage says which actor died
 
+    def where(self) -> tuple[str, int] | None:
+        """Return its node's id and its pid, or None before the process is up and where it never came up."""
+        import ray
 
-def fetch(reference: Any, actor: Actor, seconds: float, otherwise: str) -> Any:
-    """The result behind a reference; errors come out as the actor raised them, and a dead or hung actor is named.
+        try:
+            return ray.get(self.whereabouts, timeout=0)
+        except (ray.exceptions.GetTimeoutError, ray.exceptions.RayError):
+            return None
 
-    Raises:
-        AutophageError: as raised in the actor.
-        ActorLostError: the actor died, or another whose result it needed, or an object is gone with its machine.
-        HungError: it did not answer in `seconds`.
-        RunError: it failed in a way nobody foresaw; its log says more.
-    """
-    import ray
+    def hung(self, what: str) -> HungError:
+        """Dump the Python stack of this silent actor, kill it, and make the error that reports both.
 
-    try:
-        return ray.get(reference, timeout=seconds)
-    except ray.exceptions.GetTimeoutError as error:
-        raise hung(actor, f"{otherwise} within {seconds:.0f} s") from error
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, ray.exceptions.RayActorError | ray.exceptions.ObjectLostError):
-            raise _lost(actor, cause) from error
-        if isinstance(cause, AutophageError):
-            raise cause from None
-        raise RunError(f"the {actor.name} failed: {type(cause).__name__}: {cause}. Its log: {actor.log}") from error
-    except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.NodeDiedError) as error:
-        raise _lost(actor, error) from error
+        Args:
+            what: Predicate of the message, as "did not answer within 600 s".
+        """
+        stack = dump_stack(self.where(), self.log)
+        self.kill()
+        return HungError(
+            f"the {self.name} {what} and was given up. {stack}\nIts log: {self.log}. "
+            "The same command goes on after the last commit."
+        )
+
+    def kill(self) -> None:
+        """Kill the process. A dead one stays dead."""
+        import ray
+
+        ray.kill(cast("ActorHandle[Any]", self.handle), no_restart=True)
 
 
 def lost(actor: Actor, cause: str) -> ActorLostError:
-    """That this actor died, and why: by what it wrote about its own end where it did."""
+    """Make the error of a dead actor. The actor's own last words go before Ray's `cause`."""
     return ActorLostError(
         f"the {actor.name} died ({last_words(actor) or cause}). Its log: {actor.log}.", actor.id, cause
     )
@@ -131,7 +169,7 @@ def _lost(actor: Actor, error: Exception) -> ActorLostError:
 
 
 def exit_cause(text: str) -> str:
-    """Why a process ended, in the words that Ray's account of it has."""
+    """Return the cause of a process's end from Ray's account of it."""
     if found := CAUSE.search(" ".join(text.split())):
         kind, detail = found.groups()
         if "unexpectedly exits" in detail:
@@ -143,102 +181,10 @@ def exit_cause(text: str) -> str:
 
 
 def last_words(actor: Actor) -> str:
-    """What a crash wrote about itself in the actor's part of the log (`faulthandler`); nothing where there is none."""
+    """Return the line that `faulthandler` wrote about a crash to the actor's part of the log, or an empty string."""
     if not actor.log.is_file():
         return ""
     with actor.log.open("rb") as file:
         file.seek(max(actor.since, actor.log.stat().st_size - LAST_BYTES))
         lines = file.read().decode("utf-8", errors="replace").splitlines()
     return next((line.strip() for line in reversed(lines) if line.startswith("Fatal Python error:")), "")
-
-
-def latest_progress(actor: Actor, key: str, before: Any) -> Any:
-    """What the actor says of the work `key`; `before` where it does not get to answer, as when its process is stopped."""
-    import ray
-
-    try:
-        watch = actor.handle.progress.options(concurrency_group="watch")
-        return ray.get(watch.remote(key), timeout=PROGRESS_SECONDS)
-    except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError):
-        return before  # of a dead actor the stage's own result says that it died, and which one
-
-
-def hung(actor: Actor, what: str) -> HungError:
-    """Look at what a silent actor is doing, end its process, and say all of it."""
-    stack = _stack(actor)
-    actor.kill()
-    return HungError(
-        f"the {actor.name} {what} and was given up. {stack}\nIts log: {actor.log}. "
-        "The same command goes on after the last commit."
-    )
-
-
-def _stack(actor: Actor) -> str:
-    where = actor.where()
-    if where is None:
-        return "Its process was never seen."
-    size = size_of(actor.log)
-    state = _signal_on(*where)
-    dump = _dumped(actor.log, size)
-    if dump:
-        return f"Its Python stack:\n{working_thread(dump)}"
-    return f"It wrote no stack: its process is {state}."
-
-
-def _signal_on(node: str, pid: int) -> str:
-    """Ask a process for its stack, wherever it is; returns what state the kernel has it in."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    if node == ray.get_runtime_context().get_node_id():
-        return ask_for_stack(pid)
-    options: Any = {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
-    asking: Any = ray.remote(**options)(ask_for_stack).remote(pid)
-    try:
-        return str(ray.get(asking, timeout=DUMP_SECONDS))
-    except (ray.exceptions.GetTimeoutError, ray.exceptions.RayError):
-        return "on a machine that does not answer"
-
-
-def ask_for_stack(pid: int) -> str:
-    """Send `DUMP_SIGNAL` to one of Ray's processes on this machine; returns the state that it is in, in words."""
-    process = Path("/proc", str(pid))
-    try:
-        if not (process / "cmdline").read_bytes().startswith(b"ray::"):
-            return "gone"  # its number belongs to somebody else now
-        os.kill(pid, DUMP_SIGNAL)
-        letter = (process / "stat").read_text("utf-8").rpartition(")")[2].split()[0]
-    except OSError:
-        return "gone"
-    return {"T": "stopped (SIGSTOP)", "D": "waiting for a device (state D)", "Z": "dead"}.get(
-        letter, f"in state {letter}"
-    )
-
-
-def _dumped(log: Path, size: int) -> str:
-    """What a log has gained beyond `size` once it is quiet again."""
-    deadline = time.monotonic() + DUMP_SECONDS
-    last, changed = size, time.monotonic()
-    while time.monotonic() < deadline and (last == size or time.monotonic() - changed < DUMP_SETTLED):
-        time.sleep(0.05)
-        if (now := size_of(log)) != last:
-            last, changed = now, time.monotonic()
-    if last == size:
-        return ""
-    with log.open("rb") as file:
-        file.seek(size)
-        return file.read().decode("utf-8", errors="replace")
-
-
-def size_of(log: Path) -> int:
-    return log.stat().st_size if log.is_file() else 0
-
-
-def working_thread(dump: str) -> str:
-    """Of the threads in a dump of `faulthandler`, the innermost frames of the one that is at this package's work."""
-    threads = [block.strip().splitlines() for block in dump.split("\n\n") if "most recent call first" in block]
-    ours = [lines for lines in threads if any("/autophage/" in line for line in lines)]
-    shown = max(ours or threads, key=len, default=dump.strip().splitlines())
-    frames = [line for line in shown if line.lstrip().startswith("File ")] or shown
-    more = [f"  ... {len(frames) - FRAMES_SHOWN} more"] if len(frames) > FRAMES_SHOWN else []
-    return "\n".join([*frames[:FRAMES_SHOWN], *more])

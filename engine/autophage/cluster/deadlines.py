@@ -1,45 +1,62 @@
-"""How long an actor may be silent: after the soft deadline it is looked at, after the hard one it counts as hung.
+"""Deadlines of silent actors. After the soft one an actor is examined; after the hard one it counts as hung.
 
     soft = max(patience, SOFT_FACTOR x expected)        hard = HARD_OVER_SOFT x soft
 
-`expected` is what the plan says of the whole stage, or the longest that this run has measured of that kind, whichever is
-more. Both deadlines count from the last progress, so a stage that moves, however slowly, is never hung; and a stage of a large
-model, whose single step may take minutes, is expected to take hours. Pure arithmetic, without clocks.
+`expected` is the planned duration of the whole stage or the longest that this run has measured, whichever is more. Both
+deadlines count from the last progress, so a stage that moves, however slowly, is never hung. A stage of a large model, whose
+single step may take minutes, is expected to take hours. Pure arithmetic, without clocks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from autophage.cluster.scheduler import Stage, Work
+from autophage.cluster.scheduler import Stage, Work, stages_left
 
 SOFT_FACTOR = 3.0
-"""A plan from formulas alone is within this factor of what stages take; a pause as long as the whole stage is odd already."""
+"""A plan from formulas alone is within this factor of the truth. A pause as long as the whole stage is odd already."""
 HARD_OVER_SOFT = 3.0
-"""Between a note that something is odd and the end of a run of days."""
+"""The hard deadline may end a run of days, so it lies well beyond the soft one."""
 
 TOKEN_SECONDS = 120.0
-"""For an engine to write one token: a step of the largest models takes seconds, a prefill of all its requests more."""
+"""Longest time to write one token: a step of the largest models takes seconds, a prefill of all requests more."""
 
 Planned = Mapping[tuple[str, int, Stage], float]
 
 
 class Deadlines:
     def __init__(self, patience: float, planned: Planned | None = None, start: float = 0.0) -> None:
-        """`planned` are seconds of each stage, `start` those of loading the model."""
+        """Set up deadlines for one run.
+
+        Args:
+            patience: Least soft deadline, in seconds.
+            planned: Expected seconds of each stage.
+            start: Expected seconds of loading the model.
+        """
         self._patience = patience
         self._planned = planned or {}
         self._start = start
         self._longest: dict[Stage, float] = {}
 
     def measured(self, work: Work, seconds: float) -> None:
+        """Take the measured duration of a stage into account."""
         self._longest[work.stage] = max(seconds, self._longest.get(work.stage, 0.0))
 
     def expected(self, work: Work) -> float:
-        """Seconds that the whole stage should take; 0 where nothing is known of it."""
+        """Return the seconds that the whole stage should take, 0 where nothing is known."""
         planned = self._planned.get((work.arm, work.generation, work.stage), 0.0)
         return max(planned, self._longest.get(work.stage, 0.0))
+
+    def until_commit(self, work: Work, spent: float) -> float:
+        """Return the seconds until the commit of a running stage's generation. Unknown stages count as 0.
+
+        Args:
+            spent: Seconds for which the stage has run.
+        """
+        stages = sum(self.expected(replace(work, stage=stage)) for stage in stages_left(work))
+        return stages - min(spent, self.expected(work))
 
     def soft(self, work: Work) -> float:
         return self._soft(self.expected(work))
@@ -49,12 +66,12 @@ class Deadlines:
 
     @property
     def call(self) -> float:
-        """Of a call that reports no progress; none does more than move or load a model."""
+        """Deadline of a call that reports no progress. Such a call at most moves or loads a model."""
         return HARD_OVER_SOFT * self._soft(self._start)
 
     @property
     def token(self) -> float:
-        """Of an engine that is asked for a token."""
+        """Deadline of an engine that is asked for a token."""
         return min(TOKEN_SECONDS, self._patience)
 
     def _soft(self, expected: float) -> float:
@@ -62,7 +79,7 @@ class Deadlines:
 
 
 def planned_stages(prediction: Mapping[str, Any] | None) -> tuple[dict[tuple[str, int, Stage], float], float]:
-    """Seconds of every stage, and of the start, in a run's `plan.json`; nothing where it says nothing."""
+    """Read the seconds of every stage, and of the start, from a run's `plan.json`. A plan without them yields none."""
     if prediction is None:
         return {}, 0.0
     try:
@@ -73,5 +90,5 @@ def planned_stages(prediction: Mapping[str, Any] | None) -> tuple[dict[tuple[str
             for stage, seconds in stages.items()
         }
         return stages, float(prediction["start_seconds"])
-    except (KeyError, TypeError, ValueError):  # written by another version: patience and measurements are left
+    except (KeyError, TypeError, ValueError):  # written by another version: patience and measurements remain
         return {}, 0.0

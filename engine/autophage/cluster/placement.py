@@ -1,82 +1,34 @@
-"""Where a run's cells go: what each asks of the machines, whether that is there, and the actors in their places.
+"""Places the cells of a run: the resources that each requests, a check that they exist, and the actors.
 
-A cell's sampler and trainer share one GPU, or have GPUs of their own (`devices`); without GPUs they share cores. Every
-bundle lies on one machine: a tensor-parallel sampler talks faster than a network. The arithmetic is pure; Ray places.
+A cell's sampler and trainer share one GPU or have GPUs of their own (`devices`). Without GPUs they share cores. A bundle of
+resources lies on one machine, because a tensor-parallel sampler is faster than a network. The arithmetic is pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autophage.cluster.calls import Actor, size_of
+from autophage.cluster.calls import Actor
+from autophage.cluster.cell_actors import CellActors
+from autophage.cluster.deadlines import Deadlines
 from autophage.cluster.scheduler import Side
+from autophage.cluster.stacks import size_of
 from autophage.errors import UserError
 from autophage.recipe.schema import Recipe
 
 PLACING_SECONDS = 120.0
-"""A cluster that could hold the cells and does not within this time is busy with other work."""
+"""Longest wait for a placement group. A cluster that is large enough and takes longer is busy with other work."""
 
 Bundle = dict[str, float]
 
 
-@dataclass
-class Actors:
-    """The actors of a cell. `name` is empty where the run has only one; it begins the names of logs."""
-
-    name: str
-    start: Callable[[Side], Actor]
-    """Starts the actor of a side in its place, which must be free."""
-    of: dict[Side, Actor] = field(default_factory=dict)
-    nodes: dict[Side, str] = field(default_factory=dict)
-    """Where the actor of a side was last seen."""
-    former: set[str] = field(default_factory=set)
-    """Ids of actors that were replaced: calls that needed them may still come to nothing."""
-
-    @property
-    def sampler(self) -> Actor:
-        return self.of[Side.SAMPLER]
-
-    @property
-    def trainer(self) -> Actor:
-        return self.of[Side.TRAINER]
-
-    def replace(self, side: Side) -> None:
-        """End the process of a side, whatever it is at, and start another in its place."""
-        self._see()
-        self.former.add(self.of[side].id)
-        self.of[side].kill()
-        self.of[side] = self.start(side)
-
-    def lost_machine(self) -> bool:
-        """Whether a machine that one of them was on is gone from the cluster."""
-        self._see()
-        return not _alive().issuperset(self.nodes.values())
-
-    def _see(self) -> None:
-        for side, actor in self.of.items():
-            if (where := actor.where()) is not None:
-                self.nodes[side] = where[0]
-
-
-def machines_left() -> bool:
-    """Whether Ray has any machine at all; a private one is without when its only raylet died."""
-    return bool(_alive())
-
-
-def _alive() -> set[str]:
-    import ray
-
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-
-
 def bundles_of(recipe: Recipe, *, gpus: bool) -> list[Bundle]:
-    """What one cell asks for: one bundle that both sides share, or the sampler's and the trainer's.
+    """Return the bundles of one cell: one that both sides share, or the sampler's and the trainer's.
 
     Raises:
-        UserError: the two keys ask for what cannot be.
+        UserError: `devices` shares one GPU and a side requests several.
     """
     cluster = recipe.cluster
     if not gpus:
@@ -96,7 +48,7 @@ def bundles_of(recipe: Recipe, *, gpus: bool) -> list[Bundle]:
 
 
 def fitting(bundles: Sequence[Bundle], nodes: Sequence[Mapping[str, float]]) -> int:
-    """How many cells of these bundles the nodes hold: each bundle on one node, the largest first, wherever it fits first."""
+    """Return the number of cells that the nodes hold, by first fit: the largest bundle first, each on one node."""
     free = [dict(node) for node in nodes]
     cells = 0
     while all(_take(bundle, free) for bundle in sorted(bundles, key=lambda one: -one.get("GPU", 0.0))):
@@ -114,10 +66,10 @@ def _take(bundle: Bundle, free: list[dict[str, float]]) -> bool:
 
 
 def require_room(recipe: Recipe, bundles: Sequence[Bundle], nodes: Sequence[Mapping[str, float]]) -> None:
-    """Refuse at once what can never be placed.
+    """Refuse cells that these nodes can never hold.
 
     Raises:
-        UserError: with what was asked, what is there, and what would fit.
+        UserError: It names what was requested, what is there and what would fit.
     """
     room = fitting(bundles, nodes)
     if room >= recipe.cluster.cells:
@@ -141,13 +93,14 @@ def _words(resources: Mapping[str, float]) -> str:
     return ", ".join(f"{amount:g} {name}{'s' if amount != 1 else ''}" for amount, name in parts if amount) or "nothing"
 
 
-def place(recipe: Recipe, logs: Path, *, at_once: int) -> list[Actors]:
+def place(recipe: Recipe, logs: Path, deadlines: Deadlines, *, at_once: int) -> list[CellActors]:
     """Start the actors of every cell, each cell in a placement group of its own.
 
-    A sampler takes up to `at_once` calls at a time; their requests share its queue.
+    Args:
+        at_once: Sampling calls that a sampler takes at a time. Their requests share its queue.
 
     Raises:
-        UserError: the machines cannot hold them, or are busy with other work.
+        UserError: The machines cannot hold the cells, or are busy with other work.
     """
     import ray
 
@@ -157,10 +110,12 @@ def place(recipe: Recipe, logs: Path, *, at_once: int) -> list[Actors]:
     require_room(recipe, bundles, nodes)
     cells = recipe.cluster.cells
     names = [f"cell-{number}" for number in range(cells)] if cells > 1 else [""]
-    return [_start_cell(name, bundles, recipe, logs, at_once) for name in names]
+    return [_start_cell(name, bundles, recipe, logs, deadlines, at_once) for name in names]
 
 
-def _start_cell(name: str, bundles: list[Bundle], recipe: Recipe, logs: Path, at_once: int) -> Actors:
+def _start_cell(
+    name: str, bundles: list[Bundle], recipe: Recipe, logs: Path, deadlines: Deadlines, at_once: int
+) -> CellActors:
     import ray
     from ray.util.placement_group import placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -183,7 +138,7 @@ def _start_cell(name: str, bundles: list[Bundle], recipe: Recipe, logs: Path, at
         options: Any = {
             "num_cpus": 0,
             "num_gpus": shares[index],
-            "max_restarts": 0,  # another process needs its model loaded, so whoever starts it does both
+            "max_restarts": 0,  # a new process needs its model loaded: `replacements` does both
             "concurrency_groups": {"watch": 1, "probe": 1, "sample": at_once},
             "scheduling_strategy": PlacementGroupSchedulingStrategy(
                 group, placement_group_bundle_index=0 if shared else index
@@ -199,6 +154,4 @@ def _start_cell(name: str, bundles: list[Bundle], recipe: Recipe, logs: Path, at
         whereabouts = handle.whereabouts.options(concurrency_group="watch").remote()
         return Actor(who, handle, log, whereabouts, since)
 
-    actors = Actors(name, start)
-    actors.of = {side: start(side) for side in (Side.TRAINER, Side.SAMPLER)}
-    return actors
+    return CellActors(name, start, deadlines)

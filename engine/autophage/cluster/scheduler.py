@@ -1,26 +1,28 @@
-"""Who works next: a pure state machine, `(state, event) -> (state, actions)`, without I/O, clocks or Ray.
+"""Decides which stage starts next: a pure state machine, `(state, event) -> (state, actions)`, without I/O, clocks or Ray.
 
-Each arm walks through the stages of its generations: train, swap, sample, measure, commit. The trainer's side does
-train and measure, the sampler's side swap and sample (swap needs both, because the trainer checks the canary). The
-barrier is per (arm, generation). `serial` lets one side work at a time; otherwise both do, on different arms.
+Each arm walks through the stages of its generations: train, swap, sample, measure, commit. The trainer's side does train and
+measure, the sampler's side swap and sample. A swap needs both sides, because the trainer checks the canary. The barrier is per
+(arm, generation). With `serial` one side works at a time. Otherwise both do, on different arms.
 
-Arms whose samples do not fill the sampler share a batch. In a *fixed* batch the arms of a cohort are sampled together or
-not at all, so what is in a batch, and with it every bit of a corpus on a CPU, follows from the recipe alone. In a
-*continuous* one each arm's requests join the queue as soon as its model is ready, and no arm waits for another.
+Arms whose samples do not fill the sampler share a batch. In a *fixed* batch the arms of a cohort are sampled together or not
+at all. The recipe alone then decides what is in a batch, and with it every bit of a corpus on a CPU. In a *continuous* batch
+each arm's requests join the queue as soon as its model is ready, and no arm waits for another.
 
-Of the works that could start, later stages go first, to finish what is begun; then the arm that is furthest behind, so that
-arms stay comparable while a run is under way; then a cohort of which one model is ready, since the sampler has room for the
-adapters of one batch under way and of the next; then by Johnson's rule (1954), which is the shortest way of taking jobs
-through two machines in a row: first the cohorts that sample for less time than they train, by rising sampling time, then
-the others, by falling training time.
+Of the stages that could start, these go first, in this order of criteria:
+
+1. The later stage, to finish what is begun.
+2. The arm that is furthest behind, so that arms stay comparable while a run is under way.
+3. The cohort of which one model is ready: the sampler has room for the adapters of one batch under way and of the next.
+4. Johnson's rule (1954), the shortest way of taking jobs through two machines in a row. Cohorts that sample for less time
+   than they train go first, by rising sampling time, then the others, by falling training time.
 
 An arm that is alone has nobody to fill the other side's time. Where its samples come in several waves (`streams`), the next
-model's training begins while the corpus is still being written: *early*, on the samples that are finished, in the order
-that they are read in anyway.
+model's training begins *early*, while the corpus is still being written. It takes the finished samples in the order in which
+training reads them anyway.
 
-A side can be lost with its process: what it was at goes back, and nothing that needs it starts until it is regained. What
-an arm had in the sampler is gone with the sampler, so its model is swapped in again; what the trainer has made is weights,
-which others hold. A state that drains begins no further generation and goes on with those that are in the making.
+A side can be lost with its process. Its running stages go back, and nothing that needs the side starts until it is regained.
+A lost sampler loses its models, so these are swapped in again. A lost trainer loses nothing finished: the driver holds the
+weights. A state that drains begins no further generation and finishes those in the making.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from enum import Enum
 from autophage.recipe.batching import MOST_MIXED
 
 MOST_HELD = 2 * MOST_MIXED
-"""Models that the sampler has at once in a continuous batch: those in its steps, and as many that join as they end."""
+"""Models that the sampler holds in a continuous batch: those in its steps, and as many that join when these end."""
 
 
 class Stage(Enum):
@@ -60,16 +62,29 @@ ORDER = (Stage.TRAIN, Stage.SWAP, Stage.SAMPLE, Stage.MEASURE, Stage.COMMIT)
 
 @dataclass(frozen=True)
 class Work:
-    """One stage of one generation of one arm: what is to be done next, or is being done."""
+    """One stage of one generation of one arm."""
 
     arm: str
     generation: int
     stage: Stage
 
+    @property
+    def key(self) -> str:
+        """The name of the (arm, generation), shared by all its stages."""
+        return f"{self.arm}@{self.generation}"
+
+    @property
+    def previous(self) -> Work:
+        """The same stage of the generation before."""
+        return replace(self, generation=self.generation - 1)
+
+    def __str__(self) -> str:
+        return f"stage {self.stage.value} of {self.arm}, generation {self.generation}"
+
 
 @dataclass(frozen=True)
 class Done:
-    """The event that `work` is finished, and the seconds it took."""
+    """The event that `work` has ended, and the seconds it took."""
 
     work: Work
     seconds: float = 0.0
@@ -77,7 +92,7 @@ class Done:
 
 @dataclass(frozen=True)
 class State:
-    """`waiting` holds the next work of each arm that has any; `running` what has been started and not finished."""
+    """Progress of every arm. `waiting` holds each arm's next work; `running` holds works that were started and have not ended."""
 
     generations: int
     serial: bool
@@ -86,23 +101,23 @@ class State:
     waiting: tuple[Work, ...]
     running: frozenset[Work] = frozenset()
     seconds: Mapping[tuple[str, Stage], float] = field(default_factory=dict)
-    """How long each arm's stage took when it was last done."""
+    """Duration of each arm's stage when it last ran."""
     streams: frozenset[str] = frozenset()
     """Arms whose samples come in several waves."""
     early: frozenset[Work] = frozenset()
-    """Training that was begun before the corpus was committed that it is on, until its arm comes to it."""
+    """Trainings that began before their corpus was committed, until their arm comes to them."""
     down: frozenset[Side] = frozenset()
-    """Sides that are lost and not regained yet."""
+    """Sides that are lost and not regained."""
     draining: bool = False
 
     @property
     def complete(self) -> bool:
-        """Whether every generation is committed."""
+        """True once every generation is committed."""
         return not self.running and not self.waiting
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do; of a state that drains, nothing that may still be done."""
+        """True once no work is left. A state that drains leaves waiting works undone."""
         return not self.running and (self.draining or not self.waiting)
 
 
@@ -115,13 +130,18 @@ def begin(
     continuous: bool = False,
     streams: Iterable[str] = (),
 ) -> tuple[State, list[Work]]:
-    """The state of a run whose arms have `committed[arm]` generations already (0 to `generations` + 1), and what to start."""
+    """Make the state of a run. Returns it with the works to start.
+
+    Args:
+        committed: Committed generations of each arm, 0 to `generations` + 1.
+        streams: Arms whose samples come in several waves.
+    """
     state = State(generations, serial, continuous, (), (), streams=frozenset() if serial else frozenset(streams))
     return join(state, cohorts, committed)
 
 
 def join(state: State, cohorts: Iterable[Sequence[str]], committed: Mapping[str, int]) -> tuple[State, list[Work]]:
-    """The state with further arms, as when another machine is gone and left them, and what to start."""
+    """Add arms, as those of a machine that is gone. Returns the state with the works to start."""
     added = tuple(tuple(cohort) for cohort in cohorts)
     waiting = [
         _first(arm, committed.get(arm, 0))
@@ -133,10 +153,10 @@ def join(state: State, cohorts: Iterable[Sequence[str]], committed: Mapping[str,
 
 
 def step(state: State, event: Done) -> tuple[State, list[Work]]:
-    """The state after `event`, and the work to start now. Works of stage SAMPLE that start together are one batch.
+    """Apply an event. Returns the state with the works to start. Works of stage SAMPLE that start together are one batch.
 
     Raises:
-        ValueError: the event is of work that is not running.
+        ValueError: The event is of work that is not running.
     """
     work = event.work
     if work not in state.running:
@@ -149,20 +169,21 @@ def step(state: State, event: Done) -> tuple[State, list[Work]]:
 
 
 def dependents(state: State, sides: frozenset[Side]) -> frozenset[Side]:
-    """The sides that must be given up with `sides`: training that began early waits for samples that nobody writes now."""
+    """Return the sides that must be given up with `sides`: a training that began early waits for the lost sampler's samples."""
     early = Side.SAMPLER in sides and any(work in state.early for work in state.running)
     return frozenset(Side) if early else sides
 
 
 def lose(state: State, sides: frozenset[Side], unstarted: Iterable[Work] = ()) -> tuple[State, list[Work], list[Work]]:
-    """The state after `sides` are gone; the works that were running and are not now; and what to start.
+    """Lose sides. Returns the state, the running works that came to nothing, and the works to start.
 
-    `unstarted` are works that the state takes for running and that were never begun, or failed for another's loss.
+    Args:
+        unstarted: Works that the state takes for running and that were never started, or that failed with another's loss.
     """
     gone = [work for work in state.running if SIDES[work.stage] & sides or work in unstarted]
     unserved = [work for work in state.waiting if work.stage is Stage.SAMPLE and Side.SAMPLER in sides]
-    # Training that began early is done again at its turn, also where it has ended, on the corpus that is committed by then.
-    early = {work for work in state.early if work in gone or replace(_before(work), stage=Stage.SAMPLE) in gone}
+    # A training that began early, also one that has ended, is repeated at its turn on the corpus committed by then.
+    early = {work for work in state.early if work in gone or replace(work.previous, stage=Stage.SAMPLE) in gone}
     back = [_again(work) for work in (*gone, *unserved) if work not in early]
     state = replace(
         state,
@@ -176,27 +197,23 @@ def lose(state: State, sides: frozenset[Side], unstarted: Iterable[Work] = ()) -
 
 
 def regain(state: State, sides: frozenset[Side]) -> tuple[State, list[Work]]:
-    """The state with `sides` at work again, and what to start."""
+    """Regain sides. Returns the state with the works to start."""
     return _start(replace(state, down=state.down - sides))
 
 
 def drain(state: State) -> State:
-    """The state that begins no further generation."""
+    """Return the state that begins no further generation."""
     return replace(state, draining=True)
 
 
 def stages_left(work: Work) -> tuple[Stage, ...]:
-    """The stages from this one to its generation's commit."""
+    """Return the stages from this one to its generation's commit."""
     return ORDER[ORDER.index(work.stage) :]
 
 
 def _again(work: Work) -> Work:
-    """What an arm does again when `work` came to nothing: a model that was to be sampled must be in the sampler first."""
+    """Return the work that repeats one that came to nothing. A model must be in the sampler before it is sampled."""
     return replace(work, stage=Stage.SWAP) if work.stage is Stage.SAMPLE else work
-
-
-def _before(work: Work) -> Work:
-    return replace(work, generation=work.generation - 1)
 
 
 def _begins(work: Work) -> bool:
@@ -204,7 +221,7 @@ def _begins(work: Work) -> bool:
 
 
 def _first(arm: str, generation: int) -> Work:
-    """Model 0 is the base model: it is not trained."""
+    """Return the first stage of a generation. Model 0 is the base model and is not trained."""
     return Work(arm, generation, Stage.TRAIN if generation else Stage.SWAP)
 
 
@@ -218,7 +235,7 @@ def _after(work: Work, state: State) -> Work | None:
 
 
 def _start(state: State) -> tuple[State, list[Work]]:
-    """Start whatever the free sides allow, in the order that the module's first lines give."""
+    """Start every work that the free sides allow, in the order of `_urgency`."""
     started: list[Work] = []
     for work in sorted(state.waiting, key=lambda work: _urgency(state, work)):
         if work in state.running or _blocked(state, work):
@@ -237,7 +254,7 @@ def _start(state: State) -> tuple[State, list[Work]]:
 
 
 def _early(state: State) -> Work | None:
-    """The training that may begin on a corpus that is still being written: of an arm that is alone and streams."""
+    """Return the training that may begin on a corpus still being written, if there is one: its arm is alone and streams."""
     if state.waiting or len(state.running) != 1 or state.down or state.draining:
         return None
     [work] = state.running
@@ -248,6 +265,7 @@ def _early(state: State) -> Work | None:
 
 
 def _urgency(state: State, work: Work) -> tuple[int, int, int, int, int, float, int]:
+    """Return the sort key of a work by the criteria of this module's docstring; ties go by cohort."""
     members = _members(state, work)
     train = sum(state.seconds.get((arm, Stage.TRAIN), 0.0) for arm in members)
     sample = max(state.seconds.get((arm, Stage.SAMPLE), 0.0) for arm in members)
@@ -258,14 +276,14 @@ def _urgency(state: State, work: Work) -> tuple[int, int, int, int, int, float, 
 
 
 def _members(state: State, work: Work) -> tuple[str, ...]:
-    """The arms that `work` shares a batch with, its own included."""
+    """Return the arms that `work` shares a batch with, its own included."""
     if state.continuous:
         return (work.arm,)
     return next(cohort for cohort in state.cohorts if work.arm in cohort)
 
 
 def _begun(state: State, members: Sequence[str], generation: int) -> tuple[int, int]:
-    """Minus how many of these models the sampler has or is given, and minus how many are trained or being trained."""
+    """Count the models in or on their way to the sampler, and those trained or in training. Both counts are negated."""
     own = [
         (ORDER.index(work.stage), work in state.running)
         for work in (*state.waiting, *state.running)
@@ -291,7 +309,7 @@ def _blocked(state: State, work: Work) -> bool:
 
 
 def _is_premature(state: State, work: Work) -> bool:
-    """Whether what this prepares would only wait: for a member of its cohort that is behind, or for room in the sampler."""
+    """Return True if the prepared model would only wait, for an arm of its cohort or for room in the sampler."""
     known = (*state.waiting, *state.running)
     if not state.continuous:
         return any(other.arm in _members(state, work) and other.generation < work.generation for other in known)
@@ -304,12 +322,12 @@ def _is_premature(state: State, work: Work) -> bool:
 
 
 def _shareable(other: Work, work: Work) -> bool:
-    """Whether the sampler takes `work` while `other` is in its queue."""
+    """Return True if the sampler takes `work` while `other` is in its queue."""
     return other.stage is Stage.SAMPLE and work.stage in (Stage.SWAP, Stage.SAMPLE)
 
 
 def _batch(state: State, work: Work) -> list[Work]:
-    """What starts together with `work`, itself included; nothing while a cohort still lacks an arm."""
+    """Return the works that start together with `work`, itself included; none while the cohort lacks an arm."""
     if work.stage is not Stage.SAMPLE or state.continuous:
         return [work]
     members = _members(state, work)

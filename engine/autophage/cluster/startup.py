@@ -1,78 +1,108 @@
-"""From actors that were placed to actors that have their model: what comes before the first stage of a run."""
+"""Brings placed actors to the first stage of a run: every trainer and every sampler loads the same model."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from autophage.cluster.calls import Actor, ActorLostError, hung, latest_progress
-from autophage.cluster.deadlines import Deadlines
-from autophage.cluster.making import Begun
-from autophage.cluster.placement import Actors
-from autophage.cluster.restarts import Restarts
+from autophage.cluster.calls import ActorLostError
+from autophage.cluster.cell_actors import CellActors
+from autophage.cluster.restart_budget import RestartBudget
 from autophage.cluster.scheduler import Side
 from autophage.errors import UserError
+from autophage.progress import Progress
+from autophage.sampler.protocol import EngineSettings
 from autophage.stages.facts import DECISIVE
 from autophage.store.rundir import Emit
 
+if TYPE_CHECKING:
+    from ray import ObjectRef
 
-def prepared(cells: Sequence[Actors], budget: Restarts, deadlines: Deadlines, emit: Emit) -> Begun:
-    """Load the model everywhere; where an actor dies meanwhile, all are started again: none has anything to lose yet.
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PreparedModel:
+    """The model of a run as its first trainer has loaded it. Every later trainer must agree."""
+
+    facts: Mapping[str, Any]
+    """`stages.facts.model_facts`."""
+    settings: EngineSettings
+    canary_prompts: list[list[int]]
+
+    def changed(self, facts: Mapping[str, Any]) -> list[str]:
+        """Return the names of the decisive facts that another trainer sees differently."""
+        return changed_facts(self.facts, facts)
+
+
+def changed_facts(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the names of the decisive facts in which two trainers differ."""
+    return [name for name in DECISIVE if other[name] != first.get(name)]
+
+
+def prepare(cells: Sequence[CellActors], budget: RestartBudget, emit: Emit) -> PreparedModel:
+    """Load the model everywhere. If an actor dies, all are started again: none has anything to lose yet.
 
     Raises:
-        ActorLostError: actors died more often than `budget` allows.
-        HungError: one did not get ready.
-        UserError: the machines do not see the same model and source.
+        ActorLostError: Actors died more often than `budget` allows.
+        HungError: An actor did not get ready in time.
+        UserError: The machines see different models or sources.
     """
     while True:
         try:
-            return _prepare(cells, deadlines, emit)
+            return _prepare(cells, emit)
         except ActorLostError as lost:
             if not budget.take():
                 raise
-            budget.tell(emit, ["every sampler and trainer"], lost)
+            budget.report(emit, ["every sampler and trainer"], lost)
             for actors in cells:
                 for side in Side:
                     actors.replace(side)
 
 
-def _prepare(cells: Sequence[Actors], deadlines: Deadlines, emit: Emit) -> Begun:
-    """Load the model in every trainer, then start the samplers on it. The first trainer makes it, where there is none yet."""
+def _prepare(cells: Sequence[CellActors], emit: Emit) -> PreparedModel:
+    """Load the model in every trainer, then in every sampler. The first trainer makes a base model that is missing."""
     first = cells[0]
-    facts: dict[str, Any] = _prepare_first(first.trainer, deadlines, emit)
-    others = [(actors, actors.trainer.handle.prepare.remote()) for actors in cells[1:]]
-    for actors, preparing in others:
-        theirs = actors.trainer.get(preparing, deadlines.call)
-        if changed := [name for name in DECISIVE if theirs[name] != facts[name]]:
+    facts = _prepare_first(first, emit)
+    for actors, preparing in [(actors, actors.trainer.prepare()) for actors in cells[1:]]:
+        theirs = _result(actors, Side.TRAINER, preparing)
+        if changed := changed_facts(facts, theirs):
             raise UserError(
                 f"{actors.name} sees another model or source than {first.name} ({', '.join(changed)} differ). "
                 "Put model, source, questions and AUTOPHAGE_CACHE on storage that all machines share."
             )
-    trainer = first.trainer
-    settings = trainer.get(trainer.handle.engine_settings.remote(), deadlines.call)
-    for actors, starting in [(actors, actors.sampler.handle.start.remote(settings)) for actors in cells]:
-        actors.sampler.get(starting, deadlines.call)
+    settings = _result(first, Side.TRAINER, first.trainer.engine_settings())
+    for actors, starting in [(actors, actors.sampler.start(settings)) for actors in cells]:
+        _result(actors, Side.SAMPLER, starting)
     emit("note", text=f"model with {facts['parameters']:,} parameters on {facts['device']}")
-    return Begun(facts, settings, trainer.get(trainer.handle.canary_prompts.remote(), deadlines.call))
+    return PreparedModel(facts, settings, _result(first, Side.TRAINER, first.trainer.canary_prompts()))
 
 
-def _prepare_first(trainer: Actor, deadlines: Deadlines, emit: Emit) -> Any:
-    """What it says of the model; how far it is with training one is told meanwhile.
+def _prepare_first(actors: CellActors, emit: Emit) -> dict[str, Any]:
+    """Load the model in the first trainer and return its facts. A base model in training reports its progress.
 
     Raises:
-        HungError: neither came for as long as a call may take.
+        HungError: There was neither progress nor a result within the deadline of a call.
     """
     import ray
 
-    preparing = trainer.handle.prepare.remote()
-    progress, moved = None, time.monotonic()
+    trainer, patience = actors.of(Side.TRAINER), actors.deadlines.call
+    preparing = actors.trainer.prepare()
+    progress: Progress | None = None
+    moved = time.monotonic()
     while not ray.wait([preparing], timeout=0.5)[0]:
-        before, progress = progress, latest_progress(trainer, "base", progress)
+        before, progress = progress, trainer.latest_progress("base", progress)
         if progress != before:
             moved = time.monotonic()
-        elif time.monotonic() - moved > deadlines.call:
-            raise hung(trainer, f"made no progress for {deadlines.call:.0f} s while it got its model ready")
-        if progress is not None and progress.total:
+        elif time.monotonic() - moved > patience:
+            raise trainer.hung(f"made no progress for {patience:.0f} s while it got its model ready")
+        if progress is not None and progress.done:
             emit("base-progress", done=progress.done, total=progress.total, loss=round(progress.loss, 4))
-    return trainer.get(preparing, deadlines.call)
+    return trainer.get(preparing, patience)
+
+
+def _result(actors: CellActors, side: Side, reference: ObjectRef[T]) -> T:
+    """Return the result of a call. An engine that dies before the first stage ends the run: it would die again."""
+    return actors.of(side).get(reference, actors.deadlines.call)

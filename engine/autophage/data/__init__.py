@@ -1,4 +1,4 @@
-"""Where human data comes from and how a training corpus is mixed.
+"""Human data, prompts, and the mix of a training corpus.
 
-Knows documents, token ids and probes; does not know vLLM, Ray or how anything is trained.
+This package knows documents, token ids and probes. It knows neither vLLM nor Ray, and trains nothing.
 """

@@ -1,10 +1,10 @@
-"""Annotation anchoring (arXiv 2605.09995): what a document is about is drawn from humans, and the model writes on from it.
+"""Annotation anchoring (arXiv 2605.09995): humans choose the subject, and the model writes the rest.
 
-A model that chooses its own subjects chooses ever fewer. Here an annotation is drawn from the human distribution first: the
-beginning of a human document, in a world up to the name of the first person in it, in a text its first `sample.annotation`
-tokens. It is given as the prompt (`sample.prompts = "annotated"`) and belongs to the document: it is trained on, judged and
-measured with the rest, so that the next model's own beginnings stay human too. This knows how prompt and continuation make one
-document; where annotations come from is the source's matter.
+A model that chooses its own subjects chooses ever fewer. An annotation is the beginning of a human document. In a
+world it ends with the name of the first person. In a text it is the first `sample.annotation` tokens. The annotation
+is the prompt (`sample.prompts = "annotated"`) and also part of the document. It is trained on, judged and measured
+with the rest. The next model's beginnings therefore stay human. This module joins prompt and continuation into one
+document. Sources draw the annotations.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 
 def document_ids(start: Sequence[int], prompt: list[int], continuation: list[int], recipe: Recipe) -> list[int]:
-    """Tokens of a document behind its `start`: the continuation, and before it the annotation where the prompt is one."""
+    """Return the tokens of a document after its `start`.
+
+    An annotation precedes the continuation. Any other prompt is left out.
+    """
     return [*prompt[len(start) :], *continuation] if recipe.annotated else continuation
 
 
 def prompt_and_text(
     prompt: list[int], continuation: list[int], recipe: Recipe, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[str, str]:
-    """What a sample was asked by and what it says: an annotation is part of what it says."""
+    """Return the prompt and the text of a sample. An annotation belongs to the text."""
     start = start_ids(tokenizer)
     text = decode(tokenizer, document_ids(start, prompt, continuation, recipe), special=False)
     return decode(tokenizer, start if recipe.annotated else prompt), text

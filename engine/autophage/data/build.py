@@ -1,7 +1,7 @@
-"""From a recipe's `[source]` to human data: what the base model learns from, and the source bound to a tokenizer.
+"""The human data of a recipe's `[source]`.
 
-`RawSource` is the source before any tokenizer: it can make the tokenizer and the training rows of a base model, and it
-has a digest that names its content. `bind` joins it with the tokenizer of the model that is studied.
+`RawSource` is the source before tokenization. It makes the tokenizer and the training rows of a base model. `bind`
+adds the tokenizer of the model under study.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from autophage.data.passages import PromptMaker
 from autophage.data.source import Source
 from autophage.data.text_source import Text, TextSource, read_text
 from autophage.data.tokens import byte_pair_tokenizer, word_tokenizer
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RawSource:
-    """A world or a text, read and checked, not tokenized."""
+    """A world or a text that has been read and checked. It is not tokenized."""
 
     content: World | Text
 
     @property
     def digest(self) -> str:
-        """Names the human data: equal digests mean equal documents."""
+        """SHA-256 of the human data. Equal digests mean equal documents."""
         if isinstance(self.content, World):
             sample = [self.content.document(0, index) for index in range(100)]
             text = repr((self.content.vocabulary, self.content.held_out, sample))
@@ -42,13 +43,16 @@ class RawSource:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     def make_tokenizer(self, recipe: Recipe) -> PreTrainedTokenizerBase:
-        """A tokenizer of the source's own, trained on its training part only."""
+        """Return a tokenizer of the source's own, trained on the training part only."""
         if isinstance(self.content, World):
             return word_tokenizer(self.content.vocabulary)
         return byte_pair_tokenizer(self.content.train.splitlines(keepends=True), recipe.base.vocabulary)
 
     def rows(self, tokenizer: PreTrainedTokenizerBase, length: int, seed: int) -> Iterator[list[int]]:
-        """Endless training rows of `length` tokens for a base model: documents one after the other, start to end token."""
+        """Yield training rows for a base model without end.
+
+        A row is `length` tokens of consecutive documents, each from its start token to its end token.
+        """
         if isinstance(self.content, World):
             yield from self._world_rows(WorldSource(self.content, tokenizer), length, seed)
         else:
@@ -66,7 +70,7 @@ class RawSource:
             yield row[:length]
 
     def _text_rows(self, tokenizer: PreTrainedTokenizerBase, length: int, seed: int) -> Iterator[list[int]]:
-        """Windows at random offsets, each opened by the start token, as samples and measured windows are."""
+        """Yield windows at random offsets. Each opens with the start token, as samples and measured windows do."""
         assert isinstance(self.content, Text)
         ids = tokenizer.encode(self.content.train, add_special_tokens=False)
         if len(ids) < length:
@@ -80,14 +84,23 @@ class RawSource:
 
 
 def read_source(recipe: Recipe) -> RawSource:
-    """Read the source of `recipe`, or say what is wrong with it (`UserError`)."""
+    """Read the source of `recipe`.
+
+    Raises:
+        UserError: The source cannot be read.
+    """
     if recipe.source.kind == "world":
         return RawSource(World.of(recipe.source))
     return RawSource(read_text(recipe.source))
 
 
 def prompt_style(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> str:
-    """What `sample.prompts = "auto"` means for this source and model; `MADE` where a maker writes the prompts."""
+    """Resolve `sample.prompts = "auto"` for this source and model. The style is `MADE` where a maker writes the
+    prompts.
+
+    Raises:
+        UserError: The style needs a chat template, and the model has none.
+    """
     style = MADE if recipe.has_maker else recipe.sample.prompts
     has_template = bool(getattr(tokenizer, "chat_template", None))
     if style == MADE and not has_template:
@@ -107,14 +120,22 @@ def prompt_style(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> str:
     return "instruct" if has_template else "blocks"
 
 
-def bind(raw: RawSource, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, earlier: Source | None = None) -> Source:
-    """The source as token ids of `tokenizer`, with the prompts and the domain that `recipe` asks for.
+def bind(
+    raw: RawSource,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: Recipe,
+    *,
+    maker: PromptMaker | None = None,
+    earlier: Source | None = None,
+) -> Source:
+    """Return the source as token ids of `tokenizer`, with the prompts and the domain of `recipe`.
 
-    `earlier` is the same source bound for another arm: a long text is then not tokenized again.
+    `maker` writes the prompts of a recipe with a `[maker]`. `earlier` is the same source bound for another arm. Its
+    tokenized text is then reused.
     """
     style = prompt_style(recipe, tokenizer)
     if isinstance(earlier, TextSource):
-        return earlier.asked_by(recipe, style)
+        return earlier.asked_by(recipe, style, maker)
     if isinstance(raw.content, World):
         return WorldSource(raw.content, tokenizer, style, recipe.mix.domain)
-    return TextSource(raw.content, tokenizer, recipe, style)
+    return TextSource(raw.content, tokenizer, recipe, style, maker)

@@ -1,7 +1,7 @@
-"""Samples that are still being written: a corpus whose documents come while its reader is at work.
+"""A corpus whose documents are still being written.
 
-The writer's thread `put`s token ids as they are finished, in any order; who reads a sample's tokens waits until they are
-there. Knows neither who writes nor who reads.
+The writer's thread stores token ids with `put`, in any order. A reader of a sample's tokens waits for them. This
+module knows neither writer nor reader.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from typing import Any
 from autophage.errors import RunError
 
 LATE_SECONDS = 3600.0
-"""Longest wait for one document, of which the largest models on a busy device write hundreds in that time."""
+"""Longest wait for one document. The largest models on a busy device write hundreds in that time."""
 
 
 @dataclass(frozen=True)
 class LateSample:
-    """What training needs of a sample. No gate judges it: gates need the whole corpus, and arms that have any wait for it."""
+    """The part of a sample that training needs.
+
+    No gate judges it. Gates need the whole corpus, and arms with gates wait for it.
+    """
 
     corpus: LateCorpus
     place: int
@@ -32,22 +35,24 @@ class LateSample:
 
 
 class LateCorpus(Sequence[LateSample]):
+    """Samples by their place in the corpus, available before their tokens are."""
+
     def __init__(self, prompts: Sequence[list[int]]) -> None:
         self._samples = [LateSample(self, place, prompt) for place, prompt in enumerate(prompts)]
         self._tokens: dict[int, list[int]] = {}
         self._changed = Condition()
 
     def put(self, documents: Mapping[int, list[int]]) -> None:
-        """The token ids of further samples, by their places; one that is there already stays as it is."""
+        """Store token ids by the places of their samples. Stored ids are never replaced."""
         with self._changed:
             self._tokens = {**documents, **self._tokens}
             self._changed.notify_all()
 
     def tokens(self, place: int) -> list[int]:
-        """Token ids of a sample, as soon as they are there.
+        """Return the token ids of a sample, and wait for them if necessary.
 
         Raises:
-            RunError: nobody wrote it for `LATE_SECONDS`.
+            RunError: The ids did not come within `LATE_SECONDS`.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: place in self._tokens, LATE_SECONDS):

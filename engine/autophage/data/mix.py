@@ -1,9 +1,9 @@
-"""What model g+1 is trained on: the pool of generations, the synthetic fraction, and the order of the rows.
+"""The training corpus of model g+1: pool of generations, synthetic fraction, order of rows.
 
-Functions of the recipe, samples and human items, and of nothing else. A training row is a document as token ids with a
-loss mask; the order is fixed by a seed, never by arrival. In the first epoch the newest corpus comes in the order in which
-it was asked for, with everything else strewn in at random: its samples are exchangeable, so that this is as random an order
-as any, and training can begin before the last of them is written (`late`).
+Results are functions of the recipe, the samples and the human items. A training row is a document as token ids with a
+loss mask. A seed fixes the order of rows, and arrival never does. In the first epoch the newest samples keep the
+order of their prompts, and all other rows are inserted at random. The samples are exchangeable, so this order is as
+random as any. Training can therefore begin before the last sample is written (`late`).
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ from autophage.store.corpus import Sample
 T = TypeVar("T")
 
 BUCKET_BATCHES = 8
-"""Batches that are sorted by length together: enough to save most padding, few enough not to order the corpus by length."""
+"""Batches that are sorted by length together. More would order the corpus by length, fewer would pad more."""
 
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """One training document. `context` tokens at its start carry no loss; `synthetic` is whether a model wrote the rest.
+    """One training document.
 
-    `newest` is the place of a sample in the corpus that was written last; None for what was there before. `weight` is what each
-    of its tokens counts in the loss.
+    Attributes:
+        context: Leading tokens that carry no loss.
+        newest: Place of a sample in the newest corpus. None for all other rows.
+        synthetic: True if a model wrote the tokens after the context.
+        weight: Factor of the row's tokens in the loss.
     """
 
     token_ids: list[int]
@@ -45,7 +48,7 @@ class TrainingRow:
 
 @dataclass(frozen=True)
 class LateRow:
-    """A `TrainingRow` of a sample that may not be written yet: whoever asks for its tokens waits for them."""
+    """A `TrainingRow` of a sample that may not be written yet. Its tokens are waited for."""
 
     sample: LateSample
     start: list[int]
@@ -75,28 +78,28 @@ AnySamples = Sequence[Sample] | Sequence[LateSample]
 
 
 def human_items(source: Source, recipe: Recipe, generation: int, count: int) -> list[Item]:
-    """The human items that model `generation` + 1 is trained beside; the same in every arm with the same seed."""
+    """Return the human items that model `generation` + 1 is trained beside. Arms with equal seeds share them."""
     return source.items(human_draw(recipe, generation), count, recipe.mix.rare)
 
 
 def human_draw(recipe: Recipe, generation: int) -> int:
-    """The seed of the human data that model `generation` + 1 is trained beside."""
+    """Return the seed of the human data that model `generation` + 1 is trained beside."""
     path = ("human", generation) if recipe.mix.human == "fresh" else ("human",)
     return derive(recipe.seed, *path)
 
 
 def original_draw(recipe: Recipe) -> int:
-    """The seed of the human data of before the loop, which a pool that accumulates begins with."""
+    """Return the seed of the human data that an accumulating pool begins with."""
     return derive(recipe.seed, "original")
 
 
 def synthetic_count(recipe: Recipe, generation: int) -> int:
-    """How many of the `sample.count` rows of the mix of corpus `generation` a model wrote."""
+    """Return the number of synthetic rows in the mix of corpus `generation`."""
     return round(alpha_of(recipe, generation) * recipe.sample.count)
 
 
 def prompt_ids(source: Source, recipe: Recipe, generation: int) -> list[list[int]]:
-    """The prompts of corpus `generation`, one for each document."""
+    """Return the prompts of corpus `generation`, one for each document."""
     path = ("prompts", generation) if recipe.sample.prompt_set == "fresh" else ("prompts",)
     return source.prompts(derive(recipe.seed, *path), recipe.sample.written)
 
@@ -104,10 +107,11 @@ def prompt_ids(source: Source, recipe: Recipe, generation: int) -> list[list[int
 def mixed_rows(
     source: Source, recipe: Recipe, generation: int, samples: AnySamples, *, newest: bool = False
 ) -> list[AnyRow]:
-    """Corpus `generation` mixed with human data at its alpha: `sample.count` rows.
+    """Mix corpus `generation` with human data at its alpha, to `sample.count` rows.
 
-    The synthetic ones are the first samples that were accepted. Where those are too few, `mix.short` decides: fewer rows, the
-    accepted ones again from the first on, or further human ones. Of a corpus that nothing was accepted of nothing is repeated.
+    The synthetic rows are the first accepted samples. `mix.short` decides if too few are accepted. The mix is then
+    shorter, repeats the accepted samples in order, or takes further human rows. A corpus without accepted samples
+    repeats nothing.
     """
     count = recipe.sample.count
     synthetic = synthetic_count(recipe, generation)
@@ -130,7 +134,7 @@ def mixed_rows(
 
 
 def pool_rows(source: Source, recipe: Recipe, corpora: Mapping[int, AnySamples]) -> list[AnyRow]:
-    """Training rows of the model that follows the last of `corpora`, which maps generations to their samples."""
+    """Return the training rows of the model after the last of `corpora`, which maps generations to samples."""
     last = max(corpora)
 
     def original() -> list[AnyRow]:
@@ -144,10 +148,13 @@ def pool_rows(source: Source, recipe: Recipe, corpora: Mapping[int, AnySamples])
 
 
 def pooled(recipe: Recipe, last: int, original: Callable[[], list[T]], mixed: Callable[[int], list[T]]) -> list[T]:
-    """The rows, of whatever kind, that the model after generation `last` is trained on; `mixed(g)` are those of generation g.
+    """Return the rows of any kind that the model after generation `last` is trained on.
 
-    replace: the last mix. accumulate: `sample.count` human rows (the data of before the loop) and every mix so far.
-    accumulate-subsample: as many rows as replace has, drawn from that pool (arXiv 2404.01413, 2410.16713).
+    `mixed(g)` returns the rows of generation g. The pools are those of arXiv 2404.01413 and 2410.16713:
+
+    - replace: the last mix.
+    - accumulate: `sample.count` human rows from before the loop, then every mix so far.
+    - accumulate-subsample: a random part of that pool, as long as the pool of replace.
     """
     if recipe.mix.pool == "replace":
         return mixed(last)
@@ -161,15 +168,15 @@ def pooled(recipe: Recipe, last: int, original: Callable[[], list[T]], mixed: Ca
 
 
 def needed_corpora(recipe: Recipe, generation: int) -> list[int]:
-    """Which corpora `pool_rows` wants in order to train model `generation`."""
+    """Return the generations whose corpora `pool_rows` needs for model `generation`."""
     return [generation - 1] if recipe.mix.pool == "replace" else list(range(generation))
 
 
 class TrainingOrder(Sequence[AnyRow]):
-    """Rows as they are seen: `epochs` permutations one after the other, batches of similar length, the last epoch cut.
+    """Rows in the order of training: `epochs` permutations in batches of similar length. The last epoch may be cut.
 
-    The number is known at once. A row is decided when it is asked for: those that are still being written are waited for
-    when a batch may hold them, not before.
+    The length is known at once. A row is chosen when it is read. Rows that are still being written are therefore
+    waited for as late as possible.
     """
 
     def __init__(self, rows: Sequence[AnyRow], recipe: Recipe, seed: int) -> None:
@@ -191,7 +198,10 @@ class TrainingOrder(Sequence[AnyRow]):
 
 
 def _epoch(rows: Sequence[AnyRow], recipe: Recipe, seed: int, epoch: int) -> Iterator[list[AnyRow]]:
-    """The batches of one epoch. Rows are shuffled, and then sorted by length within buckets, whose batches are shuffled."""
+    """Yield the batches of one epoch.
+
+    Rows are shuffled, then sorted by length within buckets. The batches of a bucket are shuffled.
+    """
     size = recipe.train.batch_size
     rng = generator(seed, "order", epoch)
     shuffled = rng.sample(rows, len(rows))
@@ -207,7 +217,7 @@ def _epoch(rows: Sequence[AnyRow], recipe: Recipe, seed: int, epoch: int) -> Ite
 
 
 def _newest_in_order(rows: Sequence[AnyRow]) -> list[AnyRow]:
-    """`rows` with those of the newest corpus in its order, in the places that they have together."""
+    """Return `rows` with the newest samples in corpus order. Their places as a set do not change."""
     newest = iter(sorted((row for row in rows if row.newest is not None), key=lambda row: row.newest or 0))
     return [row if row.newest is None else next(newest) for row in rows]
 
@@ -215,7 +225,7 @@ def _newest_in_order(rows: Sequence[AnyRow]) -> list[AnyRow]:
 def written_row(
     start: list[int], sample: Sample | LateSample, recipe: Recipe, newest: int | None = None
 ) -> TrainingRow:
-    """A sample as it is trained on, behind the `start` of a document."""
+    """Return the training row of a sample, after the `start` of a document."""
     row = _row(start, sample.prompt_ids, sample.token_ids, recipe)
     return replace(row, newest=newest, synthetic=True)
 

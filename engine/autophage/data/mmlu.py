@@ -1,8 +1,9 @@
-"""MMLU's questions (Hendrycks et al., arXiv 2009.03300): from a folder of CSV files, or a dataset of the hub.
+"""MMLU questions (Hendrycks et al., arXiv 2009.03300) from a folder of CSV files or a hub dataset.
 
-A folder holds `test/SUBJECT_test.csv` and, for few-shot prompts, `dev/SUBJECT_dev.csv`, or all of them side by side, with
-the columns of `COLUMNS`. A dataset (`tasksource/mmlu`) has a configuration for each subject, with splits of these names
-and the columns question, choices and answer. Texts are taken as they stand. What cannot be used is told with its place.
+A folder holds `test/SUBJECT_test.csv` and, for few-shot prompts, `dev/SUBJECT_dev.csv`. All files may also lie side
+by side. Their columns are `COLUMNS`. A dataset (`tasksource/mmlu`) has one configuration per subject, with splits of
+the same names. Its columns are question, choices and answer. Texts are not changed. Errors name the place of an
+unusable row.
 """
 
 from __future__ import annotations
@@ -22,29 +23,29 @@ OPTIONS = 4
 COLUMNS = ("question", *(f"choice{number}" for number in range(OPTIONS)), "answer")
 DATASET_COLUMNS = ("question", "choices", "answer")
 NO_SUBJECTS = ("all", "auxiliary_train")
-"""Configurations of hub datasets that are not a subject's."""
+"""Configurations of hub datasets that are not subjects."""
 
 QuestionRecord = tuple[str, str, Sequence[str], object]
-"""Its place in words, the question, the options, the answer as it is written."""
+"""Place for messages, question, options, and the answer as written."""
 
 
 class Shelf(Protocol):
-    """Where questions of several subjects are."""
+    """Questions of several subjects."""
 
     subjects: list[str]
 
     def place(self, subject: str, split: str) -> str: ...
 
     def rows(self, subject: str, split: str) -> Iterator[QuestionRecord]:
-        """Of "test" or "dev", in order; nothing where there is no such split."""
+        """Yield the rows of the split "test" or "dev" in order. A missing split has no rows."""
         ...
 
 
 def read_mmlu(table: QuestionsTable) -> list[Question]:
-    """The first `table.count` test questions of each subject; with answered ones where a format is few-shot.
+    """Return the first `table.count` test questions of each subject. Few-shot formats add answered questions.
 
     Raises:
-        UserError: there are no such questions, or a row cannot be used.
+        UserError: A subject, a file or a row is missing or unusable.
     """
     path = table.path or ""
     shelf: Shelf = _Folder(Path(path)) if Path(path).is_dir() and _files(Path(path), "test") else _Dataset(path)
@@ -129,7 +130,7 @@ def _records(path: Path, reader: csv.DictReader[str]) -> Iterator[Mapping[str | 
 
 
 def _files(folder: Path, split: str) -> dict[str, Path]:
-    """The files of a split by subject: those of its own folder, or those that stand in `folder` itself."""
+    """Return the files of a split by subject, from the split's folder or else from `folder`."""
     ending = f"_{split}.csv"
     found = sorted((folder / split).glob(f"*{ending}")) or sorted(folder.glob(f"*{ending}"))
     return {path.name.removesuffix(ending): path for path in found}

@@ -1,7 +1,8 @@
-"""Models that bring code of their own (`auto_map` in their configuration): never run here, and told apart from broken ones.
+"""Refusal of models that bring their own code (`auto_map` in their configuration).
 
-transformers would import Python files of the model's folder or hub repository with `trust_remote_code`. Every call in this
-package leaves it off, and there is no switch for it: a model's weights are data, and stay data.
+transformers would import Python files of the model's folder or repository under `trust_remote_code`. Every call in
+this package leaves that option off, and no setting turns it on. Weights are data and stay data. The message tells
+such a model from a broken one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ CONFIGURATIONS = ("config.json", "tokenizer_config.json")
 
 
 def refuse_own_code(path: str, error: BaseException) -> None:
-    """Raise a `UserError` where `error` is transformers' refusal to run the code that the model at `path` brings."""
+    """Raise if `error` is transformers' refusal to run the code of the model at `path`.
+
+    Raises:
+        UserError: The model brings its own code.
+    """
     if "trust_remote_code" not in str(error) and "custom code" not in str(error):
         return
     files = ", ".join(code_files(path))
@@ -28,7 +33,9 @@ def refuse_own_code(path: str, error: BaseException) -> None:
 
 
 def code_files(path: str) -> list[str]:
-    """The Python files that a model folder's configurations name; none where they cannot be read, as of a hub id."""
+    """Return the Python files that a model folder's configurations name. The list is empty if they are unreadable, as
+    for a hub id.
+    """
     named: set[str] = set()
     for configuration in CONFIGURATIONS:
         try:

@@ -1,12 +1,13 @@
-"""Which option a written answer names, by a few rules that can be read at a glance.
+"""The option that a written answer names.
 
-Where a letter is asked for: the first capital A, B, C or D that stands alone, in whatever it is wrapped: `B`, `(B)`, `B.`,
-`Answer: B`, `The answer is B`. An A before a word in small letters is an article, unless the word is "is".
+If a letter is requested, the first capital A, B, C or D that stands alone counts. It may be wrapped, as in `B`,
+`(B)`, `B.`, `Answer: B` or `The answer is B`. An A before a lower-case word is an article, unless that word is "is".
 
-Where the text of an option is asked for, case and runs of blanks aside: the longest option that the answer begins with;
-else the one option that it contains, as whole words. An option that is part of a longer one that is there does not count.
+If the text of an option is requested, case and runs of blanks do not count. The longest option that begins the answer
+wins. Otherwise the answer must contain exactly one option as whole words. An option within a longer option that is
+also present does not count.
 
-Anything else names none: what names two options has not chosen.
+Any other answer names no option. An answer that names two options has not chosen.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ LETTER = re.compile(r"(?<![\w'\u2019.])(?:(A)(?! +(?!is\b)[a-z])|([B-D]))(?![\w'
 
 
 def named_letter(text: str) -> int | None:
-    """The place of the letter that `text` names; None where it names none."""
+    """Return the place of the letter that `text` names, or None."""
     found = LETTER.search(text)
     return None if found is None else "ABCD".index(found[1] or found[2])
 
 
 def named_option(text: str, options: Sequence[str]) -> int | None:
-    """The place of the option that `text` names by its own text; None where it names none, or more than one."""
+    """Return the place of the option whose text `text` contains. None if no option or more than one fits."""
     answer = _plain(text)
     known = [_plain(option) for option in options]
     first = [place for place, option in enumerate(known) if re.match(rf"{re.escape(option)}(?!\w)", answer)]

@@ -1,22 +1,54 @@
-"""Windows of a text as passages that makers of data read, and what makers ask as token ids."""
+"""Passages of human text, and prompts about them as token ids.
+
+`PromptMaker` is the interface of `autophage.makers`. This module knows no maker.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from autophage.data.tokens import apply_template, decode
 from autophage.errors import RunError
-from autophage.makers import Maker
+from autophage.recipe.tables.maker import MakerTable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 T = TypeVar("T")
 
+Conversation = list[dict[str, str]]
+"""Turns with the keys `role` and `content`, as chat templates take them."""
+
+
+class Passages(Protocol):
+    """Human training text of the recipe's domain."""
+
+    def draw(self, seed: int, count: int) -> list[str]:
+        """Return `count` passages. None repeats before every passage has been drawn."""
+        ...
+
+    def all(self) -> list[str]:
+        """Return every passage in the order of the text."""
+        ...
+
+    def once(self, make: Callable[[list[str]], T]) -> T:
+        """Return `make(self.all())`. The result is cached per `make`."""
+        ...
+
+
+class PromptMaker(Protocol):
+    """Writes prompts about passages."""
+
+    settings: MakerTable
+
+    def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
+        """Return `count` conversations, each open for the model's turn."""
+        ...
+
 
 class WindowPassages:
-    """`draws(seed, count)` are windows of a domain, `windows` all of them; both are token ids."""
+    """Windows of a tokenized text as passages."""
 
     def __init__(
         self,
@@ -24,6 +56,7 @@ class WindowPassages:
         windows: Sequence[list[int]],
         draws: Callable[[int, int], list[list[int]]],
     ) -> None:
+        """`windows` are the token ids of all windows of a domain. `draws(seed, count)` returns a random selection."""
         self._tokenizer = tokenizer
         self._windows, self._draws = windows, draws
         self._made: dict[Callable[..., Any], Any] = {}
@@ -39,11 +72,11 @@ class WindowPassages:
             self._made[make] = make(self.all())
         return cast(T, self._made[make])
 
-    def prompts(self, maker: Maker, seed: int, count: int) -> list[list[int]]:
-        """What `maker` asks, through the model's chat template.
+    def prompts(self, maker: PromptMaker, seed: int, count: int) -> list[list[int]]:
+        """Return the maker's prompts as token ids of the model's chat template.
 
         Raises:
-            RunError: it asks for more or less than `count`.
+            RunError: The maker wrote more or fewer than `count` prompts.
         """
         asked = maker.conversations(self, seed, count)
         if len(asked) != count:

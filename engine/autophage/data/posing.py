@@ -1,9 +1,9 @@
-"""Questions as they are put to a model: read where the recipe says, and bound to the model's tokenizer.
+"""Questions as token ids of a model's tokenizer.
 
-A prompt becomes token ids and four continuations, which are letters or the options' texts. Of a continuation only its own
-tokens count. Those are found by encoding it together with what stands before it, because tokenizers differ in where a blank
-goes: after `Answer:` a letter is " A", at the start of an assistant's turn "A", and either may be several tokens. Does not
-know models, and not how an answer is scored.
+A prompt becomes token ids and four continuations. A continuation is a letter or the text of an option. Only the
+continuation's own tokens are scored. They are found by encoding the continuation together with the text before it,
+because tokenizers place blanks differently. After `Answer:` a letter is " A", and at the start of an assistant's turn
+it is "A". Either may be several tokens. This module knows neither models nor scoring.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Posed:
-    """A prompt as token ids, the four continuations that are its options, and the tokens that a valid answer begins with."""
+    """A prompt as token ids, its four options as continuations, and the first tokens of all valid answers."""
 
     prompt: Prompt
     prompt_ids: list[int]
@@ -40,14 +40,15 @@ class Posed:
 
     @property
     def longest(self) -> int:
+        """Tokens of the prompt with its longest option."""
         return len(self.prompt_ids) + max(map(len, self.option_ids))
 
 
 def read_questions(recipe: Recipe, raw: RawSource) -> list[Prompt]:
-    """The questions of `recipe` in each of its formats; none where it asks none.
+    """Return the questions of `recipe` in each of its formats. The list is empty if the recipe asks none.
 
     Raises:
-        UserError: they cannot be had as they are asked for.
+        UserError: The questions are not available as requested.
     """
     table = recipe.questions
     if table.kind == "none":
@@ -64,14 +65,14 @@ def read_questions(recipe: Recipe, raw: RawSource) -> list[Prompt]:
 
 
 def questions_digest(prompts: Sequence[Prompt]) -> str | None:
-    """Names what is asked; None where nothing is."""
+    """Return the SHA-256 of all prompts, or None without prompts."""
     return hashlib.sha256(repr(prompts).encode("utf-8", "surrogatepass")).hexdigest() if prompts else None
 
 
 def bind_questions(
     prompts: Sequence[Prompt], raw: RawSource, tokenizer: PreTrainedTokenizerBase, recipe: Recipe
 ) -> list[Posed]:
-    """`prompts` as token ids of `tokenizer`, in the order given."""
+    """Return `prompts` as token ids of `tokenizer`, in the order given."""
     if not prompts:
         return []
     if recipe.questions.kind == "world":
@@ -83,10 +84,10 @@ def bind_questions(
 
 
 def in_chat(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether questions are asked through the model's chat template.
+    """Return True if questions go through the model's chat template.
 
     Raises:
-        UserError: they are to be, and it has none.
+        UserError: The recipe asks for the template, and the model has none.
     """
     asked, has_template = recipe.questions.chat, bool(getattr(tokenizer, "chat_template", None))
     if asked is True and recipe.questions.kind == "mmlu" and not has_template:
@@ -105,7 +106,7 @@ def _in_words(prompt: Prompt, source: WorldSource) -> Posed:
 
 
 class _Plain:
-    """Prompts as they are, after the start token; an answer follows a blank."""
+    """Plain prompts after the start token. An answer follows a blank."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, before: str = OPEN, blank: str = " ") -> None:
         self._tokenizer = tokenizer
@@ -135,7 +136,7 @@ class _Plain:
 
 
 class _Turns(_Plain):
-    """Prompts as one user turn; an answer is the start of the assistant's."""
+    """Prompts as one user turn. An answer opens the assistant's turn."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         turn = [{"role": "user", "content": OPEN}]

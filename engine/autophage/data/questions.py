@@ -1,7 +1,8 @@
-"""Four-way questions, and MMLU's ways of asking them: those of Knowledge Collapse in LLMs (arXiv 2509.04796), to the character.
+"""Four-way questions in the prompt formats of Knowledge Collapse in LLMs (arXiv 2509.04796).
 
-A question has a text, four options and one right answer; a format makes a prompt of it. Knows text only: where questions
-come from is told by `mmlu` and `world_questions`, what becomes of them under a tokenizer by `posing`.
+The formats match the paper to the character. A question has a text, four options and one right answer. A format turns
+it into a prompt. This module knows text only. `mmlu` and `world_questions` make questions, and `posing` tokenizes
+prompts.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from autophage.recipe.keys import meant_choice
 
 LETTERS = ("A", "B", "C", "D")
 OPEN = "Answer:"
-"""What every prompt in plain text ends with."""
+"""End of every plain-text prompt."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """`answer` is the right option's place. `shots` are answered questions of the subject, for a few-shot prompt."""
+    """A question with four options.
+
+    Attributes:
+        answer: Place of the right option.
+        shots: Answered questions of the same subject, for few-shot prompts.
+    """
 
     id: str
     subject: str
@@ -31,10 +37,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question in one format. `letters`: whether a letter answers it, or the text of an option.
+    """A question in one format.
 
-    `valid` are the texts that would be an answer of the kind asked for, right or wrong: the options, or more than these
-    where the prompt does not list them.
+    Attributes:
+        letters: True if a letter is the answer, False if the text of an option is.
+        valid: Every answer of the requested kind, right or wrong. It has more than the options if the prompt lists
+            none.
     """
 
     question: Question
@@ -45,20 +53,24 @@ class Prompt:
 
 
 def multiple_choice(question: Question) -> str:
+    """Return the question with lettered options after a heading."""
     return f"{_heading(question)}{no_instruction(question)}"
 
 
 def no_instruction(question: Question) -> str:
+    """Return the question with lettered options and no heading."""
     options = "".join(f"{letter}. {text}\n" for letter, text in zip(LETTERS, question.options, strict=True))
     return f"{question.text}\n{options}{OPEN}"
 
 
 def short_answer(question: Question) -> str:
+    """Return the question with its options as a list of texts."""
     about = f"Give a short answer to the following question about {_name(question)}.\n\n"
     return f"{about}{question.text}\n{' / '.join(question.options)}\n{OPEN}"
 
 
 def few_shot(question: Question) -> str:
+    """Return the question after answered questions of its subject."""
     shots = "\n\n".join(
         f"Q: {shot.text}\n{OPEN} {LETTERS[shot.answer]}. {shot.options[shot.answer]}" for shot in question.shots
     )
@@ -83,8 +95,10 @@ def _name(question: Question) -> str:
 
 
 def require_subjects(wanted: Sequence[str], there: Sequence[str]) -> None:
-    """Raises:
-    UserError: one of `wanted` is not `there`; the message says what is, and what was probably meant.
+    """Check that every wanted subject exists.
+
+    Raises:
+        UserError: A subject of `wanted` is missing from `there`. The message lists the subjects and suggests one.
     """
     for subject in wanted:
         if subject not in there:

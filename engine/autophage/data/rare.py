@@ -1,8 +1,8 @@
-"""Human documents about the rare, drawn more often than they occur: importance of the tail.
+"""Oversampling of rare human documents.
 
-What is rare is the source's to say; here are the drawing and, for texts, the measure. A stream is thinned: the rare stay
-and of the others each stays with probability 1 / weight, by a seed of its own, so that the odds of a rare document are
-`weight` times what they were and the order of those that stay is the stream's.
+The source defines rarity. This module draws, and measures the rarity of windows of a text. In a thinned stream every
+rare document stays, and any other stays with probability 1 / weight. The odds of a rare document thus grow by the
+factor `weight`. The order of the stream does not change. The draw has its own seed.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from autophage.seeds import generator
 T = TypeVar("T")
 
 RARE_TOKENS = 0.1
-"""Share of all tokens of a text that its rarest types make up: the tail of `metrics.human`."""
+"""Share of all tokens of a text that its rarest types make up. It equals the tail of `metrics.human`."""
 RARE_WINDOWS = 0.25
-"""Share of the windows of a text that are about the rare: those with the most such tokens."""
+"""Share of the windows that count as rare: those with the most rare tokens."""
 
 
 def thinned(stream: Iterable[T], is_rare: Callable[[T], bool], weight: float, draw: int) -> Iterator[T]:
-    """`stream` with rare ones `weight` (at least 1) times as frequent beside the others; `draw` is the seed."""
+    """Yield `stream` with rare items `weight` times as frequent relative to the others. `weight` is at least 1,
+    `draw` the seed.
+    """
     rng = generator(draw, "rare")
     for one in stream:
         if rng.random() * weight < 1.0 or is_rare(one):
@@ -30,7 +32,7 @@ def thinned(stream: Iterable[T], is_rare: Callable[[T], bool], weight: float, dr
 
 
 def rare_windows(windows: Sequence[Sequence[int]]) -> frozenset[int]:
-    """The places of the windows about the rare, at least one; of equal ones the first."""
+    """Return the places of the rare windows, at least one. Ties go to the first."""
     counts = Counter(token for window in windows for token in window)
     left = RARE_TOKENS * counts.total()
     rare: set[int] = set()

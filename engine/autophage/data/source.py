@@ -1,7 +1,7 @@
-"""What every source of human data offers, whatever it is made of.
+"""Interface of every source of human data.
 
-A source is bound to a tokenizer: from here on everything is token ids. `Item` is one place where a human wrote and a
-model could have: a prompt and its human continuation.
+A source is bound to a tokenizer and yields token ids only. An `Item` pairs a prompt with its human continuation. A
+model could have written in its place.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Role(IntEnum):
-    """What a held-out token belongs to. A text without labels is all TEXT."""
+    """Kind of a held-out token. Every token of an unlabelled text is TEXT."""
 
     TEXT = 0
     FORM = 1
@@ -25,7 +25,7 @@ class Role(IntEnum):
 
 @dataclass(frozen=True)
 class Item:
-    """A prompt and what a human wrote after it; a complete continuation ends with the end token."""
+    """A prompt and its human continuation. A complete continuation ends with the end token."""
 
     prompt_ids: list[int]
     continuation_ids: list[int]
@@ -33,7 +33,9 @@ class Item:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A human document that is never trained on. `roles[i]` labels `token_ids[i]`; the first `context` are not scored."""
+    """A human document that is never trained on. `roles[i]` labels `token_ids[i]`. The first `context` tokens are not
+    scored.
+    """
 
     token_ids: list[int]
     roles: list[Role]
@@ -44,8 +46,9 @@ class HeldOut:
 class Probe:
     """A question with a known answer.
 
-    `fact` names what is asked, in whatever format: probes of one fact are not independent. `valid_first` are the first
-    tokens of every answer of the kind that was asked for.
+    Attributes:
+        fact: Name of the fact, equal in all formats. Probes of one fact are not independent.
+        valid_first: First tokens of every answer of the requested kind.
     """
 
     fact: str
@@ -57,40 +60,42 @@ class Probe:
 
 
 class Source(Protocol):
-    """Human data as token ids. All methods are pure functions of the source and their arguments."""
+    """Human data as token ids. Every method is a pure function of the source and its arguments."""
 
     @property
     def start_ids(self) -> list[int]:
-        """What opens a document: the start token, or the end token for tokenizers that have no other."""
+        """Opening of a document: the start token, or the end token for tokenizers without a start token."""
         ...
 
     def items(self, draw: int, count: int, rare: float = 1.0) -> list[Item]:
-        """`count` items of the draw with seed `draw`: the same seed gives the same items.
+        """Return `count` items of the draw with seed `draw`. Equal seeds give equal items.
 
-        Items about the rare, as the source defines it, come `rare` times as often.
+        Rare items, as the source defines them, come `rare` times as often.
         """
         ...
 
     def prompts(self, draw: int, count: int) -> list[list[int]]:
-        """`count` prompts for sampling, by the seed `draw`."""
+        """Return `count` prompts for sampling by the seed `draw`."""
         ...
 
     def held_out(self) -> list[HeldOut]: ...
 
     def reference(self, count: int) -> list[list[int]]:
-        """At most `count` documents of the human text that may be trained on, without start and end tokens.
+        """Return at most `count` documents of the training text, without start and end tokens.
 
-        The same in every run on one source, whatever its seed and its prompts.
+        All runs on one source get the same documents. Seed and prompts have no effect.
         """
         ...
 
     def probes(self, formats: list[str], people: int | None) -> list[Probe]:
-        """Questions about what the source says; empty where nothing is known about it."""
+        """Return questions about the source's facts. The list is empty if no fact is known."""
         ...
 
 
 def spread(ordered: Sequence[T], count: int) -> list[T]:
-    """`count` of `ordered` at equal distances, so that every part keeps its share; all of them where there are no more."""
+    """Return `count` of `ordered` at equal distances, so that every part keeps its share. Shorter sequences are
+    returned whole.
+    """
     if count >= len(ordered):
         return list(ordered)
     return [ordered[index * len(ordered) // count] for index in range(count)]

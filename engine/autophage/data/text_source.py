@@ -1,8 +1,8 @@
-"""Any text as a source: a UTF-8 file, a folder of them, or a Hugging Face dataset.
+"""A text as a source: a UTF-8 file, a folder of files, or a Hugging Face dataset.
 
-The text is tokenized once and cut into windows of `block + continuation` tokens: a model is given the block and writes
-what follows; what the human wrote there is the human item of the same place. The windows at the end are held out. A domain
-is the windows with one of its keywords; what is measured is of the whole text, whatever the domain.
+The text is tokenized once and cut into windows of `block + continuation` tokens. A model is given the block and
+continues it. The human continuation of the same block is the human item. The last windows are held out. A domain is
+the set of windows that contain one of its keywords. Measurements use the whole text in every domain.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autophage.data.passages import WindowPassages
+from autophage.data.passages import PromptMaker, WindowPassages
 from autophage.data.rare import rare_windows, thinned
 from autophage.data.source import HeldOut, Item, Probe, Role, spread
 from autophage.data.tokens import apply_template, decode, start_ids
 from autophage.errors import UserError, first_line
-from autophage.makers import make_maker
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.mix import ALL
 from autophage.recipe.tables.sample import MADE
@@ -32,22 +31,32 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SUFFIXES = (".txt", ".md", ".text")
-"""Files of a folder that are read."""
+"""Suffixes of the files that are read from a folder."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """Human text, cut in two: what may be trained on and what is held out."""
+    """Human text in two parts, for training and held out."""
 
     train: str
     held_out: str
 
 
 class TextSource:
-    """Windows of a text under a tokenizer. `instruct` wraps the block in the model's chat template; `annotated` gives no block,
-    but the first tokens of what follows it; of `made` prompts the maker says what becomes of a window."""
+    """Windows of a text under a tokenizer.
 
-    def __init__(self, text: Text, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, prompts: str) -> None:
+    Prompts of the style `instruct` wrap the block in the model's chat template. `annotated` replaces the block by the
+    first tokens after it. `made` prompts are written by the maker.
+    """
+
+    def __init__(
+        self,
+        text: Text,
+        tokenizer: PreTrainedTokenizerBase,
+        recipe: Recipe,
+        prompts: str,
+        maker: PromptMaker | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
         self._block, self._continuation = recipe.source.block, recipe.source.continuation
         self._windows = self._cut(text.train)
@@ -59,19 +68,21 @@ class TextSource:
                 f"{need} tokens (block {self._block} + continuation {self._continuation}); they have {len(self._windows)} and "
                 f"{len(self._held_out)} windows. Give more text, or smaller source.block and source.continuation."
             )
-        self._ask(recipe, prompts)
+        self._ask(recipe, prompts, maker)
 
-    def asked_by(self, recipe: Recipe, prompts: str) -> TextSource:
-        """The same windows, with the prompts and the domain of another recipe."""
+    def asked_by(self, recipe: Recipe, prompts: str, maker: PromptMaker | None = None) -> TextSource:
+        """Return the same windows with the prompts and the domain of another recipe."""
         other = copy.copy(self)
-        other._ask(recipe, prompts)
+        other._ask(recipe, prompts, maker)
         return other
 
-    def _ask(self, recipe: Recipe, prompts: str) -> None:
+    def _ask(self, recipe: Recipe, prompts: str, maker: PromptMaker | None) -> None:
+        if (maker is None) == (prompts == MADE):
+            raise ValueError(f"prompts of the style {prompts!r} and the maker {maker!r} exclude each other")
         self._style, self._system = prompts, recipe.sample.system
         self._begun = self._block + (recipe.sample.annotation if prompts == "annotated" else 0)
         self._own = self._windows if recipe.mix.domain == ALL else self._about(recipe.mix.domain)
-        self._maker = make_maker(recipe.maker) if prompts == MADE else None
+        self._maker = maker
         self._passages = WindowPassages(self.tokenizer, self._own, self._draw)
         self.__dict__.pop("_rare", None)
 
@@ -84,7 +95,7 @@ class TextSource:
         return start_ids(self.tokenizer)
 
     def items(self, draw: int, count: int, rare: float = 1.0) -> list[Item]:
-        """Rare are the quarter of the windows, or of a domain's, with the most rare tokens."""
+        """Return items by the seed `draw`. Rare is the quarter of the domain's windows with the most rare tokens."""
         drawn = self._drawn(draw)
         if rare > 1.0:
             drawn = thinned(drawn, self._rare.__contains__, rare, draw)
@@ -112,14 +123,14 @@ class TextSource:
         return []
 
     def _drawn(self, draw: int) -> Iterator[int]:
-        """Places of the domain's windows without end: each once, then a new shuffle of all."""
+        """Yield places of the domain's windows without end. All windows are drawn once before each new shuffle."""
         for rounds in itertools.count():
             order = list(range(len(self._own)))
             generator(draw, "windows", rounds).shuffle(order)
             yield from order
 
     def _about(self, domain: str) -> list[list[int]]:
-        """The windows that have one of the keywords of `domain` as a whole word, whatever its case."""
+        """Return the windows that contain a keyword of `domain` as a whole word in any case."""
         words = [re.escape(word) for word in re.split(r"[,\s]+", domain) if word]
         keyword = re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)
         found = [window for window in self._windows if keyword.search(decode(self.tokenizer, window))]
@@ -150,10 +161,10 @@ class TextSource:
 
 
 def read_text(table: SourceTable) -> Text:
-    """Read the source's text and cut off its held-out end.
+    """Read the source's text and split off its held-out end.
 
     Raises:
-        UserError: nothing there, empty, or not UTF-8 (with the byte's position).
+        UserError: The text is missing, empty or not UTF-8. The message gives the position of the byte.
     """
     if table.kind == "dataset" and table.test_split is not None:
         return Text(_read_dataset(table, table.split), _read_dataset(table, table.test_split))
@@ -176,15 +187,15 @@ def _read_path(path: Path) -> str:
 
 
 def text_files(folder: Path) -> list[Path]:
-    """The files of a folder that are read, in the order of their names."""
+    """Return the text files of a folder in the order of their names."""
     return sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES and file.is_file())
 
 
 def read_file(path: Path) -> str:
-    """The text of a UTF-8 file.
+    """Return the text of a UTF-8 file.
 
     Raises:
-        UserError: it cannot be read, or is not UTF-8 (with the byte's position).
+        UserError: The file cannot be read or is not UTF-8. The message gives the position of the byte.
     """
     try:
         return path.read_bytes().decode("utf-8-sig")

@@ -1,7 +1,7 @@
-"""Tokenizers: the two that are made here, and what is asked of any other.
+"""Two tokenizers made here, and common operations on any tokenizer.
 
-`word_tokenizer` is one token per word (a world); `byte_pair_tokenizer` is byte-level BPE trained on a text. Both are
-saved as standard Hugging Face files. Does not know models.
+`word_tokenizer` has one token per word, for a world. `byte_pair_tokenizer` is byte-level BPE trained on a text. Both
+are saved as standard Hugging Face files. This module does not know models.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ SPECIAL = [PAD, START, END, UNKNOWN]
 
 
 def word_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerBase:
-    """One token per whitespace-separated word; special tokens first, then `vocabulary` in order."""
+    """Return a tokenizer with one token per whitespace-separated word. Special tokens come first, then `vocabulary`
+    in order.
+    """
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     entries = {word: index for index, word in enumerate([*SPECIAL, *vocabulary])}
@@ -30,7 +32,7 @@ def word_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerBase:
 
 
 def byte_pair_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerBase:
-    """Byte-level BPE with `size` entries at most, trained on `texts`; any text round-trips."""
+    """Return byte-level BPE with at most `size` entries, trained on `texts`. Any text round-trips."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -47,10 +49,10 @@ def byte_pair_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerB
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder or hub id.
+    """Load the tokenizer of a model folder or hub id.
 
     Raises:
-        UserError: there is none, it cannot be read, it wants code of its own to be run, or it has no end-of-text token.
+        UserError: The tokenizer is missing or unreadable, needs its own code, or has no end-of-text token.
     """
     from transformers import AutoTokenizer
 
@@ -70,13 +72,16 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
 
 
 def start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What opens a document: the start token, or the end token where there is no start (GPT-2, OPT, Qwen)."""
+    """Return the opening of a document: the start token, or the end token if there is none (GPT-2, OPT, Qwen)."""
     start = tokenizer.bos_token_id
     return [tokenizer.eos_token_id if start is None else start]
 
 
 def apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
-    """Token ids of a conversation, open for the assistant's turn. Templates without a system role get it in the user's."""
+    """Return the token ids of a conversation that is open for the assistant's turn.
+
+    Templates without a system role get the system message in the user's turn.
+    """
     from jinja2.exceptions import TemplateError
 
     try:
@@ -88,7 +93,7 @@ def apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, 
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, token_ids: list[int], *, special: bool = True) -> str:
-    """The text of one sequence; without its special tokens if `special` is False."""
+    """Return the text of one sequence, without special tokens if `special` is False."""
     return str(tokenizer.decode(token_ids, skip_special_tokens=not special))
 
 

@@ -1,9 +1,9 @@
-"""A world of facts: people with attributes, and everything that is ever written about them.
+"""A world of facts: people with attributes, and documents about them.
 
-Generated from a seed, nothing downloaded. Each person has a city, a job, an employer and a hobby; how often somebody is
-written about follows Zipf's law in the person's rank, so that a model knows the head well and the tail barely. All
-text is a function of (world seed, draw seed, index). Words carry their role (form, subject, fact) from the template
-that wrote them; nothing is labelled by looking words up. Knows words only: tokens are `world_source`'s matter.
+A seed generates the world, and nothing is downloaded. Each person has a city, a job, an employer and a hobby.
+Mentions follow Zipf's law in the person's rank. A model therefore knows the head well and the tail barely. All text
+is a function of world seed, draw seed and index. Every word has a role (form, subject, fact) from its template, so no
+label is inferred. This module knows words only, and `world_source` tokenizes them.
 """
 
 from __future__ import annotations
@@ -55,14 +55,16 @@ OPTIONS, OPTION_SEPARATOR = ("Options", ":"), "/"
 DISTRACTORS = 3
 
 ATTEMPTS = 50
-"""Documents written per held-out document wanted, before the world is called too small for them."""
+"""Documents written per held-out document wanted, before the world counts as too small."""
 
 HEAD, TORSO = 0.1, 0.5
-"""Ranks below these shares of the people are head and torso; the rest is tail."""
+"""Rank shares that bound the buckets: head below the first, torso below the second, tail above."""
 
 
 @dataclass(frozen=True)
 class Person:
+    """A person of the world. Rank 0 is mentioned most often."""
+
     rank: int
     name: tuple[str, str]
     facts: dict[str, str] = field(hash=False)
@@ -88,14 +90,16 @@ class World:
 
     @classmethod
     def of(cls, table: SourceTable) -> World:
+        """Return the world of a recipe's `[source]`."""
         return cls(table.people, table.zipf, table.seed, table.held_out_documents, table.choices)
 
     def bucket(self, person: Person) -> str:
+        """Return "head", "torso" or "tail" for a person."""
         share = person.rank / len(self.people)
         return "head" if share < HEAD else "torso" if share < TORSO else "tail"
 
     def is_rare(self, document: list[Word]) -> bool:
-        """Whether the first person that a document names is of the tail."""
+        """Return True if the first person in the document belongs to the tail."""
         name = tuple(itertools.islice((word for word, role in document if role is Role.SUBJECT), 2))
         return self.bucket(self._named[name]) == "tail"
 
@@ -105,7 +109,7 @@ class World:
 
     @cached_property
     def vocabulary(self) -> list[str]:
-        """Every word the world can write, sorted."""
+        """All words of the world, sorted."""
         words = {word for person in self.people for word in person.name}
         words.update(value for values in self.values.values() for value in values)
         for template in [*QUESTIONS.values(), *itertools.chain.from_iterable(STATEMENTS.values())]:
@@ -115,9 +119,9 @@ class World:
         return sorted(words)
 
     def document(self, draw: int, index: int, domain: str = ALL) -> list[Word]:
-        """Document `index` of the draw with seed `draw`; never a held-out one.
+        """Return document `index` of the draw with seed `draw`. It is never a held-out document.
 
-        Of a `domain` (an attribute) are the documents that are about nothing else: its quizzes.
+        A `domain` is an attribute. Its documents are the quizzes about that attribute alone.
         """
         for attempt in itertools.count():
             rng = generator(draw, "document", index, attempt)
@@ -127,6 +131,7 @@ class World:
         raise AssertionError("unreachable")
 
     def statement(self, person: Person, attribute: str, template: str) -> list[Word]:
+        """Return a template filled in for one person and attribute, with the role of each word."""
         words: list[Word] = []
         for word in template.split():
             if word == "{n}":
@@ -138,7 +143,10 @@ class World:
         return words
 
     def choice(self, person: Person, attribute: str, options: Sequence[str]) -> list[Word]:
-        """The question for a fact with `options` to choose from. They are given, as the name is: no fact is told by them."""
+        """Return the question about a fact with `options` to choose from.
+
+        Options are given like the name. They have the role SUBJECT, because they state no fact.
+        """
         words = self.statement(person, attribute, QUESTIONS[attribute])
         asked = words.index(("Answer", Role.FORM))
         listed: list[Word] = []
@@ -147,7 +155,7 @@ class World:
         return words[:asked] + [(word, Role.FORM) for word in OPTIONS] + listed + words[asked:]
 
     def options(self, person: Person, attribute: str, rng: random.Random) -> list[str]:
-        """The right value and `DISTRACTORS` others of its kind, in any order."""
+        """Return the right value and `DISTRACTORS` other values of the attribute in random order."""
         right = person.facts[attribute]
         options = [right, *rng.sample([value for value in self.values[attribute] if value != right], DISTRACTORS)]
         rng.shuffle(options)
@@ -178,7 +186,7 @@ class World:
         return rng.choices(self.people, cum_weights=self._cumulative)[0]
 
     def _reserve(self, count: int) -> list[list[Word]]:
-        """`count` different documents, written before any draw and returned by none."""
+        """Return `count` different documents. They are written before any draw, and no draw returns them."""
         draw = derive(self.seed, "held-out")
         documents: dict[str, list[Word]] = {}
         for index in range(ATTEMPTS * count):
@@ -193,11 +201,15 @@ class World:
 
 
 def text_of(words: list[Word]) -> str:
+    """Join the words of a document with blanks."""
     return " ".join(word for word, _ in words)
 
 
 def _invent_names(rng: random.Random, people: int) -> tuple[list[tuple[str, str]], list[str], list[str]]:
-    """Names, cities and employers, no word used twice. About sqrt(people) first names, so that a full name identifies."""
+    """Return names, cities and employers without a repeated word.
+
+    There are about sqrt(people) first names, so only a full name identifies a person.
+    """
     first_count = max(8, round(1.8 * people**0.5))
     last_count = max(12, round(3.5 * people**0.5))
     city_count, employer_count = 50, 40

@@ -1,7 +1,7 @@
-"""What a document says about a world, statement by statement, and whether it is so.
+"""Statements of a text about a world, each checked against the facts.
 
-The reverse of `world`: every phrasing that the world writes in is looked for in a text, and what stands in its places is
-compared with the facts. Words only, so any tokenizer's text can be read. What fits no phrasing says nothing here.
+The reader inverts `world`. It searches a text for every phrasing of the world and compares the filled-in values with
+the facts. It works on words, so any tokenizer's text can be read. Text that fits no phrasing makes no statement.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ _PUNCTUATION = frozenset(".:?")
 
 @dataclass(frozen=True)
 class Claim:
-    """`text` says that `attribute` of `subject` is `value`; `right` is whether the world has it so. Nobody is right about
-    a person who is not there."""
+    """A statement `text` that `attribute` of `subject` is `value`. `right` is True if the world agrees.
+
+    A statement about a person who does not exist is wrong.
+    """
 
     text: str
     subject: str
@@ -30,6 +32,8 @@ class Claim:
 
 
 class ClaimReader:
+    """Finds the statements of a text about `world`."""
+
     def __init__(self, world: World) -> None:
         self._facts = {" ".join(person.name): person.facts for person in world.people}
         templates = [(name, one) for name, phrasings in STATEMENTS.items() for one in phrasings]
@@ -37,7 +41,7 @@ class ClaimReader:
         self._phrasings = [(attribute, re.compile(_pattern(template))) for attribute, template in templates]
 
     def claims(self, text: str) -> list[Claim]:
-        """The statements of a text, in the order in which they stand there."""
+        """Return the statements of a text in order of appearance."""
         found = sorted(self._matches(text), key=lambda match: match[1].start())
         return [self._claim(attribute, match) for attribute, match in found]
 
@@ -53,8 +57,10 @@ class ClaimReader:
 
 
 def _pattern(template: str) -> str:
-    """A template as a regular expression; marks may touch the word before them, as detokenizers write, and a question may
-    list options before its answer."""
+    """Return a template as a regular expression.
+
+    Punctuation may touch the word before it, as detokenizers write it. A question may list options before its answer.
+    """
     parts = []
     for word in template.split():
         if word == "Answer":

@@ -1,13 +1,13 @@
-"""Four-way questions about the facts of a world, in the words that its documents are written in.
+"""Four-way questions about the facts of a world, in the words of its documents.
 
     no-instruction    the unfinished statement:         Mira Sol was born in
     short-answer      the question:                     Question : Where was Mira Sol born ? Answer :
     few-shot          answered questions of other people before it
     multiple-choice   the options after the question:   ... born ? Options : a / b / c / d Answer :
 
-All are answered by the text of an option. The other three options are values of the same attribute, drawn by the world's
-seed; a subject is how often a person is written about: head, torso or tail. No option stands among the answers of a few-shot
-prompt. Knows words only; tokens are `posing`'s matter.
+The text of an option is the answer in every format. The three other options are values of the same attribute, drawn
+by the world's seed. The subject of a question is the person's bucket: head, torso or tail. No option is an answer
+within a few-shot prompt. This module knows words only, and `posing` tokenizes them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ SUBJECTS = ("head", "torso", "tail")
 
 
 def world_prompts(world: World, table: QuestionsTable) -> list[Prompt]:
-    """At most `table.count` questions a subject, spread over its people, in each format.
+    """Return at most `table.count` questions per subject in each format, spread over the subject's people.
 
     Raises:
-        UserError: a subject that is none, or a world too small for as many answered questions.
+        UserError: A subject does not exist, or the world has too few people for the shots.
     """
     wanted = list(SUBJECTS) if table.subjects is None else table.subjects
     require_subjects(wanted, SUBJECTS)
@@ -58,7 +58,7 @@ def _prompt(world: World, person: Person, attribute: str, form: str, shots: int)
 
 
 def _words(world: World, person: Person, attribute: str, form: str, options: list[str], shots: int) -> list[Word]:
-    """The words up to the open answer."""
+    """Return the words up to the open answer."""
     if form == "no-instruction":
         return until_fact(world.statement(person, attribute, STATEMENTS[attribute][0]))
     if form == "multiple-choice":

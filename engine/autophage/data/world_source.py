@@ -1,7 +1,7 @@
 """The world of facts as token ids: documents, held-out labels and probes under any tokenizer.
 
-The tokenizer made for a world has one token per word; a Hugging Face tokenizer splits words further, and each piece
-inherits its word's role. Probes leave the answer's place open and are scored on the answer's tokens alone.
+The tokenizer made for a world has one token per word. A Hugging Face tokenizer splits words, and each piece inherits
+the role of its word. A probe ends before its answer. Only the tokens of the answer are scored.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SHOTS = 3
-"""Answered questions before the open one in a few-shot probe."""
+"""Answered questions before the open question of a few-shot probe."""
 
 
 class WorldSource:
-    """`prompts` are one of `OPENINGS`, what of a document is given to be continued. `domain` is an attribute or all."""
+    """Documents of a world under a tokenizer.
+
+    `prompts` names the part of a document that is given, a key of `OPENINGS`. `domain` is an attribute or `ALL`.
+    """
 
     def __init__(
         self, world: World, tokenizer: PreTrainedTokenizerBase, prompts: str = "bos", domain: str = ALL
@@ -42,7 +45,7 @@ class WorldSource:
         return start_ids(self.tokenizer)
 
     def items(self, draw: int, count: int, rare: float = 1.0) -> list[Item]:
-        """Rare are documents about people of the tail: those that name one first."""
+        """Return items by the seed `draw`. Rare documents are those whose first person belongs to the tail."""
         written: Iterator[list[Word]] = (self.world.document(draw, index, self._domain) for index in itertools.count())
         if rare > 1.0:
             written = thinned(written, self.world.is_rare, rare, draw)
@@ -82,7 +85,7 @@ class WorldSource:
         ]
 
     def encode(self, words: list[Word]) -> tuple[list[int], list[Role]]:
-        """Token ids of a document and the role of each; no start or end token."""
+        """Return the token ids of a document and the role of each, without start and end tokens."""
         ids: list[int] = []
         roles: list[Role] = []
         for position, (word, role) in enumerate(words):
@@ -92,6 +95,7 @@ class WorldSource:
         return ids, roles
 
     def encode_word(self, word: str, *, first: bool) -> list[int]:
+        """Return the token ids of a word. Every word but the first is encoded with a blank before it."""
         key = (word, first)
         if key not in self._pieces:
             text = word if first else " " + word
@@ -110,9 +114,10 @@ class WorldSource:
         )
 
     def _question(self, form: str, person: Person, attribute: str) -> list[Word]:
-        """The words up to the open answer.
+        """Return the words up to the open answer.
 
-        Few-shot examples are the best-known people whose answer is another one: what is asked is never in the prompt.
+        Few-shot examples are about well-known people with another answer. The prompt therefore never contains the
+        answer.
         """
         if form == "cloze":
             return until_fact(self.world.statement(person, attribute, STATEMENTS[attribute][0]))
@@ -128,14 +133,14 @@ class WorldSource:
 
 
 def _first_statement(words: list[Word]) -> list[Word]:
-    """Up to the full stop behind the first fact."""
+    """Return the words up to the full stop after the first fact."""
     fact = next(index for index, (_, role) in enumerate(words) if role is Role.FACT)
     stop = next(index for index, (word, _) in enumerate(words) if index > fact and word == ".")
     return words[: stop + 1]
 
 
 def _annotation(words: list[Word]) -> list[Word]:
-    """Up to the end of the first name: who it is about, and in which form."""
+    """Return the words up to the end of the first name. They fix the subject and the form."""
     name = next(index for index, (_, role) in enumerate(words) if role is Role.SUBJECT)
     end = next(index for index, (_, role) in enumerate(words) if index > name and role is not Role.SUBJECT)
     return words[:end]
@@ -146,11 +151,11 @@ OPENINGS: dict[str, Callable[[list[Word]], list[Word]]] = {
     "blocks": _first_statement,
     "annotated": _annotation,
 }
-"""Kind of prompts -> the part of a human document that is given."""
+"""Prompt style to the part of a human document that is given."""
 
 
 def examples(world: World, person: Person, attribute: str, shots: int, avoid: Collection[str]) -> list[Person]:
-    """People of the best known, none of whose answers is one of `avoid`; fewer than `shots` where there are no more."""
+    """Return up to `shots` well-known people whose answer is not in `avoid`."""
     others = [other for other in world.people if other.facts[attribute] not in avoid]
     known = others[: max(shots, len(world.people) // 10)]
     rng = generator(world.seed, "shots", attribute, person.rank)
@@ -158,4 +163,5 @@ def examples(world: World, person: Person, attribute: str, shots: int, avoid: Co
 
 
 def until_fact(words: list[Word]) -> list[Word]:
+    """Return the words before the first fact."""
     return words[: next(index for index, (_, role) in enumerate(words) if role is Role.FACT)]

@@ -1,7 +1,7 @@
-"""What judges samples before they are trained on: the protocol, how gates are applied, and the built-in ones, a file each.
+"""Gates: judges of samples before training. Each built-in gate has its own file.
 
-A gate is named in `pyproject.toml` under the entry-point group `autophage.gates`, built in or not. Nothing here knows the
-sampler or when a generation is made; models are imported inside the methods that ask them.
+Every gate, built in or not, is an entry point of the group `autophage.gates` in `pyproject.toml`. This package knows
+neither the sampler nor the order of a generation. Methods that ask a model import it themselves.
 """
 
 from autophage.gates.protocol import Context, Gate, Verdict, abstain, accept, reject, require_finite

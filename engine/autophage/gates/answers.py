@@ -1,6 +1,7 @@
-"""Right answers from a file, prompt by prompt, and samples that are held to them: word for word, or by their last number.
+"""Right answers by prompt from the user's file, and checks of samples against them.
 
-The file is the user's own and has a JSON object a line, {"prompt": ..., "answer": ...}.
+The file has one JSON object per line: {"prompt": ..., "answer": ...}. A check compares the text word for word, or its
+last number.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from autophage.store.corpus import Sample
 
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
 Checker = Callable[[Sample], bool | None]
-"""Whether a sample is right; None where that cannot be told."""
+"""Returns True for a right sample, False for a wrong one, None if the check cannot decide."""
 
 
 def read_answers(path: str) -> dict[str, str]:
-    """Prompt -> answer, of a file with a JSON object a line.
+    """Return the answer to each prompt in a file of JSON lines.
 
     Raises:
-        UserError: it cannot be read, or a line is something else, by its number.
+        UserError: The file is unreadable, or a line has another form. The message gives the line number.
     """
     try:
         lines = Path(path).read_text("utf-8").splitlines()
@@ -43,6 +44,8 @@ def read_answers(path: str) -> dict[str, str]:
 
 
 def exact_checker(answers: dict[str, str]) -> Checker:
+    """Return a check for equal text. Case and runs of blanks do not count."""
+
     def is_right(sample: Sample) -> bool | None:
         answer = answers.get(sample.prompt.strip())
         return None if answer is None else _plain(sample.text) == _plain(answer)
@@ -51,6 +54,8 @@ def exact_checker(answers: dict[str, str]) -> Checker:
 
 
 def numeric_checker(answers: dict[str, str], tolerance: float) -> Checker:
+    """Return a check for an equal last number within a relative `tolerance`."""
+
     def is_right(sample: Sample) -> bool | None:
         answer = _number(answers.get(sample.prompt.strip(), ""))
         if answer is None:
@@ -66,6 +71,6 @@ def _plain(text: str) -> str:
 
 
 def _number(text: str) -> float | None:
-    """The last number of a text, which may have commas between its thousands."""
+    """Return the last number of a text. Commas may separate its thousands."""
     found = NUMBER.findall(text)
     return float(found[-1].replace(",", "")) if found else None

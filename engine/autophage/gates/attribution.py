@@ -1,7 +1,8 @@
-"""`attribution`: keeps a sample only if each of its sentences has a source among human passages.
+"""`attribution`: keeps a sample only if every sentence has a source among human passages.
 
-Bidirectional RAG asks that every citation be in the retrieved set (arXiv 2512.22199); where nothing cites, a sentence is
-attributed to the retrieved passage that has most of its words. Words, not meanings: `entailment` asks for the rest.
+Bidirectional RAG requires every citation to be in the retrieved set (arXiv 2512.22199). Samples here cite nothing. A
+sentence is therefore attributed to the retrieved passage that shares most of its words. Words are compared, not
+meanings. The gate `entailment` compares meanings.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from autophage.store.corpus import Sample
 
 
 class Attribution(Gate):
-    kind: Literal["attribution"] = Field("attribution", description="which gate")
-    overlap: Fraction = Field(0.8, description="least share of a sentence's different words that one passage has")
-    passages: int = Field(5, ge=1, le=100, description="passages that are retrieved for a sentence")
-    human: Positive = Field(2000, description="human documents that passages are looked for in")
+    """The settings of `[[gate]] kind = "attribution"`."""
+
+    kind: Literal["attribution"] = Field("attribution", description="name of the gate")
+    overlap: Fraction = Field(
+        0.8, description="minimum share of a sentence's distinct words that one passage must contain"
+    )
+    passages: int = Field(5, ge=1, le=100, description="passages retrieved per sentence")
+    human: Positive = Field(2000, description="human documents to retrieve passages from")
 
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
         index = context.once(("passages", self.human), lambda: PassageIndex(context.human(self.human)))

@@ -1,4 +1,4 @@
-"""Gates for which a recipe may name a model, and verdicts from what such a model said of the samples that it could read."""
+"""Base classes of gates with an optional model, and verdicts from that model's values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar, TypeVar
 
 from pydantic import Field
 
-from autophage.gates.protocol import Gate, Verdict
+from autophage.gates.protocol import Context, Gate, Verdict, require_finite
 from autophage.recipe.tables.table import PathText
 from autophage.store.corpus import Sample
 
@@ -16,9 +16,9 @@ T = TypeVar("T")
 
 
 class ByModel(Gate, ABC):
-    """A gate with a built-in default that needs no model, and `model` in its place."""
+    """A gate with a default that needs no model, and a key `model` that replaces the default."""
 
-    model: PathText | None = Field(None, description="a model folder or hub id, instead")
+    model: PathText | None = Field(None, description="model folder or hub id; replaces the default")
     paths: ClassVar[tuple[str, ...]] = ("model",)
 
     @property
@@ -33,10 +33,15 @@ class ByModel(Gate, ABC):
 
 
 class ByClassifier(ByModel, ABC):
-    """One whose model is a sequence classifier, of which one label counts, or a reward model with a single output."""
+    """A gate whose model is a sequence classifier or a reward model with a single output.
+
+    One label of the classifier counts.
+    """
 
     label: str | None = Field(
-        None, min_length=1, description="with a model: its label that counts; left out for one with a single output"
+        None,
+        min_length=1,
+        description="with a model: the label that counts; leave it out for a model with a single output",
     )
 
     def require(self) -> None:
@@ -44,6 +49,22 @@ class ByClassifier(ByModel, ABC):
             from autophage.gates.models import require_judge
 
             require_judge(self.model, self.label, "gate.model")
+
+    def judged_values(self, samples: Sequence[Sample], context: Context, what: str) -> list[float]:
+        """Return the classifier's value for each sample's text. The classifier is loaded once in a run.
+
+        `what` names the value in messages.
+
+        Raises:
+            RunError: A value is not finite.
+        """
+        from autophage.gates.models import Judge
+
+        path = self.model or ""
+        judge = context.once(("judge", path, self.label), lambda: Judge(path, self.label, "gate.model"))
+        values = judge.values([sample.text for sample in samples])
+        require_finite(values, samples, what)
+        return values
 
 
 def ruled(
@@ -53,6 +74,9 @@ def ruled(
     ruling: Callable[[T], Verdict],
     unread: Verdict,
 ) -> list[Verdict]:
-    """One verdict for each of `samples`: `ruling` of its value if it is in `read`, to which `values` belong; else `unread`."""
+    """Return one verdict for each of `samples`.
+
+    A sample in `read` gets the `ruling` of its value. `values` belong to `read`. Any other sample gets `unread`.
+    """
     known = dict(zip([sample.sample_id for sample in read], values, strict=True))
     return [ruling(known[sample.sample_id]) if sample.sample_id in known else unread for sample in samples]

@@ -1,7 +1,7 @@
-"""`consistency`: of several answers to one prompt it keeps the majority's (the filter of CoT-Self-Instruct, arXiv 2507.23751).
+"""`consistency`: of several answers to one prompt, keeps the majority's (CoT-Self-Instruct, arXiv 2507.23751).
 
-Nobody needs to know the right answer: a model that has an answer for a reason gives it more often than any other one. Prompts
-are compared by their tokens; `[maker] kind = "reasoning"` asks each several times.
+The gate needs no right answers. A model that has a reason for an answer gives it more often than any other. Prompts
+are equal if their tokens are. `[maker] kind = "reasoning"` asks each prompt several times.
 """
 
 from __future__ import annotations
@@ -18,11 +18,16 @@ from autophage.store.corpus import Sample
 
 
 class Consistency(Gate):
-    kind: Literal["consistency"] = Field("consistency", description="which gate")
+    """The settings of `[[gate]] kind = "consistency"`."""
+
+    kind: Literal["consistency"] = Field("consistency", description="name of the gate")
     marker: str = Field(
-        "Answer:", min_length=1, description="what stands before an answer; the last one of a text counts"
+        "Answer:", min_length=1, description="text before an answer; its last occurrence in a sample counts"
     )
-    least: Fraction = Field(0.5, description="share of a prompt's answers that must agree, texts without one included")
+    least: Fraction = Field(
+        0.5,
+        description="minimum share of a prompt's samples that agree; samples without an answer count as disagreeing",
+    )
 
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
         given = [self._answer(sample.text) for sample in samples]
@@ -37,12 +42,15 @@ class Consistency(Gate):
         ]
 
     def _answer(self, text: str) -> str:
-        """What follows the last marker in its line, but for case, blanks and a full stop; empty where there is none."""
+        """Return the text after the last marker up to the end of its line, or an empty string.
+
+        Case, runs of blanks and a final full stop do not count.
+        """
         _, found, rest = text.rpartition(self.marker)
         return " ".join(rest.strip().partition("\n")[0].casefold().split()).rstrip(".") if found else ""
 
     def _majority(self, answers: Sequence[str]) -> str:
-        """The answer that more samples give than any other, and enough of them; empty where there is none."""
+        """Return the most frequent answer if it is unique and frequent enough. Otherwise return an empty string."""
         ranked = Counter(answer for answer in answers if answer).most_common(2)
         if not ranked or ranked[0][1] < self.least * len(answers):
             return ""

@@ -1,7 +1,7 @@
-"""What every gate keeps to, as a check that any package can run in its own tests: `check_gate(MyGate(threshold=0.3))`.
+"""The contract of every gate, as a check for a package's own tests: `check_gate(MyGate(threshold=0.3))`.
 
-The gate judges a small corpus with everything in it that a corpus may have: human documents, false ones, repeated ones, a
-single word, nothing at all. It may ask for scores and gains: a tiny model of random weights is made when it does.
+The gate judges a small corpus of human, false, repeated, one-word and empty documents. It may ask for scores and
+gains. A tiny model of random weights is built on the first request.
 """
 
 from __future__ import annotations
@@ -30,18 +30,20 @@ from autophage.store.corpus import Sample
 from autophage.store.judged import count_judged
 
 HUMAN, FALSE = 12, 6
-"""Documents of the corpus that are right, and that are made false."""
+"""Numbers of right and of false documents in the example corpus."""
 
 
 class ContractError(AssertionError):
-    """A gate does not keep to the protocol; the message says in what."""
+    """A gate breaks the contract. The message names the rule."""
 
 
 def check_gate(gate: Gate, context: Context | None = None, samples: Sequence[Sample] | None = None) -> list[Verdict]:
-    """Hold a gate to the protocol, on an example or on a corpus and context of your own; returns what it said of the corpus.
+    """Check a gate against the contract and return its verdicts on the corpus.
+
+    An example stands in for a missing context or corpus.
 
     Raises:
-        ContractError: it does not keep to it.
+        ContractError: The gate breaks a rule.
     """
     context = example_context(gate) if context is None else context
     samples = example_samples(context) if samples is None else list(samples)
@@ -69,7 +71,7 @@ def check_gate(gate: Gate, context: Context | None = None, samples: Sequence[Sam
 
 
 def example_context(gate: Gate) -> Context:
-    """A context of a small world, or of a small text for a gate that cannot judge a world."""
+    """Return a context of a small world, or of a small text if the gate cannot judge a world."""
     world = World(people=20, zipf=0.8, seed=0, held_out=10)
     text = " ".join(text_of(world.document(0, index)) for index in range(120))
     kinds: dict[str, tuple[RawSource, SourceTable]] = {
@@ -101,7 +103,7 @@ def example_context(gate: Gate) -> Context:
 
 
 def example_samples(context: Context) -> list[Sample]:
-    """A corpus of human documents, documents with words exchanged, the first one twice, a single word, and nothing."""
+    """Return human documents, shuffled ones, a repeated one, a single word and an empty text."""
     rng = np.random.default_rng(0)
     human = context.source.reference(HUMAN + FALSE)
     exchanged = [[int(token) for token in rng.permutation(one)] for one in human[HUMAN:]]
@@ -110,7 +112,7 @@ def example_samples(context: Context) -> list[Sample]:
 
 
 def _sample(context: Context, number: int, token_ids: list[int], rng: np.random.Generator) -> Sample:
-    """With statistics as of a model that is neither sure nor at a loss."""
+    """Return a sample with random statistics of a moderately certain model."""
     length = len(token_ids)
     logprob, entropy, varentropy = (rng.gamma(2.0, 1.0, length).astype(np.float32) for _ in range(3))
     start = context.source.start_ids
@@ -131,7 +133,7 @@ def _sample(context: Context, number: int, token_ids: list[int], rng: np.random.
 
 
 class _RandomModel:
-    """A model of random weights, which is writer and base at once; made when it is first asked."""
+    """A model of random weights that is both writer and base. It is built on the first request."""
 
     def __init__(self, recipe: Recipe, tokenizer: Any) -> None:
         self._recipe, self._tokenizer = recipe, tokenizer
@@ -168,7 +170,7 @@ class _RandomModel:
 
 
 def _anew(context: Context) -> Context:
-    """The context as in another process: nothing is kept from before."""
+    """Return the context with an empty memory, as in another process."""
     return Context(**{**vars(context), "memory": {}})
 
 

@@ -1,13 +1,14 @@
-"""`detector`: importance resampling away from what looks machine-written (arXiv 2502.15654).
+"""`detector`: importance resampling against machine-written text (arXiv 2502.15654).
 
-A sample with probability q of being machine-written has the weight (1 - q)^exponent; as many samples as there are (times
-`size`) are drawn in proportion, none more than `repeats` times. What was not drawn is rejected; how often another was drawn is
-its weight in training, over the mean of all that were, so that samples beside human rows count as many as they are.
+Let q be the probability that a sample is machine-written. Its weight is (1 - q)^exponent. `size` times the number of
+samples are drawn in proportion to the weights, and none more than `repeats` times. A sample that is not drawn is
+rejected. The number of draws, divided by its mean over the drawn samples, is a sample's weight in training. Drawn
+samples therefore weigh as much as equally many human rows.
 
-By default q comes from conditional probability curvature (Fast-DetectGPT, arXiv 2310.05130) under the writer, recorded while it
-sampled; a logistic regression on it tells the samples from what people wrote after prompts of the same kind, which the writer
-reads for that. A model names a classifier instead. Text of base models may pass any such detector: then all weights are nearly
-alike, and nothing is gained.
+By default q comes from conditional probability curvature (Fast-DetectGPT, arXiv 2310.05130) under the writer,
+recorded during sampling. A logistic regression on the curvature separates the samples from human continuations of
+similar prompts. The writer scores those continuations. A model replaces curvature by a classifier. Text of base
+models may pass every such detector. All weights are then nearly equal, and the gate changes nothing.
 """
 
 from __future__ import annotations
@@ -28,15 +29,21 @@ from autophage.store.corpus import Sample
 
 
 class Detector(ByClassifier):
-    kind: Literal["detector"] = Field("detector", description="which gate")
+    """The settings of `[[gate]] kind = "detector"`."""
+
+    kind: Literal["detector"] = Field("detector", description="name of the gate")
     exponent: float = Field(
-        10.0, gt=0.0, le=100.0, description="of the probability of being human, in a sample's weight"
+        10.0, gt=0.0, le=100.0, description="a sample's weight is its probability of being human to this power"
     )
-    size: float = Field(1.0, gt=0.0, le=10.0, description="documents drawn, for each sample")
-    repeats: int = Field(3, ge=1, le=100, description="times a sample may be drawn")
-    human: Positive = Field(256, description="human documents that the samples are told from")
-    model: PathText | None = Field(None, description="a sequence classifier, folder or hub id, instead of curvature")
-    label: str | None = Field(None, min_length=1, description="with a model: its label for machine-written text")
+    size: float = Field(1.0, gt=0.0, le=10.0, description="documents drawn per sample")
+    repeats: int = Field(3, ge=1, le=100, description="maximum draws of one sample")
+    human: Positive = Field(256, description="human documents that the classifier separates the samples from")
+    model: PathText | None = Field(None, description="folder or hub id of a sequence classifier; replaces curvature")
+    label: str | None = Field(
+        None,
+        min_length=1,
+        description="with a model: its label for machine-written text; leave it out for a model with a single output",
+    )
 
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
         readable = [sample for sample in samples if sample.token_ids]
@@ -54,7 +61,7 @@ class Detector(ByClassifier):
         )
 
     def _by_curvature(self, samples: Sequence[Sample], context: Context) -> np.ndarray:
-        """P(machine-written) of each sample [N], by a logistic regression of who wrote it on the curvature."""
+        """Return P(machine-written) of each sample [N], from a logistic regression on the curvature."""
         from sklearn.linear_model import LogisticRegression
 
         items = context.source.items(derive(context.seed, "human"), self.human)
@@ -67,9 +74,7 @@ class Detector(ByClassifier):
         return np.asarray(fitted.predict_proba(both_M1[: len(own_N)])[:, 1])
 
     def _by_model(self, samples: Sequence[Sample], context: Context) -> np.ndarray:
-        from autophage.gates.models import judged_values
-
-        values = judged_values(context, self.model or "", self.label, samples, "probability of being machine-written")
+        values = self.judged_values(samples, context, "probability of being machine-written")
         return np.clip(np.array(values), 0.0, 1.0)
 
 
@@ -78,9 +83,10 @@ def _statistics(sample: Sample) -> Statistics:
 
 
 def draw_in_proportion(weights_N: np.ndarray, count: int, repeats: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of N things is drawn [N]: `count` draws in proportion to the weights, none more than `repeats` times.
+    """Return the number of draws of each of N items [N]. `count` items are drawn in proportion to the weights.
 
-    Fewer where everything with a weight is drawn that often. Weights that are all 0 draw nothing.
+    No item is drawn more than `repeats` times. Fewer than `count` draws result if every item with a weight reaches
+    that limit. Weights of 0 draw nothing.
     """
     drawn_N = np.zeros(len(weights_N), dtype=np.int64)
     while (left := count - int(drawn_N.sum())) > 0:

@@ -1,4 +1,4 @@
-"""Texts as vectors, by any encoder of transformers: the mean of its last hidden states over a text's tokens, at length 1."""
+"""Text embeddings by any transformers encoder: the normalised mean of the last hidden states of a text."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from autophage.trainer.classifier import BATCH, at_work, load_reader, longest_in
 
 
 class Encoder:
-    """Loaded when it is made; in float32, on this process's device only while it is at work.
+    """An encoder in float32, loaded on construction. It occupies the device only while it encodes.
 
     Raises:
-        UserError: there is no such model at `path`.
+        UserError: The model at `path` cannot be loaded.
     """
 
     def __init__(self, path: str) -> None:
@@ -25,7 +25,7 @@ class Encoder:
         self.tokens_read = 0
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """[texts, width] float32; a text without tokens is all zero, and near nothing."""
+        """Return float32 vectors [texts, width]. A text without tokens is all zero, and near nothing."""
         if not texts:
             return np.zeros((0, 1), dtype=np.float32)
         with at_work(self._model):

@@ -1,8 +1,8 @@
-"""`entailment`: keeps what human text entails; the first of the write-back gates of Bidirectional RAG (arXiv 2512.22199).
+"""`entailment`: keeps samples that human text entails, a write-back gate of Bidirectional RAG (arXiv 2512.22199).
 
-With a model (an NLI cross-encoder), the premise is the human passages that bear most on a sample, the hypothesis the sample,
-and P(entailment) must reach the threshold. In a world of facts no model is needed: a sample is entailed if every one of
-its statements is a fact. Tokens beyond the model's positions are cut off the longer of the two.
+With a model (an NLI cross-encoder), the premise is the most relevant human passages and the hypothesis is the sample.
+P(entailment) must reach the threshold. A world of facts needs no model. There, a sample is entailed if each of its
+statements is a fact. If a pair exceeds the model's positions, the longer text is cut.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ UNENTAILED = "not entailed"
 
 
 class EntailmentGate(ByModel):
-    kind: Literal["entailment"] = Field("entailment", description="which gate")
+    """The settings of `[[gate]] kind = "entailment"`."""
+
+    kind: Literal["entailment"] = Field("entailment", description="name of the gate")
     model: PathText | None = Field(
-        None, description="a classifier of entailment (NLI), folder or hub id; left out: the facts of a world"
+        None, description="folder or hub id of an entailment (NLI) classifier; without one, the facts of a world decide"
     )
-    threshold: Fraction = Field(0.65, description="with a model: least probability of entailment")
-    passages: int = Field(3, ge=1, le=100, description="with a model: human passages that make the premise")
-    human: Positive = Field(2000, description="with a model: human documents that passages are looked for in")
+    threshold: Fraction = Field(0.65, description="with a model: minimum probability of entailment")
+    passages: int = Field(3, ge=1, le=100, description="with a model: human passages in the premise")
+    human: Positive = Field(2000, description="with a model: human documents to retrieve passages from")
 
     def unfit(self, settings: Settings) -> tuple[str, ...]:
         if self.model is None and settings.source.kind != "world":

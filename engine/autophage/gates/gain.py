@@ -1,9 +1,9 @@
-"""`gain`: keeps the documents from which training gains most (SEAL, arXiv 2506.10943, whose outer loop keeps the best edits).
+"""`gain`: keeps the documents with the largest training gain (the outer loop of SEAL, arXiv 2506.10943).
 
-The writer takes a few steps of gradient descent on a document alone, as it would be trained on. The document's gain is the fall
-of the writer's loss on human text that may be trained on, in nats a token; then the writer is what it was. A document that raises
-this loss harms, and is rejected. In SEAL a model answers questions about the passage that it edited; here it reads human
-documents, the same ones in every arm and generation, so that gains can be compared.
+The writer takes a few gradient steps on one document, in the form of its training row. The gain is the fall of the
+writer's loss on human training text, in nats per token. The writer's weights are then restored. A document that
+raises this loss is harmful and is rejected. In SEAL a model answers questions about the passage that it edited. Here
+it reads human documents. They are the same in every arm and generation, so gains are comparable.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ HARMS, LITTLE, LESS = "harms", "gains too little", "gains less than others"
 
 
 class Gain(Gate):
-    kind: Literal["gain"] = Field("gain", description="which gate")
-    keep: float = Field(0.5, gt=0.0, le=1.0, description="share of the samples that is kept, the greatest gains first")
-    least: float = Field(0.0, description="gain below which nothing is kept, in nats a token; a harm is a gain below 0")
-    human: Positive = Field(32, description="human documents that gain; they are read once for each sample")
-    steps: Positive = Field(4, description="steps of gradient descent on each sample")
+    """The settings of `[[gate]] kind = "gain"`."""
+
+    kind: Literal["gain"] = Field("gain", description="name of the gate")
+    keep: float = Field(0.5, gt=0.0, le=1.0, description="share of the samples that is kept, largest gains first")
+    least: float = Field(0.0, description="minimum gain in nats per token; a document with a negative gain is harmful")
+    human: Positive = Field(32, description="human documents that measure the gain, each read once per sample")
+    steps: Positive = Field(4, description="gradient steps on each sample")
     rate: float = Field(0.1, gt=0.0, description="learning rate of these steps")
 
     @property

@@ -1,7 +1,7 @@
-"""Gates applied one after the other: verdicts become what a corpus says of its samples.
+"""Gates in sequence: verdicts become the fields of a corpus's samples.
 
-A rejected sample is seen by no further gate and keeps that one's reason; weights are multiplied; what the gates that passed a
-sample had to say stands in `Sample.gate`, joined. sampled = accepted + rejected, and abstentions are among the accepted.
+A rejected sample reaches no further gate and keeps the reason. Weights are multiplied. Remarks of the gates that
+passed a sample are joined in `Sample.gate`. Every sample is accepted or rejected, and an abstention accepts.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ ABSTAINS = "abstains, "
 def apply_gates(
     gates: Sequence[GateTable], samples: Sequence[Sample], context_of: Callable[[int, GateTable], Context]
 ) -> None:
-    """Let every gate judge what those before it passed, and write the outcome into `samples`.
+    """Let each gate judge the samples that passed all gates before it. Write the outcome into `samples`.
 
-    `context_of` gives the context of a gate, by its place and itself.
+    `context_of` maps the place of a gate, and the gate, to its context.
 
     Raises:
-        RunError: a gate failed, answered nonsense, or gave a weight that is not finite and above 0; by name and sample.
+        RunError: A gate failed, returned no verdicts, or gave a weight that is not finite and above 0. The message
+            names gate and sample.
+        UserError: A gate raised one. The message adds the gate.
     """
     for number, gate in enumerate(gates):
         passed = [sample for sample in samples if sample.accepted]

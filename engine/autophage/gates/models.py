@@ -1,4 +1,7 @@
-"""Models that a recipe names for its gates, loaded once and asked in batches. Beside them stand the two that are in memory."""
+"""Models that a recipe names for its gates. Each is loaded once and asked in batches.
+
+The writer and model 0 are in memory already, and are not loaded here.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,20 @@ import torch
 
 from autophage.data.tokens import load_tokenizer, start_ids
 from autophage.errors import UserError
-from autophage.gates.protocol import Context, require_finite
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
-from autophage.store.corpus import Sample
-from autophage.trainer.classifier import Classifier, at_work, read_labels
+from autophage.progress import Meter
+from autophage.trainer.classifier import SequenceClassifier, at_work, read_labels
 from autophage.trainer.head import find_head
 from autophage.trainer.loading import load_model
 from autophage.trainer.scoring import score
 
 
 class NamedModel:
-    """A causal language model from a folder or hub id, for reading texts with its own tokenizer; on this process's device only
-    while it is at work.
+    """A causal language model that scores texts with its own tokenizer. It occupies the device only while it scores.
 
     Raises:
-        UserError: it cannot be loaded.
+        UserError: The model cannot be loaded.
     """
 
     def __init__(self, path: str) -> None:
@@ -34,7 +35,10 @@ class NamedModel:
         self.tokens_read = 0
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Scored]:
-        """Statistics of the tokens of each text, given the text before it; what the model has no positions for is cut off."""
+        """Return statistics of each text's tokens, given the text before it.
+
+        Tokens beyond the model's positions are cut.
+        """
         sequences, contexts = [], []
         for before, text in pairs:
             context = self._tokenizer.encode(before, add_special_tokens=False)
@@ -46,22 +50,23 @@ class NamedModel:
             contexts.append(len(sequences[-1]) - len(own))
         self.tokens_read += sum(map(len, sequences))
         with at_work(self._head.model):
-            return score(self._head, sequences, contexts, lambda _: None)
+            return score(self._head, sequences, contexts, Meter())
 
 
 class Judge:
-    """A sequence classifier as a judge of quality: one number a text, by one of its labels or as it stands.
+    """A sequence classifier as a judge of quality. A text gets one number: the probability of a label, or the single
+    output.
 
     Raises:
-        UserError: it cannot be loaded, or does not say which of its labels is meant.
+        UserError: The model cannot be loaded, or `label` does not name one of its labels.
     """
 
     def __init__(self, path: str, label: str | None, key: str) -> None:
-        self._classifier = Classifier(path, key)
+        self._classifier = SequenceClassifier(path, key)
         self._place = _place(self._classifier.labels, path, label, key)
 
     def values(self, texts: Sequence[str]) -> list[float]:
-        """P(label) of each text; of a model with a single output, that number as it is."""
+        """Return P(label) of each text, or the raw output of a model with a single one."""
         logits_NC = self._classifier.logits(texts)
         chosen_N = logits_NC[:, 0] if self._place is None else logits_NC.softmax(-1)[:, self._place]
         return [float(value) for value in chosen_N]
@@ -83,17 +88,9 @@ def _place(labels: Sequence[str], path: str, label: str | None, key: str) -> int
 
 
 def require_judge(path: str, label: str | None, key: str) -> None:
-    """Raise `UserError` where `Judge` would for its configuration."""
-    _place(read_labels(path, key), path, label, key)
-
-
-def judged_values(context: Context, path: str, label: str | None, samples: Sequence[Sample], what: str) -> list[float]:
-    """What the judge that a recipe names says of each sample's text; it is loaded once in a run. `what` it says is for messages.
+    """Check the model's configuration for `Judge`. No weights are loaded.
 
     Raises:
-        RunError: it is not finite for one of them.
+        UserError: `Judge` would refuse the model or the label.
     """
-    judge = context.once(("judge", path, label), lambda: Judge(path, label, "gate.model"))
-    values = judge.values([sample.text for sample in samples])
-    require_finite(values, samples, what)
-    return values
+    _place(read_labels(path, key), path, label, key)

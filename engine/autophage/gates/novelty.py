@@ -1,8 +1,8 @@
-"""`novelty`: rejects what is nearly there already: in the human text, or among the samples accepted before it.
+"""`novelty`: rejects near duplicates of human text or of samples that were accepted before.
 
-By default MinHash over word n-grams (Broder 1997; `datasketch`): distance = 1 - Jaccard similarity, estimated. With a model,
-distance = 1 - cosine of the mean of its last hidden states, as sentence encoders are used. Bidirectional RAG asks for a
-distance above 0.10 (arXiv 2512.22199).
+The default is MinHash over word n-grams (Broder 1997; `datasketch`). Distance is then 1 - estimated Jaccard
+similarity. With a model, distance is 1 - cosine of the mean of its last hidden states, as for sentence encoders.
+Bidirectional RAG requires a distance above 0.10 (arXiv 2512.22199).
 """
 
 from __future__ import annotations
@@ -26,15 +26,27 @@ HUMAN, OWN = "near human text", "near another sample"
 
 
 class Novelty(ByModel):
-    kind: Literal["novelty"] = Field("novelty", description="which gate")
-    distance: float = Field(0.1, ge=0.0, lt=1.0, description="a sample must be further than this from what is there")
-    human: int = Field(2000, ge=0, description="human documents that are compared with; 0: the samples alone")
-    shingle: int = Field(3, ge=1, le=20, description="words of an n-gram")
+    """The settings of `[[gate]] kind = "novelty"`."""
+
+    kind: Literal["novelty"] = Field("novelty", description="name of the gate")
+    distance: float = Field(
+        0.1,
+        ge=0.0,
+        lt=1.0,
+        description="minimum distance of a sample from human text and from accepted samples; an equal distance is rejected",
+    )
+    human: int = Field(
+        2000, ge=0, description="human documents to compare with; 0 compares samples only with one another"
+    )
+    shingle: int = Field(3, ge=1, le=20, description="words per n-gram")
     permutations: int = Field(
-        128, ge=16, le=1024, description="hashes of a document; the error is about 1 / sqrt of it"
+        128,
+        ge=16,
+        le=1024,
+        description="MinHash functions per document; the error of the distance is about 1 / sqrt(permutations)",
     )
     model: PathText | None = Field(
-        None, description="an encoder of texts, folder or hub id, to compare meanings instead of words"
+        None, description="folder or hub id of a text encoder; compares meanings instead of words"
     )
 
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
@@ -95,7 +107,10 @@ class Novelty(ByModel):
 
 
 def _hashed(text: str, shingle: int, permutations: int) -> Any:
-    """The MinHash of a text's word n-grams, or of all its words where they are fewer; None of a text without words."""
+    """Return the MinHash of a text's word n-grams, or None for a text without words.
+
+    A text with fewer words than an n-gram is hashed as a whole.
+    """
     from datasketch import MinHash
 
     words = words_of(text)
@@ -108,7 +123,10 @@ def _hashed(text: str, shingle: int, permutations: int) -> Any:
 
 
 def _index(distance: float, permutations: int) -> Any:
-    """What finds candidates; that it misses one is held rarer than that it gives one too many, which are compared in any case."""
+    """Return an index of candidate neighbours.
+
+    It prefers false candidates to missed ones, because every candidate is compared exactly.
+    """
     from datasketch import MinHashLSH
 
     return MinHashLSH(threshold=max(0.05, 0.9 * (1.0 - distance)), num_perm=permutations, weights=(0.1, 0.9))

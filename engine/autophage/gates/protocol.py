@@ -1,8 +1,8 @@
-"""What a gate is, what it is given, and what it answers.
+"""Interface of a gate: its input, its verdicts, its base class.
 
-A gate is a table of settings with one method. It sees the samples that the gates before it passed, in the order in which they
-were asked for, and answers with one verdict for each. What it answers is a function of its settings, the samples and the
-context: every random choice takes its seed from `context.seed`, so that a resumed run judges as an uninterrupted one.
+A gate is a table of settings with one method. It sees the samples that passed the gates before it, in the order of
+their prompts. It returns one verdict per sample. The verdicts are a function of settings, samples and context. Every
+random choice is seeded by `context.seed`, so a resumed run judges like an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WRITER, BASE = "writer", "base"
-"""Names of the two models that are in memory: the one that wrote the samples, and model 0."""
+"""Names of the two models in memory: the writer of the samples, and model 0."""
 
 _REASON = re.compile(r"[a-z0-9][a-z0-9 ,'-]{0,59}")
 
 
 class Ruling(Enum):
+    """Outcome of a verdict."""
+
     ACCEPT = "accept"
     REJECT = "reject"
     ABSTAIN = "abstain"
@@ -45,10 +47,12 @@ class Ruling(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a gate says of one sample. `weight` is what it counts in the training loss, beside 1 for any other document.
+    """Judgement of one sample.
 
-    `reason` names a kind, so that samples can be counted by it: a few words without the sample's own numbers. A rejection and
-    an abstention have one; of an acceptance it is a remark.
+    Attributes:
+        weight: Factor of the sample in the training loss. Other documents count 1.
+        reason: Countable kind in a few words, without the sample's own numbers. Required to reject or abstain, a
+            remark otherwise.
     """
 
     ruling: Ruling
@@ -66,15 +70,17 @@ class Verdict:
 
 
 def accept(weight: float = 1.0, remark: str = "") -> Verdict:
+    """Return a verdict that accepts the sample with a weight in the training loss."""
     return Verdict(Ruling.ACCEPT, weight, remark)
 
 
 def reject(reason: str) -> Verdict:
+    """Return a verdict that rejects the sample for `reason`."""
     return Verdict(Ruling.REJECT, reason=reason)
 
 
 def abstain(reason: str) -> Verdict:
-    """The gate cannot judge this sample: it passes, and is counted."""
+    """Return a verdict for a sample that the gate cannot judge. The sample passes and is counted."""
     return Verdict(Ruling.ABSTAIN, reason=reason)
 
 
@@ -82,38 +88,42 @@ class Scoring(Protocol):
     """Token statistics under one of the two models in memory."""
 
     def __call__(self, sequences: Sequence[Sequence[int]], contexts: Sequence[int], under: str) -> list[Scored]:
-        """Of `sequences[i][contexts[i]:]` under `WRITER` or `BASE`; contexts are at least 1."""
+        """Score `sequences[i][contexts[i]:]` under `WRITER` or `BASE`. Contexts are at least 1."""
         ...
 
 
 class Gains(Protocol):
-    """What the writer would gain from learning a document; its weights stay what they are."""
+    """Gains of the writer from learning single documents. The writer's weights do not change."""
 
     def __call__(
         self, rows: Sequence[TrainingRow], held: Sequence[TrainingRow], steps: int, rate: float
     ) -> list[float]:
-        """Nats a token that `held` loses by `steps` steps of gradient descent on each of `rows` alone.
+        """Return the fall of the loss on `held` in nats per token, after `steps` gradient steps on each of `rows`
+        alone.
 
-        Behind its `context` each row has a token at least. A gain is not finite where a `rate` is too high.
+        Each row has at least one token after its `context`. A gain is not finite if `rate` is too high.
         """
         ...
 
 
 @runtime_checkable
 class Reader(Protocol):
-    """A model that a gate keeps with `Context.once`: what it reads is counted among an arm's costs."""
+    """A model that a gate keeps with `Context.once`. The tokens it reads count among the arm's costs."""
 
     @property
     def tokens_read(self) -> int:
-        """Since it was loaded, in tokens of its own, without padding."""
+        """Tokens read since loading, in the model's own tokens, without padding."""
         ...
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a gate may know beside the samples. `seed` is this gate's own, for this arm and generation.
+    """Information for a gate besides the samples.
 
-    `world` has the facts of a world of facts, None of any other source. `memory` outlives the generation (`once`).
+    Attributes:
+        seed: Seed of this gate for this arm and generation.
+        world: Facts of a world. None for any other source.
+        memory: Cache of `once`. It outlives the generation.
     """
 
     arm: str
@@ -128,13 +138,16 @@ class Context:
     memory: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` makes, made once in a run: a loaded model, an index of human text. `key` names everything it is made of."""
+        """Return `make()`, called once in a run. `key` names everything that the result depends on.
+
+        Typical results are a loaded model or an index of human text.
+        """
         if key not in self.memory:
             self.memory[key] = make()
         return cast(T, self.memory[key])
 
     def human(self, count: int) -> list[str]:
-        """At most `count` human documents, of those that may be trained on; the same in every arm and generation."""
+        """Return at most `count` human training documents. All arms and generations get the same ones."""
 
         def texts() -> list[str]:
             return [decode(self.tokenizer, one) for one in self.source.reference(count)]
@@ -142,10 +155,10 @@ class Context:
         return self.once(("human", count), texts)
 
     def claims(self, text: str) -> list[Claim]:
-        """What a text states about the world of facts, each with whether it is so.
+        """Return the statements of a text about the world of facts, each marked right or wrong.
 
         Raises:
-            UserError: the source is no such world.
+            UserError: The source is not a world.
         """
         world = self.world
         if world is None:
@@ -153,9 +166,10 @@ class Context:
         return self.once("claims", lambda: ClaimReader(world)).claims(text)
 
     def score_samples(self, samples: Sequence[Sample], under: str) -> list[Scored]:
-        """Statistics of each sample's tokens after its prompt, as another model sees them.
+        """Return statistics of each sample's tokens after its prompt, under another model.
 
-        `under` is `WRITER`, `BASE`, or a model folder or hub id; that one reads prompt and text with its own tokenizer.
+        `under` is `WRITER`, `BASE`, or a model folder or hub id. A named model reads prompt and text with its own
+        tokenizer.
         """
         if under in (WRITER, BASE):
             sequences = [[*sample.prompt_ids, *sample.token_ids] for sample in samples]
@@ -167,13 +181,19 @@ class Context:
 
 
 def greatest(values: Sequence[float | None], share: float) -> set[int]:
-    """Places of the greatest values: a `share` of them, rounded up. Of equals the first; None has no value."""
+    """Return the places of the largest values, a `share` of them rounded up. Ties go to the first. None is not a
+    value.
+    """
     ranked = [(-value, place) for place, value in enumerate(values) if value is not None]
     return {place for _, place in sorted(ranked)[: math.ceil(share * len(ranked))]}
 
 
 def require_finite(values: Sequence[float], samples: Sequence[Sample], what: str, remedy: str = "") -> None:
-    """Raise `RunError` with the first sample whose value is NaN or infinite, and what helps where that is known."""
+    """Check that every sample's value is finite.
+
+    Raises:
+        RunError: A value is NaN or infinite. The message names the first such sample and the `remedy`.
+    """
     for value, sample in zip(values, samples, strict=True):
         if not math.isfinite(value):
             told = f"the {what} of sample {sample.sample_id} is {value:g}. Nothing was committed."
@@ -181,12 +201,12 @@ def require_finite(values: Sequence[float], samples: Sequence[Sample], what: str
 
 
 class Gate(GateTable, ABC):
-    """One class, one file: its fields are the settings, with bounds and a description each, and a default wherever there is one.
+    """Base class of gates. Fields are settings, each with bounds, a description and, if possible, a default.
 
-    `kind` is a `Literal` with a default, and the name of the entry point. `passes`, `gradient_steps`, `human_passes`, `unfit` and
-    `require` are there to be overridden.
+    `kind` is a `Literal` with a default, equal to the name of the entry point. Subclasses may override `passes`,
+    `gradient_steps`, `human_passes`, `unfit` and `require`.
     """
 
     @abstractmethod
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
-        """One verdict for each of `samples`, in their order; there may be none, and texts may be empty."""
+        """Return one verdict per sample, in order. `samples` may be empty, and so may their texts."""

@@ -1,7 +1,8 @@
-"""`quality`: keeps what a classifier takes for good text (as Textbooks Are All You Need filters, arXiv 2306.11644).
+"""`quality`: keeps text that a classifier calls good (the filter of Textbooks Are All You Need, arXiv 2306.11644).
 
-By default the classifier is made on the spot: a logistic regression on hashed word n-grams that tells human documents from the
-samples. It is fitted in two halves, each judged by the classifier that has not seen it. A model names a classifier instead.
+The default classifier is fitted on the spot. It is a logistic regression on hashed word n-grams that separates human
+documents from samples. It is fitted in two halves, and each half is judged by the classifier of the other. A model
+replaces it by a given classifier.
 """
 
 from __future__ import annotations
@@ -24,15 +25,21 @@ HALVES = 2
 
 
 class Quality(ByClassifier):
-    kind: Literal["quality"] = Field("quality", description="which gate")
+    """The settings of `[[gate]] kind = "quality"`."""
+
+    kind: Literal["quality"] = Field("quality", description="name of the gate")
     threshold: float = Field(
-        0.5, description="least quality of what is kept: a probability, or what the model's output is"
+        0.5, description="minimum quality: a probability, or the output of a model with a single one"
     )
-    human: Positive = Field(2000, description="human documents that the samples are told from")
+    human: Positive = Field(2000, description="human documents that the classifier separates the samples from")
     words: int = Field(2, ge=1, le=5, description="words of the longest n-gram")
-    model: PathText | None = Field(None, description="a sequence classifier, folder or hub id, instead")
+    model: PathText | None = Field(
+        None, description="folder or hub id of a sequence classifier; replaces the fitted one"
+    )
     label: str | None = Field(
-        None, min_length=1, description="with a model: its label for good text; left out for one with a single output"
+        None,
+        min_length=1,
+        description="with a model: its label for good text; leave it out for a model with a single output",
     )
 
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
@@ -45,7 +52,7 @@ class Quality(ByClassifier):
         return ruled(samples, readable, values, ruling, abstain("no words"))
 
     def _by_words(self, samples: Sequence[Sample], context: Context) -> list[float]:
-        """P(human) of each sample, to the classifier that was fitted without it."""
+        """Return P(human) of each sample under the classifier that was fitted without it."""
         from sklearn.feature_extraction.text import HashingVectorizer
         from sklearn.linear_model import LogisticRegression
 
@@ -66,6 +73,4 @@ class Quality(ByClassifier):
         return [float(value) for value in found]
 
     def _by_model(self, samples: Sequence[Sample], context: Context) -> list[float]:
-        from autophage.gates.models import judged_values
-
-        return judged_values(context, self.model or "", self.label, samples, "quality")
+        return self.judged_values(samples, context, "quality")

@@ -1,7 +1,9 @@
-"""Human passages that bear on a text: Okapi BM25 over words (Robertson and Zaragoza 2009), and a text's sentences.
+"""Retrieval of human passages by Okapi BM25 over words (Robertson and Zaragoza 2009), and sentence splitting.
 
-score(q, d) = sum over words w of q: idf(w) * f (k1 + 1) / (f + k1 (1 - b + b |d| / mean |d|)),  f = times that d has w
-idf(w) = ln(1 + (N - n + 0.5) / (n + 0.5)),  n = passages that have w
+    score(q, d) = sum over words w of q of idf(w) f (k1 + 1) / (f + k1 (1 - b + b |d| / mean |d|))
+    idf(w) = ln(1 + (N - n + 0.5) / (n + 0.5))
+
+f is the frequency of w in d, and n is the number of passages with w.
 """
 
 from __future__ import annotations
@@ -13,22 +15,25 @@ from typing import Any
 import numpy as np
 
 K1, B = 1.5, 0.75
-"""The usual saturation of a word's frequency, and how much a passage's length counts."""
+"""Usual constants of BM25: saturation of a word's frequency, and influence of a passage's length."""
 WORD = re.compile(r"\w+")
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
 def words_of(text: str) -> list[str]:
+    """Return the lower-case words of a text."""
     return WORD.findall(text.lower())
 
 
 def sentences_of(text: str) -> list[str]:
-    """The sentences of a text that have a word in them; they end at a full stop, question or exclamation mark."""
+    """Return the sentences of a text that contain a word. A full stop, question mark or exclamation mark ends a
+    sentence.
+    """
     return [one.strip() for one in SENTENCE.split(text) if WORD.search(one)]
 
 
 class PassageIndex:
-    """An index over human passages, none of which needs to be long."""
+    """BM25 index over human passages."""
 
     def __init__(self, passages: Sequence[str]) -> None:
         from sklearn.feature_extraction.text import CountVectorizer
@@ -46,7 +51,10 @@ class PassageIndex:
         self._weights = counts
 
     def retrieve(self, texts: Sequence[str], count: int) -> list[list[int]]:
-        """The `count` best passages for each text, best first, by their places; fewer where no more share a word with it."""
+        """Return the places of the `count` best passages for each text, best first.
+
+        Passages that share no word with the text are left out.
+        """
         asked = self._vectorizer.transform(texts)
         found = []
         for row in range(asked.shape[0]):

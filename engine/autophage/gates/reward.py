@@ -1,8 +1,9 @@
-"""`reward`: keeps what scores above a threshold that rises from generation to generation (ReST, arXiv 2308.08998).
+"""`reward`: keeps samples above a threshold that rises each generation (ReST, arXiv 2308.08998).
 
-Each generation is an improve step: corpus g is held to threshold g, the last one from there on. The reward is the mean
-log-prob a token under model 0 (likelihood), the share of right statements about a world (world), or a reward model's output.
-By default a threshold is a share of the corpus, so that a reward of any scale can be used.
+Each generation is an improve step. Corpus g is held to threshold g, and later corpora to the last threshold. The
+reward is one of three: the mean log-prob per token under model 0 (likelihood), the share of right statements about a
+world (world), or a reward model's output (model). By default a threshold is a share of the corpus, which suits
+rewards of any scale.
 """
 
 from __future__ import annotations
@@ -24,23 +25,26 @@ UNREWARDED = abstain("no reward")
 
 
 class Reward(ByClassifier):
-    kind: Literal["reward"] = Field("reward", description="which gate")
+    """The settings of `[[gate]] kind = "reward"`."""
+
+    kind: Literal["reward"] = Field("reward", description="name of the gate")
     reward: Literal["likelihood", "world", "model"] = Field(
         "likelihood",
-        description="likelihood: mean log-prob a token under model 0; world: share of statements that are right; model: a "
-        "reward model's output",
+        description="likelihood: mean log-prob per token under model 0; world: share of right statements; model: output of a "
+        "reward model",
     )
     thresholds: list[float] = Field(
         [0.0, 0.7, 0.8, 0.9, 0.95, 0.99],
         min_length=1,
-        description="one for each generation, the last for all that follow",
+        description="thresholds of generations 0, 1, ...; the last one applies to all later generations",
     )
     scale: Literal["share", "value"] = Field(
-        "share", description="share: a threshold is the share of the samples with a lower reward; value: it is a reward"
+        "share",
+        description="share: a threshold is the share of samples with a lower reward; value: a threshold is a reward",
     )
-    model: PathText | None = Field(None, description="model: a sequence classifier or reward model, folder or hub id")
+    model: PathText | None = Field(None, description="model: folder or hub id of a sequence classifier or reward model")
     label: str | None = Field(
-        None, min_length=1, description="model: its label for what is good; left out for one with a single output"
+        None, min_length=1, description="model: its label for good text; leave it out for a model with a single output"
     )
 
     @property
@@ -72,7 +76,7 @@ class Reward(ByClassifier):
         return ruled(samples, readable, rewards, ruling, UNREWARDED)
 
     def _least(self, rewards_N: np.ndarray, generation: int) -> float:
-        """The least reward that is kept: that of the sample below which the threshold's share lies, ties included."""
+        """Return the smallest reward that is kept. Ties with the sample at the threshold's share are kept."""
         threshold = self.thresholds[min(generation, len(self.thresholds) - 1)]
         if self.scale == "value" or not len(rewards_N):
             return threshold
@@ -83,12 +87,10 @@ class Reward(ByClassifier):
             return _shares_right(samples, context)
         if self.reward == "likelihood":
             return [None if one is None else -one for one in surprisals(samples, context, BASE)]
-        from autophage.gates.models import judged_values
-
-        return [*judged_values(context, self.model or "", self.label, samples, "reward")]
+        return [*self.judged_values(samples, context, "reward")]
 
 
 def _shares_right(samples: Sequence[Sample], context: Context) -> list[float | None]:
-    """The share of right statements in each sample; None of one that states nothing."""
+    """Return the share of right statements in each sample, or None without statements."""
     found = [context.claims(sample.text) for sample in samples]
     return [sum(one.right for one in claims) / len(claims) if claims else None for claims in found]

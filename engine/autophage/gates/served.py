@@ -1,7 +1,7 @@
-"""A judge model behind an OpenAI-compatible server, as `vllm serve MODEL` starts one: it is asked, and answers yes or no.
+"""A judge model behind an OpenAI-compatible server, such as `vllm serve MODEL`. It answers yes or no.
 
-Greedily, and many questions at a time, as the server batches them. Nothing is sent but the questions: neither the recipe nor
-what else is in the environment; a server that wants a key gets that of `AUTOPHAGE_JUDGE_API_KEY`, and no other.
+Decoding is greedy. Many questions are sent at a time, and the server batches them. Only questions are sent: neither
+the recipe nor the environment. A server's key is read from `AUTOPHAGE_JUDGE_API_KEY` and from nowhere else.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from autophage.errors import RunError, UserError, first_line
 
 KEY = "AUTOPHAGE_JUDGE_API_KEY"
 AT_ONCE = 64
-"""Questions under way; a server queues what it has no room for."""
+"""Maximum questions in flight. The server queues them."""
 SECONDS = 600.0
-"""For one answer; a queue before it counts."""
+"""Timeout of one answer, including the server's queue."""
 RETRIES = 4
-"""Of a question that meets a busy server or a lost connection, with growing pauses."""
+"""Retries of a question after a busy server or a lost connection, with growing pauses."""
 
 ANSWER = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 
 
 class ServedJudge:
-    """`model` is its name at the server; None where that serves a single one.
+    """Client of a judge model. `model` is its name at the server, None if the server has one model.
 
     Raises:
-        UserError: the server cannot be reached, turns us away, or has no such model.
+        UserError: The server is unreachable, refuses the key, or has no such model.
     """
 
     def __init__(self, server: str, model: str | None) -> None:
@@ -54,10 +54,10 @@ class ServedJudge:
         self._client.close()
 
     def answers(self, questions: Sequence[str], longest: int, seed: int) -> list[bool | None]:
-        """Yes or no to each question, None where neither is said; `longest` is the tokens of an answer.
+        """Return True for yes, False for no and None for neither. `longest` is the maximum tokens of an answer.
 
         Raises:
-            RunError: the server failed, or not one of the answers is a yes or a no.
+            RunError: The server failed, or no answer is a yes or a no.
         """
         with _explained(self._server, RunError), ThreadPoolExecutor(AT_ONCE) as threads:
             answered = list(threads.map(self._ask, questions, repeat(longest), repeat(seed)))
@@ -72,7 +72,7 @@ class ServedJudge:
         return read
 
     def _ask(self, question: str, longest: int, seed: int) -> tuple[str, int]:
-        """What is answered, and the tokens that this took, question included, as far as the server tells."""
+        """Return the answer and the tokens of question and answer, as far as the server reports them."""
         answer = self._client.chat.completions.create(
             model=self._model,
             messages=[{"role": "user", "content": question}],
@@ -84,14 +84,14 @@ class ServedJudge:
 
 
 def read_answer(text: str) -> bool | None:
-    """The last yes or no of a text, as a judge that reasons first ends with it; None where there is none."""
+    """Return the last yes or no of a text, or None. A judge that reasons first ends with its answer."""
     found = ANSWER.findall(text)
     return found[-1].lower() == "yes" if found else None
 
 
 @contextmanager
 def _explained(server: str, kind: type[UserError | RunError]) -> Iterator[None]:
-    """What goes wrong between here and a server, as an error for people."""
+    """Convert errors of the connection to the server into user-facing errors."""
     try:
         yield
     except openai.APIConnectionError as error:

@@ -1,7 +1,7 @@
-"""`surprise`: keeps the documents that the model finds most surprising (Learning by Surprise, arXiv 2410.12341).
+"""`surprise`: keeps the documents that surprise the model most (Learning by Surprise, arXiv 2410.12341).
 
-A document's surprise is its mean negative log-prob a token, in nats (the logarithm of its perplexity). Under the writer it was
-recorded while the document was sampled, so that no model reads it again.
+The surprise of a document is its mean negative log-prob per token in nats, the logarithm of its perplexity. The
+writer's log-probs were recorded during sampling, so the default needs no forward pass.
 """
 
 from __future__ import annotations
@@ -20,10 +20,16 @@ from autophage.store.corpus import Sample
 
 
 class Surprise(ByModel):
-    kind: Literal["surprise"] = Field("surprise", description="which gate")
-    keep: float = Field(0.5, gt=0.0, le=1.0, description="share of the samples that is kept, the most surprising ones")
-    under: Literal["writer", "base"] = Field("writer", description="to whom: the model that wrote them, or model 0")
-    model: PathText | None = Field(None, description="to another causal language model, a folder or hub id")
+    """The settings of `[[gate]] kind = "surprise"`."""
+
+    kind: Literal["surprise"] = Field("surprise", description="name of the gate")
+    keep: float = Field(0.5, gt=0.0, le=1.0, description="share of the samples that is kept, most surprising first")
+    under: Literal["writer", "base"] = Field(
+        "writer", description="the surprised model: the writer of the samples, or model 0"
+    )
+    model: PathText | None = Field(
+        None, description="folder or hub id of another causal language model; replaces `under`"
+    )
 
     @property
     def passes(self) -> int:
@@ -42,10 +48,10 @@ class Surprise(ByModel):
 
 
 def surprisals(samples: Sequence[Sample], context: Context, under: str) -> list[float | None]:
-    """Mean surprisal of each sample's tokens, in nats; None of one without tokens.
+    """Return the mean surprisal per token of each sample in nats, or None without tokens.
 
     Raises:
-        RunError: one is not finite.
+        RunError: A value is not finite.
     """
     own = [sample.logprob for sample in samples]
     scored = own if under == WRITER else [one.logprob for one in context.score_samples(samples, under)]

@@ -1,9 +1,9 @@
-"""`verifier`: keeps what is right, by a checker that knows the answer, or a model that judges it (arXiv 2406.07515, Beyond Model
-Collapse).
+"""`verifier`: keeps right samples, as decided by a checker or a judge model (Beyond Model Collapse, arXiv
+2406.07515).
 
-Right samples are kept at the rate phi = `keep_right`, wrong ones at psi = `keep_wrong`; with the error rate p of what is
-written, training on what is kept recovers where p < p* = 1 / (1 + psi / phi) and collapses above. What the checker cannot
-read is passed and counted, or rejected.
+Right samples are kept at the rate phi = `keep_right`, wrong ones at psi = `keep_wrong`. Let p be the error rate of
+the samples. Training on the kept samples recovers if p < p* = 1 / (1 + psi / phi), and collapses above p*. A sample
+that cannot be checked passes and is counted, or is rejected.
 """
 
 from __future__ import annotations
@@ -33,28 +33,30 @@ UNREAD, UNCLEAR = "nothing to check", "neither yes nor no"
 
 
 class Verifier(Gate):
-    kind: Literal["verifier"] = Field("verifier", description="which gate")
+    """The settings of `[[gate]] kind = "verifier"`."""
+
+    kind: Literal["verifier"] = Field("verifier", description="name of the gate")
     check: Literal["world", "regex", "exact", "numeric", "judge"] = Field(
         "world",
-        description="world: every statement of a sample against the facts; regex: `pattern` is found in it; exact: it is the "
-        "answer to its prompt, but for case and blanks; numeric: its last number is the answer's; judge: a served model says yes",
+        description="world: every statement agrees with the facts; regex: `pattern` occurs; exact: the sample equals the answer to "
+        "its prompt, ignoring case and blanks; numeric: the last number equals the answer's; judge: a served model says yes",
     )
-    pattern: str | None = Field(None, min_length=1, description="regex: what a right sample has in it")
+    pattern: str | None = Field(
+        None, min_length=1, description="regex: regular expression that a right sample contains"
+    )
     answers: PathText | None = Field(
-        None, description='exact, numeric: a file with a JSON object a line, {"prompt": ..., "answer": ...}'
+        None, description='exact, numeric: file with one JSON object per line, {"prompt": ..., "answer": ...}'
     )
-    tolerance: float = Field(1e-6, ge=0.0, description="numeric: largest relative distance from the answer")
+    tolerance: float = Field(1e-6, ge=0.0, description="numeric: maximum relative error")
     server: str | None = Field(
-        None, description="judge: an OpenAI-compatible server, as `vllm serve` starts one: http://localhost:8000/v1"
+        None, description="judge: address of an OpenAI-compatible server such as `vllm serve`: http://localhost:8000/v1"
     )
-    model: str | None = Field(None, min_length=1, description="judge: its model; left out where it serves a single one")
-    question: str = Field(
-        QUESTION, description="judge: what it is asked, with the sample as {text} and what stood before it as {prompt}"
+    model: str | None = Field(
+        None, min_length=1, description="judge: name of the model; leave it out if the server has a single model"
     )
-    longest: Positive = Field(16, description="judge: tokens of an answer; the last yes or no in it counts")
-    unread: Literal["pass", "reject"] = Field(
-        "pass", description="what becomes of samples in which nothing can be checked"
-    )
+    question: str = Field(QUESTION, description="judge: the question; {text} is the sample, {prompt} is its prompt")
+    longest: Positive = Field(16, description="judge: maximum tokens of an answer; its last yes or no counts")
+    unread: Literal["pass", "reject"] = Field("pass", description="fate of samples that cannot be checked")
     keep_right: Fraction = Field(1.0, description="rate at which right samples are kept (phi)")
     keep_wrong: Fraction = Field(0.0, description="rate at which wrong samples are kept (psi)")
     paths: ClassVar[tuple[str, ...]] = ("answers",)
@@ -148,7 +150,7 @@ class Verifier(Gate):
 
 
 def _world_checker(context: Context) -> Checker:
-    """A document is right if all of its statements are; one without any says nothing."""
+    """Return a check of all statements of a document. A document without statements cannot be checked."""
 
     def is_right(sample: Sample) -> bool | None:
         claims = context.claims(sample.text)

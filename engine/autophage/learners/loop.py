@@ -1,4 +1,4 @@
-"""The loop for learners that need no engine: the same words, store and events as a run of language models, in one process.
+"""The loop of learners, with the words, store and events of a language-model run, in one process.
 
     for each generation g, for each arm:
         train    model g on rows g-1, mixed with human rows      (model 0: on human rows alone)
@@ -6,8 +6,8 @@
         measure  model and rows
         commit   all of it, atomically
 
-An arm that stopped goes on from what it committed, and every choice is seeded by what it is for, so that a resumed run ends
-with the bytes of one that was left alone.
+A stopped arm continues from its last commit. Every choice is seeded by its purpose, so a resumed run ends with the
+bytes of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from autophage.data.mix import human_draw, needed_corpora, original_draw, pooled
 from autophage.errors import RunError
 from autophage.host.versions import versions
 from autophage.learners.build import learner_of
-from autophage.learners.protocol import Learner, Parameters, Progress
+from autophage.learners.protocol import Learner, Parameters
+from autophage.progress import Meter, Progress
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.arms import Arm
 from autophage.recipe.batching import resume_level
@@ -41,14 +42,16 @@ from autophage.store.rundir import Emit, RunDirectory
 from autophage.store.weights import Weights
 
 TABLE_SECONDS = 10.0
-"""The table of metrics is made anew at most this often: it reads every generation, of which there may be thousands."""
+"""Minimum time between two writes of the metrics table. A write reads every generation, of which there may be
+thousands.
+"""
 TOLD_SECONDS = 0.5
-"""A stage that is shorter is not told to people: a Gaussian's take milliseconds."""
+"""Minimum duration of a stage that is shown to users. A Gaussian's stages take milliseconds."""
 
 
 @dataclass
 class Chain:
-    """One arm: its learner, its first and newest model, and the rows that the next fit needs, by generation."""
+    """State of one arm: learner, first and newest model, and the rows of the next fit by generation."""
 
     arm: Arm
     learner: Learner[Any]
@@ -58,7 +61,11 @@ class Chain:
 
 
 class Chains:
-    """All arms of a run. Made before anything is written: a source that cannot be read is refused here (`UserError`)."""
+    """All arms of a run. Construction reads the sources before any file is written.
+
+    Raises:
+        UserError: A source cannot be read.
+    """
 
     def __init__(self, loaded: LoadedRecipe) -> None:
         self._recipe = loaded.recipe
@@ -66,7 +73,7 @@ class Chains:
         self._names = [arm.name for arm in loaded.arms]
 
     def drive(self, run: RunDirectory, emit: Emit) -> None:
-        """Make every generation that is not committed yet."""
+        """Compute and commit every missing generation."""
         done = {name: committed(run, name) for name in self._names}
         for chain in self._chains:
             _resume(run, chain, done[chain.arm.name])
@@ -86,7 +93,7 @@ class Chains:
                 written = time.monotonic()
 
     def facts(self) -> dict[str, Any]:
-        """Facts of learner and source, under the names of `stages.facts.model_facts`."""
+        """Return facts of learner and source, under the names of `stages.facts.model_facts`."""
         digests = {chain.learner.digest: None for chain in self._chains}
         return {
             "path": self._recipe.learner.kind,
@@ -99,7 +106,7 @@ class Chains:
 
 
 def _resume(run: RunDirectory, chain: Chain, done: list[Manifest]) -> None:
-    """Fill a chain with what its arm has committed."""
+    """Restore a chain from its arm's commits."""
     if not done:
         return
     name, last = chain.arm.name, len(done) - 1
@@ -117,9 +124,9 @@ def _make(run: RunDirectory, chain: Chain, generation: int, made_with: dict[str,
     """Fit, draw, measure and commit one generation of one arm."""
     arm, learner = chain.arm, chain.learner
     recipe, place = arm.recipe, {"arm": arm.name, "generation": generation}
-    with _stage(emit, "train", place) as progress:
+    with _stage(emit, "train", place) as meter:
         seed = derive(recipe.seed, "train", arm.name, generation) if generation else derive(recipe.seed, "base")
-        state = learner.fit(_training_rows(chain, generation), seed, chain.model or None, progress)
+        state = learner.fit(_training_rows(chain, generation), seed, chain.model or None, meter)
     drawing = derive(recipe.seed, "sample", arm.name, generation)
     with _stage(emit, "sample", place):
         rows = learner.draw(state, recipe.sample.count, drawing)
@@ -139,7 +146,7 @@ def _make(run: RunDirectory, chain: Chain, generation: int, made_with: dict[str,
 
 
 def _training_rows(chain: Chain, generation: int) -> list[Any]:
-    """What model `generation` is fitted to: at first human rows, then the pool of the recipe."""
+    """Return the rows that model `generation` is fitted to. Model 0 gets human rows, later models the recipe's pool."""
     recipe, learner = chain.arm.recipe, chain.learner
 
     def original() -> list[Any]:
@@ -177,19 +184,19 @@ def _require_finite(arm: str, generation: int, metrics: list[Metric]) -> None:
 
 
 @contextmanager
-def _stage(emit: Emit, name: str, place: dict[str, Any]) -> Iterator[Progress]:
-    """Time a stage; yields what is called with its progress."""
+def _stage(emit: Emit, name: str, place: dict[str, Any]) -> Iterator[Meter]:
+    """Time a stage. Yields the meter of its progress."""
     began = told = time.monotonic()
     emit("stage-start", **place, stage=name)
 
-    def progress(done: int, total: int) -> None:
+    def show(now: Progress) -> None:
         nonlocal told
-        now = time.monotonic()
-        if now - told >= TOLD_SECONDS:
-            emit("stage-progress", **place, stage=name, done=done, total=total, tokens_per_second=0.0)
-            told = now
+        moment = time.monotonic()
+        if moment - told >= TOLD_SECONDS:
+            emit("stage-progress", **place, stage=name, done=now.done, total=now.total, tokens_per_second=0.0)
+            told = moment
 
-    yield progress
+    yield Meter(show)
     seconds = time.monotonic() - began
     brief = {} if seconds >= TOLD_SECONDS else {"brief": True}
     emit("stage-end", **place, stage=name, seconds=round(seconds, 3), tokens=0, **brief)

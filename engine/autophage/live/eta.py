@@ -9,7 +9,7 @@ below 1 where time goes between the stages. Unknown is an answer: None until tra
 
 from __future__ import annotations
 
-from autophage.live.reducer import STAGES, ArmState, BaseTraining, RunState, Stage
+from autophage.live.reducer import STAGES, ArmState, BaseTraining, RunState, StageProgress
 
 PROVISIONAL = 0.1
 """Share of a stage that must be done before its speed stands in for a duration nobody has measured yet."""
@@ -67,7 +67,7 @@ def _arm_left(arm: ArmState, generations: int, typical: dict[str, float | None],
     return left
 
 
-def _stage_left(stage: Stage, typical: float | None, now: float) -> float | None:
+def _stage_left(stage: StageProgress, typical: float | None, now: float) -> float | None:
     elapsed = max(0.0, now - stage.started)
     if stage.total and stage.done >= PROVISIONAL * stage.total:
         return elapsed * (stage.total - stage.done) / stage.done

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from autophage.display import count, duration, plural, safe, value
 from autophage.live.eta import time_left
-from autophage.live.format import count, duration, safe, value
 from autophage.live.headline import LABELS, columns
 from autophage.live.reducer import Event, RunState, fold, fold_all
 
@@ -53,7 +53,7 @@ def describe(state: RunState, event: Event) -> str:
 
 def _run_start(state: RunState, event: Event) -> str:
     resumed = f", going on from {state.resumed_at} of {state.total} generations" if state.resumed_at else ""
-    arms = f"{len(state.arms)} arm{'' if len(state.arms) == 1 else 's'}"
+    arms = plural(len(state.arms), "arm")
     return f"run {safe(state.name)}: {arms}, generations 0 to {state.generations}, {safe(state.devices)}{resumed}"
 
 

@@ -22,11 +22,11 @@ STAGES = ("train", "swap", "sample", "measure", "commit")
 
 NOTES_KEPT = 3
 DURATIONS_KEPT = 8
-"""Stage durations that an estimate averages: enough to smooth, few enough to follow a pool that grows."""
+"""StageProgress durations that an estimate averages: enough to smooth, few enough to follow a pool that grows."""
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageProgress:
     """One running stage. `done` and `total` are samples or optimizer steps; `total` is 0 until the first progress."""
 
     generation: int
@@ -44,12 +44,12 @@ class ArmState:
     name: str
     control: bool = False
     committed: int = 0
-    running: Mapping[StageKey, Stage] = field(default_factory=dict)
+    running: Mapping[StageKey, StageProgress] = field(default_factory=dict)
     ended: frozenset[StageKey] = frozenset()
     series: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
 
     @property
-    def stage(self) -> Stage | None:
+    def stage(self) -> StageProgress | None:
         """The stage to show: the one that has run longest."""
         return min(self.running.values(), key=lambda stage: stage.started, default=None)
 
@@ -165,14 +165,14 @@ def _base_progress(state: RunState, event: Event, time: float) -> RunState:
 
 def _stage_start(state: RunState, event: Event, time: float) -> RunState:
     arm, key = _place(state, event)
-    running = {**arm.running, key: Stage(key[0], key[1], time)}
+    running = {**arm.running, key: StageProgress(key[0], key[1], time)}
     first = time if state.first_stage is None else state.first_stage
     return _with_arm(replace(state, first_stage=first, base=None), replace(arm, running=running))
 
 
 def _stage_progress(state: RunState, event: Event, time: float) -> RunState:
     arm, key = _place(state, event)
-    before = arm.running.get(key, Stage(key[0], key[1], time))
+    before = arm.running.get(key, StageProgress(key[0], key[1], time))
     now = replace(
         before,
         done=int(event.get("done", 0)),

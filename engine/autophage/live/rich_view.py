@@ -16,11 +16,11 @@ from rich.console import Console, ConsoleOptions
 from rich.live import Live
 from rich.text import Text
 
+from autophage.display import count, duration, plural, safe, shortened, value
 from autophage.live.eta import base_left, time_left
-from autophage.live.format import count, duration, safe, shortened, value
 from autophage.live.headline import LABELS, TORSO, curves
 from autophage.live.marks import ASCII, UNICODE, Glyphs, bar, cells, sparkline
-from autophage.live.reducer import ArmState, RunState, Stage, fold, fold_all
+from autophage.live.reducer import ArmState, RunState, StageProgress, fold, fold_all
 
 FRAMES_PER_SECOND = 6
 WIDE = 120
@@ -198,7 +198,7 @@ class Frame:
         return (0.0 if metric == TORSO else min(finite)), max(finite)
 
 
-def _stage_text(stage: Stage, width: int, glyphs: Glyphs) -> Text:
+def _stage_text(stage: StageProgress, width: int, glyphs: Glyphs) -> Text:
     text = Text(f"{safe(stage.name):<8}")
     facts = f" {_percent(stage.done, stage.total):>4}" if stage.total else ""
     if stage.tokens_per_second:
@@ -224,4 +224,4 @@ def _summary(arms: list[ArmState], generations: int) -> str:
     finished = sum(arm.committed > generations for arm in arms)
     parts = {"running": running, "finished": finished, "waiting": len(arms) - running - finished}
     facts = ", ".join(f"{number} {name}" for name, number in parts.items() if number)
-    return f"{len(arms)} more arm{'' if len(arms) == 1 else 's'}: {facts}"
+    return f"{plural(len(arms), 'more arm')}: {facts}"

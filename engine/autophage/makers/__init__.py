@@ -1,10 +1,11 @@
-"""What turns human passages into prompts for data: the protocol, and the built-in makers, a file each.
+"""Makers: prompts for synthetic data, written from human passages. Each built-in maker has its own file.
 
-A maker is named in `pyproject.toml` under the entry-point group `autophage.makers`, built in or not. It writes prompts alone:
-which model answers them, and what becomes of the answers, is the loop's matter. One round: a prompt is a function of human
-text, never of an answer.
+Every maker, built in or not, is an entry point of the group `autophage.makers` in `pyproject.toml`. A maker writes
+prompts only. The loop chooses the model that answers and the use of the answers. A prompt is a function of human text
+and never of an answer, so one round of sampling is enough.
 """
 
-from autophage.makers.protocol import Conversation, Maker, Passages, ask, make_maker
+from autophage.data.passages import Conversation, Passages
+from autophage.makers.protocol import Maker, ask, make_maker
 
 __all__ = ["Conversation", "Maker", "Passages", "ask", "make_maker"]

@@ -1,15 +1,18 @@
-"""`domain`: prompts of your own, each with the place {passage}, which a human passage takes.
+"""`domain`: user-written prompts, each with the placeholder {passage} for a human passage.
 
-With `mix.domain` the passages are those that have one of its keywords.
+With `mix.domain` the passages are those that contain one of its keywords.
 """
 
 from __future__ import annotations
 
-from autophage.makers.protocol import Conversation, Maker, Passages, ask
+from autophage.data.passages import Conversation, Passages
+from autophage.makers.protocol import Maker, ask
 from autophage.seeds import generator
 
 
 class Domain(Maker):
+    """Fills a random template with each drawn passage."""
+
     def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
         rng = generator(seed, "templates")
         return [

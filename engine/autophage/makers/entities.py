@@ -1,9 +1,10 @@
-"""`entities`: questions about pairs of the things that a text names, by how near they are (after EmbGen, arXiv 2605.19394).
+"""`entities`: questions about pairs of entities that a text names (after EmbGen, arXiv 2605.19394).
 
-A text names its entities by capital letters. Each is described by the sentences that it occurs in; descriptions become vectors
-(TF-IDF, reduced by latent semantic analysis), and vectors clusters (k-means). A prompt has the notes on two entities that are
-near neighbours, of one cluster, or of two, and a system message made of what the cluster is about. In the paper a model writes
-the descriptions and embeds them; here both are counted, so that nothing is downloaded and one round of sampling is enough.
+Capital letters mark entities. An entity is described by the sentences that contain it. Descriptions become vectors
+(TF-IDF, reduced by latent semantic analysis), and k-means clusters the vectors. A prompt holds the notes on two
+entities. The two are nearest neighbours, members of one cluster, or members of two. The system message names the
+subjects of the clusters. In the paper a model writes and embeds the descriptions. Here both are counted, so nothing
+is downloaded and one round of sampling is enough.
 """
 
 from __future__ import annotations
@@ -14,29 +15,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autophage.data.passages import Conversation, Passages
 from autophage.errors import UserError
-from autophage.makers.protocol import Conversation, Maker, Passages, ask
+from autophage.makers.protocol import Maker, ask
 from autophage.seeds import generator
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _NAME = re.compile(r"\b[^\W\d_a-zß-öø-ÿ]\w+(?:[ -][^\W\d_a-zß-öø-ÿ]\w+)*")
 NOTES = 3
-"""Sentences that describe an entity: enough to ask about, few enough for a prompt."""
+"""Sentences that describe an entity: enough for a question, few enough for a prompt."""
 LONGEST = 240
-"""Characters of a sentence: a text without full stops is cut, so that a prompt has an end."""
+"""Maximum characters of a sentence. It bounds the prompt if a text has no full stops."""
 TERMS = 4
-"""Words that a cluster is called by."""
+"""Words that name a cluster."""
 SHORTEST = 3
-"""Letters of a word that may name an entity: shorter ones are initials and Roman numbers."""
+"""Minimum letters of an entity. Shorter capitalised words are initials and Roman numbers."""
 DIMENSIONS = 64
-"""Of a description's vector, at most."""
+"""Maximum dimensions of a description's vector."""
 FEWEST = 3
-"""Entities that have neighbours and clusters."""
+"""Minimum number of entities with neighbours and clusters."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Entities, the notes on each, its nearest neighbour and its cluster; and the words of each cluster."""
+    """Entities with notes, nearest neighbour and cluster, and the terms of each cluster."""
 
     names: list[str]
     notes: list[list[str]]
@@ -45,7 +47,7 @@ class Graph:
     terms: list[str]
 
     def others(self, place: int, pair: str) -> list[int]:
-        """Whom the entity at `place` may be paired with; its nearest neighbour where a kind of pair has nobody."""
+        """Return the possible partners of the entity at `place`. The nearest neighbour stands in for an empty set."""
         if pair == "near":
             return [self.nearest[place]]
         same = [
@@ -57,6 +59,8 @@ class Graph:
 
 
 class Entities(Maker):
+    """Asks for a question about two entities."""
+
     def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
         graph = passages.once(self._graph)
         rng = generator(seed, "entities")
@@ -89,14 +93,15 @@ class Entities(Maker):
 
 
 def sentences_of(texts: list[str]) -> list[str]:
-    """The sentences of passages, cut at `LONGEST` characters."""
+    """Return the sentences of passages, cut at `LONGEST` characters."""
     return [sentence.strip()[:LONGEST] for text in texts for sentence in _SENTENCE.split(text)]
 
 
 def describe(sentences: list[str]) -> dict[str, list[str]]:
-    """Entities, each with the different sentences that name it.
+    """Return the different sentences that name each entity.
 
-    A capital at the beginning of a sentence says nothing: the first word counts if it is written so elsewhere too.
+    A capital at the start of a sentence proves nothing. The first word counts only if it is capitalised elsewhere
+    too.
     """
     named = [(sentence, match) for sentence in sentences for match in _NAME.finditer(sentence)]
     inside = {word for _, match in named for place, word in enumerate(_words(match.group())) if place or match.start()}
@@ -116,7 +121,7 @@ def _words(name: str) -> list[str]:
 
 
 def connect(names: list[str], notes: list[list[str]], clusters: int) -> Graph:
-    """Nearest neighbours and clusters of at least three entities, by their notes."""
+    """Return nearest neighbours and clusters of at least three entities, computed from their notes."""
     from sklearn.cluster import KMeans  # slow to import, and only this maker needs it
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer

@@ -1,63 +1,41 @@
-"""What a maker is, what it is given, and what it answers.
+"""Interface of a maker.
 
-A maker is a class with one method. What it answers is a function of the recipe's `[maker]` table, the passages and the seed,
-so that a resumed run asks for what an uninterrupted one does.
+A maker is a class with one method. Its result is a function of the recipe's `[maker]` table, the passages and the
+seed. A resumed run therefore asks the same prompts as an uninterrupted one.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Protocol, TypeVar
 
+from autophage.data.passages import Conversation, Passages
 from autophage.errors import UserError
 from autophage.recipe.offered import OfferError, find_offer, load_offer, origin
 from autophage.recipe.tables.maker import GROUP, MakerTable
 
-T = TypeVar("T")
-
-Conversation = list[dict[str, str]]
-"""Turns with `role` and `content`, as chat templates take them."""
-
-
-class Passages(Protocol):
-    """Human text that may be trained on, of the recipe's domain."""
-
-    def draw(self, seed: int, count: int) -> list[str]:
-        """`count` passages without repetition as far as there are so many, then again from the beginning."""
-        ...
-
-    def all(self) -> list[str]:
-        """Every passage, in the order of the text."""
-        ...
-
-    def once(self, make: Callable[[list[str]], T]) -> T:
-        """What `make` makes of all passages; for a maker it is made a single time."""
-        ...
-
 
 class Maker(ABC):
-    """One class, one file. `settings` is the recipe's table."""
+    """Base class of makers. `settings` is the recipe's `[maker]` table."""
 
     def __init__(self, settings: MakerTable) -> None:
         self.settings = settings
 
     @abstractmethod
     def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
-        """`count` conversations, each open for the model's turn."""
+        """Return `count` conversations, each open for the model's turn."""
 
 
 def ask(text: str, system: str = "") -> Conversation:
-    """A user turn, behind a system turn where there is something to say in it."""
+    """Return a conversation of one user turn, after a system turn if `system` is not empty."""
     turns = [{"role": "system", "content": system}] if system else []
     return [*turns, {"role": "user", "content": text}]
 
 
 def make_maker(settings: MakerTable) -> Maker:
-    """The maker of a recipe.
+    """Return the maker of a recipe.
 
     Raises:
-        UserError: there is none of that kind, or what a package offers is none.
+        UserError: No maker of that kind is installed, or the installed object is not a maker.
     """
     try:
         point = find_offer(GROUP, settings.kind, "maker")

@@ -1,17 +1,18 @@
-"""`reasoning`: gaps in human sentences, each to be filled several times with the steps that lead there.
+"""`reasoning`: cloze questions from human sentences, each asked several times with a request for steps.
 
-The answers of one question can be held against one another: with `[[gate]] kind = "consistency"` only those of the majority are
-trained on, which is the filter of CoT-Self-Instruct (arXiv 2507.23751). There the model also invents the questions, and answers
-them in a second round; here they come from human text, so that one round is enough.
+The answers to one question can be compared. `[[gate]] kind = "consistency"` keeps only those of the majority, which
+is the filter of CoT-Self-Instruct (arXiv 2507.23751). In the paper the model also invents the questions and answers
+them in a second round. Here questions come from human text, so one round is enough.
 """
 
 from __future__ import annotations
 
 import re
 
+from autophage.data.passages import Conversation, Passages
 from autophage.errors import UserError
 from autophage.makers.entities import describe, sentences_of
-from autophage.makers.protocol import Conversation, Maker, Passages, ask
+from autophage.makers.protocol import Maker, ask
 from autophage.seeds import generator
 
 GAP = "____"
@@ -19,6 +20,8 @@ TASK = 'Which name belongs in the gap? Think step by step, and write the name on
 
 
 class Reasoning(Maker):
+    """Asks each question `maker.answers` times."""
+
     def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
         questions = passages.once(_questions)
         wanted = -(-count // self.settings.answers)
@@ -30,7 +33,7 @@ class Reasoning(Maker):
 
 
 def _questions(texts: list[str]) -> list[str]:
-    """Each sentence once for each entity in it, which gives way to the gap."""
+    """Return each sentence once per entity in it, with a gap in the entity's place."""
     found = describe(sentences_of(texts))
     questions = {
         re.sub(rf"\b{re.escape(name)}\b", GAP, sentence): None for name, where in found.items() for sentence in where

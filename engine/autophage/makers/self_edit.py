@@ -1,12 +1,13 @@
-"""`self-edit`: the model restructures human passages into data for its own training (SEAL, arXiv 2506.10943).
+"""`self-edit`: the model restructures human passages into its own training data (SEAL, arXiv 2506.10943).
 
-A passage is asked for `maker.edits` times, in the formats by turns. In the paper the model is then trained on the edits from
-which it gains most, which the gate `gain` looks for; without one all are taken.
+Each passage is asked for `maker.edits` times, in the formats by turns. The paper trains on the edits with the largest
+gain. The gate `gain` selects those, and without it all edits are kept.
 """
 
 from __future__ import annotations
 
-from autophage.makers.protocol import Conversation, Maker, Passages, ask
+from autophage.data.passages import Conversation, Passages
+from autophage.makers.protocol import Maker, ask
 from autophage.seeds import generator
 
 FORMATS = {
@@ -16,10 +17,12 @@ FORMATS = {
     "self-qa": "Write questions that the passage answers, each followed by its answer, one pair after the other, as in "
     '"Question: ... Answer: ...". Each is to be understood without the passage.',
 }
-"""Format -> what is asked for; the passage follows."""
+"""Format to instruction. The passage follows the instruction."""
 
 
 class SelfEdit(Maker):
+    """Asks for several edits of each drawn passage."""
+
     def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
         formats, edits = self.settings.formats, self.settings.edits
         rng = generator(seed, "formats")

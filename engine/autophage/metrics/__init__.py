@@ -1,4 +1,4 @@
-"""What is measured on a generation: pure functions of token statistics, probes and texts.
+"""Metrics of a generation: pure functions of token statistics, probes and texts.
 
-Knows numpy; does not know torch, vLLM, Ray or files.
+The package knows numpy. It does not know torch, vLLM, Ray or files.
 """

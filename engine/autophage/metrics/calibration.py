@@ -1,9 +1,11 @@
-"""Expected calibration error: does a confidence of 80% mean that 80 answers of 100 are right?
+"""Expected calibration error.
+
+The error compares confidence with accuracy, in `BINS` bins of equal width over [0, 1]:
 
     ECE = sum_b |B_b| / n * |accuracy(B_b) - confidence(B_b)| = sum_b |sum over B_b of (right - confidence)| / n
 
-with `BINS` bins of equal width over [0, 1] (Naeini et al. 2015; Guo et al. 2017, arXiv 1706.04599). With few answers
-a bin the error of a calibrated model is above 0, so compare slices of one size.
+Sources are Naeini et al. 2015 and Guo et al. 2017 (arXiv 1706.04599). With few answers in a bin, the error of a
+calibrated model is above 0. Compare only slices of one size.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ BINS = 15
 def calibration_error(
     right: np.ndarray, confidence: np.ndarray, units: np.ndarray
 ) -> tuple[float, tuple[float, float]]:
-    """ECE of n answers, with the grouped jackknife's interval over independent units.
+    """ECE of n answers, with the grouped jackknife interval over independent units.
 
-    `right` and `confidence` are [n]; `units[i]` numbers from 0 what answer i is about: answers of one unit stay together.
+    `right` and `confidence` are [n]. `units[i]` is the number, from 0, of the fact or question that answer i is about.
+    Answers of one unit stay together.
     """
     groups = group_count(int(units.max()) + 1)
     bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)

@@ -1,17 +1,18 @@
-"""Stages of knowledge collapse (arXiv 2509.04796) from what was answered, with thresholds that are stated here.
+"""Stages of knowledge collapse (arXiv 2509.04796), with explicit thresholds.
 
     A  knowledge is kept
-    B  knowledge collapses while form holds: from the change point of accuracy on, as long as the model is still fluent and
-       still answers in the form that was asked for
-    C  instruction following collapses: accuracy is at chance, or the form of answers is lost
+    B  knowledge has collapsed and form holds: the model is fluent and answers in the form asked for
+    C  instruction following has collapsed: accuracy is at chance, or the form of answers is lost
 
-The paper gives a number for C alone (accuracy at or below 0.28 on four-way questions). The change point is the split of
-the accuracies into two levels with the least squared error (`ruptures`, linear kernel, one change; Truong et al. 2020,
-Signal Processing 167), and it is B's onset if accuracy fell over it by at least `DROP` more than the control's did over
-the same generations. Everything is computed again in every resample of seeds and questions, so an onset comes with an
-interval and with the share of resamples in which there was one.
+The paper gives a number for C alone: accuracy at or below 0.28 on four-way questions. Stage B begins at the change
+point of accuracy. The change point splits the accuracies into two levels with the least squared error (`ruptures`,
+linear kernel, one change; Truong et al. 2020, Signal Processing 167). Accuracy must fall over it by at least `DROP`
+more than the control's over the same generations.
 
-Pure functions of arrays: S seeds, G generations, Q questions, R resamples (row 0: the data as they are).
+Every resample of seeds and questions repeats the whole computation. An onset therefore has an interval, and a share of
+resamples that contain it.
+
+Arrays have S seeds, G generations, Q questions and R resamples. Row 0 of R is the data itself.
 """
 
 from __future__ import annotations
@@ -20,23 +21,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autophage.metrics.resampling import TAILS, Estimate, Resampling, estimate, slopes
+from autophage.metrics.resampling import TAILS, BootstrapEstimate, Resampling, estimate, slopes
 
 CHANCE = 0.28
-"""Accuracy on four-way questions at which stage C begins: the paper's bar, 0.03 above guessing."""
+"""Accuracy on four-way questions at which stage C begins: the paper's threshold, 0.03 above guessing."""
 COMPLIANT = 0.5
-"""Share of answers in the form asked for below which form counts as lost: most answers are then no answers."""
+"""Share of answers in the form asked for below which form is lost. Below one half, most replies are not answers."""
 FLUENT = 1.5
-"""Perplexity over that of generation 0 up to which a model counts as fluent. Facts of a collapsing model go to four times."""
+"""Largest perplexity, relative to generation 0, of a fluent model. The perplexity of facts reaches four times in a
+collapse.
+"""
 DROP = 0.05
-"""Fall of accuracy beyond the control's that counts as one: what 100 questions can tell at all."""
+"""Smallest fall of accuracy beyond the control's that counts: 100 questions resolve no less."""
 SHOWN = 0.95
-"""Share of resamples that must agree before a stage is called shown."""
+"""Share of resamples that must agree before a stage counts as shown."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What one arm answered in one format: `right` and `complies` are 0 or 1, [S, G, Q]; `fluency` is a perplexity, [S, G]."""
+    """Answers of one arm in one format.
+
+    `right` and `complies` are 0 or 1, [S, G, Q]. `fluency` is a perplexity, [S, G].
+    """
 
     right: np.ndarray
     complies: np.ndarray
@@ -45,8 +51,10 @@ class Answers:
 
 @dataclass(frozen=True)
 class Onset:
-    """First generation of a stage (None: never) with its 95% interval, in which None stands for never, and the share of
-    resamples that have the stage at all."""
+    """First generation of a stage with its 95% interval; None means never.
+
+    `share` is the share of resamples in which the stage occurs.
+    """
 
     generation: int | None
     low: int | None
@@ -60,18 +68,21 @@ class Onset:
 
 @dataclass(frozen=True)
 class Course:
-    """`labels` are A, B, C by generation; `b` stands for fallen accuracy of a model that is not fluent either."""
+    """Stages of one arm in one format.
+
+    `labels` holds A, B or C for each generation. `b` marks fallen accuracy of a model that is not fluent. `drop` is
+    the fall of accuracy from generation 0 to the last, beyond the control's. Without a control it is the fall itself.
+    """
 
     labels: str
     collapse: Onset
     loss_of_form: Onset
-    slope: Estimate
-    drop: Estimate
-    """Fall of accuracy from generation 0 to the last beyond the control's; without a control, the fall itself."""
+    slope: BootstrapEstimate
+    drop: BootstrapEstimate
 
 
 def course(answers: Answers, control: Answers | None, resampling: Resampling) -> Course:
-    """The stages that an arm goes through, held against its control where there is one."""
+    """Find the stages of an arm, compared with its control if there is one."""
     accuracy_RG = resampling.series(answers.right)
     compliance_RG = resampling.series(answers.complies)
     control_RG = np.zeros_like(accuracy_RG) if control is None else resampling.series(control.right)
@@ -93,8 +104,8 @@ def course(answers: Answers, control: Answers | None, resampling: Resampling) ->
 
 
 def change_point(series_G: np.ndarray) -> int | None:
-    """First generation of the second of two levels; None where there are too few generations, or no two values, for one."""
-    import ruptures  # brings scipy, which `status` and `report` of other runs need not wait for
+    """First generation of the second of two levels; None for fewer than three generations or a constant series."""
+    import ruptures  # imports scipy, which is slow; a report without questions does not need it
 
     if len(series_G) < 3 or np.ptp(series_G) == 0:
         return None
@@ -102,7 +113,7 @@ def change_point(series_G: np.ndarray) -> int | None:
 
 
 def _fall(accuracy_G: np.ndarray, control_G: np.ndarray) -> int:
-    """Where one resample's accuracy falls by `DROP` more than the control's; the number of generations where it does not."""
+    """Generation at which one resample's accuracy falls by `DROP` more than the control's; the generation count if never."""
     place = change_point(accuracy_G)
     if place is None:
         return len(accuracy_G)
@@ -112,13 +123,13 @@ def _fall(accuracy_G: np.ndarray, control_G: np.ndarray) -> int:
 
 
 def _for_good(lost_RG: np.ndarray) -> np.ndarray:
-    """First generation from which every later one is lost too, [R]; the number of generations where the last is not."""
+    """First generation from which all later ones are lost, [R]; the generation count if the last is not lost."""
     stays_RG = np.logical_and.accumulate(lost_RG[:, ::-1], axis=1)[:, ::-1]
     return np.asarray(lost_RG.shape[1] - stays_RG.sum(axis=1))
 
 
 def _fluent(fluency_SG: np.ndarray) -> np.ndarray:
-    """Whether the mean perplexity over seeds is within `FLUENT` times that of generation 0, [G]."""
+    """True where the mean perplexity over seeds is within `FLUENT` times that of generation 0, [G]."""
     mean_G = fluency_SG.mean(axis=0)
     return np.asarray(mean_G <= FLUENT * mean_G[0])
 

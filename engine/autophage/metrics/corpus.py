@@ -1,4 +1,4 @@
-"""Every metric of a corpus, from its samples and what models think of them. Which metric is which stands in its module."""
+"""All metrics of a corpus, from its samples and from model statistics. Each module defines its own metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from autophage.store.manifest import Metric
 def corpus_metrics(
     texts: Sequence[str], token_ids: Sequence[Sequence[int]], human: HumanText, settings: MeasureTable, seed: int
 ) -> list[Metric]:
-    """What can be said of samples without a model; `token_ids` without special tokens, as `texts` are."""
+    """Metrics that need no model. `token_ids` have no special tokens, like `texts`."""
     return [
         *text_metrics(texts),
         *novelty_metrics(texts, human, settings.resamples, seed),
@@ -36,7 +36,7 @@ def drift_metrics(
     settings: MeasureTable,
     seed: int,
 ) -> list[Metric]:
-    """What model 0 and the previous model (None for generation 0) say of the samples."""
+    """Metrics of the samples under model 0 and under the previous model (None for generation 0)."""
     metrics = tail_perplexity_metrics([sample.ppl_under_base for sample in samples], settings.resamples, seed)
     metrics += detection_metrics([one.scored for one in base], settings.resamples, seed)
     metrics += divergence_metrics("drift/kl_to_base", base, settings.resamples, seed)

@@ -1,16 +1,15 @@
-"""How machine-written a text looks to a zero-shot detector. The detector is model 0, the same for every generation.
+"""Zero-shot detection of machine-written text. The detector is model 0, for every generation.
 
-With the log-prob lp_t, entropy H_t and varentropy V_t of token t under the detector:
+Token t has log-prob lp_t, entropy H_t and varentropy V_t under the detector.
 
-- `detect/fast_detectgpt`: conditional probability curvature sum(lp_t + H_t) / sqrt(sum V_t) (Fast-DetectGPT, arXiv
-  2310.05130, in closed form, the detector being its own reference model): standard deviations by which the text
-  is likelier than one that the detector would sample. Near 0 for model 0's own samples at temperature 1; it rises as
-  text grows typical and falls as it grows strange.
+- `detect/fast_detectgpt`: conditional probability curvature sum(lp_t + H_t) / sqrt(sum V_t), in standard deviations
+  (Fast-DetectGPT, arXiv 2310.05130, closed form, the detector as its own reference). It is near 0 for samples of model 0
+  at temperature 1. It rises as text grows typical and falls as text grows strange.
 - `detect/log_rank_ratio`: LRR = sum |lp_t| / sum log rank_t (DetectLLM, arXiv 2306.05540), natural logarithms.
 
-Both are computed per sample and averaged over samples that have tokens (none: no rows); intervals are bootstrapped over
-samples. A detector that is certain of everything has no variance: its curvature is 0, as nothing departs from it. Where
-every token has rank 1 the sum of log-ranks counts as log 2, the least it can be otherwise.
+Both are means over the samples that have tokens. Without such samples there are no rows. Intervals are bootstrapped
+over samples. If the detector is certain of every token, the variance is 0 and the curvature counts as 0. If every
+token has rank 1, the sum of log-ranks counts as log 2, its least value otherwise.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from autophage.store.manifest import Metric
 
 
 def detection_metrics(scored: Sequence[Scored], resamples: int, seed: int) -> list[Metric]:
-    """`scored` holds the samples' tokens under the detector; `n` counts samples."""
+    """Detection metrics of samples under the detector. `n` counts samples."""
     texts = [one for one in scored if len(one.logprob)]
     metrics = []
     for name, statistic in (

@@ -1,18 +1,20 @@
-"""How different samples are from one another, pair by pair. Quadratic, so on a seeded draw of `measure.pairwise` samples.
+"""Pairwise diversity of samples.
 
-- `text/self_bleu`: mean over samples of BLEU-4 with all others of the draw as references, 0 to 1, higher is more alike
-  (Zhu et al. 2018, arXiv 1802.01886); sacrebleu's sentence BLEU (effective order, exponential smoothing) on
+The cost is quadratic, so the metrics use a seeded draw of `measure.pairwise` samples.
+
+- `text/self_bleu`: mean BLEU-4 of each sample with all others as references, 0 to 1; higher is more alike
+  (Zhu et al. 2018, arXiv 1802.01886). It is sacrebleu's sentence BLEU (effective order, exponential smoothing) on
   whitespace-separated words.
-- `text/vendi`: exp(-sum_i l_i log l_i), l the eigenvalues of K / n (Friedman & Dieng 2023, arXiv 2210.02410): the
-  effective number of different samples, from 1 to n. K is the cosine similarity of counts of words and word bigrams, the
-  text's beginning and end among the bigrams, so that an empty text resembles itself.
-- `text/embedding_diversity`: mean cosine distance of all pairs, each sample embedded as TF-IDF of its tokens: count times
-  1 + ln((1 + D) / (1 + D_v)), D_v of the D human reference documents with token v. No embedding model is needed, and the
-  yardstick is human text: what every human document has in common (templates, function words) hardly counts.
+- `text/vendi`: exp(-sum_i l_i log l_i) with the eigenvalues l of K / n (Friedman & Dieng 2023, arXiv 2210.02410). It
+  is the effective number of different samples, from 1 to n. K is the cosine similarity of counts of words and word
+  bigrams. The text's ends belong to the bigrams, so an empty text resembles itself.
+- `text/embedding_diversity`: mean cosine distance of all pairs, each sample embedded as TF-IDF of its tokens: count
+  times 1 + ln((1 + D) / (1 + D_v)). D_v of the D human reference documents contain token v. No embedding model is
+  needed. Tokens that every human document has, such as templates and function words, hardly count.
 
-Intervals: bootstrap over samples for self-BLEU (a sample's references held fixed), grouped jackknife for the others; a
-draw of fewer than two has none. One sample alone resembles nobody (self-BLEU 0), and differs from nobody (Vendi 1,
-distance 0).
+Intervals are the bootstrap over samples for self-BLEU, with a sample's references held fixed. The other two use the
+grouped jackknife. A draw of fewer than two samples has no interval. A single sample has self-BLEU 0, Vendi 1 and
+distance 0.
 """
 
 from __future__ import annotations
@@ -28,13 +30,13 @@ from autophage.metrics.intervals import clipped, group_count, jackknife_interval
 from autophage.store.manifest import Metric
 
 BORDER = ""
-"""Stands before the first and after the last word; no word is empty."""
+"""Marker before the first and after the last word. No word is empty."""
 
 
 def diversity_metrics(
     texts: Sequence[str], token_ids: Sequence[Sequence[int]], human: HumanText, pairs_of: int, resamples: int, seed: int
 ) -> list[Metric]:
-    """All three on one draw of `pairs_of` samples (all, where there are no more); `n` is its size."""
+    """All three metrics on one draw of at most `pairs_of` samples. `n` is the size of the draw."""
     if not texts:
         return []
     size = min(pairs_of, len(texts))
@@ -51,7 +53,7 @@ def diversity_metrics(
 
 
 def self_bleu(texts: Sequence[str]) -> np.ndarray:
-    """BLEU of each text against all others, 0 to 1."""
+    """BLEU of each text with all others as references, 0 to 1."""
     from sacrebleu.metrics.bleu import BLEU  # imports an XML library; reading a finished run needs none
 
     if len(texts) < 2:
@@ -62,14 +64,14 @@ def self_bleu(texts: Sequence[str]) -> np.ndarray:
 
 
 def vendi(kernel_NN: np.ndarray) -> float:
-    """Vendi score of a similarity matrix with ones on its diagonal: exp of the von Neumann entropy of K / n."""
+    """Vendi score of a similarity matrix with unit diagonal: exp of the von Neumann entropy of K / n."""
     values = np.linalg.eigvalsh(kernel_NN / len(kernel_NN))
     kept = values[values > 0]  # rounding leaves some of the zeros a hair below zero
     return float(np.exp(-(kept * np.log(kept)).sum()))
 
 
 def mean_distance(kernel_NN: np.ndarray) -> float:
-    """Mean of 1 - similarity over all pairs of different samples; 0 where there are none."""
+    """Mean of 1 - similarity over all pairs of different samples; 0 without pairs."""
     n = len(kernel_NN)
     return float(1 - (kernel_NN.sum() - np.trace(kernel_NN)) / (n * (n - 1))) if n > 1 else 0.0
 
@@ -79,7 +81,7 @@ def word_bigrams(text: str) -> list[tuple[str, str]]:
 
 
 def counts(bags: Sequence[Counter[Hashable]]) -> np.ndarray:
-    """Bags as rows [N, U] over all U things that occur in some bag."""
+    """Bags as rows [N, U] over the U things that occur in some bag."""
     numbers: dict[Hashable, int] = {}
     places = [[numbers.setdefault(thing, len(numbers)) for thing in bag] for bag in bags]
     rows_NU = np.zeros((len(bags), len(numbers)))
@@ -89,7 +91,7 @@ def counts(bags: Sequence[Counter[Hashable]]) -> np.ndarray:
 
 
 def tf_idf(token_ids: Sequence[Sequence[int]], human: HumanText) -> np.ndarray:
-    """Counts [N, U] of the U tokens that occur, weighted by how few human documents have each."""
+    """Counts [N, U] of the U tokens that occur, weighted by the rarity of each in human documents."""
     used = np.unique(np.array([token for ids in token_ids for token in ids], dtype=np.int64))
     known = used < len(human.documents)
     documents = np.where(known, human.documents[np.where(known, used, 0)], 0) if len(human.documents) else used * 0
@@ -100,7 +102,7 @@ def tf_idf(token_ids: Sequence[Sequence[int]], human: HumanText) -> np.ndarray:
 
 
 def cosine(rows_NU: np.ndarray) -> np.ndarray:
-    """Cosine similarities [N, N]. A row of zeros is like other rows of zeros and unlike everything else."""
+    """Cosine similarities [N, N]. A row of zeros equals other rows of zeros and differs from all other rows."""
     lengths = np.linalg.norm(rows_NU, axis=1)
     empty = lengths == 0
     unit_NU = rows_NU / np.where(empty, 1.0, lengths)[:, None]

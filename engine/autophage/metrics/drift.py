@@ -1,14 +1,13 @@
-"""How far a model has moved: divergence from other models, and what model 0 thinks of its text.
+"""Distance of a model from other models, and its text under model 0.
 
-- `drift/kl_to_base`, `drift/kl_to_previous`: KL(p_g || p_ref) = sum_v p_g(v) log(p_g(v) / p_ref(v)) in nats, over the whole
-  vocabulary at every token of model g's own samples, averaged per token (Kullback & Leibler 1951). Exact in each context,
-  estimated over contexts.
-- `tail/ppl_under_base`: perplexity of each sample under model 0, exp of the mean negative log-prob of its tokens: median
-  over samples, and `.mean`, `.p05`, `.p95`. The histogram of these is the tail plot of arXiv 2305.17493: mass moves
-  to low perplexities while a tail grows of text that model 0 would hardly have written.
+- `drift/kl_to_base`, `drift/kl_to_previous`: KL(p_g || p_ref) = sum_v p_g(v) log(p_g(v) / p_ref(v)) in nats
+  (Kullback & Leibler 1951). The sum runs over the whole vocabulary, the mean over the tokens of model g's own samples.
+- `tail/ppl_under_base`: median over samples of the perplexity under model 0, exp of the mean negative log-prob of a
+  sample's tokens; also `.mean`, `.p05`, `.p95`. Its histogram is the tail plot of arXiv 2305.17493. In a collapse, mass
+  moves to low perplexities while a tail grows of text that model 0 would hardly have written.
 
-Intervals: bootstrap over samples; for quantiles, order statistics. Samples without tokens have no perplexity and count
-nowhere; where no sample has a token there are no rows.
+Intervals are the bootstrap over samples, and order statistics for quantiles. Samples without tokens have no perplexity
+and do not count. If no sample has a token, there are no rows.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ QUANTILES = {"": 0.5, ".p05": 0.05, ".p95": 0.95}
 
 
 def divergence_metrics(name: str, compared: Sequence[Compared], resamples: int, seed: int) -> list[Metric]:
-    """The mean KL per token under `name`; `n` counts tokens."""
+    """Mean KL per token under the given `name`. `n` counts tokens."""
     counts = np.array([float(len(one.kl)) for one in compared])
     tokens = counts.sum()
     if tokens == 0:
@@ -35,12 +34,12 @@ def divergence_metrics(name: str, compared: Sequence[Compared], resamples: int, 
 
 
 def perplexities(scored: Sequence[Scored]) -> list[float | None]:
-    """Perplexity of each sequence; None where it has no tokens."""
+    """Perplexity of each sequence; None for a sequence without tokens."""
     return [float(np.exp(-log_probs(one).mean())) if len(one.logprob) else None for one in scored]
 
 
 def tail_perplexity_metrics(values: Sequence[float | None], resamples: int, seed: int) -> list[Metric]:
-    """Quantiles and mean of the perplexities of samples under model 0; `n` counts samples that have tokens."""
+    """Quantiles and mean of the samples' perplexities under model 0. `n` counts the samples that have tokens."""
     known = np.array([value for value in values if value is not None])
     if not known.size:
         return []

@@ -1,7 +1,7 @@
-"""Perplexity of human text, whole and by role, and the model's own distribution on its own samples.
+"""Perplexity of human text, whole and by role, and entropy of the model's own samples.
 
-Perplexity is exp of the mean negative log-prob per token (natural log), each token given all tokens before it in its
-document or window. Intervals: bootstrap over documents.
+Perplexity is exp of the mean negative log-prob per token (natural log). Each token is given all earlier tokens of its
+document or window. Intervals are the bootstrap over documents.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROLE_METRICS = {"fluency/ppl_form": Role.FORM, "fact/ppl": Role.FACT}
 def perplexity_metrics(
     documents: Sequence[HeldOut], scored: Sequence[Statistics], resamples: int, seed: int
 ) -> list[Metric]:
-    """`fluency/ppl_human` over every token; `fluency/ppl_form` and `fact/ppl` where the tokens are labelled."""
+    """`fluency/ppl_human` over all tokens, and `fluency/ppl_form` and `fact/ppl` where tokens are labelled."""
     masks = {"fluency/ppl_human": [np.ones(len(stats.logprob), dtype=bool) for stats in scored]}
     for name, role in ROLE_METRICS.items():
         masks[name] = [np.array([r is role for r in document.roles[document.context :]]) for document in documents]
@@ -41,9 +41,10 @@ def perplexity_metrics(
 
 
 def onpolicy_metrics(samples: Sequence[Statistics | Sample], resamples: int, seed: int) -> list[Metric]:
-    """Mean entropy (nats), varentropy (nats^2) and surprisal minus entropy per token of the model's own samples.
+    """Mean entropy (nats), varentropy (nats^2) and surprisal gap (nats) per token of the model's own samples.
 
-    At temperature 1 without truncation the surprisal gap is 0 in expectation; it moves with the decoding settings.
+    The surprisal gap is surprisal minus entropy. Its expectation is 0 at temperature 1 without truncation; other
+    decoding settings move it.
     """
     counts = np.array([float(len(one.logprob)) for one in samples])
     if counts.sum() == 0:

@@ -1,8 +1,9 @@
-"""What human text is like, counted once from a fixed draw of the source: the yardstick of tails, novelty and TF-IDF.
+"""Counts of human text from a fixed draw of the source.
 
-Buckets divide token types by how often humans use them: the most frequent types that make up the first half of human
-tokens are the head, those of the next four tenths the torso, those of the last tenth the tail. Types that the draw does
-not have are unseen. Equal counts are ordered by token id, so the division is a function of the text.
+Tail metrics, novelty and TF-IDF are measured against these counts. Buckets divide token types by their human
+frequency. The most frequent types that make up half of all human tokens are the head. The types of the next four
+tenths are the torso, those of the last tenth the tail. Types that the draw lacks are unseen. Equal counts are ordered
+by token id, so the division is a function of the text.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ EDGES = (0.5, 0.9)
 """Shares of human tokens at which head and torso end."""
 UNSEEN = len(BUCKETS)
 NGRAM = 4
-"""Words of an n-gram that counts as new or known: long enough to carry a statement, short enough to recur."""
+"""Words of an n-gram that counts as new or known: long enough for a statement, short enough to recur."""
 
 NGrams = frozenset[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class HumanText:
-    """`counts[v]` is how often token v occurs, `documents[v]` in how many of `size` documents, `bucket[v]` an index into
-    `BUCKETS` or `UNSEEN`, each [V] with V one more than the largest id; `ngrams` are its word `NGRAM`-grams."""
+    """Counts of human text over a vocabulary of V token ids.
+
+    `counts[v]` is the number of occurrences of token v. `documents[v]` is the number of documents, out of `size`, that
+    contain it. `bucket[v]` is an index into `BUCKETS`, or `UNSEEN`. V is one more than the largest id. `ngrams` holds
+    the word `NGRAM`-grams of the text.
+    """
 
     counts: np.ndarray
     documents: np.ndarray
@@ -34,13 +39,13 @@ class HumanText:
     size: int
 
     def bucket_of(self, token_ids: Sequence[int]) -> np.ndarray:
-        """Bucket of each token; ids beyond the human vocabulary are unseen."""
+        """Bucket of each token. Ids beyond the human vocabulary are unseen."""
         ids = np.asarray(token_ids, dtype=np.int64)
         known = ids < len(self.bucket)
         return np.where(known, self.bucket[np.where(known, ids, 0)], UNSEEN) if len(self.bucket) else ids * 0 + UNSEEN
 
     def share(self, bucket: int) -> float:
-        """Share of human tokens in a bucket; 0 of no text."""
+        """Share of human tokens in a bucket; 0 if there is no text."""
         total = self.counts.sum()
         return float(self.counts[self.bucket == bucket].sum() / total) if total else 0.0
 
@@ -56,7 +61,10 @@ def count_human(token_ids: Sequence[Sequence[int]], texts: Sequence[str]) -> Hum
 
 
 def buckets_of(counts: np.ndarray) -> np.ndarray:
-    """Bucket of every type by its count: a type belongs where the share of tokens of more frequent types ends."""
+    """Bucket of each type by its count.
+
+    The tokens of more frequent types, as a share of all, decide the bucket.
+    """
     bucket = np.full(len(counts), UNSEEN)
     order = np.argsort(-counts, kind="stable")
     order = order[counts[order] > 0]

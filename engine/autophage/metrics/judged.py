@@ -1,11 +1,11 @@
-"""What gates let through: shares of the samples of a corpus, with Wilson intervals.
+"""Outcome of the gates: shares of the samples of a corpus, with Wilson intervals.
 
-- `gate/accepted`: samples that may be trained on; `gate/rejected` the others.
-- `gate/rejected.REASON`: those that a gate rejected for that reason. They add up to `gate/rejected`.
-- `gate/accepted.REMARK`: accepted ones of which a gate remarked something, abstentions among them. One may have several.
-- `gate/weight`: mean weight of an accepted sample; none where nothing was accepted.
+- `gate/accepted`: samples that may be trained on. `gate/rejected`: all others.
+- `gate/rejected.REASON`: samples that a gate rejected for that reason. These shares add up to `gate/rejected`.
+- `gate/accepted.REMARK`: accepted samples with a gate's remark, abstentions among them. A sample may have several.
+- `gate/weight`: mean weight of the accepted samples; no row if none was accepted.
 
-Every other metric of a corpus describes all that was written, whatever became of it.
+All other metrics of a corpus describe accepted and rejected samples alike.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from autophage.store.manifest import Metric
 
 
 def judged_metrics(samples: Sequence[Sample]) -> list[Metric]:
-    """`n` counts samples, of the weight accepted ones."""
+    """Metrics of the gates. `n` counts samples; for the weight, accepted samples."""
     if not samples:
         return []
     n = len(samples)

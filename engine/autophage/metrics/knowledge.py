@@ -1,11 +1,10 @@
-"""What a model still knows: accuracy, confidence and form of its answers to probes.
+"""Knowledge of a model: accuracy, confidence and form of its answers to probes.
 
-A probe is answered by the model's greedy continuation, teacher-forced along the right answer: it is right when every
-answer token is the most probable one. `confidence` is the probability the model gives to its own greedy answer (up to
-and including the first token that leaves the right answer). `confidently_wrong` is the share of all probes answered
-wrongly with more confidence than the recipe's bound. `knowledge/ece` is the expected calibration error of that confidence
-(`calibration`). `format/compliance` is the share of answers that are of the kind asked for (a city for a city), right
-or wrong.
+The model's greedy continuation answers a probe, teacher-forced along the right answer. The answer is right if each of
+its tokens is the most probable one. `confidence` is the probability of the model's own greedy answer, up to and
+including the first token that leaves the right answer. `confidently_wrong` is the share of all probes answered wrongly
+with more confidence than the recipe's bound. `knowledge/ece` is the expected calibration error of that confidence.
+`format/compliance` is the share of answers of the kind asked for (a city for a city), right or wrong.
 """
 
 from __future__ import annotations
@@ -25,7 +24,10 @@ from autophage.store.manifest import Metric
 def knowledge_metrics(
     probes: Sequence[Probe], scored: Sequence[Scored], confident: float, resamples: int, seed: int
 ) -> list[Metric]:
-    """Metrics over all probes and per bucket, per format and per both; `scored[i]` holds the answer tokens of `probes[i]`."""
+    """Metrics over all probes, per bucket, per format, and per bucket in each format.
+
+    `scored[i]` holds the answer tokens of `probes[i]`.
+    """
     right, confidence, complies = _answers(probes, scored)
     wrong_and_sure = ~right & (confidence > confident)
     metrics = []
@@ -66,7 +68,10 @@ def _answers(probes: Sequence[Probe], scored: Sequence[Scored]) -> tuple[np.ndar
 
 
 def _slices(probes: Sequence[Probe]) -> dict[str, np.ndarray]:
-    """Suffix of the metric's name -> indices: everything, each bucket, each format, each bucket in each format."""
+    """Suffix of the metric's name -> indices of its probes.
+
+    The slices are all probes, each bucket, each format, and each bucket in each format.
+    """
     slices: dict[str, list[int]] = defaultdict(list)
     for index, probe in enumerate(probes):
         for suffix in ("", f".{probe.bucket}", f".{probe.format}", f".{probe.bucket}.{probe.format}"):

@@ -1,23 +1,24 @@
-"""What four-way questions tell of a model: knowledge, bias, form, calibration (arXiv 2509.04796 and beyond).
+"""Knowledge, bias, form and calibration of answers to four-way questions (arXiv 2509.04796 and beyond).
 
-Each over all answers and per format, subject and both. Where v_k are the values of the options (`store.answers`):
+Each metric is computed over all answers, per format, per subject, and per subject in each format. v_k are the values
+of the options (`store.answers`).
 
-    accuracy            the chosen option, argmax v, is right
-    greedy_rate         of the right ones: the choice is also the model's greedy continuation, all its tokens
-    dominant            share of the option, by its place, that is chosen most
-    always_one          share of the place that is right most: the accuracy of answering that one always, to hold `accuracy` and
-                        `dominant` against
-    compliance          the model's greedy first token begins a valid answer: one of the four options, or, where a world's
-                        question does not list them, any value of the kind that is asked for
-    confidence          of the chosen option, its share of the four
-    confidently_wrong   share of answers that are wrong with a confidence above the recipe's bound
-    ece                 expected calibration error of that confidence (`calibration`)
-    generated_accuracy, generated_compliance
-                        of sampled answers: the option they name (`data.parsing`) is right; they name a valid answer at all
-    entailment          mean probability that a sampled answer entails the right option's text
+    accuracy              the chosen option, argmax v, is right
+    greedy_rate           among right answers: the choice is also the model's greedy continuation, in all its tokens
+    dominant              share of the option, by its place, that is chosen most
+    always_one            share of the place that is right most: the accuracy of always answering that place
+    compliance            the model's greedy first token begins a valid answer: one of the four options, or, if a world's
+                          question does not list them, any value of the kind asked for
+    confidence            share of the chosen option among the four
+    confidently_wrong     share of wrong answers with a confidence above the recipe's bound
+    ece                   expected calibration error of that confidence
+    generated_accuracy    of sampled answers: the option they name (`data.parsing`) is right
+    generated_compliance  of sampled answers: they name a valid answer
+    entailment            mean probability that a sampled answer entails the right option's text
 
-A question in several formats is one question: intervals are over questions, Wilson's for shares and the bootstrap for
-ratios. A rate of right answers is left out where none is right, and `always_one`, which no model changes, has no interval.
+A question in several formats counts as one question. Intervals are over questions: Wilson's for shares, the bootstrap
+for ratios. A rate of right answers is left out if none is right. `always_one` does not depend on the model and has no
+interval.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from autophage.store.manifest import Metric
 
 @dataclass(frozen=True)
 class _Slice:
-    """Some of the answers; `units[i]` numbers the question of the i-th from 0."""
+    """A subset of the answers. `units[i]` is the number, from 0, of the question of answer i."""
 
     suffix: str
     answers: list[Answer]
@@ -60,7 +61,7 @@ class _Slice:
 
 
 def question_metrics(answers: Sequence[Answer], confident: float, resamples: int, seed: int) -> list[Metric]:
-    """The metrics of a generation's answers; none where it was asked nothing."""
+    """Metrics of a generation's answers; empty without answers."""
     metrics = []
     for part in _slices(answers):
         metrics += _chosen(part, confident, resamples, seed)
@@ -103,7 +104,10 @@ def _most(gold: np.ndarray) -> float:
 
 
 def _slices(answers: Sequence[Answer]) -> list[_Slice]:
-    """Everything, each format, each subject, each subject in each format. A dot would end a name, so subjects have none."""
+    """All answers, each format, each subject, and each subject in each format.
+
+    A dot would end a metric's suffix, so subjects have none.
+    """
     members: dict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
         subject = answer.subject.replace(".", "-")

@@ -1,4 +1,4 @@
-"""Token statistics of one sequence, as the metrics see them: numpy arrays, one value per token."""
+"""Token statistics of one sequence: numpy arrays, one value per token."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 
 FLOOR = -100.0
-"""Log-prob in nats that stands for probability 0: less than the smallest float32 (e^-103 is 0 there), and its sums, ratios and
-perplexities stay finite."""
+"""Log-prob in nats that stands for probability 0.
+
+It is below that of the smallest float32 (e^-103 is 0 there). Its sums, ratios and perplexities stay finite.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Of the T tokens after a sequence's context, each under the model's full distribution at temperature 1, in nats."""
+    """Statistics of the T tokens after a sequence's context.
+
+    Each is under the model's full distribution at temperature 1, in nats.
+    """
 
     logprob: np.ndarray
     entropy: np.ndarray
@@ -24,19 +29,19 @@ class Statistics:
 
 @dataclass(frozen=True, eq=False)
 class Scored(Statistics):
-    """Statistics of tokens that somebody else wrote; `argmax` is the token that the model prefers in their place."""
+    """Statistics of given text. `argmax` is the token that the model prefers at each place."""
 
     argmax: np.ndarray
 
 
 @dataclass(frozen=True)
 class Compared:
-    """The same T tokens seen by another model: its statistics, and `kl` = KL(writer || that model) at each, in nats."""
+    """The same T tokens under another model: its statistics, and `kl` = KL(writer || that model) at each token, in nats."""
 
     scored: Scored
     kl: np.ndarray
 
 
 def log_probs(scored: Statistics) -> np.ndarray:
-    """Log-probs as float64 [T], with `FLOOR` for tokens that the model gave no probability."""
+    """Log-probs as float64 [T]. `FLOOR` stands for probability 0."""
     return np.maximum(scored.logprob.astype(np.float64), FLOOR)

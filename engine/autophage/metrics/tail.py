@@ -1,14 +1,14 @@
-"""What becomes of the rare: the samples' tokens by how often humans use them (buckets of `human`).
+"""Rare tokens in the samples, by the buckets of human frequency (`human`).
 
-- `tail/mass`: share of the samples' tokens that are of the human tail, an estimate of the probability the model gives to
-  it; `.head`, `.torso` and `.unseen` (types humans did not use in the reference) make up the rest. Arithmetic of arXiv
-  2402.07043: a finite sample and a truncated distribution both take from the tail.
-- `tail/mass_vs_human`: the tail's share over its share of human text; 1 is as human.
-- `tail/coverage`: share of the human tail's types that occur in the samples at all; `.head` and `.torso` of theirs. It
-  rises with the size of a corpus, so compare corpora of one size.
+- `tail/mass`: share of the samples' tokens that are of the human tail. It estimates the probability that the model gives
+  to the tail. `.head`, `.torso` and `.unseen` (types that the human reference lacks) make up the rest. A finite sample
+  and a truncated distribution both take from the tail (arXiv 2402.07043).
+- `tail/mass_vs_human`: the tail's share over its share of human text; 1 is the human level.
+- `tail/coverage`: share of the human tail's types that occur in the samples; `.head` and `.torso` likewise. It rises
+  with the size of a corpus, so compare only corpora of one size.
 
-Intervals: bootstrap over samples for shares of tokens, grouped jackknife for coverage. Samples without a single token
-have mass 0 in every bucket, and the interval (0, 1): nothing is known. A bucket without types is covered whole.
+Intervals are the bootstrap over samples for shares of tokens, the grouped jackknife for coverage. Samples without
+tokens have mass 0 in every bucket with the interval (0, 1). A bucket without types has coverage 1.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from autophage.store.manifest import Metric
 
 TAIL = BUCKETS.index("tail")
 SUFFIXES = {TAIL: "", **{place: f".{name}" for place, name in enumerate(BUCKETS) if place != TAIL}, UNSEEN: ".unseen"}
-"""The tail is what the metric is named after; the other buckets are suffixes."""
+"""Suffixes of the buckets. The tail gives the metric its name and has none."""
 
 
 def tail_metrics(token_ids: Sequence[Sequence[int]], human: HumanText, resamples: int, seed: int) -> list[Metric]:
-    """Mass and coverage of every bucket; nothing where there are no samples."""
+    """Mass and coverage of every bucket; empty without samples."""
     if not token_ids:
         return []
     return [*_mass(token_ids, human, resamples, seed), *_coverage(token_ids, human)]

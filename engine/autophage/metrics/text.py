@@ -1,17 +1,17 @@
-"""What can be seen in the samples' text alone: variety, redundancy, repetition, novelty, rubbish. Words end at whitespace.
+"""Variety, redundancy, repetition, novelty and junk in the samples' text. Words end at whitespace.
 
 - `text/distinct_1` to `text/distinct_4`: different word n-grams / all word n-grams (Li et al. 2016, arXiv 1510.03055).
-  They fall with the number of samples, so compare only corpora of one size. 0 where no text has n words.
+  They fall with the number of samples, so compare only corpora of one size. 0 if no text has n words.
 - `text/compression`: bytes / gzip bytes of all samples together (Shaib et al. 2024, arXiv 2403.00553); higher is more
-  redundant. 1 for nothing at all, which neither shrinks nor grows.
-- `text/duplicate`: share of samples whose text is also an earlier sample's.
-- `text/novelty`: share of the samples' word 4-grams that the human reference (`human`) does not have (n-gram novelty,
-  McCoy et al. 2023, arXiv 2111.09509). It is an upper bound: the reference is a draw, not everything humans wrote.
-- `text/junk`: share of samples that are no text by a fixed rule (`is_junk`): nothing but whitespace, no letter of any
-  script, or one token that makes up more than half of at least `LONG` tokens.
+  redundant. 1 for an empty corpus.
+- `text/duplicate`: share of samples whose text equals that of an earlier sample.
+- `text/novelty`: share of the samples' word 4-grams that the human reference (`human`) lacks (McCoy et al. 2023, arXiv
+  2111.09509). It is an upper bound, since the reference is a draw of human text.
+- `text/junk`: share of samples that `is_junk` rejects: no letter of any script, or one token that makes up more than
+  half of at least `LONG` tokens.
 
-Intervals: Wilson for shares of samples, bootstrap over samples for novelty, grouped jackknife for the rest. Where there
-is no 4-gram, novelty is 0 in the interval (0, 1): nothing is known.
+Intervals are Wilson's for shares of samples, the bootstrap over samples for novelty, the grouped jackknife for the
+rest. Without 4-grams, novelty is 0 with the interval (0, 1).
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from autophage.store.manifest import Metric
 ORDERS = (1, 2, 3, 4)
 """Lengths n of `text/distinct_n`."""
 LONG = 8
-"""Tokens from which one token may be said to be repeated: in shorter answers ("no, no") half is nothing unusual."""
+"""Fewest tokens in which repetition counts: in a shorter answer ("no, no") half is nothing unusual."""
 
 
 def text_metrics(texts: Sequence[str]) -> list[Metric]:
-    """Duplicates, distinct n-grams and compression; nothing where there are no samples."""
+    """Duplicates, distinct n-grams and compression; empty without samples."""
     if not texts:
         return []
     repeated = len(texts) - len(set(texts))
@@ -54,8 +54,8 @@ def text_metrics(texts: Sequence[str]) -> list[Metric]:
 def distinct(texts: Sequence[str]) -> list[tuple[float, tuple[float, float]]]:
     """Distinct-n with its jackknife interval, for each n of `ORDERS`.
 
-    An n-gram is a number, made from the number of the (n-1)-gram that starts where it does and the word after that. What
-    a group of texts takes with it when left out are the n-grams that only it has, so nothing is computed 20 times.
+    The number of an n-gram is made from the number of its first n-1 words and its last word. The n-grams that only one
+    group has are those lost when it is left out, so no group is recounted.
     """
     groups = group_count(len(texts))
     numbers: dict[str, int] = {}
@@ -75,7 +75,7 @@ def distinct(texts: Sequence[str]) -> list[tuple[float, tuple[float, float]]]:
 
 
 def _distinct(grams: np.ndarray, group_of: np.ndarray, groups: int) -> tuple[float, tuple[float, float]]:
-    """Types over tokens of n-grams numbered without a gap, `group_of` the jackknife's group of each."""
+    """Types over tokens of n-grams numbered without gaps. `group_of` is the jackknife group of each."""
     if not grams.size:
         return 0.0, jackknife_interval(0.0, np.zeros(groups))
     types = int(grams.max()) + 1
@@ -90,12 +90,13 @@ def _distinct(grams: np.ndarray, group_of: np.ndarray, groups: int) -> tuple[flo
 
 
 def compression(texts: Sequence[str]) -> float:
+    """Bytes over gzip bytes of all texts, joined by line feeds; 1 if they are empty."""
     raw = "\n".join(texts).encode("utf-8", "replace")
     return len(raw) / len(gzip.compress(raw, mtime=0)) if raw else 1.0
 
 
 def novelty_metrics(texts: Sequence[str], human: HumanText, resamples: int, seed: int) -> list[Metric]:
-    """`text/novelty`; `n` counts the samples' n-grams."""
+    """`text/novelty`. `n` counts the samples' n-grams."""
     if not texts:
         return []
     grams = [word_ngrams(text.split(), NGRAM) for text in texts]
@@ -115,7 +116,7 @@ def junk_metrics(texts: Sequence[str], token_ids: Sequence[Sequence[int]]) -> li
 
 
 def is_junk(text: str, token_ids: Sequence[int]) -> bool:
-    """No letter (an empty text has none either), or one token for more than half of at least `LONG` tokens."""
+    """True without a letter, or if one token makes up more than half of at least `LONG` tokens."""
     if not any(character.isalpha() for character in text):
         return True
     return len(token_ids) >= LONG and 2 * max(Counter(token_ids).values()) > len(token_ids)

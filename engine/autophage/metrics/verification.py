@@ -1,21 +1,20 @@
-"""What a verifier makes of wrong labels: the breakdown point, and the accuracy of one fit, in closed form.
+"""Verification of wrong labels in closed form: the breakdown point and the accuracy of one fit.
 
-Two classes y = +1 or -1 with features x ~ N(y mu, I_d), |mu| = m. A label is wrong with probability p, whatever x is. The
-verifier keeps right labels with probability phi and wrong ones with psi. Among what it keeps the right outnumber the wrong
-if and only if
+Two classes y = +1 or -1 have features x ~ N(y mu, I_d) with |mu| = m. A label is wrong with probability p, independent
+of x. The verifier keeps right labels with probability phi and wrong ones with psi. Among the kept labels the right
+ones are the majority if and only if
 
     p < p* = 1 / (1 + psi / phi)                                                    arXiv 2406.07515
 
-and the mean of label times x, which is the maximum-likelihood classifier of these two classes, points to the right side.
-With ever more rows its accuracy becomes a step at p*: Phi(m) below, Phi(-m) above (`limits`).
+Below p* the maximum-likelihood classifier of the two classes, the mean of label times x, points to the right side. As
+rows increase, its accuracy becomes a step at p*: Phi(m) below, Phi(-m) above (`limits`).
 
-Of n rows (`expected_accuracy`): let K be kept, K_wrong of them wrong, D = K - 2 K_wrong. Then the sum of label times x is
-D mu + sqrt(K) z with z ~ N(0, I_d), exactly, and the classifier w that it is has the accuracy
+For n rows (`expected_accuracy`), let K be kept, K_wrong of them wrong, and D = K - 2 K_wrong. The sum of label times x
+is exactly D mu + sqrt(K) z with z ~ N(0, I_d). The classifier w that it defines has the accuracy
 
     Phi(mu . w / |w|) = Phi(m a / sqrt(a^2 + c)),   a = m D / sqrt(K) + z_1,   c ~ chi^2 with d - 1 degrees of freedom.
 
-Its expectation is over a, which is taken as normal with the mean and the variance that it has when K is large (the central
-limit theorem for K and K_wrong), and over c.
+The expectation is over a and c. a is taken as normal, with its mean and variance for large K (central limit theorem).
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ import numpy as np
 from scipy.special import gammaincinv, ndtr, ndtri
 
 POINTS = 256
-"""Equally probable values that stand for each of the two distributions."""
+"""Equally probable values that represent each of the two distributions."""
 
 
 def breakdown_point(keep_right: float, keep_wrong: float) -> float:
-    """p*: the share of wrong labels from which on a verifier keeps more wrong ones than right ones."""
+    """p*: the share of wrong labels above which a verifier keeps more wrong labels than right ones."""
     return keep_right / (keep_right + keep_wrong)
 
 
 def limits(separation: float) -> tuple[float, float]:
-    """Accuracy below and above the breakdown point when nothing is left to chance: of the best classifier, and its opposite."""
+    """Accuracy below and above the breakdown point for unlimited rows: of the best classifier, and of its opposite."""
     return float(ndtr(separation)), float(ndtr(-separation))
 
 
@@ -44,9 +43,9 @@ def limits(separation: float) -> tuple[float, float]:
 def expected_accuracy(
     rows: int, dimensions: int, separation: float, error: float, keep_right: float, keep_wrong: float
 ) -> float:
-    """Expected accuracy of a classifier that is fitted to `rows` labels, of which a verifier keeps the given shares.
+    """Expected accuracy of a classifier fitted to `rows` labels, of which a verifier keeps the given shares.
 
-    `error` is p. One half where nothing is kept: a fit to nothing knows nothing.
+    `error` is p. The accuracy is one half if nothing is kept.
     """
     right, wrong = keep_right * (1 - error), keep_wrong * error
     kept = right + wrong

@@ -33,7 +33,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from autophage.metrics.intervals import Z, student_cdf, student_t
+from autophage.metrics.intervals import Estimate
 
 FALSE = 0.05
 """Largest expected share of false alarms among the metrics that fire in an arm."""
@@ -41,28 +41,12 @@ STAY = 2
 """Generations that a metric must be outside, up to the last: one may be an accident of its samples."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A metric at one generation; `low` and `high` bound its 95% interval where it has one."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def error(self) -> float:
-        """Standard error by the interval's width; 0 where there is none."""
-        if self.low is None or self.high is None or not math.isfinite(self.high - self.low):
-            return 0.0
-        return abs(self.high - self.low) / (2 * Z)
-
-
-Series = Mapping[int, Measured]
+MetricSeries = Mapping[int, Estimate]
 """Generation -> value. A value that is not finite counts as not measured."""
 
 
 @dataclass(frozen=True)
-class Verdict:
+class EarlyWarning:
     """`generation` is where the metric fired, None where it never did; `reason` is why it was not judged, else empty.
 
     `direction` is +1 or -1 for above or below the control; `margin` is the distance from the control at that generation
@@ -81,7 +65,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ControlComparison:
     """An arm's metric beside the control's at the generations both have after 0: differences, their measurement errors, and the
     scatter of a step with its degrees of freedom."""
 
@@ -92,40 +76,47 @@ class Comparison:
 
     def p_value(self) -> float:
         """Two-sided p-value of the difference at the last generation: the larger of what steps and intervals allow."""
+        from scipy.special import stdtr  # slow to import
+
         last = max(self.differences)
         distance = abs(self.differences[last])
         wander, error = self.scatter * math.sqrt(2 * last), self.errors[last]
-        by_steps = 2 * (1 - student_cdf(distance / wander, self.degrees)) if wander else 0.0
+        by_steps = 2 * float(stdtr(self.degrees, -distance / wander)) if wander else 0.0
         by_error = 2 * (1 - NormalDist().cdf(distance / error)) if error else 0.0
         return max(by_steps, by_error)
 
     def half_width(self, generation: int, level: float) -> float:
-        t, z = student_t(1 - level / 2, self.degrees), NormalDist().inv_cdf(1 - level / 2)
+        """Half of the band's width at `generation` for a `level` of significance."""
+        from scipy.special import stdtrit
+
+        t, z = float(stdtrit(self.degrees, 1 - level / 2)), NormalDist().inv_cdf(1 - level / 2)
         return max(t * self.scatter * math.sqrt(2 * generation), z * self.errors[generation])
 
 
 def early_warnings(
-    arm: Mapping[str, Series], control: Mapping[str, Series] | None, twins: Sequence[Mapping[str, Series]] = ()
-) -> list[Verdict]:
+    arm: Mapping[str, MetricSeries],
+    control: Mapping[str, MetricSeries] | None,
+    twins: Sequence[Mapping[str, MetricSeries]] = (),
+) -> list[EarlyWarning]:
     """A verdict for every metric of `arm`: what fired, earliest first, what did not, what was not judged.
 
     `twins` are further controls that differ from `control` in their seed alone: their steps tell more of the scatter.
     """
-    comparisons: dict[str, Comparison] = {}
-    verdicts = []
+    comparisons: dict[str, ControlComparison] = {}
+    warnings = []
     for metric, series in arm.items():
         own = {} if control is None else control.get(metric, {})
         found = comparison(series, own, [twin.get(metric, {}) for twin in twins])
         if isinstance(found, str):
-            verdicts.append(Verdict(metric, reason=found))
+            warnings.append(EarlyWarning(metric, reason=found))
         else:
             comparisons[metric] = found
     level = significance([one.p_value() for one in comparisons.values()])
-    verdicts += [verdict(metric, one, level) for metric, one in comparisons.items()]
-    return sorted(verdicts, key=_place)
+    warnings += [warning(metric, one, level) for metric, one in comparisons.items()]
+    return sorted(warnings, key=_place)
 
 
-def comparison(arm: Series, control: Series, twins: Sequence[Series] = ()) -> Comparison | str:
+def comparison(arm: MetricSeries, control: MetricSeries, twins: Sequence[MetricSeries] = ()) -> ControlComparison | str:
     """What `arm` and `control` can be compared by, or why they cannot be."""
     arm, control = _finite(arm), _finite(control)
     if not control:
@@ -137,10 +128,10 @@ def comparison(arm: Series, control: Series, twins: Sequence[Series] = ()) -> Co
     errors = {g: math.hypot(arm[g].error, control[g].error) for g in common}
     if spread == 0 and min(errors.values()) == 0:
         return "no spread"
-    return Comparison({g: arm[g].value - control[g].value for g in common}, errors, spread, degrees)
+    return ControlComparison({g: arm[g].value - control[g].value for g in common}, errors, spread, degrees)
 
 
-def scatter(controls: Sequence[Series]) -> tuple[float, int]:
+def scatter(controls: Sequence[MetricSeries]) -> tuple[float, int]:
     """Standard deviation of steps between generations after 0 about each control's mean step, and its degrees of freedom.
 
     (0, 0) where no control has two such steps.
@@ -161,7 +152,7 @@ def significance(p_values: Sequence[float]) -> float:
     return FALSE * reached[-1] / asked if reached else 0.0
 
 
-def verdict(metric: str, found: Comparison, level: float) -> Verdict:
+def warning(metric: str, found: ControlComparison, level: float) -> EarlyWarning:
     """Whether and when a metric fires at a `level` of significance; at level 0 nothing does."""
     first: tuple[int, int, float] | None = None
     stayed = 0
@@ -171,19 +162,19 @@ def verdict(metric: str, found: Comparison, level: float) -> Verdict:
         if abs(difference) <= half or (first and side != first[1]):
             break
         first, stayed = (generation, side, abs(difference) / half), stayed + 1
-    return Verdict(metric, *first) if first and stayed >= STAY else Verdict(metric)
+    return EarlyWarning(metric, *first) if first and stayed >= STAY else EarlyWarning(metric)
 
 
-def ranked(arms: Mapping[str, Sequence[Verdict]], last: int) -> list[str]:
+def ranked(arms: Mapping[str, Sequence[EarlyWarning]], last: int) -> list[str]:
     """The metrics that some arm judged, by how early they fire in the mean over those arms.
 
     Never counts as the generation after `last`; among equals the wider margin is first, then the name.
     """
-    by_metric: dict[str, list[Verdict]] = {}
-    for verdicts in arms.values():
-        for verdict in verdicts:
-            if verdict.judged:
-                by_metric.setdefault(verdict.metric, []).append(verdict)
+    by_metric: dict[str, list[EarlyWarning]] = {}
+    for warnings in arms.values():
+        for one in warnings:
+            if one.judged:
+                by_metric.setdefault(one.metric, []).append(one)
 
     def place(metric: str) -> tuple[float, float, str]:
         found = by_metric[metric]
@@ -196,9 +187,9 @@ def ranked(arms: Mapping[str, Sequence[Verdict]], last: int) -> list[str]:
     return sorted(by_metric, key=place)
 
 
-def _place(verdict: Verdict) -> tuple[bool, float, float, str]:
-    generation = math.inf if verdict.generation is None else verdict.generation
-    return not verdict.judged, generation, -verdict.margin, verdict.metric
+def _place(warning: EarlyWarning) -> tuple[bool, float, float, str]:
+    generation = math.inf if warning.generation is None else warning.generation
+    return not warning.judged, generation, -warning.margin, warning.metric
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -206,5 +197,5 @@ def _mean(values: Iterable[float]) -> float:
     return sum(found) / len(found)
 
 
-def _finite(series: Series) -> dict[int, Measured]:
+def _finite(series: MetricSeries) -> dict[int, Estimate]:
     return {generation: one for generation, one in series.items() if math.isfinite(one.value)}

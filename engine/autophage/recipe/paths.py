@@ -1,7 +1,7 @@
-"""Files that a recipe is, or names: shipped recipes, and the paths of source, model and questions made absolute.
+"""Files of recipes: shipped recipes, and the paths that a recipe names.
 
-A path is written relative to something: in a recipe file to the file's folder (where it exists there), on the command
-line to the working directory. Once absolute it means the same wherever the run is resumed.
+A path in a recipe file is relative to the folder of the file, if it exists there. A path on the command line is relative to the
+working directory. Loading makes it absolute, so that it means the same wherever the run is resumed.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import autophage
+from autophage.display import safe
 from autophage.errors import RecipeError
 from autophage.recipe.keys import PATHS, REMEDIES, SWEEP
 from autophage.recipe.schema import Recipe
-from autophage.recipe.syntax.document import Document
-from autophage.recipe.syntax.literals import printable
-from autophage.recipe.syntax.positions import Path as Place
+from autophage.recipe.syntax.document import TomlDocument
+from autophage.recipe.syntax.positions import KeyPath
 from autophage.recipe.tables.anchor import BASE
 from autophage.recipe.tables.gate import GATE, GateTable, gate_class
 from autophage.recipe.tables.model import FROM_SOURCE
 
 SUFFIX = ".toml"
 NO_PATH = {"model.path": FROM_SOURCE, "anchor.reference": BASE}
-"""Values of path keys that are words, whatever folder has the same name."""
+"""Values of path keys that are never paths, even if a folder has the same name."""
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with the package, by name: inside an installed package, or in a source checkout."""
+    """The recipes that ship with the package, by name, from an installed package or a source checkout."""
     package = Path(autophage.__file__).resolve().parent
     for folder in (package / "recipes", package.parents[1] / "recipes"):
         if folder.is_dir():
@@ -37,7 +37,11 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def find_recipe(name_or_path: str) -> tuple[Path, str]:
-    """The recipe's file, and how messages name it. A file comes before a shipped recipe of the same name."""
+    """The file of a recipe, and its name in messages. A file comes before a shipped recipe of the same name.
+
+    Raises:
+        RecipeError: there is neither.
+    """
     path = Path(name_or_path)
     shipped = shipped_recipes()
     if not os.path.isfile(path) and name_or_path in shipped:
@@ -45,7 +49,7 @@ def find_recipe(name_or_path: str) -> tuple[Path, str]:
         return found, os.path.relpath(found) if found.is_relative_to(Path.cwd()) else str(found)
     if name_or_path and (os.path.lexists(path) or _hidden(path)):
         return path, name_or_path
-    lines = [f"no recipe {printable(name_or_path)!r}: there is no such file, and no shipped recipe of that name"]
+    lines = [f"no recipe {safe(name_or_path)!r}: there is no such file, and no shipped recipe of that name"]
     close = difflib.get_close_matches(path.name.removesuffix(SUFFIX), shipped, n=2, cutoff=0.5)
     if close:
         lines.append(f"did you mean {' or '.join(close)}?")
@@ -54,19 +58,20 @@ def find_recipe(name_or_path: str) -> tuple[Path, str]:
 
 
 def _hidden(path: Path) -> bool:
-    """Whether a folder on the way may not be entered, so that the file may well be there."""
+    """True if a parent folder may not be entered, so that the file may exist."""
     try:
         path.lstat()
     except PermissionError:
         return True
-    except (OSError, ValueError):  # not there, too long, or not a path at all
+    except (OSError, ValueError):  # missing, too long, or not a path
         return False
     return True
 
 
-def with_absolute_paths(recipe: Recipe, document: Document) -> Recipe:
-    """`recipe` with the path of a text or of images absolute, and those of datasets and models where they exist locally:
-    in its tables, in what it sweeps, and in its remedies.
+def with_absolute_paths(recipe: Recipe, document: TomlDocument) -> Recipe:
+    """Return `recipe` with absolute paths, in its tables, sweep, gates and remedies.
+
+    The path of a text or of images always becomes absolute. A path of a dataset or model becomes absolute if it exists locally.
     """
     changes: dict[str, Any] = {}
     for dotted in PATHS:
@@ -85,11 +90,11 @@ def with_absolute_paths(recipe: Recipe, document: Document) -> Recipe:
     return recipe.model_copy(update=changes)
 
 
-def _placed(recipe: Recipe, dotted: str, value: Any, at: Place, document: Document) -> Any:
-    """The value of a key, written at `at`, absolute if it is a path that should be."""
+def _placed(recipe: Recipe, dotted: str, value: Any, at: KeyPath, document: TomlDocument) -> Any:
+    """The value of a key, written at `at`. A path becomes absolute."""
     if dotted not in PATHS or value == NO_PATH.get(dotted):
         return value
-    in_file = not document.value_place(at).override
+    in_file = not document.value_location(at).override
     own_files = dotted == "source.path" and (recipe.source.kind == "text" or recipe.learner.kind == "vae")
     if own_files or dotted == "measure.harness_path":
         return _absolute(value, document, in_file)
@@ -99,17 +104,17 @@ def _placed(recipe: Recipe, dotted: str, value: Any, at: Place, document: Docume
     return _where_it_exists(value, document, in_file, folder=True)
 
 
-def _gate_with_paths(gate: GateTable, at: Place, document: Document) -> GateTable:
+def _gate_with_paths(gate: GateTable, at: KeyPath, document: TomlDocument) -> GateTable:
     found = {}
     for name in gate.paths:
         if (written := getattr(gate, name)) is not None:
-            in_file = not document.value_place((*at, name)).override
+            in_file = not document.value_location((*at, name)).override
             found[name] = _where_it_exists(written, document, in_file, folder=False)
     return gate.model_copy(update=found)
 
 
-def _bundle_with_paths(recipe: Recipe, bundle: dict[str, Any], at: Place, document: Document) -> dict[str, Any]:
-    """A remedy may name files as a recipe does: a teacher, and what its gates load."""
+def _bundle_with_paths(recipe: Recipe, bundle: dict[str, Any], at: KeyPath, document: TomlDocument) -> dict[str, Any]:
+    """A remedy with absolute paths. It may name a teacher, and files of its gates."""
     found = {dotted: _placed(recipe, dotted, value, (*at, dotted), document) for dotted, value in bundle.items()}
     if GATE in bundle:
         gates = [gate_class(table["kind"]).model_validate(table) for table in bundle[GATE]]
@@ -118,7 +123,7 @@ def _bundle_with_paths(recipe: Recipe, bundle: dict[str, Any], at: Place, docume
     return found
 
 
-def _absolute(written: str, document: Document, in_file: bool) -> str:
+def _absolute(written: str, document: TomlDocument, in_file: bool) -> str:
     path = os.path.expanduser(written)
     if in_file:
         beside = os.path.join(os.path.abspath(document.path.parent), path)
@@ -127,7 +132,10 @@ def _absolute(written: str, document: Document, in_file: bool) -> str:
     return os.path.abspath(path)
 
 
-def _where_it_exists(written: str, document: Document, in_file: bool, folder: bool) -> str:
-    """A hub id stays one: a model only becomes a path where that is a folder, so a stray file does not hide it."""
+def _where_it_exists(written: str, document: TomlDocument, in_file: bool, folder: bool) -> str:
+    """The absolute path if it exists, else `written`, which is then a hub id.
+
+    With `folder`, it must be a folder: a stray file does not hide a hub id.
+    """
     path = _absolute(written, document, in_file)
     return path if (os.path.isdir(path) if folder else os.path.exists(path)) else written

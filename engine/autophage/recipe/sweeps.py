@@ -1,6 +1,6 @@
-"""Is `[sweep]` sound: every key one that may differ between arms, every value one that its key takes, every arm a name.
+"""Checks of `[sweep]`: keys that may differ between arms, values that their keys take, and distinct names of arms.
 
-It knows the written sweep and its places; unfolding it into arms is `arms`.
+`arms` expands a checked sweep into arms.
 """
 
 from __future__ import annotations
@@ -9,33 +9,56 @@ import math
 from typing import Any
 
 from autophage.recipe.arms import arm_name, combinations, expand
+from autophage.recipe.explain import not_a_table, unknown_key, wrong_value
 from autophage.recipe.keys import KEYS, SWEEP
 from autophage.recipe.schema import Recipe
-from autophage.recipe.syntax.document import Document
-from autophage.recipe.syntax.faults import Fault, not_a_table, unknown_key, wrong_value
+from autophage.recipe.syntax.document import TomlDocument, flat_items
+from autophage.recipe.syntax.faults import Fault
 from autophage.recipe.syntax.literals import shown, toml_key, toml_value
+from autophage.recipe.syntax.positions import KeyPath, Mark
 from autophage.recipe.tables.gate import GATE
 
 LONGEST_NAME = 120
-"""Characters. An arm is a folder and an adapter name; with what is added to it, file systems stop at 255 bytes."""
+"""Maximum characters of an arm's name, which becomes part of folder and adapter names. File systems stop at 255 bytes."""
 
 MOST_ARMS = 1000
-"""Each arm is a chain of models with folders of its own; a sweep above this is a slip that would take hours to list."""
+"""Maximum arms of a run. A larger sweep is a slip, and would take hours to list."""
 
 WHOLE_RUN = (
     *("name", "description", "profile", "generations", "devices", "learner.kind"),
     *("model.path", "model.dtype", "sample.concurrency", "sample.batching", "sample.memory", "sample.beams"),
 )
 WHOLE_RUN_TABLES = ("base", "source", "questions", "cluster", "control")
-"""Keys that all arms of a run share: one engine with one base model, one source and one set of questions
-serves them all."""
+"""Keys and tables that all arms of a run share: one engine serves them, with one base model, source and set of questions."""
 
 
-def check_values(document: Document) -> tuple[dict[str, list[Any]], list[Fault]]:
-    """The sweep, each value as its key's type holds it (1 becomes 1.0 for a fraction), and its faults."""
+def flatten_sweep(document: TomlDocument) -> None:
+    """Bring the sweep of `document` to one form: dotted key to values, however its keys were nested or quoted."""
+    sweep = document.data.get(SWEEP)
+    if not isinstance(sweep, dict):
+        return
+    flat: dict[str, Any] = {}
+    marks: dict[KeyPath, Mark] = {}
+    for parts, values in flat_items(sweep):
+        written = (SWEEP, *parts)
+        dotted = ".".join(parts)
+        if dotted in flat:
+            wrong = f"{dotted} is swept twice"
+            document.faults.append(Fault(document.key_location(written), wrong, ("keep one of its lists of values",)))
+        flat[dotted] = values
+        for path, mark in document.marks.items():
+            if path[: len(written)] == written:
+                marks[(SWEEP, dotted, *path[len(written) :])] = mark
+    others = {path: mark for path, mark in document.marks.items() if path[0] != SWEEP or len(path) == 1}
+    document.marks = others | marks
+    document.data[SWEEP] = flat
+
+
+def check_values(document: TomlDocument) -> tuple[dict[str, list[Any]], list[Fault]]:
+    """Check the sweep. Returns it with each value as its key holds it (1 becomes 1.0 for a fraction), and the faults."""
     written = document.data.get(SWEEP, {})
     if not isinstance(written, dict):
-        return {}, [not_a_table(document.value_place((SWEEP,)), SWEEP, written)]
+        return {}, [not_a_table(document.value_location((SWEEP,)), SWEEP, written)]
     sweep: dict[str, list[Any]] = {}
     faults: list[Fault] = []
     for dotted, values in written.items():
@@ -49,56 +72,60 @@ def check_values(document: Document) -> tuple[dict[str, list[Any]], list[Fault]]
             sweep[dotted] = checked
     arms = math.prod(map(len, sweep.values()))
     if not faults and arms > MOST_ARMS:
-        wrong_count = f"the sweep has {arms:,} combinations, and a run at most {MOST_ARMS:,}"
+        wrong_count = f"the sweep has {arms:,} combinations; the limit of a run is {MOST_ARMS:,}"
         faults.append(
-            Fault(document.key_place((SWEEP,)), wrong_count, ("sweep fewer keys, or give them fewer values",))
+            Fault(document.key_location((SWEEP,)), wrong_count, ("sweep fewer keys, or give them fewer values",))
         )
     return sweep, faults
 
 
-def _check_key(document: Document, dotted: str, values: object) -> Fault | None:
-    place = document.key_place((SWEEP, dotted))
+def _check_key(document: TomlDocument, dotted: str, values: object) -> Fault | None:
+    location = document.key_location((SWEEP, dotted))
     label = toml_key([SWEEP, dotted])
     if dotted.split(".")[0] == GATE:
-        return Fault(place, f"{label}: gates are a list of tables", ("only keys with single values can be swept",))
+        return Fault(
+            location,
+            f"{label}: gates are a list of tables",
+            ("sweep keys with single values, or sweep remedies with different gates",),
+        )
     if dotted not in KEYS:
-        return unknown_key(place, dotted, label)
+        return unknown_key(location, dotted, label)
     if dotted in WHOLE_RUN or dotted.split(".")[0] in WHOLE_RUN_TABLES:
         return Fault(
-            place,
+            location,
             f"{label}: {dotted} is the same for all arms of a run",
-            ("it cannot be swept; make a run of its own for each value",),
+            ("it cannot be swept; make one run for each value",),
         )
     if KEYS[dotted].type == "array":
-        return Fault(place, f"{label}: {dotted} is a list", ("only keys with single values can be swept",))
-    value_place = document.value_place((SWEEP, dotted))
+        return Fault(location, f"{label}: {dotted} is a list", ("only keys with single values can be swept",))
+    value_location = document.value_location((SWEEP, dotted))
     if not isinstance(values, list):
-        remedy = f"write a list: {value_place.mended(label, [values])}"
-        return Fault(value_place, f"{label} = {shown(values)}: not a list of values", (remedy, str(KEYS[dotted])))
+        remedy = f"write a list: {value_location.mended(label, [values])}"
+        return Fault(value_location, f"{label} = {shown(values)}: not a list of values", (remedy, str(KEYS[dotted])))
     if not values:
-        remedy = "give it a value, or leave the key out of the sweep"
-        return Fault(value_place, f"{label} = []: an empty list makes no arms", (remedy, str(KEYS[dotted])))
+        remedy = "write a value, or remove the key from the sweep"
+        return Fault(value_location, f"{label} = []: an empty list makes no arms", (remedy, str(KEYS[dotted])))
     return None
 
 
-def _check_list(document: Document, dotted: str, values: list[object]) -> tuple[list[Any], list[Fault]]:
+def _check_list(document: TomlDocument, dotted: str, values: list[object]) -> tuple[list[Any], list[Fault]]:
     label = toml_key([SWEEP, dotted])
     checked: list[Any] = []
     faults = []
     for index, value in enumerate(values):
-        place = document.value_place((SWEEP, dotted, index))
+        location = document.value_location((SWEEP, dotted, index))
         held, errors = KEYS[dotted].validate(value)
         if errors:
-            faults.append(wrong_value(place, KEYS[dotted], value, errors[0], f"{label}[{index}]"))
+            faults.append(wrong_value(location, KEYS[dotted], value, errors[0], f"{label}[{index}]"))
         elif held in checked:
-            faults.append(Fault(place, f"{label}[{index}] = {shown(value)}: is there twice", ("keep one of them",)))
+            faults.append(Fault(location, f"{label}[{index}] = {shown(value)}: is there twice", ("keep one of them",)))
         else:
             checked.append(held)
     return checked, faults
 
 
-def check_names(recipe: Recipe, document: Document) -> list[Fault]:
-    """Arms whose names are the same, or too long. Sweep values must have been checked."""
+def check_names(recipe: Recipe, document: TomlDocument) -> list[Fault]:
+    """Faults of arms with equal or too long names. The sweep must have been checked."""
     faults = []
     seen: dict[str, dict[str, Any]] = {}
     settings: dict[str, Any]
@@ -111,13 +138,15 @@ def check_names(recipe: Recipe, document: Document) -> list[Fault]:
         values: list[Any] = recipe.sweep[dotted]
         index = values.index(settings[dotted])
         wrong = f"{shown(other[dotted])} and {shown(settings[dotted])} of {dotted} give the same arm name {name!r}"
-        remedy = "arm names keep letters, digits, '.', '_' and '-' only, and of a path its last part"
-        faults.append(Fault(document.value_place((SWEEP, dotted, index)), wrong, (remedy, "change one of the values")))
+        remedy = "arm names keep letters, digits, '.', '_' and '-', and the last part of a path"
+        faults.append(
+            Fault(document.value_location((SWEEP, dotted, index)), wrong, (remedy, "change one of the values"))
+        )
     if faults:
         return faults[:1]
     for arm in expand(recipe):
         if len(arm.name) > LONGEST_NAME:
             dotted = max(arm.settings, key=lambda key: len(toml_value(arm.settings[key])))
-            wrong = f"the arm name {arm.name[:40]!r}... has {len(arm.name)} characters, and may have {LONGEST_NAME}"
-            return [Fault(document.key_place((SWEEP, dotted)), wrong, ("sweep fewer keys, or shorter values",))]
+            wrong = f"the arm name {arm.name[:40]!r}... has {len(arm.name)} characters; the limit is {LONGEST_NAME}"
+            return [Fault(document.key_location((SWEEP, dotted)), wrong, ("sweep fewer keys or shorter values",))]
     return []

@@ -11,14 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autophage.display import plural
 from autophage.metrics.collapse import CHANCE, COMPLIANT, DROP, FLUENT, SHOWN, Answers, Course, Onset, course
-from autophage.metrics.resampling import Estimate, Resampling, estimate, holm, slopes
+from autophage.metrics.intervals import Estimate
+from autophage.metrics.resampling import Resampling, estimate, holm, slopes
 from autophage.recipe.arms import with_values
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.mix import ALL
 from autophage.report.facts.load import ArmFacts, RunFacts
 from autophage.report.facts.pooling import pools
-from autophage.report.facts.words import percent, plural
+from autophage.report.facts.table import TableCell, TableRow
+from autophage.report.facts.words import percent
 from autophage.store.answers import read_answers
 from autophage.store.rundir import RunDirectory
 
@@ -36,19 +39,6 @@ RULE = (
 
 
 @dataclass(frozen=True)
-class Row:
-    arm: str
-    format: str
-    labels: str
-    collapse: str
-    form: str
-    slope: str
-    drop: str
-    p: str
-    retained: str
-
-
-@dataclass(frozen=True)
 class Difference:
     """What one arm's formats, or its domain, make of a difference: the number, and the sentence that says it."""
 
@@ -62,14 +52,14 @@ class CourseView:
     """`formats` and `domains` are said in `sentences` too."""
 
     rule: str
-    rows: list[Row]
+    rows: list[TableRow]
     sentences: list[str]
     formats: list[Difference]
     domains: list[Difference]
 
 
 @dataclass(frozen=True)
-class Group:
+class SeedGroup:
     """Arms that differ in their seed alone. `answers` are by format; [S, G, Q] over common generations and questions."""
 
     name: str
@@ -104,7 +94,7 @@ def course_view(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> CourseVi
     return CourseView(RULE, rows, sentences, formats, domains)
 
 
-def _groups(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> tuple[list[str], list[Group]]:
+def _groups(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> tuple[list[str], list[SeedGroup]]:
     """The questions that everybody answered in every common generation, and each group's answers to them."""
     members: Mapping[str, Sequence[str]] = pools(facts)
     tables: dict[str, dict[int, dict[tuple[str, str], tuple[bool, bool]]]] = {}
@@ -132,7 +122,7 @@ def _groups(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> tuple[list[s
                 [[[tables[n][g][form, q] for q in questions] for g in range(generations)] for n in names], dtype=float
             )
             answers[form] = Answers(cells[..., 0], cells[..., 1], fluency)
-        groups.append(Group(arm.name, arm, answers))
+        groups.append(SeedGroup(arm.name, arm, answers))
     return questions, groups
 
 
@@ -152,11 +142,10 @@ def _fluency(facts: RunFacts, names: Sequence[str], generations: int) -> np.ndar
     return None
 
 
-def _row(arm: str, form: str, found: Course, p: float | None, answers: Answers, resampling: Resampling) -> Row:
+def _row(arm: str, form: str, found: Course, p: float | None, answers: Answers, resampling: Resampling) -> TableRow:
     known = answers.right[:, :1]
     kept = resampling.series(answers.right * known)[:, -1] / resampling.series(known)[:, 0]
-    return Row(
-        arm,
+    texts = [
         form,
         found.labels,
         _onset(found.collapse),
@@ -165,7 +154,8 @@ def _row(arm: str, form: str, found: Course, p: float | None, answers: Answers, 
         _points(found.drop) if p is not None else "",
         "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
         _shares(estimate(kept)),
-    )
+    ]
+    return TableRow(arm, [TableCell(text) for text in texts], arm)
 
 
 def _onset(found: Onset) -> str:
@@ -184,7 +174,7 @@ def _shares(found: Estimate) -> str:
     return f"{percent(found.value)} ({percent(found.low)} to {percent(found.high)})"
 
 
-def _stages(courses: Mapping[tuple[str, str], Course], groups: Mapping[str, Group]) -> Iterator[str]:
+def _stages(courses: Mapping[tuple[str, str], Course], groups: Mapping[str, SeedGroup]) -> Iterator[str]:
     """One sentence for each group: which formats show stage B, and from when."""
     for name, group in groups.items():
         mine = {form: courses[name, form] for form in group.answers}
@@ -201,7 +191,7 @@ def _stages(courses: Mapping[tuple[str, str], Course], groups: Mapping[str, Grou
         yield f"{name}: {'; '.join(parts)}."
 
 
-def _formats(groups: Sequence[Group], resampling: Resampling) -> Iterator[Difference]:
+def _formats(groups: Sequence[SeedGroup], resampling: Resampling) -> Iterator[Difference]:
     """How much more one format lost than another, in the arms that lost anything: the two furthest apart."""
     for group in groups:
         if group.arm.control or len(group.answers) < 2:
@@ -218,7 +208,7 @@ def _formats(groups: Sequence[Group], resampling: Resampling) -> Iterator[Differ
         )
 
 
-def _domains(groups: Sequence[Group], questions: Sequence[str]) -> Iterator[Difference]:
+def _domains(groups: Sequence[SeedGroup], questions: Sequence[str]) -> Iterator[Difference]:
     """The slope of a domain's own questions in the arm of that domain beside the arm of everything (15 to 1 in the paper)."""
     for group in groups:
         recipe = group.arm.recipe
@@ -241,7 +231,7 @@ def _domains(groups: Sequence[Group], questions: Sequence[str]) -> Iterator[Diff
         )
 
 
-def _general(group: Group, recipe: Recipe, groups: Sequence[Group]) -> Group | None:
+def _general(group: SeedGroup, recipe: Recipe, groups: Sequence[SeedGroup]) -> SeedGroup | None:
     """The arm that differs from `group` in having no domain."""
     if recipe.mix.domain == ALL:
         return None
@@ -249,7 +239,7 @@ def _general(group: Group, recipe: Recipe, groups: Sequence[Group]) -> Group | N
     return next((one for one in groups if one.arm.recipe == wanted), None)
 
 
-def _all_formats(group: Group) -> np.ndarray:
+def _all_formats(group: SeedGroup) -> np.ndarray:
     return np.asarray(np.mean([one.right for one in group.answers.values()], axis=0))
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from autophage.display import listed, plural
 from autophage.recipe.schedule import alpha_final, is_always
 from autophage.report.facts.load import ArmFacts, RunFacts
 from autophage.report.facts.series import Metrics, Point, apart
-from autophage.report.facts.words import change, listed, number, percent, plural, shown
+from autophage.report.facts.words import change, number, percent, shown
 from autophage.report.figures.panels import theory_of
 from autophage.report.learners.stories import NAMES as LEARNER_NAMES
 from autophage.report.learners.stories import story

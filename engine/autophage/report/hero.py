@@ -11,11 +11,12 @@ import math
 from dataclasses import dataclass
 from html import escape
 
+from autophage.display import safe
 from autophage.report.facts.catalog import describe
 from autophage.report.facts.load import RunFacts, load
 from autophage.report.facts.pooling import pooled
 from autophage.report.facts.series import Point
-from autophage.report.facts.words import number, percent, visible
+from autophage.report.facts.words import number, percent
 from autophage.report.figures.colours import Style, styles, variables
 from autophage.report.figures.panels import perplexity_bounds
 from autophage.report.findings import knowledge_metric
@@ -33,7 +34,7 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 
 
 @dataclass(frozen=True)
-class Frame:
+class Axes:
     """Maps generations and values of one panel to the picture; y grows downwards."""
 
     left: float
@@ -94,41 +95,41 @@ def _panel(facts: RunFacts, looks: dict[str, Style], metric: str, left: float, r
     points = [point for arm in facts.arms for point in facts.metrics.series(arm.name, metric)]
     last = max([facts.generations, *(point.generation for point in points)])
     ticks = _ticks(metric, points)
-    frame = Frame(left, right, last, ticks[0], ticks[-1])
+    axes = Axes(left, right, last, ticks[0], ticks[-1])
     share = describe(metric).kind == "share"
     parts = [_text(left, 34, _title(metric), "title"), _text(left, 56, describe(metric).note, "soft")]
     for tick in ticks:
-        y = frame.y(tick)
+        y = axes.y(tick)
         parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(_text(left - 8, y + 4, percent(tick) if share else number(tick), "soft", "end"))
     step = max(1, -(-last // 8))
     parts += [
-        _text(frame.x(generation), BOTTOM + 20, str(generation), "soft", "middle")
+        _text(axes.x(generation), BOTTOM + 20, str(generation), "soft", "middle")
         for generation in range(0, last + 1, step)
     ]
     parts.append(_text((left + right) / 2, BOTTOM + 42, "generation", "soft", "middle"))
     for arm in [*facts.controls, *facts.treated]:
-        parts += _line(frame, facts.metrics.series(arm.name, metric), looks[arm.name])
+        parts += _line(axes, facts.metrics.series(arm.name, metric), looks[arm.name])
     return parts
 
 
-def _line(frame: Frame, points: list[Point], look: Style) -> list[str]:
+def _line(axes: Axes, points: list[Point], look: Style) -> list[str]:
     if not points:
         return []
     paint = f"var({look.colour})"
     bounds = [(point.generation, interval) for point in points if (interval := point.interval)]
     parts = []
     if len(bounds) > 1:
-        upper = [f"{frame.x(g):.1f},{frame.y(high):.1f}" for g, (_, high) in bounds]
-        lower = [f"{frame.x(g):.1f},{frame.y(low):.1f}" for g, (low, _) in reversed(bounds)]
+        upper = [f"{axes.x(g):.1f},{axes.y(high):.1f}" for g, (_, high) in bounds]
+        lower = [f"{axes.x(g):.1f},{axes.y(low):.1f}" for g, (low, _) in reversed(bounds)]
         parts.append(f'<polygon points="{" ".join(upper + lower)}" style="fill:{paint}" fill-opacity="0.16"/>')
-    path = " ".join(f"{frame.x(p.generation):.1f},{frame.y(p.value):.1f}" for p in points)
+    path = " ".join(f"{axes.x(p.generation):.1f},{axes.y(p.value):.1f}" for p in points)
     parts.append(
         f'<polyline points="{path}" fill="none" style="stroke:{paint}" stroke-width="2.2" stroke-linejoin="round" '
         f'stroke-dasharray="{look.dash_array}"/>'
     )
     parts += [
-        f'<circle cx="{frame.x(p.generation):.1f}" cy="{frame.y(p.value):.1f}" r="3.2" style="fill:{paint}"/>'
+        f'<circle cx="{axes.x(p.generation):.1f}" cy="{axes.y(p.value):.1f}" r="3.2" style="fill:{paint}"/>'
         for p in points
     ]
     return parts
@@ -138,10 +139,10 @@ def _labels(facts: RunFacts, looks: dict[str, Style], metric: str, edges: tuple[
     """Arm names at the ends of the lines, pushed apart where lines end close together."""
     ends = [(arm.name, last) for arm in facts.arms if (last := facts.metrics.last(arm.name, metric)) is not None]
     ticks = _ticks(metric, [point for arm in facts.arms for point in facts.metrics.series(arm.name, metric)])
-    frame = Frame(*edges, facts.generations, ticks[0], ticks[-1])
+    axes = Axes(*edges, facts.generations, ticks[0], ticks[-1])
     placed: list[tuple[float, str]] = []
     for name, point in sorted(ends, key=lambda end: -end[1].value):
-        wanted = frame.y(point.value) + 4
+        wanted = axes.y(point.value) + 4
         placed.append((max(wanted, placed[-1][0] + LABEL_GAP) if placed else wanted, name))
     overshoot = max(0.0, placed[-1][0] - BOTTOM) if placed else 0.0
     return [
@@ -176,7 +177,7 @@ def _title(metric: str) -> str:
 
 
 def _safe(text: str) -> str:
-    return escape("".join(piece for piece, _ in visible(text)))
+    return escape(safe(text, keep="\n"))
 
 
 def _text(x: float, y: float, text: str, name: str, anchor: str = "start") -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from autophage.display import listed, plural
 from autophage.report.facts.catalog import BUCKETS, FORMATS
 from autophage.report.facts.load import ArmFacts, RunFacts
 from autophage.report.facts.pooling import pooled_seeds
 from autophage.report.facts.series import Point, apart
-from autophage.report.facts.words import change, listed, percent, plural
+from autophage.report.facts.words import change, percent
 from autophage.report.findings import knowledge_metric
 from autophage.report.learners.stories import story
 

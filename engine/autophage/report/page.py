@@ -18,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from autophage.display import plural, visible
 from autophage.plan.record import read_prediction
 from autophage.report import provenance, tables
 from autophage.report.courses import course_view
@@ -38,7 +39,7 @@ from autophage.report.learners.stories import origin, story, writes_text
 from autophage.report.observations import observations
 from autophage.report.predicted import predicted
 from autophage.report.remedies.front import front_figure
-from autophage.report.remedies.outcomes import Comparison, gathered, remedy_facts
+from autophage.report.remedies.outcomes import RemedyComparison, gathered, remedy_facts
 from autophage.report.remedies.view import remedy_view, summary
 from autophage.report.samples import ArmSamples, arm_samples
 from autophage.report.settings import MOST_COLUMNS, caption, outcome_settings
@@ -73,7 +74,7 @@ class Account:
 
     facts: RunFacts
     costs: Costs
-    compared: Comparison | None
+    compared: RemedyComparison | None
 
 
 def read_account(run: RunDirectory) -> Account:
@@ -230,9 +231,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        visible=words.visible, duration=words.duration, number=words.number, percent=words.percent, plural=words.plural
-    )
+    environment.filters.update(visible=visible, plural=plural)
     return environment
 
 

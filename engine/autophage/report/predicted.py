@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autophage.display import duration
 from autophage.plan.speeds import cells_seconds
 from autophage.report.facts.load import RunFacts
-from autophage.report.facts.words import duration
+from autophage.report.facts.table import DASH, TableCell, TableRow
 from autophage.report.timings import STAGES, Timings
 
 LEAST_SECONDS = 0.05
@@ -20,18 +21,8 @@ LEAST_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class Line:
-    """One stage; seconds as words, and actual over predicted."""
-
-    stage: str
-    predicted: str
-    actual: str
-    ratio: str
-
-
-@dataclass(frozen=True)
 class Predicted:
-    lines: list[Line]
+    rows: list[TableRow]
     machine: str
     basis: str
 
@@ -56,27 +47,28 @@ def _table(prediction: Mapping[str, Any], facts: RunFacts, measured: Timings) ->
     starts = sessions * float(prediction["start_seconds"])
     base = float(prediction["base_seconds"]) if measured.base else 0.0
     firsts = {stage: sessions * float(prediction["first"].get(stage, 0.0)) for stage in STAGES}
-    lines = [_line("start", starts, started - measured.base), _line("base model", base, measured.base)]
+    rows = [_row("start", starts, started - measured.base), _row("base model", base, measured.base)]
     for stage in STAGES:
         foreseen = [
             generation[stage] for generations in done.values() for generation in generations if stage in generation
         ]
         taken = sum(stages.get(stage, 0.0) for stages in measured.stages.values())
         if foreseen:
-            lines.append(_line(stage, sum(foreseen) + firsts[stage], taken))
+            rows.append(_row(stage, sum(foreseen) + firsts[stage], taken))
     working = cells_seconds(
         list(done.values()), int(prediction["layout"]["cells"]), overlap=bool(prediction["overlap"])
     )
-    lines.append(_line("total", starts + base + sum(firsts.values()) + working, measured.wall))
-    kept = [line for line in lines if line is not None]
+    rows.append(_row("total", starts + base + sum(firsts.values()) + working, measured.wall))
+    kept = [row for row in rows if row is not None]
     return Predicted(kept, str(prediction["machine"]), str(prediction["basis"]))
 
 
-def _line(stage: str, foreseen: float, taken: float) -> Line | None:
+def _row(stage: str, foreseen: float, taken: float) -> TableRow | None:
     if max(foreseen, taken) < LEAST_SECONDS:
         return None
-    ratio = f"{taken / foreseen:.2f}" if foreseen >= LEAST_SECONDS else ""
-    return Line(stage, duration(foreseen), duration(max(0.0, taken)), ratio)
+    ratio = f"{taken / foreseen:.2f}" if foreseen >= LEAST_SECONDS else DASH
+    texts = [duration(foreseen), duration(max(0.0, taken)), ratio]
+    return TableRow(stage, [TableCell(text) for text in texts])
 
 
 def _starts(facts: RunFacts) -> tuple[int, float]:

@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from autophage.display import plural
 from autophage.report.facts.load import ArmFacts, RunFacts
-from autophage.report.facts.words import moment, plural
+from autophage.report.facts.words import moment
 
 TOLD = {
     "run-start": "started", "run-end": "finished", "interrupted": "interrupted", "failed": "failed", "note": "note"

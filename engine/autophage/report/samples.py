@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from autophage.display import visible
 from autophage.report.facts.corpora import first_shard, shown_generations
 from autophage.report.facts.load import ArmFacts
-from autophage.report.facts.words import visible
 from autophage.store.rundir import RunDirectory
 
 PLACES = 5

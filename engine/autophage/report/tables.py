@@ -8,12 +8,12 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from dataclasses import dataclass
 from typing import Any
 
 from autophage.report.facts.catalog import LEARNERS, describe
 from autophage.report.facts.load import RunFacts
 from autophage.report.facts.series import Point, apart
+from autophage.report.facts.table import DASH, TableCell, TableRow
 from autophage.report.facts.words import change, interval, shown
 from autophage.store.metrics_table import SCHEMA
 
@@ -28,27 +28,12 @@ HEADLINES = (
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 
-@dataclass(frozen=True)
-class Cell:
-    value: str
-    interval: str
-    n: str
+def headline_table(facts: RunFacts) -> list[tuple[str, list[TableRow]]]:
+    """(label of the metric, one row for each arm that has it).
 
-
-@dataclass(frozen=True)
-class Row:
-    """`beyond` says whether the change is beyond both intervals; None where there is nothing to compare."""
-
-    arm: str
-    start: Cell | None
-    end: Cell | None
-    generation: int | None
-    change: str
-    beyond: bool | None
-
-
-def headline_table(facts: RunFacts) -> list[tuple[str, list[Row]]]:
-    """(label of the metric, one row per arm that has it)."""
+    Cells are generation 0, the last generation, its number, the change, and the number of items. A change beyond both
+    intervals looks `beyond`, any other `within`.
+    """
     groups = []
     for metric in HEADLINES:
         rows = [_row(facts, arm.name, metric) for arm in facts.arms if facts.metrics.series(arm.name, metric)]
@@ -57,23 +42,25 @@ def headline_table(facts: RunFacts) -> list[tuple[str, list[Row]]]:
     return groups
 
 
-def _row(facts: RunFacts, arm: str, metric: str) -> Row:
+def _row(facts: RunFacts, arm: str, metric: str) -> TableRow:
     start = facts.metrics.at(arm, metric, 0)
     ends = facts.metrics.ends(arm, metric)
     last = facts.metrics.last(arm, metric)
     end = last if last is not None and last.generation > 0 else None
-    return Row(
-        arm,
-        None if start is None else _cell(metric, start),
-        None if end is None else _cell(metric, end),
-        None if end is None else end.generation,
-        "" if ends is None else change(metric, ends[0].value, ends[1].value),
-        None if ends is None else apart(*ends),
-    )
+    moved = DASH if ends is None else change(metric, ends[0].value, ends[1].value)
+    counted = end or start
+    cells = [
+        _cell(metric, start),
+        _cell(metric, end),
+        TableCell(DASH if end is None else str(end.generation)),
+        TableCell(moved, look="beyond" if ends is not None and apart(*ends) else "within"),
+        TableCell(DASH if counted is None or counted.n is None else f"{counted.n:,}"),
+    ]
+    return TableRow(arm, cells, arm)
 
 
-def _cell(metric: str, point: Point) -> Cell:
-    return Cell(shown(metric, point.value), interval(metric, point), "" if point.n is None else f"{point.n:,}")
+def _cell(metric: str, point: Point | None) -> TableCell:
+    return TableCell(DASH) if point is None else TableCell(shown(metric, point.value), interval(metric, point))
 
 
 def to_csv(rows: list[dict[str, Any]]) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autophage.display import duration
 from autophage.report.facts.load import RunFacts
-from autophage.report.facts.words import duration, percent
+from autophage.report.facts.words import percent
 from autophage.report.figures.colours import Style
 from autophage.report.figures.panels import Figure, Panel, generation_axis, metric_panel
 from autophage.report.figures.planned import TIMING_METRICS

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from autophage.metrics.warning import FALSE, STAY, Measured, Series, Verdict, early_warnings, ranked
+from autophage.display import listed, plural
+from autophage.metrics.warning import FALSE, STAY, EarlyWarning, MetricSeries, early_warnings, ranked
 from autophage.report.facts.catalog import FORMATS, describe, split
 from autophage.report.facts.load import ArmFacts, RunFacts
-from autophage.report.facts.words import listed, plural
+from autophage.report.facts.table import DASH, TableCell, TableRow
 
 NAMED = {
     "onpolicy/entropy": "entropy",
@@ -33,51 +34,39 @@ RULE = (
 
 
 @dataclass(frozen=True)
-class Cell:
-    text: str
-    fired: bool
-
-
-@dataclass(frozen=True)
-class Row:
-    label: str
-    cells: list[Cell]
-
-
-@dataclass(frozen=True)
 class WarningView:
     """What the page shows: `rows` are the metrics that fired in some arm, earliest first, one cell for each of `arms`."""
 
     rule: str
     sentences: list[str]
     arms: list[str]
-    rows: list[Row]
+    rows: list[TableRow]
     never: str
 
 
 def warning_view(facts: RunFacts) -> WarningView:
-    verdicts = _verdicts(facts)
-    order = ranked(verdicts, facts.generations)
-    found = {arm: {one.metric: one for one in mine} for arm, mine in verdicts.items()}
+    warnings = _warnings(facts)
+    order = ranked(warnings, facts.generations)
+    found = {arm: {one.metric: one for one in mine} for arm, mine in warnings.items()}
     fired = [m for m in order if any(m in mine and mine[m].generation is not None for mine in found.values())]
-    rows = [Row(_name(metric), [_cell(mine.get(metric)) for mine in found.values()]) for metric in fired]
+    rows = [TableRow(_name(metric), [_cell(mine.get(metric)) for mine in found.values()]) for metric in fired]
     never = [_name(metric) for metric in order if metric not in fired]
-    sentences = [_sentence(arm, mine) for arm, mine in list(verdicts.items())[:SENTENCES]]
-    return WarningView(RULE, [text for text in sentences if text], list(verdicts), rows, ", ".join(never))
+    sentences = [_sentence(arm, mine) for arm, mine in list(warnings.items())[:SENTENCES]]
+    return WarningView(RULE, [text for text in sentences if text], list(warnings), rows, ", ".join(never))
 
 
 def warning_facts(facts: RunFacts) -> dict[str, Any]:
-    """The same as plain values for JSON: verdicts of every arm, the metrics ranked over arms, and the rule's numbers."""
-    verdicts = _verdicts(facts)
+    """The same as plain values for JSON: warnings of every arm, the metrics ranked over arms, and the rule's numbers."""
+    warnings = _warnings(facts)
     return {
         "false_alarms": FALSE,
         "stay": STAY,
-        "ranking": ranked(verdicts, facts.generations),
-        "arms": {arm: [asdict(one) for one in mine] for arm, mine in verdicts.items()},
+        "ranking": ranked(warnings, facts.generations),
+        "arms": {arm: [asdict(one) for one in mine] for arm, mine in warnings.items()},
     }
 
 
-def _verdicts(facts: RunFacts) -> dict[str, list[Verdict]]:
+def _warnings(facts: RunFacts) -> dict[str, list[EarlyWarning]]:
     # What gates let through is what was done about collapse, and no sign of it.
     asked = [
         name
@@ -102,11 +91,11 @@ def _of_a_format(metric: str) -> bool:
     return any(suffix in FORMATS for suffix in suffixes)
 
 
-def _series(facts: RunFacts, arm: ArmFacts, asked: list[str]) -> dict[str, Series]:
-    found: dict[str, Series] = {}
+def _series(facts: RunFacts, arm: ArmFacts, asked: list[str]) -> dict[str, MetricSeries]:
+    found: dict[str, MetricSeries] = {}
     for metric in asked:
         if points := facts.metrics.series(arm.name, metric):
-            found[metric] = {point.generation: Measured(point.value, point.low, point.high) for point in points}
+            found[metric] = {point.generation: point for point in points}
     return found
 
 
@@ -122,20 +111,20 @@ def _without_seed(arm: ArmFacts | None) -> dict[str, Any] | None:
     return None if arm is None or arm.recipe is None else {**arm.recipe.model_dump(), "seed": None}
 
 
-def _cell(verdict: Verdict | None) -> Cell:
-    if verdict is None or not verdict.judged:
-        return Cell("\u2013", False)
-    if verdict.generation is None:
-        return Cell("never", False)
-    arrow = "\u2191" if verdict.direction > 0 else "\u2193"
-    return Cell(f"{verdict.generation} {arrow}", True)
+def _cell(warning: EarlyWarning | None) -> TableCell:
+    if warning is None or not warning.judged:
+        return TableCell(DASH, look="within")
+    if warning.generation is None:
+        return TableCell("never", look="within")
+    arrow = "\u2191" if warning.direction > 0 else "\u2193"
+    return TableCell(f"{warning.generation} {arrow}")
 
 
-def _sentence(arm: str, verdicts: list[Verdict]) -> str:
+def _sentence(arm: str, warnings: list[EarlyWarning]) -> str:
     """`In alpha-1.0, entropy saw it at generation 2, torso accuracy at 4; perplexity of human text never did.`"""
-    judged = [one for one in verdicts if one.judged]
+    judged = [one for one in warnings if one.judged]
     if not judged:
-        reasons = listed(sorted({one.reason for one in verdicts}))
+        reasons = listed(sorted({one.reason for one in warnings}))
         return f"{arm} cannot be told from its control yet: {reasons}."
     fired = [one for one in judged if one.generation is not None]
     if not fired:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autophage.cluster.restarts import Restarts
+from autophage.cluster.restart_budget import RestartBudget
 from autophage.cluster.stopping import Stopping, heeding
 from autophage.errors import AutophageError, UserError
 from autophage.host import environment, vllm_window
@@ -206,21 +206,22 @@ def _engine(
     from autophage.cluster.driver import Driver
     from autophage.cluster.placement import place
     from autophage.cluster.session import ray_for
-    from autophage.cluster.startup import prepared
+    from autophage.cluster.startup import prepare
 
     record_prediction(loaded, run)
     resumed = any(committed(run, arm.name) for arm in loaded.arms)
     deadlines = Deadlines(loaded.recipe.cluster.patience, *planned_stages(read_prediction(run)))
     with ray_for(address, insecure=insecure):
         emit("note", text="starting sampler and trainer")
-        placed = place(loaded.recipe, run.logs, at_once=MOST_MIXED if loaded.recipe.devices != "serial" else 1)
-        begun = prepared(placed, Restarts(loaded.recipe.cluster.restarts), deadlines, emit)
-        facts = dict(begun.facts)
+        at_once = MOST_MIXED if loaded.recipe.devices != "serial" else 1
+        placed = place(loaded.recipe, run.logs, deadlines, at_once=at_once)
+        model = prepare(placed, RestartBudget(loaded.recipe.cluster.restarts), emit)
+        facts = dict(model.facts)
         for note in begin_environment(run, facts, resumed=resumed):
             emit("note", text=note)
         cohorts = cohorts_of(loaded.arms, continuous=is_continuous(loaded.recipe, facts["device"]))
         arms = {arm.name: arm for arm in loaded.arms}
-        cells = [Cell(actors, run, arms, cohorts, begun, deadlines) for actors in placed]
+        cells = [Cell(actors, run, arms, cohorts, model) for actors in placed]
         Driver(
             loaded, run, cells, cohorts, emit, device=facts["device"], deadlines=deadlines, stopping=stopping
         ).drive()

@@ -35,7 +35,7 @@ def open_run(directory: str | os.PathLike[str]) -> Run:
     Raises:
         UserError: The directory holds no run, or a link in it leads out of it.
 
-    Example:
+    Examples:
         >>> run = ap.open_run("runs/demo")
         >>> run.metrics().to_pandas().query("metric == 'onpolicy/entropy'")
     """
@@ -49,7 +49,7 @@ def open_run(directory: str | os.PathLike[str]) -> Run:
 class Run:
     """A run directory. `autophage.run` and `autophage.open_run` return one.
 
-    Example:
+    Examples:
         >>> run = ap.open_run("runs/demo")
         >>> arm, last = run.arms[0], run.generations[-1]
         >>> run.corpus(arm, last).to_pandas()[["text", "entropy"]]
@@ -101,7 +101,7 @@ class Run:
         Raises:
             StoreError: A generation's metrics are not what its manifest lists.
 
-        Example:
+        Examples:
             >>> table = run.metrics().to_pandas()
             >>> table[table.metric == "fluency/ppl_human"].pivot(index="generation", columns="arm", values="value")
         """
@@ -125,7 +125,7 @@ class Run:
             UserError: The run has no such arm, or has not committed the generation.
             StoreError: A file is not what the manifest lists.
 
-        Example:
+        Examples:
             >>> run.corpus("alpha-1.0", 3).to_pandas().entropy.explode().mean()
         """
         from autophage.store.corpus import read_corpus

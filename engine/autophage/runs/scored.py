@@ -46,19 +46,19 @@ def score(
         UserError: A model or adapter cannot be loaded, the vocabularies differ, no text has two tokens, or the context
             or stride is out of range.
 
-    Example:
+    Examples:
         >>> table = ap.score("google/gemma-3-1b-it", ["The sea was calm."])
         >>> table.to_pandas()[["token", "logprob", "entropy", "rank"]]
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from autophage.scoring import Document, load_scorer, score_documents
+    from autophage.scoring import NamedText, load_scorer, score_documents
 
     scorer = load_scorer(os.fspath(model), None if adapter is None else Path(adapter), dtype)
     other = None if reference is None else load_scorer(os.fspath(reference), None, dtype)
     listed = [texts] if isinstance(texts, str) else texts
-    documents = [Document(str(index), text) for index, text in enumerate(listed)]
+    documents = [NamedText(str(index), text) for index, text in enumerate(listed)]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "tokens.parquet"
         score_documents(scorer, documents, reference=other, context=context, stride=stride, out=out)

@@ -58,7 +58,7 @@ def run(
     Warns:
         UserWarning: A key of the recipe has no effect.
 
-    Example:
+    Examples:
         >>> run = ap.run("demo", out="runs/demo", overrides={"generations": 3, "mix.alpha": 0.5})
         >>> run.generations
         [0, 1, 2, 3]

@@ -7,13 +7,14 @@ Knows neither vLLM nor what is made of the answers (`metrics.questions`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 from autophage.data.build import RawSource
 from autophage.data.posing import Posed, bind_questions, read_questions
 from autophage.data.tokens import decode
 from autophage.errors import UserError
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.model import FROM_SOURCE
 from autophage.sampler.protocol import Completion, Decoding, Request
@@ -63,11 +64,11 @@ class Examination:
         greedy = Decoding(self._table.max_tokens, 0.0, 1.0, 0, stop_ids)
         return [Request(one.prompt_ids, 0, greedy) for one in self.posed]
 
-    def answers(self, completions: Sequence[Completion], progress: Callable[[int], None]) -> list[Answer]:
+    def answers(self, completions: Sequence[Completion], meter: Meter) -> list[Answer]:
         """What the loaded model chooses, beside the completions of `requests`."""
         if not self.posed:
             return []
-        choices = choose(self._resident, self.posed, progress)
+        choices = choose(self._resident, self.posed, meter)
         if not self._table.generate:
             return answers(self.posed, choices, None, None)
         written = [decode(self._resident.tokenizer, one.token_ids, special=False) for one in completions]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.model import FROM_SOURCE
 from autophage.store.atomic import sha256
@@ -63,10 +63,10 @@ def model_facts(recipe: Recipe, path: str, source: RawSource, resident: Resident
     }
 
 
-def model_path(recipe: Recipe, source: RawSource, progress: Callable[[int, int, float], None]) -> str:
+def model_path(recipe: Recipe, source: RawSource, meter: Meter) -> str:
     """Folder or hub id of the model that is studied; a base model is trained now if the recipe asks for one."""
     if recipe.model.path != FROM_SOURCE:
         return recipe.model.path
     from autophage.trainer.base_model import ensure_base_model
 
-    return str(ensure_base_model(recipe, source, progress))
+    return str(ensure_base_model(recipe, source, meter))

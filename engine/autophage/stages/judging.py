@@ -6,7 +6,7 @@ costs. Knows neither vLLM nor when it is called.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autophage.data.annotation import prompt_and_text
@@ -18,6 +18,7 @@ from autophage.gates.judging import apply_gates
 from autophage.gates.protocol import WRITER, Context, Reader
 from autophage.metrics.judged import judged_metrics
 from autophage.metrics.scored import Scored
+from autophage.progress import Meter
 from autophage.recipe.arms import Arm
 from autophage.recipe.tables.gate import GateTable
 from autophage.sampler.protocol import Completion, Request
@@ -80,11 +81,11 @@ class Judging:
         weights: Weights,
         source: Source,
         samples: Sequence[Sample],
-        progress: Callable[[int], None],
+        meter: Meter,
     ) -> list[Metric]:
         """Let the arm's gates judge `samples`, in place; returns metrics of it, none where there are no gates.
 
-        `weights` wrote the samples, and are left loaded. `progress` is called with sequences that were read.
+        `weights` wrote the samples, and are left loaded. `meter` counts sequences that were read.
 
         Raises:
             RunError: a gate failed, or answered what is no verdict.
@@ -100,7 +101,7 @@ class Judging:
             other = weights if under == WRITER else self._resident.base_weights(arm.recipe)
             self._resident.load(other)
             try:
-                return self._resident.score(sequences, contexts, progress)
+                return self._resident.score(sequences, contexts, meter)
             finally:
                 self._resident.load(weights)
 
@@ -108,7 +109,7 @@ class Judging:
             nonlocal scored_tokens, trained_tokens
             trained_tokens += steps * sum(len(row.token_ids) for row in rows)
             scored_tokens += (1 + len(rows)) * sum(len(row.token_ids) for row in held)
-            return self._resident.gains(weights, rows, held, steps, rate, progress)
+            return self._resident.gains(weights, rows, held, steps, rate, meter)
 
         def context_of(number: int, gate: GateTable) -> Context:
             seed = derive(arm.recipe.seed, "gate", number, gate.kind, arm.name, generation)

@@ -14,7 +14,7 @@ it was asked is put beside its choice here; how it was sampled is not known, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ import numpy as np
 from autophage.data.parsing import named_letter, named_option
 from autophage.data.posing import Posed
 from autophage.metrics.scored import Scored, log_probs
+from autophage.progress import Meter
 from autophage.store.answers import Answer
 from autophage.trainer.resident import ResidentModel
 
@@ -51,15 +52,15 @@ def passes(posed: Sequence[Posed]) -> int:
     return sum(1 if _is_short(one) else len(one.option_ids) for one in posed)
 
 
-def choose(resident: ResidentModel, posed: Sequence[Posed], progress: Callable[[int], None]) -> list[Choice]:
-    """What the loaded model makes of each of `posed`; `progress` is called with the sequences of each batch."""
+def choose(resident: ResidentModel, posed: Sequence[Posed], meter: Meter) -> list[Choice]:
+    """What the loaded model makes of each of `posed`; `meter` counts sequences."""
     short = [one for one in posed if _is_short(one)]
     long = [one for one in posed if not _is_short(one)]
     firsts = [[ids[0] for ids in one.option_ids] for one in short]
-    together = resident.score_choices([one.prompt_ids for one in short], firsts, progress)
+    together = resident.score_choices([one.prompt_ids for one in short], firsts, meter)
     sequences = [one.prompt_ids + ids for one in long for ids in one.option_ids]
     contexts = [len(one.prompt_ids) for one in long for _ in one.option_ids]
-    apart = resident.score(sequences, contexts, progress)
+    apart = resident.score(sequences, contexts, meter)
     options = {True: _of_one_row(together, firsts), False: _of_sequences(apart, long)}
     return [_choice(one, next(options[_is_short(one)])) for one in posed]
 

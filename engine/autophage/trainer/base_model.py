@@ -10,13 +10,14 @@ from __future__ import annotations
 import fcntl
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autophage.data.base_folder import base_model_folder, base_positions
 from autophage.data.build import RawSource
+from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.atomic import sync_file, sync_folder
 from autophage.store.fault_points import reach
@@ -27,12 +28,11 @@ if TYPE_CHECKING:
 WARMUP_STEPS = 50
 FINAL_SHARE = 0.05
 """Of the peak learning rate, reached at the last step."""
+REPORT_STEPS = 10
+"""Steps between two reports of progress. Each report reads the loss, which waits for the device."""
 
-Progress = Callable[[int, int, float], None]
-"""Called with (tokens done, tokens in all, loss)."""
 
-
-def ensure_base_model(recipe: Recipe, raw: RawSource, progress: Progress) -> Path:
+def ensure_base_model(recipe: Recipe, raw: RawSource, meter: Meter) -> Path:
     """The folder of the base model, trained now if it is not in the cache."""
     folder = base_model_folder(recipe, raw)
     if folder.is_dir():
@@ -45,7 +45,7 @@ def ensure_base_model(recipe: Recipe, raw: RawSource, progress: Progress) -> Pat
                 shutil.rmtree(abandoned)
             scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
             try:
-                _train(recipe, raw, scratch, progress)
+                _train(recipe, raw, scratch, meter)
                 reach("write", scratch)
                 for file in scratch.iterdir():
                     sync_file(file)
@@ -59,7 +59,7 @@ def ensure_base_model(recipe: Recipe, raw: RawSource, progress: Progress) -> Pat
     return folder
 
 
-def _train(recipe: Recipe, raw: RawSource, folder: Path, progress: Progress) -> None:
+def _train(recipe: Recipe, raw: RawSource, folder: Path, meter: Meter) -> None:
     """AdamW on packed rows with linear warm-up and decay; standard Hugging Face files into `folder`."""
     import torch
     from transformers import set_seed
@@ -75,6 +75,7 @@ def _train(recipe: Recipe, raw: RawSource, folder: Path, progress: Progress) -> 
     per_step = base.batch_size * base.length
     steps = max(1, base.tokens // per_step)
     rows = raw.rows(tokenizer, base.length + 1, base.seed)
+    meter.expect(steps * per_step)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = base.learning_rate * _rate(step, steps)
         ids = torch.tensor([next(rows) for _ in range(base.batch_size)], device=model.device)
@@ -84,8 +85,9 @@ def _train(recipe: Recipe, raw: RawSource, folder: Path, progress: Progress) -> 
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if step % 10 == 9 or step == steps - 1:
-            progress((step + 1) * per_step, steps * per_step, float(loss.detach()))
+        if (step + 1) % REPORT_STEPS == 0 or step == steps - 1:
+            tokens = (step % REPORT_STEPS + 1) * per_step
+            meter.advance(tokens, tokens=tokens, loss=float(loss.detach()))
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

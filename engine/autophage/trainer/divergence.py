@@ -9,13 +9,14 @@ of metrics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from autophage.metrics.scored import FLOOR, Compared, Scored
+from autophage.progress import Meter
 from autophage.store.weights import Weights
-from autophage.trainer.head import Head
+from autophage.trainer.head import LanguageHead
 from autophage.trainer.resident import ResidentModel
 from autophage.trainer.scoring import COLUMNS, batch_tokens, batches, scored_rows
 from autophage.trainer.variants import Tensors
@@ -28,13 +29,13 @@ def compare(
     others: Sequence[Weights],
     sequences: Sequence[Sequence[int]],
     contexts: Sequence[int],
-    progress: Callable[[int], None],
+    meter: Meter,
 ) -> list[list[Compared]]:
     """`result[k][i]`: tokens `sequences[i][contexts[i]:]`, written by `own`, as seen by `others[k]`.
 
     A divergence that is infinite, where the other model rules out what this one allows, counts as -FLOOR nats.
 
-    `progress` is called with the number of sequences after each batch. `own` is left loaded.
+    `meter` counts sequences. `own` is left loaded.
     """
     resident.load(own)
     variant = resident.live
@@ -59,14 +60,14 @@ def compare(
             ):
                 found[digest, index] = one
         variant.put(models[own.digest], rounded=True)
-        progress(len(batch))
+        meter.advance(len(batch))
     return [[found[other.digest, index] for index in range(len(sequences))] for other in others]
 
 
 def _compared(
-    own: Head,
+    own: LanguageHead,
     own_TX: torch.Tensor,
-    other: Head,
+    other: LanguageHead,
     other_TX: torch.Tensor,
     target_T: torch.Tensor,
     lengths: list[int],

@@ -91,20 +91,19 @@ class Group:
         """Rank 0's object, for what needs no other rank."""
         return self._own
 
-    def call(self, method: str, *arguments: Any, progress: Callable[..., None] | None = None, **options: Any) -> Any:
-        """`method` on every rank with these arguments; rank 0's answer. `progress`, the last one, hears of rank 0 alone.
+    def call(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """`method` on every rank with these arguments; rank 0's answer. A `Meter` shows the progress of rank 0 alone.
 
         Raises:
             AutophageError: as rank 0 raised it; the ranks raise it together, and can be called again.
             RunError: another rank failed or died, by number. The group is closed.
         """
-        own, theirs = (arguments, arguments) if progress is None else ((*arguments, progress), (*arguments, unheard))
         for follower in self._followers:
             try:
-                follower.connection.send((method, theirs, options))
+                follower.connection.send((method, arguments, options))
             except OSError:
                 self._give_up(follower)
-        return self._together(lambda: getattr(self._own, method)(*own, **options))
+        return self._together(lambda: getattr(self._own, method)(*arguments, **options))
 
     def close(self) -> None:
         """End every other rank; safe to call again."""
@@ -235,10 +234,6 @@ def follow(connection: Connection, alive: int) -> None:
             connection.send(("broken", f"failed: {type(error).__name__}: {error}"))
             raise
         work = _bound(own, *connection.recv())
-
-
-def unheard(*_: Any) -> None:
-    """Progress of a rank that nobody watches."""
 
 
 def _bound(own: Any, method: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Callable[[], Any]:

@@ -29,6 +29,11 @@ class InnerLoop:
         self._start = {name: parameter.detach().clone() for name, parameter in variant.parameters.items()}
         self._before = self._held_loss()
 
+    @property
+    def passes(self) -> int:
+        """Sequences that `gain` reads for one document."""
+        return self._steps + len(self._held)
+
     def gain(self, row: TrainingRow) -> float:
         """Nats a token that the held text loses by the steps on `row`; not finite where these lead to nothing finite."""
         try:

@@ -6,14 +6,15 @@ model's can be: no logits are in memory as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
 import torch
 
 from autophage.metrics.scored import Scored
-from autophage.trainer.head import Head
+from autophage.progress import Meter
+from autophage.trainer.head import LanguageHead
 
 TOKEN_BUDGET = 1 << 14
 """Tokens of a batch; their hidden states take 256 MiB at width 4096 in float32."""
@@ -27,11 +28,11 @@ COLUMNS = tuple(field.name for field in fields(Scored))
 
 @torch.inference_mode()
 def score(
-    head: Head, sequences: Sequence[Sequence[int]], contexts: Sequence[int], progress: Callable[[int], None]
+    head: LanguageHead, sequences: Sequence[Sequence[int]], contexts: Sequence[int], meter: Meter
 ) -> list[Scored]:
     """Statistics of `sequences[i][contexts[i]:]` for each i, in order; contexts are at least 1.
 
-    `progress` is called with the number of sequences after each batch.
+    `meter` counts sequences.
     """
     results: dict[int, Scored] = {}
     for batch in batches([len(sequence) for sequence in sequences], batch_tokens(head)):
@@ -42,13 +43,13 @@ def score(
         columns = [getattr(stats, name).cpu().split([high - low for low, high in spans]) for name in COLUMNS]
         for position, index in enumerate(batch):
             results[index] = Scored(*(column[position].numpy() for column in columns))
-        progress(len(batch))
+        meter.advance(len(batch))
     return [results[index] for index in range(len(sequences))]
 
 
 @torch.inference_mode()
 def score_choices(
-    head: Head, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[int]], progress: Callable[[int], None]
+    head: LanguageHead, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[int]], meter: Meter
 ) -> list[Scored]:
     """Statistics of each of the tokens `choices[i]` as the one that follows `prompts[i]`: one pass over the prompt for all.
 
@@ -65,12 +66,12 @@ def score_choices(
         columns = [getattr(stats, name).cpu().split(counts.tolist()) for name in COLUMNS]
         for position, index in enumerate(batch):
             results[index] = Scored(*(column[position].numpy() for column in columns))
-        progress(len(batch))
+        meter.advance(len(batch))
     return [results[index] for index in range(len(prompts))]
 
 
 def scored_rows(
-    head: Head, sequences: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]]
+    head: LanguageHead, sequences: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The head's rows [T, ...] that predict sequences[b][low:high] for each b, and those tokens [T]."""
     width = max(map(len, sequences))
@@ -83,7 +84,7 @@ def scored_rows(
     return rows_TX, torch.cat([ids_BL[b, low:high] for b, (low, high) in enumerate(spans)])
 
 
-def batch_tokens(head: Head) -> int:
+def batch_tokens(head: LanguageHead) -> int:
     """Tokens that a batch may hold."""
     if head.fused:
         return TOKEN_BUDGET

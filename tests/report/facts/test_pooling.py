@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 
 import pytest
+from scipy.special import stdtrit
 
-from autophage.metrics.intervals import student_t
 from autophage.recipe import load_recipe
 from autophage.report.facts.load import ArmFacts, RunFacts
 from autophage.report.facts.pooling import pooled, pools
@@ -21,7 +21,7 @@ def facts(tmp_path: Path, sweep: str, values: dict[str, list[float]], spread: fl
         for arm, series in values.items()
         for g, v in enumerate(series)
     ]
-    arms = [ArmFacts(arm.name, arm.control, arm.recipe, [], [], arm.twin) for arm in loaded.arms]
+    arms = [ArmFacts(arm.name, arm.control, arm.recipe, [], [], arm.control_name) for arm in loaded.arms]
     return RunFacts(loaded.recipe, "", arms, Metrics(rows), rows, [], {}, False)
 
 
@@ -42,7 +42,7 @@ def test_seeds_become_one_line_with_a_t_interval(tmp_path: Path) -> None:
     assert (start.value, start.interval) == (1.0, (1.0, 1.0))
     assert end.value == 3.0
     assert end.interval is not None
-    assert end.interval[1] - 3.0 == pytest.approx(student_t(0.975, 2) / math.sqrt(3))
+    assert end.interval[1] - 3.0 == pytest.approx(stdtrit(2, 0.975) / math.sqrt(3))
     assert end.n == 30
     control = shown.control_of(shown.arms[0])
     assert control is not None

@@ -18,7 +18,7 @@ from autophage.report.facts.load import ArmFacts, RunFacts, load
 from autophage.report.facts.series import Metrics
 from autophage.report.figures.colours import styles
 from autophage.report.remedies.front import front_figure
-from autophage.report.remedies.outcomes import Comparison, gathered, remedy_facts
+from autophage.report.remedies.outcomes import RemedyComparison, gathered, remedy_facts
 from autophage.report.remedies.view import remedy_view, summary
 from autophage.store.manifest import Manifest
 from autophage.store.rundir import RunDirectory
@@ -67,7 +67,7 @@ def facts(tmp_path: Path, recipe: str = RECIPE, last: int = 2) -> RunFacts:
                 row = {"arm": arm.name, "generation": generation, "metric": metric, "value": end}
                 rows.append({**row, "low": None, "high": None, "n": 10})
         chain = [Manifest(arm.name, g, None, {}, {}, {}, {}, {}, "exact") for g in range(last + 1)]
-        arms.append(ArmFacts(arm.name, arm.control, arm.recipe, chain, [""] * len(chain), arm.twin))
+        arms.append(ArmFacts(arm.name, arm.control, arm.recipe, chain, [""] * len(chain), arm.control_name))
     return RunFacts(loaded.recipe, "", arms, Metrics(rows), rows, [], {}, False)
 
 
@@ -81,14 +81,14 @@ def invented_costs(found: RunFacts) -> Costs:
 
 
 @pytest.fixture
-def compared(tmp_path: Path) -> Comparison:
+def compared(tmp_path: Path) -> RemedyComparison:
     found = facts(tmp_path)
     result = gathered(found, invented_costs(found))
     assert result is not None
     return result
 
 
-def test_verdicts_by_paired_differences(compared: Comparison) -> None:
+def test_verdicts_by_paired_differences(compared: RemedyComparison) -> None:
     assert {one.name: one.verdict for one in compared.outcomes} == {
         "half": HOLDS, "slow": PART, "idle": NONE, "narrow": HARMS
     }  # fmt: skip
@@ -100,14 +100,14 @@ def test_verdicts_by_paired_differences(compared: Comparison) -> None:
     assert [one.value for one in compared.lost] == pytest.approx([0.5, 0.25, 0.375], abs=0.01)
 
 
-def test_each_is_held_against_its_own_control(compared: Comparison) -> None:
+def test_each_is_held_against_its_own_control(compared: RemedyComparison) -> None:
     slow = compared.outcomes[1]
     assert slow.left[0].value == pytest.approx(0.32, abs=0.01)
     assert list(compared.controls) == ["control", "control_remedy-slow"]
     assert compared.controls["control_remedy-slow"]["knowledge/accuracy.torso"] == pytest.approx(0.82, abs=0.01)
 
 
-def test_ratios_are_of_logarithms(compared: Comparison) -> None:
+def test_ratios_are_of_logarithms(compared: RemedyComparison) -> None:
     beside = compared.outcomes[0].metrics["fluency/ppl_form"]
     assert beside.ratio
     assert beside.naked is not None
@@ -115,9 +115,9 @@ def test_ratios_are_of_logarithms(compared: Comparison) -> None:
     assert not compared.outcomes[0].metrics["knowledge/accuracy.torso"].ratio
 
 
-def test_the_page_says_what_helps_and_what_does_not(compared: Comparison) -> None:
+def test_the_page_says_what_helps_and_what_does_not(compared: RemedyComparison) -> None:
     view = remedy_view(compared)
-    assert [(row.name, row.verdict, row.kind) for row in view.rows] == [
+    assert [(row.name, row.cells[0].text, row.cells[0].look) for row in view.rows] == [
         ("naked loop", "", ""),
         ("half", HOLDS, "holds"),
         ("slow", PART, "part"),
@@ -128,21 +128,21 @@ def test_the_page_says_what_helps_and_what_does_not(compared: Comparison) -> Non
     assert view.columns == [
         "torso and tail", "below its control", "torso", "tail", "perplexity of form", "KL to base", "tokens", "time"
     ]  # fmt: skip
-    assert all(len(row.cells) == len(view.columns) for row in view.rows)
-    both, below, torso, *_ = view.rows[1].cells
-    assert torso.value == "75%"
-    assert torso.beside.startswith("+45.")
-    assert " \u00b1 " in torso.beside
-    assert torso.beyond
+    assert all(len(row.cells) == 1 + len(view.columns) for row in view.rows)
+    _, both, below, torso, *_ = view.rows[1].cells
+    assert torso.text == "75%"
+    assert torso.note.startswith("+45.")
+    assert " \u00b1 " in torso.note
+    assert torso.look == "beyond"
     assert "beside its control" in torso.title
     assert "% of what the naked loop lost" in both.title
-    assert float(below.value) == pytest.approx(3.75, abs=0.5)
+    assert float(below.text) == pytest.approx(3.75, abs=0.5)
     idle, narrow = view.rows[3].cells, view.rows[4].cells
-    assert not idle[2].beyond
-    assert narrow[-2].beside == "2.00 times"
+    assert idle[3].look == "within"
+    assert narrow[-2].note == "2.00 times"
     assert view.limits[-1] == "Not at the naked loop's budget of tokens: narrow (2.00 times)."
-    drift = view.rows[1].cells[5]
-    assert (drift.value, drift.beside, drift.beyond) == ("0.00", "-0.25", True), "nats are no shares"
+    drift = view.rows[1].cells[6]
+    assert (drift.text, drift.note, drift.look) == ("0.00", "-0.25", "beyond"), "nats are no shares"
     (still,) = [text for text in view.limits if "model 0 still" in text]
     assert still.startswith("half: its last model is model 0 still")
     assert summary(compared).endswith(
@@ -150,7 +150,7 @@ def test_the_page_says_what_helps_and_what_does_not(compared: Comparison) -> Non
     )
 
 
-def test_the_front_leaves_out_what_is_beaten(compared: Comparison) -> None:
+def test_the_front_leaves_out_what_is_beaten(compared: RemedyComparison) -> None:
     assert compared.best == ["half"]
     arms = [(one.arm, False) for one in (compared.naked, *compared.outcomes)]
     (figure,) = front_figure(compared, styles(arms))
@@ -164,11 +164,11 @@ def test_the_front_leaves_out_what_is_beaten(compared: Comparison) -> None:
     assert min(after - before for before, after in itertools.pairwise(heights)) >= 0.05 - 1e-9
 
 
-def test_json_has_it_all(compared: Comparison) -> None:
+def test_json_has_it_all(compared: RemedyComparison) -> None:
     found = remedy_facts(compared)
     assert found is not None
     text = json.dumps(found, allow_nan=False)
-    assert json.loads(text)["outcomes"][0]["gains"][2]["pairs"] == 3
+    assert json.loads(text)["outcomes"][0]["gains"][2]["n"] == 3
     assert found["pareto_front"] == ["half"]
     assert found["naked"]["verdict"] == ""
 

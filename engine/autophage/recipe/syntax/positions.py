@@ -1,7 +1,6 @@
-"""Where in a TOML text each key and value stands, which the standard library's parser does not tell.
+"""Line and column of each key and value of a TOML text. The parser of the standard library does not report them.
 
-The text must already have been accepted by `tomllib`: this scanner follows the grammar only as far as it takes to find
-the beginnings of things, and checks nothing. It does not know what a recipe is.
+`tomllib` must have accepted the text. The scanner follows the grammar only as far as positions need it, and checks nothing.
 """
 
 from __future__ import annotations
@@ -10,29 +9,29 @@ import bisect
 import tomllib
 from typing import NamedTuple
 
-Path = tuple[str | int, ...]
-"""Keys and list indices from the top of the document: `("measure", "formats", 0)`."""
+KeyPath = tuple[str | int, ...]
+"""Keys and list indices from the top of a document: `("measure", "formats", 0)`."""
 
 _BLANK = " \t\n"
 _BARE_END = ",]}#\n"
 
 
 class Position(NamedTuple):
-    """Both count from 1; a column counts characters."""
+    """Line and column, both from 1. A column counts characters."""
 
     line: int
     column: int
 
 
 class Mark(NamedTuple):
-    """Where a key is written and where its value begins; the same for list items and `[table]` headers."""
+    """Position of a key, and of its value. Both are equal for list items and `[table]` headers."""
 
     key: Position
     value: Position
 
 
-def locate(text: str) -> dict[Path, Mark]:
-    """The mark of every key, table, list and list item of a valid TOML text, whose line ends are LF."""
+def locate(text: str) -> dict[KeyPath, Mark]:
+    """The mark of every key, table, list and list item of a valid TOML text with LF line ends."""
     scanner = _Scanner(text)
     scanner.document()
     return scanner.marks
@@ -40,23 +39,23 @@ def locate(text: str) -> dict[Path, Mark]:
 
 class _Scanner:
     def __init__(self, text: str) -> None:
-        self.text = text + "\n"  # so that no look-ahead meets the end
+        self.text = text + "\n"  # so that a look-ahead never passes the end
         self.size = len(text)
         self.at = 0
-        self.marks: dict[Path, Mark] = {}
-        self.lengths: dict[Path, int] = {}  # of arrays of tables
+        self.marks: dict[KeyPath, Mark] = {}
+        self.lengths: dict[KeyPath, int] = {}  # of arrays of tables
         self.starts = [0, *(offset + 1 for offset, character in enumerate(text) if character == "\n")]
 
     def position(self, offset: int) -> Position:
         line = bisect.bisect_right(self.starts, offset)
         return Position(line, offset - self.starts[line - 1] + 1)
 
-    def mark(self, path: Path, key: int, value: int) -> None:
-        """The first mention of a table wins: `[a.b]` before `[a]` already names `a`."""
+    def mark(self, path: KeyPath, key: int, value: int) -> None:
+        """Record a mark. The first one of a path wins: `[a.b]` before `[a]` already marks `a`."""
         self.marks.setdefault(path, Mark(self.position(key), self.position(value)))
 
     def document(self) -> None:
-        table: Path = ()
+        table: KeyPath = ()
         self.blank()
         while self.at < self.size:
             if self.text.startswith("[[", self.at):
@@ -67,12 +66,12 @@ class _Scanner:
                 self.pair(table)
             self.blank()
 
-    def header(self, brackets: int) -> Path:
-        """`[a.b]` or `[[a.b]]`; names on the way that are arrays of tables mean their newest table."""
+    def header(self, brackets: int) -> KeyPath:
+        """Scan `[a.b]` or `[[a.b]]`. A name that is an array of tables means its last table."""
         self.at += brackets
         parts = self.key()
         self.at += brackets
-        path: Path = ()
+        path: KeyPath = ()
         for number, (part, offset) in enumerate(parts, 1):
             path = (*path, part)
             self.mark(path, offset, offset)
@@ -83,7 +82,7 @@ class _Scanner:
                 self.mark(path, offset, offset)
         return path
 
-    def pair(self, table: Path) -> None:
+    def pair(self, table: KeyPath) -> None:
         parts = self.key()
         self.at += 1  # the equals sign
         self.spaces()
@@ -97,7 +96,7 @@ class _Scanner:
         self.value(path)
 
     def key(self) -> list[tuple[str, int]]:
-        """The parts of a dotted key with their offsets; stops behind the blanks that follow."""
+        """Scan a dotted key and the blanks after it. Returns its parts with their offsets."""
         parts = []
         while True:
             self.spaces()
@@ -114,7 +113,7 @@ class _Scanner:
                 return parts
             self.at += 1
 
-    def value(self, path: Path) -> None:
+    def value(self, path: KeyPath) -> None:
         first = self.text[self.at]
         if first in "\"'":
             self.string()
@@ -126,7 +125,7 @@ class _Scanner:
             while self.text[self.at] not in _BARE_END:
                 self.at += 1
 
-    def array(self, path: Path) -> None:
+    def array(self, path: KeyPath) -> None:
         self.at += 1
         self.separators()
         index = 0
@@ -137,7 +136,7 @@ class _Scanner:
             index += 1
         self.at += 1
 
-    def inline_table(self, path: Path) -> None:
+    def inline_table(self, path: KeyPath) -> None:
         self.at += 1
         self.separators()
         while self.text[self.at] != "}":
@@ -152,7 +151,7 @@ class _Scanner:
         while not self.text.startswith(fence, self.at):
             self.at += 2 if quote == '"' and self.text[self.at] == "\\" else 1
         self.at += len(fence)
-        if len(fence) == 3:  # up to two quotes may stand before the closing three
+        if len(fence) == 3:  # up to two quotes may precede the closing three
             for _ in range(2):
                 self.at += self.text[self.at] == quote
 
@@ -161,7 +160,7 @@ class _Scanner:
             self.at += 1
 
     def blank(self) -> None:
-        """Step over blanks, line ends and comments."""
+        """Skip blanks, line ends and comments."""
         while self.at < self.size:
             if self.text[self.at] == "#":
                 self.at = self.text.index("\n", self.at)

@@ -14,12 +14,13 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from autophage.display import duration
 from autophage.recipe import expand
 from autophage.recipe.batching import cohorts_of, is_continuous
 from autophage.recipe.schedule import pool_alpha
 from autophage.recipe.schema import Recipe
 from autophage.report.facts.load import ArmFacts, RunFacts
-from autophage.report.facts.words import duration
+from autophage.report.facts.table import DASH, TableCell, TableRow
 from autophage.store.manifest import Manifest
 from autophage.store.rundir import RunDirectory
 from autophage.store.training import TRAINING, read_training
@@ -95,35 +96,22 @@ def mean_cost(costs: Iterable[Cost]) -> Cost | None:
     )
 
 
-@dataclass(frozen=True)
-class CostRow:
-    """A line of the table: the mean over the seeds of an arm, in words."""
-
-    arm: str
-    sampled: str
-    trained: str
-    scored: str
-    seconds: list[str]
-    total: str
-
-
-def cost_rows(shown: RunFacts, costs: Costs, groups: Mapping[str, Sequence[str]]) -> list[CostRow]:
+def cost_rows(shown: RunFacts, costs: Costs, groups: Mapping[str, Sequence[str]]) -> list[TableRow]:
     """One for each arm of `shown`, which has seeds pooled; none where nothing is committed. `groups` are the pools' members."""
     by_arm = arm_costs(costs)
     rows = []
     for arm in shown.arms:
         cost = mean_cost(by_arm[name] for name in groups.get(arm.name, [arm.name]) if name in by_arm)
         if cost is not None and cost.tokens:
-            seconds = [duration(cost.seconds[stage]) if stage in cost.seconds else "\u2013" for stage in STAGES]
-            total = duration(cost.time) if cost.seconds else "\u2013"
-            rows.append(
-                CostRow(arm.name, _count(cost.sampled), _count(cost.trained), _count(cost.scored), seconds, total)
-            )
+            texts = [_count(tokens) for tokens in (cost.sampled, cost.trained, cost.scored)]
+            texts += [duration(cost.seconds[stage]) if stage in cost.seconds else DASH for stage in STAGES]
+            texts.append(duration(cost.time) if cost.seconds else DASH)
+            rows.append(TableRow(arm.name, [TableCell(text) for text in texts], arm.name))
     return rows
 
 
 def _count(tokens: int) -> str:
-    return f"{tokens:,}" if tokens else "\u2013"
+    return f"{tokens:,}" if tokens else DASH
 
 
 def cost_facts(costs: Costs) -> dict[str, dict[str, Any]]:

@@ -20,14 +20,14 @@ from autophage.store.rundir import RunDirectory, is_locked, read_events
 
 @dataclass(frozen=True)
 class ArmFacts:
-    """One arm. `recipe` is None for an arm that has metrics but that the recipe does not name, `twin` its control's name."""
+    """Facts of one arm. `recipe` is None for an arm with metrics that the recipe does not name."""
 
     name: str
     control: bool
     recipe: Recipe | None
     manifests: list[Manifest]
     hashes: list[str]
-    twin: str | None = None
+    control_name: str | None = None
 
     @property
     def last(self) -> int:
@@ -76,7 +76,7 @@ class RunFacts:
     def control_of(self, arm: ArmFacts) -> ArmFacts | None:
         """The control that differs from `arm` in nothing but who wrote what it is trained on; failing that, the only one."""
         for control in self.controls:
-            if control.name == arm.twin:
+            if control.name == arm.control_name:
                 return control
         return self.controls[0] if len(self.controls) == 1 else None
 
@@ -89,7 +89,9 @@ def load(run: RunDirectory) -> RunFacts:
     rows = _metric_rows(run, manifests)
     metrics = Metrics(rows)
     arms = [
-        ArmFacts(arm.name, arm.control, arm.recipe, manifests[arm.name], _hashes(run, manifests[arm.name]), arm.twin)
+        ArmFacts(
+            arm.name, arm.control, arm.recipe, manifests[arm.name], _hashes(run, manifests[arm.name]), arm.control_name
+        )
         for arm in expand(recipe)
     ]
     arms += [ArmFacts(name, False, None, [], []) for name in metrics.arms if name not in manifests]

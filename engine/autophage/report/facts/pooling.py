@@ -30,7 +30,7 @@ def pooled(facts: RunFacts) -> RunFacts:
     members = {name for group in groups.values() for name in group}
     firsts = {name: by_name[group[0]] for name, group in groups.items()}
     group_of = {member: name for name, group in groups.items() for member in group}
-    arms = [replace(arm, name=name, twin=group_of.get(arm.twin or "")) for name, arm in firsts.items()]
+    arms = [replace(arm, name=name, control_name=group_of.get(arm.control_name or "")) for name, arm in firsts.items()]
     arms += [arm for arm in facts.arms if arm.name not in members]
     rows = [*facts.rows, *(row for name, group in groups.items() for row in _rows(facts, name, group))]
     return replace(facts, arms=arms, metrics=Metrics(rows), rows=rows)
@@ -77,9 +77,9 @@ def _mean(points: Sequence[Point]) -> Point:
     value, generation = float(values.mean()), points[0].generation
     own = [(one.value - bounds[0], bounds[1] - one.value) for one in points if (bounds := one.interval) is not None]
     if not own and np.ptp(values) == 0:  # a closed form, the same for every seed
-        return Point(generation, value)
+        return Point(value, generation=generation)
     over_seeds = 0.0 if len(points) < 2 else mean_interval(values)[1] - value
     below, above = np.mean(own, axis=0) if len(own) == len(points) else (0.0, 0.0)
     counted = [point.n for point in points if point.n is not None]
     low, high = value - max(float(below), over_seeds), value + max(float(above), over_seeds)
-    return Point(generation, value, low, high, sum(counted) if counted else None)
+    return Point(value, low, high, sum(counted) if counted else None, generation)

@@ -11,20 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autophage.metrics.intervals import Estimate
+
 
 @dataclass(frozen=True)
-class Point:
-    """One measured value; `low` and `high` bound its 95% interval where it has one, `n` counts the items behind it."""
+class Point(Estimate):
+    """An estimate at one generation."""
 
-    generation: int
-    value: float
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        return None if self.low is None or self.high is None else (self.low, self.high)
+    generation: int = 0
 
 
 def apart(first: Point, second: Point) -> bool | None:
@@ -49,7 +43,7 @@ class Metrics:
             if value is None or not math.isfinite(value):
                 self.left_out += 1
                 continue
-            point = Point(int(row["generation"]), float(value), _finite(row["low"]), _finite(row["high"]), row["n"])
+            point = Point(float(value), _bound(row["low"]), _bound(row["high"]), row["n"], int(row["generation"]))
             self._series.setdefault((row["arm"], row["metric"]), {})[point.generation] = point
 
     @property
@@ -81,5 +75,6 @@ class Metrics:
         return any(name == metric for _, name in self._series)
 
 
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
+def _bound(value: float | None) -> float:
+    """A bound of an interval. The file holds null if there is none."""
+    return math.nan if value is None else float(value)

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from datetime import UTC, datetime
+from html import escape
 from typing import Any
 
+from autophage.display import safe
 from autophage.report.facts.catalog import describe
 from autophage.report.facts.series import Point
-
-CONTROLS = (
-    "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI "
-    "DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US"
-).split()
-"""ASCII's own names of its control characters; every font can draw them."""
 
 
 def number(value: float) -> str:
@@ -61,16 +56,6 @@ def change(metric: str, start: float, end: float) -> str:
     return f"{ratio:.1f} times" if ratio >= 3 else f"{100 * (ratio - 1):+.0f}%"
 
 
-def duration(seconds: float) -> str:
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
 def moment(time: float) -> str:
     """`2026-03-01 14:05 UTC`; empty for a time that no clock has."""
     try:
@@ -79,47 +64,9 @@ def moment(time: float) -> str:
         return ""
 
 
-def plural(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
-def listed(items: list[str]) -> str:
-    """`a, b and c`."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
-
-
-def visible(text: str) -> list[tuple[str, bool]]:
-    """`text` cut into runs of (characters, whether they stand for something invisible).
-
-    Control, format and unassigned characters (among them bidirectional overrides and zero-width joiners, which can
-    make a text read as another one) are replaced by their name or code point. A line feed keeps its effect.
-    """
-    runs: list[tuple[str, bool]] = []
-    for character in text:
-        replaced = _picture(character)
-        piece, hidden = (character, False) if replaced is None else (replaced, True)
-        if runs and runs[-1][1] == hidden:
-            runs[-1] = (runs[-1][0] + piece, hidden)
-        else:
-            runs.append((piece, hidden))
-    return runs
-
-
-def _picture(character: str) -> str | None:
-    code = ord(character)
-    if character == "\n":
-        return None
-    if code < len(CONTROLS):
-        return f"\u2039{CONTROLS[code]}\u203a"
-    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}:
-        return f"\u2039U+{code:04X}\u203a"
-    return None
-
-
 def plotly_text(text: str) -> str:
     """`text` for plotly, which reads a small HTML of its own (`<b>`, `<a href>`) in names and hovers."""
-    plain = "".join(piece for piece, _ in visible(text))
-    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escape(safe(text, keep="\n"), quote=False)
 
 
 def script_json(value: Any) -> str:

@@ -16,7 +16,7 @@ from autophage.report.figures.panels import MEASURED, THEORY, Figure, Panel, met
 
 
 @dataclass(frozen=True)
-class Plan:
+class FigurePlan:
     """`titles` shorten a panel's label where the figure's title says the rest."""
 
     key: str
@@ -31,7 +31,7 @@ TIMING_METRICS = ("speed/sample_tokens_per_second", "speed/train_tokens_per_seco
 PERPLEXITIES = ("fluency/ppl_form", "fact/ppl")
 """Drawn on one scale, because the claim is that one of them moves and the other does not."""
 
-WORLD_MAIN = Plan(
+WORLD_MAIN = FigurePlan(
     "main",
     "Knowledge against fluency",
     ("knowledge/accuracy.torso", *PERPLEXITIES),
@@ -39,49 +39,49 @@ WORLD_MAIN = Plan(
     "longer knows. The two perplexities share one scale.",
     ("Accuracy, torso questions", "", ""),
 )
-TEXT_MAIN = Plan(
+TEXT_MAIN = FigurePlan(
     "main",
     "Text over generations",
     ("fluency/ppl_human", "onpolicy/entropy", "text/distinct_2"),
     "Does human text become surprising to the model while its own text becomes narrower?",
 )
 PLANS = (
-    Plan(
+    FigurePlan(
         "buckets",
         "Who is forgotten first",
         tuple(f"knowledge/accuracy.{bucket}" for bucket in BUCKETS),
         "Head people appear often in human text, tail people rarely. Synthetic text repeats what is frequent.",
         ("Head", "Torso", "Tail"),
     ),
-    Plan(
+    FigurePlan(
         "formats",
         "Does the way of asking decide?",
         tuple(f"knowledge/accuracy.{name}" for name in FORMATS),
         "The same facts, asked in other words. Where the panels differ, some of the loss is a matter of form.",
         ("Question and answer", "Cloze", "Few-shot"),
     ),
-    Plan(
+    FigurePlan(
         "confidence",
         "Does it know that it no longer knows?",
         ("knowledge/accuracy", "knowledge/confidence", "knowledge/confidently_wrong", "knowledge/ece"),
         "Confidence that stays up while accuracy falls is the costly kind of collapse.",
         ("Accuracy, all questions",),
     ),
-    Plan(
+    FigurePlan(
         "compliance",
         "Format compliance",
         ("format/compliance", *(f"format/compliance.{name}" for name in FORMATS)),
         "A wrong city is lost knowledge; a colour for a city is lost form.",
         ("All formats", "Question and answer", "Cloze", "Few-shot"),
     ),
-    Plan(
+    FigurePlan(
         "questions",
         "Four-way questions",
         tuple(f"questions/accuracy.{name}" for name in QUESTION_FORMATS),
         "Does accuracy fall to a guess, and in which words first? Dotted: a guess, and answering always the same option.",
         ("Multiple choice", "Few-shot", "Short answer", "No instruction"),
     ),
-    Plan(
+    FigurePlan(
         "choices",
         "How the questions are answered",
         (
@@ -94,38 +94,38 @@ PLANS = (
         "A model that loses its knowledge first keeps answering in form, then picks the same option ever more often, and in the "
         "end no longer answers. Dotted: what the dominant option would be if every answer were right.",
     ),
-    Plan(
+    FigurePlan(
         "onpolicy",
         "How sure the model is while it writes",
         ("onpolicy/entropy", "onpolicy/varentropy", "onpolicy/surprisal_gap"),
         "Of the model's whole distribution, on its own samples. Falling entropy: ever fewer continuations are thought "
         "possible.",
     ),
-    Plan(
+    FigurePlan(
         "text",
         "What the corpora look like",
         ("text/distinct_2", "text/compression", "text/duplicate", "text/novelty", "text/junk"),
         "Redundancy of what was written, whatever the model believes of it.",
     ),
-    Plan(
+    FigurePlan(
         "diversity",
         "How different samples are from one another",
         ("text/self_bleu", "text/vendi", "text/embedding_diversity"),
         "Pairs of samples of one draw. Self-BLEU rises where samples grow alike; the other two fall.",
     ),
-    Plan(
+    FigurePlan(
         "tail",
         "What becomes of the rare",
         ("tail/mass_vs_human", "tail/coverage", "tail/mass.unseen", "tail/ppl_under_base", "tail/ppl_under_base.p95"),
         "Tokens that humans use rarely, and samples that model 0 finds unlikely.",
     ),
-    Plan(
+    FigurePlan(
         "gates",
         "What gates let through",
         ("gate/accepted", "gate/rejected", "gate/weight"),
         "Of all that was written. What the other figures say of corpora is of accepted and rejected samples alike.",
     ),
-    Plan(
+    FigurePlan(
         "human",
         "Against human text and the base model",
         (
@@ -136,13 +136,13 @@ PLANS = (
             "detect/log_rank_ratio",
         ),
     ),
-    Plan(
+    FigurePlan(
         "anchor",
         "Held while learning",
         ("anchor/kl", "anchor/withheld"),
         "Means over the tokens of a training, each as the model saw it before it learnt from it.",
     ),
-    Plan(
+    FigurePlan(
         "edit",
         "Human text, edited",
         ("mix/redrawn", "mix/edited"),
@@ -151,7 +151,7 @@ PLANS = (
 )
 
 
-def metric_figures(facts: RunFacts, looks: dict[str, Style], own: Sequence[Plan] = ()) -> list[Figure]:
+def metric_figures(facts: RunFacts, looks: dict[str, Style], own: Sequence[FigurePlan] = ()) -> list[Figure]:
     """The main figure first, then every planned figure that has a metric; a metric is drawn where it is first named.
 
     `own` are the first figures of a run that is not of language models, the main one among them.
@@ -236,11 +236,11 @@ def _trajectory(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
     return [Figure("trajectory", "The way each arm went", [panel], lead, wide=True)] if panel else []
 
 
-def _repeats(plan: Plan) -> bool:
+def _repeats(plan: FigurePlan) -> bool:
     """The buckets are read side by side, so the torso panel stands there again."""
     return plan.key == "buckets"
 
 
-def _title(plan: Plan, name: str) -> str:
+def _title(plan: FigurePlan, name: str) -> str:
     place = plan.metrics.index(name)
     return plan.titles[place] if place < len(plan.titles) else ""

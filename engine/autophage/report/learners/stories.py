@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from autophage.recipe.schedule import alpha_words
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.learner import LANGUAGE_MODEL
-from autophage.report.figures.planned import Plan
+from autophage.report.figures.planned import FigurePlan
 
 DASHES = "Thin dashes without marks are the closed form."
 
@@ -20,7 +20,7 @@ class Story:
     """`told` are the metrics of the sentences, the first of them the one that decides; `figures` the main one and more."""
 
     told: tuple[str, ...]
-    figures: tuple[Plan, ...]
+    figures: tuple[FigurePlan, ...]
     writes: str = "samples"
 
 
@@ -28,7 +28,7 @@ STORIES = {
     "gaussian": Story(
         ("learner/variance_median", "learner/variance_about_origin", "learner/w2"),
         (
-            Plan(
+            FigurePlan(
                 "main",
                 "A Gaussian that is fitted to its own samples",
                 ("learner/variance_median", "learner/variance", "learner/variance_about_origin", "learner/w2"),
@@ -40,7 +40,7 @@ STORIES = {
     "mixture": Story(
         ("learner/l2", "learner/cross_entropy", "learner/smallest_weight"),
         (
-            Plan(
+            FigurePlan(
                 "main",
                 "A mixture that is fitted to its own samples",
                 ("learner/l2", "learner/cross_entropy", "learner/smallest_weight"),
@@ -51,7 +51,7 @@ STORIES = {
     "vae": Story(
         ("learner/latent_std", "learner/recognised", "learner/reconstruction"),
         (
-            Plan(
+            FigurePlan(
                 "main",
                 "Images that are learnt from images",
                 ("learner/latent_std", "learner/recognised", "learner/digit_entropy", "learner/reconstruction"),
@@ -63,7 +63,7 @@ STORIES = {
     "ngram": Story(
         ("learner/support", "fluency/ppl_human", "onpolicy/entropy"),
         (
-            Plan(
+            FigurePlan(
                 "main",
                 "What is missed once is gone",
                 ("learner/support", "learner/survival", "fluency/ppl_human", "onpolicy/entropy"),
@@ -75,7 +75,7 @@ STORIES = {
     "regression": Story(
         ("learner/test_error",),
         (
-            Plan(
+            FigurePlan(
                 "main",
                 "Least squares on labels of its own",
                 ("learner/test_error",),
@@ -87,7 +87,7 @@ STORIES = {
     "classifier": Story(
         ("learner/accuracy", "learner/kept_error"),
         (
-            Plan(
+            FigurePlan(
                 "main",
                 "A classifier of verified labels of its own",
                 ("learner/accuracy", "learner/kept_error", "learner/kept"),

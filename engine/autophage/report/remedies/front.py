@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from autophage.display import duration
 from autophage.metrics.intervals import mean_interval
 from autophage.metrics.retention import front
-from autophage.report.facts.words import duration, number, percent, plotly_text
+from autophage.report.facts.words import number, percent, plotly_text
 from autophage.report.figures.colours import Style
 from autophage.report.figures.panels import Figure, Panel
-from autophage.report.remedies.outcomes import Comparison, Outcome
+from autophage.report.remedies.outcomes import Outcome, RemedyComparison
 
 GAP = 0.05
 """Of accuracy, between two names."""
@@ -29,7 +30,7 @@ LEAD = (
 )
 
 
-def front_figure(found: Comparison | None, looks: dict[str, Style]) -> list[Figure]:
+def front_figure(found: RemedyComparison | None, looks: dict[str, Style]) -> list[Figure]:
     """Nothing where no remedies are compared, or where knowledge was not measured."""
     if found is None:
         return []

@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from autophage.metrics.retention import HARMS, HOLDS, NONE, PART, RULE, UNJUDGED, Difference, front, paired, verdict
+from autophage.display import json_ready
+from autophage.metrics.intervals import Estimate
+from autophage.metrics.retention import HARMS, HOLDS, NONE, PART, RULE, UNJUDGED, front, paired, verdict
 from autophage.recipe import expand
 from autophage.recipe.arms import Arm, arm_name
 from autophage.recipe.settings import NAKED
@@ -42,8 +44,8 @@ class Beside:
     """
 
     value: float
-    naked: Difference | None
-    control: Difference | None
+    naked: Estimate | None
+    control: Estimate | None
     ratio: bool
 
 
@@ -61,8 +63,8 @@ class Outcome:
     arms: tuple[str, ...]
     metrics: dict[str, Beside]
     verdict: str
-    gains: tuple[Difference, ...]
-    left: tuple[Difference, ...]
+    gains: tuple[Estimate, ...]
+    left: tuple[Estimate, ...]
     retained: BySeed
     cost: Cost | None
     control: str | None
@@ -74,7 +76,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RemedyComparison:
     """Everything about the remedies of a run, at one generation; `controls` map their names to their mean metrics."""
 
     generation: int
@@ -84,7 +86,7 @@ class Comparison:
     controls: dict[str, dict[str, float]]
 
     @property
-    def lost(self) -> tuple[Difference, ...]:
+    def lost(self) -> tuple[Estimate, ...]:
         """What the naked loop lost beside its control, by bucket and in their mean; empty where there is none."""
         return self.naked.left
 
@@ -96,7 +98,7 @@ class Comparison:
         return [points[place].name for place in front(costs, [one.retention for one in points])]
 
 
-def gathered(facts: RunFacts, costs: Costs) -> Comparison | None:
+def gathered(facts: RunFacts, costs: Costs) -> RemedyComparison | None:
     """None where the run compares no remedies, or none has gone a generation yet. Seeds of `facts` are not pooled."""
     chosen = facts.recipe.sweep.get(REMEDY, [])
     reached = {arm.name: arm.last for arm in facts.arms if arm.recipe is not None}
@@ -119,7 +121,7 @@ def gathered(facts: RunFacts, costs: Costs) -> Comparison | None:
     ]
     outcomes = sorted([*outcomes, *others], key=lambda one: (ORDER.index(one.verdict), -_last(one.gains)))
     seeds = len({arm.recipe.seed for arm in arms})
-    return Comparison(generation, seeds, outcomes, first, made.controls(arms))
+    return RemedyComparison(generation, seeds, outcomes, first, made.controls(arms))
 
 
 class _Maker:
@@ -161,7 +163,7 @@ class _Maker:
         points = {seed: self._facts.metrics.at(arm, metric, self._generation) for seed, arm in arms.items()}
         return {seed: point.value for seed, point in points.items() if point is not None}
 
-    def _held(self, ours: Mapping[int, str], theirs: Mapping[int, str]) -> tuple[Difference, ...]:
+    def _held(self, ours: Mapping[int, str], theirs: Mapping[int, str]) -> tuple[Estimate, ...]:
         """Differences of each bucket and of their mean; empty where a bucket was not measured."""
         pairs = [paired(self._values(metric, ours), self._values(metric, theirs)) for metric in HELD]
         pairs.append(paired(self._retained(ours), self._retained(theirs)))
@@ -197,34 +199,26 @@ def _name(facts: RunFacts, arm: Arm, remedy: str) -> str:
 
 def _twins(group: Mapping[int, Arm]) -> dict[int, str]:
     """Seed -> the control."""
-    return {seed: arm.twin for seed, arm in group.items() if arm.twin is not None}
+    return {seed: arm.control_name for seed, arm in group.items() if arm.control_name is not None}
 
 
 def _mean(values: BySeed) -> float:
     return sum(values.values()) / len(values)
 
 
-def _last(gains: Sequence[Difference]) -> float:
+def _last(gains: Sequence[Estimate]) -> float:
     return gains[-1].value if gains else 0.0
 
 
-def remedy_facts(found: Comparison | None) -> dict[str, Any] | None:
+def remedy_facts(found: RemedyComparison | None) -> dict[str, Any] | None:
     """The comparison as plain values: intervals that do not exist are null."""
     if found is None:
         return None
     outcomes = [_values(one) for one in found.outcomes]
     told = {"outcomes": outcomes, "naked": _values(found.naked), "pareto_front": found.best, "rule": RULE}
-    plain: dict[str, Any] = _plain({**asdict(found), **told})
+    plain: dict[str, Any] = json_ready({**asdict(found), **told})
     return plain
 
 
 def _values(one: Outcome) -> dict[str, Any]:
     return {**asdict(one), "cost": None if one.cost is None else cost_values(one.cost)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,11 +10,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from autophage.metrics.retention import HARMS, HOLDS, NONE, PART, RULE, UNJUDGED, Difference
+from autophage.display import duration, listed, plural
+from autophage.metrics.intervals import Estimate
+from autophage.metrics.retention import HARMS, HOLDS, NONE, PART, RULE, UNJUDGED
 from autophage.report.facts.catalog import describe
 from autophage.report.facts.costs import Cost
-from autophage.report.facts.words import duration, listed, number, percent, plural, shown
-from autophage.report.remedies.outcomes import DRIFT, HELD, ORDER, Beside, Comparison, Outcome
+from autophage.report.facts.table import DASH, TableCell, TableRow
+from autophage.report.facts.words import number, percent, shown
+from autophage.report.remedies.outcomes import DRIFT, HELD, ORDER, Beside, Outcome, RemedyComparison
 
 BUDGET = 0.05
 """Share by which a remedy's tokens may differ from the naked loop's before the page says that budgets are not equal."""
@@ -32,27 +35,6 @@ TITLES = {
 }
 KINDS = {HOLDS: "holds", PART: "part", HARMS: "harms"}
 """Looks of the verdicts; those without one are plain."""
-DASH = "\u2013"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """`beside` is the difference from the naked loop, bold where `beyond`; `title` is for the pointer: its interval, and the
-    difference from the control."""
-
-    value: str
-    beside: str = ""
-    beyond: bool = False
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    name: str
-    arm: str
-    verdict: str
-    kind: str
-    cells: list[Cell]
 
 
 @dataclass(frozen=True)
@@ -62,11 +44,11 @@ class RemedyView:
     rule: str
     limits: list[str]
     columns: list[str]
-    rows: list[Row]
+    rows: list[TableRow]
     generation: int
 
 
-def remedy_view(found: Comparison | None) -> RemedyView:
+def remedy_view(found: RemedyComparison | None) -> RemedyView:
     if found is None:
         return RemedyView(RULE, [], [], [], 0)
     columns = list(found.naked.metrics)
@@ -77,62 +59,69 @@ def remedy_view(found: Comparison | None) -> RemedyView:
     return RemedyView(RULE, _limits(found), headings, rows, found.generation)
 
 
-def _control_row(name: str, means: dict[str, float], columns: Sequence[str]) -> Row:
+def _control_row(name: str, means: dict[str, float], columns: Sequence[str]) -> TableRow:
     """Human text alone: what there is to hold."""
-    cells = [Cell(shown(metric, means[metric])) if metric in means else Cell(DASH) for metric in columns]
+    cells = [TableCell(shown(metric, means[metric])) if metric in means else TableCell(DASH) for metric in columns]
     buckets = [means[metric] for metric in HELD if metric in means]
     retained = percent(sum(buckets) / len(HELD)) if len(buckets) == len(HELD) else DASH
-    return Row("control", name, "human text alone", "", [Cell(retained), Cell(""), *cells, Cell(""), Cell("")])
+    empty = TableCell("")
+    return TableRow("control", [TableCell("human text alone"), TableCell(retained), empty, *cells, empty, empty], name)
 
 
-def _row(found: Comparison, one: Outcome, columns: Sequence[str]) -> Row:
-    cells = [_retention(found, one), _below(one)]
+def _row(found: RemedyComparison, one: Outcome, columns: Sequence[str]) -> TableRow:
+    verdict = TableCell(one.verdict, look=KINDS.get(one.verdict, ""))
+    cells = [verdict, _retention(found, one), _below(one)]
     cells += [_cell(metric, one.metrics.get(metric), one is found.naked) for metric in columns]
     cells += [_tokens(one.cost, found.naked.cost), _time(one.cost, found.naked.cost)]
     name = "naked loop" if one is found.naked else one.name
-    return Row(name, one.arm, one.verdict, KINDS.get(one.verdict, ""), cells)
+    return TableRow(name, cells, one.arm)
 
 
-def _retention(found: Comparison, one: Outcome) -> Cell:
+def _retention(found: RemedyComparison, one: Outcome) -> TableCell:
     """Torso and tail in their mean; for the pointer how much of the naked loop's loss that is."""
     if not one.retained:
-        return Cell(DASH)
+        return TableCell(DASH)
     if not one.gains or one is found.naked:
-        return Cell(percent(one.retention))
+        return TableCell(percent(one.retention))
     gain, whole = one.gains[-1], found.lost[-1].value if found.lost else 0.0
     kept = f"; {percent(gain.value / whole)} of what the naked loop lost" if whole > 0 < gain.value else ""
-    return Cell(percent(one.retention), _points(gain), gain.above or gain.below, f"{_range(gain)} points{kept}")
+    return TableCell(percent(one.retention), _points(gain), _look(gain), f"{_range(gain)} points{kept}")
 
 
-def _below(one: Outcome) -> Cell:
+def _below(one: Outcome) -> TableCell:
     """How far it is below its own control."""
     if not one.left:
-        return Cell(DASH)
+        return TableCell(DASH)
     left = one.left[-1]
-    return Cell(f"{100 * left.value:.1f}", _reach(left), left.above or left.below, f"{_range(left)} points")
+    return TableCell(f"{100 * left.value:.1f}", _reach(left), _look(left), f"{_range(left)} points")
 
 
-def _cell(metric: str, one: Beside | None, is_naked: bool) -> Cell:
+def _cell(metric: str, one: Beside | None, is_naked: bool) -> TableCell:
     if one is None:
-        return Cell(DASH)
+        return TableCell(DASH)
     value = shown(metric, one.value)
     if is_naked or one.naked is None:
-        return Cell(value)
+        return TableCell(value)
     is_share = describe(metric).kind == "share"
     written = _growth if one.ratio else _hundredths if is_share else _signed
     title = _range(one.naked, written)
     if one.control is not None:
         title += f"; {_range(one.control, written)} beside its control"
     below = _points(one.naked) if is_share else written(one.naked.value)
-    return Cell(value, below, one.naked.above or one.naked.below, title)
+    return TableCell(value, below, _look(one.naked), title)
 
 
-def _points(found: Difference) -> str:
+def _look(found: Estimate) -> str:
+    """Bold if the interval leaves out 0."""
+    return "beyond" if found.above or found.below else "within"
+
+
+def _points(found: Estimate) -> str:
     """`+12.3 \u00b1 4.3`, in percentage points; Student's interval is symmetric."""
     return " ".join(part for part in (f"{100 * found.value:+.1f}", _reach(found)) if part)
 
 
-def _reach(found: Difference) -> str:
+def _reach(found: Estimate) -> str:
     return "" if math.isnan(found.low) else f"\u00b1 {50 * (found.high - found.low):.1f}"
 
 
@@ -144,7 +133,7 @@ def _signed(value: float) -> str:
     return f"{'+' if value > 0 else ''}{number(value)}"
 
 
-def _range(found: Difference, written: Callable[[float], str] = _hundredths) -> str:
+def _range(found: Estimate, written: Callable[[float], str] = _hundredths) -> str:
     """`+12.3 (+8.0 to +16.6)` in points, or `+12% (+8% to +17%)` of a difference of logarithms."""
     parts = [written(one) for one in (found.value, found.low, found.high)]
     return parts[0] if math.isnan(found.low) else f"{parts[0]} ({parts[1]} to {parts[2]})"
@@ -154,25 +143,25 @@ def _growth(value: float) -> str:
     return f"{100 * math.expm1(value):+.0f}%" if value < math.log(10) else f"{math.exp(min(value, 700.0)):.3g} times"
 
 
-def _tokens(cost: Cost | None, naked: Cost | None) -> Cell:
+def _tokens(cost: Cost | None, naked: Cost | None) -> TableCell:
     if cost is None:
-        return Cell(DASH)
+        return TableCell(DASH)
     title = f"{cost.sampled:,} sampled, {cost.trained:,} trained on, {cost.scored:,} scored by others"
-    return Cell(number(cost.tokens), _times(cost.tokens, naked.tokens if naked else 0), title=title)
+    return TableCell(number(cost.tokens), _times(cost.tokens, naked.tokens if naked else 0), title=title)
 
 
-def _time(cost: Cost | None, naked: Cost | None) -> Cell:
+def _time(cost: Cost | None, naked: Cost | None) -> TableCell:
     if cost is None or not cost.seconds:
-        return Cell(DASH)
+        return TableCell(DASH)
     title = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in cost.seconds.items())
-    return Cell(duration(cost.time), _times(cost.time, naked.time if naked else 0.0), title=title)
+    return TableCell(duration(cost.time), _times(cost.time, naked.time if naked else 0.0), title=title)
 
 
 def _times(ours: float, theirs: float) -> str:
     return f"{ours / theirs:.2f} times" if theirs else ""
 
 
-def summary(found: Comparison) -> str:
+def summary(found: RemedyComparison) -> str:
     """The verdicts in one sentence, for the head of the report."""
     judged = [one for one in found.outcomes if one.verdict]
     if not any(one.gains for one in judged):
@@ -201,11 +190,11 @@ def _told(kind: str, count: int) -> str:
     return one if count == 1 else many
 
 
-def _plain(found: Difference) -> str:
+def _plain(found: Estimate) -> str:
     return f"{100 * found.value:.1f} {_reach(found)}".strip()
 
 
-def _limits(found: Comparison) -> list[str]:
+def _limits(found: RemedyComparison) -> list[str]:
     told = []
     if found.lost and not found.lost[-1].above:
         told.append("What the naked loop lost is not beyond its own interval: there may be nothing to hold.")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autophage.live.format import count, duration, safe, shortened, size, value
-from autophage.live.marks import ASCII, UNICODE, bar, cells, sparkline
+from autophage.display import count, duration, json_ready, listed, plural, safe, shortened, size, value, visible
 
 
 @pytest.mark.parametrize(
@@ -31,10 +30,13 @@ def test_safe_keeps_what_it_is_told_to():
     [
         (None, "?"),
         (float("inf"), "?"),
-        (-3.0, "0:00"),
-        (59.6, "1:00"),
-        (3723, "1:02:03"),
-        (2 * 86400 + 3 * 3600, "2d 03:00:00"),
+        (-3.0, "0.0 s"),
+        (1.25, "1.2 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min 00 s"),
+        (61, "1 min 01 s"),
+        (7260, "2 h 01 min"),
+        (2 * 86400 + 3 * 3600, "2 d 03 h"),
     ],
 )
 def test_duration(seconds, shown):
@@ -67,23 +69,15 @@ def test_shortened():
     assert shortened("alpha-1.0_seed-2", 9) == "alpha-1.."
 
 
-def test_cells_of_many_generations_are_full_only_when_done():
-    assert cells(2, True, 6, 10, UNICODE) == ("●●", "◐", "○○○")
-    assert cells(99, True, 100, 10, UNICODE) == ("●" * 9, "◐", "")
-    assert cells(100, False, 100, 10, UNICODE) == ("●" * 10, "", "")
-    assert cells(0, False, 3, 0, ASCII) == ("", "", ".")
+def test_only_invisible_characters_are_replaced() -> None:
+    assert visible("caf\u00e9 \u4e16\nline") == [("caf\u00e9 \u4e16\nline", False)]
+    assert visible("a\tb\u200d") == [("a", False), ("\\t", True), ("b", False), ("\\u200d", True)]
 
 
-def test_bar():
-    assert bar(99.9, 100, 10, UNICODE) == ("━" * 9, "─")
-    assert bar(120, 100, 4, ASCII) == ("====", "")
-    assert bar(0, 0, 4, ASCII) == ("", "----")
+def test_words_for_numbers_of_things() -> None:
+    assert [plural(1, "arm"), plural(3, "arm"), plural(2, "remedy", "remedies")] == ["1 arm", "3 arms", "2 remedies"]
+    assert [listed(items) for items in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
 
 
-def test_sparkline():
-    assert sparkline([0.0, 0.5, 1.0], 0.0, 1.0, 16, UNICODE) == "▁▅█"
-    assert sparkline([0.2, 0.2], 0.2, 0.2, 16, UNICODE) == "▁▁"
-    assert sparkline([1.0, float("inf"), float("nan")], 1.0, 2.0, 16, UNICODE) == "▁██"
-    thinned = sparkline([float(number) for number in range(100)], 0.0, 99.0, 8, UNICODE)
-    assert thinned == "▁▂▃▄▅▆▇█"
-    assert sparkline([1.0], 0.0, 1.0, 8, ASCII) == ""
+def test_json_has_null_for_numbers_that_it_lacks() -> None:
+    assert json_ready({1: (float("nan"), 2.0, "x"), "y": [float("inf")]}) == {"1": [None, 2.0, "x"], "y": [None]}

@@ -1,0 +1,62 @@
+"""Documents of a corpus that is still being written, on their way to a training that began early.
+
+A training begins early where its arm is alone and its samples come in several waves (`scheduler`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from autophage.cluster.cell_actors import CellActors
+from autophage.cluster.scheduler import Side, Stage, Work
+from autophage.recipe.arms import Arm
+from autophage.sampler.protocol import Completion
+
+Documents = dict[int, list[int]]
+"""Token ids by place in the corpus."""
+
+
+class EarlyDocuments:
+    def __init__(self, actors: CellActors, arms: Mapping[str, Arm]) -> None:
+        self._actors, self._arms = actors, arms
+        self._unfed: dict[str, Documents] = {}
+        """By corpus (`Work.key`), the documents that the trainer may not have yet."""
+
+    def begin(self, training: Work) -> None:
+        """Relay the corpus of a training that begins early."""
+        self._unfed[training.previous.key] = {}
+
+    def end(self, corpus: Work) -> None:
+        """Relay a corpus no longer."""
+        self._unfed.pop(corpus.key, None)
+
+    def relay(self, running: Work) -> None:
+        """Hand over what has been written since the last call, where a training waits for it."""
+        if running.stage not in (Stage.SAMPLE, Stage.TRAIN):
+            return
+        corpus = running if running.stage is Stage.SAMPLE else running.previous
+        if corpus.key not in self._unfed:
+            return
+        if running.stage is Stage.SAMPLE:
+            written = self._actors.get(self._actors.sampler.written(corpus.key), Side.SAMPLER)
+            self._unfed[corpus.key] = self._documents(corpus, written)
+        self._feed(corpus)
+
+    def complete(self, corpus: Work, completions: Sequence[Completion]) -> None:
+        """Hand over a corpus that is complete, where a training waits for it."""
+        if corpus.key in self._unfed:
+            written = {place: completion.token_ids for place, completion in enumerate(completions)}
+            self._unfed[corpus.key] = self._documents(corpus, written)
+            self._feed(corpus)
+
+    def _documents(self, corpus: Work, written: Mapping[int, list[int]]) -> Documents:
+        """Select the documents of the corpus. Answers to questions follow them in the same batch."""
+        count = self._arms[corpus.arm].recipe.sample.written
+        return {place: token_ids for place, token_ids in written.items() if place < count}
+
+    def _feed(self, corpus: Work) -> None:
+        unfed = self._unfed[corpus.key]
+        if unfed:
+            taken = self._actors.get(self._actors.trainer.feed(unfed), Side.TRAINER)
+            if taken:
+                self._unfed[corpus.key] = {}

@@ -1,0 +1,31 @@
+"""Rows and cells of the page's tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DASH = "\u2013"
+"""Text of a cell without a value."""
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """One cell.
+
+    `note` stands below the text, in smaller type. `look` is a CSS class of the note, or of the cell if it has no note.
+    `title` appears under the pointer.
+    """
+
+    text: str
+    note: str = ""
+    look: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row. `arm` names the arm whose colour marks the row; it is empty for a row about no arm."""
+
+    name: str
+    cells: list[TableCell]
+    arm: str = ""
