@@ -1,4 +1,4 @@
-"""How GPUs of several sizes are divided between the sampler and the trainer of models of several sizes."""
+"""Division of GPUs of several sizes between sampler and trainer of models of several sizes."""
 
 from __future__ import annotations
 
