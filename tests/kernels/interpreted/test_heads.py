@@ -59,8 +59,8 @@ def test_divergences() -> None:
 
 
 @pytest.mark.parametrize("width", [10, 64, 130, 200])
-def test_splits_that_a_narrow_shard_cannot_fill_stay_empty(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shards of 267 - width and of width columns, both in four splits: merged, they are the whole row."""
+def test_splits_that_few_columns_cannot_fill_stay_empty(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of 267 - width and of width columns, both in four splits, merge to the whole row."""
     use_blocks(monkeypatch, 64)
     logits, target = 4 * torch.randn(3, 267, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 266, 200])
     target_logit = logits.gather(1, target[:, None]).flatten()
@@ -68,8 +68,8 @@ def test_splits_that_a_narrow_shard_cannot_fill_stay_empty(width: int, monkeypat
     parts = []
     for start, stop in ((267 - width, 267), (0, 267 - width)):
         part = torch.full((10, 4, 3), 7e7)
-        shard = logits[:, start:stop].unsqueeze(0)
-        launch_stats.partial_stats(shard, target, target_logit, None, 0.0, start, bits, False, part)
+        columns = logits[:, start:stop].unsqueeze(0)
+        launch_stats.partial_stats(columns, target, target_logit, None, 0.0, start, bits, False, part)
         parts.append(part)
     merged = launch_stats.merge_stats(torch.cat(parts, 1), target, None, 0.0, -100, 267, bits)
     whole = exact.statistics(logits, target, torch.float64)
