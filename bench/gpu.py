@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from autophage.errors import AutophageError, RunError, UserError
-from autophage.progress import Meter
 from harness import BENCH, engine, light, processes
 from harness.command import Benchmark, BenchmarkResults
 from harness.facts import device_name
@@ -284,6 +283,7 @@ def sampler(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
 def trainer(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     """A worker: trains for the window."""
     from autophage.data.mix import TrainingRow
+    from autophage.trainer.fit import FitRequest
 
     live = engine.Live(Loop.of(spec), folder)
     [arm] = live.arms
@@ -294,7 +294,7 @@ def trainer(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     ]
 
     def piece() -> int:
-        live.bench.resident.fit(live.bench.base_weights(live.arms[0]), rows, arm.recipe, 0, Meter(), lambda _: None)
+        live.bench.resident.fit(FitRequest(live.bench.base_weights(arm), rows, arm.recipe, 0))
         return len(rows) * length
 
     return _during(spec, "trainer", piece)

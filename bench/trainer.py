@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from autophage.progress import Meter
 from harness import engine, light, processes
 from harness.command import Benchmark, BenchmarkResults, positive
 from harness.rows import OURS, Measurement, rows_of, values_of
@@ -108,6 +107,7 @@ def contenders(loop: Loop, prepared: Mapping[str, Any], rows: list[list[int]], f
 def ours(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     """Worker: two passes of the resident trainer over the documents. The second is timed."""
     from autophage.data.mix import TrainingOrder, TrainingRow
+    from autophage.trainer.fit import FitRequest
 
     loop = Loop.of(spec)
     live = engine.Live(loop, folder)
@@ -119,7 +119,7 @@ def ours(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     for _ in range(2):
         began = time.perf_counter()
         ordered = TrainingOrder(rows, arm.recipe, 0)
-        live.bench.resident.fit(live.bench.base_weights(live.arms[0]), ordered, arm.recipe, 0, Meter(), lambda _: None)
+        live.bench.resident.fit(FitRequest(live.bench.base_weights(arm), ordered, arm.recipe, 0))
         seconds = time.perf_counter() - began
     return {"pass": seconds, "training rate": tokens * loop.epochs / seconds}
 

@@ -19,7 +19,7 @@ def test_status_of_a_finished_run(make_run, capsys):
     assert main(["status", str(run.root)]) == 0
     printed = capsys.readouterr().out
     assert "tiny in " in printed
-    assert "finished, nobody is writing it" in printed
+    assert "finished, no process is writing it" in printed
     row = next(line for line in printed.splitlines() if line.startswith("main"))
     assert row.split() == ["main", "3/3", "finished", "0.87", "->", "0.47", "1.25", "->", "1.45", "0.50", "->", "0.30"]
 
@@ -80,7 +80,7 @@ def test_verify_names_a_changed_file(make_run, capsys):
     damaged = run.generation("main", 1) / "metrics.json"
     damaged.write_text(damaged.read_text("utf-8").replace("0.1", "0.2"), "utf-8")
     assert main(["verify", str(run.root)]) == 1
-    assert f"wrong: {damaged}: its sha256 is not the manifest's" in capsys.readouterr().out
+    assert f"fault: {damaged}: its sha256 is not the manifest's" in capsys.readouterr().out
 
 
 def test_verify_finds_a_gap(make_run, capsys):
@@ -108,7 +108,7 @@ def test_verify_does_not_count_leftovers(make_run, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["arms"]["main"] == 2
     assert facts["notes"] == [
-        f"{left}: uncommitted, not counted (left by an interrupted run; `autophage run` clears it)"
+        f"{left}: uncommitted, not counted (left by an interrupted run; a resumed run clears it)"
     ]
 
 
@@ -123,7 +123,7 @@ def test_verify_counts_samples(make_run, capsys, twice):
     manifest = read_manifest(folder)
     write_manifest(folder, Manifest(**{**vars(manifest), "files": describe_files(folder)}))
     assert main(["verify", str(run.root)]) == 1
-    expected = "1 samples of its corpus are there twice" if twice else "its corpus has 2 samples, the manifest says 3"
+    expected = "1 samples of its corpus are duplicates" if twice else "its corpus has 2 samples, the manifest says 3"
     assert expected in capsys.readouterr().out
 
 

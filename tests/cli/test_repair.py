@@ -56,8 +56,8 @@ def test_repair_goes_back_to_the_last_true_generation(make_run, capsys, what):
     assert not run.generation("main", 2).exists()
     assert (run.root / "set-aside" / "001" / "arms" / "main" / "gen-002" / MANIFEST).is_file()
     assert facts["repaired"][-2:] == [
-        "main: goes on after generation 0",
-        f"{run.metrics}: made again from what is committed",
+        "main: resumes after generation 0",
+        f"{run.metrics}: rewritten from the committed generations",
     ]
     assert {row["generation"] for row in read_metrics_table(run).to_pylist() if row["arm"] == "main"} == {0}
     assert [one["text"] for one in read_events(run.events) if one["kind"] == "note"] == [
@@ -75,7 +75,7 @@ def test_a_damaged_first_generation_leaves_nothing_of_its_arm(make_run, capsys):
     flip(run.generation("main", 0) / SHARD)
     code, facts = verified(run, capsys, "--repair")
     assert (code, facts["arms"]) == (0, {"main": 0, "control": 2})
-    assert "main: begins again" in facts["repaired"]
+    assert "main: starts again" in facts["repaired"]
 
 
 def test_what_a_first_repair_set_aside_is_kept_by_the_second(make_run, capsys):
@@ -163,8 +163,8 @@ def test_verify_alone_changes_nothing(make_run, capsys):
     assert main(["verify", str(run.root)]) == 1
     assert {path: path.stat().st_mtime_ns for path in run.root.rglob("*")} == before
     said = capsys.readouterr().out
-    assert "main: true up to generation 0" in said
-    assert "--repair` sets aside what is wrong" in said
+    assert "main: intact up to generation 0" in said
+    assert "--repair` sets damaged generations aside" in said
 
 
 def test_a_run_that_is_being_written_is_not_repaired(make_run, capsys):

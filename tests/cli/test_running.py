@@ -161,7 +161,7 @@ def test_watch_follows_a_writer_to_the_end(make_run, capsys):
 def test_watch_of_a_run_whose_writer_died(make_run, capsys):
     run = make_run("", main=1, control=1)
     assert main(["watch", str(run.root)]) == 0
-    assert "its process is gone without a word" in capsys.readouterr().out
+    assert "its process died without a message" in capsys.readouterr().out
 
 
 def test_watch_of_a_finished_run_shows_its_end(make_run, capsys):
@@ -174,7 +174,7 @@ def test_watch_before_the_first_event(make_run, capsys):
     run = make_run(main=0)
     run.events.unlink()
     assert main(["watch", str(run.root)]) == 0
-    assert "nothing has happened" in capsys.readouterr().out
+    assert "the run has no events yet" in capsys.readouterr().out
 
 
 def test_the_report_verb_writes_page_and_figure(make_run, capsys, monkeypatch):

@@ -29,7 +29,7 @@ def test_other_versions_are_told_and_recorded(workshop, recipe, half, require_in
     facts["packages"] = {**facts["packages"], "numpy": "0.9"}
     run.write_environment(facts)
     assert workshop("run", recipe, "--out", half) == 0, workshop.said
-    told = f"numpy was 0.9 when this run was begun and is {now}"
+    told = f"numpy was 0.9 when this run started and is now {now}"
     assert told in workshop.said
     assert any(told in event.get("text", "") for event in read_events(run.events))
     newest = max(half.glob(f"arms/main/gen-*/{MANIFEST}"))

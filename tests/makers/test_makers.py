@@ -175,7 +175,7 @@ def test_a_plug_in_is_a_maker_as_any_other(offer: Callable[..., None]) -> None:
     with pytest.raises(UserError, match="several packages offer a maker of this kind"):
         asked("haiku")
     offer(GROUP)
-    with pytest.raises(UserError, match="no installed package offers such a maker"):
+    with pytest.raises(UserError, match="no installed package offers this maker"):
         asked("haiku")
 
 

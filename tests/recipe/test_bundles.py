@@ -123,7 +123,7 @@ def test_gates_of_a_bundle_are_set_all_together(refuse: Refuse) -> None:
             "demo.toml:3:12: gate is a list of tables, and one pair of brackets makes a single table",
         ),
         ("[remedies.a.gate]\nkind = 'novelty'", "demo.toml:3:13: gate is a list of tables"),
-        ("remedies.a.gate = 3", "gate is a list of tables, and this is none"),
+        ("remedies.a.gate = 3", "gate is a list of tables, and this is another value"),
         ("remedies.a.gates = [{kind = 'novelty'}]", "remedies.a.gates: there is no such key"),
         ("[remedies.a]\nanchor.kl = -1", "demo.toml:4:13: remedies.a.anchor.kl = -1: too small"),
         (
@@ -131,7 +131,7 @@ def test_gates_of_a_bundle_are_set_all_together(refuse: Refuse) -> None:
             "demo.toml:4:1: remedies.a.anchor.directon: there is no such key",
         ),
         ("[remedies.a]\nmaker.kind = 'self-edt'", 'demo.toml:4:14: maker.kind = "self-edt"'),
-        ("[remedies.a]\nmaker.kind = 'self-edit'", "asks about passages of a text"),
+        ("[remedies.a]\nmaker.kind = 'self-edit'", "needs passages of a text"),
         ("[remedies.a]\nmaker = {templates = ['no place']}", "demo.toml:4:22: remedies.a.maker.templates"),
         (
             "[remedies.a]\ngate = [{kind = 'verifier', check = 'regex'}]",
@@ -210,5 +210,5 @@ def test_a_schedule_that_ends_in_synthetic_text_has_something_to_distil_on(load:
 def test_no_credential_hides_in_a_bundles_gate(refuse: Refuse) -> None:
     token = "hf_" + "a1B2" * 9
     told = refuse(HEAD + f"remedies.a.gate = [{{kind = 'quality', model = '{token}'}}]\n")
-    assert "remedies.a.gate has" in told
+    assert "remedies.a.gate contains" in told
     assert token not in told

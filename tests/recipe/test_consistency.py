@@ -26,7 +26,7 @@ def test_a_source_without_a_path(refuse: Refuse, kind: str) -> None:
 
 
 def test_a_world_is_not_instructed(refuse: Refuse) -> None:
-    head = 'sample.prompts = "instruct" asks for the continuation of a text, and source.kind = "world" has none'
+    head = 'sample.prompts = "instruct" needs a text to continue, but source.kind = "world" has none'
     assert refuse(NAME + 'sample.prompts = "instruct"\n').startswith(f"demo.toml:2:18: {head}\n")
     assert refuse(NAME, "sample.prompts=instruct").startswith(f"--set sample.prompts=instruct: {head}\n")
     swept = refuse(NAME + '[sweep]\n"sample.prompts" = ["bos", "instruct"]\n')
@@ -37,14 +37,14 @@ def test_an_annotation_leaves_something_to_write(load: Load, refuse: Refuse) -> 
     told = TEXT + 'source.continuation = 8\nsample.prompts = "annotated"\n'
     assert load(told, "sample.annotation=7").recipe.max_tokens == 1
     refused = refuse(told, "sample.annotation=8")
-    assert refused.startswith("--set sample.annotation=8: sample.annotation = 8 leaves nothing to write of documents")
+    assert refused.startswith("--set sample.annotation=8: sample.annotation = 8 leaves no tokens to write")
     assert load(NAME, "sample.prompts=annotated", "mix.domain=city").recipe.max_tokens == 64
 
 
 def test_a_domain_of_a_world_is_one_of_its_attributes(load: Load, refuse: Refuse) -> None:
     assert load(NAME, "mix.domain=city", "sample.prompts=blocks").recipe.mix.domain == "city"
     assert refuse(NAME, "mix.domain=religion", "sample.prompts=blocks").startswith(
-        '--set mix.domain=religion: mix.domain = "religion": a world is about city, job, employer, hobby'
+        '--set mix.domain=religion: mix.domain = "religion": the domains of a world are city, job, employer, hobby'
     )
     assert "needs prompts of that domain" in refuse(NAME, "mix.domain=city")
 
@@ -59,16 +59,16 @@ def test_the_attributes_are_those_of_the_world() -> None:
 def test_beams_and_the_best_epoch_need_one_device(load: Load, refuse: Refuse) -> None:
     spare = ("measure.documents=20", "source.held_out_documents=40")
     assert load(NAME, "sample.beams=5", "train.keep=best", *spare).recipe.sample.beams == 5
-    assert "are searched on one GPU" in refuse(NAME, "sample.beams=5", "cluster.sampler_gpus=2")
+    assert "beam search runs on one GPU" in refuse(NAME, "sample.beams=5", "cluster.sampler_gpus=2")
     assert "needs a trainer on one GPU" in refuse(NAME, "train.keep=best", "cluster.trainer_gpus=2")
-    assert "may go back to an earlier one" in refuse(NAME, "train.keep=best", "train.optimizer=carried")
+    assert "may keep an earlier one" in refuse(NAME, "train.keep=best", "train.optimizer=carried")
     assert "is the same for all arms" in refuse(NAME, "sweep.sample.beams=[1, 5]")
 
 
 def test_the_best_epoch_needs_documents_that_are_not_measured(load: Load, refuse: Refuse) -> None:
     measured = ("measure.documents=40", "source.held_out_documents=40")
     said = refuse(NAME, "train.keep=best", *measured)
-    assert "all 40 are (measure.documents = 40)" in said
+    assert "all 40 are measured (measure.documents = 40)" in said
     assert "source.held_out_documents = 104" in said
     load(NAME, "train.keep=best", "measure.documents=40", "source.held_out_documents=41")
     load(NAME, *measured)
@@ -92,13 +92,13 @@ def test_heads_that_do_not_divide(refuse: Refuse) -> None:
 
 
 def test_heads_of_a_size_that_is_not_served(refuse: Refuse, load: Load) -> None:
-    head = "base.hidden_size = 48 by base.heads = 3 makes heads of 16\n"
+    head = "base.hidden_size = 48 by base.heads = 3 gives a head size of 16\n"
     assert refuse(NAME + "[base]\nhidden_size = 48\n").startswith(f"demo.toml:3:15: {head}")
     assert load(NAME + '[base]\nhidden_size = 48\n[model]\npath = "gpt2"\n').recipe.base.hidden_size == 48
 
 
 def test_whole_weights_on_several_gpus(refuse: Refuse, load: Load) -> None:
-    head = 'model.method = "full" trains on one GPU, and cluster.trainer_gpus = 2'
+    head = 'model.method = "full" trains on one GPU, but cluster.trainer_gpus = 2'
     several = NAME + "[cluster]\ntrainer_gpus = 2\n"
     assert refuse(several, "model.method=full").startswith(f"demo.toml:3:16: {head}\n")
     swept = refuse(several + '[sweep]\n"model.method" = ["lora", "full"]\n')
@@ -109,11 +109,11 @@ def test_whole_weights_on_several_gpus(refuse: Refuse, load: Load) -> None:
 
 def test_what_a_trainer_over_several_gpus_cannot_look_at(refuse: Refuse, load: Load) -> None:
     several = NAME + "[cluster]\ntrainer_gpus = 2\n"
-    head = "anchor.reference is looked at by a trainer on one GPU, and cluster.trainer_gpus = 2"
+    head = "anchor.reference needs a trainer on one GPU, but cluster.trainer_gpus = 2"
     assert refuse(several, "anchor.kl=0.1").startswith(f"demo.toml:3:16: {head}\n")
     assert head in refuse(several, "anchor.objective=distill")
-    assert "mix.human_edit draws tokens with a trainer" not in refuse(several, "anchor.kl=0.1", "mix.human_edit=0.9")
-    assert "mix.human_edit draws tokens by a trainer on one GPU" in refuse(several, "mix.human_edit=0.9")
+    assert "mix.human_edit needs a trainer" not in refuse(several, "anchor.kl=0.1", "mix.human_edit=0.9")
+    assert "mix.human_edit needs a trainer on one GPU" in refuse(several, "mix.human_edit=0.9")
     assert load(several, "anchor.truncate=0.9").recipe.anchor.truncate == 0.9
 
 
@@ -127,7 +127,7 @@ def test_arm_names_that_collide(refuse: Refuse) -> None:
 def test_arm_names_that_are_too_long(refuse: Refuse, load: Load) -> None:
     message = refuse(NAME + f'[sweep]\n"sample.system" = ["{"a" * 114}"]\n')
     assert message.startswith("demo.toml:3:1: the arm name 'system-aaaa")
-    assert "has 121 characters, and may have 120" in message
+    assert "has 121 characters; the limit is 120" in message
     assert load(NAME + f'[sweep]\n"sample.system" = ["{"a" * 113}"]\n').arms[0].name == "system-" + "a" * 113
 
 
@@ -137,7 +137,7 @@ def test_a_sweep_that_nobody_meant(refuse: Refuse) -> None:
         f'"{key}" = {list(range(1000, 1100)) if key == "sample.max_tokens" else list(range(1, 101))}' for key in keys
     ]
     message = refuse(NAME + "[sweep]\n" + "\n".join(lines))
-    assert "demo.toml:2:2: the sweep has 1,000,000,000,000 combinations, and a run at most 1,000" in message
+    assert "demo.toml:2:2: the sweep has 1,000,000,000,000 combinations; the limit of a run is 1,000" in message
 
 
 # Keys without effect
@@ -153,7 +153,7 @@ NOTHING_ASKED = f"{NO_PROBES}, and there are no questions"
     [
         (NAME, "base.layers=2", None),
         (NAME + 'model.path = "gpt2"\n', "base.layers=2", 'model.path is not "from-source"'),
-        (NAME, "base.vocabulary=300", "a world has a word list of its own"),
+        (NAME, "base.vocabulary=300", "a world has its own word list"),
         (TEXT, "base.vocabulary=300", None),
         *((TEXT, override, 'source.kind is not "world"') for override in WORLD_ONLY),
         *((NAME, override, None) for override in WORLD_ONLY),
@@ -167,7 +167,7 @@ NOTHING_ASKED = f"{NO_PROBES}, and there are no questions"
         (TEXT, "source.continuation=3", None),
         (TEXT, "source.split=test", 'source.kind is not "dataset"'),
         (TEXT, "source.kind=dataset", None),
-        (NAME, "sample.prompt_set=fixed", "prompts are nothing but the start token"),
+        (NAME, "sample.prompt_set=fixed", "prompts are the start token alone"),
         (TEXT, "sample.prompt_set=fixed", None),
         (TEXT, "sample.system=x", None),
         (TEXT + 'sample.prompts = "blocks"\n', "sample.system=x", 'sample.prompts is not "instruct"'),
@@ -177,10 +177,10 @@ NOTHING_ASKED = f"{NO_PROBES}, and there are no questions"
         (
             NAME + 'sample.prompts = "annotated"\n',
             "sample.annotation=3",
-            "a world's documents are begun up to the first name",
+            "the beginning of a world's document ends with the first name",
         ),
         (NAME + 'sample.prompts = "annotated"\n', "sample.prompt_set=fixed", None),
-        (NAME, "train.loss_on=all", "prompts are nothing but the start token, so every choice is the same"),
+        (NAME, "train.loss_on=all", "prompts are the start token alone, so all choices are equal"),
         (TEXT, "train.loss_on=all", None),
         (NAME, "mix.human=fixed", None),
         (
@@ -193,7 +193,7 @@ NOTHING_ASKED = f"{NO_PROBES}, and there are no questions"
         (
             NAME,
             "mix.human_edit=0.9",
-            "every arm is trained on synthetic data alone; a control's human text stays as it is",
+            "every arm is trained on synthetic data alone; the human text of a control is not edited",
         ),
         (NAME + "mix.alpha = 0.5\n", "mix.human_edit=0.9", None),
         (NAME + 'mix.pool = "accumulate"\n', "mix.human_edit=0.9", None),
@@ -210,7 +210,7 @@ NOTHING_ASKED = f"{NO_PROBES}, and there are no questions"
         (
             NAME + 'control.enabled = false\nanchor.objective = "distill"\n',
             "anchor.truncate=0.9",
-            "every arm distils on all of its text, which has no cross-entropy",
+            "every arm distils on all of its text, so there is no cross-entropy",
         ),
         (NAME + "mix.alpha = 0\nmix.human_edit = 0.9\n", "control.enabled=true", None),
         (NAME + "sample.temperature = 0\n", "sample.top_k=3", "sample.temperature = 0 is greedy"),

@@ -65,13 +65,13 @@ def test_set_replaces_all_gates(load: Load, refuse: Refuse) -> None:
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ('[[gate]]\nkind = "verfier"', 'demo.toml:3:8: gate.kind = "verfier": no installed package offers such a gate'),
+        ('[[gate]]\nkind = "verfier"', 'demo.toml:3:8: gate.kind = "verfier": no installed package offers this gate'),
         ('[[gate]]\nkind = "verfier"', 'did you mean "verifier"?'),
         ('[[gate]]\nkind = "verfier"', "installed gates: attribution, "),
-        ("[[gate]]\nkind = 3", "gate.kind = 3: not a text"),
+        ("[[gate]]\nkind = 3", "gate.kind = 3: not a string"),
         ("[[gate]]\nkeep = 3", "demo.toml:2:3: gate.kind is missing"),
         ('[gate]\nkind = "verifier"', "gate is a list of tables, and one pair of brackets makes a single table"),
-        ("gate = 3", "gate is a list of tables, and this is none"),
+        ("gate = 3", "gate is a list of tables, and this is another value"),
         ('[[gates]]\nkind = "verifier"', "did you mean [[gate]]?"),
         (
             '[[gate]]\nkind = "surprise"\nkeep = 1.5',
@@ -132,7 +132,7 @@ def test_paths_of_gates_are_relative_to_the_recipe(load: Load, tmp_path: Path) -
         ("", "cannot be imported: AttributeError"),
         (
             "class Odd: pass",
-            "odd_offers:Odd of odd-offers is no gate: a gate is a class derived from autophage.gates.Gate",
+            "odd_offers:Odd of odd-offers is not a gate: a gate is a subclass of autophage.gates.Gate",
         ),
     ],
 )

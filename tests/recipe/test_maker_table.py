@@ -31,16 +31,16 @@ def test_makers_can_be_swept(load: Load) -> None:
 
 def test_an_unknown_maker_is_told_with_what_was_meant(refuse: Refuse) -> None:
     message = refuse(MADE.format("selfedit"))
-    assert message.startswith('demo.toml:6:8: maker.kind = "selfedit": no installed package offers such a maker\n')
+    assert message.startswith('demo.toml:6:8: maker.kind = "selfedit": no installed package offers this maker\n')
     assert 'did you mean "self-edit"?' in message
-    assert "there are none, domain, entities, reasoning, self-edit" in message
+    assert "installed makers: none, domain, entities, reasoning, self-edit" in message
 
 
 def test_a_maker_needs_a_text_and_a_model_that_is_asked(refuse: Refuse) -> None:
-    assert 'asks about passages of a text, and source.kind = "world" has none' in refuse(
+    assert 'needs passages of a text, but source.kind = "world" has none' in refuse(
         'name = "x"\nmodel.path = "a/b"\nmaker.kind = "domain"\n'
     )
-    assert "asks through a chat template, and a model made from the source has none" in refuse(
+    assert "needs a chat template, but a base model made from the source has none" in refuse(
         MADE.format("domain"), "model.path=from-source"
     )
 
@@ -48,10 +48,10 @@ def test_a_maker_needs_a_text_and_a_model_that_is_asked(refuse: Refuse) -> None:
 @pytest.mark.parametrize(
     ("template", "wrong"),
     [
-        ("no place", "has no place {passage}, so that every prompt would be the same"),
-        ("{passage} and {other}", "has the place {other}, and there is {passage} alone"),
-        ("{passage.x}", "has the place {passage.x}, and there is {passage} alone"),
-        ("{passage", "is no template"),
+        ("no place", "has no field {passage}, so that every prompt would be the same"),
+        ("{passage} and {other}", "has the field {other}; the only field is {passage}"),
+        ("{passage.x}", "has the field {passage.x}; the only field is {passage}"),
+        ("{passage", "not a template"),
     ],
 )
 def test_a_template_has_one_place(refuse: Refuse, template: str, wrong: str) -> None:

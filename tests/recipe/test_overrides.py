@@ -44,10 +44,10 @@ def test_a_path_may_look_like_a_number(load: Load, written: str) -> None:
 def test_a_text_that_looks_like_a_number_is_not_guessed(refuse: Refuse) -> None:
     assert refuse(NAME, "name=2") == "\n".join(
         [
-            "--set name=2: name = 2: a whole number, not a text",
+            "--set name=2: name = 2: an integer, not a string",
             "    did you mean --set 'name=\"2\"'?",
-            '    name must be a text in quotes of 1 to 64 characters: letters, digits, ".", "_" and "-", '
-            "the first a letter or a digit (of the run)",
+            '    name must be a string in quotes of 1 to 64 characters: letters, digits, ".", "_" and "-", '
+            "the first a letter or a digit. Name of the run.",
         ]
     )
 
@@ -66,13 +66,13 @@ def test_a_text_that_looks_like_a_number_is_not_guessed(refuse: Refuse) -> None:
         ("a b=1", "'a b' is not a key", "write --set table.key=value"),
         (
             "measure.formats=[cloze]",
-            'measure.formats = "[cloze]": a text, not a list',
+            'measure.formats = "[cloze]": a string, not a list',
             "--set 'measure.formats=[\"cloze\"]'",
         ),
         ("sweep.mix.alpha=[1, 3]", 'sweep."mix.alpha"[1] = 3: too large', "a number from 0 to 1"),
         ("sweep.alpha=[1]", "sweep.alpha: there is no such key", "did you mean mix.alpha?"),
-        ("sweep=1", "sweep = 1: sweep is a table", "write, for example"),
-        ('train.chain=["restart"]', 'train.chain = ["restart"]: a list, not a text', '"restart"'),
+        ("sweep=1", "sweep = 1: an integer, but sweep is a table", "write, for example"),
+        ('train.chain=["restart"]', 'train.chain = ["restart"]: a list, not a string', '"restart"'),
     ],
 )
 def test_the_place_of_a_wrong_override_is_the_override(refuse: Refuse, override: str, head: str, remedy: str) -> None:
@@ -104,12 +104,14 @@ def test_a_sweep_is_cleared(load: Load) -> None:
 def test_a_swept_key_cannot_be_set(refuse: Refuse) -> None:
     assert refuse(SWEPT, "mix.alpha=0.75") == "\n".join(
         [
-            "--set mix.alpha=0.75: mix.alpha is swept (demo.toml:3), so its arms would not use this value",
+            "--set mix.alpha=0.75: mix.alpha is swept (demo.toml:3), so the arms would not use this value",
             "    to give it this value only: --set 'sweep.mix.alpha=[0.75]'",
-            "    to sweep nothing: --set 'sweep={}'",
+            "    to remove the sweep: --set 'sweep={}'",
         ]
     )
 
 
 def test_a_table_that_is_none_in_the_file_is_the_fault(refuse: Refuse) -> None:
-    assert refuse(NAME + "mix = 3\n", "mix.alpha=0.5").startswith("demo.toml:2:7: mix = 3: mix is a table")
+    assert refuse(NAME + "mix = 3\n", "mix.alpha=0.5").startswith(
+        "demo.toml:2:7: mix = 3: an integer, but mix is a table"
+    )

@@ -38,23 +38,23 @@ def test_it_reads_back(load: Load) -> None:
     [
         (MMLU.replace("path = \"tasksource/mmlu\"\n", ""), [], 'demo.toml:5:8: questions.kind = "mmlu" needs questions.path'),
         (TEXT + '[questions]\nkind = "world"\nformats = ["few-shot"]\n', [],
-         'demo.toml:5:8: questions.kind = "world" asks about a world, and source.kind = "text" has none'),
+         'demo.toml:5:8: questions.kind = "world" needs a world, but source.kind = "text" has none'),
         (NAME + '[questions]\nkind = "world"\n', [],
-         "demo.toml:3:8: the format multiple-choice lists options, and no document of this world does"),
+         "demo.toml:3:8: the format multiple-choice lists options, but no document of this world does"),
         (NAME, ["questions.kind=mmlu", "questions.path=x"],
          '--set questions.kind=mmlu: questions.kind = "mmlu" is plain English'),
-        (MMLU, ["questions.chat=true"], "--set questions.chat=true: questions.chat = true, and a model made from the source"),
+        (MMLU, ["questions.chat=true"], "--set questions.chat=true: questions.chat = true needs a chat template, but a base model made from the source"),
         (NAME + 'sweep."questions.count" = [1, 2]\n', [],
          "demo.toml:2:7: sweep.\"questions.count\": questions.count is the same for all arms"),
         (NAME + "questions.chat = 3\n", [], "demo.toml:2:18: questions.chat = 3:"),
         (NAME + 'questions.chat = "outo"\n', [],
          'demo.toml:2:18: questions.chat = "outo": not a choice\n    did you mean "auto"?'),
         (NAME + 'questions.chat = "yes"\n', [], 'demo.toml:2:18: questions.chat = "yes": not a choice\n    did you mean true?'),
-        (NAME + "questions.subjects = [1]\n", [], "demo.toml:2:23: questions.subjects = 1: a whole number, not a text"),
+        (NAME + "questions.subjects = [1]\n", [], "demo.toml:2:23: questions.subjects = 1: an integer, not a string"),
         (NAME + 'questions.subjects = "a"\n', [],
-         'demo.toml:2:22: questions.subjects = "a": a text, not a list\n    did you mean ["a"]?'),
+         'demo.toml:2:22: questions.subjects = "a": a string, not a list\n    did you mean ["a"]?'),
         (NAME + 'questions.formats = ["cloze"]\n', [], 'demo.toml:2:22: questions.formats = "cloze": not a choice'),
-        (NAME + 'questions.subjects = ["a", "a"]\n', [], "names one twice"),
+        (NAME + 'questions.subjects = ["a", "a"]\n', [], "an entry is there twice"),
     ],
 )  # fmt: skip
 def test_what_is_refused(refuse: Refuse, text: str, overrides: list[str], head: str) -> None:
@@ -62,8 +62,8 @@ def test_what_is_refused(refuse: Refuse, text: str, overrides: list[str], head: 
 
 
 def test_what_a_key_may_be_is_said_with_its_fault(refuse: Refuse) -> None:
-    assert 'questions.chat must be "auto", true or false (' in refuse(NAME + "questions.chat = 3\n")
-    assert "must be a list of one or more texts in quotes, each once (" in refuse(NAME + "questions.subjects = [1]\n")
+    assert 'questions.chat must be "auto", true or false. ' in refuse(NAME + "questions.chat = 3\n")
+    assert "must be a list of one or more strings in quotes, each once. " in refuse(NAME + "questions.subjects = [1]\n")
 
 
 def test_worlds_that_can_ask(load: Load) -> None:
@@ -79,8 +79,8 @@ def test_worlds_that_can_ask(load: Load) -> None:
         (MMLU, "questions.count=3", None),
         (MMLU, "measure.confident=0.6", None),
         (MMLU, "source.choices=0.1", 'source.kind is not "world"'),
-        (WORLD, "questions.chat=false", "a world is asked about in words of its own"),
-        (WORLD, "questions.path=x", "a world is asked about in words of its own"),
+        (WORLD, "questions.chat=false", "questions about a world are asked in the world's own words"),
+        (WORLD, "questions.path=x", "questions about a world are asked in the world's own words"),
         (WORLD, "questions.shots=2", None),
         (WORLD.replace("few-shot", "short-answer"), "questions.shots=2", "no format is few-shot"),
         (MMLU + "generate = false\n", "questions.max_tokens=3", "questions.generate is false"),

@@ -135,9 +135,9 @@ def test_a_profile_brings_its_own_remedies(load: Load, tmp_path: Path) -> None:
         ("remedies.half.measure.documents = 5", "all remedies are measured alike"),
         ("remedies.half = {}", "demo.toml:3:10: remedies.half: sets nothing"),
         ("remedies.half = 3", "demo.toml:3:10: remedies.half = 3: a remedy is a table of settings"),
-        ("remedies.none.mix.alpha = 0.5", "none is the loop without a remedy"),
-        ("remedies.'a b'.mix.alpha = 0.5", 'remedies."a b": is no name of a remedy'),
-        ("remedies = 3", "demo.toml:3:12: remedies = 3: remedies is a table"),
+        ("remedies.none.mix.alpha = 0.5", "none is reserved for the loop without a remedy"),
+        ("remedies.'a b'.mix.alpha = 0.5", 'remedies."a b": not a name for a remedy'),
+        ("remedies = 3", "demo.toml:3:12: remedies = 3: an integer, but remedies is a table"),
         ("remedies.half.mix.alpha = 0.5\nremedies.half.'mix.alpha' = 0.7", "remedies.half sets mix.alpha twice"),
         ("remedies.half.mix.alpha = 0.5\nsweep.'mix.alpha' = [1.0]", "mix.alpha is swept too (demo.toml:4)"),
         ("remedies.hlaf.mix.alpha = 0.5", 'demo.toml:2:10: remedy = "half": there is no [remedies.half]\n    did you mean hlaf?'),
@@ -159,8 +159,8 @@ def test_what_has_no_effect_is_told(load: Load) -> None:
         CHOSEN + "remedies.half.mix.alpha = 0.5\nremedies.half.train.loss_on = 'all'\nremedies.spare.mix.alpha = 0.3\n"
     )
     assert load(text).warnings == [
-        "demo.toml:4: remedies.half.train.loss_on has no effect in its arms: prompts are nothing but the start token, so every "
-        "choice is the same",
+        "demo.toml:4: remedies.half.train.loss_on has no effect in its arms: prompts are the start token alone, "
+        "so all choices are equal",
         'demo.toml:5: remedies.spare has no effect: no arm has remedy = "spare"',
     ]
 

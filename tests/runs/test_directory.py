@@ -31,7 +31,7 @@ def test_another_model_or_source_is_refused(name: str, what: str) -> None:
 def test_another_machine_is_noted() -> None:
     notes = check_same(facts(), {**facts(), "threads": 8})
     assert len(notes) == 1
-    assert "threads was 2 when this run was begun and is 8" in notes[0]
+    assert "threads was 2 when this run started and is now 8" in notes[0]
 
 
 def test_a_run_names_no_person_and_no_host() -> None:

@@ -205,7 +205,7 @@ def test_a_folder_in_use_is_left_alone_and_an_empty_one_is_filled(run: RunDirect
 
 
 def test_an_export_that_fails_half_way_leaves_nothing(run: RunDirectory, tmp_path: Path) -> None:
-    refused(run, tmp_path, ARM, 1, "merged", r"/models/base: the base model is no longer there\. Put it back")
+    refused(run, tmp_path, ARM, 1, "merged", r"/models/base: the base model is missing\. Restore it")
 
 
 # --- merging ----------------------------------------------------------------------------------------------------------

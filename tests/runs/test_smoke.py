@@ -164,5 +164,5 @@ def test_a_source_that_changed_meanwhile_is_refused(autophage: Run, tmp_path: Pa
     text.write_text("The harbour was wild and the pilot drowned. " * 300, encoding="utf-8")
     done = autophage(*command)
     assert done.returncode == 2, done.stderr[-1000:]
-    assert "changed since this run was begun" in done.stderr
+    assert "changed since this run started" in done.stderr
     assert (out / "arms/control/gen-000/manifest.json").is_file()

@@ -1,4 +1,4 @@
-"""Memory that runs out makes portions smaller, not results different: the same steps, the same rows, the same documents."""
+"""Running out of memory shrinks micro-batches and changes no result: same steps, same rows, same documents."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from autophage.data.build import bind, read_source
 from autophage.data.mix import TrainingRow
 from autophage.errors import RunError
 from autophage.host.devices import out_of_memory
-from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.model import BaseTable, ModelTable
 from autophage.recipe.tables.source import SourceTable
 from autophage.recipe.tables.train import TrainTable
 from autophage.stages.workbench import Workbench
-from autophage.store.training import StepStatistics
-from autophage.trainer.portions import Portion
+from autophage.trainer.fit import FitRequest
+from autophage.trainer.micro_batches import MicroBatchSize
 from autophage.trainer.resident import ResidentModel
 from autophage.trainer.sft import WatchedTrainer
 
@@ -46,7 +45,7 @@ def bench(workbench: Callable[[Recipe], Workbench]) -> Workbench:
 
 @pytest.fixture
 def resident(bench: Workbench) -> ResidentModel:
-    bench.resident.portion = Portion()
+    bench.resident.micro_batch = MicroBatchSize()
     return bench.resident
 
 
@@ -63,7 +62,6 @@ class Watched:
         self, resident: ResidentModel, rows: list[TrainingRow], packing: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.norms: list[float] = []
-        self.steps: list[StepStatistics] = []
         whole = WatchedTrainer._get_grad_norm
 
         def norm(trainer: WatchedTrainer, *arguments: Any, **named: Any) -> Any:
@@ -74,7 +72,7 @@ class Watched:
         settings = RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update={"packing": packing})})
         with monkeypatch.context() as patch:
             patch.setattr(WatchedTrainer, "_get_grad_norm", norm)
-            resident.fit(resident.base_weights(), rows, settings, 3, Meter(), self.steps.append)
+            self.steps = resident.fit(FitRequest(resident.base_weights(), rows, settings, 3)).steps
         scored = resident.score([row.token_ids for row in rows], [1] * len(rows))
         self.scores = np.concatenate([one.logprob for one in scored])
 
@@ -104,10 +102,10 @@ def test_a_step_in_portions_is_the_same_step(
     packing: str, resident: ResidentModel, rows: list[TrainingRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Watched(resident, rows, packing, monkeypatch)
-    assert resident.portion == Portion()
+    assert resident.micro_batch == MicroBatchSize()
     limited(monkeypatch, HELD)
     Watched(resident, rows, packing, monkeypatch).equals(whole)
-    assert resident.portion.rows == 2  # of 8: 4 are too many, 2 are not
+    assert resident.micro_batch.rows == 2  # of 8: 4 are too many, 2 are not
 
 
 def test_what_a_failed_try_left_behind_does_not_count(
@@ -159,7 +157,7 @@ def test_other_errors_are_not_taken_for_it(
     monkeypatch.setattr(WatchedTrainer, "compute_loss", broken)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         Watched(resident, rows, "padded", monkeypatch)
-    assert resident.portion.rows is None
+    assert resident.micro_batch.rows is None
 
 
 def test_what_out_of_memory_looks_like() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from autophage.recipe.arms import expand
 from autophage.recipe.schema import Recipe
 from autophage.sampler.arguments import engine_arguments
 from autophage.sampler.protocol import EngineSettings
-from autophage.stages import workbench as stages
+from autophage.stages import sizing
 
 EIGHT = {
     "hidden_size": 4096,
@@ -28,12 +27,10 @@ TEXT = {"kind": "text", "path": "texts"}
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, gib: float, **tables: Any) -> tuple[float | None, bool]:
-    monkeypatch.setattr(stages, "device", lambda: torch.device("cuda"))
-    monkeypatch.setattr(stages, "device_memory", lambda: round(gib * 2**30))
+    monkeypatch.setattr(sizing, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(sizing, "device_memory", lambda: round(gib * 2**30))
     recipe = Recipe.model_validate({"name": "x", "source": TEXT, "model": {"path": "m", "dtype": "bfloat16"}, **tables})
-    resident = SimpleNamespace(config=SimpleNamespace(to_dict=lambda: EIGHT))
-    bench: Any = SimpleNamespace(recipe=recipe, resident=resident)
-    return stages.Workbench._memory(bench, expand(recipe), 4)
+    return sizing.sampler_memory(recipe, EIGHT, expand(recipe), 4)
 
 
 def test_side_by_side_where_both_fit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ from autophage.errors import RunError
 from autophage.progress import Meter
 from autophage.trainer import group, ranks
 from autophage.trainer.base_model import ensure_base_model
+from autophage.trainer.fit import FitRequest
 from autophage.trainer.group import Group
 from autophage.trainer.resident import ResidentModel
 from tiny import RECIPE, make
@@ -85,7 +86,7 @@ def distance(one, other):
 
 few, cut = rows[:3], [TrainingRow(row.token_ids, len(row.token_ids) - index % 2) for index, row in enumerate(rows)]
 cases = {"31 rows in batches of 7": rows, "fewer rows than a batch": few, "rows with one token of loss or none": cut}
-wanted = {name: alone.fit(zero, case, RECIPE, 3, Meter()).weights for name, case in cases.items()}
+wanted = {name: alone.fit(FitRequest(zero, case, RECIPE, 3)).weights for name, case in cases.items()}
 trained = wanted["31 rows in batches of 7"]
 sequences, contexts = [row.token_ids for row in rows], [1 + index % 3 for index in range(len(rows))]
 alone.load(trained)
@@ -99,13 +100,15 @@ assert 2 * sum(parameter.to_local().numel() for parameter in split) == sum(param
 
 for name, case in cases.items():
     done = []
-    found = two.call("fit", zero, case, RECIPE, 3, Meter(lambda now: done.append((now.done, now.total)))).weights
+    meter = Meter(lambda now: done.append((now.done, now.total)))
+    found = two.call("fit", FitRequest(zero, case, RECIPE, 3, meter=meter)).weights
     print(name, distance(wanted[name], found))
     assert distance(wanted[name], found) < 1e-4, (name, distance(wanted[name], found))
     assert done[-1][0] == done[-1][1] == len(done) == -(-len(case) // RECIPE.train.batch_size)
-    assert two.call("fit", zero, case, RECIPE, 3, Meter()).weights == found
-assert distance(trained, alone.fit(zero, rows[::-1], RECIPE, 3, Meter()).weights) > 1e-2  # the order would be seen
-assert two.call("fit", zero, [], RECIPE, 3, Meter()).weights == zero
+    assert meter.progress.tokens == sum(len(row.token_ids) for row in case)
+    assert two.call("fit", FitRequest(zero, case, RECIPE, 3)).weights == found
+assert distance(trained, alone.fit(FitRequest(zero, rows[::-1], RECIPE, 3)).weights) > 1e-2  # the order would be seen
+assert two.call("fit", FitRequest(zero, [], RECIPE, 3)).weights == zero
 
 two.call("load", trained)
 for one, other in zip(scored, two.call("score", sequences, contexts), strict=True):
@@ -116,23 +119,20 @@ for one, other in zip(scored, two.call("score", sequences, contexts), strict=Tru
 gained = alone.gains(trained, rows[:7], rows[7:19], 3, 0.05)
 assert len(set(gained)) == 7
 np.testing.assert_allclose(two.call("gains", trained, rows[:7], rows[7:19], 3, 0.05, Meter()), gained, atol=1e-5)
-assert two.call("fit", zero, cut, RECIPE, 3, Meter()).weights == found  # nothing is left of what was tried
+assert two.call("fit", FitRequest(zero, cut, RECIPE, 3)).weights == found  # nothing is left of what was tried
 
-# What a step's tokens looked like is told of the whole batch, by rank 0.
-seen, told = [], []
-alone.fit(zero, rows, RECIPE, 3, Meter(), seen.append)
-two.own.fit = partial(type(two.own).fit, two.own, observe=told.append)
-two.call("fit", zero, rows, RECIPE, 3, Meter())
-for one, other in zip(seen, told, strict=True):
+# Statistics of a step cover the tokens of all ranks.
+request = FitRequest(zero, rows, RECIPE, 3)
+for one, other in zip(alone.fit(request).steps, two.call("fit", request).steps, strict=True):
     np.testing.assert_allclose(list(vars(other).values()), list(vars(one).values()), rtol=1e-4)
 
 # The optimizer's state goes on: it is that of one process, and what it changes is seen.
 carrying = RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update={"optimizer": "carried"})})
-kept = alone.fit(zero, rows, carrying, 3, Meter())
-fresh = alone.fit(kept.weights, rows, carrying, 4, Meter())
-alone_on = alone.fit(kept.weights, rows, carrying, 4, Meter(), optimizer=kept.optimizer)
-shared = two.call("fit", zero, rows, carrying, 3, Meter())
-shared_on = two.call("fit", shared.weights, rows, carrying, 4, Meter(), optimizer=shared.optimizer)
+kept = alone.fit(FitRequest(zero, rows, carrying, 3))
+fresh = alone.fit(FitRequest(kept.weights, rows, carrying, 4))
+alone_on = alone.fit(FitRequest(kept.weights, rows, carrying, 4, kept.optimizer))
+shared = two.call("fit", FitRequest(zero, rows, carrying, 3))
+shared_on = two.call("fit", FitRequest(shared.weights, rows, carrying, 4, shared.optimizer))
 assert distance(alone_on.weights, shared_on.weights) < 1e-3 < 1e-2 < distance(alone_on.weights, fresh.weights)
 one, other = (safetensors.torch.load(fitted.optimizer) for fitted in (alone_on, shared_on))
 assert one.keys() == other.keys()
@@ -143,12 +143,12 @@ for name in one:
 # An error that all ranks meet leaves them fit to be called again.
 wild = RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update={"learning_rate": 1e30})})
 try:
-    two.call("fit", zero, rows, wild, 3, Meter())
+    two.call("fit", FitRequest(zero, rows, wild, 3))
 except RunError as error:
     assert "Lower train.learning_rate" in str(error), error
 else:
     sys.exit("a loss that is not finite was trained on")
-assert distance(trained, two.call("fit", zero, rows, RECIPE, 3, Meter()).weights) < 1e-4
+assert distance(trained, two.call("fit", FitRequest(zero, rows, RECIPE, 3)).weights) < 1e-4
 assert len(followers()) == 1
 two.close()
 two.close()
@@ -240,7 +240,7 @@ two = Group(partial(make, folder), 2, [], log)
 (follower,) = followers()
 os.kill(follower, signal.SIGKILL)
 try:
-    two.call("fit", zero, rows, RECIPE, 3, Meter())
+    two.call("fit", FitRequest(zero, rows, RECIPE, 3))
 except RunError as error:
     assert str(error).startswith("trainer rank 1 died (exit code -9"), error
     assert str(log.with_name("trainer-1.log")) in str(error)
@@ -260,7 +260,7 @@ two = Group(partial(make, folder), 2, [], log)
 os.kill(follower, signal.SIGSTOP)
 began = time.monotonic()
 try:
-    two.call("fit", zero, rows, RECIPE, 3, Meter())
+    two.call("fit", FitRequest(zero, rows, RECIPE, 3))
 except RunError as error:
     assert str(error).startswith("trainer rank 1 did not answer within"), error
 else:

@@ -27,7 +27,8 @@ from autophage.recipe.tables.train import TrainTable
 from autophage.store.training import StepStatistics, step_metrics
 from autophage.store.weights import Weights
 from autophage.trainer.divergence import compare
-from autophage.trainer.portions import Portion
+from autophage.trainer.fit import FitRequest
+from autophage.trainer.micro_batches import MicroBatchSize
 from autophage.trainer.resident import ResidentModel
 from autophage.trainer.sft import WatchedTrainer
 from autophage.trainer.variants import to_bytes
@@ -122,11 +123,10 @@ def step_of(resident: ResidentModel, start: Weights, recipe: Recipe, monkeypatch
         found.append((float(loss), named_gradients))
         return loss
 
-    steps: list[StepStatistics] = []
     with monkeypatch.context() as patch:
         patch.setattr(WatchedTrainer, "training_step", training_step)
-        resident.fit(start, ROWS, recipe, 3, Meter(), steps.append)
-    ((loss, gradients),), (seen,) = found, steps
+        fitted = resident.fit(FitRequest(start, ROWS, recipe, 3))
+    ((loss, gradients),), (seen,) = found, fitted.steps
     return Step(loss, gradients, seen)
 
 
@@ -221,21 +221,21 @@ def test_loss_and_gradients_are_those_of_two_plain_passes(
         assert math.isnan(found.seen.withheld)
 
 
-@pytest.mark.parametrize("portion", [None, 4, 1])
+@pytest.mark.parametrize("size", [None, 4, 1])
 @pytest.mark.parametrize("packing", ["padded", "padding-free"])
 @pytest.mark.parametrize(("family", "method"), [("llama, untied", "full"), ("llama, untied", "lora")])
-def test_portions_and_packing_change_nothing(
+def test_micro_batches_and_packing_change_nothing(
     family: str,
     method: str,
     packing: str,
-    portion: int | None,
+    size: int | None,
     folder_of: Callable[[str], str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     anchor = ANCHORS["everything"]
     recipe = recipe_of(method, anchor, packing=packing)
     resident = ResidentModel(folder_of(family), recipe)
-    resident.portion = Portion(portion)
+    resident.micro_batch = MicroBatchSize(size)
     start = moved(resident, recipe)
     found = step_of(resident, start, recipe, monkeypatch)
     equal(found, plain_step(resident, start, anchor, resident.path))
@@ -254,7 +254,7 @@ def test_a_teacher_takes_the_base_models_place(
     # Named by its folder, model 0 is the same reference: with the adapter off it is what was loaded, bit for bit.
     named = recipe.model_copy(update={"anchor": AnchorTable(kl=1.0, reference=folder)})
     base = recipe.model_copy(update={"anchor": AnchorTable(kl=1.0)})
-    digests = [resident.fit(start, ROWS, one, 3, Meter()).weights.digest for one in (named, base, recipe)]
+    digests = [resident.fit(FitRequest(start, ROWS, one, 3)).weights.digest for one in (named, base, recipe)]
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -280,10 +280,9 @@ def test_the_reference_has_no_dropout_and_leaves_no_trace(folder_of: Callable[[s
     plain = recipe.model_copy(update={"anchor": AnchorTable()})
     resident = ResidentModel(folder_of("gpt2 with dropout"), recipe)
     start = resident.base_weights()
-    steps: list[StepStatistics] = []
-    held = resident.fit(start, ROWS, recipe, 3, Meter(), steps.append)
-    assert steps[0].divergence > 1e-3, "of the model with dropout from model 0 without it"
-    assert held.weights.digest == resident.fit(start, ROWS, plain, 3, Meter()).weights.digest
+    held = resident.fit(FitRequest(start, ROWS, recipe, 3))
+    assert held.steps[0].divergence > 1e-3, "of the model with dropout from model 0 without it"
+    assert held.weights.digest == resident.fit(FitRequest(start, ROWS, plain, 3)).weights.digest
     assert all(parameter.requires_grad for parameter in resident.live.parameters.values())
 
 
@@ -294,7 +293,7 @@ def test_arms_with_and_without_an_anchor_take_turns(folder_of: Callable[[str], s
     resident = ResidentModel(folder, recipes[0])
 
     def digest(on: ResidentModel, recipe: Recipe) -> str:
-        return on.fit(moved(on, recipe), ROWS, recipe, 3, Meter()).weights.digest
+        return on.fit(FitRequest(moved(on, recipe), ROWS, recipe, 3)).weights.digest
 
     together = [digest(resident, recipe) for recipe in [*recipes, *recipes]]
     assert together[: len(recipes)] == together[len(recipes) :]
@@ -335,7 +334,7 @@ def test_a_heavier_anchor_drifts_less(
         recipe = recipe_of("full", anchor, learning_rate=1e-2, schedule="linear")
         resident = ResidentModel(folder_of("llama, tied"), recipe)
         base = resident.base_weights()
-        learnt = resident.fit(base, ROWS * 100, recipe, 3, Meter()).weights
+        learnt = resident.fit(FitRequest(base, ROWS * 100, recipe, 3)).weights
         sequences, contexts = [row.token_ids for row in ROWS], [row.context for row in ROWS]
         (compared,) = compare(resident, learnt, [base], sequences, contexts, Meter())
         drifts.append(float(np.concatenate([one.kl for one in compared]).mean()))

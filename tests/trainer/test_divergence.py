@@ -24,6 +24,7 @@ from autophage.store.manifest import Metric
 from autophage.store.weights import Weights
 from autophage.trainer.base_model import ensure_base_model
 from autophage.trainer.divergence import compare
+from autophage.trainer.fit import FitRequest
 from autophage.trainer.resident import ResidentModel
 
 RECIPE = Recipe(
@@ -51,7 +52,7 @@ def rows(resident: ResidentModel) -> list[TrainingRow]:
 
 
 def trained(resident: ResidentModel, rows: list[TrainingRow], seed: int) -> Weights:
-    return resident.fit(resident.base_weights(), rows, RECIPE, seed, Meter()).weights
+    return resident.fit(FitRequest(resident.base_weights(), rows, RECIPE, seed)).weights
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from autophage.data.mix import TrainingRow
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.mix import MixTable
 from autophage.trainer.editing import draw, edit_human, edited
-from autophage.trainer.head import Head
+from autophage.trainer.head import LanguageHead
 
 LOGITS_V = torch.tensor([4.0, 3.0, 2.0, 1.0, 0.0, -1.0])
 """Tokens 0 and 5 are special below."""
@@ -40,7 +40,7 @@ class Unigram:
         return found
 
 
-HEAD = Head(Unigram(), None, None)
+HEAD = LanguageHead(Unigram(), None, None)
 
 
 def test_what_is_not_expected_stays_and_so_do_special_tokens() -> None:

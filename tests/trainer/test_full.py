@@ -25,6 +25,7 @@ from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
 from autophage.trainer.base_model import ensure_base_model
 from autophage.trainer.divergence import compare
+from autophage.trainer.fit import FitRequest
 from autophage.trainer.resident import Fitted, ResidentModel
 
 pytestmark = pytest.mark.slow
@@ -78,7 +79,7 @@ def two_generations(resident: ResidentModel, rows: list[TrainingRow], recipe: Re
 def fit(
     resident: ResidentModel, rows: list[TrainingRow], recipe: Recipe, start: Weights, optimizer: bytes | None = None
 ) -> Fitted:
-    return resident.fit(start, rows, recipe, 3, Meter(), optimizer=optimizer)
+    return resident.fit(FitRequest(start, rows, recipe, 3, optimizer))
 
 
 @pytest.mark.parametrize("optimizer", ["fresh", "carried"])
@@ -107,12 +108,13 @@ import json, sys
 from autophage.data.mix import TrainingRow
 from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
+from autophage.trainer.fit import FitRequest
 from autophage.trainer.resident import ResidentModel
 
 folder, recipe, rows = json.loads(sys.stdin.read())
 recipe = Recipe.model_validate_json(recipe)
 resident = ResidentModel(folder, recipe)
-fitted = resident.fit(resident.base_weights(recipe), [TrainingRow(*row) for row in rows], recipe, 3, Meter())
+fitted = resident.fit(FitRequest(resident.base_weights(recipe), [TrainingRow(*row) for row in rows], recipe, 3))
 print(fitted.weights.digest)
 """
 
@@ -164,7 +166,7 @@ def test_the_gradient_is_that_of_the_plain_loss(folder: str, rows: list[Training
     recipe = carried(FULL)
     for path in (folder, untied(folder)):
         resident = ResidentModel(path, recipe)
-        fitted = resident.fit(resident.base_weights(), rows[:8], recipe, 3, Meter())
+        fitted = resident.fit(FitRequest(resident.base_weights(), rows[:8], recipe, 3))
         assert fitted.optimizer is not None
         state = safetensors.torch.load(fitted.optimizer)
         plain = plain_gradients(path, rows[:8])
@@ -242,7 +244,7 @@ def test_in_sixteen_bits_small_updates_add_up_and_scores_are_of_what_is_served(
     )
     resident = ResidentModel(folder, recipe)
     base = resident.base_weights()
-    weights = resident.fit(base, rows, recipe, 3, Meter()).weights
+    weights = resident.fit(FitRequest(base, rows, recipe, 3)).weights
     before, after = resident.tensors(base), safetensors.torch.load(weights.tensors)
     name = "model.layers.0.mlp.up_proj.weight"
     assert (after[name] != before[name].float()).float().mean() > 0.9
@@ -253,8 +255,8 @@ def test_in_sixteen_bits_small_updates_add_up_and_scores_are_of_what_is_served(
     live = dict(resident.model.named_parameters())[name]
     assert torch.equal(live, after[name].bfloat16().float())
     # Training went on from the float32 weights, not from what scoring left in their place.
-    again = resident.fit(weights, rows, recipe, 3, Meter()).weights.digest
-    assert again == ResidentModel(folder, recipe).fit(weights, rows, recipe, 3, Meter()).weights.digest
+    again = resident.fit(FitRequest(weights, rows, recipe, 3)).weights.digest
+    assert again == ResidentModel(folder, recipe).fit(FitRequest(weights, rows, recipe, 3)).weights.digest
 
 
 def test_carried_moments_change_the_next_training_and_only_that(
@@ -277,9 +279,7 @@ def test_carried_moments_change_the_next_training_and_only_that(
 
 
 def seen(resident: ResidentModel, rows: list[TrainingRow], recipe: Recipe, start: Weights) -> list[StepStatistics]:
-    steps: list[StepStatistics] = []
-    resident.fit(start, rows, recipe, 3, Meter(), steps.append)
-    return steps
+    return resident.fit(FitRequest(start, rows, recipe, 3)).steps
 
 
 def test_an_adapter_is_drawn_by_its_arms_seed(resident: ResidentModel, folder: str, rows: list[TrainingRow]) -> None:

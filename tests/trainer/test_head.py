@@ -10,8 +10,8 @@ import torch
 import transformers
 
 from autophage.trainer.head import find_head
+from autophage.trainer.micro_batches import IGNORED
 from autophage.trainer.objective import WATCHED
-from autophage.trainer.portions import IGNORED
 
 pytestmark = pytest.mark.slow
 

@@ -44,7 +44,7 @@ def shared(workbench: Callable[[Recipe], Workbench]) -> Workbench:
 
 @pytest.fixture
 def bench(shared: Workbench, tmp_path: Path) -> Workbench:
-    shared._inspection = tmp_path / "logs"
+    shared.fitting.inspection = tmp_path / "logs"
     return shared
 
 
@@ -117,7 +117,7 @@ def test_a_finite_loss_with_a_broken_gradient_stops_before_the_step(bench: Workb
 
 
 def test_without_a_folder_it_stops_all_the_same(bench: Workbench, arm: Arm) -> None:
-    bench._inspection = None
+    bench.fitting.inspection = None
     bench.base_weights(arm)
     hook = next(iter(bench.resident.live.parameters.values())).register_hook(lambda gradient: gradient * math.nan)
     try:

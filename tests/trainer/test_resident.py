@@ -19,9 +19,9 @@ from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.model import BaseTable, ModelTable
 from autophage.recipe.tables.source import SourceTable
 from autophage.recipe.tables.train import TrainTable
-from autophage.store.training import StepStatistics
 from autophage.trainer.base_model import ensure_base_model
-from autophage.trainer.portions import Portion
+from autophage.trainer.fit import FitRequest
+from autophage.trainer.micro_batches import MicroBatchSize
 from autophage.trainer.resident import ResidentModel
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,7 @@ def rows(resident: ResidentModel) -> list[TrainingRow]:
 
 
 def fit(resident: ResidentModel, rows: list[TrainingRow], recipe: Recipe = RECIPE, seed: int = 3) -> str:
-    return resident.fit(resident.base_weights(), rows, recipe, seed, Meter()).weights.digest
+    return resident.fit(FitRequest(resident.base_weights(), rows, recipe, seed)).weights.digest
 
 
 def test_training_is_a_function_of_its_arguments(resident: ResidentModel, rows: list[TrainingRow]) -> None:
@@ -70,7 +70,7 @@ def test_a_weight_counts_as_so_many_documents(
     resident: ResidentModel, rows: list[TrainingRow], packing: str, held: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One step on documents of weights 3 and 1 is that on a batch in which one of them is there three times."""
-    monkeypatch.setattr(resident, "portion", Portion(held))
+    monkeypatch.setattr(resident, "micro_batch", MicroBatchSize(held))
     train = RECIPE.train.model_copy(update={"packing": packing, "schedule": "constant"})
     recipe = RECIPE.model_copy(update={"train": train})
     chosen = rows[:6]
@@ -91,8 +91,7 @@ def test_weights_of_1_change_no_bit(resident: ResidentModel, rows: list[Training
 
 
 def test_each_step_says_what_the_model_made_of_its_tokens(resident: ResidentModel, rows: list[TrainingRow]) -> None:
-    steps: list[StepStatistics] = []
-    resident.fit(resident.base_weights(), rows, RECIPE, 3, Meter(), steps.append)
+    steps = resident.fit(FitRequest(resident.base_weights(), rows, RECIPE, 3)).steps
     assert [step.step for step in steps] == list(range(1, len(steps) + 1))
     assert sum(step.tokens for step in steps) == sum(len(row.token_ids) - row.context for row in rows)
     # The first step sees the untrained adapter, so its numbers are those of scoring its rows.

@@ -1,8 +1,9 @@
-"""The command line: `autophage VERB`. `main` turns whatever happens into an exit code and, at most, one message.
+"""The command line, `autophage VERB`: `main` turns every outcome into an exit code and at most one message.
 
-Exit codes: 0 done, 1 failure, 2 something the user can mend, 75 stopped for a scheduler to queue it again, 130 interrupted.
-Verbs live in the modules beside this one and import engine, store and report only when they run, so that help, recipes and
-status start at once.
+    0 done    1 failure    2 user error    75 stopped by a scheduler, to be queued again    130 interrupted
+
+The verbs are in the modules of this package. They import engine, store and report when they run, so that help, `recipes`
+and `status` start at once.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ REQUEUE = 75
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code."""
+    """Run one verb and return the exit code."""
     from autophage.cli.app import build_app
     from autophage.cli.benchmarking import names_benchmark, run_benchmark
 
@@ -42,19 +43,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except CycloptsError as error:
-        return _fail(f"{error} `autophage {_verb(tokens)}--help` shows what there is.", USER_ERROR)
+        return _fail(f"{error} `autophage {_verb(tokens)}--help` lists the options.", USER_ERROR)
     except AutophageError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt as interrupt:
         print(safe(str(interrupt) or "interrupted"), file=sys.stderr)
         return REQUEUE if isinstance(interrupt, RequeueInterrupt) else INTERRUPTED
     except BrokenPipeError:
-        # The reader of a pipe left, as `head` does. Python would complain again when it flushes at exit.
+        # The reader of the pipe ended, as `head` does. Without this, Python prints an error when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
     except Exception as error:
         traceback.print_exc()
-        return _fail(f"unexpected {type(error).__name__}: {error}. This is a fault of autophage, not yours.", FAILURE)
+        return _fail(f"unexpected {type(error).__name__}: {error}. This is a bug in autophage.", FAILURE)
 
 
 def _fail(message: str, code: int) -> int:
@@ -70,7 +71,7 @@ def _verb(tokens: Sequence[str]) -> str:
 
 @contextmanager
 def _termination_as_interrupt() -> Iterator[None]:
-    """A cluster ends a job with SIGTERM: leave as on Ctrl-C, with the terminal and the run directory tidy."""
+    """Treat SIGTERM, which clusters end jobs with, as Ctrl-C: terminal and run directory are left tidy."""
 
     def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt("terminated")

@@ -1,4 +1,4 @@
-"""Which verbs there are, in the order of the help, each with the example at the end of its own help."""
+"""The verbs, in the order of the help, each with the example that ends its help."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ VERBS: dict[str, tuple[Callable[..., int], str]] = {
 
 
 def build_app() -> App:
-    """The parser. Errors are raised, not printed: `main` prints them."""
+    """Return the parser. It raises errors; `main` prints them."""
     app = App(
         name="autophage",
-        help="Recursive synthetic training of language models, with collapse watched as it happens.",
+        help="Train language models on their own output, generation after generation, and watch them collapse.",
         help_format="plaintext",
         help_epilogue="Example: autophage run demo",
         version=__version__,

@@ -1,7 +1,7 @@
-"""The verb `bench`: finds the benchmarks, lists them, and runs one with the arguments that follow its name.
+"""The verb `bench`: list the benchmarks, or run one with the arguments that follow its name.
 
-A benchmark is a script of `bench/`, beside the sources in a checkout and inside an installed package. It runs in a process of
-its own, which must not inherit what a command line has imported; its exit code becomes this one's.
+A benchmark is a script of `bench/`, which lies beside the sources in a checkout and inside an installed package. A
+benchmark runs in its own process, free of the command line's imports. Its exit code is passed on.
 """
 
 from __future__ import annotations
@@ -19,16 +19,14 @@ from autophage.errors import UserError
 
 VERB = "bench"
 PATIENCE_SECONDS = 20.0
-"""For a benchmark that is asked to end: it ends what it started itself."""
+"""Time for an interrupted benchmark to end its own processes, before it is killed."""
 
 
 def bench(name: str | None = None, /, *, as_json: AsJson = False) -> int:
-    """Run a benchmark; without a name, list them. `autophage bench NAME --help` says what it measures and how long it takes.
+    """Run a benchmark, or list the benchmarks. `autophage bench NAME --help` describes one.
 
-    Parameters
-    ----------
-    name
-        A benchmark; arguments after it are its own.
+    Args:
+        name: Benchmark to run; the arguments after the name are passed to it.
     """
     if name is not None:
         return run_benchmark(name, ["--json"] if as_json else [])
@@ -38,17 +36,17 @@ def bench(name: str | None = None, /, *, as_json: AsJson = False) -> int:
     else:
         print_table(["benchmark", "description"], [(name, text) for name, text, _ in found])
         say()
-        say("autophage bench NAME --help says what each measures, beside whom, and how long it takes.")
+        say("autophage bench NAME --help tells what a benchmark measures and compares, and how long it takes.")
     return 0
 
 
 def names_benchmark(tokens: Sequence[str]) -> bool:
-    """Whether this command line is one of a benchmark, whose options are not ours to read."""
+    """Return True if the command line names a benchmark, whose options are its own."""
     return len(tokens) > 1 and tokens[0] == VERB and not tokens[1].startswith("-")
 
 
 def benchmarks() -> dict[str, Path]:
-    """The benchmarks by name: inside an installed package, or in a source checkout."""
+    """Return the benchmarks by name, from an installed package or a source checkout."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "bench", package.parents[1] / "bench"):
         if folder.is_dir():
@@ -57,10 +55,13 @@ def benchmarks() -> dict[str, Path]:
 
 
 def run_benchmark(name: str, arguments: Sequence[str]) -> int:
-    """Run a benchmark to its end; its exit code, or 1 where a signal ended it.
+    """Run a benchmark to its end.
+
+    Returns:
+        The exit code of the benchmark; 1 if a signal ended it.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: There is no benchmark of that name.
     """
     known = benchmarks()
     if name not in known:
@@ -82,11 +83,11 @@ def run_benchmark(name: str, arguments: Sequence[str]) -> int:
 
 
 def _heed_interrupts() -> None:
-    """A shell starts background jobs with SIGINT ignored, which is inherited; but a benchmark is asked to end by it."""
+    """Restore the default for SIGINT. A shell starts background jobs with SIGINT ignored, and children inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _summary(path: Path) -> str:
-    """The first line of a script's docstring."""
+    """Return the first line of a script's docstring."""
     text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
     return text.split("\n", 1)[0].split(": `autophage", 1)[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""Verbs that look at a run directory: `status` and `verify`. They change nothing, unless `--repair` asks for it."""
+"""Verbs that inspect a run directory: `status` and `verify`. Only `verify --repair` changes it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 Repair = Annotated[
     bool,
     Parameter(
-        negative="", show_default=False, help="Go back to the last true generation of each arm; the rest is set aside."
+        negative="",
+        show_default=False,
+        help="Go back to the last intact generation of each arm; later ones move to RUN/set-aside.",
     ),
 ]
 
 
 def status(directory: Path, /, *, as_json: AsJson = False) -> int:
-    """Where a run is: committed generations, current stages, headline metrics, size on disk.
+    """Show the state of a run: committed generations, current stages, headline metrics, size on disk.
 
-    Parameters
-    ----------
-    directory
-        A run directory.
+    Args:
+        directory: Run directory.
     """
     with opened(directory) as run:
         facts = _status(run, arms_of(run))
@@ -80,7 +80,7 @@ def _status(run: RunDirectory, arms: list[Arm]) -> dict[str, Any]:
 
 
 def _state(writer: bool, finished: bool, outcome: str) -> str:
-    """What is committed decides; events only say why a run that is not finished stopped."""
+    """Return the state in one word. Commits decide; events only tell why an unfinished run stopped."""
     if writer:
         return "running"
     if finished:
@@ -93,7 +93,7 @@ def _print_status(facts: dict[str, Any]) -> None:
     from autophage.display import duration, size
     from autophage.live.headline import LABELS, columns
 
-    writer = "a process is writing it" if facts["writer"] else "nobody is writing it"
+    writer = "a process is writing it" if facts["writer"] else "no process is writing it"
     say(f"{facts['name']} in {facts['run']}: {facts['state']}, {writer}")
     left = f", {duration(facts['seconds_left'])} left" if facts["state"] == "running" else ""
     say(f"{duration(facts['elapsed_seconds'])} elapsed{left}, {size(facts['bytes'])} on disk")
@@ -122,17 +122,15 @@ def _size_on_disk(root: Path) -> int:
         try:
             total += path.stat().st_size if path.is_file() else 0
         except FileNotFoundError:
-            continue  # a writer renamed or removed it between listing and looking
+            continue  # a writer renamed or removed the file after it was listed
     return total
 
 
 def verify(directory: Path, /, *, repair: Repair = False, as_json: AsJson = False) -> int:
     """Check every committed generation against its manifest: hashes, parents, gaps, counts, foreign files.
 
-    Parameters
-    ----------
-    directory
-        A run directory.
+    Args:
+        directory: Run directory.
     """
     from autophage.store.repair import repair_run
     from autophage.store.verify import verify_run
@@ -152,11 +150,11 @@ def verify(directory: Path, /, *, repair: Repair = False, as_json: AsJson = Fals
 
 
 def _expected(run: RunDirectory) -> tuple[list[str], list[str]]:
-    """The arms that the recipe of a run has; or none, and why they cannot be known."""
+    """Return the arms of the run's recipe, and the faults of a recipe that cannot be read."""
     try:
         return [arm.name for arm in arms_of(run)], []
     except RecipeError as error:
-        return [], [f"{error}\nPut back a copy of {run.recipe}."]
+        return [], [f"{error}\nRestore {run.recipe} from a copy."]
 
 
 def _print_verification(directory: Path, result: Verification, done: list[str]) -> None:
@@ -165,11 +163,13 @@ def _print_verification(directory: Path, result: Verification, done: list[str]) 
     for note in result.notes:
         say(f"note: {note}")
     for fault in result.faults:
-        say(f"wrong: {fault}")
+        say(f"fault: {fault}")
     for arm, first in result.false_from.items():
-        kept = f"true up to generation {first - 1}" if first else "not true from the beginning"
+        kept = f"intact up to generation {first - 1}" if first else "no generation is intact"
         say(f"{arm}: {kept}")
     if result.repairable:
-        say(f"`autophage verify {directory} --repair` sets aside what is wrong; `autophage run` then makes it again")
-    verdict = "all as the manifests say" if result.ok else f"{len(result.faults)} wrong"
+        say(
+            f"`autophage verify {directory} --repair` sets damaged generations aside; `autophage run` then remakes them"
+        )
+    verdict = "no faults" if result.ok else f"{len(result.faults)} fault{'s' * (len(result.faults) > 1)}"
     say(f"{len(result.arms)} arms, {result.generations} generations, {result.samples} samples: {verdict}")

@@ -1,4 +1,4 @@
-"""`doctor`: what this machine has and lacks."""
+"""The verb `doctor`: hardware and software of this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ VERDICTS = {True: "ok", False: "WRONG", None: "-"}
 
 
 def doctor(*, as_json: AsJson = False) -> int:
-    """Check what this machine has and lacks, and say how to mend it."""
+    """Check hardware and software of this machine, and show a remedy for each problem."""
     from autophage.host.doctor import diagnose
 
     checks = diagnose()

@@ -1,4 +1,4 @@
-"""Opening a run directory for a verb: what must be there, which arms it should have, where a crash is written down."""
+"""Open a run directory for a verb, and log crashes in it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,16 @@ CRASH_LOG = "crash.log"
 
 
 class CrashError(AutophageError):
-    """A fault of this program; its traceback is in the run's log."""
+    """A bug in this program; the traceback is in the run's `logs/crash.log`."""
 
 
 @contextmanager
 def opened(directory: Path) -> Iterator[RunDirectory]:
-    """The run in `directory`, which must hold one."""
+    """Yield the run in `directory`.
+
+    Raises:
+        UserError: The directory holds no run, or a link in it leads out of it.
+    """
     run = RunDirectory(directory).require()
     require_confined(run)
     with crashes_logged(run):
@@ -37,7 +41,7 @@ def opened(directory: Path) -> Iterator[RunDirectory]:
 
 @contextmanager
 def crashes_logged(run: RunDirectory) -> Iterator[None]:
-    """Unexpected exceptions leave their traceback in the run's logs and a short message for the terminal."""
+    """Write the traceback of an unexpected exception to the run's log, and raise `CrashError` with a short message."""
     try:
         yield
     except (AutophageError, CycloptsError, BrokenPipeError):
@@ -51,12 +55,12 @@ def crashes_logged(run: RunDirectory) -> Iterator[None]:
             with path.open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{without_credentials(traceback.format_exc())}\n")
         except OSError:
-            raise error from None  # nowhere to write it down, so the terminal gets it all
+            raise error from None  # the log cannot be written, so the terminal shows the traceback
         raise CrashError(f"unexpected {type(error).__name__}: {error}. The traceback is in {path}.") from error
 
 
 def arms_of(run: RunDirectory) -> list[Arm]:
-    """The arms that the run's own recipe asks for, in its order."""
+    """Return the arms of the run's own recipe, in its order."""
     from autophage.recipe import expand, read_resolved
 
     return expand(read_resolved(run.recipe))

@@ -1,7 +1,6 @@
-"""How facts are printed: aligned columns for people, JSON for programs.
+"""Print facts: aligned columns for people, JSON for programs.
 
-Text that comes from recipes, run directories or models goes through `safe`; JSON is ASCII, so it cannot carry control
-characters either.
+Text from recipes, run directories and models passes `safe`. JSON is ASCII and carries no control characters.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from autophage.display import json_ready, safe
 AsJson = Annotated[bool, Parameter(name="--json", negative="", show_default=False, help="Print JSON.")]
 Overrides = Annotated[
     list[str] | None,
-    Parameter(name="--set", negative="", help="key=value: replaces one key of the recipe, as in mix.alpha=0.5."),
+    Parameter(name="--set", negative="", help="Replace one key of the recipe: key=value, such as mix.alpha=0.5."),
 ]
 
 Profile = Annotated[
     str | None,
-    Parameter(show_default=False, help="The recipe at this scale, as in tiny or full; `show` lists what it has."),
+    Parameter(show_default=False, help="Scale of the recipe, such as tiny or full; `show` lists a recipe's profiles."),
 ]
 
 
@@ -32,12 +31,12 @@ PIPED_WIDTH = 200
 
 
 def say(text: object = "") -> None:
-    """One line for people."""
+    """Print one line for people."""
     print(safe(text))
 
 
 def print_json(facts: Any) -> None:
-    """`facts` on standard output; numbers that JSON does not have become null."""
+    """Print `facts` as JSON. NaN and infinities become null."""
     print(json.dumps(json_ready(facts), indent=2, default=str, allow_nan=False))
 
 

@@ -1,4 +1,4 @@
-"""`plan`: what a recipe will take here or elsewhere; and the rows of measured speeds that plans rest on."""
+"""The verb `plan`: estimate the cost of a recipe, and keep the measured speeds that estimates rest on."""
 
 from __future__ import annotations
 
@@ -35,24 +35,16 @@ def plan(
     calibrate: Path | None = None,
     as_json: AsJson = False,
 ) -> int:
-    """Estimate what a recipe will take: tokens, time, memory, disk, cost. Runs nothing.
+    """Estimate the tokens, time, memory, disk and cost of a recipe. Runs nothing.
 
-    Parameters
-    ----------
-    recipe
-        A recipe file, or the name of a shipped recipe.
-    machine
-        cpu-2, h100, h200, a100-80, a100-40, rtx-4090 or cpu-N; left out, the machine this runs on.
-    gpus
-        GPUs that the run has in all: arms are divided among them.
-    price_per_hour
-        What the machine costs an hour, in any currency.
-    sample_speed
-        Tokens a second that the machine samples, if you know it better than the table.
-    train_speed
-        Tokens a second that the machine trains on.
-    calibrate
-        A finished run: its own speeds are kept for later plans on its machine. Needs no recipe.
+    Args:
+        recipe: Recipe file, or name of a shipped recipe.
+        machine: cpu-2, h100, h200, a100-80, a100-40, rtx-4090, or cpu-N for N cores; default this machine.
+        gpus: GPUs of the whole run; the arms are divided among them.
+        price_per_hour: Price of the machine per hour, in any currency.
+        sample_speed: Sampled tokens per second, if you know them better than the table.
+        train_speed: Trained tokens per second, if you know them better than the table.
+        calibrate: Finished run whose speeds later plans for its machine use. Needs no recipe.
     """
     from autophage.plan import choose
     from autophage.recipe import load_recipe
@@ -60,7 +52,7 @@ def plan(
     if gpus is not None and gpus < 1:
         raise UserError(f"--gpus {gpus}: give 1 or more.")
     if recipe is None and calibrate is None:
-        raise UserError("Give a recipe to plan, or --calibrate RUN to learn a finished run's speeds.")
+        raise UserError("Give a recipe to plan, or --calibrate RUN to keep the speeds of a finished run.")
     if calibrate is not None:
         row = _calibrate(calibrate, machine)
         if recipe is None:
@@ -107,7 +99,7 @@ def _plan(
 
 
 def _plan_learner(loaded: LoadedRecipe, *, as_json: bool) -> int:
-    """Counts and bytes: a learner that is no language model has neither tokens nor a device to be planned for."""
+    """Print counts and bytes. A learner that is no language model has no tokens and no device to plan for."""
     from autophage.plan.learners import learner_plan
 
     one = loaded.recipe
@@ -122,7 +114,7 @@ def _plan_learner(loaded: LoadedRecipe, *, as_json: bool) -> int:
     ]
     print_table(["arm", "settings", ">samples", ">rows of the last fit", ">disk"], rows)
     say(f"disk        about {size(made.disk_bytes)}")
-    say("time        not estimated: seconds to minutes in one process, without a GPU")
+    say("time        not estimated; seconds to minutes in one process, without a GPU")
     return 0
 
 
@@ -149,7 +141,7 @@ def _print_plan(made: Plan) -> None:
     parameters = "unknown" if made.parameters is None else count(made.parameters)
     say(f"machine     {made.machine}{_devices(made)}; speeds {made.basis}")
     say(f"parameters  {parameters} ({made.parameters_from})")
-    base = f", of it {duration(made.base_seconds)} for the base model" if made.base_seconds else ""
+    base = f", including {duration(made.base_seconds)} for the base model" if made.base_seconds else ""
     say(f"time        {'unknown' if made.seconds is None else f'about {duration(made.seconds)}'}{base}")
     for line in _memory_lines(made.memory):
         say(line)
@@ -174,7 +166,7 @@ def _memory_lines(memory: Memory | None) -> list[str]:
         return ["memory      unknown"]
     division = memory.division
     if division is None:
-        parts = f"sampler {size(memory.sampler)}, trainer {size(memory.trainer)}, the rest {size(memory.other)}"
+        parts = f"sampler {size(memory.sampler)}, trainer {size(memory.trainer)}, driver {size(memory.other)}"
         return [f"memory      about {size(memory.total)}: {parts}"]
     lines = [f"memory      {division.sharing.value} on {size(memory.device)}: {division.reason}"]
     if division.fits:
@@ -241,4 +233,4 @@ def _tell_row(row: SpeedRow, *, as_json: bool) -> None:
             ]
         ],
     )
-    say(f"Kept in {cache_path()}; plans for {row.machine} go by it from now on.")
+    say(f"Kept in {cache_path()}; plans for {row.machine} use it from now on.")

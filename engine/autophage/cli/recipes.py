@@ -1,4 +1,4 @@
-"""Verbs that tell what recipes there are and what they say: `recipes` and `show`."""
+"""Verbs about recipes: `recipes` lists them, `show` prints one."""
 
 from __future__ import annotations
 
@@ -35,16 +35,13 @@ def show(
 ) -> int:
     """Print a recipe as it is written, or with every default filled in.
 
-    Parameters
-    ----------
-    recipe
-        A recipe file, or the name of a shipped recipe.
-    resolved
-        Fill in every default and say where each value comes from.
+    Args:
+        recipe: Recipe file, or name of a shipped recipe.
+        resolved: Fill in every default, and name the origin of each value.
     """
     from autophage.recipe import load_recipe, read_recipe_file, resolved_toml
 
-    # As it is written it may lack what only its user can give, such as a path; with its defaults it must be whole.
+    # A recipe as written may lack a value that only its user has, such as a path. A resolved one must be complete.
     if not (resolved or settings or profile or as_json):
         text = read_recipe_file(recipe).path.read_text("utf-8")
         print(safe(text, keep="\n\t"), end="" if text.endswith("\n") else "\n")

@@ -1,4 +1,4 @@
-"""Verbs that make something out of a run for somebody else: `report` and `export`."""
+"""Verbs that turn a run into something to hand on: `report` and `export`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from autophage.errors import UserError
 
 
 def report(directory: Path, /, *, figure: Path | None = None, as_json: AsJson = False) -> int:
-    """Write the report of a run, one HTML file that needs no network.
+    """Write the report of a run: one HTML file that needs no network.
 
-    Parameters
-    ----------
-    directory
-        A run directory.
-    figure
-        Also write the report's first figure to this SVG file.
+    Args:
+        directory: Run directory.
+        figure: SVG file for the report's first figure.
     """
     from autophage.report import account_facts, read_account, write_report
 
@@ -49,21 +46,15 @@ def export(
     out: Path,
     what: Literal["adapter", "model", "merged", "corpus"] = "adapter",
 ) -> int:
-    """Copy one generation out of a run: its adapter, the whole model, or its corpus, with a card.
+    """Export one generation of a run with a card: its adapter, the whole model, or its corpus.
 
-    Parameters
-    ----------
-    directory
-        A run directory.
-    arm
-        Which arm; `autophage status DIR` lists them.
-    generation
-        Which generation; 0 is the untouched model.
-    out
-        Where to write. Must not exist.
-    what
-        The adapter in PEFT's format, the whole model (an adapter is merged in; "merged" says the same), or what that model
-        wrote. An arm that trained all weights has no adapter.
+    Args:
+        directory: Run directory.
+        arm: Name of the arm; `autophage status DIR` lists them.
+        generation: Number of the generation; 0 is the base model.
+        out: Folder to write; must be new or empty.
+        what: The adapter in PEFT's format, the whole model with the adapter merged in ("merged" is the same), or the
+            corpus that the model wrote. An arm that trains all weights has no adapter.
     """
     with opened(directory) as run:
         names = [one.name for one in arms_of(run)]

@@ -1,4 +1,4 @@
-"""Verbs that go on for a while: `run` makes generations, `watch` looks on."""
+"""Verbs that last: `run` makes generations, `watch` follows a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.25
 ENDS = ("run-end", "interrupted", "failed")
-GONE = "its process is gone without a word; `autophage run` with the same recipe and directory goes on with it"
+GONE = "its process died without a message; the same `autophage run` command resumes"
 
 
 def run(
@@ -34,22 +34,14 @@ def run(
     profile: Profile = None,
     settings: Overrides = None,
 ) -> int:
-    """Run a recipe. The same command on the same directory goes on where it stopped.
+    """Run a recipe. The same command on the same directory resumes after the last commit.
 
-    Parameters
-    ----------
-    recipe
-        A recipe file, or the name of a shipped recipe.
-    out
-        The run directory; runs/NAME when left out.
-    fork_from
-        RUN@GEN: begin with generations 0 to GEN of another run, as in runs/demo@3; the recipe may differ from its recipe.
-    address
-        A Ray cluster to work on, as in auto (the one this machine is part of) or HOST:PORT; without it, this machine.
-    insecure
-        Join a cluster of several machines also where it asks nobody for a token.
-    settings
-        Replaces one key of the recipe.
+    Args:
+        recipe: Recipe file, or name of a shipped recipe.
+        out: Run directory; default runs/NAME.
+        fork_from: Begin with generations 0 to GEN of another run: RUN@GEN, such as runs/demo@3.
+        address: Ray cluster to work on: auto (the cluster of this machine) or HOST:PORT; default a private Ray.
+        insecure: Join a cluster of several machines that asks for no token.
     """
     from autophage.recipe import load_recipe
     from autophage.runs.start import perform, run_directory
@@ -82,12 +74,10 @@ def _sum_up(directory: RunDirectory, arms: Sequence[str], worked: bool) -> None:
 
 
 def watch(directory: Path, /) -> int:
-    """Follow a run, also one that another process is writing, until it ends.
+    """Follow a run until it ends. Another process may be writing it.
 
-    Parameters
-    ----------
-    directory
-        A run directory.
+    Args:
+        directory: Run directory.
     """
     from autophage.live.follow import EventTail
 
@@ -106,14 +96,14 @@ def watch(directory: Path, /) -> int:
                 if last is not None and last.get("kind") not in ENDS:
                     view.handle({"time": last.get("time", 0.0), "kind": "interrupted", "reason": GONE})
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("stopped watching; the run itself was not touched") from None
+            raise KeyboardInterrupt("stopped watching; the run continues") from None
         if last is None:
-            say("nothing has happened in this run yet, and nobody is writing it")
+            say("the run has no events yet, and no process is writing it")
     return 0
 
 
 def _hand_over(tail: EventTail, view: View) -> dict[str, Any] | None:
-    """Give the view what is new; returns the last event of it."""
+    """Hand new events to the view; return the last of them."""
     events = tail.read()
     for event in events:
         view.handle(event)

@@ -1,4 +1,4 @@
-"""The verb `score`: what a model makes of a text, token by token."""
+"""The verb `score`: per-token statistics of a text under a model."""
 
 from __future__ import annotations
 
@@ -35,28 +35,18 @@ def score(
     dtype: Literal["auto", "float32", "bfloat16"] = "auto",
     as_json: AsJson = False,
 ) -> int:
-    """Score a text under a model: log-prob, entropy, varentropy and rank of every token, in the whole vocabulary.
+    """Score a text under a model: log-prob, entropy, varentropy and rank of every token over the whole vocabulary.
 
-    Parameters
-    ----------
-    model
-        A model folder or hub id.
-    text
-        A UTF-8 file, or a folder of text files.
-    adapter
-        A PEFT adapter folder to put on the model.
-    reference
-        Another model of the same vocabulary: adds the KL divergence both ways, token by token.
-    reference_adapter
-        A PEFT adapter folder to put on the reference; the reference is then the model itself unless named.
-    context
-        Tokens of a window; 1024, or what the model has positions for.
-    stride
-        Tokens from one window to the next; half of the context. Each token is scored once.
-    out
-        A Parquet file for the tokens; only the summary is printed when left out.
-    dtype
-        Element type of the weights; auto is float32 on a CPU and bfloat16 on a GPU.
+    Args:
+        model: Model folder or hub id.
+        text: UTF-8 file, or folder of text files.
+        adapter: PEFT adapter folder for the model.
+        reference: Another model of the same vocabulary; adds the KL divergence of each token in both directions.
+        reference_adapter: PEFT adapter folder for the reference. Without --reference, the reference is the model itself.
+        context: Tokens of a window; default 1024, or the model's positions if fewer.
+        stride: Tokens from one window to the next; default half of the context. Each token is scored once.
+        out: Parquet file for the tokens; by default only the summary is printed.
+        dtype: Element type of the weights; auto is float32 on a CPU and bfloat16 on a GPU.
     """
     from autophage.scoring import load_scorer, read_documents, score_documents
 

@@ -1,4 +1,4 @@
-"""The headline metrics of arms, first and last generation side by side, as `run` and `status` print them."""
+"""Headline metrics of each arm at its first and last generation, as `run` and `status` print them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autophage.store.rundir import RunDirectory
 
 @dataclass(frozen=True)
 class Headline:
-    """One metric of one arm at generation 0 and at its last committed generation."""
+    """A metric of an arm at generation 0 and at its last committed generation."""
 
     first: float
     last: float
@@ -24,7 +24,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """`last` is the last committed generation, None where nothing is committed."""
+    """Headlines of an arm. `last` is its last committed generation, None if nothing is committed."""
 
     arm: str
     last: int | None
@@ -32,7 +32,7 @@ class ArmSummary:
 
 
 def headlines(run: RunDirectory, arms: Sequence[str]) -> list[ArmSummary]:
-    """Read from what is committed, so that they are true even when an events file is not."""
+    """Read the headlines from committed generations, not from events, which a crash may have cut short."""
     return [_summary(run, arm) for arm in arms]
 
 
@@ -41,7 +41,7 @@ def shown_metrics(summaries: Sequence[ArmSummary]) -> list[str]:
 
 
 def headline_lines(summaries: Sequence[ArmSummary]) -> list[str]:
-    """`control  generation 0 -> 5: torso accuracy 0.87 -> 0.86, ...`, one line an arm."""
+    """Return one line per arm: `control  generation 0 -> 5: torso accuracy 0.87 -> 0.86, ...`."""
     width = max((len(summary.arm) for summary in summaries), default=0)
     lines = []
     for summary in summaries:

@@ -1,7 +1,7 @@
-"""The two Ray actors of a run: one holds the trainer's side, one the sampler's.
+"""The two Ray actors of a cell: one is the trainer, one the sampler.
 
-Each is a thin shell: it sends its process's output to a log file, keeps a progress counter that can be read while it
-works, and calls `stages.Workbench` or `sampler.engine.Sampler`. They know one another only through the driver.
+Each is a thin shell. It sends its process's output to a log file, keeps a progress counter that can be read while it works,
+and calls `stages.Workbench` or `sampler.engine.Sampler`. They know each other only through the driver.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STDERR = 2
 
 
 class Shell:
-    """What both actors have: a log file in place of stdout and stderr, their stack on demand, and a progress counter."""
+    """Base of both actors: a log file in place of stdout and stderr, stack dumps on a signal, and a progress counter."""
 
     def __init__(self, log: str) -> None:
         _redirect(Path(log))
@@ -40,17 +40,17 @@ class Shell:
         self._meter = Meter()
 
     def whereabouts(self) -> tuple[str, int]:
-        """The id of the node that this process is on, and its pid."""
+        """Return the id of this process's node, and its pid."""
         import ray
 
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
     def progress(self, key: str) -> Progress:
-        """Of the work `key`; answered from a thread of its own, while work goes on."""
+        """Return the progress of the work `key`. A thread of its own answers while work goes on."""
         return self._meter.progress
 
     def notes(self) -> list[str]:
-        """What the user should hear of the work so far; each is given out once."""
+        """Return the new messages for the user."""
         return []
 
 
@@ -63,13 +63,13 @@ class TrainerActor(Shell):
         self._log = Path(log)
 
     def prepare(self) -> dict[str, Any]:
-        """Read the source, train or find the base model, load it. Returns what the run says about its model."""
+        """Read the source, train or find the base model, and load it. Returns `model_facts`."""
         from autophage.trainer.group import keep_first_gpu
 
         reach("trainer", "prepare")
 
         ranks = self._recipe.cluster.trainer_gpus
-        # Before the imports below, any of which may ask CUDA what is there: its first answer is its last.
+        # Before the imports below, any of which may query CUDA: the first query fixes the visible devices.
         gpus = keep_first_gpu() if ranks > 1 else []
 
         from autophage.data.build import read_source
@@ -97,7 +97,7 @@ class TrainerActor(Shell):
         return self._bench.canary_prompts
 
     def orders(self, arm: str, generation: int) -> tuple[list[Request], Decoding]:
-        """What the sampler is asked for."""
+        """Return what the sampler has to write."""
         reach("trainer", "orders")
         return self._bench.requests(self._arms[arm], generation), self._bench.decoding(self._arms[arm])
 
@@ -117,14 +117,15 @@ class TrainerActor(Shell):
     ) -> Trained:
         """Train from `start`, or from the base model where it is None.
 
-        `early`: the newest corpus is still being written, is not among `corpora`, and will be `feed`.
+        Args:
+            early: The newest corpus is still being written. It is not among `corpora`, and arrives through `feed`.
         """
         reach("trainer", "fit")
         self._meter = Meter(_step_ended)
         start = start or self.base_weights(arm)
         known: dict[int, AnySamples] = dict(corpora)
         if early:
-            # What follows the documents of the corpus are answers to questions, which nobody trains on.
+            # Answers to questions follow the documents of the corpus. They are not trained on.
             requests = self._bench.requests(self._arms[arm], generation - 1)[: self._arms[arm].recipe.sample.written]
             self._late = LateCorpus([request.prompt_ids for request in requests])
             known[generation - 1] = self._late
@@ -135,7 +136,7 @@ class TrainerActor(Shell):
             self._give_back()
 
     def feed(self, documents: Mapping[int, list[int]]) -> bool:
-        """Hand over further documents of the corpus that `fit` trains on early; False while it is not that far."""
+        """Take further documents of the corpus that `fit` trains on early. Returns False before `fit` has begun."""
         late = self._late
         if late is not None:
             late.put(documents)
@@ -159,7 +160,7 @@ class TrainerActor(Shell):
             self._give_back()
 
     def _give_back(self) -> None:
-        """The sampler may need the memory when its turn comes."""
+        """Free cached memory where sampler and trainer take turns on a device."""
         if self._recipe.devices == "serial":
             from autophage.host.devices import give_back_memory
 
@@ -172,7 +173,7 @@ class SamplerActor(Shell):
         self._sampling: dict[str, Meter] = {}
         self._written: dict[str, dict[int, list[int]]] = {}
         if not beams:
-            # Importing vLLM takes as long as the trainer takes to load its model; both happen at once.
+            # The import of vLLM takes as long as the trainer's load of its model. Both happen at once.
             import vllm  # noqa: F401
 
     def start(self, settings: EngineSettings) -> None:
@@ -184,7 +185,7 @@ class SamplerActor(Shell):
         self._sampler.rest()
 
     def prove(self, seconds: float) -> bool:
-        """Whether what the engine is asked for is being written; where it is asked for nothing, that it could."""
+        """Prove that the engine writes tokens. Returns True if it writes requested documents, False if it is idle."""
         return self._sampler.prove(seconds)
 
     def install(self, label: str, weights: Weights) -> Served:
@@ -202,9 +203,12 @@ class SamplerActor(Shell):
     def sample(
         self, keys: Sequence[str], served: Sequence[Served], *orders: tuple[Sequence[Request], Decoding]
     ) -> list[Completion] | list[list[Completion]]:
-        """One batch of several models' documents; `keys` name their progress. A lone job's documents come bare.
+        """Sample one batch of several models' documents. A lone job's documents are returned bare.
 
-        Calls may overlap, each in a thread of its own: their requests share the engine's queue.
+        Calls may overlap, each in a thread of its own. Their requests share the engine's queue.
+
+        Args:
+            keys: Name of each job, for `progress` and `written`.
         """
         from autophage.sampler.protocol import Job
 
@@ -228,7 +232,7 @@ class SamplerActor(Shell):
         return self._sampler.notes()
 
     def written(self, key: str) -> dict[int, list[int]]:
-        """Token ids of the documents of the work `key` that have ended so far, by their places."""
+        """Return the token ids of the documents of `key` that have ended, by their places."""
         return dict(self._written.get(key, {}))
 
     def progress(self, key: str) -> Progress:
@@ -241,7 +245,7 @@ def _step_ended(_: Progress) -> None:
 
 
 def _redirect(log: Path) -> None:
-    """Send this process's stdout and stderr, of Python and of libraries below it, to the end of `log`."""
+    """Append stdout and stderr of this process to `log`, those of native libraries included."""
     log.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
@@ -252,9 +256,9 @@ def _redirect(log: Path) -> None:
 
 
 def _tell_stacks() -> None:
-    """Write the stacks of all threads to stderr when asked by a signal, and when the process crashes.
+    """Write the stacks of all threads to stderr at a signal and at a crash.
 
-    By file descriptor: the handler runs outside of the interpreter, also where a thread never lets go of its lock.
+    The handler writes to a file descriptor outside of the interpreter, so a thread that never releases the lock cannot stop it.
     """
     faulthandler.enable(file=STDERR)
     faulthandler.register(DUMP_SIGNAL, file=STDERR, all_threads=True)

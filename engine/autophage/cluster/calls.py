@@ -82,7 +82,7 @@ class Actor:
         """Return the result of a call on this actor.
 
         Args:
-            otherwise: What the actor failed to do when `seconds` have passed, for the error message.
+            otherwise: Predicate of the error message once `seconds` have passed.
 
         Raises:
             AutophageError: The actor raised it.

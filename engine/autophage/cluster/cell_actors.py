@@ -1,6 +1,6 @@
 """The two actors of a cell: calls on them, their loss and their replacement.
 
-Does not know which stages run on them or whether a replacement is within the restart budget.
+Knows neither the stages that run on them nor the restart budget.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ray import ObjectRef
 
 Orders: TypeAlias = tuple[list[Request], Decoding]
-"""What one model is asked to write: its requests, and the decoding of those that have none of their own."""
+"""The requests to one model, and the decoding of those that have none of their own."""
 
 
 class TrainerClient:

@@ -175,7 +175,7 @@ class Driver:
             self._recover(cell, lost, cell.sides_of(lost))
 
     def _recover(self, cell: Cell, lost: ActorLostError, sides: frozenset[Side]) -> None:
-        """Restart lost actors. Where their machine is gone or the budget is spent, give the cell's arms to the others.
+        """Restart lost actors. A cell whose machine is gone or whose budget is spent gives its arms to the others.
 
         `sides` is empty where the actor has been replaced already. Only the stages that needed it are lost then.
 

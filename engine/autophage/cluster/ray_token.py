@@ -1,8 +1,7 @@
-"""Does a Ray cluster ask everybody for its token? Where it spans machines and does not, a run does not join it.
+"""Checks that a Ray cluster asks for a token. A run does not join a cluster of several machines that asks for none.
 
-Whoever reaches an open Ray port can run code as the user that Ray runs as. What this process has in its environment says
-nothing about what the cluster asks of others: a driver with a token joins an open cluster without a word. So the cluster is
-asked by a process that shows a wrong one.
+Whoever reaches an open Ray port can run code as Ray's user. The environment of this process does not show what the cluster
+asks of others: a driver with a token joins an open cluster too. The check is a process with a wrong token.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from enum import Enum
 from autophage.errors import UserError
 
 PROBE_SECONDS = 60.0
-"""Importing Ray takes seconds, from a slow disk many; the question itself takes none."""
+"""Longest wait for the check. It is fast, but the import of Ray from a slow disk takes many seconds."""
 
 _PROBE = """
 import sys
@@ -32,17 +31,19 @@ except AuthenticationError:
 
 
 class Door(Enum):
+    """Reaction of a cluster to a wrong token."""
+
     CLOSED = "closed"
     OPEN = "open"
     UNKNOWN = "unknown"
-    """No answer: not reachable from here, or a Ray of before token authentication (2.52)."""
+    """No answer. The cluster is not reachable, or its Ray is older than token authentication (2.52)."""
 
 
 def require_token() -> None:
-    """Look at the cluster that this process has just joined.
+    """Check the cluster that this process has just joined.
 
     Raises:
-        UserError: it has several machines, or one that others reach, and lets in whoever comes.
+        UserError: The cluster has several machines, or one that others reach, and asks nobody for a token.
     """
     import ray
 
@@ -52,16 +53,16 @@ def require_token() -> None:
     head = str(ray.get_runtime_context().gcs_address)
     found = door(head)
     if found is not Door.CLOSED:
-        said = "lets in whoever comes" if found is Door.OPEN else "does not say whether it asks for a token"
+        said = "asks nobody for a token" if found is Door.OPEN else "does not say whether it asks for a token"
         raise UserError(
             f"the Ray cluster at {head} ({len(addresses)} nodes) {said}: whoever reaches its ports can run code as you on every "
             "machine of it. Start it with RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH on all of them (Ray 2.52 or newer; "
-            "deploy/ shows how), or say --insecure if nobody else is on its network."
+            "deploy/ shows how), or pass --insecure if nobody else is on its network."
         )
 
 
 def door(address: str) -> Door:
-    """What the cluster's head at `address` answers to a stranger."""
+    """Return the reaction of the cluster's head at `address` to a wrong token."""
     strange = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
     strange |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     command = [sys.executable, "-c", _PROBE, address]

@@ -1,7 +1,7 @@
 """Actors of a cell that were lost and are starting again.
 
-A new process loads the same model as the first. Whether it may be started, and which stages are repeated, is decided by
-the driver and the scheduler.
+A new process loads the same model as the first. The driver decides if it may be started, and
+the scheduler which stages are repeated.
 """
 
 from __future__ import annotations

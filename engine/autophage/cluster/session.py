@@ -1,6 +1,6 @@
-"""The Ray of a run: a private one on this machine, loopback only and gone when the run is, or a cluster that is there.
+"""The Ray of a run: a private one that lives as long as the run, on loopback only, or a cluster that exists already.
 
-Does not know which actors there are, what they do or where they are placed.
+Does not know which actors there are or where they are placed.
 """
 
 from __future__ import annotations
@@ -22,22 +22,25 @@ from autophage.errors import RunError, UserError
 from autophage.host import environment, processes
 
 OBJECT_STORE_BYTES = 512 << 20
-"""Adapters and corpora in transit; a generation of the largest shipped recipe is a few MB."""
+"""Room for adapters and corpora in transit. A generation of the largest shipped recipe has a few MB."""
 LISTENER_SECONDS = 10.0
-"""For a cluster's head to take a connection."""
+"""Longest wait for a cluster's head to accept a connection."""
 STARTS, TOO_SLOW = 3, "timed out during startup"
-"""How often a private Ray is started, where it says that it was too slow."""
+"""Number of starts of a private Ray, and the message with which it reports that a start was too slow."""
 LEAVE_SECONDS = 5.0
-"""For Ray's processes and the actors to end after Ray was told to; what is left then is killed."""
+"""Time for Ray's processes and the actors to end by themselves. Those that are left are killed."""
 LONGEST_TEMPORARY = 12
-"""Characters of a temporary folder's path that leave room for Ray's sockets, whose paths may have 107."""
+"""Longest path of a temporary folder. Ray puts sockets into it, whose paths may have 107 characters."""
 SCRATCH = "autophage-ray-"
-"""Prefix of a run's temporary folder: Ray's session and whatever the actors put aside."""
+"""Prefix of a run's temporary folder, which holds Ray's session and temporary files of the actors."""
 
 
 @contextmanager
 def ray_for(address: str | None, *, insecure: bool = False) -> Iterator[None]:
-    """The Ray at `address` ("auto": the one that this machine is part of), or a private one; left or stopped on the way out.
+    """Join the Ray at `address`, or start a private one where it is None. Leaves or stops it afterwards.
+
+    Args:
+        address: HOST:PORT, or "auto" for the Ray that this machine is part of.
 
     Raises:
         RunError: Ray itself failed under the run.
@@ -56,10 +59,13 @@ def ray_for(address: str | None, *, insecure: bool = False) -> Iterator[None]:
 
 @contextmanager
 def joined_ray(address: str, *, insecure: bool = False) -> Iterator[None]:
-    """Be a driver of a cluster that somebody else started and will stop; one that lets everybody in only if `insecure`.
+    """Join an existing cluster as a driver.
+
+    Args:
+        insecure: Also join a cluster that asks nobody for a token.
 
     Raises:
-        UserError: there is none at the address, it wants a token that is not given, or it asks nobody for one.
+        UserError: There is no cluster at the address, it wants a token that is not given, or it asks nobody for one.
     """
     if address.rpartition(":")[0] in ("127.0.0.1", "localhost"):
         environment.stay_on_loopback()
@@ -92,14 +98,14 @@ def joined_ray(address: str, *, insecure: bool = False) -> Iterator[None]:
 
 @contextmanager
 def local_ray() -> Iterator[None]:
-    """Start Ray for this process and stop it on the way out, whatever happened."""
-    environment.isolate_ray()  # before the import: Ray reads its variables once
+    """Start Ray for this process and stop it afterwards, whatever happened."""
+    environment.isolate_ray()  # before the import, since Ray reads its variables once
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     _clear_abandoned(_temporary())
     processes.adopt_orphans()
-    # Whatever goes wrong on the way out, as a second Ctrl-C in the middle of it, each of these is done.
+    # Each of these runs, even where another fails or a second Ctrl-C interrupts it.
     with ExitStack() as leaving:
         scratch = tempfile.mkdtemp(dir=_temporary(), prefix=f"{SCRATCH}{os.getpid()}-")
         leaving.callback(shutil.rmtree, scratch, ignore_errors=True)
@@ -114,10 +120,10 @@ def local_ray() -> Iterator[None]:
 
 
 def _start(scratch: str) -> None:
-    """Start Ray, which gives its own processes half a minute to come up: too little at times on a busy machine.
+    """Start Ray, again where it was too slow. Ray gives its processes half a minute, too little on a busy machine.
 
     Raises:
-        RunError: they did not, `STARTS` times.
+        RunError: Ray was too slow `STARTS` times.
     """
     import ray
 
@@ -134,7 +140,7 @@ def _start(scratch: str) -> None:
                 _node_ip_address="127.0.0.1",
                 _temp_dir=scratch,
             )
-        except Exception as error:  # a bare one is what Ray raises
+        except Exception as error:  # Ray raises a bare one
             if TOO_SLOW not in str(error):
                 raise
             ray.shutdown()
@@ -148,37 +154,40 @@ def _start(scratch: str) -> None:
 
 
 def _set_temporary(folder: str | None) -> None:
-    """Where this process's children put temporary files; None is where the system has them."""
+    """Set the folder for temporary files of child processes; None restores the system's."""
     os.environ.pop("TMPDIR", None) if folder is None else os.environ.update(TMPDIR=folder)
 
 
 def remove_scratch() -> None:
-    """Remove this process's temporary folders, where what made them does not get to."""
+    """Remove this process's temporary folders where `local_ray` cannot."""
     for folder in _temporary().glob(f"{SCRATCH}{os.getpid()}-*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _temporary() -> Path:
-    """Where temporary folders of runs are: asked of `tempfile`, which remembers its first answer, or nearer to the root."""
+    """Return the folder for runs' temporary folders: that of `tempfile`, or /tmp where its path is too long.
+
+    `tempfile` remembers its first answer, so a later TMPDIR does not change it.
+    """
     usual = tempfile.gettempdir()
     return Path(usual if len(usual) <= LONGEST_TEMPORARY else "/tmp")
 
 
 def _require_listener(address: str) -> None:
-    """Raise `OSError` where nobody listens at HOST:PORT; Ray itself would try for minutes."""
+    """Raise `OSError` where nobody listens at HOST:PORT. Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=LISTENER_SECONDS).close()
 
 
 def _keep_handler(terminate: Any) -> None:
-    """Ray puts a handler of its own over the caller's, which prints a native stack and leaves things behind."""
+    """Restore the caller's SIGTERM handler. Ray's own prints a native stack and leaves processes behind."""
     if terminate is not None and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminate)
 
 
 def _clear_abandoned(parent: Path) -> None:
-    """Remove what runs that were killed left in the temporary folder; the name holds the pid of the owner."""
+    """Remove temporary folders of runs that were killed. A folder's name holds the pid of its owner."""
     for folder in parent.glob(f"{SCRATCH}*"):
         owner = folder.name.removeprefix(SCRATCH).split("-")[0]
         if owner.isdigit() and not Path("/proc", owner).exists():

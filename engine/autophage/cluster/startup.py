@@ -43,7 +43,7 @@ def changed_facts(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[st
 
 
 def prepare(cells: Sequence[CellActors], budget: RestartBudget, emit: Emit) -> PreparedModel:
-    """Load the model everywhere. Where an actor dies, all are started again: none has anything to lose yet.
+    """Load the model everywhere. If an actor dies, all are started again: none has anything to lose yet.
 
     Raises:
         ActorLostError: Actors died more often than `budget` allows.

@@ -1,12 +1,12 @@
-"""How a run is asked to stop, and the time that it has for it.
+"""Signals that stop a run, and the time that each grants.
 
     Ctrl-C            leave now
-    SIGTERM           commit what can be within `TERM_GRACE`, then leave; exit code 130
+    SIGTERM           commit what is possible within `TERM_GRACE`, then leave; exit code 130
     SIGUSR1           the same within `cluster.grace`; exit code 75, for a scheduler to queue the job again
-    any of them again leave now; and once more: end every process on the spot
+    any of them again leave now; a third time kills every process
 
-A run that has nothing in the making leaves at once. Owns the signals while a run is at work; what can be committed is the
-driver's matter.
+A run with nothing in the making leaves at once. This module owns the signals while a run is at work. The driver decides what
+can be committed.
 """
 
 from __future__ import annotations
@@ -24,17 +24,22 @@ from autophage.errors import RequeueInterrupt
 from autophage.host import processes
 
 TERM_GRACE = 20.0
-"""Slurm and Kubernetes leave 30 s between SIGTERM and SIGKILL by default, and Ray takes some of them to leave."""
+"""Slurm and Kubernetes leave 30 s between SIGTERM and SIGKILL by default. Ray needs some of them to shut down."""
 UNWINDING_SECONDS = 10.0
-"""For this process to tidy up after all others were ended; it only removes files then."""
+"""Time for this process to remove files after all others were killed."""
 HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stopping:
-    """`asked` is empty, or the signal by which the run was asked to stop."""
+    """State of a request to stop."""
 
     def __init__(self, grace: float, leave_nothing: Callable[[], None]) -> None:
-        """`grace` is what SIGUSR1 grants, in seconds; `leave_nothing` removes temporary files where the way out is blocked."""
+        """Set up the state before any request.
+
+        Args:
+            grace: Seconds that SIGUSR1 grants.
+            leave_nothing: Removes temporary files where the process cannot exit normally.
+        """
         self._leave_nothing = leave_nothing
         self._graces = {signal.SIGTERM: TERM_GRACE, signal.SIGUSR1: grace}
         self._by: signal.Signals | None = None
@@ -43,10 +48,12 @@ class Stopping:
 
     @property
     def asked(self) -> str:
+        """Name of the signal that asked the run to stop, or an empty string."""
         return "" if self._by is None else self._by.name
 
     @property
     def grace(self) -> float:
+        """Seconds that the signal grants."""
         return 0.0 if self._by is None else self._graces.get(self._by, 0.0)
 
     def seconds_left(self) -> float:
@@ -54,7 +61,7 @@ class Stopping:
 
     @contextmanager
     def waited_for(self) -> Iterator[None]:
-        """In here somebody looks at `asked` from time to time; elsewhere a signal ends the run at once."""
+        """Promise that `asked` is polled meanwhile. Outside of this context a signal ends the run at once."""
         self._waiting = True
         try:
             yield
@@ -62,14 +69,14 @@ class Stopping:
             self._waiting = False
 
     def leave(self) -> NoReturn:
-        """Raise what ends the run with the exit code of the signal."""
+        """Raise the exception that ends the run with the exit code of the signal."""
         self._leaving = True
         if self._by is signal.SIGUSR1:
             raise RequeueInterrupt("stopped by SIGUSR1; the same command goes on after the last commit")
         raise KeyboardInterrupt
 
     def hear(self, signum: int, frame: FrameType | None = None) -> None:
-        """A signal came."""
+        """Handle a signal."""
         if self._leaving:
             self._end_on_the_spot()
             return
@@ -80,7 +87,7 @@ class Stopping:
             self.leave()
 
     def _end_on_the_spot(self) -> None:
-        """Take every process of this run along, and see that this one ends too, even where its way out is blocked."""
+        """Kill every process of this run, and this one too if it does not exit in time."""
         processes.kill(processes.descendants())
         timer = threading.Timer(UNWINDING_SECONDS, self._end)
         timer.daemon = True
@@ -94,17 +101,17 @@ class Stopping:
 
 @contextmanager
 def heeding(stopping: Stopping) -> Iterator[None]:
-    """Let the signals of this process, which must be in its main thread, go to `stopping`; elsewhere nothing changes."""
+    """Send the signals of this process to `stopping` meanwhile. Outside of the main thread nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {one: signal.getsignal(one) for one in HEARD}
     for one in HEARD:
-        if before[one] is not signal.SIG_IGN:  # as in a background job of a shell, which Ctrl-C is not meant for
+        if before[one] is not signal.SIG_IGN:  # as in a background job of a shell, which Ctrl-C must not end
             signal.signal(one, stopping.hear)
     try:
         yield
     finally:
         for one, handler in before.items():
-            if handler is not None:  # set by other means than Python's
+            if handler is not None:  # None: not set by Python
                 signal.signal(one, handler)

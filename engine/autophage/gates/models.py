@@ -14,7 +14,7 @@ from autophage.errors import UserError
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
 from autophage.progress import Meter
-from autophage.trainer.classifier import Classifier, at_work, read_labels
+from autophage.trainer.classifier import SequenceClassifier, at_work, read_labels
 from autophage.trainer.head import find_head
 from autophage.trainer.loading import load_model
 from autophage.trainer.scoring import score
@@ -62,7 +62,7 @@ class Judge:
     """
 
     def __init__(self, path: str, label: str | None, key: str) -> None:
-        self._classifier = Classifier(path, key)
+        self._classifier = SequenceClassifier(path, key)
         self._place = _place(self._classifier.labels, path, label, key)
 
     def values(self, texts: Sequence[str]) -> list[float]:

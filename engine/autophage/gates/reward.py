@@ -30,8 +30,8 @@ class Reward(ByClassifier):
     kind: Literal["reward"] = Field("reward", description="name of the gate")
     reward: Literal["likelihood", "world", "model"] = Field(
         "likelihood",
-        description="likelihood: mean log-prob per token under model 0; world: share of right statements; model: output of a reward "
-        "model",
+        description="likelihood: mean log-prob per token under model 0; world: share of right statements; model: output of a "
+        "reward model",
     )
     thresholds: list[float] = Field(
         [0.0, 0.7, 0.8, 0.9, 0.95, 0.99],

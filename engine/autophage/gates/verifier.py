@@ -38,8 +38,8 @@ class Verifier(Gate):
     kind: Literal["verifier"] = Field("verifier", description="name of the gate")
     check: Literal["world", "regex", "exact", "numeric", "judge"] = Field(
         "world",
-        description="world: every statement agrees with the facts; regex: `pattern` occurs; exact: the sample equals the answer to its prompt, "
-        "ignoring case and blanks; numeric: the last number equals the answer's; judge: a served model says yes",
+        description="world: every statement agrees with the facts; regex: `pattern` occurs; exact: the sample equals the answer to "
+        "its prompt, ignoring case and blanks; numeric: the last number equals the answer's; judge: a served model says yes",
     )
     pattern: str | None = Field(
         None, min_length=1, description="regex: regular expression that a right sample contains"

@@ -1,10 +1,10 @@
-"""What else collapses when it is trained on its own output: learners small enough to be known in closed form or seen at once.
+"""Small learners that are trained on their own output, known in closed form or visible at a glance.
 
     loop         draw, mix, fit, measure, commit: arm by arm, generation by generation, in this process
-    protocol     what a learner is asked for
+    protocol     the interface of a learner
     gaussian, mixture, vae, ngram, regression, classifier
                  the learners; `moments` and `digits` belong to the first and the third
 
-The recipe's words mean what they mean for language models: alpha, pool, human, control, sweep, seed. Imports neither ray
-nor vllm; torch only for the VAE.
+The recipe's words mean what they mean for language models: alpha, pool, human, control, sweep, seed. This package
+imports neither ray nor vllm, and torch only for the VAE.
 """

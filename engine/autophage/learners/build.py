@@ -1,4 +1,4 @@
-"""From `learner.kind` to the learner. Each module is imported when it is asked for: only the VAE needs torch."""
+"""The learner of a `learner.kind`. Each module is imported on request, because only the VAE needs torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from autophage.recipe.schema import Recipe
 
 
 def learner_of(recipe: Recipe) -> Learner[Any]:
-    """The learner of one arm, its source read and checked (`UserError` where that cannot be had)."""
+    """Return the learner of one arm.
+
+    Raises:
+        UserError: The learner's source cannot be read.
+    """
     kind = recipe.learner.kind
     if kind == "gaussian":
         from autophage.learners.gaussian import Gaussian

@@ -1,15 +1,18 @@
-"""A linear classifier of labels that a verifier lets through (arXiv 2406.07515): the case in which verification decides.
+"""A linear classifier of its own verified labels (arXiv 2406.07515). Here verification decides the outcome.
 
-Two classes, y = +1 or -1 with equal chance, and features x ~ N(y mu, I_d) with |mu| = `learner.separation`. A human row
-has a label that is wrong with probability `learner.error`, a row of model g the label sign(w_g . x), with fresh x. The
-verifier knows y: it keeps a right label with probability `learner.keep_right` and a wrong one with `learner.keep_wrong`.
-A fit is the mean of label times x over what is kept, which is maximum likelihood for these classes. `learner.repetitions`
-chains are computed together; a row is, for each chain, its d features, the label, whether it is right, and whether it is kept.
+Two classes y = +1 and -1 have equal probability. Features are x ~ N(y mu, I_d) with |mu| = `learner.separation`. The
+label of a human row is wrong with probability `learner.error`. The label of a row of model g is sign(w_g . x) for
+fresh x. The verifier knows y. It keeps a right label with probability `learner.keep_right` and a wrong one with
+`learner.keep_wrong`. A fit is the mean of label times x over the kept rows, the maximum likelihood estimate for these
+classes. `learner.repetitions` chains are computed together. For each chain a row holds d features, the label, and two
+flags: right, kept.
 
-- `learner/accuracy`: of model g on fresh points, Phi(mu . w_g / |w_g|), mean over chains. Nothing kept makes w_g = 0, and 1/2.
+- `learner/accuracy`: accuracy of model g on fresh points, Phi(mu . w_g / |w_g|), mean over chains. Without a kept row
+  w_g = 0 and the accuracy is 1/2.
 - `learner/kept`: share of the labels of model g that the verifier keeps.
-- `learner/kept_error`: share of wrong ones among these; the next model learns the classes if it is below one half.
-- `theory/accuracy`: the expectation of the first, for fits to human rows (`metrics.verification`).
+- `learner/kept_error`: share of wrong labels among the kept ones. The next model learns the classes if it is below
+  one half.
+- `theory/accuracy`: expectation of the accuracy for fits to human rows (`metrics.verification`).
 """
 
 from __future__ import annotations
@@ -28,10 +31,12 @@ from autophage.recipe.schema import Recipe
 from autophage.store.manifest import Metric
 
 LABEL, RIGHT, KEPT = -3, -2, -1
-"""Places in a row of one chain, behind its features."""
+"""Places in a row of one chain, after its features."""
 
 
 class LinearClassifier(NumericLearner):
+    """The learner of `learner.kind = "classifier"`."""
+
     def __init__(self, recipe: Recipe) -> None:
         self._recipe, self._learner = recipe, recipe.learner
         self._repetitions, self._dimensions = recipe.learner.repetitions, recipe.learner.dimensions
@@ -55,7 +60,7 @@ class LinearClassifier(NumericLearner):
         return self._verified(rng, features, classes, np.where(wrong, -classes, classes))
 
     def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
-        """`weights`, float64 [repetitions, dimensions]; neither chance nor the model before has a part in it."""
+        """Return `weights`, float64 [repetitions, dimensions]. The fit uses neither `seed` nor `previous`."""
         values = np.stack(rows).reshape(len(rows), self._repetitions, -1).astype(np.float64)
         signed = values[..., LABEL] * values[..., KEPT]
         kept = np.maximum(values[..., KEPT].sum(axis=0), 1)
@@ -86,7 +91,7 @@ class LinearClassifier(NumericLearner):
         return metrics
 
     def _points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Classes [count, repetitions] and features [count, repetitions, dimensions]."""
+        """Return classes [count, repetitions] and features [count, repetitions, dimensions]."""
         classes = rng.choice((-1.0, 1.0), (count, self._repetitions))
         noise = rng.standard_normal((count, self._repetitions, self._dimensions))
         return classes, classes[..., None] * self._mean + noise
@@ -100,7 +105,9 @@ class LinearClassifier(NumericLearner):
         return rows_of(np.concatenate([features, np.stack([labels, right, kept], axis=-1)], axis=-1))
 
     def _theory(self, generation: int) -> list[Metric]:
-        """Of human rows alone: the errors of a model's labels hang on x, those of human ones do not."""
+        """Return the expected accuracy for human rows. Errors of a model's labels depend on x, those of human labels
+        do not.
+        """
         mix, rows, learner = self._recipe.mix, self._recipe.sample.count, self._learner
         if generation > 0:
             repeated = mix.human == "fixed" and mix.pool == "accumulate"

@@ -1,7 +1,8 @@
-"""Images of handwritten digits for the VAE: MNIST from a folder of its four files, or digits drawn here.
+"""Images of handwritten digits for the VAE: MNIST from a folder of its four files, or drawn digits.
 
-A drawn digit is a few strokes, bent by a random affine map and a jitter of their points, with a random pen: as much variety
-as a small VAE can lose. All images are 28 x 28, values k / 255, as image files hold them. Everything is a function of a seed.
+A drawn digit is a few strokes under a random affine map, with a jitter of their points and a random pen. That is as
+much variety as a small VAE can lose. All images are 28 x 28 with values k / 255, as in image files. Every image is a
+function of a seed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ PIXELS = SIDE * SIDE
 
 
 class Images(Protocol):
-    """Images [count, PIXELS] float32 in 0 to 1, and the digits they show [count]."""
+    """Images [count, PIXELS] float32 in 0 to 1, and their digits [count]."""
 
     @property
     def digest(self) -> str: ...
@@ -31,18 +32,18 @@ class Images(Protocol):
     def draw(self, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]: ...
 
     def held_out(self, count: int) -> np.ndarray:
-        """Images that no draw returns."""
+        """Return images that no draw returns."""
         ...
 
 
 def as_stored(images: np.ndarray) -> np.ndarray:
-    """Values in 0 to 1, rounded to the 256 levels of an image file."""
+    """Round values in 0 to 1 to the 256 levels of an image file."""
     levels: np.ndarray = np.round(np.clip(images, 0.0, 1.0) * 255) / np.float32(255)
     return levels.astype(np.float32)
 
 
 class Drawn:
-    """Digits made of strokes. `seed` decides the held-out images; draws have seeds of their own."""
+    """Digits made of strokes. `seed` fixes the held-out images, and each draw has its own seed."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -62,7 +63,7 @@ class Drawn:
 
 
 def _arc(x: float, y: float, rx: float, ry: float, first: float, last: float) -> list[tuple[float, float]]:
-    """Points of an ellipse from one angle to another, in degrees; 0 points right, 90 down."""
+    """Return points of an ellipse between two angles in degrees. 0 points right, 90 down."""
     angles = [math.radians(first + (last - first) * place / 10) for place in range(11)]
     return [(x + rx * math.cos(angle), y + ry * math.sin(angle)) for angle in angles]
 
@@ -79,13 +80,13 @@ STROKES: tuple[tuple[list[tuple[float, float]], ...], ...] = (
     (_arc(0.5, 0.27, 0.23, 0.21, 90, 450), _arc(0.5, 0.72, 0.29, 0.24, 270, 630)),
     ([*_arc(0.5, 0.3, 0.26, 0.24, 0, 360), (0.66, 0.95)],),
 )
-"""The strokes of each digit in a square from 0 to 1, y downwards."""
+"""Strokes of each digit in the unit square, y downwards."""
 BOX = 18.0
-"""Pixels of that square before it is scaled."""
+"""Side of the unit square in pixels, before scaling."""
 
 
 def _drawn(strokes: tuple[list[tuple[float, float]], ...], count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` images of one digit, [count, PIXELS]."""
+    """Return `count` images of one digit, [count, PIXELS]."""
     starts = np.array([point for stroke in strokes for point in stroke[:-1]])
     ends = np.array([point for stroke in strokes for point in stroke[1:]])
     turn, shear = rng.normal(0, 0.13, count), rng.normal(0, 0.18, count)
@@ -106,7 +107,9 @@ def _drawn(strokes: tuple[list[tuple[float, float]], ...], count: int, rng: np.r
 
 
 def _distance(first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Of every pixel to the nearest of the segments from `first` to `last` [count, S, 2]: [count, PIXELS]."""
+    """Return the distance of every pixel to the nearest segment from `first` to `last` [count, S, 2]: [count,
+    PIXELS].
+    """
     y, x = np.divmod(np.arange(PIXELS), SIDE)
     pixels = np.stack([x, y], 1).astype(np.float64)
     nearest = np.full((len(first), PIXELS), np.inf)
@@ -119,7 +122,7 @@ def _distance(first: np.ndarray, last: np.ndarray) -> np.ndarray:
 
 
 class Mnist:
-    """The four files of MNIST, packed by gzip or not; its test images are the held-out ones."""
+    """The four files of MNIST, with or without gzip. Its test images are held out."""
 
     def __init__(self, folder: Path) -> None:
         self._images = _read(folder, "train-images", "idx3-ubyte").reshape(-1, PIXELS)
@@ -131,7 +134,7 @@ class Mnist:
         self.digest = hashlib.sha256(self._images.tobytes() + self._held_out.tobytes()).hexdigest()
 
     def draw(self, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Images without repetition, as far as there are that many; then all of them once more."""
+        """Return images and digits by a seed. All images are drawn once before any repeats."""
         rng = np.random.default_rng(seed)
         rounds = [rng.permutation(len(self._images)) for _ in range(-(-count // len(self._images)))]
         places = np.concatenate(rounds)[:count]
@@ -142,10 +145,10 @@ class Mnist:
 
 
 def _read(folder: Path, name: str, suffix: str) -> np.ndarray:
-    """An IDX file of bytes: two zeros, type 8, number of axes, their lengths (big-endian), values.
+    """Read an IDX file of bytes: two zeros, type 8, number of axes, their lengths (big-endian), values.
 
     Raises:
-        UserError: it is not there, or is not such a file of 28 x 28 images or labels.
+        UserError: The file is missing, or does not hold 28 x 28 images or labels.
     """
     names = [f"{name}{joint}{suffix}{packed}" for joint in "-." for packed in ("", ".gz")]
     path = next((folder / one for one in names if (folder / one).is_file()), None)

@@ -1,14 +1,16 @@
 """The single Gaussian of arXiv 2305.17493: fit mean and variance, draw M numbers, fit again.
 
-Human data are N(0, 1), which is no restriction: the fit moves and scales with its data. `learner.repetitions` chains of
-an arm are independent and computed together; a row is one number of each. Metrics, over chains:
+Human data are N(0, 1) without loss of generality, because the fit moves and scales with its data. The
+`learner.repetitions` chains of an arm are independent and computed together. A row holds one number per chain.
+Metrics are taken over chains:
 
-- `learner/variance`: mean of the fitted variance, with n - 1 in the denominator. Its expectation stays at 1.
-- `learner/variance_median`: median of the same. It goes to 0: the mean is kept up by ever fewer chains.
-- `learner/variance_about_origin`: mean of x^2 over what was drawn, the variance about the human mean. It grows by 1/M.
-- `learner/w2`: squared 2-Wasserstein distance of the fitted Gaussian to the human one, m^2 + (sqrt(v) - 1)^2.
+- `learner/variance`: mean of the fitted variance with denominator n - 1. Its expectation stays at 1.
+- `learner/variance_median`: median of the fitted variance. It goes to 0, while ever fewer chains sustain the mean.
+- `learner/variance_about_origin`: mean of x^2 over the drawn numbers, the variance about the human mean. It grows by
+  1/M.
+- `learner/w2`: squared 2-Wasserstein distance of the fitted to the human Gaussian, m^2 + (sqrt(v) - 1)^2.
 
-`theory/*` are the closed forms of `moments` for the same quantities, where there is one.
+`theory/*` are closed forms of these quantities from `moments`, as far as they exist.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from autophage.store.manifest import Metric
 
 
 class Gaussian(NumericLearner):
+    """The learner of `learner.kind = "gaussian"`."""
+
     digest = "N(0, 1)"
 
     def __init__(self, recipe: Recipe) -> None:
@@ -41,7 +45,7 @@ class Gaussian(NumericLearner):
         return rows_of(np.random.default_rng(draw).standard_normal((count, self._repetitions)))
 
     def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
-        """`mean` and `variance`, each float64 [repetitions]; neither chance nor the model before has a part in it."""
+        """Return `mean` and `variance`, each float64 [repetitions]. The fit uses neither `seed` nor `previous`."""
         values = np.stack(rows).astype(np.float64)
         return {"mean": values.mean(axis=0), "variance": values.var(axis=0, ddof=1)}
 

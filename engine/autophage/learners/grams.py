@@ -1,9 +1,10 @@
-"""An n-gram model without smoothing: counts, and the distributions over the next word that they make.
+"""An n-gram model without smoothing: counts, and the next-word distributions that they define.
 
     p(w | c) = count(c w) / count(c),   c the n - 1 words before, padded with the start word
 
-What was not counted has probability 0, so that the support of a model that is fitted to its own output can shrink and
-never grow: a word that is missed once is gone. Knows ids; knows neither words nor where documents come from.
+An n-gram that was not counted has probability 0. A model fitted to its own output can therefore lose support and
+never regain it. A word that is missed once is gone. This module knows ids, and neither words nor the source of
+documents.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ from autophage.learners.words import END, START, EncodedDocument
 from autophage.metrics.scored import Statistics
 
 BACKOFF = 0.01
-"""Share of the uniform distribution in the probability of held-out words, which would be 0 and their perplexity infinite."""
+"""Share of the uniform distribution in the probability of held-out words. Without it an unseen word would make
+perplexity infinite.
+"""
 
 
 def count_grams(documents: Iterable[EncodedDocument], order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Different n-grams [K, order] in ascending order, and their counts [K]. The end counts as a word where there is one."""
+    """Return the distinct n-grams [K, order] in ascending order, and their counts [K]. The end of a complete document
+    counts as a word.
+    """
     counted = Counter(gram for document in documents for gram in _grams(document.token_ids, order))
     grams = sorted(counted)
     ids = np.array(grams, dtype=np.int32).reshape(-1, order)
@@ -30,7 +35,7 @@ def count_grams(documents: Iterable[EncodedDocument], order: int) -> tuple[np.nd
 
 
 class Grams:
-    """The model of `count_grams`. Arrays are [K], one value per n-gram; those of one context stand side by side."""
+    """The model of `count_grams`. Arrays are [K], one value per n-gram. N-grams of one context are adjacent."""
 
     def __init__(self, grams: np.ndarray, counts: np.ndarray) -> None:
         self.order = grams.shape[1]
@@ -49,19 +54,23 @@ class Grams:
         self.statistics = _statistics(counts, np.array(starts, dtype=np.int64), lengths)
 
     def draw(self, uniforms: np.ndarray, longest: int) -> list[EncodedDocument]:
-        """One document for each row of `uniforms` [documents, longest + 1], which decide its words one by one.
+        """Draw one document for each row of `uniforms` [documents, longest + 1]. Each number decides one word.
 
-        A document that comes where no document ever went on is cut there.
+        A document is cut at a context that has no successor.
         """
         return [self._document(row, longest) for row in uniforms.tolist()]
 
     def score(self, token_ids: Sequence[int]) -> Statistics:
-        """Statistics of the words of a document that has probability under the model, one by one."""
+        """Return statistics of each word of a document that has probability under the model."""
         places = [self._places[gram] for gram in _grams(token_ids, self.order)]
         return Statistics(*(values[places] for values in vars(self.statistics).values()))
 
     def backed_off(self, token_ids: Sequence[int], vocabulary: int) -> np.ndarray:
-        """Log-prob of any words [T]: `BACKOFF` parts uniform over `vocabulary` words, uniform alone after unknown contexts."""
+        """Return log-probs of any words [T], mixed with `BACKOFF` parts of the uniform distribution over `vocabulary`
+        words.
+
+        After an unknown context the distribution is uniform.
+        """
         uniform = 1.0 / vocabulary
         probabilities = []
         for gram in _grams(token_ids, self.order):
@@ -94,7 +103,7 @@ def _grams(token_ids: Sequence[int], order: int) -> Iterable[tuple[int, ...]]:
 
 
 def _statistics(counts: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Statistics:
-    """For each n-gram: its word's log-prob and rank, and entropy, varentropy and largest probability of its context."""
+    """Return log-prob and rank of each n-gram's word, and entropy, varentropy and maximum probability of its context."""
     if not len(counts):
         return Statistics(*(np.empty(0) for _ in range(5)))
     context = np.repeat(np.arange(len(starts)), lengths)
@@ -107,7 +116,7 @@ def _statistics(counts: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> 
 
 
 def _ranks(counts: np.ndarray, context: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """One more than the number of strictly more frequent words in the same context."""
+    """Return 1 plus the number of strictly more frequent words in the same context."""
     order = np.lexsort((-counts, context))
     ordered, groups = counts[order], context[order]
     places = np.arange(len(counts))

@@ -1,4 +1,4 @@
-"""The loop for learners that need no engine: the same words, store and events as a run of language models, in one process.
+"""The loop of learners, with the words, store and events of a language-model run, in one process.
 
     for each generation g, for each arm:
         train    model g on rows g-1, mixed with human rows      (model 0: on human rows alone)
@@ -6,8 +6,8 @@
         measure  model and rows
         commit   all of it, atomically
 
-An arm that stopped goes on from what it committed, and every choice is seeded by what it is for, so that a resumed run ends
-with the bytes of one that was left alone.
+A stopped arm continues from its last commit. Every choice is seeded by its purpose, so a resumed run ends with the
+bytes of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -42,14 +42,16 @@ from autophage.store.rundir import Emit, RunDirectory
 from autophage.store.weights import Weights
 
 TABLE_SECONDS = 10.0
-"""The table of metrics is made anew at most this often: it reads every generation, of which there may be thousands."""
+"""Minimum time between two writes of the metrics table. A write reads every generation, of which there may be
+thousands.
+"""
 TOLD_SECONDS = 0.5
-"""A stage that is shorter is not told to people: a Gaussian's take milliseconds."""
+"""Minimum duration of a stage that is shown to users. A Gaussian's stages take milliseconds."""
 
 
 @dataclass
 class Chain:
-    """One arm: its learner, its first and newest model, and the rows that the next fit needs, by generation."""
+    """State of one arm: learner, first and newest model, and the rows of the next fit by generation."""
 
     arm: Arm
     learner: Learner[Any]
@@ -59,7 +61,11 @@ class Chain:
 
 
 class Chains:
-    """All arms of a run. Made before anything is written: a source that cannot be read is refused here (`UserError`)."""
+    """All arms of a run. Construction reads the sources before any file is written.
+
+    Raises:
+        UserError: A source cannot be read.
+    """
 
     def __init__(self, loaded: LoadedRecipe) -> None:
         self._recipe = loaded.recipe
@@ -67,7 +73,7 @@ class Chains:
         self._names = [arm.name for arm in loaded.arms]
 
     def drive(self, run: RunDirectory, emit: Emit) -> None:
-        """Make every generation that is not committed yet."""
+        """Compute and commit every missing generation."""
         done = {name: committed(run, name) for name in self._names}
         for chain in self._chains:
             _resume(run, chain, done[chain.arm.name])
@@ -87,7 +93,7 @@ class Chains:
                 written = time.monotonic()
 
     def facts(self) -> dict[str, Any]:
-        """Facts of learner and source, under the names of `stages.facts.model_facts`."""
+        """Return facts of learner and source, under the names of `stages.facts.model_facts`."""
         digests = {chain.learner.digest: None for chain in self._chains}
         return {
             "path": self._recipe.learner.kind,
@@ -100,7 +106,7 @@ class Chains:
 
 
 def _resume(run: RunDirectory, chain: Chain, done: list[Manifest]) -> None:
-    """Fill a chain with what its arm has committed."""
+    """Restore a chain from its arm's commits."""
     if not done:
         return
     name, last = chain.arm.name, len(done) - 1
@@ -140,7 +146,7 @@ def _make(run: RunDirectory, chain: Chain, generation: int, made_with: dict[str,
 
 
 def _training_rows(chain: Chain, generation: int) -> list[Any]:
-    """What model `generation` is fitted to: at first human rows, then the pool of the recipe."""
+    """Return the rows that model `generation` is fitted to. Model 0 gets human rows, later models the recipe's pool."""
     recipe, learner = chain.arm.recipe, chain.learner
 
     def original() -> list[Any]:

@@ -1,11 +1,12 @@
-"""The Gaussian mixture of arXiv 2305.17493: scikit-learn's EM with the settings of its code, fitted to its own samples.
+"""The Gaussian mixture of arXiv 2305.17493: scikit-learn's EM with the paper's settings, fitted to its own samples.
 
-Human data are two Gaussians in the plane, the smaller one a quarter of them. Each fit has full covariances, tol 1e-5 and at
-most 2,000 iterations, and begins anew (chain = "restart", as the paper's) or at the model before (chain = "cumulative").
-`learner.repetitions` chains are independent; a row is one point of each. Metrics, means over chains:
+Human data are two Gaussians in the plane with weights 3/4 and 1/4. Each fit has full covariances, tol 1e-5 and at
+most 2,000 iterations. It starts anew (chain = "restart", as in the paper) or at the model before (chain =
+"cumulative"). The `learner.repetitions` chains are independent. A row holds one point per chain. Metrics are means
+over chains:
 
-- `learner/l2`: distance of fitted and human density in L2, sqrt of the integral of (p - q)^2, in closed form.
-- `learner/cross_entropy`: mean negative log-density, in nats, of human points that nothing was fitted to.
+- `learner/l2`: L2 distance of the fitted and the human density, sqrt of the integral of (p - q)^2, in closed form.
+- `learner/cross_entropy`: mean negative log-density of held-out human points in nats.
 - `learner/smallest_weight`: weight of the smallest component.
 """
 
@@ -29,11 +30,15 @@ from autophage.store.manifest import Metric
 WEIGHTS = np.array([0.75, 0.25])
 MEANS = np.array([[-1.0, -1.0], [1.5, 1.5]])
 COVARIANCES = np.array([[[1.0, 0.3], [0.3, 0.6]], [[0.4, -0.1], [-0.1, 0.4]]])
-"""The human density: the components touch, so that a point does not tell for certain which it is of."""
+"""Weights, means and covariances of the human density. Its components overlap, so a point does not identify its
+component.
+"""
 TOLERANCE, ITERATIONS = 1e-5, 2000
 
 
 class Mixture(NumericLearner):
+    """The learner of `learner.kind = "mixture"`."""
+
     digest = f"{WEIGHTS.tolist()} {MEANS.tolist()} {COVARIANCES.tolist()}"
 
     def __init__(self, recipe: Recipe) -> None:
@@ -50,7 +55,9 @@ class Mixture(NumericLearner):
         return rows_of(self._draw(state, count, draw))
 
     def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
-        """`weights` [R, K], `means` [R, K, 2] and `covariances` [R, K, 2, 2] of R chains and K components, float64."""
+        """Return `weights` [R, K], `means` [R, K, 2] and `covariances` [R, K, 2, 2] of R chains and K components,
+        float64.
+        """
         points = np.stack(rows).reshape(len(rows), self._repetitions, 2).astype(np.float64)
         fits = []
         meter.expect(self._repetitions)
@@ -98,7 +105,7 @@ class Mixture(NumericLearner):
 
     @staticmethod
     def _draw(state: Parameters, count: int, seed: int) -> np.ndarray:
-        """Points [count, R, 2]: a component of each by its weight, then a Gaussian of that component."""
+        """Draw points [count, R, 2]: first a component by its weight, then a Gaussian of that component."""
         rng = np.random.default_rng(seed)
         weights = state["weights"]
         chosen = (rng.random((count, len(weights), 1)) > np.cumsum(weights, axis=1)).sum(axis=2)
@@ -111,14 +118,14 @@ class Mixture(NumericLearner):
 
 
 HUMAN: Parameters = {"weights": WEIGHTS[None], "means": MEANS[None], "covariances": COVARIANCES[None]}
-"""The human density as the state of one chain."""
+"""The human density as parameters of one chain."""
 
 
 def l2_distance(p: Parameters, q: Parameters) -> float:
-    """sqrt of the integral of (p - q)^2, of two mixtures without a chain axis.
+    """Return sqrt of the integral of (p - q)^2 for two mixtures without a chain axis.
 
-    The integral of two Gaussians' product is N(a - b; 0, A + B) at their means and covariances, so with signed weights it
-    is one sum over pairs of components.
+    The integral of a product of two Gaussians is N(a - b; 0, A + B) of their means and covariances. With signed
+    weights the whole integral is one sum over pairs of components.
     """
     weights = np.concatenate([p["weights"], -q["weights"]])
     means = np.concatenate([p["means"], q["means"]])
@@ -128,7 +135,7 @@ def l2_distance(p: Parameters, q: Parameters) -> float:
 
 
 def log_density(state: Parameters, points: np.ndarray) -> np.ndarray:
-    """Log of the mixture's density at `points` [N, 2]."""
+    """Return the log of the mixture's density at `points` [N, 2]."""
     parts = gaussian_log_density(points[:, None] - state["means"], state["covariances"]) + np.log(state["weights"])
     highest = parts.max(axis=1, keepdims=True)
     density: np.ndarray = highest[:, 0] + np.log(np.exp(parts - highest).sum(axis=1))

@@ -1,12 +1,13 @@
-"""The discrete distribution of arXiv 2305.17493 as an n-gram model: what is not drawn once is never drawn again.
+"""The discrete distribution of arXiv 2305.17493 as an n-gram model. An n-gram that is not drawn once never returns.
 
-A rare n-gram that a document holds with probability q is missed by M documents with probability (1 - q)^M, and without
-smoothing it stays missed: every support is an absorbing state of the ones above it, and a single document the last. The
-model writes texts, so the metrics of texts apply to it as to a language model (`metrics`): perplexity of held-out human
-text (with `BACKOFF` parts uniform), entropy of its own, diversity, tails. Its own metrics:
+A document holds a rare n-gram with probability q. M documents miss it with probability (1 - q)^M, and without
+smoothing it stays missing. Each support is therefore an absorbing state of its supersets, down to a single document.
+The model writes texts, so the text metrics of language models apply (`metrics`): perplexity of held-out human text
+(with `BACKOFF` parts uniform), entropy of its own text, diversity, tails. Metrics of its own:
 
-- `learner/support`: different n-grams that it can write; `learner/types`: different words.
-- `learner/survival`: share of model 0's n-grams that it still has.
+- `learner/support`: number of distinct n-grams in its support.
+- `learner/types`: number of distinct words.
+- `learner/survival`: share of model 0's n-grams that remain.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from autophage.store.manifest import Metric
 
 
 class NGram:
+    """The learner of `learner.kind = "ngram"`."""
+
     device = "cpu"
 
     def __init__(self, recipe: Recipe) -> None:
@@ -49,7 +52,7 @@ class NGram:
         return self._words.documents(draw, count)
 
     def fit(self, rows: Sequence[EncodedDocument], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
-        """`grams` int32 [K, order] and `counts` int64 [K]; neither chance nor the model before has a part in it."""
+        """Return `grams` int32 [K, order] and `counts` int64 [K]. The fit uses neither `seed` nor `previous`."""
         grams, counts = count_grams(rows, self._order)
         return {"grams": grams, "counts": counts}
 
@@ -104,7 +107,7 @@ class NGram:
 
     @property
     def _choices(self) -> int:
-        """Words that may come next: all of the vocabulary but the one that opens a document, and a word that it lacks."""
+        """Number of possible next words: the vocabulary without the start word, plus one unknown word."""
         return len(self._words.vocabulary)
 
     @cached_property
@@ -118,6 +121,6 @@ def _model(state: Parameters) -> Grams:
 
 
 def _only_logprob(logprob: np.ndarray) -> Statistics:
-    """Perplexity asks for nothing else."""
+    """Return statistics with a log-prob only. Perplexity needs no other."""
     nothing = np.full(len(logprob), math.nan)
     return Statistics(logprob, nothing, nothing, nothing, nothing)

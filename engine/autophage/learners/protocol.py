@@ -1,7 +1,7 @@
-"""What the loop asks of a learner, whatever it is: human rows, a fit, rows of its own, what is measured, rows to and from disk.
+"""Interface of a learner: human rows, fit, own rows, metrics, and rows to and from disk.
 
-A row is one sample. The state of a fitted learner is named arrays, and nothing else: it goes to disk as safetensors and
-comes back the same, so a resumed chain goes on from the very numbers. Every method is a function of its arguments.
+A row is one sample. The parameters of a fitted learner are named arrays. They go to disk as safetensors and come back
+bitwise equal, so a resumed chain continues from the same numbers. Every method is a function of its arguments.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Learner(Protocol[R]):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the arrays and the rows mean: kept beside the state as `learner.json`."""
+        """Meaning of the arrays and the rows, stored beside the parameters as `learner.json`."""
         ...
 
     @property
     def digest(self) -> str:
-        """Names the human data: equal digests mean equal rows."""
+        """Name of the human data. Equal digests mean equal rows."""
         ...
 
     @property
@@ -43,34 +43,36 @@ class Learner(Protocol[R]):
         ...
 
     def human(self, draw: int, count: int) -> list[R]:
-        """`count` human rows of the draw with seed `draw`."""
+        """Return `count` human rows of the draw with seed `draw`."""
         ...
 
     def fit(self, rows: Sequence[R], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
-        """The learner fitted on `rows`; `previous` is the model that a cumulative chain goes on from, None at model 0."""
+        """Fit the learner to `rows`. `previous` is the model before, which a cumulative chain starts from. It is None
+        for model 0.
+        """
         ...
 
     def draw(self, state: Parameters, count: int, seed: int) -> list[R]:
-        """`count` rows that the fitted learner writes."""
+        """Return `count` rows drawn from the fitted learner."""
         ...
 
     def measure(
         self, generation: int, state: Parameters, base: Parameters, rows: Sequence[R], seed: int
     ) -> list[Metric]:
-        """What is measured on model `generation` and the rows it drew; `base` is model 0 of the arm."""
+        """Return the metrics of model `generation` and its drawn rows. `base` is model 0 of the arm."""
         ...
 
     def pack(self, state: Parameters, rows: Sequence[R], sample_ids: list[str], seed: int) -> list[Sample] | Numbers:
-        """The rows that `state` drew, as the store keeps them."""
+        """Return the drawn rows in the form of the store."""
         ...
 
     def unpack(self, shards: Sequence[Path]) -> list[R]:
-        """The rows of a committed corpus: equal to those that were drawn."""
+        """Return the rows of a committed corpus, equal to the drawn ones."""
         ...
 
 
 class NumericLearner:
-    """A learner whose rows are float32 arrays [width], on the CPU unless it says otherwise."""
+    """A learner whose rows are float32 arrays [width]. It runs on the CPU unless a subclass sets `device`."""
 
     device = "cpu"
 
@@ -82,15 +84,17 @@ class NumericLearner:
 
 
 def constant_synthetic(recipe: Recipe) -> int | None:
-    """How many rows of every generation's mix a model wrote; None under a schedule, of which no closed form is known."""
+    """Return the number of synthetic rows in every mix, or None under a schedule. Schedules have no known closed
+    form.
+    """
     return synthetic_count(recipe, 0) if recipe.mix.schedule == "constant" else None
 
 
 def mean_metric(name: str, values: np.ndarray) -> Metric:
-    """The mean over independent chains [repetitions] with Student's interval."""
+    """Return the mean over independent chains [repetitions] with Student's interval."""
     return Metric(name, float(values.mean()), *mean_interval(values), len(values))
 
 
 def rows_of(values: np.ndarray) -> list[np.ndarray]:
-    """[rows, ...] as the float32 rows that the store keeps, so that a fit sees what a resumed one would."""
+    """Return [rows, ...] as float32 rows, the precision of the store. A resumed fit then sees equal numbers."""
     return list(values.reshape(len(values), -1).astype(np.float32))

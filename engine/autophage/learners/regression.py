@@ -1,11 +1,12 @@
-"""Linear regression on labels of its own (arXiv 2404.01413): the case in which accumulating data provably bounds the error.
+"""Linear regression on its own labels (arXiv 2404.01413). Here accumulating data provably bounds the error.
 
-Features x ~ N(0, I_d); a human row has the label w* . x + noise, a row of model g the label w_g . x + noise, with fresh x
-and noise of standard deviation `learner.noise`. Ordinary least squares. `learner.repetitions` chains are computed
-together; a row is, for each chain, its d features and the label.
+Features are x ~ N(0, I_d). The label of a human row is w* . x + noise. The label of a row of model g is w_g . x +
+noise, with fresh x and noise of standard deviation `learner.noise`. The fit is ordinary least squares.
+`learner.repetitions` chains are computed together. For each chain a row holds d features and the label.
 
 - `learner/test_error`: E_x[(w_g . x - w* . x)^2] = |w_g - w*|^2, mean over chains.
-- `theory/test_error`: its expectation, for T rows a generation (`expected_error`), where there is a closed form.
+- `theory/test_error`: expectation of the test error for T rows a generation (`expected_error`), if it has a closed
+  form.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from autophage.store.manifest import Metric
 
 
 class Regression(NumericLearner):
+    """The learner of `learner.kind = "regression"`."""
+
     digest = "x ~ N(0, I), y = w . x + noise"
 
     def __init__(self, recipe: Recipe) -> None:
@@ -40,7 +43,7 @@ class Regression(NumericLearner):
         return self._labelled(np.broadcast_to(self._truth, (self._repetitions, self._dimensions)), count, draw)
 
     def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
-        """`weights`, float64 [repetitions, dimensions]; neither chance nor the model before has a part in it."""
+        """Return `weights`, float64 [repetitions, dimensions]. The fit uses neither `seed` nor `previous`."""
         values = np.stack(rows).reshape(len(rows), self._repetitions, -1).astype(np.float64)
         x, y = values[..., :-1], values[..., -1:]
         gram = np.einsum("nrd,nre->rde", x, x, optimize=True)
@@ -77,17 +80,18 @@ class Regression(NumericLearner):
 
 
 def expected_error(rows: int, dimensions: int, generation: int, *, synthetic: bool, accumulate: bool) -> float:
-    """E|w_g - w*|^2 of model `generation`, noise 1, where each generation adds `rows` = T rows of d features.
+    """Return E|w_g - w*|^2 of model `generation` for noise 1 and `rows` = T rows of d features a generation.
 
-    One fit to n rows has the error e(n) = d / (n - d - 1) (E[(X^T X)^-1] = I / (n - d - 1), inverse Wishart).
+    One fit to n rows has the error e(n) = d / (n - d - 1), because E[(X^T X)^-1] = I / (n - d - 1) (inverse Wishart).
 
-        human rows       e(T), and e((g + 1) T) where they accumulate
+        human rows       e(T), and e((g + 1) T) if they accumulate
         replaced         (g + 1) e(T)                              theorem 1 of arXiv 2404.01413, n = g + 1
         accumulated      sum over i = 1..g + 1 of e(i T) / i
 
-    For the last: all rows so far give S w_i = S_before w_{i-1} + X_i^T (X_i w_{i-1} + noise), so a fit moves the weights
-    by S^-1 X_i^T noise, whose mean square is a share 1/i of e(i T), because the i blocks of S are exchangeable. As
-    e(i T) <= e(T) / i, it is below e(T) * sum 1/i^2 < e(T) pi^2 / 6, the bound of their theorem 2.
+    The last line follows from S w_i = S_before w_{i-1} + X_i^T (X_i w_{i-1} + noise) over all rows so far. A fit
+    moves the weights by S^-1 X_i^T noise. The mean square of that step is a share 1/i of e(i T), because the i blocks
+    of S are exchangeable. Since e(i T) <= e(T) / i, the error stays below e(T) * sum 1/i^2 < e(T) pi^2 / 6. That is
+    the bound of their theorem 2.
     """
 
     def one_fit(count: int) -> float:

@@ -1,17 +1,17 @@
-"""The variational autoencoder of arXiv 2305.17493: each generation is a VAE trained on decodes of N(0, I) by the one before.
+"""The variational autoencoder of arXiv 2305.17493. Each VAE is trained on decodes of N(0, I) by the VAE before it.
 
-One hidden layer on either side (Kingma & Welling 2014), where the paper has two convolutions: on two cores it trains in
-seconds. Loss: Bernoulli cross-entropy of the pixels plus KL to N(0, I), per image; Adam. An image of generation g is the
-decoder's mean, as in the paper. chain = "restart" begins each generation with new weights (the paper's), "cumulative" with
-those of the model before. Metrics:
+Encoder and decoder have one hidden layer each (Kingma & Welling 2014), and the paper has two convolutions. This one
+trains in seconds on two cores. The loss per image is the Bernoulli cross-entropy of the pixels plus KL to N(0, I),
+minimised by Adam. An image of generation g is the decoder's mean, as in the paper. chain = "restart" starts each
+generation with new weights, as the paper does. "cumulative" starts with those of the model before. Metrics:
 
-- `learner/latent_std`: standard deviation, per dimension, of the means that the encoder of model 0 gives to the images
-  that model g draws, averaged over dimensions; 1 would be as wide as the prior.
+- `learner/latent_std`: standard deviation of the codes that model 0's encoder gives to model g's images, averaged
+  over dimensions. A code is the encoder's mean. 1 is the width of the prior.
 - `learner/reconstruction`: cross-entropy in nats of held-out human images through model g.
-- `learner/recognised`: mean probability of the likeliest digit, by a logistic regression trained on human images.
-- `learner/digit_entropy`: entropy in nats of its mean distribution over digits; log 10 = 2.30 is all equally often.
+- `learner/recognised`: mean probability of the most likely digit under a logistic regression trained on human images.
+- `learner/digit_entropy`: entropy in nats of the mean distribution over digits. Equal frequencies give log 10 = 2.30.
 
-Intervals: bootstrap over images.
+Intervals are bootstrapped over images.
 """
 
 from __future__ import annotations
@@ -38,24 +38,26 @@ from autophage.seeds import derive
 from autophage.store.manifest import Metric
 
 RECOGNISER_IMAGES = 3000
-"""Human images that the recogniser of digits is trained on."""
+"""Human images that the digit recogniser is trained on."""
 BLOCK = 2
-"""The recogniser sees means of blocks of this side: a fit in a second, and no use made of single pixels."""
+"""Side of the blocks whose means the recogniser sees. The fit takes a second, and single pixels have no effect."""
 
 
 class Autoencoder(nn.Module):
+    """Encoder and decoder of flattened images, with one hidden layer each."""
+
     def __init__(self, latent: int, hidden: int) -> None:
         super().__init__()
         self.encode = nn.Sequential(nn.Linear(PIXELS, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent))
         self.decode = nn.Sequential(nn.Linear(latent, hidden), nn.ReLU(), nn.Linear(hidden, PIXELS))
 
     def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the latent code of each image."""
+        """Return mean and log-variance of the latent code of each image."""
         mean, log_variance = self.encode(images).chunk(2, dim=1)
         return mean, log_variance
 
     def loss(self, images: Tensor, noise: Tensor) -> Tensor:
-        """Negative evidence lower bound in nats, mean over images."""
+        """Return the negative evidence lower bound in nats, mean over images."""
         mean, log_variance = self.moments(images)
         logits = self.decode(mean + torch.exp(0.5 * log_variance) * noise)
         entropy = functional.binary_cross_entropy_with_logits(logits, images, reduction="sum")
@@ -64,6 +66,8 @@ class Autoencoder(nn.Module):
 
 
 class Vae(NumericLearner):
+    """The learner of `learner.kind = "vae"`."""
+
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         path = recipe.source.path
@@ -82,7 +86,7 @@ class Vae(NumericLearner):
         return list(self._images.draw(draw, count)[0])
 
     def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
-        """The weights by their names in `Autoencoder`, float32."""
+        """Return the float32 weights by their names in `Autoencoder`."""
         train = self._recipe.train
         images = torch.from_numpy(np.stack(rows)).to(self._device)
         model = self._new(seed)
@@ -101,7 +105,7 @@ class Vae(NumericLearner):
         return {name: part.detach().cpu().numpy() for name, part in model.state_dict().items()}
 
     def _batches(self, rows: int, seed: int) -> list[np.ndarray]:
-        """The places of each step: one permutation an epoch, the last epoch cut where it is fractional."""
+        """Return the places of each step's images. An epoch is one permutation, and a fractional last epoch is cut."""
         train = self._recipe.train
         rng = np.random.default_rng(derive(seed, "order"))
         order = np.concatenate([rng.permutation(rows) for _ in range(math.ceil(train.epochs))])
@@ -136,7 +140,7 @@ class Vae(NumericLearner):
         ]
 
     def _reconstruction(self, state: Parameters, images: np.ndarray) -> np.ndarray:
-        """Cross-entropy [images] of each image with its reconstruction from the mean code."""
+        """Return the cross-entropy [images] of each image with its reconstruction from the mean code."""
         model, seen = self._loaded(state), self._tensor(images)
         logits = model.decode(model.moments(seen)[0])
         nats = functional.binary_cross_entropy_with_logits(logits, seen, reduction="none").sum(dim=1)
@@ -144,7 +148,7 @@ class Vae(NumericLearner):
 
     @cached_property
     def recogniser(self) -> Any:
-        """Logistic regression of the digit on human images; the same in every arm and generation."""
+        """Logistic regression of the digit on human images. All arms and generations share one fit."""
         images, labels = self._images.draw(derive(self._recipe.source.seed, "recogniser"), RECOGNISER_IMAGES)
         return LogisticRegression(C=0.1, max_iter=200).fit(blocks(images), labels)
 
@@ -168,29 +172,31 @@ class Vae(NumericLearner):
 
 
 def blocks(images: np.ndarray) -> np.ndarray:
-    """Means over blocks of `BLOCK` x `BLOCK` pixels: [images, PIXELS / BLOCK^2]."""
+    """Return means over blocks of `BLOCK` x `BLOCK` pixels: [images, PIXELS / BLOCK^2]."""
     side = SIDE // BLOCK
     means: np.ndarray = images.reshape(-1, side, BLOCK, side, BLOCK).mean(axis=(2, 4))
     return means.reshape(len(images), -1)
 
 
 def latent_std(codes: np.ndarray) -> float:
+    """Return the standard deviation over images, averaged over dimensions."""
     return float(codes.std(axis=0).mean())
 
 
 def recognised(digits: np.ndarray) -> float:
-    """`digits` [images, 10] are probabilities."""
+    """Return the mean maximum of the probabilities `digits` [images, 10]."""
     return float(digits.max(axis=1).mean())
 
 
 def digit_entropy(digits: np.ndarray) -> float:
+    """Return the entropy in nats of the mean of `digits` [images, 10]."""
     mean = digits.mean(axis=0)
     mean = mean[mean > 0]
     return float(-(mean * np.log(mean)).sum())
 
 
 def _resampled(name: str, values: np.ndarray, statistic: Any, resamples: int, seed: int) -> Metric:
-    """A statistic of images [images, ...] with the percentile interval of its bootstrap."""
+    """Return a statistic of images [images, ...] with its bootstrap percentile interval."""
     rng = np.random.default_rng(derive(seed, name))
     drawn = [statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(resamples)]
     low, high = np.percentile(drawn, [2.5, 97.5])

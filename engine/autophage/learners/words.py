@@ -1,7 +1,8 @@
-"""Human text for the n-gram learner: documents as ids of words, from the built-in world or from a text.
+"""Human text for the n-gram learner: documents as word ids, from the built-in world or from a text.
 
-Words are what blanks separate. A document of a world is one of its texts, of any other text a line that is not empty. Longer
-ones are cut, human and synthetic alike, and a cut document has no end. Id 0 opens a document and id 1 ends it.
+Blanks separate words. A document of a world is one of its texts. A document of any other text is a non-empty line.
+Longer documents are cut, human and synthetic alike, and a cut document has no end. Id 0 opens a document and id 1
+ends it.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from autophage.seeds import derive
 START, END = 0, 1
 SPECIAL = ("<s>", "</s>")
 LONGEST = 64
-"""Words of a document where `sample.max_tokens` is left out; the documents of a world are shorter."""
+"""Maximum words of a document if `sample.max_tokens` is not set. The documents of a world are shorter."""
 
 
 @dataclass(frozen=True)
 class EncodedDocument:
-    """Ids of words; those of a `complete` one end with `END`."""
+    """Word ids of a document. A `complete` document ends with `END`."""
 
     token_ids: tuple[int, ...]
     complete: bool
@@ -39,28 +40,28 @@ class EncodedDocument:
 
 
 class Words(ABC):
-    """The documents of a source under a vocabulary of its own. Draws are functions of their seed."""
+    """Documents of a source under the source's own vocabulary. Draws are functions of their seed."""
 
     def __init__(self, digest: str, known: Iterable[str], longest: int) -> None:
         self.digest = digest
         self.vocabulary = [*SPECIAL, *known]
-        """Words by their ids. A held-out word that may not be trained on has none."""
+        """Words by id. A held-out word outside the training text has no id."""
         self._ids = {word: place for place, word in enumerate(self.vocabulary)}
         self._longest = longest
 
     @abstractmethod
     def documents(self, draw: int, count: int) -> list[EncodedDocument]:
-        """`count` documents of the draw with seed `draw`."""
+        """Return `count` documents of the draw with seed `draw`."""
 
     @abstractmethod
     def reference(self, count: int) -> list[EncodedDocument]:
-        """What rare words are told by: the same in every run on one source."""
+        """Return the documents that define rare words. All runs on one source get the same ones."""
 
     @abstractmethod
     def _held_out_words(self) -> list[list[Word]]: ...
 
     def held_out(self, count: int) -> list[HeldOut]:
-        """Documents that no draw returns. Words without an id have one beyond the vocabulary."""
+        """Return documents that no draw returns. Words without an id get one beyond the vocabulary."""
         return [self._held_out(words) for words in spread(self._held_out_words(), count)]
 
     def text(self, ids: Sequence[int]) -> str:
@@ -78,6 +79,8 @@ class Words(ABC):
 
 
 class WorldWords(Words):
+    """Documents of a world."""
+
     def __init__(self, world: World, digest: str, longest: int) -> None:
         super().__init__(digest, world.vocabulary, longest)
         self._world = world
@@ -93,7 +96,7 @@ class WorldWords(Words):
 
 
 class TextWords(Words):
-    """Lines of a text. A draw repeats none, as far as there are enough; then it takes all of them once more."""
+    """Lines of a text. A draw uses every line once before any repeats."""
 
     def __init__(self, text: Text, digest: str, longest: int) -> None:
         self._lines, self._ends = _lines(text.train), _lines(text.held_out)
@@ -117,7 +120,11 @@ class TextWords(Words):
 
 
 def words_of(recipe: Recipe) -> Words:
-    """The documents of a recipe's source (`UserError` where it cannot be read)."""
+    """Return the documents of a recipe's source.
+
+    Raises:
+        UserError: The source cannot be read.
+    """
     raw = read_source(recipe)
     if isinstance(raw.content, World):
         return WorldWords(raw.content, raw.digest, longest(recipe))
@@ -125,7 +132,7 @@ def words_of(recipe: Recipe) -> Words:
 
 
 def longest(recipe: Recipe) -> int:
-    """Words that a document has at most."""
+    """Return the maximum number of words in a document."""
     return LONGEST if recipe.sample.max_tokens is None else recipe.sample.max_tokens
 
 

@@ -1,7 +1,7 @@
-"""What a run is told to do: recipes, read from TOML, checked, and unfolded into arms.
+"""Recipes: reading TOML, checking it against the schema, and expanding it into arms.
 
-Knows files, keys and values; does not know models, samplers or trainers, and imports nothing heavy, so that a recipe's
-faults are told at once.
+The package knows files, keys and values. It does not know models, samplers or trainers. It imports nothing heavy, so that
+faults of a recipe are reported at once.
 """
 
 from autophage.recipe.arms import Arm, expand

@@ -1,11 +1,13 @@
-"""From one recipe to its arms: the combinations of `[sweep]`, and the control arm each of them needs.
+"""From a recipe to its arms: the combinations of `[sweep]`, and the control of each.
 
-An arm is a complete recipe of its own, with a name that is safe as a folder. The control of an arm is the same recipe
-with human data only, as it is; arms that share a control share the one arm. Of a remedy's settings its control has those
-that also act on human text (how a model is trained, and on which human text), so that the two differ in who wrote and in
-nothing else; settings of what becomes of samples (`OF_SAMPLES`) mean nothing there, and such remedies share the naked loop's
-control. An arm that trains all weights has no rank: where `model.method` is swept beside `model.rank`, full fine-tuning is
-one arm, not one for every rank.
+An arm is a complete recipe with a name that is safe as a folder. Its control is the same recipe with human data only. Arms with
+equal controls share one control.
+
+The control of a remedy keeps the settings that also act on human text: how a model is trained, and on which human text. Arm and
+control then differ in the writer alone. Settings that act on samples alone (`OF_SAMPLES`) are dropped, so that such remedies
+share the control of the loop without a remedy.
+
+An arm that trains all weights has no rank. Where `model.method` is swept beside `model.rank`, full fine-tuning is one arm.
 """
 
 from __future__ import annotations
@@ -22,28 +24,33 @@ from autophage.recipe.settings import NAKED
 
 CONTROL = "control"
 ONLY_LORA = ("model.rank", "model.lora_alpha")
-"""Swept keys that an arm does not have if it trains all weights."""
+"""Keys without meaning for an arm that trains all weights."""
 ONLY_HUMAN: dict[str, object] = {
     "mix.alpha": 0.0,
     "mix.schedule": "constant",
     "mix.alpha_final": None,
     "mix.human_edit": None,
 }
-"""What makes a control: nothing that it is trained on comes from a model."""
+"""Settings of a control: none of its training data comes from a model."""
 OF_SAMPLES = (
     *ONLY_HUMAN,
     *("gate", "mix.short", "sample.oversample", "sample.prompt_set"),
     *("sample.temperature", "sample.top_p", "sample.top_k", "sample.repetition_penalty"),
     *("anchor.objective", "anchor.trust", "anchor.outliers"),
 )
-"""What a remedy may set that changes nothing where all that is trained on is human."""
+"""Keys of a remedy that have no effect if all training data is human."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One lineage of models inside a run. `settings` are the swept keys and their values, empty for a lone arm.
+    """One lineage of models inside a run.
 
-    `control_name` is the name of its control, None for a control and where there is none.
+    Attributes:
+        name: name of its folder and adapters.
+        recipe: its complete recipe.
+        settings: swept keys and their values; empty without a sweep.
+        control: True if all of its training data is human.
+        control_name: name of its control; None for a control, and where controls are switched off.
     """
 
     name: str
@@ -54,12 +61,12 @@ class Arm:
 
     @property
     def added(self) -> bool:
-        """Whether it stands beside the sweep as a control, and is none of its combinations."""
+        """True for a control that is not itself a combination of the sweep."""
         return self.name == CONTROL or self.name.startswith(f"{CONTROL}_")
 
 
 def expand(recipe: Recipe) -> list[Arm]:
-    """Arms of `recipe`: sweep combinations in the order they are written, then the control arms."""
+    """Return the arms of `recipe`: the sweep's combinations in the order of the file, then the added controls."""
     arms: dict[str, Arm] = {}
     controls: dict[str, Arm] = {}
     wanted: dict[str, str] = {}
@@ -94,15 +101,12 @@ def _control_of(recipe: Recipe, settings: dict[str, object]) -> Arm:
 
 
 def is_human_alone(recipe: Recipe) -> bool:
-    """Whether nothing that an arm is trained on comes from a model."""
+    """True if none of an arm's training data comes from a model."""
     return is_always(recipe, 0.0) and recipe.mix.human_edit is None
 
 
 def combinations(recipe: Recipe) -> Iterator[dict[str, object]]:
-    """Every combination of the swept values that makes an arm of its own, in the order they are written.
-
-    A single empty one without a sweep.
-    """
+    """Yield the swept values of each arm, in the order of the file. Without a sweep, yield one empty dictionary."""
     seen = set()
     for values in itertools.product(*recipe.sweep.values()):
         settings: dict[str, object] = dict(zip(recipe.sweep, values, strict=True))
@@ -115,9 +119,9 @@ def combinations(recipe: Recipe) -> Iterator[dict[str, object]]:
 
 
 def with_values(recipe: Recipe, values: dict[str, object]) -> Recipe:
-    """`recipe` with its remedy and then `values` laid over it by their dotted keys, validated again.
+    """Return the recipe of one arm: `recipe`, then its remedy, then `values` by dotted key, validated again.
 
-    Integers written for float keys are accepted, as in TOML. What comes out is an arm's: it sweeps and chooses no more.
+    Integers are accepted for float keys, as in TOML. The result has no sweep and no remedies.
     """
     bundle = recipe.remedies.get(str(values.get("remedy", recipe.remedy)), {})
     data = recipe.model_dump()
@@ -132,12 +136,15 @@ def with_values(recipe: Recipe, values: dict[str, object]) -> Recipe:
 
 
 def _identity(recipe: Recipe) -> str:
-    """Equal for recipes that make the same, whatever their remedy is called."""
+    """A key that is equal for recipes that differ in the name of their remedy alone."""
     return recipe.model_copy(update={"remedy": NAKED}).model_dump_json()
 
 
 def arm_name(settings: dict[str, object]) -> str:
-    """`{"mix.alpha": 0.5}` -> `alpha-0.5`; the table is named where two keys end alike, a file by its last part."""
+    """Name an arm: `{"mix.alpha": 0.5}` -> `alpha-0.5`.
+
+    The table is part of the name if two keys end alike. A path is shortened to its last part.
+    """
     lasts = [key.rsplit(".", 1)[-1] for key in settings]
     parts = []
     for key, value in settings.items():

@@ -1,4 +1,7 @@
-"""Which arms are sampled together: decided by the recipe alone, so that a resumed run has the batches of an undisturbed one."""
+"""Cohorts: the arms that are sampled in one batch.
+
+The recipe alone decides them, so that a resumed run has the batches of an uninterrupted one.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
 
 MOST_MIXED = 16
-"""Models in one batch at most: each takes a slot of device memory, and its rows are a product of their own."""
+"""Maximum models in one batch. Each takes an adapter slot in device memory and a matrix product of its own."""
 
 
 def streaming(arms: Sequence[Arm]) -> list[str]:
-    """The arms whose samples come in several waves, so that the first are there long before the last.
+    """The arms whose samples reach the trainer in several waves.
 
-    A trainer over several GPUs is handed its corpus whole: every rank needs it. So is one whose samples are judged, because
-    a gate sees all of them.
+    A trainer on several GPUs receives its corpus whole, because every rank needs it. So does an arm with gates, because a gate
+    judges all samples at once.
     """
     return [
         arm.name
@@ -27,17 +30,20 @@ def streaming(arms: Sequence[Arm]) -> list[str]:
 
 
 def is_continuous(recipe: Recipe, device: str) -> bool:
-    """Whether arms join a running batch. By default where bits depend on the batch anyway and both sides work at once."""
+    """True if arms join a running batch.
+
+    The default is True on a GPU, where results depend on the batch anyway, and False on a CPU.
+    """
     if recipe.devices == "serial" or recipe.sample.beams > 1:
         return False
     return device != "cpu" if recipe.sample.batching == "auto" else recipe.sample.batching == "continuous"
 
 
 def cohorts_of(arms: Sequence[Arm], *, continuous: bool = False) -> tuple[tuple[str, ...], ...]:
-    """The arms that share a fixed batch: neighbours, as long as together they do not fill the sampler.
+    """Group the arms that share a fixed batch: neighbours that together do not fill the sampler.
 
-    An arm whose whole weights are trained is alone: all requests of a step share one base model. So is one with beams,
-    which are searched for a model at a time.
+    An arm that trains all weights is a cohort of its own, because all requests of a step share one base model. So is an arm with
+    beam search, which takes one model at a time.
     """
     cohorts: list[list[str]] = []
     room = 0
@@ -53,8 +59,8 @@ def cohorts_of(arms: Sequence[Arm], *, continuous: bool = False) -> tuple[tuple[
 
 
 def resume_level(device: str, *, continuous: bool = False) -> str:
-    """Which of the promises a resumed run keeps: bitwise equal corpora where batches are fixed and on a CPU.
+    """The level at which a resumed run equals an uninterrupted one: "exact" (bitwise) or "statistical".
 
-    What else is in a batch changes the last bits of a row, and on a GPU the kernels do.
+    "exact" needs fixed batches on a CPU. Other rows of a batch change the last bits of a row, and so do GPU kernels.
     """
     return "exact" if device == "cpu" and not continuous else "statistical"

@@ -1,6 +1,6 @@
-"""Do the values of a recipe go together? Each is right alone by now; this knows the pairs that are not.
+"""Conflicts between values of a recipe. Each value is valid alone by the time this runs.
 
-Looks at the arms, because a sweep may bring together what the tables alone do not.
+Every arm is checked, because a sweep may combine values that the tables alone do not.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from autophage.recipe.tables.model import FROM_SOURCE
 from autophage.recipe.tables.train import VALIDATED
 
 WORLD_DOMAINS = ("city", "job", "employer", "hobby")
-"""What the people of a world have, each a domain of its documents."""
+"""Attributes of the people of a world. Each is a domain of its documents."""
 HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256)
-"""The attention head sizes that vLLM's CPU backend serves."""
+"""Attention head sizes that vLLM's CPU backend serves."""
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """`keys` take part, the one to point at first."""
+    """Values that do not go together. `keys` are the keys involved; the message points at the first that is written."""
 
     keys: tuple[str, ...]
     wrong: str
@@ -38,6 +38,7 @@ class Conflict:
 
 
 def conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    """Every conflict in the recipe of one arm."""
     for check in _CHECKS if recipe.trains_language_model else _LEARNER_CHECKS.get(recipe.learner.kind, ()):
         found = check(recipe)
         if found is not None:
@@ -45,7 +46,7 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
 
 
 def check_arms(recipe: Recipe, arms: list[Arm], document: TomlDocument) -> list[Fault]:
-    """The conflicts of every arm, each once, where the first of its keys that is written stands."""
+    """The conflicts of all arms, each once, at the location of its first key that is written."""
     faults: dict[str, Fault] = {}
     for arm in arms:
         for conflict in conflicts(arm.recipe):
@@ -68,7 +69,7 @@ def _place(conflict: Conflict, recipe: Recipe, arm: Arm, document: TomlDocument)
 
 
 def _in_bundle(recipe: Recipe, arm: Arm, key: str) -> KeyPath | None:
-    """Where the remedy of an arm sets `key`; None where it does not. Gates are set together."""
+    """The path at which the remedy of an arm sets `key`, or None. A remedy sets all gates together."""
     remedy = str(arm.settings.get("remedy", recipe.remedy))
     bundle = recipe.remedies.get(remedy, {})
     if key in bundle:
@@ -89,9 +90,9 @@ def _needs_path(recipe: Recipe) -> Conflict | None:
 def _needs_text(recipe: Recipe) -> Conflict | None:
     if recipe.source.kind != "world" or recipe.sample.prompts != "instruct" or recipe.has_maker:
         return None
-    wrong = 'sample.prompts = "instruct" asks for the continuation of a text, and source.kind = "world" has none'
+    wrong = 'sample.prompts = "instruct" needs a text to continue, but source.kind = "world" has none'
     remedies = (
-        'write prompts = "bos", "blocks" or "auto", or take your texts: source.kind = "text" with source.path',
+        'write prompts = "bos", "blocks" or "auto", or use your own texts: source.kind = "text" with source.path',
         str(KEYS["sample.prompts"]),
     )
     return Conflict(("sample.prompts", "source.kind"), wrong, remedies)
@@ -103,18 +104,18 @@ def _makes_of_a_text(recipe: Recipe) -> Conflict | None:
         return None
     if maker not in (offered := installed_makers()):
         meant = [f"did you mean {toml_value(one)}?" for one in meant_choice(maker, [NONE, *offered])]
-        wrong = f"maker.kind = {toml_value(maker)}: no installed package offers such a maker"
-        return Conflict(("maker.kind",), wrong, (*meant, f"there are {', '.join((NONE, *offered))}"))
+        wrong = f"maker.kind = {toml_value(maker)}: no installed package offers this maker"
+        return Conflict(("maker.kind",), wrong, (*meant, f"installed makers: {', '.join((NONE, *offered))}"))
     if recipe.source.kind == "world":
-        wrong = f"maker.kind = {toml_value(maker)} asks about passages of a text, and source.kind = {kind} has none"
+        wrong = f"maker.kind = {toml_value(maker)} needs passages of a text, but source.kind = {kind} has none"
         return Conflict(
-            ("maker.kind", "source.kind"), wrong, ('take your texts: source.kind = "text" with source.path',)
+            ("maker.kind", "source.kind"), wrong, ('use your own texts: source.kind = "text" with source.path',)
         )
     if recipe.model.path == FROM_SOURCE:
         wrong = (
-            f"maker.kind = {toml_value(maker)} asks through a chat template, and a model made from the source has none"
+            f"maker.kind = {toml_value(maker)} needs a chat template, but a base model made from the source has none"
         )
-        return Conflict(("maker.kind", "model.path"), wrong, ("name an instruction-tuned model: model.path",))
+        return Conflict(("maker.kind", "model.path"), wrong, ("name an instruction-tuned model in model.path",))
     return None
 
 
@@ -122,11 +123,11 @@ def _begins_but_does_not_end(recipe: Recipe) -> Conflict | None:
     begun, whole = recipe.sample.annotation, recipe.source.continuation
     if not recipe.annotated or recipe.source.kind == "world" or begun < whole:
         return None
-    wrong = (
-        f"sample.annotation = {begun} leaves nothing to write of documents with source.continuation = {whole} tokens"
-    )
+    wrong = f"sample.annotation = {begun} leaves no tokens to write: source.continuation = {whole}"
     return Conflict(
-        ("sample.annotation", "source.continuation"), wrong, (f"let an annotation have fewer than {whole}",)
+        ("sample.annotation", "source.continuation"),
+        wrong,
+        (f"write an annotation below {whole}, or a longer continuation",),
     )
 
 
@@ -134,8 +135,8 @@ def _known_domain(recipe: Recipe) -> Conflict | None:
     domain = recipe.mix.domain
     if recipe.source.kind != "world" or domain in (ALL, *WORLD_DOMAINS):
         return None
-    wrong = f"mix.domain = {toml_value(domain)}: a world is about {', '.join(WORLD_DOMAINS)}"
-    return Conflict(("mix.domain", "source.kind"), wrong, (f'name one of them, or write "{ALL}"',))
+    wrong = f"mix.domain = {toml_value(domain)}: the domains of a world are {', '.join(WORLD_DOMAINS)}"
+    return Conflict(("mix.domain", "source.kind"), wrong, (f'write one of them, or "{ALL}"',))
 
 
 def _prompted_domain(recipe: Recipe) -> Conflict | None:
@@ -144,20 +145,18 @@ def _prompted_domain(recipe: Recipe) -> Conflict | None:
     if recipe.mix.domain == ALL or not bos or recipe.has_maker or is_always(recipe, 0.0):
         return None
     domain = toml_value(recipe.mix.domain)
-    wrong = f"mix.domain = {domain} needs prompts of that domain, and nothing but the start token is given"
+    wrong = f"mix.domain = {domain} needs prompts of that domain, but prompts are the start token alone"
     remedies = ('write prompts = "blocks" or "annotated"', str(KEYS["sample.prompts"]))
     return Conflict(("mix.domain", "sample.prompts"), wrong, remedies)
 
 
 def _runs_out(recipe: Recipe) -> Conflict | None:
-    """decay takes human text away, last-chance brings it back: a schedule that does neither is a slip."""
+    """decay must raise the synthetic fraction, last-chance must lower it. Anything else is a slip."""
     mix, last = recipe.mix, alpha_final(recipe)
     if mix.schedule == "constant" or (last > mix.alpha if mix.schedule == "decay" else last < mix.alpha):
         return None
     way = "up from" if mix.schedule == "decay" else "down from"
-    wrong = (
-        f"mix.schedule = {toml_value(mix.schedule)} goes {way} mix.alpha = {mix.alpha:g}, and alpha_final is {last:g}"
-    )
+    wrong = f"mix.schedule = {toml_value(mix.schedule)} must go {way} mix.alpha = {mix.alpha:g}, but alpha_final is {last:g}"
     below = "lower mix.alpha" if mix.schedule == "decay" else "raise mix.alpha"
     return Conflict(
         ("mix.schedule", "mix.alpha_final", "mix.alpha"),
@@ -176,7 +175,7 @@ def _whole_heads(recipe: Recipe) -> Conflict | None:
         wrong = f"base.hidden_size = {base.hidden_size} is not a multiple of base.heads = {base.heads}"
     else:
         size = base.hidden_size // base.heads
-        wrong = f"base.hidden_size = {base.hidden_size} by base.heads = {base.heads} makes heads of {size}"
+        wrong = f"base.hidden_size = {base.hidden_size} by base.heads = {base.heads} gives a head size of {size}"
     served = ", ".join(map(str, HEAD_SIZES))
     remedies = [f"hidden_size / heads must be a head size that vLLM serves: {served}"]
     fitting = [base.hidden_size // size for size in reversed(HEAD_SIZES) if base.hidden_size % size == 0]
@@ -194,7 +193,7 @@ def _carried_on(recipe: Recipe) -> Conflict | None:
     if train.optimizer != "carried" or train.chain == "cumulative":
         return None
     chain = toml_value(train.chain)
-    wrong = f'train.optimizer = "carried" goes on where the model before stopped, and train.chain = {chain} does not'
+    wrong = f'train.optimizer = "carried" needs a cumulative chain, but train.chain = {chain}'
     remedies = ('write chain = "cumulative", or optimizer = "fresh"', str(KEYS["train.optimizer"]))
     return Conflict(("train.optimizer", "train.chain"), wrong, remedies)
 
@@ -202,7 +201,7 @@ def _carried_on(recipe: Recipe) -> Conflict | None:
 def _whole_weights_on_one_gpu(recipe: Recipe) -> Conflict | None:
     if recipe.model.method != "full" or recipe.cluster.trainer_gpus == 1:
         return None
-    wrong = f'model.method = "full" trains on one GPU, and cluster.trainer_gpus = {recipe.cluster.trainer_gpus}'
+    wrong = f'model.method = "full" trains on one GPU, but cluster.trainer_gpus = {recipe.cluster.trainer_gpus}'
     remedies = ("leave cluster.trainer_gpus at 1", 'or train adapters: model.method = "lora"')
     return Conflict(("cluster.trainer_gpus", "model.method"), wrong, remedies)
 
@@ -212,11 +211,11 @@ def _anchored_in_one_process(recipe: Recipe) -> Conflict | None:
     if gpus == 1 or not (recipe.refers or recipe.mix.human_edit is not None):
         return None
     what, key, remedy = (
-        ("anchor.reference is looked at", "anchor.kl", 'kl = 0 and objective = "sft" under [anchor]')
+        ("anchor.reference needs", "anchor.kl", 'kl = 0 and objective = "sft" under [anchor]')
         if recipe.refers
-        else ("mix.human_edit draws tokens", "mix.human_edit", "no human_edit")
+        else ("mix.human_edit needs", "mix.human_edit", "no human_edit")
     )
-    wrong = f"{what} by a trainer on one GPU, and cluster.trainer_gpus = {gpus}"
+    wrong = f"{what} a trainer on one GPU, but cluster.trainer_gpus = {gpus}"
     remedies = ("leave cluster.trainer_gpus at 1", f"or write {remedy}")
     return Conflict(("cluster.trainer_gpus", key), wrong, remedies)
 
@@ -224,7 +223,7 @@ def _anchored_in_one_process(recipe: Recipe) -> Conflict | None:
 def _harness_of_one_process(recipe: Recipe) -> Conflict | None:
     if not recipe.measure.harness or recipe.cluster.trainer_gpus == 1:
         return None
-    wrong = f"measure.harness measures on one GPU, and cluster.trainer_gpus = {recipe.cluster.trainer_gpus}"
+    wrong = f"measure.harness runs on one GPU, but cluster.trainer_gpus = {recipe.cluster.trainer_gpus}"
     return Conflict(("measure.harness", "cluster.trainer_gpus"), wrong, ("leave one of them out",))
 
 
@@ -232,7 +231,7 @@ def _search_on_one_device(recipe: Recipe) -> Conflict | None:
     if recipe.sample.beams == 1 or recipe.cluster.sampler_gpus == 1:
         return None
     beams, gpus = recipe.sample.beams, recipe.cluster.sampler_gpus
-    wrong = f"sample.beams = {beams} are searched on one GPU, and cluster.sampler_gpus = {gpus}"
+    wrong = f"sample.beams = {beams}: beam search runs on one GPU, but cluster.sampler_gpus = {gpus}"
     remedies = ("leave cluster.sampler_gpus at 1", "or sample: sample.beams = 1")
     return Conflict(("cluster.sampler_gpus", "sample.beams"), wrong, remedies)
 
@@ -242,22 +241,20 @@ def _best_of_one_process(recipe: Recipe) -> Conflict | None:
     if train.keep == "last" or (gpus == 1 and train.optimizer == "fresh"):
         return None
     if gpus > 1:
-        wrong = f'train.keep = "best" needs a trainer on one GPU, and cluster.trainer_gpus = {gpus}'
+        wrong = f'train.keep = "best" needs a trainer on one GPU, but cluster.trainer_gpus = {gpus}'
         return Conflict(("train.keep", "cluster.trainer_gpus"), wrong, ('write keep = "last", or trainer_gpus = 1',))
-    wrong = (
-        'train.optimizer = "carried" goes on from the last epoch, and train.keep = "best" may go back to an earlier one'
-    )
+    wrong = 'train.optimizer = "carried" continues from the last epoch, but train.keep = "best" may keep an earlier one'
     return Conflict(("train.keep", "train.optimizer"), wrong, ('write keep = "last", or optimizer = "fresh"',))
 
 
 def _spares_a_document(recipe: Recipe) -> Conflict | None:
-    """Of a text the windows are counted when its tokenizer is known."""
+    """Checks a world alone: the windows of a text are counted once its tokenizer is known."""
     source, measured = recipe.source, recipe.measure.documents
     if recipe.train.keep == "last" or source.kind != "world" or source.held_out_documents > measured:
         return None
     wrong = (
-        'train.keep = "best" picks an epoch by held-out documents that are not measured, and all '
-        f"{source.held_out_documents} are (measure.documents = {measured})"
+        'train.keep = "best" needs held-out documents that are not measured, but all '
+        f"{source.held_out_documents} are measured (measure.documents = {measured})"
     )
     remedies = (f"write source.held_out_documents = {measured + VALIDATED}", "or lower measure.documents")
     return Conflict(("train.keep", "source.held_out_documents", "measure.documents"), wrong, remedies)
@@ -274,7 +271,7 @@ def _needs_questions(recipe: Recipe) -> Conflict | None:
 def _asks_of_a_world(recipe: Recipe) -> Conflict | None:
     if recipe.questions.kind != "world" or recipe.source.kind == "world":
         return None
-    wrong = f'questions.kind = "world" asks about a world, and source.kind = {toml_value(recipe.source.kind)} has none'
+    wrong = f'questions.kind = "world" needs a world, but source.kind = {toml_value(recipe.source.kind)} has none'
     return Conflict(("questions.kind", "source.kind"), wrong, ('write kind = "mmlu", or source.kind = "world"',))
 
 
@@ -284,7 +281,7 @@ def _has_words_for_options(recipe: Recipe) -> Conflict | None:
         return None
     if recipe.model.path != FROM_SOURCE:
         return None
-    wrong = "the format multiple-choice lists options, and no document of this world does (source.choices = 0)"
+    wrong = "the format multiple-choice lists options, but no document of this world does (source.choices = 0)"
     others = [form for form in questions.formats if form != "multiple-choice"]
     remedies = [
         "write source.choices = 0.2, so that the base model learns the form",
@@ -298,19 +295,19 @@ def _reads_questions(recipe: Recipe) -> Conflict | None:
     if recipe.questions.kind != "mmlu" or recipe.model.path != FROM_SOURCE:
         return None
     if recipe.source.kind == "world":
-        wrong = 'questions.kind = "mmlu" is plain English, and a model made from a world knows the world\'s words alone'
-        remedies = ('write kind = "world", or name a model: model.path',)
+        wrong = 'questions.kind = "mmlu" is plain English, but a base model made from a world knows the words of the world alone'
+        remedies = ('write kind = "world", or name a model in model.path',)
         return Conflict(("questions.kind", "model.path"), wrong, remedies)
     if recipe.questions.chat is not True:
         return None
-    wrong = 'questions.chat = true, and a model made from the source (model.path = "from-source") has no chat template'
+    wrong = "questions.chat = true needs a chat template, but a base model made from the source has none"
     return Conflict(
-        ("questions.chat", "model.path"), wrong, ('write chat = "auto" or false, or name a model: model.path',)
+        ("questions.chat", "model.path"), wrong, ('write chat = "auto" or false, or name a model in model.path',)
     )
 
 
 def _enough_rows(recipe: Recipe) -> Conflict | None:
-    """E[(X^T X)^-1] of T rows of N(0, I_d) is finite from T = d + 2 on; a variance needs two values."""
+    """Regression needs T >= d + 2 rows: below, E[(X^T X)^-1] of T rows of N(0, I_d) is infinite. A variance needs two values."""
     learner, count = recipe.learner, recipe.sample.count
     least = {"regression": learner.dimensions + 2, "mixture": max(2, learner.components)}.get(learner.kind, 2)
     if count >= least:
@@ -321,7 +318,7 @@ def _enough_rows(recipe: Recipe) -> Conflict | None:
     }
     wrong = f"sample.count = {count}: {about.get(learner.kind, 'there is no variance')} with fewer than {least} rows"
     keys = ("sample.count", "learner.dimensions" if learner.kind == "regression" else "learner.components")
-    return Conflict(keys, wrong, (f"let each generation draw at least {least} samples", str(KEYS["sample.count"])))
+    return Conflict(keys, wrong, (f"draw at least {least} samples per generation", str(KEYS["sample.count"])))
 
 
 def _keeps_something(recipe: Recipe) -> Conflict | None:
@@ -329,8 +326,8 @@ def _keeps_something(recipe: Recipe) -> Conflict | None:
     if learner.keep_right + learner.keep_wrong > 0:
         return None
     keys = ("learner.keep_right", "learner.keep_wrong")
-    wrong = f"{keys[0]} = 0 and {keys[1]} = 0: the verifier keeps nothing, so that nothing can be learnt"
-    return Conflict(keys, wrong, ("let it keep some labels", str(KEYS["learner.keep_right"])))
+    wrong = f"{keys[0]} = 0 and {keys[1]} = 0: the verifier keeps no label, so that there is no training data"
+    return Conflict(keys, wrong, ("keep some labels", str(KEYS["learner.keep_right"])))
 
 
 def _judged_by_what_can(recipe: Recipe) -> Conflict | None:

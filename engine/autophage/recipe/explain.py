@@ -1,6 +1,6 @@
-"""Faults of a recipe in words: an unknown key, an unknown table, a wrong value, and what was meant.
+"""Faults against the schema, in words for the author of a recipe: unknown key, unknown table, wrong value, missing key.
 
-Turns pydantic's findings into faults whose remedies name keys and choices of the schema.
+Each fault names the key, what is wrong, the likely meaning and what the key allows. Pydantic's errors become such faults.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from autophage.recipe.tables.gate import GATE
 
 
 def unknown_key(location: Location, dotted: str, label: str | None = None) -> Fault:
-    """A key that the schema does not have; `label` is how it is written where that differs."""
+    """The fault of a key that the schema does not have. `label` is the key as written, if that differs from `dotted`."""
     table, _, _ = dotted.rpartition(".")
     wrong = f"{label or toml_key(dotted.split('.'))}: there is no such key"
     if dotted in TABLES:
@@ -52,7 +52,7 @@ def unknown_table(location: Location, name: str) -> Fault:
 
 
 def wrong_value(location: Location, key: Key, value: object, error: ErrorDetails, label: str | None = None) -> Fault:
-    """`value` is what `error` is about: the key's value, or one item of its list."""
+    """The fault of a value that `key` does not take. `value` is the key's value or one item of its list."""
     wrong = f"{label or key.dotted} = {shown(value)}: {_complaint(key, value, error)}"
     meant = _meant_value(key, value, in_list=len(error["loc"]) > 1)
     if meant is None:
@@ -64,7 +64,7 @@ def wrong_value(location: Location, key: Key, value: object, error: ErrorDetails
 
 
 def from_pydantic(errors: list[ErrorDetails], document: TomlDocument, name: str) -> list[Fault]:
-    """Faults of a whole recipe; `name` is one that the run could have."""
+    """Turn pydantic's errors about a whole recipe into faults. `name` is a suggestion for a missing name."""
     faults = []
     for error in errors:
         path = error["loc"]
@@ -86,7 +86,7 @@ def from_pydantic(errors: list[ErrorDetails], document: TomlDocument, name: str)
 
 
 def not_a_table(location: Location, table: str, value: object) -> Fault:
-    wrong = f"{table} = {shown(value)}: {table} is a table, and this is {_kind(value)}"
+    wrong = f"{table} = {shown(value)}: {_kind(value)}, but {table} is a table"
     if table == SWEEP:
         return Fault(location, wrong, ('write, for example: sweep = {"mix.alpha" = [1.0, 0.5]}',))
     if table == REMEDIES:
@@ -115,32 +115,32 @@ def _complaint(key: Key, value: object, error: ErrorDetails) -> str:
     if kind in ("greater_than", "greater_than_equal"):
         return "too small"
     if kind == "literal_error":
-        return "not a choice" if isinstance(value, str) else f"{_kind(value)}, not a text"
+        return "not a choice" if isinstance(value, str) else f"{_kind(value)}, not a string"
     if kind == "string_too_short":
         return "empty"
     if kind == "string_too_long":
-        return f"{len(str(value))} characters are too many"
+        return f"too long, with {len(str(value))} characters"
     if kind == "too_short":
         return "an empty list"
     if kind == "string_pattern_mismatch":
-        return "a character that is not allowed"
+        return "contains a character that is not allowed"
     if kind == "finite_number":
         return "not a finite number"
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if kind.endswith("_type"):
-        expected = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "array": "a list"}
+        expected = {"integer": "an integer", "number": "a number", "boolean": "true or false", "array": "a list"}
         in_list = len(error["loc"]) > 1
-        return f"{_kind(value)}, not {'a text' if in_list else expected.get(key.type, 'a text')}"
+        return f"{_kind(value)}, not {'a string' if in_list else expected.get(key.type, 'a string')}"
     return error["msg"]
 
 
 def _kind(value: object) -> str:
     kinds: list[tuple[type | tuple[type, ...], str]] = [
-        (bool, "a truth value"),
-        (int, "a whole number"),
+        (bool, "a boolean"),
+        (int, "an integer"),
         (float, "a decimal number"),
-        (str, "a text"),
+        (str, "a string"),
         (list, "a list"),
         (dict, "a table"),
         ((datetime.date, datetime.time), "a date or time"),
@@ -149,7 +149,7 @@ def _kind(value: object) -> str:
 
 
 def _meant_value(key: Key, value: object, in_list: bool) -> object | None:
-    """A value that the key would take and that `value` looks like; None where there is none."""
+    """The value that the key takes and that `value` resembles, or None."""
     if isinstance(value, str) and key.choices:
         close = meant_choice(value, key.choices)
         if close:

@@ -1,7 +1,6 @@
-"""Keys that are written but change nothing in this recipe, each with the reason. A warning, never an error.
+"""Warnings about keys that are written but have no effect in this recipe, each with the reason.
 
-One table of rules: which keys, under which condition on an arm, why. A key is inert when its condition holds in every
-arm, controls included. It does not know how the engine uses a key; a rule states that once.
+`RULES` names keys, a condition on an arm, and the reason. A key is inert if a condition holds in every arm, controls included.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ QUESTION_KEYS = tuple(name for name in QuestionsTable.model_fields if name != "k
 
 @dataclass(frozen=True)
 class Rule:
-    """`keys` are dotted; a name ending in ".*" means a whole table."""
+    """Keys that have no effect in an arm for which `inert` is true. A key that ends in ".*" means a whole table."""
 
     keys: tuple[str, ...]
     inert: Callable[[Recipe], bool]
@@ -48,7 +47,7 @@ def _no_questions(recipe: Recipe) -> bool:
 
 
 def _reads_world(recipe: Recipe) -> bool:
-    """A learner of images reads `source.path` whatever kind of text there would be without it."""
+    """True for a world, except for the vae, which reads images from `source.path` whatever `source.kind` says."""
     return _world(recipe) and recipe.learner.kind != "vae"
 
 
@@ -68,7 +67,7 @@ def _bos(recipe: Recipe) -> bool:
 
 
 def _maker_rules() -> Iterator[Rule]:
-    """A built-in maker has a use for its own keys, a plug-in may have one for any."""
+    """Rules for `[maker]`. A built-in maker uses its own keys. A plug-in may use any key."""
     yield Rule(tuple(MAKER_KEYS), lambda arm: not arm.has_maker, 'maker.kind is "none"')
     for kind, used in KEYS_OF.items():
         unused_keys = tuple(key for key in MAKER_KEYS if key.removeprefix("maker.") not in used)
@@ -94,7 +93,7 @@ RULES = (
     ),
     Rule(("base.*",), lambda arm: arm.model.path != FROM_SOURCE, 'model.path is not "from-source"'),
     Rule(ONLY_LORA, lambda arm: arm.model.method == "full", 'model.method is "full"'),
-    Rule(("base.vocabulary",), _world, "a world has a word list of its own"),
+    Rule(("base.vocabulary",), _world, "a world has its own word list"),
     Rule(
         ("source.people", "source.zipf", "source.held_out_documents", "source.choices", "source.seed"),
         lambda arm: not _world(arm),
@@ -114,7 +113,7 @@ RULES = (
     Rule(
         ("questions.path", "questions.chat"),
         lambda arm: arm.questions.kind == "world",
-        "a world is asked about in words of its own",
+        "questions about a world are asked in the world's own words",
     ),
     Rule(("questions.shots",), lambda arm: "few-shot" not in arm.questions.formats, "no format is few-shot"),
     Rule(
@@ -135,18 +134,18 @@ RULES = (
     Rule(
         ("source.held_out",),
         lambda arm: arm.source.kind == "dataset" and arm.source.test_split is not None,
-        "source.test_split is what is held out",
+        "source.test_split is held out instead",
     ),
-    Rule(("sample.prompt_set",), _bos, "prompts are nothing but the start token"),
+    Rule(("sample.prompt_set",), _bos, "prompts are the start token alone"),
     *_maker_rules(),
     Rule(("sample.annotation",), lambda arm: arm.sample.prompts != "annotated", 'sample.prompts is not "annotated"'),
-    Rule(("sample.annotation",), _world, "a world's documents are begun up to the first name"),
+    Rule(("sample.annotation",), _world, "the beginning of a world's document ends with the first name"),
     Rule(
         ("sample.system",),
         lambda arm: _bos(arm) or arm.sample.prompts in ("blocks", "annotated"),
         'sample.prompts is not "instruct"',
     ),
-    Rule(("train.loss_on",), _bos, "prompts are nothing but the start token, so every choice is the same"),
+    Rule(("train.loss_on",), _bos, "prompts are the start token alone, so all choices are equal"),
     Rule(
         ("mix.human", "mix.rare"),
         _no_human_text,
@@ -154,7 +153,7 @@ RULES = (
     ),
     Rule(("mix.alpha_final",), lambda arm: arm.mix.schedule == "constant", 'mix.schedule is "constant"'),
     Rule(("mix.human_edit",), _no_human_text, "every arm is trained on synthetic data alone"),
-    Rule(("mix.human_edit",), lambda arm: arm.mix.human_edit is None, "a control's human text stays as it is"),
+    Rule(("mix.human_edit",), lambda arm: arm.mix.human_edit is None, "the human text of a control is not edited"),
     Rule(("anchor.direction",), lambda arm: arm.anchor.kl == 0.0, "anchor.kl is 0"),
     Rule(("anchor.reference",), lambda arm: not arm.refers, "anchor.kl is 0, and nothing is distilled"),
     Rule(("anchor.trust", "anchor.outliers"), lambda arm: not arm.anchor.distills, 'anchor.objective is not "distill"'),
@@ -163,24 +162,24 @@ RULES = (
     Rule(
         ("anchor.truncate",),
         lambda arm: arm.anchor.distills and _no_human_text(arm),
-        "every arm distils on all of its text, which has no cross-entropy",
+        "every arm distils on all of its text, so there is no cross-entropy",
     ),
     Rule(
         ("sample.temperature", "sample.top_p", "sample.top_k", "sample.batching", "sample.memory"),
         lambda arm: arm.sample.beams > 1,
-        "sample.beams > 1 is a search, which draws nothing and needs no vLLM",
+        "sample.beams > 1 is a beam search by transformers, which does not sample",
     ),
     Rule(
         ("sample.top_p", "sample.top_k"), lambda arm: arm.sample.temperature == 0.0, "sample.temperature = 0 is greedy"
     ),
     Rule(("mix.short",), lambda arm: not arm.gate, "no gate judges the samples"),
-    Rule(("sample.batching",), lambda arm: arm.devices == "serial", 'devices = "serial" always has fixed batches'),
+    Rule(("sample.batching",), lambda arm: arm.devices == "serial", 'devices = "serial" always uses fixed batches'),
     Rule(("control.enabled",), is_human_alone, "every arm is trained on human data alone"),
 )
 
 
 def inert_warnings(recipe: Recipe, arms: list[Arm], document: TomlDocument) -> list[str]:
-    """One line for each written key without effect, in the order they are written."""
+    """One line for each written key without effect, in the order of the file."""
     found = []
     for dotted in KEYS:
         reason = _reason(dotted, arms)
@@ -201,7 +200,10 @@ def inert_warnings(recipe: Recipe, arms: list[Arm], document: TomlDocument) -> l
 
 
 def _of_remedies(recipe: Recipe, arms: list[Arm], document: TomlDocument) -> Iterator[tuple[Location, str]]:
-    """Remedies that no arm has, and settings of a remedy that change nothing in its own arms, whatever they do to a control."""
+    """Warnings about remedies that no arm has, and about settings of a remedy without effect in its own arms.
+
+    The effect of a setting on the control does not count.
+    """
     unused = unchosen(recipe)
     for name, bundle in recipe.remedies.items():
         label = toml_key([REMEDIES, name])
@@ -219,7 +221,7 @@ def _of_remedies(recipe: Recipe, arms: list[Arm], document: TomlDocument) -> Ite
 
 
 def _reason(dotted: str, arms: list[Arm]) -> str | None:
-    """Why no arm uses `dotted`; None where one does. Arms may have different reasons."""
+    """The reasons for which no arm uses `dotted`, joined, or None if an arm uses it."""
     rules = [rule for rule in RULES if rule.covers(dotted)]
     reasons = [next((rule.reason for rule in rules if rule.inert(arm.recipe)), None) for arm in arms]
     found = dict.fromkeys(reason for reason in reasons if reason is not None)

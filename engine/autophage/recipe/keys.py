@@ -1,6 +1,6 @@
-"""What a recipe's keys are called and allow, in words; and which key or choice a wrong one was meant to be.
+"""The keys of a recipe in words: name, allowed values, description, and the key or choice that a wrong one is closest to.
 
-Read from the schema, so that a key is described in one place. It does not know any recipe.
+Everything is read from the schema, so that a key is described once. This module does not know any recipe.
 """
 
 from __future__ import annotations
@@ -21,20 +21,23 @@ from autophage.recipe.tables.gate import GATE
 
 SWEEP, REMEDIES = "sweep", "remedies"
 APART = (SWEEP, REMEDIES)
-"""Tables whose keys are other keys' names."""
+"""Tables whose keys are dotted names of other keys."""
 PATHS = (
     *("model.path", "source.path", "questions.path", "questions.entailment", "measure.harness_path"),
     "anchor.reference",
 )
-"""Keys that may name a file or folder."""
+"""Keys whose value may be a file or a folder."""
 
 _PATTERNS = {r"^[A-Za-z0-9][A-Za-z0-9._-]*$": 'letters, digits, ".", "_" and "-", the first a letter or a digit'}
-_TYPES = {"integer": "a whole number", "number": "a number", "string": "a text in quotes", "boolean": "true or false"}
+_TYPES = {"integer": "an integer", "number": "a number", "string": "a string in quotes", "boolean": "true or false"}
 
 
 @dataclass(frozen=True)
 class Key:
-    """One key of the schema. `type` is JSON Schema's word; `allowed` and `description` are for people."""
+    """One key of the schema.
+
+    `type` is the type of JSON Schema. `allowed` and `description` are text for users.
+    """
 
     dotted: str
     table: str
@@ -46,10 +49,10 @@ class Key:
     model: builtins.type[BaseModel]
 
     def __str__(self) -> str:
-        return f"{self.dotted} must be {self.allowed} ({self.description})"
+        return f"{self.dotted} must be {self.allowed}. {self.description}"
 
     def validate(self, value: object) -> tuple[Any, list[ErrorDetails]]:
-        """`value` as the schema would hold it under this key alone, or what is wrong with it."""
+        """Validate `value` for this key alone. Returns the value as the schema holds it, and the errors."""
         others = {"name": "any"} if self.model is Recipe and self.name != "name" else {}
         try:
             return getattr(self.model.model_validate({**others, self.name: value}), self.name), []
@@ -58,7 +61,7 @@ class Key:
 
 
 def _schema_of(field: dict[str, Any]) -> dict[str, Any]:
-    """A field's own JSON schema: an optional key is described by what it may be when it is there."""
+    """The JSON schema of a field. For an optional key, the schema of its values without null."""
     for option in field.get("anyOf", ()):
         if option.get("type") != "null":
             return dict(option)
@@ -87,7 +90,7 @@ def _number(value: float) -> str:
 
 
 def _text(field: dict[str, Any]) -> str:
-    words = "a text in quotes"
+    words = "a string in quotes"
     if "maxLength" in field:
         words += f" of {field.get('minLength', 0)} to {field['maxLength']} characters"
     elif field.get("minLength"):
@@ -101,7 +104,7 @@ def _enumerated(field: dict[str, Any]) -> list[Any]:
 
 
 def _choices(field: dict[str, Any]) -> tuple[str, ...]:
-    """The texts among the values that a field may have: what a misspelt one can have meant."""
+    """The string values that a field may have: candidates for a misspelt one."""
     return tuple(value for value in _enumerated(field) if isinstance(value, str))
 
 
@@ -111,7 +114,7 @@ def _allowed(field: dict[str, Any]) -> str:
         if items.get("type") in ("number", "integer"):
             return f"a list of one or more {_bounds(items, 'numbers')}"
         choices = _enumerated(items)
-        what = f"of {_or(choices)}" if choices else "texts in quotes"
+        what = f"of {_or(choices)}" if choices else "strings in quotes"
         return f"a list of one or more {what}, each once"
     if choices := _enumerated(field):
         return _or(choices)
@@ -121,7 +124,7 @@ def _allowed(field: dict[str, Any]) -> str:
 
 
 def _type(field: dict[str, Any]) -> str:
-    """JSON Schema's word; a field that may be a text or a truth value has none of its own and is written like a text."""
+    """The type of JSON Schema. A field that takes a string or a boolean has none there and counts as a string."""
     return str(field.get("type", "string"))
 
 
@@ -131,7 +134,7 @@ def _or(choices: Iterable[object]) -> str:
 
 
 def read_table(table: str, model: type[BaseModel]) -> dict[str, Key]:
-    """The keys of one table, by their dotted names."""
+    """Read the keys of one table, by dotted name."""
     return _keys(table, model, model.model_json_schema()["properties"])
 
 
@@ -160,7 +163,7 @@ def _read_schema() -> tuple[dict[str, Key], tuple[str, ...]]:
 
 
 KEYS, TABLES = _read_schema()
-"""Every key by its dotted name, and the names of the tables that hold them (without those of `APART`)."""
+"""Every key by its dotted name, and the names of the tables, without those of `APART`."""
 
 
 def keys_of(table: str) -> list[str]:
@@ -168,7 +171,10 @@ def keys_of(table: str) -> list[str]:
 
 
 def meant_key(dotted: str) -> list[str]:
-    """Keys that a wrong `dotted` may mean: alike in its table, of that name in any, else alike anywhere."""
+    """Up to three keys that a wrong `dotted` may mean.
+
+    They are a similar name in its table and the same name in any table, else a similar name in any table.
+    """
     table, _, name = dotted.rpartition(".")
     found = [f"{table}.{close}" if table else close for close in _close(name, keys_of(table), 1)]
     found += [key.dotted for key in KEYS.values() if key.name == name and key.dotted not in found]
@@ -196,7 +202,11 @@ def _close(word: str, words: Iterable[str], count: int) -> list[str]:
 
 
 def path_of(dotted: str) -> KeyPath:
-    """The path of a key of the schema; the key of a sweep's entry, or of a remedy's, stays whole; a gate's number is one."""
+    """The path of a dotted key in the document.
+
+    The key of an entry of a sweep or remedy stays whole: `sweep.mix.alpha` -> `("sweep", "mix.alpha")`. The number of a gate
+    is an integer: `gate.0.kind` -> `("gate", 0, "kind")`.
+    """
     if dotted.startswith(f"{REMEDIES}."):
         _, name, key = dotted.split(".", 2)
         return (REMEDIES, name, key)

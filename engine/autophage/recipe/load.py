@@ -1,7 +1,7 @@
-"""From a recipe's name or file, and what `--set` changes, to a complete recipe and its arms.
+"""Loading: from the name or file of a recipe and `--set` values to a complete recipe and its arms.
 
-Owns the order of the steps and the origin of every value; each step is a module of its own. Everything that is wrong
-ends as one `RecipeError`; everything that is merely useless as a warning.
+This module owns the order of the steps and the origin of every value. Each step is a module of its own. Faults become one
+`RecipeError`; keys without effect become warnings.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ DEFAULT = "default"
 
 @dataclass(frozen=True)
 class LoadedRecipe:
-    """`provenance` maps every dotted key to "default", "FILE:LINE" or "--set"; `path` is the file that was read."""
+    """A checked recipe with its arms.
+
+    `provenance` maps every dotted key to "default", "FILE:LINE" or "--set". `path` is the file that was read.
+    """
 
     recipe: Recipe
     arms: list[Arm]
@@ -42,12 +45,25 @@ class LoadedRecipe:
 
 
 def read_recipe_file(name_or_path: str) -> TomlDocument:
-    """The recipe as it is written: found, decoded and parsed, its keys and values not yet checked."""
+    """Find, decode and parse a recipe. Keys and values are not checked.
+
+    Raises:
+        RecipeError: the recipe is not found, or is not TOML.
+    """
     return read_document(*find_recipe(name_or_path))
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = (), profile: str | None = None) -> LoadedRecipe:
-    """The recipe of a file, or a shipped one by name, at the scale of `profile`, with `key=value` overrides put over it."""
+    """Load a recipe file, or a shipped recipe by name.
+
+    Args:
+        name_or_path: a file comes before a shipped recipe of the same name.
+        overrides: `key=value` settings, applied over the file; the last one of a key wins.
+        profile: profile of the recipe; left out, the default of the file.
+
+    Raises:
+        RecipeError: anything is wrong with the recipe. The message lists every fault.
+    """
     document = read_recipe_file(name_or_path)
     choose_profile(document, profile)
     flatten_sweep(document)
@@ -65,7 +81,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), profile: str |
 
 
 def resolved_toml(loaded: LoadedRecipe) -> str:
-    """The complete recipe as TOML with the origin of every value; `read_resolved` gives an equal recipe."""
+    """The complete recipe as TOML, with the origin of every value. `read_resolved` reads it back as an equal recipe."""
     return to_toml(loaded.recipe, loaded.provenance)
 
 

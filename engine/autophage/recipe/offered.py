@@ -1,6 +1,6 @@
-"""What installed packages offer by entry points: gates and makers, built-in ones and plug-ins alike.
+"""Entry points of installed packages: gates and makers, built-in ones and plug-ins alike.
 
-Knows groups and names; what may stand behind them is the matter of whoever asks. A module is imported when it is loaded.
+This module knows groups and names. The caller checks the type of a loaded object. A module is imported by `load_offer` alone.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from importlib.metadata import EntryPoint, entry_points
 
 
 class OfferError(ValueError):
-    """Nothing is offered under a name, or what is offered cannot be had."""
+    """No package, or more than one, offers a name; or the offered module cannot be imported."""
 
 
 def offered(group: str) -> dict[str, list[EntryPoint]]:
-    """What is offered under each name; more than one where packages disagree."""
+    """The entry points of a group by name. A name has several if packages disagree."""
     found: dict[str, list[EntryPoint]] = {}
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
         offers = found.setdefault(point.name, [])
@@ -23,29 +23,34 @@ def offered(group: str) -> dict[str, list[EntryPoint]]:
 
 
 def find_offer(group: str, name: str, what: str) -> EntryPoint:
-    """The one offer under `name`; `what` is a word for things of this group.
+    """The only entry point called `name`. `what` is the word for a member of the group in messages.
 
     Raises:
-        OfferError: no package offers it, or several do.
+        OfferError: no package offers the name, or several do.
     """
     offers = offered(group).get(name, [])
     if not offers:
-        raise OfferError(f"no installed package offers such a {what}")
+        raise OfferError(f"no installed package offers this {what}")
     if len(offers) > 1:
-        raise OfferError(f"several packages offer a {what} of this kind: {' and '.join(map(origin, offers))}")
+        raise OfferError(f"several packages offer a {what} of this name: {' and '.join(map(origin, offers))}")
     return offers[0]
 
 
 def load_offer(point: EntryPoint) -> object:
-    """What stands behind an offer; `OfferError` where it cannot be imported."""
+    """Import the object of an entry point.
+
+    Raises:
+        OfferError: the import fails.
+    """
     try:
         found: object = point.load()
-    except Exception as error:  # importing somebody else's module can fail in any way
+    except Exception as error:  # a plug-in's import can raise anything
         said = f"{type(error).__name__}: {error}".splitlines()[0]
         raise OfferError(f"{origin(point)} cannot be imported: {said}") from error
     return found
 
 
 def origin(point: EntryPoint) -> str:
+    """Module, object and package of an entry point, for messages."""
     package = f" of {point.dist.name}" if point.dist is not None else ""
     return f"{point.value}{package}"

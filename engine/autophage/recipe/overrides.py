@@ -1,7 +1,7 @@
-"""`--set key=value`: one value put over what the recipe file says.
+"""`--set key=value`: a value that replaces that of the recipe file.
 
-The value is read as TOML and, where it is not TOML, taken as the plain text that a shell user meant. Whether it is a
-right value for its key is not decided here: the whole recipe is validated once, after all overrides.
+The value is read as TOML. If it is not TOML, it is a plain string, as a shell user means it. Values are not checked here: the
+whole recipe is validated once, after all overrides.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PROVENANCE = "--set"
 
 
 def apply_overrides(document: TomlDocument, overrides: Sequence[str]) -> list[Fault]:
-    """Put each override into `document`, the last one of a key winning; faults of those that cannot be."""
+    """Apply each override to `document`; the last one of a key wins. Returns the faults of the others."""
     faults = []
     for number, text in enumerate(overrides):
         location = Location(f"--set {safe(text)}", PROVENANCE, (1, number, 0), override=True)
@@ -52,7 +52,7 @@ def _apply(document: TomlDocument, text: str, location: Location) -> Fault | Non
         return _remedies(document, path[1:], value, location)
     dotted = ".".join(path)
     if dotted == "profile":
-        return Fault(location, "a profile is chosen before keys are set", (f"write --profile {safe(raw)}",))
+        return Fault(location, "a profile is applied before keys are set", (f"write --profile {safe(raw)}",))
     if len(path) == 1 and dotted in TABLES:
         fault = unknown_key(location, dotted)
         return Fault(location, fault.wrong, ("set one of its keys", *fault.remedies))
@@ -61,13 +61,13 @@ def _apply(document: TomlDocument, text: str, location: Location) -> Fault | Non
     if dotted in PATHS and not isinstance(value, (str, list, dict)):
         value = raw.strip()
     if len(path) == 2 and not isinstance(document.data.get(path[0], {}), dict):
-        return None  # the file has a value where the table should be: that is the fault to report
+        return None  # the file has a value in place of the table; validation reports it
     document.put(path, value, location)
     return None
 
 
 def _sweep(document: TomlDocument, parts: tuple[str, ...], value: Any, location: Location) -> Fault | None:
-    """`sweep={...}` replaces the sweep, so `sweep={}` clears it; `sweep.mix.alpha=[...]` replaces one list."""
+    """Apply an override of the sweep. `sweep={...}` replaces the sweep, `sweep.mix.alpha=[...]` one list of it."""
     if not parts:
         if isinstance(value, dict):
             value = dict(_flat(value))
@@ -78,10 +78,13 @@ def _sweep(document: TomlDocument, parts: tuple[str, ...], value: Any, location:
 
 
 def _remedies(document: TomlDocument, parts: tuple[str, ...], value: Any, location: Location) -> Fault | None:
-    """`remedies.half.mix.alpha=0.5` replaces one setting, `remedies.half={...}` a remedy, and `remedies={}` clears them."""
+    """Apply an override of remedies.
+
+    `remedies.half.mix.alpha=0.5` replaces one setting, `remedies.half={...}` one remedy, `remedies={...}` all of them.
+    """
     bundles = document.data.get(REMEDIES, {})
     if not isinstance(bundles, dict) or not all(isinstance(bundle, dict) for bundle in bundles.values()):
-        return None  # what the file says is the fault to report
+        return None  # validation reports the file's fault
     if len(parts) == 1 and isinstance(value, dict):
         value = dict(_flat(value))
     elif not parts and isinstance(value, dict):
@@ -103,7 +106,7 @@ def _flat(bundle: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _swept(document: TomlDocument) -> list[Fault]:
-    """A value set for a key whose arms take theirs from the sweep would be silently unused."""
+    """Faults of overrides for swept keys, whose values the arms would not use."""
     sweep = document.data.get(SWEEP)
     faults = []
     for path, location in document.overrides.items():
@@ -114,7 +117,7 @@ def _swept(document: TomlDocument) -> list[Fault]:
         value = location.text.partition("=")[2]
         remedies = (
             f"to give it this value only: --set 'sweep.{dotted}=[{value}]'",
-            "to sweep nothing: --set 'sweep={}'",
+            "to remove the sweep: --set 'sweep={}'",
         )
-        faults.append(Fault(location, f"{dotted} is swept ({where}), so its arms would not use this value", remedies))
+        faults.append(Fault(location, f"{dotted} is swept ({where}), so the arms would not use this value", remedies))
     return faults

@@ -1,7 +1,7 @@
-"""Files that a recipe is, or names: shipped recipes, and the paths of source, model and questions made absolute.
+"""Files of recipes: shipped recipes, and the paths that a recipe names.
 
-A path is written relative to something: in a recipe file to the file's folder (where it exists there), on the command
-line to the working directory. Once absolute it means the same wherever the run is resumed.
+A path in a recipe file is relative to the folder of the file, if it exists there. A path on the command line is relative to the
+working directory. Loading makes it absolute, so that it means the same wherever the run is resumed.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from autophage.recipe.tables.model import FROM_SOURCE
 
 SUFFIX = ".toml"
 NO_PATH = {"model.path": FROM_SOURCE, "anchor.reference": BASE}
-"""Values of path keys that are words, whatever folder has the same name."""
+"""Values of path keys that are never paths, even if a folder has the same name."""
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with the package, by name: inside an installed package, or in a source checkout."""
+    """The recipes that ship with the package, by name, from an installed package or a source checkout."""
     package = Path(autophage.__file__).resolve().parent
     for folder in (package / "recipes", package.parents[1] / "recipes"):
         if folder.is_dir():
@@ -37,7 +37,11 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def find_recipe(name_or_path: str) -> tuple[Path, str]:
-    """The recipe's file, and how messages name it. A file comes before a shipped recipe of the same name."""
+    """The file of a recipe, and its name in messages. A file comes before a shipped recipe of the same name.
+
+    Raises:
+        RecipeError: there is neither.
+    """
     path = Path(name_or_path)
     shipped = shipped_recipes()
     if not os.path.isfile(path) and name_or_path in shipped:
@@ -54,19 +58,20 @@ def find_recipe(name_or_path: str) -> tuple[Path, str]:
 
 
 def _hidden(path: Path) -> bool:
-    """Whether a folder on the way may not be entered, so that the file may well be there."""
+    """True if a parent folder may not be entered, so that the file may exist."""
     try:
         path.lstat()
     except PermissionError:
         return True
-    except (OSError, ValueError):  # not there, too long, or not a path at all
+    except (OSError, ValueError):  # missing, too long, or not a path
         return False
     return True
 
 
 def with_absolute_paths(recipe: Recipe, document: TomlDocument) -> Recipe:
-    """`recipe` with the path of a text or of images absolute, and those of datasets and models where they exist locally:
-    in its tables, in what it sweeps, and in its remedies.
+    """Return `recipe` with absolute paths, in its tables, sweep, gates and remedies.
+
+    The path of a text or of images always becomes absolute. A path of a dataset or model becomes absolute if it exists locally.
     """
     changes: dict[str, Any] = {}
     for dotted in PATHS:
@@ -86,7 +91,7 @@ def with_absolute_paths(recipe: Recipe, document: TomlDocument) -> Recipe:
 
 
 def _placed(recipe: Recipe, dotted: str, value: Any, at: KeyPath, document: TomlDocument) -> Any:
-    """The value of a key, written at `at`, absolute if it is a path that should be."""
+    """The value of a key, written at `at`. A path becomes absolute."""
     if dotted not in PATHS or value == NO_PATH.get(dotted):
         return value
     in_file = not document.value_location(at).override
@@ -109,7 +114,7 @@ def _gate_with_paths(gate: GateTable, at: KeyPath, document: TomlDocument) -> Ga
 
 
 def _bundle_with_paths(recipe: Recipe, bundle: dict[str, Any], at: KeyPath, document: TomlDocument) -> dict[str, Any]:
-    """A remedy may name files as a recipe does: a teacher, and what its gates load."""
+    """A remedy with absolute paths. It may name a teacher, and files of its gates."""
     found = {dotted: _placed(recipe, dotted, value, (*at, dotted), document) for dotted, value in bundle.items()}
     if GATE in bundle:
         gates = [gate_class(table["kind"]).model_validate(table) for table in bundle[GATE]]
@@ -128,6 +133,9 @@ def _absolute(written: str, document: TomlDocument, in_file: bool) -> str:
 
 
 def _where_it_exists(written: str, document: TomlDocument, in_file: bool, folder: bool) -> str:
-    """A hub id stays one: a model only becomes a path where that is a folder, so a stray file does not hide it."""
+    """The absolute path if it exists, else `written`, which is then a hub id.
+
+    With `folder`, it must be a folder: a stray file does not hide a hub id.
+    """
     path = _absolute(written, document, in_file)
     return path if (os.path.isdir(path) if folder else os.path.exists(path)) else written

@@ -1,8 +1,8 @@
 """Profiles: one recipe at several scales, `[profiles.tiny]` for two cores and `[profiles.full]` for the paper's own models.
 
-A profile is a table of tables like the recipe itself. The one that is chosen is laid over the rest before anything is
-checked, value by value, and keeps its places in the file; its sweep replaces the whole sweep. `profile` at the top of
-the file names the one that is taken where nobody chooses. It does not know which keys exist.
+A profile is a table of tables, like the recipe itself. The chosen profile is laid over the recipe before anything is checked.
+Each value replaces one value and keeps its location in the file. A profile's sweep replaces the whole sweep. `profile` at the
+top of the file names the default. This module does not know which keys exist.
 """
 
 from __future__ import annotations
@@ -21,29 +21,31 @@ PROFILE, PROFILES = "profile", "profiles"
 
 
 def choose_profile(document: TomlDocument, asked: str | None = None) -> None:
-    """Lay the profile `asked` for, else the one that the file names, over `document`, and take the others away.
+    """Lay a profile over `document` and remove `[profiles]`: the profile `asked`, else the default of the file.
 
     Raises:
-        RecipeError: there is none of that name.
+        RecipeError: the profile does not exist, `[profiles]` has another form, or there are profiles and no default.
     """
     if document.resolved:
         if asked is not None and asked != document.data.get(PROFILE, ""):
-            raise RecipeError(f"{document.display}: this recipe is resolved already, with profile = {_of(document)}")
+            raise RecipeError(
+                f"{document.display}: this is a resolved recipe, with profile = {_of(document)}; its profile cannot be changed"
+            )
         return
     profiles = document.data.pop(PROFILES, {})
     if not isinstance(profiles, dict) or not all(isinstance(table, dict) for table in profiles.values()):
         location = document.value_location((PROFILES,)).text
         raise RecipeError(
-            f"{location}: profiles are tables\n    write [{PROFILES}.tiny] and below it what differs there"
+            f"{location}: a profile is a table\n    write [{PROFILES}.tiny] and below it the values that differ"
         )
     name = document.data.get(PROFILE) if asked is None else asked
     if not isinstance(name, str | None) or (name is None and not profiles):
-        return  # the schema says what is wrong with one that is no text
+        return  # the schema reports a value that is not a string
     if name is None:
         location = document.key_location((PROFILES,)).text
         raise RecipeError(
-            f"{location}: which profile? the recipe has {_listed(profiles)}\n"
-            f"    give one with --profile, or name the usual one at the top: {PROFILE} = {shown(next(iter(profiles)))}"
+            f"{location}: no profile is chosen; the recipe has {_listed(profiles)}\n"
+            f"    choose one with --profile, or write the default at the top: {PROFILE} = {shown(next(iter(profiles)))}"
         )
     if name not in profiles:
         raise RecipeError(_unknown(document, name, profiles, asked is not None))
@@ -83,7 +85,7 @@ def _unknown(document: TomlDocument, name: object, profiles: dict[str, Any], ask
     close = difflib.get_close_matches(str(name), profiles, n=1, cutoff=0.5)
     if close:
         lines.append(f"did you mean {close[0]}?")
-    lines.append(f"it has {_listed(profiles)}" if profiles else "it has none: leave the profile out")
+    lines.append(f"its profiles: {_listed(profiles)}" if profiles else "it has no profiles: leave the profile out")
     return "\n    ".join(lines)
 
 

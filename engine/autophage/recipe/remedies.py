@@ -1,9 +1,8 @@
-"""`[remedies.NAME]`: bundles of settings, each a partial recipe, one of which an arm has by `remedy = "NAME"`.
+"""`[remedies.NAME]`: bundles of settings. An arm has one of them by `remedy = "NAME"`.
 
-Owns their one form (dotted key -> value, however they were nested) and what is wrong with one: a key that does not exist or
-may not differ between arms, a value that its key does not take, a key that is swept as well. A bundle's gates replace those of
-the recipe. Every remedy is held against the
-same loop by the same measures, so a bundle has neither a seed nor measures of its own. Laying one over a recipe is `arms`.
+This module brings a bundle to one form, dotted key to value, and checks it. A bundle may not set a key that is unknown, that
+all arms share, or that is swept as well. It has neither a seed nor measures, because every remedy is compared with the same loop
+by the same measures. The gates of a bundle replace those of the recipe. `arms` lays a bundle over a recipe.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from autophage.recipe.written_gates import check_gates
 REMEDY = "remedy"
 NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 ALIKE = ("seed", REMEDY)
-"""Keys that every remedy has as the naked loop has them: arms are compared seed by seed."""
+"""Keys that a remedy may not set: arms are compared seed by seed."""
 
 
 def flatten_remedies(document: TomlDocument) -> None:
-    """Bring every bundle to its one form: dotted key -> value."""
+    """Bring every bundle of `document` to one form: dotted key to value."""
     bundles = document.data.get(REMEDIES)
     if not isinstance(bundles, dict):
         return
@@ -57,7 +56,7 @@ def _flat(document: TomlDocument, name: str, bundle: dict[str, Any]) -> dict[str
 
 
 def check_bundles(document: TomlDocument, sweep: dict[str, list[Any]]) -> tuple[dict[str, dict[str, Any]], list[Fault]]:
-    """The bundles, each value as its key's type holds it, and their faults. `sweep` is that of the recipe, checked."""
+    """Check the bundles. Returns them with each value as its key holds it, and the faults. `sweep` is the checked sweep."""
     written = document.data.get(REMEDIES, {})
     if not isinstance(written, dict):
         return {}, [not_a_table(document.value_location((REMEDIES,)), REMEDIES, written)]
@@ -77,7 +76,7 @@ def check_bundles(document: TomlDocument, sweep: dict[str, list[Any]]) -> tuple[
 
 
 def check_choice(recipe: Recipe, document: TomlDocument) -> list[Fault]:
-    """Remedies that arms are to have and that the recipe does not."""
+    """Faults of arms with a remedy that the recipe does not define."""
     known = (NAKED, *recipe.remedies)
     faults = []
     for name, path in _chosen(recipe):
@@ -85,18 +84,20 @@ def check_choice(recipe: Recipe, document: TomlDocument) -> list[Fault]:
             close = meant_choice(name, known)
             guess = (f"did you mean {close[0]}?",) if close else ()
             wrong = f"{REMEDY} = {shown(name)}: there is no [{toml_key([REMEDIES, name])}]"
-            faults.append(Fault(document.value_location(path), wrong, (*guess, f"the recipe has {', '.join(known)}")))
+            faults.append(
+                Fault(document.value_location(path), wrong, (*guess, f"remedies of the recipe: {', '.join(known)}"))
+            )
     return faults
 
 
 def unchosen(recipe: Recipe) -> list[str]:
-    """Bundles that no arm has."""
+    """Names of bundles that no arm has."""
     chosen = {name for name, _ in _chosen(recipe)}
     return [name for name in recipe.remedies if name not in chosen]
 
 
 def _chosen(recipe: Recipe) -> Iterator[tuple[str, KeyPath]]:
-    """The remedies of the arms, each with where it is chosen."""
+    """The remedies of the arms, each with the path at which it is chosen."""
     if REMEDY not in recipe.sweep:
         yield recipe.remedy, (REMEDY,)
     for index, name in enumerate(recipe.sweep.get(REMEDY, ())):
@@ -110,13 +111,17 @@ def _check_bundle(document: TomlDocument, name: str, bundle: object) -> Fault | 
         wrong = f"{label} = {shown(bundle)}: a remedy is a table of settings"
         return Fault(location, wrong, (f"write [{label}] and below it, for example, mix.alpha = 0.5",))
     if name == NAKED:
-        return Fault(location, f"{label}: {NAKED} is the loop without a remedy", ("give the remedy another name",))
+        return Fault(
+            location, f"{label}: {NAKED} is reserved for the loop without a remedy", ("give the remedy another name",)
+        )
     if not NAMES.fullmatch(name):
-        wrong = f"{label}: is no name of a remedy"
+        wrong = f"{label}: not a name for a remedy"
         return Fault(location, wrong, ('up to 32 letters, digits, "_" and "-", the first a letter or a digit',))
     if not bundle:
         return Fault(
-            location, f"{label}: sets nothing", (f'that is remedy = "{NAKED}"; give it a setting, or take it out',)
+            location,
+            f"{label}: sets nothing",
+            (f'write a setting, or remove it; remedy = "{NAKED}" is the loop without a remedy',),
         )
     return None
 
@@ -124,13 +129,13 @@ def _check_bundle(document: TomlDocument, name: str, bundle: object) -> Fault | 
 def _check_entry(
     document: TomlDocument, name: str, dotted: str, value: object, sweep: dict[str, list[Any]]
 ) -> tuple[Any, list[Fault]]:
-    """One setting of a bundle as its key's type holds it, and what is wrong with it."""
+    """Check one setting of a bundle. Returns the value as its key holds it, and the faults."""
     path: KeyPath = (REMEDIES, name, dotted)
     label = toml_key([REMEDIES, name, *dotted.split(".")])
     location = document.key_location(path)
     table = dotted.split(".")[0]
     if table == GATE:
-        # `[remedies.NAME.gate]` is a table, and was taken apart as one.
+        # `[remedies.NAME.gate]`, a table instead of a list, was flattened to its entries.
         written = value if dotted == GATE else {dotted: value}
         gates, faults = check_gates(document, written, (REMEDIES, name, GATE))
         return [gate.model_dump(exclude_unset=True) for gate in gates], faults
@@ -138,15 +143,15 @@ def _check_entry(
         return None, [unknown_key(location, dotted, label)]
     if dotted in WHOLE_RUN or table in WHOLE_RUN_TABLES or dotted in ALIKE:
         wrong = f"{label}: {dotted} is the same for all arms of a run"
-        return None, [Fault(location, wrong, ("a remedy cannot change it; make a run of its own for each value",))]
+        return None, [Fault(location, wrong, ("a remedy cannot set it; make one run for each value",))]
     if table == "measure":
         return None, [
             Fault(location, f"{label}: all remedies are measured alike", (f"set {dotted} for the whole run",))
         ]
     if dotted in sweep:
         where = document.key_location((SWEEP, dotted)).provenance
-        wrong = f"{label}: {dotted} is swept too ({where}), so that the remedy would not decide it"
-        return None, [Fault(location, wrong, ("take it out of one of them",))]
+        wrong = f"{label}: {dotted} is swept too ({where}), and the sweep would override the remedy"
+        return None, [Fault(location, wrong, ("remove it from one of them",))]
     held, errors = KEYS[dotted].validate(value)
     if errors:
         return None, [wrong_value(document.value_location(path), KEYS[dotted], value, errors[0], label)]

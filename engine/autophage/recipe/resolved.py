@@ -1,7 +1,7 @@
-"""A complete recipe as TOML, with the origin of every value; reading it back; and what changed between two.
+"""Resolved recipes: a complete recipe as TOML with the origin of every value, reading it back, and the difference of two.
 
-This is the `recipe.toml` of a run directory: it reads back to an equal recipe, so a run is resumed with what it was
-started with.
+`recipe.toml` in a run directory is a resolved recipe. It reads back to an equal recipe, so that a resumed run has the values
+that it started with.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ COMMENT_COLUMN = 48
 
 
 def flat(recipe: Recipe) -> dict[str, object]:
-    """Every value by its dotted key, in the order of the schema; gates' as `gate.NUMBER.KEY`, a remedy's settings as
-    `remedies.NAME.KEY`, the sweep's lists as `sweep.KEY`."""
+    """Every value by its dotted key, in the order of the schema.
+
+    Settings of a gate are `gate.NUMBER.KEY`, settings of a remedy `remedies.NAME.KEY`, lists of the sweep `sweep.KEY`.
+    """
     values = {}
     for dotted, key in KEYS.items():
         values[dotted] = getattr(getattr(recipe, key.table) if key.table else recipe, key.name)
@@ -36,7 +38,7 @@ def flat(recipe: Recipe) -> dict[str, object]:
 
 
 def to_toml(recipe: Recipe, provenance: Mapping[str, str]) -> str:
-    """`recipe` as TOML, each value with where it was written. A key without a value stands in a comment."""
+    """`recipe` as TOML, with a comment for the origin of each value. A key without a value is a comment."""
     lines = [RESOLVED, ""]
     values = flat(recipe)
     for dotted, key in KEYS.items():
@@ -63,7 +65,11 @@ def to_toml(recipe: Recipe, provenance: Mapping[str, str]) -> str:
 
 
 def read_resolved(path: Path | str) -> Recipe:
-    """The recipe of a file that `to_toml` wrote; `RecipeError` where it is no longer one."""
+    """Read a file that `to_toml` wrote.
+
+    Raises:
+        RecipeError: the file is not a valid resolved recipe.
+    """
     document = read_document(Path(path), str(path))
     flatten_sweep(document)
     flatten_remedies(document)
@@ -71,7 +77,7 @@ def read_resolved(path: Path | str) -> Recipe:
 
 
 def describe_difference(old: Recipe, new: Recipe) -> list[str]:
-    """`key: old -> new` for every key that differs, in the order of the schema."""
+    """One line `key: old -> new` for every key that differs, in the order of the schema."""
     before, after = flat(old), flat(new)
     keys = dict.fromkeys([*before, *after])
     return [

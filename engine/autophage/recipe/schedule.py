@@ -1,12 +1,12 @@
-"""The synthetic fraction of each mix: constant, or by a schedule over the generations.
+"""The synthetic fraction of each mix: constant, or scheduled over the generations.
 
-With G = generations, the mix of corpus g (g = 0..G-1), which model g + 1 is trained on, has the synthetic fraction
+With G = generations, model g + 1 is trained on the mix of corpus g (g = 0..G-1). The synthetic fraction of that mix is
 
     constant      alpha
-    decay         alpha + (alpha_final - alpha) * g / (G - 1)      the human fraction runs out, by the same step each time
-    last-chance   alpha, and alpha_final for g = G - 1             human text comes back for the last model alone
+    decay         alpha + (alpha_final - alpha) * g / (G - 1)      human text runs out in equal steps
+    last-chance   alpha, and alpha_final for g = G - 1             human text returns for the last model alone
 
-and the human fraction is the rest. A pool that accumulates holds every mix with the fraction that it was made with.
+The human fraction is the rest. A pool that accumulates keeps every mix at the fraction with which it was made.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ def alpha_of(recipe: Recipe, generation: int) -> float:
 
 
 def pool_alpha(recipe: Recipe, generation: int) -> float:
-    """The synthetic fraction of all that model `generation`, from 1 on, is trained on."""
+    """The synthetic fraction of all training data of model `generation` (1 or later), with its pool."""
     last = alpha_of(recipe, generation - 1)
     if recipe.mix.pool == "replace":
         return last
-    # All mixes but the last are as the first one, or a step apart; an accumulated pool has the data of before the loop in it.
+    # Mixes before the last are equal, or rise in equal steps. An accumulated pool also holds the human data from before the loop.
     first = recipe.mix.alpha
     mean = (first + last) / 2 if recipe.mix.schedule == "decay" else (first * (generation - 1) + last) / generation
     return mean * generation / (generation + 1)
 
 
 def is_always(recipe: Recipe, alpha: float) -> bool:
-    """Whether every mix has the synthetic fraction `alpha`."""
+    """True if every mix has the synthetic fraction `alpha`."""
     return all(alpha_of(recipe, generation) == alpha for generation in (0, recipe.generations - 1))
 
 
 def alpha_words(recipe: Recipe) -> str:
-    """`0.5`, `0 to 1, decay`: the fractions of the first and the last mix, and the schedule."""
+    """The fractions of the first and the last mix and the schedule, in words: `0.5`, or `0 to 1, decay`."""
     mix = recipe.mix
     if mix.schedule == "constant":
         return f"{mix.alpha:g}"

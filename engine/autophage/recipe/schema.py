@@ -1,6 +1,6 @@
 """The schema of a recipe: its settings, gates, sweep and remedies.
 
-It does not know where a value was written (`load`), how a sweep unfolds (`arms`) or what a key makes the engine do.
+The schema does not know where a value was written (`load`), how a sweep becomes arms (`arms`) or what a key does in the engine.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ SweepValue = str | int | float | bool
 
 
 class Recipe(Settings):
-    """One run. `[sweep]` maps dotted keys to the values of its arms, `[remedies.NAME]` to the values of one remedy."""
+    """A complete, validated recipe."""
 
-    gate: list[AnyGate] = Field(default_factory=list, description="what judges samples, one after the other")
+    gate: list[AnyGate] = Field(default_factory=list, description="Gates that judge the samples, in this order.")
     sweep: dict[str, Annotated[list[SweepValue], Field(min_length=1)]] = Field(
-        default_factory=dict, description="dotted key -> values; arms are their combinations"
+        default_factory=dict, description="Dotted key to a list of values. The arms are all combinations of the values."
     )
     remedies: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="name -> dotted key -> value: what the arms of that remedy have instead"
+        default_factory=dict,
+        description="Name of a remedy to dotted keys and values. They replace the recipe's values in the arms of that remedy.",
     )

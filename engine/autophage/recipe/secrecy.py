@@ -1,4 +1,4 @@
-"""Does a recipe hold a token or a password? It is copied into the run directory and shown in the report, so it must not."""
+"""Refusal of recipes that hold a token or a password: a recipe is copied into the run directory and the report."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from autophage.recipe.schema import Recipe
 from autophage.recipe.syntax.document import TomlDocument
 from autophage.recipe.syntax.faults import Fault
 
-REMEDY = "a recipe is copied into the run and its report; give it by the environment instead, as in HF_TOKEN"
+REMEDY = "a recipe is copied into the run and its report; set an environment variable such as HF_TOKEN instead"
 
 
 def check_secrecy(recipe: Recipe, document: TomlDocument) -> list[Fault]:
-    """A fault for each key whose value has a credential in it; the value is not repeated."""
+    """A fault for each key whose value contains a credential. The fault does not repeat the value."""
     faults = []
     for dotted, value in flat(recipe).items():
         for text in _texts(value):
             if (kind := credential_in(text)) is not None:
                 label = dotted.removeprefix(f"{SWEEP}.")
-                faults.append(Fault(document.key_location(path_of(dotted)), f"{label} has {kind} in it", (REMEDY,)))
+                faults.append(Fault(document.key_location(path_of(dotted)), f"{label} contains {kind}", (REMEDY,)))
                 break
     return faults
 

@@ -1,7 +1,6 @@
-"""The settings of one arm: a recipe's own keys, and one frozen pydantic model per TOML table.
+"""The settings of one arm: the keys at the top of a recipe, and one frozen pydantic model per TOML table.
 
-A gate is told these settings and is not among them: `Recipe` adds the gates, the sweep and the remedies. Torch-free, so that
-`plan`, `status` and `report` start at once.
+Gates receive `Settings`. `Recipe` adds the gates, the sweep and the remedies. Importing this module imports no torch.
 """
 
 from __future__ import annotations
@@ -24,28 +23,31 @@ from autophage.recipe.tables.table import Seed, Table
 from autophage.recipe.tables.train import TrainTable
 
 NAKED: Final = "none"
-"""The loop without a remedy. Every recipe has it."""
+"""Name of the loop without a remedy. Every recipe has it."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-"""Pattern of the names of runs and remedies: safe as a folder name."""
+"""Pattern of the names of runs and remedies. Such a name is safe as a folder name."""
+WORLD_TOKENS = 64
+"""Default of `sample.max_tokens` for a world, whose documents are shorter."""
 
 
 class Settings(Table):
     """Every key of a recipe but its gates, sweep and remedies."""
 
-    name: str = Field(min_length=1, max_length=64, pattern=NAME, description="of the run")
-    description: str = Field("", description="one line for `autophage recipes`")
-    profile: str = Field(
-        "", max_length=64, description="which of the file's [profiles] is meant; --profile chooses too"
-    )
-    seed: Seed = Field(1, description="of sampling, data order and adapters")
-    generations: int = Field(5, ge=1, le=10_000, description="models trained after model 0")
+    name: str = Field(min_length=1, max_length=64, pattern=NAME, description="Name of the run.")
+    description: str = Field("", description="One-line summary, shown by `autophage recipes`.")
+    profile: str = Field("", max_length=64, description="Profile of [profiles] to apply. --profile overrides it.")
+    seed: Seed = Field(1, description="Random seed of sampling, data order and adapter initialisation.")
+    generations: int = Field(5, ge=1, le=10_000, description="Number of models trained after model 0.")
     remedy: str = Field(
-        NAKED, max_length=64, pattern=NAME, description="which of [remedies] an arm has; none is the naked loop"
+        NAKED,
+        max_length=64,
+        pattern=NAME,
+        description="Remedy of [remedies] that every arm has. none: the loop without a remedy.",
     )
     devices: Literal["serial", "colocated", "disjoint"] = Field(
         "serial",
-        description="serial: sampler and trainer take turns; colocated: both at once on one GPU; "
-        "disjoint: each its own GPUs. Without a GPU the last two share the cores",
+        description="Placement of sampler and trainer. serial: they take turns. colocated: both run at once on one GPU. "
+        "disjoint: each has its own GPUs. Without a GPU, colocated and disjoint share the CPU cores.",
     )
     learner: LearnerTable = LearnerTable()
     model: ModelTable = ModelTable()
@@ -67,7 +69,7 @@ class Settings(Table):
 
     @property
     def refers(self) -> bool:
-        """Whether training looks at `anchor.reference`: a second forward pass over what is trained on."""
+        """True if training evaluates `anchor.reference`: a second forward pass over the training data."""
         synthetic = self.mix.alpha > 0 or self.mix.schedule != "constant"
         return self.anchor.kl > 0 or (self.anchor.distills and synthetic)
 
@@ -77,22 +79,25 @@ class Settings(Table):
 
     @property
     def annotated(self) -> bool:
-        """Whether prompts are the beginnings of the documents that are written."""
+        """True if a prompt is the beginning of the document that the model writes."""
         return self.sample.prompts == "annotated" and not self.has_maker
 
     @property
     def samples_end(self) -> bool:
-        """Whether a sample may end itself. Human continuations of a text are cut to length and never do; answers do."""
+        """True if a sample ends at the model's end token, False if it always has `max_tokens`.
+
+        Human continuations of a text are cut to a fixed length and have no end token. Answers to a maker's prompts have one.
+        """
         if self.sample.end == "auto":
             return self.source.kind == "world" or self.has_maker
         return self.sample.end == "stop"
 
     @property
     def max_tokens(self) -> int:
-        """Tokens a sample may have, with the default of its source filled in."""
+        """Maximum tokens of a sample, with the default of its source filled in."""
         if self.sample.max_tokens is not None:
             return self.sample.max_tokens
         if self.source.kind == "world":
-            return 64
+            return WORLD_TOKENS
         begun = self.sample.annotation if self.annotated else 0
         return max(1, self.source.continuation - begun)

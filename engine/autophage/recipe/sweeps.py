@@ -1,6 +1,6 @@
-"""Is `[sweep]` sound: every key one that may differ between arms, every value one that its key takes, every arm a name.
+"""Checks of `[sweep]`: keys that may differ between arms, values that their keys take, and distinct names of arms.
 
-It knows the written sweep and its places; unfolding it into arms is `arms`.
+`arms` expands a checked sweep into arms.
 """
 
 from __future__ import annotations
@@ -19,22 +19,21 @@ from autophage.recipe.syntax.positions import KeyPath, Mark
 from autophage.recipe.tables.gate import GATE
 
 LONGEST_NAME = 120
-"""Characters. An arm is a folder and an adapter name; with what is added to it, file systems stop at 255 bytes."""
+"""Maximum characters of an arm's name, which becomes part of folder and adapter names. File systems stop at 255 bytes."""
 
 MOST_ARMS = 1000
-"""Each arm is a chain of models with folders of its own; a sweep above this is a slip that would take hours to list."""
+"""Maximum arms of a run. A larger sweep is a slip, and would take hours to list."""
 
 WHOLE_RUN = (
     *("name", "description", "profile", "generations", "devices", "learner.kind"),
     *("model.path", "model.dtype", "sample.concurrency", "sample.batching", "sample.memory", "sample.beams"),
 )
 WHOLE_RUN_TABLES = ("base", "source", "questions", "cluster", "control")
-"""Keys that all arms of a run share: one engine with one base model, one source and one set of questions
-serves them all."""
+"""Keys and tables that all arms of a run share: one engine serves them, with one base model, source and set of questions."""
 
 
 def flatten_sweep(document: TomlDocument) -> None:
-    """Bring the sweep to its one form: dotted key -> values."""
+    """Bring the sweep of `document` to one form: dotted key to values, however its keys were nested or quoted."""
     sweep = document.data.get(SWEEP)
     if not isinstance(sweep, dict):
         return
@@ -56,7 +55,7 @@ def flatten_sweep(document: TomlDocument) -> None:
 
 
 def check_values(document: TomlDocument) -> tuple[dict[str, list[Any]], list[Fault]]:
-    """The sweep, each value as its key's type holds it (1 becomes 1.0 for a fraction), and its faults."""
+    """Check the sweep. Returns it with each value as its key holds it (1 becomes 1.0 for a fraction), and the faults."""
     written = document.data.get(SWEEP, {})
     if not isinstance(written, dict):
         return {}, [not_a_table(document.value_location((SWEEP,)), SWEEP, written)]
@@ -73,7 +72,7 @@ def check_values(document: TomlDocument) -> tuple[dict[str, list[Any]], list[Fau
             sweep[dotted] = checked
     arms = math.prod(map(len, sweep.values()))
     if not faults and arms > MOST_ARMS:
-        wrong_count = f"the sweep has {arms:,} combinations, and a run at most {MOST_ARMS:,}"
+        wrong_count = f"the sweep has {arms:,} combinations; the limit of a run is {MOST_ARMS:,}"
         faults.append(
             Fault(document.key_location((SWEEP,)), wrong_count, ("sweep fewer keys, or give them fewer values",))
         )
@@ -84,14 +83,18 @@ def _check_key(document: TomlDocument, dotted: str, values: object) -> Fault | N
     location = document.key_location((SWEEP, dotted))
     label = toml_key([SWEEP, dotted])
     if dotted.split(".")[0] == GATE:
-        return Fault(location, f"{label}: gates are a list of tables", ("only keys with single values can be swept",))
+        return Fault(
+            location,
+            f"{label}: gates are a list of tables",
+            ("sweep keys with single values, or sweep remedies with different gates",),
+        )
     if dotted not in KEYS:
         return unknown_key(location, dotted, label)
     if dotted in WHOLE_RUN or dotted.split(".")[0] in WHOLE_RUN_TABLES:
         return Fault(
             location,
             f"{label}: {dotted} is the same for all arms of a run",
-            ("it cannot be swept; make a run of its own for each value",),
+            ("it cannot be swept; make one run for each value",),
         )
     if KEYS[dotted].type == "array":
         return Fault(location, f"{label}: {dotted} is a list", ("only keys with single values can be swept",))
@@ -100,7 +103,7 @@ def _check_key(document: TomlDocument, dotted: str, values: object) -> Fault | N
         remedy = f"write a list: {value_location.mended(label, [values])}"
         return Fault(value_location, f"{label} = {shown(values)}: not a list of values", (remedy, str(KEYS[dotted])))
     if not values:
-        remedy = "give it a value, or leave the key out of the sweep"
+        remedy = "write a value, or remove the key from the sweep"
         return Fault(value_location, f"{label} = []: an empty list makes no arms", (remedy, str(KEYS[dotted])))
     return None
 
@@ -122,7 +125,7 @@ def _check_list(document: TomlDocument, dotted: str, values: list[object]) -> tu
 
 
 def check_names(recipe: Recipe, document: TomlDocument) -> list[Fault]:
-    """Arms whose names are the same, or too long. Sweep values must have been checked."""
+    """Faults of arms with equal or too long names. The sweep must have been checked."""
     faults = []
     seen: dict[str, dict[str, Any]] = {}
     settings: dict[str, Any]
@@ -135,7 +138,7 @@ def check_names(recipe: Recipe, document: TomlDocument) -> list[Fault]:
         values: list[Any] = recipe.sweep[dotted]
         index = values.index(settings[dotted])
         wrong = f"{shown(other[dotted])} and {shown(settings[dotted])} of {dotted} give the same arm name {name!r}"
-        remedy = "arm names keep letters, digits, '.', '_' and '-' only, and of a path its last part"
+        remedy = "arm names keep letters, digits, '.', '_' and '-', and the last part of a path"
         faults.append(
             Fault(document.value_location((SWEEP, dotted, index)), wrong, (remedy, "change one of the values"))
         )
@@ -144,6 +147,6 @@ def check_names(recipe: Recipe, document: TomlDocument) -> list[Fault]:
     for arm in expand(recipe):
         if len(arm.name) > LONGEST_NAME:
             dotted = max(arm.settings, key=lambda key: len(toml_value(arm.settings[key])))
-            wrong = f"the arm name {arm.name[:40]!r}... has {len(arm.name)} characters, and may have {LONGEST_NAME}"
-            return [Fault(document.key_location((SWEEP, dotted)), wrong, ("sweep fewer keys, or shorter values",))]
+            wrong = f"the arm name {arm.name[:40]!r}... has {len(arm.name)} characters; the limit is {LONGEST_NAME}"
+            return [Fault(document.key_location((SWEEP, dotted)), wrong, ("sweep fewer keys or shorter values",))]
     return []

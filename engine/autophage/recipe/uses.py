@@ -1,6 +1,6 @@
-"""Which keys a learner has a use for: what of a recipe changes what it makes, beside the keys that every run has.
+"""Keys that each small learner uses. Other keys have no effect in its runs.
 
-The language model is not listed: `inert` knows its keys one by one, because they depend on one another.
+The language model is not listed. `inert` has a rule for each of its keys, because they depend on one another.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EVERY = (
     "sample.count",
     "control.enabled",
 )
-"""Keys that mean the same for everything that learns."""
+"""Keys with the same meaning for every learner."""
 MIX = ("mix.alpha", "mix.schedule", "mix.alpha_final", "mix.pool", "mix.human")
 WORLD = ("source.people", "source.zipf", "source.held_out_documents")
 TEXT = (
@@ -44,7 +44,7 @@ USES: dict[str, tuple[str, ...]] = {
         *("learner.error", "learner.keep_right", "learner.keep_wrong"),
     ),
 }
-"""Learner -> the keys that are its own."""
+"""Learner to the keys that it uses, beside `EVERY` and `MIX`."""
 
 
 def used(kind: str) -> frozenset[str]:
@@ -53,5 +53,5 @@ def used(kind: str) -> frozenset[str]:
 
 
 def unused(kind: str) -> tuple[str, ...]:
-    """The dotted keys of the schema that change nothing in a run of `kind`."""
+    """The dotted keys of the schema that have no effect in a run of `kind`."""
     return tuple(key for key in KEYS if key not in used(kind))

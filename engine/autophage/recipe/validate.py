@@ -1,6 +1,6 @@
-"""From a document to a valid `Recipe`: schema, sweep, gates and remedies, with all their faults in one message.
+"""Validation of a document against the schema, its sweep, gates and remedies. All faults are reported in one message.
 
-It does not know where the document came from, nor what its values mean together (`consistency`).
+`consistency` checks whether valid values go together.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from autophage.recipe.written_gates import check_gates
 
 
 def validate(document: TomlDocument, faults: Iterable[Fault]) -> Recipe:
-    """The recipe of `document`; `RecipeError` with `faults`, found before, and everything else that is wrong."""
+    """The recipe of `document`.
+
+    Raises:
+        RecipeError: `faults` is not empty, or the document has faults of its own. The message lists both.
+    """
     sweep, sweep_faults = check_values(document)
     gates, gate_faults = check_gates(document, document.data.get(GATE, []))
     bundles, bundle_faults = check_bundles(document, sweep)
@@ -33,8 +37,8 @@ def validate(document: TomlDocument, faults: Iterable[Fault]) -> Recipe:
         recipe = Recipe.model_validate({**document.data, SWEEP: sweep, GATE: gates, REMEDIES: bundles})
     except ValidationError as error:
         if document.empty and "name" not in document.data:
-            remedy = f"the least it can say: name = {toml_value(_a_name(document))}"
-            found.append(Fault(document.key_location(()), "the file is empty, and a recipe has a name", (remedy,)))
+            remedy = f"write at least: name = {toml_value(_a_name(document))}"
+            found.append(Fault(document.key_location(()), "the file is empty, but a recipe needs a name", (remedy,)))
         else:
             errors = error.errors(include_url=False)
             found += from_pydantic(errors, document, _a_name(document))
@@ -44,6 +48,6 @@ def validate(document: TomlDocument, faults: Iterable[Fault]) -> Recipe:
 
 
 def _a_name(document: TomlDocument) -> str:
-    """A name that the file's own suggests."""
+    """A name for the run, from the name of the file."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", document.path.stem).lstrip("._-")
     return stem[:64] or "my-run"

@@ -1,7 +1,4 @@
-"""The `[[gate]]` tables as they are written: each to the settings of its kind, or to faults with line and column.
-
-Knows the places of what is written. Which class a kind leads to is `gates`' matter.
-"""
+"""Validation of `[[gate]]` tables: each becomes the settings of its kind, or faults with line and column."""
 
 from __future__ import annotations
 
@@ -22,9 +19,9 @@ EXAMPLE = '[[gate]], and below it, for example: kind = "novelty"'
 def check_gates(
     document: TomlDocument, written: object, path: KeyPath = (GATE,)
 ) -> tuple[list[GateTable], list[Fault]]:
-    """The gates that stand at `path` of the document as `written`, in order, and what is wrong with them."""
+    """Check the value `written` at `path` of the document. Returns the gates in order, and the faults."""
     if not isinstance(written, list) or not all(isinstance(table, dict) for table in written):
-        brackets = "one pair of brackets makes a single table" if isinstance(written, dict) else "this is none"
+        brackets = "one pair of brackets makes a single table" if isinstance(written, dict) else "this is another value"
         wrong = f"{GATE} is a list of tables, and {brackets}"
         return [], [Fault(document.key_location(path), wrong, (f"write {EXAMPLE}",))]
     gates: list[GateTable] = []
@@ -39,7 +36,7 @@ def check_gates(
 def _check(document: TomlDocument, table: dict[str, object], path: KeyPath) -> tuple[GateTable | None, list[Fault]]:
     kind = table.get("kind")
     if not isinstance(kind, str):
-        wrong = f"{GATE}.kind is missing" if kind is None else f"{GATE}.kind = {shown(kind)}: not a text"
+        wrong = f"{GATE}.kind is missing" if kind is None else f"{GATE}.kind = {shown(kind)}: not a string"
         return None, [Fault(document.value_location((*path, "kind")), wrong, (_offered(),))]
     try:
         model = gate_class(kind)
@@ -56,10 +53,10 @@ def _check(document: TomlDocument, table: dict[str, object], path: KeyPath) -> t
 
 
 def _fault(document: TomlDocument, keys: dict[str, Key], path: KeyPath, error: dict[str, object]) -> Fault:
-    """One of pydantic's findings about a gate's settings."""
+    """The fault of one of pydantic's errors about a gate's settings."""
     where = error["loc"]
     assert isinstance(where, tuple)
-    if not where:  # about several settings at once
+    if not where:  # an error about several settings at once
         return Fault(document.value_location((*path, "kind")), str(error["msg"]).removeprefix("Value error, "))
     dotted = f"{GATE}.{where[0]}"
     names = ", ".join(key.name for key in keys.values())

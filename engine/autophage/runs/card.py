@@ -1,8 +1,8 @@
-"""The card of an export: a README.md that says what it is, how it was made and from what, for people and for hubs.
+"""The card of an export: a README.md for people and for hubs.
 
-The front matter is what the Hugging Face hub reads. The body names the settings that flip the outcome of recursive
-training, the counts, the base model and the chain of manifests back to generation 0. It asserts no licence: that of
-what a model wrote follows from the model and the texts, which nobody stated here.
+The Hugging Face hub reads the front matter. The body states the settings that flip the outcome of recursive training,
+the counts, the base model, and the chain of manifests back to generation 0. The card asserts no licence, because the
+licence of generated text follows from the model and the training texts, and a run states neither.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from autophage.report.settings import outcome_settings
 from autophage.store.manifest import Manifest
 
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
-"""The hub's names for the number of rows."""
+"""The hub's size categories, by number of rows."""
 
 WARNING = (
-    "**Machine-generated text: do not train on it unknowingly.** A model wrote every row. Models that are trained on "
-    "such text, generation after generation, lose rare knowledge first and grow confident in what is wrong; to show "
-    "that is what this text was made for."
+    "**Machine-generated text: do not train on it unknowingly.** A model wrote every row. A model that is trained on "
+    "such text, generation after generation, loses rare knowledge first and becomes confident in wrong answers. This "
+    "text was made to study that."
 )
 
 
 def card(facts: RunFacts, arm: ArmFacts, generation: int, what: str) -> str:
-    """Markdown with YAML front matter for `what` ("adapter", "corpus" or "model") of a committed generation."""
+    """Return the card of a committed generation as Markdown with YAML front matter.
+
+    Args:
+        what: `"adapter"`, `"corpus"` or `"model"`.
+    """
     manifest = arm.manifests[generation]
     kind, path = _base(facts)
     small = manifest.weights.get("method") == "small"
@@ -40,16 +44,16 @@ def card(facts: RunFacts, arm: ArmFacts, generation: int, what: str) -> str:
         "## Settings that decide the outcome",
         _table(("setting", "value"), ((row.name, row.values[0]) for row in outcome_settings([arm]))),
         "## Counts",
-        _table(("of the corpus that this model wrote", "number"), ((n, f"{c:,}") for n, c in manifest.counts.items())),
+        _table(("in the corpus that this model wrote", "number"), ((n, f"{c:,}") for n, c in manifest.counts.items())),
         "## Learner" if small else "## Base model",
         _base_facts(facts),
         "## Lineage",
-        f"Each manifest holds the hash of its parent's: the last fixes all before it. Resume level: {manifest.level}.",
+        f"Each manifest contains its parent's hash: the last one fixes the whole chain. Resume level: {manifest.level}.",
         _table(("generation", "sha256 of its manifest", "sha256 of its weights"), _chain(arm, generation)),
         "## Made with",
         _table(("what", "version"), sorted(manifest.versions.items())),
         "## Licence",
-        "Unknown. It follows from the base model and from the texts it was trained on, and nobody has stated it here.",
+        "Unknown. It follows from the base model and its training texts; the run does not state it.",
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -90,22 +94,24 @@ def _summary(facts: RunFacts, arm: ArmFacts, generation: int, what: str) -> str:
         origin = "Model 0 was fitted to human data." if small else "Model 0 is the untouched base model."
     elif arm.control:
         human = "data" if small else "text"
-        origin = f"It was trained for {_times(generation)} on human {human} only, by the same steps as the other arms."
+        origin = (
+            f"It was trained for {_times(generation)} on human {human} only, with the same steps as the other arms."
+        )
     else:
         share = alpha_words(arm.recipe) if arm.recipe is not None else "unknown"
-        origin = f"It was trained for {_times(generation)} on {diet} of which its forerunners wrote a share of {share}."
+        origin = f"It was trained for {_times(generation)} on {diet}; earlier generations wrote a share of {share}."
     if what == "corpus":
         if _numeric(arm.manifests[generation]):
-            return f"This is what {model}, drew: machine-made samples. {origin}"
-        return f"{WARNING}\n\nThis is what {model}, wrote. {origin}"
+            return f"Machine-made samples, drawn by {model}. {origin}"
+        return f"{WARNING}\n\nThe corpus that {model}, wrote. {origin}"
     if small:
-        return f"What {model}, has learnt: safetensors, described in learner.json. {origin}"
+        return f"Parameters of {model}, as safetensors; learner.json describes them. {origin}"
     thing = "The LoRA adapter that makes the base model" if what == "adapter" else _whole(arm.manifests[generation])
     return f"{thing} {model}. {origin} It was made to study what such training does."
 
 
 def _numeric(manifest: Manifest) -> bool:
-    """Whether its corpus holds numbers, and not texts."""
+    """Return True if the corpus holds numbers instead of texts."""
     return "values" in manifest.counts
 
 
@@ -125,7 +131,7 @@ def _base(facts: RunFacts) -> tuple[str, str | None]:
 def _base_facts(facts: RunFacts) -> str:
     model = facts.environment.get("model", {})
     rows = [(key, str(model[key])) for key in ("kind", "path", "parameters", "digest") if model.get(key) is not None]
-    return _table(("fact", "value"), rows) if rows else "The run did not write down which it was."
+    return _table(("fact", "value"), rows) if rows else "The run did not record its base model."
 
 
 def _chain(arm: ArmFacts, generation: int) -> list[tuple[str, str, str]]:
@@ -145,6 +151,6 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text from a recipe or a path may hold what Markdown or HTML would take for its own."""
+    """Escape characters of Markdown and HTML in text from a recipe or a path."""
     plain = re.sub(r"\s+", " ", text)
     return re.sub(r"([|`*_<>\[\]\\])", r"\\\1", plain) if plain != "---" else plain

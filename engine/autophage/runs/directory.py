@@ -1,4 +1,4 @@
-"""The first writes of a run directory: its recipe and its environment. A resumed run is compared with them."""
+"""First files of a run directory: recipe and environment. A resumed run is compared with them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from autophage.store.rundir import RunDirectory
 
 @contextmanager
 def open_directory(run: RunDirectory) -> Iterator[None]:
-    """Make the run's directory if need be, and see that it can be written.
+    """Create the run directory if needed, and check that it can be written.
 
     Raises:
-        UserError: it holds something else than a run, or cannot be written.
+        UserError: The directory holds other files than a run, or cannot be written.
     """
     root = run.root
     if not run.exists and root.exists() and (not root.is_dir() or _foreign(run)):
@@ -36,17 +36,17 @@ def open_directory(run: RunDirectory) -> Iterator[None]:
 
 
 def _foreign(run: RunDirectory) -> bool:
-    """Whether the directory holds anything but what a run that ended before its recipe was written leaves."""
+    """Return True if the directory holds files that no run leaves before its recipe is written."""
     own = {run.lock.name, run.recipe.name + TEMPORARY, run.fork.name, run.fork.name + TEMPORARY}
     empty = {folder.name for folder in (run.arms, run.logs) if folder.is_dir() and not any(folder.iterdir())}
     return any(path.name not in own | empty for path in run.root.iterdir())
 
 
 def begin_run(loaded: LoadedRecipe, run: RunDirectory) -> RunDirectory:
-    """Write the recipe of a new run; of a run that has one, check that it is the same.
+    """Write the recipe of a new run, or check that the directory's recipe is the same.
 
     Raises:
-        UserError: the directory holds a run of another recipe, or a link that leads out of it.
+        UserError: The directory holds a run of another recipe, or a link that leads out of it.
     """
     if not run.exists:
         make_folder(run.arms)
@@ -55,21 +55,28 @@ def begin_run(loaded: LoadedRecipe, run: RunDirectory) -> RunDirectory:
         return run
     require_confined(run)
     begun = read_resolved(run.recipe)
-    # Words about a recipe, and the machines it is worked on, change nothing that it makes.
+    # The description and the machines do not change the results.
     free = {name: getattr(begun, name) for name in ("description", "devices", "cluster")}
     if differences := describe_difference(begun, loaded.recipe.model_copy(update=free)):
         listed = "\n  ".join(differences)
         raise UserError(
-            f"{run.root}: holds a run of another recipe:\n  {listed}\nGive another --out, or the settings it was begun "
-            f"with; or go on from a generation of it in a new run: --out NEW --fork-from {run.root}@GENERATION."
+            f"{run.root}: holds a run of another recipe:\n  {listed}\nGive another --out, or the settings of the first "
+            f"start. To continue from a generation of it in a new run: --out NEW --fork-from {run.root}@GENERATION."
         )
     return run
 
 
 def begin_environment(run: RunDirectory, model: dict[str, Any], *, resumed: bool) -> list[str]:
-    """Write what a run is begun with: this machine, and `model` as `model_facts` has it. Compare a resumed one to it.
+    """Write `environment.json` of a new run, or compare a resumed run with it.
 
-    Returns notes about what changed; raises as `check_same` does.
+    Args:
+        model: Facts about the model, as `model_facts` returns them.
+
+    Returns:
+        Notes about changes of machine and software.
+
+    Raises:
+        UserError: The model, the source or the questions changed.
     """
     now = {**machine_facts(), "model": model, "recipe": sha256(run.recipe)}
     if resumed:
@@ -79,26 +86,29 @@ def begin_environment(run: RunDirectory, model: dict[str, Any], *, resumed: bool
 
 
 def check_same(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Compare what a run was begun with to what a resumed one would go on with; returns notes about the machine.
+    """Compare the environment of a run's start with the present one.
+
+    Returns:
+        Notes about changes of machine and software.
 
     Raises:
-        UserError: the model, the source or the questions are other ones: one run would mix two experiments.
+        UserError: The model, the source or the questions changed. One run would mix two experiments.
     """
     model = before.get("model", {})
     if changed := [what for name, what in DECISIVE.items() if model.get(name) != now["model"].get(name)]:
         what = " and ".join(dict.fromkeys(changed))
         raise UserError(
-            f"{what} changed since this run was begun, though the recipe names the same path. Put back what was there, "
-            "or begin a new run with another --out."
+            f"{what} changed since this run started, though the recipe names the same path. Restore the old files, "
+            "or start a new run with another --out."
         )
     return [
-        f"{name} was {old} when this run was begun and is {new}: last bits may differ from here on"
+        f"{name} was {old} when this run started and is now {new}: last bits may differ from here on"
         for name, old, new in _changes(before, now)
     ]
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, object, object]]:
-    """What changed of machine and software: name, what it was and what it is."""
+    """Yield changes of machine and software: name, old value, new value."""
     yield from _different({"threads": before.get("threads")}, {"threads": now.get("threads")})
     device = before.get("model", {}).get("device")
     yield from _different({"device": device}, {"device": now["model"].get("device")})

@@ -1,7 +1,7 @@
-"""`autophage run`: from a loaded recipe to a finished run directory, or further on the way to one.
+"""Execute a loaded recipe until its run directory is complete.
 
-Owns the order of things: what can be refused is refused before anything is written, then the lock, then the machines,
-then the generations. Emits every event to the run's history and to whoever watches.
+Owns the order: refusals before the first write, then the lock, then the machines, then the generations. Sends every
+event to the run's history and to the view.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from autophage.live import View
 
 HISTORY_SECONDS = 5.0
-"""Least time between two progress events in the history; a live view gets them all."""
+"""Least time between two progress events in the history. A view receives every event."""
 
 GenerationMaker = Callable[[RunDirectory, Emit, Stopping], None]
 
@@ -48,16 +48,21 @@ def execute(
     *,
     insecure: bool = False,
 ) -> bool:
-    """Make what `out` lacks of the run that `loaded` describes; False where nothing was lacking.
+    """Make the generations that the run in `out` lacks.
 
-    `address` is of a Ray cluster to work on, which must ask everybody for a token unless `insecure`; without one a private Ray
-    is started on this machine. A run with an `origin` begins with what that has made.
+    Args:
+        address: Ray cluster to work on. None starts a private Ray on this machine.
+        origin: Generations of another run to begin with.
+        insecure: Join a cluster of several machines that asks for no token.
+
+    Returns:
+        False if the run was complete already.
 
     Raises:
-        UserError: what was asked for cannot be had; a directory that this call made is gone again.
-        RunError: the run failed; what was committed stays, and the same call goes on from there.
-        StoreError: what was committed is no longer what its manifests say.
-        KeyboardInterrupt: likewise; of SIGUSR1 it is `RequeueInterrupt`.
+        UserError: The request cannot be met. A directory that this call made is removed.
+        RunError: The run failed. Committed generations stay, and the same call resumes.
+        StoreError: Committed files are not what their manifests list.
+        KeyboardInterrupt: The run was interrupted. After SIGUSR1 it is a `RequeueInterrupt`.
     """
     run = RunDirectory(out)
     fork = None if origin is None else plan_fork(loaded, run, origin)
@@ -73,7 +78,7 @@ def execute(
         begin_run(loaded, run)
         tidy(run)
         copied = copy_fork(run)
-        _true_table(loaded, run)  # refuses what is false before more is made on top of it
+        _true_table(loaded, run)  # refuses damaged metrics before generations are added to them
         with _history(run, view) as emit, told_when_full(out):
             try:
                 for note in copied:
@@ -88,7 +93,7 @@ def execute(
 
 
 def _prepared(loaded: LoadedRecipe, address: str | None, *, insecure: bool) -> GenerationMaker:
-    """What makes the generations that are lacking, after everything that can be refused now has been."""
+    """Check everything that can be refused early, and return the function that makes the missing generations."""
     if loaded.recipe.trains_language_model:
         environment.apply()
         vllm_window.require()
@@ -98,15 +103,15 @@ def _prepared(loaded: LoadedRecipe, address: str | None, *, insecure: bool) -> G
 
     if address is not None:
         raise UserError(
-            f"--address {address}: a run of learner.kind = {loaded.recipe.learner.kind!r} works in this process alone. "
-            "Leave it out."
+            f"--address {address}: a run of learner.kind = {loaded.recipe.learner.kind!r} works in one process. "
+            "Remove the option."
         )
     chains = Chains(loaded)
     return partial(_learners, loaded, chains)
 
 
 def _learners(loaded: LoadedRecipe, chains: Chains, run: RunDirectory, emit: Emit, _: Stopping) -> None:
-    """The generations of small learners, in this process."""
+    """Make the generations of small learners in this process."""
     resumed = any(committed(run, arm.name) for arm in loaded.arms)
     for note in begin_environment(run, chains.facts(), resumed=resumed):
         emit("note", text=note)
@@ -114,7 +119,7 @@ def _learners(loaded: LoadedRecipe, chains: Chains, run: RunDirectory, emit: Emi
 
 
 def _leave_nothing(run: RunDirectory) -> None:
-    """Remove temporary files where nobody will get to it any more."""
+    """Remove temporary files of a process that is about to end on the spot."""
     from autophage.cluster.session import remove_scratch
 
     remove_scratch()
@@ -122,7 +127,11 @@ def _leave_nothing(run: RunDirectory) -> None:
 
 
 def _undo(root: Path, before: set[str] | None) -> None:
-    """Remove what a run that never began has written; `before` is what stood in its directory, None if it did not exist."""
+    """Remove the files of a run that never began.
+
+    Args:
+        before: Names in the directory before the run; None if the directory did not exist.
+    """
     if before is None:
         shutil.rmtree(root)
         return
@@ -132,7 +141,7 @@ def _undo(root: Path, before: set[str] | None) -> None:
 
 
 def _finish_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
-    """A process that died after its last manifest did not get to write the table of metrics; write it now."""
+    """Write the table of metrics, if a process died between its last manifest and the table."""
     if not is_current(run, [arm.name for arm in loaded.arms]):
         with RunLock(run.lock):
             tidy(run)
@@ -146,7 +155,7 @@ def _true_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
 
 
 def _refuse_early(loaded: LoadedRecipe) -> None:
-    """Find what is wrong with source, questions and model while nothing has been written or started."""
+    """Check source, questions, gates and model before anything is written or started."""
     from autophage.data.build import read_source
     from autophage.data.posing import read_questions
 
@@ -171,7 +180,7 @@ def _complete(loaded: LoadedRecipe, run: RunDirectory) -> bool:
 
 
 def _announced(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, work: GenerationMaker, stopping: Stopping) -> None:
-    """Do `work` between the two events that say what is begun and that it is finished."""
+    """Do `work` between the events `run-start` and `run-end`."""
     began = time.monotonic()
     names = [arm.name for arm in loaded.arms]
     counts = {name: len(committed(run, name)) for name in names}
@@ -191,7 +200,7 @@ def _announced(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, work: Genera
 def _engine(
     loaded: LoadedRecipe, address: str | None, insecure: bool, run: RunDirectory, emit: Emit, stopping: Stopping
 ) -> None:
-    """The generations of language models: samplers and trainers on Ray."""
+    """Make the generations of language models with samplers and trainers on Ray."""
     from autophage.cluster.cell import Cell
     from autophage.cluster.deadlines import Deadlines, planned_stages
     from autophage.cluster.driver import Driver
@@ -220,7 +229,7 @@ def _engine(
 
 @contextmanager
 def _history(run: RunDirectory, view: View) -> Iterator[Emit]:
-    """Yield a function that records an event and shows it; how the run ended is recorded on the way out."""
+    """Yield the function that records and shows an event. On the way out, record how the run ended."""
     log = EventLog(run.events)
     last_progress = 0.0
 
@@ -239,7 +248,7 @@ def _history(run: RunDirectory, view: View) -> Iterator[Emit]:
     except KeyboardInterrupt as interrupt:
         emit(
             "interrupted",
-            reason=str(interrupt) or "stopped by the user; the same command goes on after the last commit",
+            reason=str(interrupt) or "stopped by the user; the same command resumes after the last commit",
         )
         raise
     except AutophageError as error:

@@ -1,8 +1,7 @@
-"""One committed generation, copied out of a run for somebody else: its adapter, its corpus or the whole model.
+"""Export one committed generation of a run: its adapter, its corpus or the whole model.
 
-Owns what is refused (a generation that is not there, not committed or not as its manifest says; a folder that is in
-use) and how an export is made whole or not at all. What its card says is `card`'s. torch, transformers and PEFT are
-imported only to merge.
+Refuses generations that are missing, uncommitted or damaged, and folders that are in use. An export is complete or
+absent. `card` writes the README. torch, transformers and PEFT are imported only to merge.
 """
 
 from __future__ import annotations
@@ -25,18 +24,24 @@ if TYPE_CHECKING:
     import torch
 
 WHAT = ("adapter", "corpus", "model", "merged")
-"""The last two are the same: with an adapter the whole model is a merged one."""
+"""Kinds of export. `merged` is another word for `model`."""
 CORPUS = "corpus.parquet"
 
 
 def export(run: RunDirectory, arm: str, generation: int, what: str, out: Path) -> Path:
-    """Write generation `generation` of `arm` as `what` into the folder `out`, with a README.md card; returns `out`.
+    """Write one generation of an arm into the folder `out`, with its card as README.md.
 
-    Beside it go `recipe.toml` and the generation's `manifest.json`, so that the hashes on the card can be checked.
+    `recipe.toml` and the generation's `manifest.json` are copied too, so that the hashes on the card can be checked.
+
+    Args:
+        what: One of `WHAT`.
+
+    Returns:
+        `out` as an absolute path.
 
     Raises:
-        UserError: there is no such arm, generation or kind of export, or `out` holds something.
-        StoreError: the files, or the chain of generations before them, are not what the manifests say.
+        UserError: There is no such arm, generation or kind of export, or `out` is not empty.
+        StoreError: The files, or the chain of earlier generations, are not what the manifests list.
     """
     out = out.resolve()
     facts = load(run)
@@ -72,23 +77,23 @@ def export(run: RunDirectory, arm: str, generation: int, what: str, out: Path) -
 
 
 def _lineage(run: RunDirectory, facts: RunFacts, name: str, generation: int) -> ArmFacts:
-    """The arm, with every generation up to `generation` committed, chained, and this one as its manifest says."""
+    """Return the arm, after checking the chain of its generations up to `generation` and the files of that one."""
     arms = {arm.name: arm for arm in facts.arms}
     _require_known("arm", name, tuple(arms))
     arm = arms[name]
     if arm.last < 0:
-        raise UserError(f"{run.root}: arm {name} has no committed generation yet. Run it further, then export.")
+        raise UserError(f"{run.root}: arm {name} has no committed generation yet. Resume the run, then export.")
     if not 0 <= generation <= arm.last:
         raise UserError(
             f"generation {generation} of arm {name} is not committed; {run.root} has 0 to {arm.last}. "
-            "Give one of those, or run it further: the same `autophage run` command resumes."
+            "Give one of those, or resume the run with the same `autophage run` command."
         )
     faults = check(run, name, generation)
     for number in range(1, generation):
         if arm.manifests[number].parent != arm.hashes[number - 1]:
             faults.append(f"{run.generation(name, number)}: its parent is not the generation before it")
     if faults:
-        raise StoreError("not exported, because the run is not what its manifests say:\n  " + "\n  ".join(faults))
+        raise StoreError("not exported, because the run is damaged:\n  " + "\n  ".join(faults))
     return arm
 
 
@@ -105,7 +110,7 @@ def _require_unused(out: Path) -> None:
 
 
 def _copy_folder(run: RunDirectory, arm: ArmFacts, generation: int, name: str, folder: Path) -> None:
-    """The files of PEFT's folder, or of a learner's, that the manifest lists, byte for byte."""
+    """Copy the files that the manifest lists in one folder of a generation, byte for byte."""
     source = run.generation(arm.name, generation)
     for file in arm.manifests[generation].files:
         inside = Path(file)
@@ -116,7 +121,7 @@ def _copy_folder(run: RunDirectory, arm: ArmFacts, generation: int, name: str, f
 
 
 def _copy_corpus(run: RunDirectory, arm: ArmFacts, generation: int, folder: Path) -> None:
-    """All shards, in order, as one Parquet file; one row group at a time, so a large corpus needs little memory."""
+    """Write all shards as one Parquet file, one row group at a time, so that a large corpus needs little memory."""
     import pyarrow.parquet as pq
 
     paths = shards(run, arm.manifests[generation])
@@ -132,10 +137,10 @@ def _method(arm: ArmFacts, generation: int) -> str:
 
 
 def _whole_model(run: RunDirectory, facts: RunFacts, arm: ArmFacts, generation: int, folder: Path) -> None:
-    """The model of one generation in the base's own element type, with its tokenizer.
+    """Write the model of one generation in the base model's element type, with its tokenizer.
 
-    An adapter is added to the base model in float32 and the sum rounded once: in bfloat16 the rounding could exceed a
-    small adapter. It is only here, outside a run, that anything is merged.
+    An adapter is added to the base model in float32, and the sum is rounded once: in bfloat16 the rounding error could
+    exceed a small adapter. A run itself never merges.
     """
     from autophage.data.tokens import load_tokenizer
 
@@ -158,7 +163,7 @@ def _whole_model(run: RunDirectory, facts: RunFacts, arm: ArmFacts, generation: 
 
 
 def _load_base(run: RunDirectory, path: str) -> tuple[Any, torch.dtype]:
-    """The base model in float32, and the element type that its files have."""
+    """Load the base model in float32. Return it with the element type of its files."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -173,18 +178,18 @@ def _load_base(run: RunDirectory, path: str) -> tuple[Any, torch.dtype]:
         refuse_own_code(path, error)
         raise UserError(
             f"{run.environment}: the base model {path!r} cannot be loaded ({first_line(error)}). "
-            "Put it back, or export the adapter instead."
+            "Restore it, or export the adapter instead."
         ) from error
 
 
 def _base_path(run: RunDirectory, facts: RunFacts) -> str:
-    """Folder or hub id of the base model, as the run wrote it down."""
+    """Return folder or hub id of the base model, as the run recorded it."""
     model = facts.environment.get("model", {})
     path = model.get("path")
     if not path:
-        raise UserError(f"{run.environment}: names no base model to merge with. Export the adapter instead.")
+        raise UserError(f"{run.environment}: names no base model. Export the adapter instead.")
     if model.get("kind") != "hub" and not Path(path).is_dir():
         again = "Train it again (the same `autophage run` command in a new --out)"
-        remedy = again if model.get("kind") == "from-source" else "Put it back"
-        raise UserError(f"{path}: the base model is no longer there. {remedy}, or export the adapter instead.")
+        remedy = again if model.get("kind") == "from-source" else "Restore it"
+        raise UserError(f"{path}: the base model is missing. {remedy}, or export the adapter instead.")
     return str(path)

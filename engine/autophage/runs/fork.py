@@ -1,8 +1,8 @@
-"""`run RECIPE --out NEW --fork-from RUN@GEN`: a run that begins with generations 0 to GEN of another one.
+"""`run RECIPE --out NEW --fork-from RUN@GEN`: a run that begins with generations 0 to GEN of another run.
 
-They are copied. Each manifest gets a note of where it is from and a parent in the new run, so that the chain of hashes
-holds there as it did before. `fork.json` is written before the recipe and names the origin: a fork that dies while it
-copies goes on copying when its command is given again.
+The generations are copied. Each manifest gets a note of its origin and a parent in the new run, so that the chain of
+hashes holds there. `fork.json` names the origin and is written before the recipe, so that an interrupted fork resumes
+copying.
 """
 
 from __future__ import annotations
@@ -33,36 +33,39 @@ from autophage.store.manifest import (
 from autophage.store.rundir import RunDirectory
 
 FIXED = ("model", "base", "learner", "source", "questions")
-"""Tables of a recipe that a fork leaves as they are: its first generations were made with them."""
+"""Recipe tables that a fork must keep, because its first generations were made with them."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Generation `generation` of the run in `run`, which a fork goes on from."""
+    """Generation `generation` of `run`, the last one that a fork copies."""
 
     run: RunDirectory
     generation: int
 
 
 def parse_origin(text: str) -> Origin:
-    """`RUN@GEN`, as in runs/demo@3."""
+    """Parse `RUN@GEN`, such as runs/demo@3.
+
+    Raises:
+        UserError: The text has another form.
+    """
     if not (match := re.fullmatch(r"(.+)@(\d+)", text)):
-        raise UserError(f"--fork-from {text}: give a run directory and one of its generations, as in runs/demo@3.")
+        raise UserError(f"--fork-from {text}: give a run directory and one of its generations, such as runs/demo@3.")
     return Origin(RunDirectory(match[1]), int(match[2]))
 
 
 def plan_fork(loaded: LoadedRecipe, run: RunDirectory, origin: Origin) -> dict[str, Any]:
-    """What `fork.json` says of a fork into `run`; nothing is written.
+    """Return the content of `fork.json` for a fork into `run`. Nothing is written.
 
     Raises:
-        UserError: the origin has no such generation, or the recipe does not go with what it has made, or `run` holds
-            another run.
-        StoreError: a generation of the origin is not what its manifest says.
+        UserError: The origin has no such generation, the recipe does not fit its generations, or `run` holds another run.
+        StoreError: A generation of the origin is not what its manifest lists.
     """
     origin.run.require()
     if loaded.recipe.generations <= origin.generation:
         raise UserError(
-            f"generations = {loaded.recipe.generations} leaves nothing to do after generation {origin.generation} of "
+            f"generations = {loaded.recipe.generations} leaves nothing to make after generation {origin.generation} of "
             f"{origin.run.root}. Ask for more generations, or fork from an earlier one."
         )
     parents = expand(read_resolved(origin.run.recipe))
@@ -83,16 +86,19 @@ def plan_fork(loaded: LoadedRecipe, run: RunDirectory, origin: Origin) -> dict[s
 
 
 def begin_fork(run: RunDirectory, plan: dict[str, Any] | None) -> None:
-    """Say that `run` is a fork, before it is a run; one without a plan is none."""
+    """Write `fork.json` of a new run. Without a plan the run is no fork."""
     if plan is not None and not run.exists:
         run.write_fork(plan)
 
 
 def copy_fork(run: RunDirectory) -> list[str]:
-    """Copy what a fork lacks of its first generations; returns notes about it, none for a run that is no fork.
+    """Copy the generations that a fork still lacks.
+
+    Returns:
+        Notes about the copies; none for a run that is no fork.
 
     Raises:
-        UserError: the origin is no longer there, though it is still needed.
+        UserError: The origin is missing, though generations must still be copied.
     """
     fork = run.read_fork()
     lacking = {
@@ -109,7 +115,7 @@ def copy_fork(run: RunDirectory) -> list[str]:
         newest = origin.run.generation(source["arm"], origin.generation) / MANIFEST
         if not newest.is_file() or sha256(newest) != source["manifest"]:
             raise UserError(
-                f"{newest}: is not the generation that {run.root} was forked from. Put it back, or give another --out."
+                f"{newest}: is not the generation that {run.root} was forked from. Restore it, or give another --out."
             )
         for generation in range(len(committed(run, arm)), origin.generation + 1):
             _copy(run, arm, origin.run, committed(origin.run, source["arm"])[generation])
@@ -117,12 +123,12 @@ def copy_fork(run: RunDirectory) -> list[str]:
 
 
 def _facts(fork: dict[str, Any]) -> dict[str, Any]:
-    """What makes two forks the same, wherever the origin lies."""
+    """Return the content of `fork.json` without the path of the origin, which may have moved."""
     return {name: value for name, value in fork.items() if name != "run"}
 
 
 def _parent_of(arm: Arm, parents: Sequence[Arm], origin: Origin) -> Arm:
-    """The arm of the origin with the same name, or else the only one that is a control arm, or none, as `arm` is."""
+    """Return the origin's arm of the same name; failing that, its only control or its only other arm, as `arm` is."""
     if named := [parent for parent in parents if parent.name == arm.name]:
         return named[0]
     alike = [parent for parent in parents if parent.control == arm.control]
@@ -130,8 +136,8 @@ def _parent_of(arm: Arm, parents: Sequence[Arm], origin: Origin) -> Arm:
         return alike[0]
     names = ", ".join(parent.name for parent in parents)
     raise UserError(
-        f"--fork-from: {origin.run.root} has no arm {arm.name} and not just one that it could be forked from ({names}). "
-        "Keep the names of its arms: sweep the same keys over values that it has."
+        f"--fork-from: {origin.run.root} has no arm {arm.name}, and several arms could stand in for it ({names}). "
+        "Keep the names of its arms: sweep the same keys over the same values."
     )
 
 
@@ -142,8 +148,8 @@ def _require_same_basis(arm: Arm, parent: Arm, origin: Origin) -> None:
     if differences:
         listed = "\n  ".join(differences)
         raise UserError(
-            f"--fork-from: what {arm.name} is to go on from was made with other settings of its model or its source:\n"
-            f"  {listed}\nLeave these as they are in {origin.run.recipe}."
+            f"--fork-from: the origin of {arm.name} has other settings of model or source:\n"
+            f"  {listed}\nKeep these as they are in {origin.run.recipe}."
         )
 
 
@@ -155,12 +161,12 @@ def _require_true(origin: Origin, arm: str) -> None:
     for generation in range(origin.generation + 1):
         if faults := check(origin.run, arm, generation):
             raise StoreError(
-                f"{faults[0]}. `autophage verify {origin.run.root}` says which generations it can be forked from."
+                f"{faults[0]}. `autophage verify {origin.run.root}` lists the generations that are intact."
             )
 
 
 def _copy(run: RunDirectory, arm: str, origin: RunDirectory, manifest: Manifest) -> None:
-    """Commit a generation of the origin as one of `arm`."""
+    """Commit a generation of the origin as a generation of `arm`."""
     source, folder = origin.generation(manifest.arm, manifest.generation), run.generation(arm, manifest.generation)
     reach("copy", folder)
     clear_uncommitted(folder)

@@ -1,5 +1,5 @@
-"""Sampling: a running vLLM engine, adapters swapped into it in memory, and the check that each swap took.
+"""Sampling with a running vLLM engine, into which adapters are swapped in memory.
 
-Knows vLLM; does not know training, Ray or files of a run. `worker`, `hooks` and
-`cpu_lora` with `grouped_lora` are the only modules that touch vLLM's internals.
+Knows vLLM, but neither training, Ray nor the files of a run. Only `worker`, `hooks`, `reload` and `cpu_lora` with
+`grouped_lora` touch vLLM's internals.
 """

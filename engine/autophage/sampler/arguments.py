@@ -1,4 +1,4 @@
-"""From what the sampler must make room for to vLLM's engine arguments."""
+"""vLLM's engine arguments for the settings of a sampler."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from autophage.sampler.protocol import EngineSettings
 
 EXTENSION = "autophage.sampler.worker.WorkerExtension"
 PACKED = {"qkv_proj": {"q_proj", "k_proj", "v_proj"}, "gate_up_proj": {"gate_proj", "up_proj"}}
-"""vLLM's fused layers and the layers of the checkpoint that they are made of."""
+"""The layers of a checkpoint that vLLM fuses, by the fused layer."""
 CPU_BLOCK = 128
-"""Tokens of a KV block on a CPU; every sequence holds whole ones."""
+"""Tokens of a KV block on a CPU. Every sequence holds whole blocks."""
 MINIMUM_KV_BYTES = 64 << 20
 SHARED_GPU_SHARE, OWN_GPU_SHARE = 0.4, 0.88
-"""Of a GPU's memory: beside a trainer, and alone. vLLM's own default of 0.92 leaves no room for the adapters' buffers."""
+"""Shares of a GPU's memory, beside a trainer and alone. vLLM's default of 0.92 leaves no room for the adapters' buffers."""
 
 
 def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
-    """On a CPU: eager, no prefix cache and no chunked prefill (seeded requests break under it)."""
+    """Return the engine arguments.
+
+    A CPU runs eagerly, without prefix cache and without chunked prefill, under which seeded requests break.
+
+    Raises:
+        UserError: vLLM cannot serve this type on this device, or `sample.memory` is no share of a GPU.
+    """
     # PEFT may name every layer in full; vLLM goes by the last part.
     targets = {name.rsplit(".", 1)[-1] for name in settings.target_modules}
     targets |= {packed for packed, parts in PACKED.items() if parts & targets}

@@ -1,9 +1,8 @@
-"""Which base model the engine computes with: the one it was started with, or the whole weights of an arm.
+"""The base model that the engine computes with: the original one, or the whole weights of an arm.
 
-Whole weights are kept on the host, rounded to the type that they are served in, and go into the engine when requests for
-them come; what is asked of another base has to have ended by then, because all requests of a step share one base.
-Adapters belong to the original base and stay registered in the meantime. Knows bytes and names; the engine itself
-reaches weights through the worker's extension.
+The host keeps whole weights, rounded to the type in which they are served. They enter the engine when requests for them
+come. Requests on another base finish first: one step uses one base. Adapters belong to the original base and stay
+registered meanwhile. This module knows bytes and names; the worker's extension handles tensors.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from autophage.store.weights import Weights
 
 
 class BaseWeights:
-    """The whole weights that may be asked for by name, and which of them, if any, the engine computes with."""
+    """The whole weights that are held by name, and the one that is in the engine."""
 
     def __init__(self, engine: Any, dtype: str) -> None:
         self._engine = engine
@@ -28,10 +27,10 @@ class BaseWeights:
         self._sound = True
 
     def hold(self, name: str, weights: Weights) -> str | None:
-        """Keep `weights` under `name`, and return what `switch` wants for them: None where they are the original base.
+        """Keep weights under a name. Returns the name for `switch`, None where they are the original base.
 
         Raises:
-            SwapError: they cannot be read.
+            SwapError: The weights cannot be read.
         """
         if weights.reference is not None:
             return None
@@ -44,19 +43,19 @@ class BaseWeights:
 
     @property
     def live(self) -> str | None:
-        """What the engine computes with, by name; None is the base that it was started with."""
+        """Name of the weights in the engine; None is the original base."""
         return self._live
 
     def let_go(self, name: str) -> None:
-        """Forget weights that nothing will be asked of any more. The engine goes on with them until it is switched."""
+        """Forget weights that no request will need. The engine computes with them until the next switch."""
         self._held.pop(name, None)
 
     def switch(self, name: str | None) -> None:
-        """Compute with the weights `name` from now on, or with the original base where it is None.
+        """Put the weights `name` into the engine, or the original base where it is None.
 
         Raises:
-            RunError: requests are running; they would go on under other weights than they were begun with.
-            SwapError: the weights are not held, or are not the model's. Another switch brings the engine back.
+            RunError: Requests are running. They would continue under other weights than they began with.
+            SwapError: The weights are not held, or do not fit the model. A further switch brings the engine back.
         """
         if self._sound and name == self._live:
             return
@@ -67,9 +66,9 @@ class BaseWeights:
         self._sound = False
         try:
             self._engine.collective_rpc("autophage_load_base", args=(None if name is None else self._held[name],))
-        except Exception as error:  # as various as models are, and different across the processes of an engine
+        except Exception as error:  # of any type, by model and by worker process
             raise SwapError(f"{name or 'the base model'}: vLLM does not take the weights ({error})") from error
-        # What is cached of prompts was computed by the weights before, and is found by the tokens alone.
+        # The prefix cache was computed with the weights before, and is looked up by tokens alone.
         if not self._engine.reset_prefix_cache():
             raise RunError("vLLM did not empty its prefix cache, which holds what other weights computed")
         self._live, self._sound = name, True

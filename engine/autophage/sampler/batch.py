@@ -1,4 +1,7 @@
-"""The requests of one call to the sampler, and their documents as they end. Plain bookkeeping: knows neither vLLM nor torch."""
+"""The requests of one call to the sampler, and their documents as they end.
+
+Plain bookkeeping that knows neither vLLM nor torch.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from autophage.sampler.protocol import Completion, Served
 from autophage.sampler.record import Record
 
 Ended = Callable[[int, int, list[int]], None]
-"""Called with (number of the job, place of a document in it, its token ids) for each document that ends."""
+"""Called for each document that ends, with the number of its job, its place in the job and its token ids."""
 
 
 class Asked(NamedTuple):
-    """One request as vLLM takes it: `params` are its SamplingParams."""
+    """One request as vLLM takes it. `params` are vLLM's `SamplingParams`."""
 
     served: Served
     prompt_ids: list[int]
@@ -24,15 +27,15 @@ class Asked(NamedTuple):
 
 @dataclass
 class Batch:
-    """The documents of one call, as far as they are finished. `owners` says whose job each is, by number."""
+    """The finished documents of one call. `owners` holds the number of each document's job."""
 
     owners: list[int]
     ended: Ended
     request_ids: dict[int, str] = field(default_factory=dict)
-    """vLLM's internal ids, under which statistics are recorded, by the place of the document."""
+    """vLLM's internal request ids by the place of the document. Statistics are recorded under them."""
     done: dict[int, Completion] = field(default_factory=dict)
     fault: RunError | None = None
-    """What is wrong with the statistics that were recorded of it."""
+    """Fault of the recorded statistics, raised by `result`."""
 
     @property
     def finished(self) -> bool:
@@ -44,7 +47,7 @@ class Batch:
         self.ended(job, index - self.owners.index(job), completion.token_ids)
 
     def join(self, record: Record) -> None:
-        """Join the documents with what was recorded of them, or keep what is wrong with it for the caller."""
+        """Give each document its recorded statistics. A fault is kept for the caller."""
         try:
             record.require_faultless()
             for index, request_id in self.request_ids.items():

@@ -1,7 +1,7 @@
-"""Whether LoRA on the CPU goes by `grouped_lora` or by vLLM's own path: the first, where this vLLM is as that expects.
+"""Chooses the LoRA implementation on the CPU: `grouped_lora` where this vLLM is as it expects, else vLLM's own.
 
-vLLM's CPU platform names the class that multiplies with adapters; `install` makes it name another. Where the class or the
-parameters of a method that is replaced have changed, vLLM's own path stays, which is slower, and a log line says so.
+vLLM's CPU platform names the class that multiplies with adapters. `install` makes it name another. A vLLM whose class or
+method parameters have changed keeps its own, slower path. A log line reports that.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ logger = logging.getLogger(__name__)
 
 REPLACED = "vllm.lora.punica_wrapper.punica_cpu.PunicaWrapperCPU"
 METHODS = ("update_metadata", "add_lora_linear", "add_lora_logits", "add_lora_embedding")
-"""Replaced."""
+"""Methods that are replaced."""
 READ = ("token_lora_indices", "sampler_indices")
-"""The slot of each row, as vLLM's class has it."""
+"""Attributes of vLLM's class that hold the slot of each row."""
 
 
 def install() -> bool:
-    """Multiply by groups in every engine that starts in this process from here on; False where vLLM's own path stays."""
+    """Use `grouped_lora` in every later engine of this process. Returns False where vLLM's own path stays."""
     from vllm.platforms import current_platform
 
     try:
         from autophage.sampler.grouped_lora import GroupedPunicaWrapper
-    except ImportError as error:  # a vLLM that has moved what is replaced
+    except ImportError as error:  # another vLLM, without the class that is replaced
         return _refuse(str(error))
     own = f"{GroupedPunicaWrapper.__module__}.{GroupedPunicaWrapper.__qualname__}"
     used = current_platform.get_punica_wrapper()

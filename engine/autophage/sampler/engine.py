@@ -1,8 +1,8 @@
-"""A vLLM engine in this process: requests in, documents with the statistics of their tokens out, adapters swapped between.
+"""A vLLM engine in this process. It takes requests and adapters, and returns documents with statistics of their tokens.
 
-One engine serves every arm: a call brings the requests of one or several models, and calls that overlap share the
-engine's queue. Every request of a call is submitted between the same two steps, in the order given, so where a call runs
-alone the composition of each step, and with it every bit of the result on a CPU, is decided by the call alone.
+One engine serves every arm. A call brings the requests of one or several models, and calls that overlap share the engine's
+queue. Every request of a call is submitted between the same two steps, in the order given. A call that runs alone therefore
+decides the composition of each step, and with it every bit of the result on a CPU.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from autophage.sampler.window import Place, Window
 from autophage.store.weights import Weights, digest_of
 
 OWN_LOGPROB_TOLERANCE = 1e-3
-"""Nats between a recorded log-prob and vLLM's own of the same token. Both are of the same logits, so that rounding leaves
-1e-5 at any element type; another row, step or distribution gives tenths to many."""
+"""Largest difference (nats) between a recorded log-prob and vLLM's own of the same token. Both come from the same logits, so
+rounding leaves 1e-5 at any element type. Another row, step or distribution differs by tenths or more."""
 
 
 class Sampler:
-    """Calls may come from several threads; each is carried out between two steps, in the order of asking."""
+    """A running engine. Calls may come from several threads, and take their turns between two steps, first come first served."""
 
     def __init__(self, settings: EngineSettings) -> None:
         vllm_window.require()
@@ -54,8 +54,8 @@ class Sampler:
             from autophage.sampler import cpu_lora
 
             cpu_lora.install()
-            # The engine is eager here, and so must vLLM's few functions be that compile themselves: building one that counts
-            # ranks, which a canary asks for, took the C++ compiler 14 s in every run.
+            # The engine is eager here. A few functions of vLLM compile themselves nevertheless: the one that counts ranks for
+            # a canary kept the C++ compiler busy for 14 s in every run.
             torch.compiler.set_stance("force_eager")
         ranks.prepare(settings)
         try:
@@ -73,16 +73,16 @@ class Sampler:
         self._next_id = 1
         self._next_request = 0
         self._window = Window(settings.concurrency)
-        self._recovers = settings.tensor_parallel == 1  # workers of their own end with a step that fails
+        self._recovers = settings.tensor_parallel == 1  # a worker process ends with a step that fails
         self._observing = False
         self._records: list[Record] = []
         self._failure: Exception | None = None
 
     def install(self, label: str, weights: Weights) -> Served:
-        """Hold `weights` under a fresh id and a name that carries their digest; no adapter is ever replaced in place.
+        """Install weights under a fresh id and a name with their digest. No adapter is ever replaced in place.
 
         Raises:
-            SwapError: these are not the bytes that the digest was taken of, or vLLM does not take them.
+            SwapError: The bytes do not match their digest, or vLLM does not take them.
         """
         name = f"{label}-{weights.digest[:16]}"
         with self._turns:
@@ -91,7 +91,7 @@ class Sampler:
                 return Served(name, 0, weights.digest, self._bases.hold(name, weights))
             served = Served(name, self._next_id, weights.digest)
             self._next_id += 1
-            # The digest of what arrived takes as long as all the rest, and lets go of the interpreter: it is taken meanwhile.
+            # The digest takes as long as all the rest and releases the interpreter lock, so it runs meanwhile.
             arrived = self._digests.submit(digest_of, weights.tensors)
             refused: Exception | None = None
             try:
@@ -109,7 +109,7 @@ class Sampler:
             return served
 
     def remove(self, served: Served) -> None:
-        """Let go of a model that no request uses any more."""
+        """Remove a model that no request uses any more."""
         with self._turns:
             self._wake()
             if served.adapter_id:
@@ -118,9 +118,9 @@ class Sampler:
                 self._bases.let_go(served.base)
 
     def canary(self, served: Served, prompts: Sequence[Sequence[int]]) -> list[Completion]:
-        """A sampled continuation of each prompt and its tokens' log-probs, for the trainer to compare with its own.
+        """Sample a continuation of each prompt, with log-probs for the trainer to compare with its own.
 
-        Sampled, because the greedy tokens of a confident model have log-probs near 0 under any adapter.
+        Greedy tokens would not do: those of a confident model have log-probs near 0 under any adapter.
         """
         from vllm import SamplingParams
 
@@ -137,10 +137,13 @@ class Sampler:
         return answers
 
     def sample(self, jobs: Sequence[Job], ended: Ended, *, observe: bool = True) -> list[list[Completion]]:
-        """For each job one document per request, in order; what is observed never changes what is sampled.
+        """Return one document for each request, by job and in order.
 
         All requests of a call enter the engine between the same two steps, in the order given, and its adapters take
-        their places in that order: a call that runs alone gives the same bits whenever it is made.
+        their places in that order. A call that runs alone gives the same bits whenever it is made.
+
+        Args:
+            observe: Record statistics of every token. They never change the tokens.
         """
         asked = [
             Asked(job.served, request.prompt_ids, _sampling(request, request.decoding or job.decoding))
@@ -163,13 +166,13 @@ class Sampler:
         return batch.result()
 
     def prove(self, seconds: float = 0.0) -> bool:
-        """Write a token, which an engine that is dead cannot do; returns whether it is of a document that was asked for.
+        """Make the engine write a token, which proves that it lives. Returns True if the token is of a requested document.
 
-        Where documents are being written, a token of theirs is the proof, for which they have `seconds`: a request more would
-        change the batch, and with it the last bits of every document.
+        An engine at work must write a token of its documents within `seconds`. A further request would change the batch, and
+        with it the last bits of every document. An idle engine is asked for a token of its own.
 
         Raises:
-            EngineDeadError: the engine takes steps and writes nothing for `seconds`. One that takes none does not return.
+            EngineDeadError: The engine takes steps and writes nothing for `seconds`. An engine that takes none never returns.
         """
         deadline, steps = time.monotonic() + seconds, 0
         while True:
@@ -194,11 +197,11 @@ class Sampler:
         self._run(asked, [0], lambda *_: None, observe=False)
 
     def _written(self) -> int:
-        """Tokens of the batch under way so far, by the worker that records."""
+        """Return the number of tokens that the recording worker has seen since it began to record."""
         return sum(self._engine.collective_rpc("autophage_written"))
 
     def rest(self) -> None:
-        """Where the trainer needs the memory: move the weights to the host and drop the KV cache, until the next call."""
+        """Move the weights to the host and drop the KV cache until the next call, where the trainer needs the memory."""
         with self._turns:
             if self._sleeps and not self._asleep and not self._open:
                 self._engine.sleep(1)
@@ -210,7 +213,7 @@ class Sampler:
             self._asleep = False
 
     def _submit(self, asked: Sequence[Asked], owners: list[int], ended: Ended, *, observe: bool) -> Batch:
-        """Hand every request over. What is under way on another base or is observed in another way is finished first."""
+        """Submit every request. Requests on another base, or observed differently, finish first: one step uses one base."""
         bases = {one.served.base for one in asked}
         if len(bases) > 1:
             raise ValueError("the models of one batch must share a base: every request of a step is computed with it")
@@ -230,14 +233,14 @@ class Sampler:
         return batch
 
     def _let_in(self) -> None:
-        """Hand the engine what waits for it, as far as there is room."""
+        """Submit waiting requests while there is room."""
         from vllm.lora.request import LoRARequest
 
         while (place := self._window.next()) is not None:
             one = place.asked
             request_id = str(self._next_request)
             self._next_request += 1
-            # The path is never read: the adapter is in memory. It differs per adapter, because vLLM's caches go by it.
+            # The path is never read, as the adapter is in memory. It is unique, because vLLM's caches use it as a key.
             path = f"/memory/{one.served.name}"
             lora = LoRARequest(one.served.name, one.served.adapter_id, path) if one.served.adapter_id else None
             prompted = {"prompt_token_ids": one.prompt_ids}
@@ -246,7 +249,7 @@ class Sampler:
             place.batch.request_ids[place.number] = added
 
     def _prepare(self, adapter_ids: list[int], base: str | None, *, observe: bool) -> None:
-        """Make an engine without requests ready for a batch of these models."""
+        """Prepare an engine without requests for a batch of these models."""
         self._bases.switch(base)
         if adapter_ids:
             self._call("autophage_arrange", adapter_ids)
@@ -256,7 +259,7 @@ class Sampler:
         self._observing = observe
 
     def _step(self) -> None:
-        """One step of the engine. After one that failed it holds requests that never end, so it is not used again."""
+        """Take one step. After a failed step the engine holds requests that never end, so it is not used again."""
         if self._failure is not None:
             raise EngineDeadError(f"vLLM failed in another request: {self._failure}") from self._failure
         try:
@@ -278,14 +281,14 @@ class Sampler:
             raise self._failure
 
     def _recover(self, error: Exception) -> None:
-        """After a step that failed: where memory ran out, begin again with less at once; anything else is the end."""
+        """Handle a failed step. Where memory ran out, fewer requests run at once from then on. Other errors end the engine."""
         try:
             if not (self._recovers and out_of_memory(error)):
                 raise error
             self._engine.abort_request(self._window.shrink())
             self._call("autophage_forget_step")
             self._let_in()
-        except AutophageError as failure:  # another engine would do no better
+        except AutophageError as failure:  # another engine would fail the same way
             self._failure = failure
             raise
         except Exception as failure:
@@ -294,16 +297,16 @@ class Sampler:
 
     @property
     def _open(self) -> dict[str, Place]:
-        """What is in the engine, by request id."""
+        """The requests in the engine, by id."""
         return self._window.open
 
     def notes(self) -> list[str]:
-        """What the user should hear of the work so far; each is given out once."""
+        """Return the new messages for the user."""
         note, self._window.note = self._window.note, ""
         return [note] if note else []
 
     def _join(self, finished: Sequence[Batch]) -> None:
-        """Fetch what was recorded so far and join it with the batches that have ended; keep what is of the others."""
+        """Fetch the record, join it with the batches that have ended, and keep the rows of the others."""
         if not self._observing:
             return
         others = {request_id for batch in self._window.unfinished() for request_id in batch.request_ids.values()}
@@ -314,7 +317,7 @@ class Sampler:
             batch.join(record)
 
     def _call(self, method: str, *args: Any) -> Any:
-        """Run a method of the worker extension in every worker; they all give the same answer."""
+        """Run a method of the worker extension in every worker. All return the same value."""
         return self._engine.collective_rpc(method, args=args)[0]
 
 
@@ -339,10 +342,10 @@ def _sampling(request: Request, decoding: Decoding) -> Any:
 
 
 def _agree(answers: Sequence[Completion]) -> None:
-    """Hold the recorded log-probs to those that vLLM reports for the same tokens.
+    """Compare the recorded log-probs with those that vLLM reports for the same tokens.
 
     Raises:
-        RunError: they differ: what is recorded is not of the token, row or distribution that it is taken for.
+        RunError: They differ, so the record is of another token, row or distribution.
     """
     for answer in answers:
         if answer.statistics is None or answer.logprobs is None:

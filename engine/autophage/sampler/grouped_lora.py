@@ -1,21 +1,20 @@
-"""LoRA on vLLM's CPU back end: rows grouped by adapter and multiplied together, instead of a weight copied per row.
+"""LoRA on vLLM's CPU back end, with rows grouped by adapter instead of a weight copied for each row.
 
-vLLM's `PunicaWrapperCPU` gathers `weights[slot_of_row]`, an [rows, out, rank] copy, for every slice of every linear layer
-of every step, and multiplies it row by row. Here the rows of a step are grouped by adapter once. Groups of about the same
-size are padded to the longest and stacked, so that all of them are one batched product with A and one with B; groups of
-very different sizes are several such buckets.
+vLLM's `PunicaWrapperCPU` gathers `weights[slot_of_row]`, an [rows, out, rank] copy, and multiplies it row by row. It does so
+for every slice of every linear layer of every step. Here the rows of a step are grouped by adapter once. Groups of about the
+same size are padded to the longest and stacked in a bucket. A bucket is one batched product with A and one with B.
 
     y[rows] += scale * (x[rows] A[slots]^T) B[slots]^T       x[rows] is [slots, height, in], A[slots] is [slots, rank, in]
 
-One batched product rather than one per adapter: at the size of a decoding step the calls cost more than the arithmetic,
-and it is spread over the threads by adapter, so that no thread waits for another inside a product. `bench/sampler.py`, two
-cores, 256 sequences, four adapters of rank 32 in turns: 3 to 5 times vLLM's own throughput and 0.8 of merged weights' at
-hidden size 192, 7 times and 0.86 at 512.
+At the size of a decoding step, calls cost more than arithmetic, so one batched product beats one for each adapter. Threads
+divide it by adapter, and none waits for another inside a product. `bench/sampler.py` measures it on two cores with 256
+sequences and four adapters of rank 32 in turns. At hidden size 192 it has 3 to 5 times vLLM's own throughput and 0.8 of that
+of merged weights. At hidden size 512 the factors are 7 and 0.86.
 
-Rows without an adapter (slot -1) keep their values. vLLM's gather takes -1 for the last slot and adds its adapter to them.
+Rows without an adapter (slot -1) keep their values. vLLM's gather reads -1 as the last slot and adds that adapter.
 
-Self-contained, so that vLLM can take it as it stands: needs torch and vLLM only; `cpu_lora` installs it. Shapes: T rows
-of a step, S slots of a bucket, H rows of each slot in the stack (the height).
+The module needs torch and vLLM only, so that vLLM can take it as it is. `cpu_lora` installs it. Shapes: T rows of a step,
+S slots of a bucket, H rows of each slot in the stack (the height).
 """
 
 from __future__ import annotations
@@ -28,25 +27,25 @@ import torch
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
 MOST_PADDING = 2
-"""A group joins a bucket of at most this many times its rows; beyond, the padding costs more than a product of its own."""
+"""A group joins a bucket of at most this many times its rows. Beyond, padding costs more than a product of its own."""
 SHORT = 16
-"""Rows of a bucket that any group joins: a product of so few takes no longer than its call."""
+"""A group of any size joins a bucket of at most this many rows: so small a product takes no longer than its call."""
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Adapters with about as many rows each, in ascending order of their slots."""
+    """Adapters with similar numbers of rows, in ascending order of their slots."""
 
     slots: slice | torch.Tensor
-    """[S]; a slice where they are consecutive, so that their weights are a view."""
+    """[S]. Consecutive slots are a slice, so that their weights are a view."""
     count: int
     """S."""
     start: int
     end: int
-    """Its places in the stack, S * H."""
+    """Places `start` to `end` of the stack are the bucket's, S * H in all."""
 
     def multiply(self, own: torch.Tensor, stacked: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """[S * H, in] with each slot's own weight of [slots, 1, out, in], to [S * H, out]."""
+        """Multiply [S * H, in] with each slot's weight of [slots, 1, out, in]. Returns [S * H, out]."""
         weights = stacked.squeeze(1)
         weights = weights[self.slots] if isinstance(self.slots, slice) else weights.index_select(0, self.slots)
         shaped = own.to(weights.dtype).view(self.count, -1, own.shape[1])
@@ -58,23 +57,26 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Groups:
-    """The rows of a step by adapter. The stack is the rows of each bucket's groups, padded, one bucket after the other."""
+    """The rows of a step by adapter. The stack holds the padded groups of one bucket after the other."""
 
     length: int
     """T."""
     buckets: list[Bucket]
     """Empty for a step without adapters."""
     gather: torch.Tensor | None
-    """The row at each place of the stack; None where the stack is the rows as they are."""
+    """The row at each place of the stack. None where the stack equals the rows."""
     places: torch.Tensor | None
-    """[T], the place of each row in the stack; None likewise. A row without an adapter is at a last place, of zeros."""
+    """[T], the place of each row in the stack. None where the stack equals the rows.
+
+    Rows without an adapter are at one last place, of zeros.
+    """
     idle: bool
-    """Whether there is a row without an adapter."""
+    """True if some row has no adapter."""
 
     def add(
         self, y: Sequence[torch.Tensor], x: torch.Tensor, factors: Sequence[Sequence[torch.Tensor]], scale: float = 1
     ) -> None:
-        """Multiply x [T, in] with the factors of each slice, (A, B) or (B,), and add it to that slice of y [T, out]."""
+        """Multiply x [T, in] with each slice's factors, (A, B) or (B,), and add the product to that slice of y [T, out]."""
         if not self.buckets:
             return
         if len(x) != self.length:
@@ -92,7 +94,7 @@ class Groups:
             own = stack[bucket.start : bucket.end]
             for factor in factors[:-1]:
                 own = bucket.multiply(own, factor)
-            if scale != 1:  # vLLM has multiplied it into B, and asks for 1
+            if scale != 1:  # vLLM has multiplied the scale into B and passes 1
                 own = own * scale
             if delta is None:
                 return bucket.multiply(own, last)
@@ -104,7 +106,7 @@ class Groups:
 
 
 def groups_of(slot_of_row: torch.Tensor) -> Groups:
-    """The rows of a step whose rows have these slots [T]; -1 for a row without an adapter."""
+    """Group the rows of a step by their slots [T]. A row without an adapter has slot -1."""
     length = len(slot_of_row)
     counts = torch.bincount(slot_of_row + 1, minlength=1).tolist()
     of_slot = slot_of_row.argsort(stable=True).split(counts)[1:]
@@ -113,7 +115,7 @@ def groups_of(slot_of_row: torch.Tensor) -> Groups:
     for slots in _together([len(rows) for rows in of_slot]):
         height = max(len(of_slot[slot]) for slot in slots)
         for index, rows in enumerate(of_slot[slot] for slot in slots):
-            # Padded with a row of the group's own: nothing of one adapter's rows enters a product of another's.
+            # Padding is a row of the same group, so no adapter's product sees another adapter's rows.
             gathered += [rows, rows[-1:].expand(height - len(rows))]
             places[rows] = torch.arange(len(rows)) + start + index * height
         consecutive = slots[-1] - slots[0] + 1 == len(slots)
@@ -130,7 +132,7 @@ def groups_of(slot_of_row: torch.Tensor) -> Groups:
 
 
 def _together(sizes: Sequence[int]) -> list[list[int]]:
-    """The slots with rows, those that share a bucket in one list."""
+    """Divide the slots that have rows into buckets."""
     found: list[list[int]] = []
     for slot in sorted((slot for slot, size in enumerate(sizes) if size), key=lambda slot: -sizes[slot]):
         if found and sizes[found[-1][0]] <= max(SHORT, MOST_PADDING * sizes[slot]):
@@ -141,7 +143,7 @@ def _together(sizes: Sequence[int]) -> list[list[int]]:
 
 
 class GroupedPunicaWrapper(PunicaWrapperCPU):
-    """`PunicaWrapperCPU` with the products of linear layers, logits and embeddings by groups."""
+    """`PunicaWrapperCPU` that multiplies linear layers, logits and embeddings by groups."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -167,7 +169,7 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
         buffer: Any = None,
         **kwargs: Any,
     ) -> None:
-        """y[:, slice] += scale * x A^T B^T for each slice; A is [slots, 1, rank, in], B is [slots, 1, out, rank]."""
+        """Compute y[:, slice] += scale * x A^T B^T. A is [slots, 1, rank, in], B is [slots, 1, out, rank]."""
         columns = y.view(-1, y.shape[-1]).split(list(output_slices), 1)
         factors = list(zip(lora_a_stacked, lora_b_stacked, strict=True))
         self._token_groups.add(columns, x.view(-1, x.shape[-1]), factors, scale)
@@ -183,7 +185,7 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
         buffer: Any = None,
         **kwargs: Any,
     ) -> None:
-        """y += scale * x A^T B^T over the columns that y and B both have: each may be padded further than the other."""
+        """Compute y += scale * x A^T B^T over the columns that both y and B have. Either may be padded further."""
         width = min(y.shape[-1], lora_b_stacked.shape[-2])
         columns = y.view(-1, y.shape[-1])[:, :width]
         factors = (lora_a_stacked, lora_b_stacked[..., :width, :])
@@ -192,7 +194,7 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
     def add_lora_embedding(
         self, y: torch.Tensor, x: torch.Tensor, lora_b_stacked: torch.Tensor, add_inputs: bool = True, **kwargs: Any
     ) -> None:
-        """y += x B^T, x being the rows of A that the tokens look up."""
+        """Compute y += x B^T. x holds the rows of A that the tokens look up."""
         if not add_inputs:
             super().add_lora_embedding(y, x, lora_b_stacked, add_inputs, **kwargs)
             return

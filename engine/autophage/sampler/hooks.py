@@ -1,13 +1,12 @@
-"""Where statistics are taken from vLLM: around the call that turns a step's logits into tokens.
+"""Hooks around the call in which vLLM turns a step's logits into tokens.
 
-vLLM has two model runners: V1, which runs on CPUs, and V2, which runs on GPUs. Each has a thin adapter here over the same
-`Recorder`; both give the raw logits before the sampler may change them, and afterwards the sampled tokens with, per row,
-the request's id and the token's position in its output. The position is the sequence's length minus its prompt's, which
-stays right when a request is preempted and read in again; rows and slots change between steps and are never remembered.
-No random number is drawn, nothing that the sampler reads is written, and nothing waits for the device.
+vLLM has two model runners: V1 runs on CPUs and V2 on GPUs. Each has a thin adapter here over the same `Recorder`. The
+adapter passes the raw logits on before the sampler may change them. Afterwards it passes the sampled tokens on, with each
+row's request id and the token's position in its output.
 
-With `worker` and `cpu_lora` this is all that touches vLLM's internals. The names hold for vLLM 0.26 to 0.33; `attach`
-refuses a runner that has others.
+The position is the sequence's length minus its prompt's, which stays right when a request is preempted and read in again.
+Rows and slots change between steps and are never remembered. A hook draws no random number, writes nothing that the sampler
+reads and waits for no device. The names hold for vLLM 0.26 to 0.33. `attach` refuses a runner with others.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ V1_NEEDS = (
     "input_batch.num_prompt_tokens",
 )
 V2_NEEDS = ("sampler", "req_states.prompt_len.np", "req_states.prefill_len.np")
-"""Attributes that are read of a runner."""
+"""Attributes of a runner that are read, by runner."""
 
 
 def records_here() -> bool:
-    """Whether this worker is the one that records: the first of tensor parallelism in the last stage of a pipeline.
+    """Return True in the worker that records: tensor rank 0 of the last pipeline stage.
 
-    Every tensor-parallel worker gathers the full logits and samples the same tokens, so one of them is enough.
+    Every tensor rank gathers the full logits and samples the same tokens, so one of them is enough.
     """
     from vllm.distributed.parallel_state import get_pp_group, get_tp_group
 
@@ -43,10 +42,10 @@ def records_here() -> bool:
 
 
 def attach(runner: Any, recorder: Recorder) -> Detach:
-    """Let `recorder` see every step of vLLM's model runner until the function that is returned is called.
+    """Show every step of vLLM's model runner to `recorder`. Returns the function that ends this.
 
     Raises:
-        RunError: the engine is set up in a way that cannot be recorded, or this vLLM has other names.
+        RunError: The engine samples in a way that cannot be recorded, or this vLLM has other names.
     """
     config = runner.vllm_config
     if config.speculative_config is not None:
@@ -87,14 +86,14 @@ def _attach_v2(runner: Any, recorder: Recorder) -> Detach:
     def detach() -> None:
         sampler.__class__ = own
 
-    # The runner calls its sampler, and Python looks a call up on the type. A class of the same layout keeps the object,
-    # and with it every reference to it that the runner holds.
+    # Python looks `__call__` up on the type. A class of the same layout keeps the object, and with it every reference
+    # that the runner holds.
     sampler.__class__ = type(f"Observed{own.__name__}", (own,), {"__call__": call})
     return detach
 
 
 def v1_rows(runner: Any) -> Rows:
-    """Whose the rows of this step are, from the persistent batch of the V1 runner; `num_reqs` rows are in use."""
+    """Return the owners of this step's rows, from the V1 runner's persistent batch. It uses the first `num_reqs` rows."""
     batch = runner.input_batch
     used = slice(0, batch.num_reqs)
     return Rows(
@@ -105,14 +104,14 @@ def v1_rows(runner: Any) -> Rows:
 
 
 def v2_rows(runner: Any, batch: Any) -> Rows:
-    """Whose the rows of this step are, from the step's own batch of the V2 runner; `slots` index the runner's state."""
+    """Return the owners of this step's rows, from the V2 runner's batch of the step, whose slots index the runner's state."""
     slots = batch.idx_mapping_np[: batch.num_reqs]
     length_R = batch.seq_lens_cpu_upper_bound[: batch.num_reqs].numpy()
     state = runner.req_states
     return Rows(
         list(batch.req_ids[: batch.num_reqs]),
         length_R - state.prompt_len.np[slots],
-        # A prompt is read in pieces, and so is a preempted request with what it had written; only the last piece samples.
+        # A prompt may be read in pieces, and a preempted request with its output too. Only the last piece samples.
         length_R >= state.prefill_len.np[slots],
     )
 

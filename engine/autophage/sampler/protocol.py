@@ -1,4 +1,4 @@
-"""What is asked of a sampler and what it answers: plain data, free of torch and vLLM."""
+"""Requests to a sampler and its completions: plain data, free of torch and vLLM."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ class Decoding:
     top_p: float
     top_k: int
     stop_ids: tuple[int, ...]
-    """Empty: nothing ends a document before `max_tokens`."""
+    """Tokens that end a document. Without any, each document has `max_tokens` tokens."""
     repetition_penalty: float = 1.0
-    """Positive logits of tokens that have occurred, prompt included, are divided by it, negative ones multiplied (1909.05858)."""
+    """Divisor of the positive logits of tokens that have occurred, and factor of the negative ones (arXiv 1909.05858).
+
+    Tokens of the prompt count as occurred.
+    """
     beams: int = 1
 
 
 @dataclass(frozen=True)
 class Request:
-    """One document to write. `seed` decides its random numbers, whatever else is in the batch."""
+    """One document to write. `seed` alone decides its random numbers, whatever else is in the batch."""
 
     prompt_ids: list[int]
     seed: int
     decoding: Decoding | None = None
-    """In place of its job's."""
+    """Replaces the decoding of its job."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What the model wrote after the prompt, stop token included. `logprobs` are vLLM's own, of a canary only."""
+    """Continuation of a prompt, stop token included. `logprobs` are vLLM's own and exist for a canary only."""
 
     token_ids: list[int]
     finish_reason: str
@@ -44,21 +47,21 @@ class Completion:
 
 @dataclass(frozen=True)
 class Served:
-    """A model that the sampler holds: fresh name, and id of its adapter, for every (arm, generation), never reused.
+    """A model that the sampler holds. Every (arm, generation) gets a fresh name and adapter id, which are never reused.
 
-    A model of which all weights were trained has no adapter (id 0): requests for it carry none.
+    A model of which all weights were trained has no adapter: its id is 0, and requests for it carry none.
     """
 
     name: str
     adapter_id: int
     digest: str
     base: str | None = None
-    """The whole weights that it is computed with, by name; None is the base model that the engine was started with."""
+    """Name of its whole weights; None is the base model that the engine was started with."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one model is asked to write. Jobs of several models make one batch."""
+    """The requests to one model. Jobs of several models make one batch."""
 
     served: Served
     requests: Sequence[Request]
@@ -67,28 +70,28 @@ class Job:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What the engine must make room for, derived from the recipe and the model by the trainer's side."""
+    """Sizes of a sampler's engine. The trainer derives them from the recipe and the model."""
 
     model_path: str
     seed: int
     rank: int
-    """The largest rank of an arm's adapter; 0 where no arm has one."""
+    """Largest rank of an arm's adapter; 0 where no arm has one."""
     target_modules: tuple[str, ...]
     longest: int
     """Tokens of the longest prompt with its sample."""
     concurrency: int
     mixed: int
-    """Adapters that may take part in one batch."""
+    """Adapters of one batch, at most."""
     adapters: int
-    """Adapters that may be registered at once."""
+    """Adapters that are registered at once, at most."""
     dtype: str
     device: str
     memory: float | None
     kv_bytes_per_token: int
     shares_device: bool
     sleeps: bool = False
-    """Whether it puts its memory aside between calls, because the trainer needs it (a GPU that both share in turns)."""
+    """True if the sampler frees its memory between calls, because sampler and trainer share a GPU in turns."""
     tensor_parallel: int = 1
-    """Workers of one machine that the model is split over; on a GPU each has a device of its own."""
+    """Workers of one machine over which the model is split. On GPUs each has a device of its own."""
     beam_recipe: str | None = None
-    """The recipe as JSON, where documents are searched for with beams: that sampler is no vLLM (`beam`)."""
+    """The recipe as JSON where documents are found by beam search, without vLLM (`stages.beam`)."""

@@ -1,9 +1,8 @@
-"""One model over several vLLM workers of one machine, each with a slice of every layer (tensor parallelism).
+"""Tensor parallelism: one model over several vLLM workers of one machine, each with a slice of every layer.
 
-Owns what differs from a worker inside the engine's own process: what is refused before workers start, what they inherit,
-and that nothing of them stays. vLLM's workers watch a pipe to the engine's process and leave when it is gone, however it
-went; Python's resource tracker then removes the shared memory that it knows of. The rest is unlinked here, as soon as every
-rank has it mapped.
+Checks that a model can be sliced, sets the environment that workers inherit, and removes their shared memory. vLLM's
+workers watch a pipe to the engine's process and exit once it is gone. Python's resource tracker then removes the shared
+memory that it knows of. The rest is unlinked here, as soon as every rank has mapped it.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 def prepare(settings: EngineSettings) -> None:
-    """Refuse what cannot be split, and set what the workers inherit from this process.
+    """Refuse a model that cannot be split, and set the environment of the workers.
 
     Raises:
-        UserError: heads or widths that do not divide, or fewer GPUs than ranks.
+        UserError: Heads or widths do not divide, or there are fewer GPUs than ranks.
     """
     if settings.tensor_parallel == 1:
         return
@@ -32,26 +31,26 @@ def prepare(settings: EngineSettings) -> None:
         os.environ["OMP_NUM_THREADS"] = str(max(1, cores // settings.tensor_parallel))
     else:
         _require_gpus(settings.tensor_parallel)
-    # The ranks of one machine have no business on its network.
+    # Ranks of one machine do not need its network.
     for name, value in (("VLLM_HOST_IP", "127.0.0.1"), ("GLOO_SOCKET_IFNAME", "lo"), ("OMP_WAIT_POLICY", "PASSIVE")):
         os.environ.setdefault(name, value)
 
 
 def arguments(settings: EngineSettings) -> dict[str, Any]:
-    """vLLM's engine arguments for this many ranks. Left alone, vLLM would take Ray's executor inside a placement group."""
+    """Return vLLM's arguments for this many ranks. By default vLLM uses Ray's executor inside a placement group."""
     if settings.tensor_parallel == 1:
         return {}
     return {"tensor_parallel_size": settings.tensor_parallel, "distributed_executor_backend": "mp"}
 
 
 def unlink_shared_memory() -> None:
-    """In a worker: take the names off vLLM's buffers between CPU ranks, which it never does itself.
+    """Unlink, in a worker, vLLM's buffers between CPU ranks. vLLM never does.
 
-    Every rank has mapped them by the time the engine has started; memory without a name is gone with its last process.
+    Every rank has mapped them once the engine has started. Unlinked memory ends with its last process.
     """
     if group := os.environ.get("VLLM_DIST_IDENT"):
         for path in SHARED_MEMORY.glob(f"{Path(group).name}-*-cpushm_*"):
-            path.unlink(missing_ok=True)  # every rank does this
+            path.unlink(missing_ok=True)  # every rank unlinks
 
 
 def _require_even_slices(settings: EngineSettings) -> None:
@@ -66,7 +65,7 @@ def _require_even_slices(settings: EngineSettings) -> None:
         for what, count in (("attention heads", heads), ("inner units", getattr(config, "intermediate_size", None)))
         if count is not None and count % ranks
     ]
-    # Fewer key-value heads than ranks are copied, a whole number of times each.
+    # Key-value heads may be fewer than ranks. Each is then copied a whole number of times.
     if keys % ranks and ranks % keys:
         uneven.append(f"{keys} key-value heads")
     if uneven:

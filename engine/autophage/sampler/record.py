@@ -1,8 +1,8 @@
-"""What was recorded about a batch, as it crosses from vLLM's worker to the engine: plain bytes, numpy on both sides.
+"""The recorded statistics of a batch, as bytes from vLLM's worker to the engine. Both sides use numpy.
 
-A row is one sampled token. Rows are held per request in order of output position; a position that was sampled twice
-counts as it was sampled last. Joining rows to the tokens that the engine returned is where every fault of the recording
-shows: a missing row, another token, a number that is not one. Knows neither torch nor vLLM.
+A row is one sampled token. Rows are ordered by request and output position. Of a position that was sampled twice the last
+row counts. Every fault of the recording shows when rows are joined to the returned tokens: a missing row, another token or
+a number that is not finite. Knows neither torch nor vLLM.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from autophage.metrics.scored import Statistics
 from autophage.store.corpus import STATISTICS
 
 NAMES = (*STATISTICS, "rank")
-"""The statistics of a distribution, in the order of their columns. `rank` counts from 1."""
+"""Statistics in the order of their columns. `rank` counts from 1."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """N rows in the order of (request, position)."""
+    """N rows, ordered by request and position."""
 
     spans: dict[str, tuple[int, int]]
     """The rows of each request, by vLLM's internal id."""
     positions: np.ndarray
-    """[N]: index of the token in its request's output."""
+    """[N], index of each token in its request's output."""
     columns: np.ndarray
-    """[S, N]: the token, then `NAMES`."""
+    """[S, N], the token id and then `NAMES`."""
     faults: dict[str, int]
-    """How often something went wrong while recording, by name."""
+    """Number of faults while recording, by name."""
 
     @classmethod
     def of(
@@ -45,7 +45,7 @@ class Record:
         blocks_SN: Sequence[np.ndarray],
         faults: dict[str, int],
     ) -> Record:
-        """From rows in the order they were sampled; those that are not `valid_N` were thrown away by vLLM too."""
+        """Build a record from rows in the order of sampling. vLLM discards the rows outside `valid_N`, and so does this."""
         numbers = {name: number for number, name in enumerate(dict.fromkeys(request_ids))}
         owner_N = np.array([numbers[name] for name in request_ids], dtype=np.int64)
         columns_SN = np.concatenate([*blocks_SN, np.empty((1 + len(NAMES), 0), np.float32)], axis=1)
@@ -62,7 +62,7 @@ class Record:
 
     @classmethod
     def joined(cls, records: Sequence[Record]) -> Record:
-        """What was recorded in several parts, in order of time; a request may have rows in more than one."""
+        """Join parts in order of time. A request may have rows in several parts."""
         if len(records) == 1:
             return records[0]
         owners = [
@@ -83,7 +83,7 @@ class Record:
         )
 
     def only(self, request_ids: Collection[str]) -> Record:
-        """The rows of these requests, as far as there are any; faults belong to everybody and stay."""
+        """Return the rows of these requests. Faults concern all requests and stay."""
         kept = sorted(
             ((name, span) for name, span in self.spans.items() if name in request_ids), key=lambda item: item[1]
         )
@@ -110,7 +110,11 @@ class Record:
         return cls(spans, arrays["position"], arrays["columns"], header["faults"])
 
     def require_faultless(self) -> None:
-        """Raises `RunError` with the name of every fault that recording met."""
+        """Refuse a record with faults.
+
+        Raises:
+            RunError: It names every fault.
+        """
         if self.faults:
             told = "; ".join(f"{name} ({count} times)" for name, count in sorted(self.faults.items()))
             raise RunError(f"the statistics of sampled tokens could not be recorded: {told}. Nothing was committed.")
@@ -118,10 +122,10 @@ class Record:
     def statistics(self, request_id: str, token_ids: Sequence[int]) -> Statistics:
         """Return the statistics of the tokens that `request_id` returned.
 
-        Rows beyond the last token belong to a step that ran before vLLM knew that the request had ended.
+        vLLM may run one step more before it knows that a request has ended. The rows of that step are ignored.
 
         Raises:
-            RunError: a token has no row, or the row is of another token, or holds a number that is not finite.
+            RunError: A token has no row, the row is of another token, or a value is not finite.
         """
         low, high = self.spans.get(request_id, (0, 0))
         count = len(token_ids)
@@ -143,7 +147,7 @@ class Record:
 
 
 def _named(columns_ST: np.ndarray) -> Statistics:
-    """Copies, so that one sample does not keep the whole batch in memory."""
+    """Copy the columns, so that one sample does not keep the whole batch in memory."""
     named = dict(zip(NAMES, columns_ST, strict=True))
     return Statistics(
         **{name: column.astype(np.int64 if name == "rank" else np.float32) for name, column in named.items()}

@@ -1,10 +1,10 @@
-"""Statistics of every sampled token, gathered while a batch is sampled.
+"""Records statistics of every sampled token while a batch is sampled.
 
-Each step's raw logits are copied into a buffer before the sampler may overwrite them; when the buffer is full, one call
-computes the statistics of all its rows, so that the cost of calling an operation is shared by many tokens and memory
-stays bounded. Where blocks end follows from the steps alone, so a batch that is sampled again gives the same bits.
-Nothing here raises during a step and nothing waits for the device: a fault is counted by name, and `finish` hands the
-count over beside the rows. Knows torch; knows neither vLLM nor what a request is for.
+Each step's raw logits are copied into a buffer before the sampler may overwrite them. When the buffer is full, one call
+computes the statistics of all its rows. Many tokens share the cost of the call, and memory stays bounded. The steps alone
+decide which rows share a call, so a batch that is sampled again gives the same bits. During a step nothing raises and
+nothing waits for the device. Faults are counted by name, and `finish` returns the counts beside the rows. Knows torch, but
+not vLLM.
 
 Shapes: R rows of a step, N rows of a block, V vocabulary, S columns of `record.columns`.
 """
@@ -22,26 +22,26 @@ from autophage.sampler.record import NAMES, Record
 from autophage_kernels import token_stats
 
 BUFFER_BYTES = 1 << 20
-"""Logits kept before statistics are computed. More saves no more calls worth saving and falls out of a core's cache: with
-16 MiB a token costs twice the time. A larger step (256 sequences of 128k logits, 64 MiB) is a block of its own."""
+"""Size of the buffer. A larger one saves few calls and falls out of a core's cache: with 16 MiB a token costs twice the time.
+A larger step, such as 256 sequences of 128k logits (64 MiB), is a block of its own."""
 PINNED_VALUES = 1 << 18
-"""Float32 values of host memory that are pinned at once (1 MiB): pinning may wait for the device, so it must be rare."""
+"""Float32 values of host memory that are pinned at once (1 MiB). Pinning may wait for the device, so it must be rare."""
 EXACT = 1 << 24
-"""Token ids and ranks travel in float32 beside the statistics; integers below this are exact in it."""
+"""Integers below this are exact in float32, in which token ids and ranks are stored beside the statistics."""
 
 
 class Rows(NamedTuple):
-    """Whose the rows of a step's logits are. Arrays are copies: vLLM writes its own again in the next step."""
+    """Owners of the rows of a step's logits. Arrays are copies, because vLLM reuses its own in the next step."""
 
     request_ids: list[str]
     positions: np.ndarray
-    """[R]: index of the sampled token in its request's output, from 0."""
+    """[R], index of the sampled token in its request's output, from 0."""
     valid: np.ndarray
-    """[R]: False where the prompt is not read to its end yet, so that what was sampled is thrown away."""
+    """[R], False where the prompt is not read to its end and vLLM discards the sampled token."""
 
 
 class Recorder:
-    """Records one batch of requests: `before` and `after` around each call of the sampler, then `finish` once.
+    """Records one batch of requests. Call `before` and `after` around each call of the sampler, then `finish` once.
 
     `rows` is the largest number of rows of a step.
     """
@@ -49,7 +49,7 @@ class Recorder:
     def __init__(self, rows: int, *, buffer_bytes: int = BUFFER_BYTES) -> None:
         self.faults: Counter[str] = Counter()
         self.tokens = 0
-        """That were sampled so far, those of a prompt half read included."""
+        """Tokens sampled so far, including those that vLLM discards."""
         self._rows, self._buffer_bytes = rows, buffer_bytes
         self._logits_NV = torch.empty(0, 0)
         self._token_N = torch.empty(0, dtype=torch.int64)
@@ -61,15 +61,15 @@ class Recorder:
         self._host = torch.empty(0)
 
     def before(self, logits_RV: torch.Tensor) -> None:
-        """Copy the raw logits of a step; the sampler may scale and mask them in place."""
+        """Copy the raw logits of a step. The sampler may scale and mask them in place."""
         self._copied = None
         try:
             self._keep(logits_RV)
-        except Exception as fault:  # whatever it is, the step that is being watched must go on
+        except Exception as fault:  # of any type: the observed step must go on
             self._count(fault)
 
     def after(self, token_R1: torch.Tensor, rows: Callable[[], Rows]) -> None:
-        """Note what was sampled in the step whose logits were copied last, and for whom."""
+        """Record the sampled tokens of the step whose logits were copied last, and their owners."""
         if self._copied is None:
             return
         try:
@@ -78,12 +78,12 @@ class Recorder:
             self._count(fault)
 
     def finish(self) -> Record:
-        """Everything that was recorded, per request in order of position. The recorder is spent afterwards."""
+        """Return the whole record. The recorder cannot be used again."""
         try:
             self._compute()
             if self._logits_NV.is_cuda:
                 torch.cuda.synchronize(self._logits_NV.device)
-        except Exception as fault:  # as above: the caller is told by the faults of the record
+        except Exception as fault:  # as above: the record's faults tell the caller
             self._count(fault)
         return Record.of(
             [name for rows in self._rows_done for name in rows.request_ids],
@@ -111,7 +111,7 @@ class Recorder:
         if vocabulary >= EXACT:
             raise ValueError(f"a vocabulary of {vocabulary} does not fit in float32")
         capacity = max(rows, self._rows, self._buffer_bytes // (vocabulary * logits_RV.element_size()))
-        # The old buffer goes before the new one comes.
+        # Free the old buffer before the new one is made.
         self._logits_NV = torch.empty(0, 0)
         self._logits_NV = torch.empty(capacity, vocabulary, dtype=logits_RV.dtype, device=logits_RV.device)
         self._token_N = torch.empty(capacity, dtype=torch.int64, device=logits_RV.device)
@@ -129,7 +129,7 @@ class Recorder:
 
     @torch.inference_mode()
     def _compute(self) -> None:
-        """Turn the rows in the buffer into statistics. Rows of a block that fails are missing from the record."""
+        """Compute the statistics of the buffered rows. Rows of a block that fails are missing from the record."""
         used, pending = self._used, self._pending
         if not used:
             return
@@ -140,7 +140,7 @@ class Recorder:
         self._rows_done += pending
 
     def _to_host(self, block_SN: torch.Tensor) -> torch.Tensor:
-        """A view of pinned memory that is filled in stream order, while the next steps run; `finish` waits for it once."""
+        """Return a view of pinned memory that the device fills while the next steps run. `finish` waits for it once."""
         size = block_SN.numel()
         if len(self._host) < size:
             self._host = torch.empty(max(size, PINNED_VALUES), pin_memory=True)
@@ -152,7 +152,7 @@ class Recorder:
 
 
 def _statistics(logits_NV: torch.Tensor, token_N: torch.Tensor) -> list[torch.Tensor]:
-    """The columns `NAMES`, in float32."""
+    """Return the columns `NAMES` in float32."""
     statistics = token_stats(logits_NV, token_N, statistics=NAMES)
     return [getattr(statistics, name).float() for name in NAMES]
 

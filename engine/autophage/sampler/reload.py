@@ -1,11 +1,9 @@
-"""Other weights in the model that vLLM runs, in place: by the checkpoint's names, re-packed as vLLM packed the first ones.
+"""Replaces the weights of the model that vLLM runs, in place and by the checkpoint's names.
 
-A loaded model is no longer what a checkpoint describes: a CPU's linear layers keep only a packed copy of their weight,
-and LoRA wraps layers under other names. So the wrappers are taken off the module tree for the duration, and vLLM's own
-layer-by-layer reload gives each layer its checkpoint form back, loads it, and packs and copies it into the tensors that
-are in use. Adapters stay registered and active. Each worker is given all weights and takes its shard of them.
-
-With `worker`, `hooks` and `cpu_lora` this is all that touches vLLM's internals; the names hold for vLLM 0.26 to 0.33.
+A loaded model has another form than its checkpoint. A CPU's linear layers keep only a packed copy of their weight, and LoRA
+wraps layers under other names. The wrappers are therefore taken off the module tree meanwhile. vLLM's layer-by-layer reload
+gives each layer its checkpoint form back, loads it, and packs it into the tensors in use. Adapters stay registered and
+active. Each worker gets all weights and takes its shard. The names hold for vLLM 0.26 to 0.33.
 """
 
 from __future__ import annotations
@@ -21,10 +19,10 @@ NamedTensors = Iterable[tuple[str, torch.Tensor]]
 
 @torch.no_grad()
 def load_into(runner: Any, named: NamedTensors) -> None:
-    """Put a checkpoint's tensors into the model of `runner`. After an error it holds a mixture and must be loaded again.
+    """Put a checkpoint's tensors into the model of `runner`. After an error the model is a mixture and must be loaded again.
 
     Raises:
-        ValueError: a weight of the model was not among them, or one of them is none of the model's.
+        ValueError: A weight of the model is missing, or a tensor is no weight of the model.
     """
     from vllm.model_executor.model_loader.reload.layerwise import finalize_layerwise_reload, initialize_layerwise_reload
 
@@ -43,7 +41,7 @@ def load_into(runner: Any, named: NamedTensors) -> None:
 
 
 def original_weights(runner: Any) -> NamedTensors:
-    """The tensors of the checkpoint that the engine was started with, from its files."""
+    """Read the tensors of the checkpoint that the engine was started with."""
     from vllm.model_executor.model_loader import get_model_loader
 
     loader: Any = get_model_loader(runner.vllm_config.load_config)
@@ -53,7 +51,7 @@ def original_weights(runner: Any) -> NamedTensors:
 
 @contextmanager
 def _without_wrappers(model: torch.nn.Module) -> Iterator[None]:
-    """`model` with each layer in place of the LoRA wrapper around it."""
+    """Put each layer in place of its LoRA wrapper meanwhile."""
     from vllm.lora.layers import BaseLayerWithLoRA
 
     wrapped = [
@@ -72,8 +70,8 @@ def _without_wrappers(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _pack_tied(model: torch.nn.Module) -> None:
-    """Pack again what a CPU keeps beside the weight itself: a head tied to the embeddings is given no weights of its own,
-    and would go on with the packed copy of the old ones."""
+    """Pack the CPU's linear layers again. A head tied to the embeddings gets no weights of its own, and would keep the packed
+    copy of the old ones."""
     for layer in model.modules():
         weight = layer._parameters.get("weight")
         if "cpu_linear" in layer.__dict__ and weight is not None and weight.numel():

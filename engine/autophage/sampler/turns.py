@@ -1,7 +1,7 @@
-"""One engine, several threads that want something of it: they take turns, in the order of asking.
+"""A fair lock for the threads that share one engine.
 
-Python's own lock is not fair: a thread that steps the engine in a loop would let go and take it again before anyone who
-waits is woken.
+Python's own lock is not fair. A thread that steps the engine in a loop would release it and take it again before a waiting
+thread wakes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from types import TracebackType
 
 
 class Turns:
-    """A lock that is handed on first come, first served. Not reentrant."""
+    """A lock that is granted first come, first served. It is not reentrant."""
 
     def __init__(self) -> None:
         self._changed = Condition()

@@ -1,7 +1,7 @@
-"""Which requests are in the engine and which wait outside: everything goes in at once, until a step runs out of memory.
+"""The requests in the engine, and those that wait for room. All enter at once until a step runs out of memory.
 
-Then all are taken back, and from there on half as many are let in at a time, in the same order; a request that was under way
-begins again with its own seed. Plain bookkeeping: knows neither vLLM nor torch.
+Then all are taken back. From there on half as many enter at a time, in the same order. An interrupted request begins again
+with its own seed. Plain bookkeeping that knows neither vLLM nor torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from autophage.sampler.batch import Asked, Batch
 
 
 class Place(NamedTuple):
-    """Where the document of a request belongs: its batch, and its place in it."""
+    """The place of a request's document: its batch, and its number in it."""
 
     batch: Batch
     number: int
@@ -22,13 +22,13 @@ class Place(NamedTuple):
 
 
 class Window:
-    """`concurrency` is how many requests the engine computes at once by itself; those beyond it wait inside of it."""
+    """`concurrency` is the number of requests that the engine computes at once. Others wait inside the engine."""
 
     def __init__(self, concurrency: int) -> None:
         self.open: dict[str, Place] = {}
-        """What is in the engine, by request id, in the order in which it went in."""
+        """The requests in the engine, by id and in order of entry."""
         self.note = ""
-        """What is to be said of memory that ran out, once; whoever says it takes it away."""
+        """Pending message for the user; the reader clears it."""
         self._waiting: deque[Place] = deque()
         self._concurrency = concurrency
         self._limit: int | None = None
@@ -37,21 +37,21 @@ class Window:
         self._waiting.append(place)
 
     def next(self) -> Place | None:
-        """What may enter now, taken off those that wait; None where nothing waits or there is no room."""
+        """Remove and return the next request that may enter, or None where none waits or there is no room."""
         if not self._waiting or (self._limit is not None and len(self.open) >= self._limit):
             return None
         return self._waiting.popleft()
 
     def unfinished(self) -> list[Batch]:
-        """The batches that have a request in the engine or outside of it."""
+        """Return the batches that have a request in the engine or waiting."""
         found = {id(place.batch): place.batch for place in (*self.open.values(), *self._waiting)}
         return list(found.values())
 
     def shrink(self) -> list[str]:
-        """After a step that ran out of memory: the ids of all requests, which leave the engine and wait again.
+        """Take all requests back after a step that ran out of memory. Returns their ids.
 
         Raises:
-            RunError: there was only one.
+            RunError: There was only one request.
         """
         tried = min(len(self.open), self._concurrency)
         if tried <= 1:

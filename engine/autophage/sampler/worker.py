@@ -1,8 +1,8 @@
-"""The part that runs inside vLLM's worker: adapters and whole weights in, statistics of sampled tokens out, both as bytes.
+"""The part of the sampler inside vLLM's workers. It takes adapters and whole weights, and returns statistics of tokens.
 
-vLLM appends `WorkerExtension` to its worker class (`worker_extension_cls`), and the engine reaches these methods by
-`collective_rpc`. Tensors do not survive that call between processes, so weights come and statistics go as safetensors
-bytes. With `hooks`, `reload` and `cpu_lora` this is all that touches vLLM's internals; the names used hold for vLLM 0.26 to 0.33.
+vLLM appends `WorkerExtension` to its worker class (`worker_extension_cls`), and the engine calls these methods by
+`collective_rpc`. Tensors do not survive that call between processes, so weights and statistics travel as safetensors
+bytes. The names of vLLM's internals hold for vLLM 0.26 to 0.33.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class WorkerExtension:
-    """Names start with `autophage_`: vLLM refuses extensions whose names collide with its worker's."""
+    """Methods of a worker. Names start with `autophage_`, because vLLM refuses names that its worker has."""
 
     model_runner: Any
     autophage_recording: tuple[Recorder, Detach] | None = None
 
     def autophage_settle_rank(self, device: str) -> None:
-        """In a worker with a process of its own: what the engine's process does for one inside it, and `ranks` tidies."""
+        """Set up a worker in a process of its own, as `Sampler` does for one inside the engine's process."""
         from autophage.sampler import cpu_lora, ranks
 
         if device == "cpu":
@@ -39,7 +39,7 @@ class WorkerExtension:
         adapters = lora._adapter_manager
         helper = PEFTHelper.from_dict(json.loads(config))
         helper.validate_legal(lora.lora_config)
-        # safetensors gives fresh tensors: vLLM scales B in place, which must not reach anybody else's copy.
+        # safetensors makes fresh tensors. vLLM scales B in place, which must not reach another copy.
         model = LoRAModel.from_lora_tensors(
             adapter_id,
             safetensors.torch.load(weights),
@@ -50,7 +50,7 @@ class WorkerExtension:
         )
         if adapter_id in adapters.list_adapters():
             raise ValueError(f"adapter id {adapter_id} was used before")
-        # Evicting an adapter that a request still needs would kill the engine; the engine side keeps enough room.
+        # To evict an adapter that a request needs would kill the engine. The engine side keeps enough room.
         if len(adapters) >= adapters.capacity:
             raise ValueError(f"no room for another adapter: {len(adapters)} of {adapters.capacity} are registered")
         adapters.add_adapter(model)
@@ -66,9 +66,9 @@ class WorkerExtension:
         return sorted(self.model_runner.lora_manager._adapter_manager.list_adapters())
 
     def autophage_arrange(self, adapter_ids: list[int]) -> None:
-        """Give these adapters, and no others, the batch's slots, in this order. No request may be under way.
+        """Give the batch's slots to these adapters alone, in this order. No request may be running.
 
-        A batch is computed slot by slot, so its last bits must not depend on what was installed before.
+        A batch is computed slot by slot. Its last bits must not depend on earlier installations.
         """
         adapters = self.model_runner.lora_manager._adapter_manager
         if adapters.lora_index_to_id[: len(adapter_ids)] == adapter_ids:
@@ -79,7 +79,7 @@ class WorkerExtension:
             adapters.activate_adapter(adapter_id)
 
     def autophage_forget_step(self) -> None:
-        """After a step that ran out of memory: what its first half left for the second, and the memory that it held."""
+        """Drop the state and the memory that a step left behind when it ran out of memory."""
         import torch
 
         self.model_runner.execute_model_state = None
@@ -87,9 +87,9 @@ class WorkerExtension:
             torch.cuda.empty_cache()
 
     def autophage_load_base(self, weights: bytes | None) -> None:
-        """Compute with other weights from now on: safetensors by the checkpoint's names, or None for the original ones.
+        """Replace the base weights by safetensors with the checkpoint's names, or by the original ones where None.
 
-        No request may be running, and what the prefix cache holds is of the old weights: both are the engine side's care.
+        No request may be running. The engine side sees to that and empties the prefix cache.
         """
         import safetensors.torch
 
@@ -100,7 +100,7 @@ class WorkerExtension:
         reload.load_into(runner, named)
 
     def autophage_observe(self) -> None:
-        """Record the statistics of every token from now on. What an earlier call recorded and nobody fetched is lost."""
+        """Start to record the statistics of every token. An earlier record that was not fetched is lost."""
         from autophage.sampler import hooks
         from autophage.sampler.recorder import Recorder
 
@@ -110,11 +110,11 @@ class WorkerExtension:
             self.autophage_recording = recorder, hooks.attach(self.model_runner, recorder)
 
     def autophage_written(self) -> int:
-        """Tokens that were sampled since this worker began to record; 0 where it does not."""
+        """Return the number of tokens sampled since this worker began to record; 0 where it does not record."""
         return 0 if self.autophage_recording is None else self.autophage_recording[0].tokens
 
     def autophage_observed(self, go_on: bool = False) -> bytes | None:
-        """Hand over what was recorded (`record.Record`), and stop recording or `go_on`; None where nothing is recorded."""
+        """Return the bytes of the `Record`, or None where this worker does not record. Recording stops unless `go_on`."""
         if self.autophage_recording is None:
             return None
         recorder, detach = self.autophage_recording
@@ -126,7 +126,7 @@ class WorkerExtension:
 
 
 def _weights_mapper(model: Any) -> Any:
-    """How Hugging Face's names become vLLM's, for models that rename; None for those that do not."""
+    """Return the map from Hugging Face's names to vLLM's, or None for a model that renames nothing."""
     mapper = getattr(model, "hf_to_vllm_mapper", None)
     for name in ("get_rename_mapper", "get_unstacked_mapper"):
         if mapper is not None and hasattr(mapper, name):

@@ -1,6 +1,6 @@
-"""Scoring any text under any model: full-vocabulary statistics of every token, teacher-forced.
+"""Scoring of any text under any model: full-vocabulary statistics of every token, teacher-forced.
 
-`windows` cuts documents, `models` loads what scores them, `table` is the file that comes out, `score` does it.
+`windows` cuts documents, `models` loads models, `score` computes, and `table` writes the result.
 """
 
 from autophage.scoring.models import Scorer, load_scorer

@@ -1,4 +1,4 @@
-"""What scores: a causal language model, its tokenizer and perhaps an adapter, loaded for reading only."""
+"""Loading of a model for scoring: causal language model, tokenizer, optional adapter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from autophage.data.tokens import load_tokenizer
 from autophage.errors import UserError, first_line
 from autophage.host.devices import element_type
 from autophage.store.weights import refuse_pickle
-from autophage.trainer.head import Head, find_head
+from autophage.trainer.head import LanguageHead, find_head
 from autophage.trainer.loading import load_model
 
 DType = Literal["auto", "float32", "bfloat16"]
@@ -18,10 +18,10 @@ DType = Literal["auto", "float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Scorer:
-    """A model ready to score, and the tokenizer of its folder."""
+    """A loaded model and the tokenizer of its folder."""
 
     name: str
-    head: Head
+    head: LanguageHead
     tokenizer: Any
 
     @property
@@ -30,15 +30,15 @@ class Scorer:
 
     @property
     def positions(self) -> int | None:
-        """Longest sequence the model has positions for; None where it states none."""
+        """Maximum sequence length of the model, or None if its configuration states none."""
         return getattr(self.head.model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def load_scorer(model: str, adapter: Path | None = None, dtype: DType = "auto") -> Scorer:
-    """A folder or hub id, with a PEFT adapter folder on it if one is given; "auto" is float32 on a CPU, bfloat16 on a GPU.
+    """Load a folder or hub id, with a PEFT adapter folder if given. "auto" is float32 on a CPU and bfloat16 on a GPU.
 
     Raises:
-        UserError: model, tokenizer or adapter cannot be loaded, or the adapter belongs to another model.
+        UserError: Model, tokenizer or adapter cannot be loaded, or the adapter belongs to another model.
     """
     loaded = load_model(model, element_type(dtype))
     if adapter is not None:

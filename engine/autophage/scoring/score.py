@@ -1,4 +1,4 @@
-"""Documents in, statistics of every token out: windows in order, batch by batch, in bounded memory."""
+"""Statistics of every token of documents, batch by batch in bounded memory."""
 
 from __future__ import annotations
 
@@ -33,19 +33,23 @@ def score_documents(
     out: Path | None = None,
     meter: Meter | None = None,
 ) -> ScoreSummary:
-    """Statistics of every token of `documents` but each one's first, to Parquet at `out` if given.
+    """Score every token of `documents` except the first of each.
 
     Args:
-        scorer: the model, whose tokenizer and default special tokens are used.
-        documents: scored one by one; no context crosses from one to the next.
-        reference: another model of the same vocabulary; adds KL(model || reference) and KL(reference || model) per token.
-        context: tokens of a window; 1024, or what the model has positions for, if None.
-        stride: tokens from one window to the next; half of the context, if None.
-        out: a Parquet file, there whole or not at all.
-        meter: counts scored tokens.
+        scorer: Model to score under. Its tokenizer adds its default special tokens.
+        documents: Texts, scored independently. No context crosses from one to the next.
+        reference: Second model of the same vocabulary. It adds KL(model || reference) and KL(reference || model) per
+            token.
+        context: Tokens per window. None means 1024, or the model's positions if fewer.
+        stride: Tokens between the starts of windows. None means half of the context.
+        out: Parquet file for the statistics. It is written completely or not at all.
+        progress: Called with (tokens done, tokens in all).
+
+    Returns:
+        Summary of all scored tokens.
 
     Raises:
-        UserError: context or stride that cannot be, vocabularies that do not fit, no document with two tokens.
+        UserError: Context or stride is out of range, the vocabularies differ, or no document has two tokens.
     """
     context, stride = _settings(scorer, reference, context, stride)
     encoded = [(document.name, _encode(scorer, document)) for document in documents]
@@ -101,7 +105,7 @@ def _encode(scorer: Scorer, document: NamedText) -> list[int]:
 
 
 def _batches(pieces: Sequence[Piece], tokens: int) -> Iterator[list[Piece]]:
-    """Neighbours together, within the budget of tokens; nearly all windows are of one length."""
+    """Yield neighbouring pieces within the budget of tokens. Nearly all windows have equal length."""
     batch: list[Piece] = []
     for piece in pieces:
         width = max(window.end - window.begin for _, _, window in [*batch[:1], piece])
@@ -114,7 +118,7 @@ def _batches(pieces: Sequence[Piece], tokens: int) -> Iterator[list[Piece]]:
 
 @torch.inference_mode()
 def _score(scorer: Scorer, reference: Scorer | None, batch: Sequence[Piece]) -> list[dict[str, np.ndarray]]:
-    """Columns of each window, the token ids with them."""
+    """Return the columns of each window, token ids included."""
     sequences = [ids[window.begin : window.end] for _, ids, window in batch]
     spans = [(window.first - window.begin, window.end - window.begin) for _, _, window in batch]
     rows_TX, target_T = scored_rows(scorer.head, sequences, spans)

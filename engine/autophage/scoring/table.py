@@ -1,6 +1,6 @@
-"""What scoring leaves: one Parquet row a token, and a summary with intervals.
+"""Output of scoring: one Parquet row per token, and a summary with intervals.
 
-Rows are written as they come, so that memory does not grow with the text. The summary keeps sums per window.
+Rows are written as they arrive, so memory does not grow with the text. The summary keeps sums per window.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ DIVERGENCES = ("kl", "reverse_kl")
 RESAMPLES = 1000
 SEED = 0
 ROW_GROUP = 1 << 16
-"""Rows that are written together: a row group for each window would be mostly headers."""
+"""Rows per row group. A group per window would consist mostly of headers."""
 
 
 def schema(with_reference: bool) -> pa.Schema:
-    """Columns of the file. Log-probs, entropies and divergences in nats, varentropy in nats^2."""
+    """Return the columns of the file. Log-probs, entropies and divergences are in nats, varentropy in nats^2."""
     integers = {"rank", "ties", "argmax"}
     columns = [
         ("document", pa.string()),
@@ -39,7 +39,10 @@ def schema(with_reference: bool) -> pa.Schema:
 
 @dataclass(frozen=True)
 class ScoreSummary:
-    """`estimates`: perplexity, entropy, varentropy, surprisal_gap, rank, top1 and, with a reference, kl and reverse_kl."""
+    """Summary of a scored text.
+
+    `estimates` has perplexity, entropy, varentropy, surprisal_gap, rank and top1. A reference adds kl and reverse_kl.
+    """
 
     documents: int
     windows: int
@@ -51,7 +54,7 @@ class ScoreSummary:
 
 
 class Sums:
-    """Sums of each window, from which means and their intervals come."""
+    """Sums of each window, for means and their intervals."""
 
     def __init__(self) -> None:
         self._sums: dict[str, list[float]] = {}
@@ -66,7 +69,7 @@ class Sums:
         return int(sum(self._counts))
 
     def add(self, columns: Mapping[str, np.ndarray]) -> None:
-        """The columns of one window."""
+        """Add the columns of one window."""
         surprisal = -columns["logprob"].astype(np.float64)
         entropy = columns["entropy"].astype(np.float64)
         values = {
@@ -96,7 +99,7 @@ class Sums:
 
 
 class TokenTable:
-    """Writes rows to a Parquet file under a temporary name that its owner renames."""
+    """Writer of the Parquet file. Its owner renames the file when it is complete."""
 
     def __init__(self, path: Path, with_reference: bool) -> None:
         self._schema = schema(with_reference)
@@ -106,7 +109,7 @@ class TokenTable:
     def add(
         self, document: str, positions: Sequence[int], tokens: Sequence[str], columns: Mapping[str, np.ndarray]
     ) -> None:
-        """`columns` has token_id and every statistic."""
+        """Append the rows of one window. `columns` has token_id and every statistic."""
         rows = {"document": [document] * len(positions), "position": positions, "token": tokens, **columns}
         self._waiting.append(pa.table({name: rows[name] for name in self._schema.names}, schema=self._schema))
         if sum(table.num_rows for table in self._waiting) >= ROW_GROUP:
@@ -123,5 +126,5 @@ class TokenTable:
 
 
 def _exp(value: float) -> float:
-    """Infinite where a token was impossible under the model, or nearly so."""
+    """Return e^value, infinite above 700. Such a mean surprisal comes from tokens that are all but impossible."""
     return math.exp(value) if value < 700 else math.inf if value == value else math.nan

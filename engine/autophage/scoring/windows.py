@@ -1,8 +1,8 @@
-"""Documents, and the overlapping windows in which a model with a bounded context reads them.
+"""Documents, and overlapping windows for models of bounded context.
 
-Each token is scored once, in the window that gives it the most context: windows begin `stride` tokens apart, and what a window
-shares with the one before it is context only. A document's first token has nothing before it and is not scored. This is the
-strided perplexity of the transformers documentation ("Perplexity of fixed-length models").
+Each token is scored once, in the window that gives it the most context. Windows begin `stride` tokens apart. The
+tokens that a window shares with its predecessor are context only. The first token of a document has no context and is
+not scored. This is the strided perplexity of the transformers documentation ("Perplexity of fixed-length models").
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from autophage.errors import UserError
 
 @dataclass(frozen=True)
 class NamedText:
+    """A text and its name in the output."""
+
     name: str
     text: str
 
 
 @dataclass(frozen=True)
 class ContextWindow:
-    """Tokens begin..end of a document; those from `first` on are scored. begin < first <= end."""
+    """Tokens begin..end of a document. Those from `first` on are scored. begin < first <= end."""
 
     begin: int
     first: int
@@ -31,10 +33,10 @@ class ContextWindow:
 
 
 def read_documents(path: Path) -> list[NamedText]:
-    """A UTF-8 file as one document, or every text file of a folder as one each, in the order of their names.
+    """Read a UTF-8 file as one document, or each text file of a folder as one, in the order of their names.
 
     Raises:
-        UserError: nothing there, nothing in it, or not UTF-8.
+        UserError: The path is missing, holds no text, or is not UTF-8.
     """
     if path.is_dir():
         files = text_files(path)
@@ -51,7 +53,7 @@ def read_documents(path: Path) -> list[NamedText]:
 
 
 def windows(length: int, context: int, stride: int) -> Iterator[ContextWindow]:
-    """The windows of a document of `length` tokens; none for one with fewer than two."""
+    """Yield the windows of a document of `length` tokens. A document with fewer than two has none."""
     scored = 1
     for begin in range(0, length, stride):
         end = min(begin + context, length)

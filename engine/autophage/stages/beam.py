@@ -1,11 +1,11 @@
-"""Beam search by transformers' `generate`, with the interface of the vLLM sampler: how *The Curse of Recursion* writes.
+"""Beam search by transformers' `generate`, with the interface of the vLLM sampler.
 
-vLLM's own beam search hands every beam's every token to the engine as a request of its own: 512 documents of 64 tokens
-with five beams are 164,000 requests a generation. A batch that keeps its cache is the right tool for it, so a run with
-beams has no vLLM at all: the sampler's process holds a second resident model.
+*The Curse of Recursion* samples by beam search. vLLM's own beam search sends each token of each beam to the engine as
+a request: 512 documents of 64 tokens with five beams are 164,000 requests a generation. A batch that keeps its cache is
+faster, so a run with beams has no vLLM. The sampler's process holds a second resident model instead.
 
-Statistics are of the model's own distribution, by a forward pass over what was written: a beam's tokens are chosen by
-their whole document and never drawn. A batch is decided by the order of the prompts, so its bits are too.
+Statistics describe the model's own distribution. A forward pass over each document computes them, because a search
+chooses tokens by the whole document and draws none. The order of the prompts decides the batches, and thereby the bits.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from autophage.store.weights import Weights
 if TYPE_CHECKING:
     from autophage.sampler.engine import Sampler
 
-    AnySampler: TypeAlias = "Sampler | BeamSampler"
+AnySampler: TypeAlias = "Sampler | BeamSampler"
 
 WATCHED = tuple(field.name for field in fields(Statistics))
 
 
 def sampler_for(settings: EngineSettings) -> AnySampler:
-    """The sampler that `settings` ask for, started: vLLM, but where documents are searched for with beams."""
+    """Start the sampler for `settings`: a `BeamSampler` for beam search, otherwise vLLM."""
     if settings.beam_recipe is not None:
         return BeamSampler(settings)
     from autophage.sampler.engine import Sampler
@@ -51,10 +51,10 @@ def sampler_for(settings: EngineSettings) -> AnySampler:
 
 
 class BeamSampler:
-    """Calls may come from several threads; one model computes at a time."""
+    """A sampler by beam search. It can be called from several threads; one call computes at a time."""
 
     def __init__(self, settings: EngineSettings) -> None:
-        from autophage.trainer.resident import ResidentModel  # TRL and all, which a sampler that is vLLM need not load
+        from autophage.trainer.resident import ResidentModel  # TRL too, which a vLLM sampler does not load
 
         assert settings.beam_recipe is not None
         self._resident = ResidentModel(settings.model_path, Recipe.model_validate_json(settings.beam_recipe))
@@ -64,21 +64,22 @@ class BeamSampler:
         self._next_id = 1
 
     def install(self, label: str, weights: Weights) -> Served:
-        """Hold `weights` under a fresh id and name."""
+        """Store `weights` under a fresh id and name."""
         served = Served(f"{label}-{weights.digest[:16]}", self._next_id, weights.digest)
         self._next_id += 1
         self._held[served.name] = weights
         return served
 
     def remove(self, served: Served) -> None:
+        """Forget installed weights."""
         del self._held[served.name]
 
     def notes(self) -> list[str]:
-        """A search that memory does not hold has fewer beams at once by the recipe: sample.concurrency."""
+        """No messages: `sample.concurrency` alone limits the beams in memory."""
         return []
 
     def prove(self, seconds: float = 0.0) -> bool:
-        """Write a token, unless a search is under way: that cannot be looked into, so its documents are no proof either."""
+        """Generate one token, unless a search is running. Returns False: progress inside a search is not visible."""
         if not self._turn.acquire(blocking=False):
             return False
         try:
@@ -88,16 +89,16 @@ class BeamSampler:
         return False
 
     def rest(self) -> None:
-        """Nothing of it is ever put aside."""
+        """Do nothing: this sampler has no sleep mode."""
 
     def canary(self, served: Served, prompts: Sequence[Sequence[int]]) -> list[Completion]:
-        """A sampled continuation of each prompt, with log-probs from the cached decoding that beams are made by."""
+        """Sample a continuation of each prompt. Its log-probs come from the cached decoding that beam search uses."""
         with self._turn:
             self._load(served)
             return [self._sampled(list(prompt), seed) for seed, prompt in enumerate(prompts)]
 
     def sample(self, jobs: Sequence[Job], ended: Ended, *, observe: bool = True) -> list[list[Completion]]:
-        """For each job one document per request, in order."""
+        """Search one document per request, in order, for each job."""
         documents = []
         for number, job in enumerate(jobs):
             with self._turn:
@@ -124,11 +125,11 @@ class BeamSampler:
 
     def _load(self, served: Served) -> None:
         if served.name not in self._held:
-            raise SwapError(f"{served.name}: is not in the sampler")
+            raise SwapError(f"{served.name} is not in the sampler")
         self._resident.load(self._held[served.name])
 
     def _batches(self, job: Job) -> Iterator[tuple[list[Request], Decoding]]:
-        """Neighbours that are decoded alike, as many at once as `sample.concurrency` holds beams."""
+        """Batch neighbours with equal decoding. A batch has at most `sample.concurrency` beams."""
         for decoding, alike in groupby(job.requests, lambda request: request.decoding or job.decoding):
             requests, size = list(alike), max(1, self._rows // decoding.beams)
             for start in range(0, len(requests), size):
@@ -150,7 +151,7 @@ class BeamSampler:
 
     @torch.inference_mode()
     def _generate(self, prompts: Sequence[list[int]], **settings: Any) -> Any:
-        """Prompts are padded on the left: a causal model must not begin behind padding."""
+        """Generate from prompts padded on the left: a causal model must not start after padding."""
         model, tokenizer = self._resident.model, self._resident.tokenizer
         padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         width, device = max(map(len, prompts)), model.device
@@ -168,6 +169,6 @@ class BeamSampler:
 
 
 def _completion(token_ids: list[int], stop_ids: Sequence[int]) -> Completion:
-    """A row of a batch, cut behind its stop token: what follows is padding."""
+    """Cut a row of a batch after its stop token. The rest is padding."""
     ends = [place for place, token in enumerate(token_ids) if token in stop_ids]
     return Completion(token_ids[: ends[0] + 1], "stop") if ends else Completion(token_ids, "length")

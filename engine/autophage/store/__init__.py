@@ -1,4 +1,5 @@
-"""What a run leaves on disk, and the only code that reads or writes it.
+"""The files of a run directory, and the only code that reads or writes them.
 
-Knows files, hashes and locks; does not know models, samplers or recipes' meaning. Imports neither torch, ray nor vllm.
+Knows files, hashes and locks. Does not know models, samplers or the meaning of recipes. Imports neither torch, ray nor
+vllm.
 """

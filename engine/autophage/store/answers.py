@@ -1,7 +1,8 @@
-"""`answers.parquet`: how a model answered each question in each format, one row for each.
+"""`answers.parquet`: one row per question and format, with the model's answer.
 
-`logprobs` are of the four options: of a letter its tokens' sum, of a text their mean (the log of the geometric mean), in
-nats. What was generated is null where nothing was sampled, and `generated_choice` where the text names no option.
+`logprobs` has a value in nats for each of the four options. An option that is a letter has the sum over its tokens, and
+an option that is a text has their mean (the log of the geometric mean). The columns `generated*` are null if nothing was
+sampled; `generated_choice` is null if the text names no option.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Answer:
-    """`gold` and `chosen` are places of options; `metrics.questions` says what the rest means.
+    """The answer to one question in one format. `metrics.questions` defines the fields.
 
-    `question` names what is asked, in whatever format: rows of one question are not independent.
+    `gold` and `chosen` are indices of options. `question` is the same in every format, so rows that share it are not
+    independent.
     """
 
     question: str
@@ -70,7 +72,11 @@ def write_answers(folder: Path, answers: Sequence[Answer]) -> None:
 
 
 def read_answers(folder: Path) -> pa.Table:
-    """The answers of a generation's folder; no rows where it was asked nothing, `StoreError` where they cannot be read."""
+    """Read the answers in a generation's folder; no rows if the generation was asked nothing.
+
+    Raises:
+        StoreError: The file cannot be read.
+    """
     path = folder / ANSWERS
     if not path.is_file():
         return SCHEMA.empty_table()

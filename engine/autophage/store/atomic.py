@@ -1,7 +1,7 @@
-"""Files that are either there whole or not there at all.
+"""Atomic writes: after a crash a file has its old content or its new content, never a mixture.
 
-A file is written under a temporary name in its own folder, fsynced, renamed over its final name, and the folder is
-fsynced: after a crash a reader finds the old content or the new, never a mixture (POSIX rename).
+A file is written under a temporary name in its own folder, fsynced, and renamed over its final name (POSIX rename). Then
+the folder is fsynced.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 from autophage.store.fault_points import reach
 
 TEMPORARY = ".partial"
-"""Suffix of files that are still being written; readers never look at them and `clear_temporary` removes them."""
+"""Suffix of files that are being written. Readers ignore them, and `clear_temporary` removes them."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to; on success it becomes `path`, on any error it is removed."""
+    """Yield a temporary path to write to. On success it becomes `path`; on an error it is removed."""
     make_folder(path.parent)
     temporary = path.with_name(path.name + TEMPORARY)
     reach("open", path)
@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def make_folder(path: Path) -> None:
-    """Make `path` and what is missing above it, each durable in its parent before anything is put into it."""
+    """Make the folder `path` and its missing parents. Each is durable in its parent before it gets content."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
@@ -64,7 +64,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make a rename inside `path` durable."""
+    """Make renames inside `path` durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -78,7 +78,7 @@ def sha256(path: Path) -> str:
 
 
 def clear_temporary(folder: Path) -> None:
-    """Remove what an interrupted writer left in `folder` and below."""
+    """Remove temporary files of an interrupted writer in `folder` and below."""
     for leftover in folder.rglob(f"*{TEMPORARY}"):
         reach("clear", leftover)
         leftover.unlink(missing_ok=True)

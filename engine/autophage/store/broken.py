@@ -1,7 +1,7 @@
-"""A training batch whose loss or gradient was not finite, kept for whoever wants to know why: one Parquet row a document.
+"""A training batch whose loss or gradient was not finite, kept for diagnosis: one Parquet row per document.
 
-`logprob` is null for tokens that were not trained on, and for those that the model did not get to; a NaN stays a NaN. The
-files lie beside the logs: they are no part of a generation.
+`logprob` is null for tokens without loss and for tokens that the model did not reach. A NaN stays a NaN. The files lie
+beside the logs and belong to no generation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class BrokenDocument:
-    """`trained` says which tokens carry loss; `logprob` has one value for each token, None where there is none."""
+    """One document of the batch. The lists have a value per token; `trained` is True for tokens that carry loss."""
 
     token_ids: list[int]
     trained: list[bool]
@@ -36,7 +36,7 @@ class BrokenDocument:
 
 
 def write_broken_batch(path: Path, documents: Sequence[BrokenDocument], decode: Callable[[list[int]], str]) -> Path:
-    """Write the batch in the order in which it was trained on; returns `path`."""
+    """Write the batch in training order and return `path`."""
     rows = [
         {"place": place, "text": decode(document.token_ids), **vars(document)}
         for place, document in enumerate(documents)

@@ -1,4 +1,4 @@
-"""Committing a generation: shards, weights and metrics first, the manifest last. And reading committed ones back."""
+"""Commit a generation, manifest last, and read committed generations back."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from autophage.store.weights import Weights, load_weights
 
 @dataclass(frozen=True)
 class Generation:
-    """Everything that makes up generation g of an arm: model g's weights, corpus g, and what was measured on both.
+    """Generation g of an arm: the weights of model g, corpus g, and the metrics of both.
 
-    `served_as` and `canary` are of the sampler that served the weights; None for a learner that draws by itself.
+    `served_as` is the name of the weights in the sampler, `canary` the difference of their log-probs to the trainer's in
+    nats. Both are None for a learner without a sampler.
     """
 
     arm: str
@@ -35,19 +36,21 @@ class Generation:
     canary: float | None
     seed: int
     steps: list[StepStatistics] = field(default_factory=list)
-    """Of the training that made the model; none at generation 0."""
+    """Statistics of the training that made the model; empty at generation 0."""
     optimizer: bytes | None = None
-    """AdamW's moments after that training, as safetensors, where the next generation goes on with them."""
+    """AdamW's moments after training, as safetensors; None unless the next generation continues with them."""
     answers: list[Answer] = field(default_factory=list)
-    """To the recipe's questions; none where it asks none."""
+    """Answers to the recipe's questions."""
 
 
 def commit_generation(
     run: RunDirectory, made: Generation, *, level: str, versions: dict[str, str], arms: list[str] | None
 ) -> None:
-    """Write `made` so that it counts: atomically, parent hash included; then add its metrics to the table of `arms`.
+    """Commit a generation atomically, with the hash of its parent; then add its metrics to the table.
 
-    None leaves the table as it is: a caller with thousands of short generations makes it again from time to time.
+    Args:
+        arms: All arms of the table, in order. None leaves the table alone: a caller with thousands of short generations
+            rewrites it from time to time.
     """
     folder = run.generation(made.arm, made.generation)
     manifests.clear_uncommitted(folder)
@@ -85,7 +88,7 @@ def commit_generation(
 
 
 def _write_samples(folder: Path, samples: list[Sample] | Numbers) -> dict[str, int]:
-    """Write the corpus; returns what its manifest counts."""
+    """Write the corpus and return the counts of its manifest."""
     if isinstance(samples, Numbers):
         write_numbers(folder, samples)
         return {"samples": len(samples), "accepted": len(samples), "values": int(samples.values.size)}
@@ -95,30 +98,34 @@ def _write_samples(folder: Path, samples: list[Sample] | Numbers) -> dict[str, i
 
 
 def committed_weights(run: RunDirectory, arm: str, generation: int) -> Weights:
-    """Model `generation` of an arm.
+    """Read the weights of model `generation` of an arm.
 
     Raises:
-        StoreError: it is not what its manifest says.
+        StoreError: The generation is not committed, or its weights are not what the manifest lists.
     """
     manifest = _require_manifest(run, arm, generation)
     folder = run.generation(arm, generation)
     weights = load_weights(folder)
     if weights.digest != manifest.weights.get("digest"):
         raise StoreError(f"{folder}: its weights are not the manifest's")
-    for name in manifest.files:  # the tensors are known by their digest, which is needed in any case
+    for name in manifest.files:  # the digest covers the tensors; these are their configs
         if "/" in name and name.endswith(".json"):
             true_file(run, manifest, name)
     return weights
 
 
 def committed_optimizer(run: RunDirectory, arm: str, generation: int) -> bytes | None:
-    """The optimizer's state after the training of model `generation`, None where none was kept."""
+    """Read the optimizer's state after the training of model `generation`; None if it was not kept."""
     manifest = _require_manifest(run, arm, generation)
     return true_file(run, manifest, OPTIMIZER).read_bytes() if OPTIMIZER in manifest.files else None
 
 
 def committed_samples(run: RunDirectory, arm: str, generation: int) -> list[Sample]:
-    """Corpus `generation` of an arm, each shard as its manifest says (`StoreError` where not)."""
+    """Read corpus `generation` of an arm.
+
+    Raises:
+        StoreError: The generation is not committed, or a shard is not what the manifest lists.
+    """
     return read_samples(true_shards(run, _require_manifest(run, arm, generation)))
 
 

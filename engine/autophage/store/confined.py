@@ -1,7 +1,8 @@
-"""Is everything that a run would write and read inside its directory? Names are checked where they are read; this checks links.
+"""Refuse run directories whose links lead out of them.
 
-A run directory may come from somebody else, or from an archive. A link in the place of an arm, a generation or a file would
-lead reads and writes out of it. That the run directory itself is a link, as to a larger disk, is its owner's own doing.
+A run directory may come from another person or from an archive. A link in the place of an arm, a generation or a file
+would redirect reads and writes. The run directory itself may be a link, such as to a larger disk. Names in manifests are
+checked where they are read.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from autophage.store.rundir import RunDirectory
 
 
 def require_confined(run: RunDirectory) -> None:
-    """Raise a `UserError` that names the first link of a run directory that leads out of it."""
+    """Check that no link in a run directory leads out of it.
+
+    Raises:
+        UserError: A link does; the message names the first.
+    """
     root = run.root.resolve()
     for path in _links(run):
         if not path.resolve().is_relative_to(root):
             raise UserError(
-                f"{path}: is a link that leads out of the run directory, to {path.resolve()}. Put in its place what it points "
-                "to, or give another directory; that the run directory itself is a link does no harm."
+                f"{path}: is a link that leads out of the run directory, to {path.resolve()}. Replace the link with a copy "
+                "of its target, or give another directory. The run directory itself may be a link."
             )
 
 

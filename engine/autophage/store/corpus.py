@@ -1,8 +1,9 @@
 """Corpus shards: one Parquet row per sample, one value per generated token in the list columns.
 
-`ROWS_PER_SHARD` bounds a shard. Statistics are float32 and of the model's own full distribution at temperature 1,
-before any truncation; `rank` counts tokens that are strictly more probable, plus one. `ppl_under_base` is one number a
-sample, its perplexity under model 0: null where it has no tokens or was not asked for.
+`ROWS_PER_SHARD` bounds a shard. Statistics are float32, of the model's full distribution at temperature 1 before any
+truncation. `logprob` and `entropy` are in nats, `varentropy` in nats^2. `rank` is 1 plus the number of strictly more
+probable tokens. `ppl_under_base` is the perplexity of the sample under model 0; it is null if the sample has no tokens or
+the recipe does not measure drift.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ SCHEMA = pa.schema(
 
 @dataclass
 class Sample:
-    """One document that a model wrote. Statistics are arrays of len(token_ids), recorded while it was sampled.
+    """One document that a model wrote. Statistics are arrays of len(token_ids), recorded during sampling.
 
     Raises:
-        StoreError: a token has no statistics, so that the sample must not be committed.
+        StoreError: The number of values differs from the number of tokens.
     """
 
     sample_id: str
@@ -73,24 +74,24 @@ class Sample:
 
     @property
     def complete(self) -> bool:
-        """Whether the model ended the document itself, so that its end token belongs to it."""
+        """True if the model ended the document itself, so that the end token belongs to the document."""
         return self.finish_reason == "stop"
 
 
 def sample_id(run_seed: int, arm: str, generation: int, index: int, prompt_ids: Iterable[int], seed: int) -> str:
-    """Hash of everything that decides a sample: run, arm, generation, prompt, index, seed. 32 hex digits."""
+    """Hash everything that decides a sample (run, arm, generation, prompt, index, seed) to 32 hex digits."""
     key = f"{run_seed}/{arm}/{generation}/{index}/{seed}/" + ",".join(map(str, prompt_ids))
     return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
 
 
 def write_corpus(folder: Path, samples: list[Sample]) -> list[Path]:
-    """Write `samples` in order as shards under `folder`; returns the shard paths. No samples make one empty shard."""
+    """Write `samples` in order as shards under `folder` and return their paths. No samples make one empty shard."""
     columns = {name: [getattr(sample, name) for sample in samples] for name in SCHEMA.names}
     return write_shards(folder, pa.table(columns, schema=SCHEMA))
 
 
 def write_shards(folder: Path, corpus: pa.Table) -> list[Path]:
-    """Write a table with one row per sample, in order, as the shards of a generation; returns their paths."""
+    """Write a table with one row per sample as the shards of a generation and return their paths."""
     paths = []
     for number, start in enumerate(range(0, max(len(corpus), 1), ROWS_PER_SHARD)):
         path = folder / f"corpus-{number:05d}.parquet"
@@ -101,7 +102,11 @@ def write_shards(folder: Path, corpus: pa.Table) -> list[Path]:
 
 
 def read_corpus(shards: Iterable[Path], columns: list[str] | None = None) -> pa.Table:
-    """The shards, in order, as one table; `columns` limits what is read."""
+    """Read shards as one table, in order; `columns` limits what is read.
+
+    Raises:
+        StoreError: A shard cannot be read.
+    """
     tables = [_read_shard(path, SCHEMA.names if columns is None else columns) for path in shards]
     if not tables:
         schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
@@ -118,7 +123,7 @@ def _read_shard(path: Path, columns: list[str]) -> pa.Table:
 
 def _read_columns(path: Path, columns: list[str]) -> pa.Table:
     table = pq.read_table(path, columns=columns)
-    table.validate(full=True)  # texts that are no UTF-8 and offsets that lead nowhere
+    table.validate(full=True)  # raises for invalid UTF-8 and for offsets out of bounds
     return table
 
 

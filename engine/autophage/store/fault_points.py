@@ -1,12 +1,12 @@
-"""Named places where a run may be made to die, so that tests can show what every one of them leaves behind.
+"""Fault points: named places where a test can make a run die.
 
-Every write, fsync, rename, stage and actor call of a run passes `reach`, which does nothing unless a test has armed it:
+Every write, fsync, rename, stage and actor call of a run passes `reach`. It does nothing unless a variable arms it:
 
     AUTOPHAGE_FAULT=17:/tmp/trace    the process that reaches the 17th point kills itself with SIGKILL
-    AUTOPHAGE_FAULT=0:/tmp/trace     no point kills; the trace is the list of all of them
+    AUTOPHAGE_FAULT=0:/tmp/trace     no point kills; the trace lists all of them
 
-The trace has one line a point, and is the counter that all processes of a run share: the driver and its actors inherit
-the variable. Knows neither what is written nor what a stage is.
+The driver and its actors inherit the variable. The trace has a line per point and is the counter that all processes
+share.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pathlib import Path
 
 VARIABLE = "AUTOPHAGE_FAULT"
 TORN_BYTES = 7
-"""What a power cut takes of the end of a write that was not synced: less than the smallest file a run has."""
+"""Bytes that a simulated power cut removes from an unsynced write; fewer than the smallest file of a run has."""
 
 
 @dataclass(frozen=True)
 class CrashPoint:
-    """Die at the point of number `at`, counted from 1; 0 lets every point pass. Points are listed in the file `trace`."""
+    """Die at point `at`, counted from 1; 0 lets every point pass. The file `trace` lists the points."""
 
     at: int
     trace: Path
@@ -51,12 +51,12 @@ _point = _from_environment()
 
 
 def arm(point: CrashPoint | None) -> None:
-    """For this process and those it forks, instead of the variable."""
+    """Set the crash point of this process and its forks, in place of the variable."""
     global _point
     _point = point
 
 
 def reach(step: str, what: object = "", *, torn: Path | None = None) -> None:
-    """Be at the point `step` of `what`. `torn` has been written to and not synced, so a crash here may leave it torn."""
+    """Pass the point `step` of `what`. A crash here tears the end of the file `torn`, which is not synced yet."""
     if _point is not None:
         _point.reach(f"{step} {what}", torn)

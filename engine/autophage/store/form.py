@@ -1,7 +1,7 @@
-"""What a manifest must look like before anything believes it: a run directory may come from somebody else.
+"""Check the form of a manifest before its content is used: a run directory may come from another person.
 
-Knows the shape of each field, and that a file's name must stay inside its generation's folder. Whether the files are as
-the manifest says is `manifest.check`'s.
+Knows the type of each field. File names must stay inside the generation's folder. `manifest.check` compares the files
+themselves.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ from typing import Any
 from autophage.host.naming import require_inside
 
 LARGEST = 2**63
-"""What a count stays below: columns of tables have 64 bits."""
+"""Exclusive bound of counts: columns of tables have 64 bits."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def require_form(fields: Mapping[str, Any]) -> None:
-    """`ValueError` with the first field that is missing, strange, or not what a manifest has there."""
+    """Check every field.
+
+    Raises:
+        ValueError: A field is missing, unknown or of the wrong type; the message names the first.
+    """
     for name in fields:
         if name not in _FORM:
-            raise ValueError(f"{name!r} is no field of one")
+            raise ValueError(f"{name!r} is no field of a manifest")
     for name, (right, wanted) in _FORM.items():
         if name not in fields:
             raise ValueError(f"it has no {name}")

@@ -1,8 +1,8 @@
-"""What gates said of a corpus, counted: how many samples were accepted and rejected, and by which reasons.
+"""Count the verdicts of gates on a corpus: samples accepted and rejected, and by which reasons.
 
     samples = accepted + rejected        rejected = the sum over its reasons
 
-A rejected sample has one reason; an accepted one has none, or a remark of each gate that had something to say.
+A rejected sample has one reason. An accepted sample has a remark of each gate that gave one.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from collections import Counter
 from collections.abc import Iterable
 
 BETWEEN = "; "
-"""Between the remarks of several gates on one sample."""
+"""Separator of the remarks of several gates on one sample."""
 UNSAID = "no reason"
 
 
 def count_judged(judged: Iterable[tuple[bool, str]]) -> dict[str, int]:
-    """The counts of a corpus from each sample's `accepted` and `gate`: in all, and as `rejected.REASON`, `accepted.REMARK`."""
+    """Return the totals of a corpus, and a count per `rejected.REASON` and `accepted.REMARK`.
+
+    Args:
+        judged: `accepted` and `gate` of each sample.
+    """
     totals = Counter({"samples": 0, "accepted": 0, "rejected": 0})
     reasons: Counter[str] = Counter()
     for accepted, gate in judged:

@@ -1,8 +1,8 @@
-"""Manifests: the one file that makes a generation count.
+"""Manifests: a generation is committed if and only if its folder has a `manifest.json`.
 
-A generation folder is committed when `manifest.json` is there: it is written last, it names every file with size and
-sha256, and it carries the sha256 of its parent's manifest, so a chain of generations is a chain of hashes. A folder
-without one is scrap from an interrupted run, and is cleared before the generation is made again.
+The manifest is written last. It lists every file with size and sha256, and it contains the sha256 of its parent's
+manifest, so that a chain of generations is a chain of hashes. A folder without a manifest is left over from an
+interrupted run and is cleared before the generation is made again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ INDENT = 1
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured value with its 95% interval (None where it has none) and the number of items behind it."""
+    """One measured value with its 95% interval (None if it has none) and the number of items measured."""
 
     metric: str
     value: float
@@ -41,7 +41,11 @@ class Metric:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`files` maps a path inside the folder to {"bytes", "sha256"}; `level` is the resume promise that was kept."""
+    """Content of a manifest.
+
+    `files` maps a path inside the folder to {"bytes", "sha256"}. `level` is the resume level that was kept: exact,
+    statistical or best-effort.
+    """
 
     arm: str
     generation: int
@@ -57,7 +61,7 @@ class Manifest:
 
 
 def metric_row(metric: Metric) -> dict[str, Any]:
-    """A metric as it is stored: an interval that does not exist (one document has no spread) is null."""
+    """Return a metric as it is stored. A bound that is not finite becomes null: one document has no spread."""
     return {**asdict(metric), "low": _finite(metric.low), "high": _finite(metric.high)}
 
 
@@ -80,7 +84,7 @@ def read_metrics(folder: Path) -> list[Metric]:
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and sha256 of every file under `folder` but the manifest itself."""
+    """Return size and sha256 of every file under `folder` except the manifest."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     return {str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in paths}
 
@@ -90,7 +94,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a committed generation, None where there is none; `StoreError` where it is not what was written."""
+    """Read the manifest of a generation; None if the generation is not committed.
+
+    Raises:
+        StoreError: The manifest is damaged, of another format, or of another generation.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         return None
@@ -105,13 +113,13 @@ def read_manifest(folder: Path) -> Manifest | None:
     if folder.parts[-2:] != (
         manifest.arm,
         generation_name(manifest.generation),
-    ):  # its files would be looked for elsewhere
+    ):  # otherwise its files would be sought in another folder
         raise StoreError(f"{folder}: its manifest is of {manifest.arm!r}, generation {manifest.generation}")
     return manifest
 
 
 def committed(run: RunDirectory, arm: str) -> list[Manifest]:
-    """The committed generations of an arm, from 0 without a gap."""
+    """Read the manifests of an arm's committed generations, from 0 to the first gap."""
     manifests: list[Manifest] = []
     while (manifest := read_manifest(run.generation(arm, len(manifests)))) is not None:
         manifests.append(manifest)
@@ -119,16 +127,16 @@ def committed(run: RunDirectory, arm: str) -> list[Manifest]:
 
 
 def shards(run: RunDirectory, manifest: Manifest) -> list[Path]:
-    """The corpus shards that a manifest lists, in order."""
+    """Return the corpus shards that a manifest lists, in order."""
     folder = run.generation(manifest.arm, manifest.generation)
     return [folder / name for name in sorted(manifest.files) if name.startswith("corpus-")]
 
 
 def true_file(run: RunDirectory, manifest: Manifest, name: str) -> Path:
-    """A file of a committed generation, which is as its manifest says.
+    """Return the path of a file after comparing it with its manifest.
 
     Raises:
-        StoreError: it is not, and nothing may be made from it.
+        StoreError: The file is not listed, missing, or has another size or sha256.
     """
     path = run.generation(manifest.arm, manifest.generation) / name
     facts = manifest.files.get(name)
@@ -138,12 +146,12 @@ def true_file(run: RunDirectory, manifest: Manifest, name: str) -> Path:
 
 
 def true_shards(run: RunDirectory, manifest: Manifest) -> list[Path]:
-    """As `shards`, each as its manifest says (`StoreError` where not)."""
+    """Return `shards` after comparing each with its manifest; raises as `true_file` does."""
     return [true_file(run, manifest, path.name) for path in shards(run, manifest)]
 
 
 def _fault_of(path: Path, facts: dict[str, Any]) -> str | None:
-    """What is wrong with a file that a manifest lists with these facts."""
+    """Describe how a file differs from its entry in the manifest; None if it does not."""
     if not path.is_file():
         return f"{path}: is missing"
     if path.stat().st_size != facts["bytes"]:
@@ -152,7 +160,11 @@ def _fault_of(path: Path, facts: dict[str, Any]) -> str | None:
 
 
 def clear_uncommitted(folder: Path) -> None:
-    """Make room for a generation: whatever stands in `folder` without a manifest was never committed."""
+    """Empty the folder of a generation that was never committed.
+
+    Raises:
+        StoreError: The generation is committed.
+    """
     if folder.is_dir():
         if (folder / MANIFEST).exists():
             raise StoreError(f"{folder}: is committed and would be overwritten")
@@ -163,7 +175,7 @@ def clear_uncommitted(folder: Path) -> None:
 
 
 def check(run: RunDirectory, arm: str, generation: int) -> list[str]:
-    """Everything wrong with one committed generation, in words; an empty list when all is as the manifest says."""
+    """Compare a committed generation with its manifest and return its faults, in words."""
     folder = run.generation(arm, generation)
     manifest = read_manifest(folder)
     if manifest is None:
@@ -178,5 +190,5 @@ def check(run: RunDirectory, arm: str, generation: int) -> list[str]:
 
 
 def tidy(run: RunDirectory) -> None:
-    """Remove temporary files that an interrupted writer left anywhere in the run."""
+    """Remove temporary files of an interrupted writer from the whole run."""
     clear_temporary(run.root)

@@ -1,4 +1,4 @@
-"""What the trainer's process sends to the driver's, which writes it: light, because the driver must not load torch to read it."""
+"""Results that the trainer sends to the driver, which writes them. Free of torch, which the driver does not load."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from autophage.store.weights import Weights
 
 @dataclass(frozen=True)
 class Trained:
-    """Trained weights, how many tokens they were trained on, and what each step's tokens looked like to the model."""
+    """Result of a training: the weights, the number of trained tokens, and the statistics of each step."""
 
     weights: Weights
     tokens: int
     steps: list[StepStatistics]
     optimizer: bytes | None = None
-    """AdamW's state, where the recipe carries it into the next generation."""
+    """AdamW's state, if the recipe carries it into the next generation."""
     metrics: list[Metric] = field(default_factory=list)
-    """Of what it was trained on."""
+    """Metrics of the training data."""
 
 
 class Measured(NamedTuple):
-    """A generation's corpus with its statistics, every metric of it and its model, and the answers to questions."""
+    """Result of a measurement: the corpus with its statistics, the metrics of corpus and model, the answers to questions."""
 
     samples: list[Sample]
     metrics: list[Metric]

@@ -1,7 +1,7 @@
-"""`metrics.parquet`: every committed generation's metrics in one long table, for readers that want columns.
+"""`metrics.parquet`: the metrics of all committed generations in one long table.
 
-Columns: arm, generation, metric, value, low, high, n. The manifests' `metrics.json` are the truth; this table is made
-from them: each commit adds its rows, and a run that begins holds the whole table against them.
+Columns: arm, generation, metric, value, low, high, n. The table is derived from the `metrics.json` of each generation.
+Every commit adds its rows, and the start of a run compares the whole table with the generations.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ SCHEMA = pa.schema(
 
 
 def collect(run: RunDirectory, arms: list[str]) -> pa.Table:
-    """The metrics of `arms`, read from their committed generations.
+    """Read the metrics of `arms` from their committed generations.
 
     Raises:
-        StoreError: a generation's metrics are not what its manifest says.
+        StoreError: A generation's metrics are not what its manifest lists.
     """
     rows = []
     for arm in arms:
@@ -49,20 +49,24 @@ def write_metrics_table(run: RunDirectory, arms: list[str]) -> None:
 
 
 def is_current(run: RunDirectory, arms: list[str]) -> bool:
-    """Whether the table says what the committed generations of `arms` say; `StoreError` where those are damaged."""
+    """Return True if the table equals the metrics of the committed generations.
+
+    Raises:
+        StoreError: A generation's metrics are not what its manifest lists.
+    """
     made = collect(run, arms)
     try:
         return bool(read_metrics_table(run).equals(made))
-    except StoreError:  # a table that cannot be read is made again
+    except StoreError:  # an unreadable table is rewritten
         return False
 
 
 def add_to_metrics_table(
     run: RunDirectory, arms: Sequence[str], arm: str, generation: int, metrics: Sequence[Metric]
 ) -> None:
-    """Write the table with the rows of one more generation in their place among those of `arms`.
+    """Insert the rows of one generation into the table, in the order of `arms`.
 
-    The rows that are there are taken as they are: reading all generations again would make each commit slower than the last.
+    The other rows are kept unread: reading all generations again would make each commit slower than the last.
     """
     table = read_metrics_table(run)
     replaced = pc.and_(pc.equal(table["arm"], arm), pc.equal(table["generation"], generation))
@@ -85,7 +89,11 @@ def _write(run: RunDirectory, table: pa.Table) -> None:
 
 
 def read_metrics_table(run: RunDirectory) -> pa.Table:
-    """The table as it was last written; no rows where it never was, `StoreError` where it cannot be read."""
+    """Read the table; no rows if it was never written.
+
+    Raises:
+        StoreError: The table cannot be read.
+    """
     if not run.metrics.is_file():
         return SCHEMA.empty_table()
     try:

@@ -1,8 +1,8 @@
-"""Corpora of numbers: what a learner draws that is no language model. One Parquet row per sample, as texts have.
+"""Corpora of numbers, drawn by learners that are no language models. One Parquet row per sample.
 
-`values` are the numbers of a sample in the order that its learner states (`learner.json`): a point, a row of features
-with its label, the pixels of an image. Where an arm has several independent chains, a row holds the sample of each, one
-after the other, so that rows stay samples whatever the number of chains.
+`values` has the numbers of a sample in the order that `learner.json` states: a point, a row of features with its label,
+the pixels of an image. A row of an arm with several independent chains concatenates their samples, so that the number of
+rows does not depend on the number of chains.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SCHEMA = pa.schema([("sample_id", pa.string()), ("values", pa.list_(pa.float32()
 
 @dataclass(frozen=True)
 class Numbers:
-    """Samples as float32 [samples, width]. `seed` is that of the draw they were made in together."""
+    """Samples as float32 [samples, width], and the seed of the draw that made them."""
 
     sample_ids: list[str]
     values: np.ndarray
@@ -33,7 +33,7 @@ class Numbers:
 
 
 def write_numbers(folder: Path, corpus: Numbers) -> list[Path]:
-    """Write the shards of a generation; returns their paths."""
+    """Write the shards of a generation and return their paths."""
     rows, width = corpus.values.shape
     offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * width)
     values = pa.ListArray.from_arrays(offsets, pa.array(corpus.values.ravel(), pa.float32()))
@@ -42,7 +42,7 @@ def write_numbers(folder: Path, corpus: Numbers) -> list[Path]:
 
 
 def read_numbers(shards: Iterable[Path]) -> np.ndarray:
-    """The samples of a generation as float32 [samples, width]."""
+    """Read the samples of a generation as float32 [samples, width]."""
     parts = [pq.read_table(path, columns=["values"]).column("values").combine_chunks() for path in shards]
     rows = sum(map(len, parts))
     if not rows:
@@ -57,5 +57,5 @@ def read_table(shards: Iterable[Path]) -> pa.Table:
 
 
 def is_numeric(shard: Path) -> bool:
-    """Whether a shard holds numbers, and not texts."""
+    """Return True if a shard holds numbers instead of texts."""
     return "values" in pq.read_schema(shard).names

@@ -1,7 +1,7 @@
-"""`verify --repair`: back to the last true generation of each arm.
+"""Repair a run: go back to the last intact generation of each arm.
 
-Nothing is removed: what is false, and what was made from it, is renamed into `RUN/set-aside/`, the newest first, so that
-an arm is a chain without a gap at any moment. The same `autophage run` then makes those generations again.
+Nothing is deleted. Damaged generations and their descendants are renamed into `RUN/set-aside/`, the newest first, so that
+an arm is a chain without a gap at any moment. A resumed run makes these generations again.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from autophage.store.verify import Verification, all_arms, generation_folders, v
 
 
 def repair_run(run: RunDirectory, expected: Sequence[str]) -> list[str]:
-    """Make the run's arms true again; returns what was done, in words.
+    """Set damaged generations and foreign files aside, and rewrite the table of metrics.
+
+    Returns:
+        The steps that were taken, in words.
 
     Raises:
-        UserError: a process is writing the run.
+        UserError: A process is writing the run.
     """
     with RunLock(run.lock):
         found = verify_run(run, expected)
@@ -33,7 +36,7 @@ def repair_run(run: RunDirectory, expected: Sequence[str]) -> list[str]:
         ]
         if found.false_from or not found.table:
             write_metrics_table(run, list(expected) or all_arms(run, expected))
-            done.append(f"{run.metrics}: made again from what is committed")
+            done.append(f"{run.metrics}: rewritten from the committed generations")
         log = EventLog(run.events)
         for text in done:
             log.append({"time": round(time.time(), 3), "kind": "note", "text": f"repair: {text}"})
@@ -45,7 +48,7 @@ def _go_back(run: RunDirectory, found: Verification, aside: Path) -> Iterator[st
         for number, folder in reversed(generation_folders(run, arm).items()):
             if number >= first:
                 yield _set_aside(run, folder, aside)
-        kept = f"goes on after generation {first - 1}" if first else "begins again"
+        kept = f"resumes after generation {first - 1}" if first else "starts again"
         yield f"{arm}: {kept}"
 
 
@@ -61,7 +64,7 @@ def _set_aside(run: RunDirectory, path: Path, aside: Path) -> str:
 
 
 def _asides(run: RunDirectory) -> Iterator[Path]:
-    """`set-aside/001`, `set-aside/002`, ...: one for each repair."""
+    """Yield `set-aside/001`, `set-aside/002`, ...: one folder per repair."""
     number = 0
     while True:
         number += 1

@@ -1,11 +1,11 @@
-"""The run directory: where everything is, who may write, and what has happened so far.
+"""The run directory: its paths, its lock, and its history of events.
 
     RUN/recipe.toml  environment.json  events.jsonl  metrics.parquet  report.html  logs/  set-aside/  .lock
-    RUN/fork.json, where the first generations are another run's
+    RUN/fork.json, if the first generations are copies from another run
     RUN/arms/ARM/gen-003/{corpus-00000.parquet, adapter/ or model/, answers.parquet, metrics.json, manifest.json}
 
-`RunDirectory` names the paths; `RunLock` keeps a second writer out; events are one JSON object a line, and a torn last
-line (a crash while writing) is ignored.
+`RunDirectory` names the paths. `RunLock` excludes a second writer. Events are one JSON object per line; readers ignore a
+last line that a crash tore.
 """
 
 from __future__ import annotations
@@ -36,11 +36,13 @@ class Emit(Protocol):
 
 
 def generation_name(generation: int) -> str:
-    """The folder of a generation, in its arm's."""
+    """Return the name of a generation's folder in its arm's folder."""
     return f"gen-{generation:03d}"
 
 
 class RunDirectory:
+    """Paths of a run directory, which need not exist."""
+
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
         self.recipe = self.root / "recipe.toml"
@@ -62,7 +64,11 @@ class RunDirectory:
         return self.recipe.is_file()
 
     def require(self) -> RunDirectory:
-        """This directory, or a `UserError` that says what is there instead of a run."""
+        """Return this directory if it holds a run.
+
+        Raises:
+            UserError: It does not exist, or holds no run.
+        """
         if not self.root.is_dir():
             raise UserError(
                 f"{self.root}: there is no such directory. Give the directory that `autophage run --out` wrote."
@@ -82,7 +88,7 @@ class RunDirectory:
         write_text(self.environment, sealed(facts, INDENT))
 
     def read_fork(self) -> dict[str, Any]:
-        """Where the first generations are from; nothing for a run that is no fork."""
+        """Read `fork.json`, the origin of the first generations; empty for a run that is no fork."""
         return unsealed(self.fork, INDENT) if self.fork.is_file() else {}
 
     def write_fork(self, facts: dict[str, Any]) -> None:
@@ -90,7 +96,7 @@ class RunDirectory:
 
 
 class EventLog:
-    """Append-only history of a run: `{"time": seconds since the epoch, "kind": ..., ...}` a line."""
+    """Append-only history of a run: one `{"time": seconds since the epoch, "kind": ..., ...}` per line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -103,7 +109,7 @@ class EventLog:
         reach("append", event, torn=self.path)
 
     def _end_torn_line(self) -> None:
-        """A crash can leave half a line; end it, so that the next event starts on its own."""
+        """End a line that a crash tore, so that the next event starts on its own line."""
         if self.path.is_file() and self.path.stat().st_size:
             with self.path.open("rb+") as file:
                 file.seek(-1, os.SEEK_END)
@@ -112,7 +118,7 @@ class EventLog:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Events in order; lines that a crash tore are skipped."""
+    """Yield events in order. Lines that a crash tore are skipped."""
     if not path.is_file():
         return
     for line in path.read_text("utf-8", errors="replace").splitlines():
@@ -125,7 +131,7 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
 
 
 class RunLock:
-    """One writer per run directory: an flock that the kernel drops when its owner dies, however it dies."""
+    """One writer per run directory: an flock, which the kernel releases when its owner dies."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -139,7 +145,7 @@ class RunLock:
             file.close()
             raise UserError(
                 f"{self.path.parent}: another process (pid {owner}) is writing this run. "
-                "Wait for it, stop it, or give another --out; `autophage watch` shows how far it is."
+                "Wait for it, stop it, or give another --out; `autophage watch` shows its progress."
             )
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -158,7 +164,7 @@ class RunLock:
 
 
 def _locked(file: IO[str]) -> bool:
-    """Take the lock. `is_locked` holds it for an instant, so one refusal is asked again."""
+    """Take the lock. `is_locked` holds it for an instant, so a refusal is retried."""
     for _ in range(LOCK_TRIES):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -170,7 +176,7 @@ def _locked(file: IO[str]) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a living process is writing the run that `path` locks."""
+    """Return True if a living process holds the lock at `path`, and so writes the run."""
     if not path.is_file():
         return False
     with path.open("r", encoding="utf-8") as file:

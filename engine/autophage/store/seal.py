@@ -1,6 +1,6 @@
-"""JSON that says itself whether it is still what was written: `seal` is the SHA-256 of the rest.
+"""JSON files that detect their own damage: the key `seal` is the SHA-256 of the rest.
 
-Reading compares byte for byte with what the content would be written as, so that no flipped bit goes unseen.
+Reading writes the content again and compares it byte for byte, so that no flipped bit passes.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ MARK = "seal:sha256:"
 
 
 def sealed(content: dict[str, Any], indent: int) -> str:
-    """`content` as JSON text with its seal."""
+    """Return `content` as JSON text with its seal."""
     return _text({**content, SEAL: MARK + hashlib.sha256(_text(content, indent).encode()).hexdigest()}, indent)
 
 
 def unsealed(path: Path, indent: int) -> dict[str, Any]:
-    """What `sealed` was given when `path` was written.
+    """Read a file that `sealed` wrote and return its content.
 
     Raises:
-        StoreError: it is not JSON, or not what was written.
+        StoreError: The file is not a JSON object, has no seal, or was changed.
     """
     try:
         text = path.read_bytes().decode("utf-8")

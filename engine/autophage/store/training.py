@@ -1,4 +1,4 @@
-"""`training.parquet`: what a model made of the tokens of each training step, before it learnt from them."""
+"""`training.parquet`: statistics of the tokens of each training step under the model before the step."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class StepStatistics:
-    """Means over the trained tokens of one step; NaN where it had none, or nothing that this is about."""
+    """Means over the trained tokens of one step; NaN if it had none, or if the statistic does not apply."""
 
     step: int
     tokens: int
@@ -47,7 +47,7 @@ class StepStatistics:
 
 
 def step_metrics(steps: Sequence[StepStatistics]) -> list[Metric]:
-    """`anchor/kl` and `anchor/withheld`: means over the trained tokens of all steps, where there is such a thing."""
+    """Return `anchor/kl` and `anchor/withheld`, means over the trained tokens of all steps, if they apply."""
     found = []
     for metric, name in (("anchor/kl", "divergence"), ("anchor/withheld", "withheld")):
         known = [(getattr(step, name), step.tokens) for step in steps if not math.isnan(getattr(step, name))]
@@ -63,5 +63,9 @@ def write_training(folder: Path, steps: Sequence[StepStatistics]) -> None:
 
 
 def read_training(run: RunDirectory, manifest: Manifest, columns: list[str]) -> pa.Table:
-    """Columns of the steps that made a committed model (`StoreError` where the file is not as its manifest says)."""
+    """Read columns of a committed model's training.
+
+    Raises:
+        StoreError: The file is not what the manifest lists.
+    """
     return pq.read_table(true_file(run, manifest, TRAINING), columns=columns)

@@ -1,8 +1,8 @@
-"""The promise "never lost, never counted twice", checked from what is on disk.
+"""Verify a run directory: no committed sample is lost or counted twice.
 
-Everything that a manifest lists is read and hashed; manifests and `environment.json` carry seals of their own; the recipe
-is known by its hash, the table of metrics by what it is made from. Faults are about what is committed. Leftovers
-without a manifest are notes, because they were never counted; the history and the logs are no part of the promise.
+Every file that a manifest lists is read and hashed. Manifests and `environment.json` have seals, the recipe has a hash,
+and the table of metrics is compared with the generations. Faults concern committed generations. Folders without a
+manifest are notes, because they were never counted. History and logs are not verified.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ GENERATION = re.compile(r"gen-(\d{3,})")
 
 @dataclass
 class Verification:
-    """`arms` maps each arm to the generations it has committed; `samples` counts the rows of their corpora.
+    """Result of a verification. `ok` is True if there are no faults.
 
-    `false_from` is the first generation of an arm that is not true; with it all that were made from it are worth nothing.
-    `foreign` is what stands among the generations and belongs to none. `table` says whether the table of metrics is
-    what the generations say.
+    `arms` maps each arm to its number of committed generations; `samples` counts the rows of their corpora. `false_from`
+    maps an arm to its first damaged generation, whose descendants are invalid too. `foreign` lists files that belong to no
+    generation. `table` is True if the table of metrics equals the generations' metrics.
     """
 
     arms: dict[str, int] = field(default_factory=dict)
@@ -45,22 +45,22 @@ class Verification:
 
     @property
     def repairable(self) -> bool:
-        """Whether anything is wrong that going back to the last true generations would mend."""
+        """True if going back to the last intact generations mends a fault."""
         return bool(self.false_from or self.foreign) or not self.table
 
 
 def verify_run(run: RunDirectory, expected: Sequence[str]) -> Verification:
-    """Check the `expected` arms and whatever else stands in the run's `arms` folder."""
+    """Verify the `expected` arms and all others in the run's `arms` folder."""
     result = Verification()
     _verify_beginning(run, result)
     for arm in all_arms(run, expected):
         if arm not in expected:
-            result.notes.append(f"{run.arms / arm}: the recipe has no such arm; checked all the same")
+            result.notes.append(f"{run.arms / arm}: the recipe has no such arm; verified nevertheless")
         _verify_arm(run, arm, result)
     if not result.false_from:
         _verify_table(run, all_arms(run, expected), result)
     if run.aside.is_dir():
-        result.notes.append(f"{run.aside}: what a repair took out of the run; remove it when it is of no use")
+        result.notes.append(f"{run.aside}: files that a repair set aside; they may be removed")
     return result
 
 
@@ -70,27 +70,29 @@ def all_arms(run: RunDirectory, expected: Sequence[str]) -> list[str]:
 
 
 def generation_folders(run: RunDirectory, arm: str) -> dict[int, Path]:
-    """The folders of an arm's generations, committed or not, in order."""
+    """Return the folders of an arm's generations, committed or not, in order."""
     folder = run.arms / arm
     matches = {path: GENERATION.fullmatch(path.name) for path in (folder.iterdir() if folder.is_dir() else [])}
     return dict(sorted((int(match[1]), path) for path, match in matches.items() if match and path.is_dir()))
 
 
 def _verify_beginning(run: RunDirectory, result: Verification) -> None:
-    """What a run was begun with. Nothing can make these files again."""
+    """Verify recipe, environment and origin of a run, which nothing can make again."""
     environment: dict[str, Any] = {}
     try:
         run.read_fork()
         environment = run.read_environment()
     except StoreError as error:
-        result.faults.append(f"{error}. Put back a copy of it")
+        result.faults.append(f"{error}. Restore it from a copy")
     stated = environment.get("recipe")
     if stated is not None and stated != sha256(run.recipe):
-        result.faults.append(f"{run.recipe}: its sha256 is not what {run.environment.name} says. Put back a copy of it")
+        result.faults.append(
+            f"{run.recipe}: its sha256 is not the one in {run.environment.name}. Restore it from a copy"
+        )
 
 
 def _verify_arm(run: RunDirectory, arm: str, result: Verification) -> None:
-    """All generation folders of one arm, in order."""
+    """Verify all generations of one arm, in order."""
     folders = generation_folders(run, arm)
     committed = [number for number, folder in folders.items() if (folder / MANIFEST).is_file()]
     result.arms[arm] = len(committed)
@@ -101,9 +103,7 @@ def _verify_arm(run: RunDirectory, arm: str, result: Verification) -> None:
             result.faults += faults
     for number, folder in folders.items():
         if number > max(committed, default=-1):
-            writing = (
-                "being written" if is_locked(run.lock) else "left by an interrupted run; `autophage run` clears it"
-            )
+            writing = "being written" if is_locked(run.lock) else "left by an interrupted run; a resumed run clears it"
             result.notes.append(f"{folder}: uncommitted, not counted ({writing})")
     for path in sorted((run.arms / arm).iterdir()) if (run.arms / arm).is_dir() else []:
         if path not in folders.values():
@@ -111,7 +111,7 @@ def _verify_arm(run: RunDirectory, arm: str, result: Verification) -> None:
 
 
 def _verify_generation(run: RunDirectory, arm: str, number: int, result: Verification) -> list[str]:
-    """What is wrong with one generation, up to the newest committed one. What is only in the wrong place is told aside."""
+    """Return the faults of one generation. Foreign files in its folder are added to `result`."""
     folder = run.generation(arm, number)
     if not (folder / MANIFEST).is_file():
         return [f"{folder}: has no {MANIFEST}, but later generations have one"]
@@ -138,7 +138,7 @@ def _is_foreign(path: Path, why: str, result: Verification) -> None:
 
 
 def _verify_corpus(run: RunDirectory, manifest: Manifest, result: Verification) -> list[str]:
-    """Rows, and what gates said of them, against the manifest's counts, and no sample twice. Files are known to be as listed."""
+    """Compare rows and verdicts with the manifest's counts, and find duplicate samples. The files are verified already."""
     from autophage.store.corpus import read_corpus
 
     ids = read_corpus(shards(run, manifest), columns=["sample_id"]).column("sample_id").to_pylist()
@@ -152,7 +152,7 @@ def _verify_corpus(run: RunDirectory, manifest: Manifest, result: Verification) 
         if found.get(name, 0) != stated.get(name, 0)
     ]
     if len(set(ids)) != len(ids):
-        faults.append(f"{folder}: {len(ids) - len(set(ids))} samples of its corpus are there twice")
+        faults.append(f"{folder}: {len(ids) - len(set(ids))} samples of its corpus are duplicates")
     return faults
 
 
@@ -168,7 +168,7 @@ def _judged(run: RunDirectory, manifest: Manifest) -> dict[str, int]:
 
 
 def _verify_table(run: RunDirectory, arms: list[str], result: Verification) -> None:
-    """The table may lack what was committed after it was last made; what it has must be what the generations say."""
+    """Compare the table of metrics with the generations. It may lack the newest ones, but no row may differ."""
     from autophage.store.metrics_table import collect, read_metrics_table
 
     made = {(row["arm"], row["generation"], row["metric"]): row for row in collect(run, arms).to_pylist()}
@@ -178,4 +178,4 @@ def _verify_table(run: RunDirectory, arms: list[str], result: Verification) -> N
     except StoreError:
         result.table = False
     if not result.table:
-        result.faults.append(f"{run.metrics}: is not what the generations' {MANIFEST} and metrics say")
+        result.faults.append(f"{run.metrics}: differs from the metrics of the generations")

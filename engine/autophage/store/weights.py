@@ -1,12 +1,11 @@
-"""What was trained, on its way from the trainer to the sampler and to disk: tensors as safetensors bytes, and a config.
+"""Trained weights: tensors as safetensors bytes, and a config. The same bytes go to the sampler and to disk.
 
-    lora   GENERATION/adapter/  as PEFT and vLLM load it
-    full   GENERATION/model/    as transformers' `from_pretrained` loads it, in float32: every weight of the model
-    small  GENERATION/learner/  of a learner that is no language model: whatever it fits, by name
+    lora   GENERATION/adapter/  an adapter in the format of PEFT and vLLM
+    full   GENERATION/model/    all weights in float32, in the format of transformers' `from_pretrained`
+    small  GENERATION/learner/  the parameters of a learner that is no language model, by name
 
-The bytes are the identity: their SHA-256 is in the name that the sampler serves them under and in the generation's
-manifest. Model 0 of an arm that trains all weights is the base model, of which a run has one copy and needs no other:
-it is stored as a reference, the digest that its tensors would have.
+The SHA-256 of the bytes identifies the weights. It is part of their name in the sampler, and stands in the manifest.
+Model 0 of an arm that trains all weights is the base model. It is stored as a reference: the digest of its tensors.
 """
 
 from __future__ import annotations
@@ -27,32 +26,32 @@ ADAPTER, MODEL, LEARNER = "adapter", "model", "learner"
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 REFERENCE = "base.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
-"""Weights that are Python pickles, which can run any code when they are read."""
+"""File patterns of weights that are Python pickles, which can run any code when they are read."""
 
 _FILES: dict[Method, tuple[str, str, str]] = {
     "lora": (ADAPTER, WEIGHTS, CONFIG),
     "full": (MODEL, "model.safetensors", "config.json"),
     "small": (LEARNER, "state.safetensors", "learner.json"),
 }
-"""Folder, tensors and config of each method, by the names that PEFT and transformers look for."""
+"""Folder, tensors and config of each method, by the names that PEFT and transformers expect."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """`tensors` are safetensors bytes, `config` is JSON types, as PEFT (lora), transformers (full) or a learner has them."""
+    """Weights of one model: safetensors bytes, and the config of PEFT, transformers or a learner in JSON types."""
 
     tensors: bytes
     config: dict[str, Any]
     method: Method = "lora"
     reference: str | None = None
-    """The digest of the base model, where that is what is meant; there are no tensors then."""
+    """Digest of the base model, if the weights are the base model's; `tensors` is empty then."""
 
     @cached_property
     def digest(self) -> str:
         return self.reference or digest_of(self.tensors)
 
     def save(self, generation: Path) -> None:
-        """Write the folder that belongs to the method into a generation's."""
+        """Write the weights into a generation's folder."""
         folder, tensors, config = _FILES[self.method]
         if self.reference is None:
             write_bytes(generation / folder / tensors, self.tensors)
@@ -62,12 +61,16 @@ class Weights:
 
 
 def digest_of(tensors: bytes) -> str:
-    """SHA-256 of safetensors bytes, as in an adapter's name and its generation's manifest."""
+    """Return the SHA-256 of safetensors bytes, as it stands in an adapter's name and in its manifest."""
     return hashlib.sha256(tensors).hexdigest()
 
 
 def refuse_pickle(folder: Path) -> None:
-    """Raise a `UserError` where the weights of an adapter's folder are not safetensors."""
+    """Refuse an adapter folder without safetensors.
+
+    Raises:
+        UserError: The folder has no safetensors file.
+    """
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if not (folder / WEIGHTS).is_file():
         held = (
@@ -82,10 +85,10 @@ def refuse_pickle(folder: Path) -> None:
 
 
 def load_weights(generation: Path) -> Weights:
-    """What `save` wrote.
+    """Read the weights that `Weights.save` wrote.
 
     Raises:
-        StoreError: there is nothing, or nothing that can be read.
+        StoreError: The folder has no weights, or they cannot be read.
     """
     method: Method = next((one for one, names in _FILES.items() if (generation / names[0]).is_dir()), "lora")
     name, tensors, config = _FILES[method]

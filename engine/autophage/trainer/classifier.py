@@ -23,7 +23,7 @@ LONGEST = 512
 """Tokens of an input; what is longer is cut. Classifiers of this kind have no more positions."""
 
 
-class Classifier:
+class SequenceClassifier:
     """Loaded when it is made. `key` is the setting that named `path`, for messages.
 
     Raises:

@@ -16,7 +16,7 @@ import torch
 from autophage.metrics.scored import FLOOR, Compared, Scored
 from autophage.progress import Meter
 from autophage.store.weights import Weights
-from autophage.trainer.head import Head
+from autophage.trainer.head import LanguageHead
 from autophage.trainer.resident import ResidentModel
 from autophage.trainer.scoring import COLUMNS, batch_tokens, batches, scored_rows
 from autophage.trainer.variants import Tensors
@@ -65,9 +65,9 @@ def compare(
 
 
 def _compared(
-    own: Head,
+    own: LanguageHead,
     own_TX: torch.Tensor,
-    other: Head,
+    other: LanguageHead,
     other_TX: torch.Tensor,
     target_T: torch.Tensor,
     lengths: list[int],

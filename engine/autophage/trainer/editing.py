@@ -22,7 +22,7 @@ from autophage.data.mix import AnyRow, TrainingRow
 from autophage.recipe.schema import Recipe
 from autophage.seeds import derive
 from autophage.store.manifest import Metric
-from autophage.trainer.head import Head
+from autophage.trainer.head import LanguageHead
 from autophage.trainer.scoring import LOGIT_BUDGET, batch_tokens, batches, scored_rows
 
 
@@ -34,7 +34,7 @@ class Edited(NamedTuple):
 
 
 def edit_human(
-    rows: Sequence[AnyRow], head: Head, special: Collection[int], recipe: Recipe, generation: int
+    rows: Sequence[AnyRow], head: LanguageHead, special: Collection[int], recipe: Recipe, generation: int
 ) -> tuple[list[AnyRow], list[Metric]]:
     """`rows` that model `generation` is trained on, the human ones edited by the model of `head` as `mix.human_edit` says.
 
@@ -71,7 +71,7 @@ def _shares(rows: Sequence[TrainingRow], found: Sequence[Edited]) -> list[Metric
 
 @torch.no_grad()
 def edited(
-    head: Head,
+    head: LanguageHead,
     sequences: Sequence[Sequence[int]],
     contexts: Sequence[int],
     threshold: float,

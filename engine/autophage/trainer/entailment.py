@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autophage.errors import UserError
-from autophage.trainer.classifier import Classifier, read_labels
+from autophage.trainer.classifier import SequenceClassifier, read_labels
 
 QUESTIONS = "questions.entailment"
 
@@ -22,7 +22,7 @@ class Entailment:
 
     def __init__(self, path: str, key: str = QUESTIONS) -> None:
         self._label = entailment_label(path, key)
-        self._classifier = Classifier(path, key)
+        self._classifier = SequenceClassifier(path, key)
 
     def probabilities(self, premises: Sequence[str], hypotheses: Sequence[str]) -> list[float]:
         """P(premise entails hypothesis) of each pair, in order."""

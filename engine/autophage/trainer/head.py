@@ -31,7 +31,7 @@ log = logging.getLogger("autophage")
 
 
 @dataclass(frozen=True)
-class Head:
+class LanguageHead:
     """What turns the rows of `rows` into statistics. With no weight, rows are the model's own logits."""
 
     model: Any
@@ -80,7 +80,7 @@ class Head:
         return linear_token_stats(rows_TX, weight, target_T, bias, statistics=statistics, softcap=self.softcap)
 
     def divergence(
-        self, rows_TX: torch.Tensor, other: Head, other_rows_TX: torch.Tensor, divergences: Collection[str]
+        self, rows_TX: torch.Tensor, other: LanguageHead, other_rows_TX: torch.Tensor, divergences: Collection[str]
     ) -> TokenDivergence:
         """Of this model's distributions from another's with the same vocabulary."""
         if self.weight is not None and other.weight is not None and self.softcap == other.softcap:
@@ -106,20 +106,20 @@ class Head:
         return self.softcap * torch.tanh(logits_TV / self.softcap) if self.softcap else logits_TV
 
 
-def find_head(model: Any, compute: torch.dtype | None = None) -> Head:
+def find_head(model: Any, compute: torch.dtype | None = None) -> LanguageHead:
     """The head of a causal language model of transformers, or of PEFT around one; tried before it is believed.
 
     `compute` is the type to compute in where that is not the weights' own.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    whole = Head(model, None, None, compute=compute)
+    whole = LanguageHead(model, None, None, compute=compute)
     layer = base.get_output_embeddings()
     if type(layer) is not torch.nn.Linear or not isinstance(getattr(base, "base_model", None), torch.nn.Module):
         log.warning("%s: its LM head is not a plain linear layer; its whole logits are used", type(base).__name__)
         return whole
     config = base.config.get_text_config()
     softcap = getattr(config, "final_logit_softcapping", None)
-    parts = Head(model, base.base_model, layer.weight, layer.bias, _scale(config), softcap or None, compute)
+    parts = LanguageHead(model, base.base_model, layer.weight, layer.bias, _scale(config), softcap or None, compute)
     error = _trial(parts, whole, config.vocab_size)
     if error > ROUNDING[compute or layer.weight.dtype]:
         log.warning(
@@ -143,7 +143,7 @@ def _scale(config: Any) -> float:
 
 
 @torch.no_grad()
-def _trial(parts: Head, whole: Head, vocabulary: int) -> float:
+def _trial(parts: LanguageHead, whole: LanguageHead, vocabulary: int) -> float:
     """Largest difference between the two ways to the logits of a few tokens, relative to the largest logit."""
     training = parts.model.training
     parts.model.eval()

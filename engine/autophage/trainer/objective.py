@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from autophage.recipe.tables.anchor import AnchorTable
-from autophage.trainer.head import Head
+from autophage.trainer.head import LanguageHead
 
 WATCHED = ("logprob", "entropy", "varentropy", "rank")
 Columns = tuple[torch.Tensor, ...]
@@ -32,13 +32,13 @@ class Losses(NamedTuple):
 class Referred(NamedTuple):
     """The reference's head, and its rows [T, X] for the same tokens."""
 
-    head: Head
+    head: LanguageHead
     rows: torch.Tensor
 
 
 def token_losses(
     anchor: AnchorTable,
-    head: Head,
+    head: LanguageHead,
     rows_TX: torch.Tensor,
     target_T: torch.Tensor,
     synthetic_T: torch.Tensor,

@@ -15,7 +15,7 @@ import torch
 
 from autophage.data.tokens import load_tokenizer
 from autophage.errors import UserError
-from autophage.trainer.head import Head, find_head
+from autophage.trainer.head import LanguageHead, find_head
 from autophage.trainer.loading import load_model
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 class Reference:
     """`adapted`: the head's model has adapters on it, which are no part of the reference."""
 
-    head: Head
+    head: LanguageHead
     adapted: bool = False
 
     @torch.no_grad()
     def rows(self, inputs: dict[str, Any]) -> torch.Tensor:
-        """What `Head.rows` gives for the reference: [B, L, H], or [B, L, V] where its head is not fused."""
+        """What `LanguageHead.rows` gives for the reference: [B, L, H], or [B, L, V] where its head is not fused."""
         with self._alone():
             return self.head.rows(inputs)
 

@@ -1,27 +1,24 @@
-"""The resident model: one base in memory and what arms train of it, loaded, trained, read out and scored.
+"""The resident model: one base in memory, and the variants of it that arms train.
 
-Arms may train adapters of different ranks, or all weights; each kind is a `Variant`, made when the first arm needs it,
-and one is live at a time. Nothing is ever merged into the base: it is model 0 of every arm, and the rounding of a merge
-would be part of what is studied.
+A `Variant` is an adapter of one rank, or all weights. It is created when the first arm needs it. One variant is live
+at a time. No adapter is merged into the base: the base is model 0 of every arm, and a merge would add rounding.
 
-`fit` is a pure function of (starting weights, rows in order, seed, settings, optimizer state): the generators are seeded
-and nothing else is carried over, so a trainer that has served other arms gives the same bits as a new one. The order of
-rows is the caller's. Training is TRL's `SFTTrainer`.
+`fit` is a pure function of its request. The generators are seeded, and nothing else is carried over. A trainer that has
+served other arms returns the same bits as a new one. The caller decides the order of the rows. TRL's `SFTTrainer` trains.
 """
 
 from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import safetensors.torch
 import torch
 
-from autophage.data.mix import AnyRow, TrainingRow
+from autophage.data.mix import TrainingRow
 from autophage.data.tokens import load_tokenizer
 from autophage.errors import RunError
 from autophage.host.devices import element_type
@@ -32,30 +29,24 @@ from autophage.recipe.tables.anchor import BASE
 from autophage.seeds import derive
 from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
-from autophage.trainer.head import Head, find_head
+from autophage.trainer.fit import FitRequest, Fitted
+from autophage.trainer.head import LanguageHead, find_head
 from autophage.trainer.inner_loop import InnerLoop
 from autophage.trainer.loading import load_model
-from autophage.trainer.portions import Portion
+from autophage.trainer.micro_batches import MicroBatchSize
 from autophage.trainer.reference import Reference, load_teacher
 from autophage.trainer.scoring import score, score_choices
 from autophage.trainer.sft import run_sft
 from autophage.trainer.variants import Tensors, Variant, full_variant, lora_variant, to_bytes
 
 Slot = tuple[int, float]
-"""LoRA rank and alpha. All weights are (0, 0.0)."""
+"""LoRA rank and alpha of a variant."""
 FULL: Slot = (0, 0.0)
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """Trained weights and, where the recipe carries it, the optimizer's state to go on with."""
-
-    weights: Weights
-    optimizer: bytes | None
+"""The variant with all weights."""
 
 
 class ResidentModel:
-    """A base model kept in memory between generations, and the variants of it that arms train."""
+    """A base model that stays in memory between generations, with its variants."""
 
     def __init__(self, path: str, recipe: Recipe) -> None:
         self.path = path
@@ -64,11 +55,11 @@ class ResidentModel:
         self._base = self._load_base(path)
         self.config, self.generation_config = self._base.config, self._base.generation_config
         self.parameters = self._base.num_parameters()
-        self.portion = Portion()
-        # Taken before LoRA puts its layers between the names. Tied weights are there once.
+        self.micro_batch = MicroBatchSize()
+        # Read before LoRA adds its layers to the names. Tied weights appear once.
         self._untrained: Tensors = {name: tensor.detach() for name, tensor in self._base.named_parameters()}
         self._adapted: Any = None
-        self._adapted_head: Head | None = None
+        self._adapted_head: LanguageHead | None = None
         self._adapters: dict[Slot, str] = {}
         self._variants: dict[Slot, Variant] = {}
         self._initial: dict[tuple[Slot, int], Weights] = {}
@@ -80,7 +71,7 @@ class ResidentModel:
 
     @property
     def live(self) -> Variant:
-        """What was loaded last."""
+        """The variant that was loaded last."""
         return self._live
 
     @property
@@ -88,13 +79,13 @@ class ResidentModel:
         return self._live.model
 
     @property
-    def head(self) -> Head:
+    def head(self) -> LanguageHead:
         return self._live.head
 
     def base_weights(self, recipe: Recipe | None = None) -> Weights:
-        """Model 0 as an arm with `recipe` starts from it: an adapter whose B is zero, or a reference to the base model.
+        """Model 0 of an arm: an adapter with B = 0, or a reference to the base model.
 
-        What is loaded stays loaded.
+        The loaded weights stay loaded.
         """
         recipe = self.recipe if recipe is None else recipe
         slot = _slot(recipe)
@@ -105,58 +96,41 @@ class ResidentModel:
         return self._initial[slot, recipe.seed]
 
     def load(self, weights: Weights) -> None:
-        """Compute with `weights` from now on, as the sampler does: rounded, where it rounds them."""
+        """Make `weights` live, rounded to the type in which the sampler serves them."""
         self._load(weights, rounded=True)
 
-    def fit(
-        self,
-        start: Weights,
-        rows: Sequence[AnyRow],
-        settings: Recipe,
-        seed: int,
-        meter: Meter,
-        observe: Callable[[StepStatistics], None] = lambda _: None,
-        optimizer: bytes | None = None,
-    ) -> Fitted:
-        """Train `start` on `rows` in the order given; the trained weights stay loaded.
+    def fit(self, request: FitRequest) -> Fitted:
+        """Train on the rows of a request. The trained weights stay loaded.
 
-        AdamW starts fresh, or from `optimizer`, the state that the fit before this one returned. The learning rate goes
-        through its whole schedule in each fit, whatever is carried. `observe` is handed what the model made of each
-        step's tokens.
+        The learning rate runs through its whole schedule in each fit, even with a carried optimizer.
+
+        Raises:
+            NotFiniteError: a loss or gradient is not finite.
+            RunError: a trained weight is not finite, or memory does not hold a single document.
         """
-        self._load(start, rounded=False)
-        state = optimizer
-        if rows:
-            state = self._train(rows, settings, seed, meter, observe, optimizer)
+        self._load(request.start, rounded=False)
+        steps: list[StepStatistics] = []
+        optimizer = request.optimizer
+        if request.rows:
+            steps, optimizer = self._train(request)
         if not all(torch.isfinite(tensor).all() for tensor in self._live.parameters.values()):
             raise RunError(
                 "training left NaN or infinity in the weights; nothing was committed. Lower train.learning_rate."
             )
-        return Fitted(self._live.take(), state)
+        return Fitted(self._live.take(), steps, optimizer)
 
-    def _train(
-        self,
-        rows: Sequence[AnyRow],
-        settings: Recipe,
-        seed: int,
-        meter: Meter,
-        observe: Callable[[StepStatistics], None],
-        optimizer: bytes | None,
-    ) -> bytes | None:
-        reference = self.reference(settings)
-        return run_sft(
-            self._live, self.tokenizer, rows, settings, seed, meter, observe, optimizer, self.portion, reference
-        )
+    def _train(self, request: FitRequest) -> tuple[list[StepStatistics], bytes | None]:
+        return run_sft(self._live, self.tokenizer, request, self.micro_batch, self.reference(request.recipe))
 
-    def reference(self, settings: Recipe) -> Reference | None:
-        """What training with these settings looks at beside the model; None where it looks at nothing.
+    def reference(self, recipe: Recipe) -> Reference | None:
+        """The reference model of a recipe's `[anchor]`; None if its loss needs none. A loaded teacher stays in memory.
 
         Raises:
-            UserError: a teacher that cannot be loaded, or has another vocabulary. One that was loaded stays.
+            UserError: the teacher cannot be loaded, or has another vocabulary.
         """
-        if not settings.refers:
+        if not recipe.refers:
             return None
-        path = settings.anchor.reference
+        path = recipe.anchor.reference
         if path == BASE:
             if self._adapted_head is not None:
                 return Reference(self._adapted_head, adapted=True)
@@ -181,7 +155,7 @@ class ResidentModel:
         choices: Sequence[Sequence[int]],
         meter: Meter | None = None,
     ) -> list[Scored]:
-        """Full-vocabulary statistics of each of the tokens `choices[i]` as the one that follows `prompts[i]`."""
+        """Full-vocabulary statistics of each token of `choices[i]` as the next token after `prompts[i]`."""
         return score_choices(self.head, prompts, choices, meter or Meter())
 
     def gains(
@@ -193,9 +167,9 @@ class ResidentModel:
         rate: float,
         meter: Meter | None = None,
     ) -> list[float]:
-        """Nats a token that `held` loses by `steps` steps of gradient descent on each of `rows` alone, each from `weights`.
+        """Fall of the loss of `held` (nats a token) after `steps` gradient steps on each of `rows` alone.
 
-        `weights` are left loaded. `meter` counts sequences that were read, a step's among them.
+        Each row starts from `weights`. They are loaded afterwards. `meter` counts read sequences, those of steps too.
         """
         self._load(weights, rounded=False)
         try:
@@ -214,7 +188,7 @@ class ResidentModel:
         return found
 
     def tensors(self, weights: Weights) -> Tensors:
-        """The tensors that `weights` are or stand for, by name."""
+        """The tensors of `weights` by name. A reference resolves to the base model's."""
         return self._untrained if weights.reference else safetensors.torch.load(weights.tensors)
 
     def _load(self, weights: Weights, *, rounded: bool) -> None:
@@ -233,7 +207,7 @@ class ResidentModel:
                 self._variants[slot] = full_variant(self.path, self._untrained, element_type(self.recipe.model.dtype))
             else:
                 self._make_adapter(slot, self.recipe.seed)
-            # SFTTrainer collects garbage on every train(); what lives forever need not be walked each time.
+            # SFTTrainer collects garbage in every train(). Frozen objects are not walked again.
             gc.collect()
             gc.freeze()
         return self._variants[slot]
@@ -245,7 +219,7 @@ class ResidentModel:
         self._initial[slot, seed] = self._variants[slot].take()
 
     def _new_adapter_weights(self, slot: Slot, seed: int) -> Weights:
-        """A fresh adapter of a seed, as if it were the first of its slot; whatever is live stays so."""
+        """Initialize an adapter as if it were the first of its slot. The live variant stays live."""
         live = self._live
         self._variant(slot)
         if (slot, seed) not in self._initial:
@@ -278,7 +252,7 @@ class ResidentModel:
 
     @cached_property
     def _base_digest(self) -> str:
-        """The digest that the base model's weights have where an arm trains all of them and no step is taken."""
+        """Digest of the base weights, equal to that of a full-weight arm before its first step."""
         return hashlib.sha256(to_bytes(self._untrained)).hexdigest()
 
 

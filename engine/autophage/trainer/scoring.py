@@ -14,7 +14,7 @@ import torch
 
 from autophage.metrics.scored import Scored
 from autophage.progress import Meter
-from autophage.trainer.head import Head
+from autophage.trainer.head import LanguageHead
 
 TOKEN_BUDGET = 1 << 14
 """Tokens of a batch; their hidden states take 256 MiB at width 4096 in float32."""
@@ -27,7 +27,9 @@ COLUMNS = tuple(field.name for field in fields(Scored))
 
 
 @torch.inference_mode()
-def score(head: Head, sequences: Sequence[Sequence[int]], contexts: Sequence[int], meter: Meter) -> list[Scored]:
+def score(
+    head: LanguageHead, sequences: Sequence[Sequence[int]], contexts: Sequence[int], meter: Meter
+) -> list[Scored]:
     """Statistics of `sequences[i][contexts[i]:]` for each i, in order; contexts are at least 1.
 
     `meter` counts sequences.
@@ -47,7 +49,7 @@ def score(head: Head, sequences: Sequence[Sequence[int]], contexts: Sequence[int
 
 @torch.inference_mode()
 def score_choices(
-    head: Head, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[int]], meter: Meter
+    head: LanguageHead, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[int]], meter: Meter
 ) -> list[Scored]:
     """Statistics of each of the tokens `choices[i]` as the one that follows `prompts[i]`: one pass over the prompt for all.
 
@@ -69,7 +71,7 @@ def score_choices(
 
 
 def scored_rows(
-    head: Head, sequences: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]]
+    head: LanguageHead, sequences: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The head's rows [T, ...] that predict sequences[b][low:high] for each b, and those tokens [T]."""
     width = max(map(len, sequences))
@@ -82,7 +84,7 @@ def scored_rows(
     return rows_TX, torch.cat([ids_BL[b, low:high] for b, (low, high) in enumerate(spans)])
 
 
-def batch_tokens(head: Head) -> int:
+def batch_tokens(head: LanguageHead) -> int:
     """Tokens that a batch may hold."""
     if head.fused:
         return TOKEN_BUDGET

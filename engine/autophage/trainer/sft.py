@@ -1,11 +1,12 @@
-"""One supervised pass with TRL's `SFTTrainer` over rows whose order, masks and epochs are already fixed.
+"""One supervised pass with TRL's `SFTTrainer` over rows with fixed order, masks and epochs.
 
-The loss is TRL's, sum of -log p over the trained tokens / their number, both weighted where documents have weights, or what the
-recipe's `[anchor]` makes of it, taken
-through the fused LM head (`objective`): logits are not in memory, only tokens that are trained on are scored, and what the
-head knows of each of them is there without another pass. Where there is a reference, it sees each portion first.
-A batch that memory does not hold is computed in portions; a loss or gradient that is not finite stops before its step.
-What TRL and transformers leave behind on a resident model (a patched `forward`, training mode) is taken off again.
+The loss is TRL's: the sum of -log p over the trained tokens, divided by their number. Document weights enter both.
+The recipe's `[anchor]` may change the loss of a token. `objective` computes it through the fused LM head.
+Logits never exist as a whole, and only trained tokens are scored. The statistics of each token need no second pass.
+
+- A batch that does not fit into memory is computed in micro-batches.
+- A loss or gradient that is not finite stops before its optimizer step.
+- Patches that TRL and transformers leave on a resident model are removed after the pass.
 """
 
 from __future__ import annotations
@@ -25,25 +26,24 @@ from trl import SFTConfig, SFTTrainer
 from autophage.data.mix import AnyRow
 from autophage.errors import RunError
 from autophage.host.devices import give_back_memory, out_of_memory
-from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
-from autophage.recipe.tables.anchor import AnchorTable
 from autophage.store.broken import BrokenDocument
 from autophage.store.training import StepStatistics
-from autophage.trainer.objective import Columns, Referred, token_losses
-from autophage.trainer.optimizer import optimizer_bytes, restore_optimizer
-from autophage.trainer.portions import (
+from autophage.trainer.fit import FitRequest, Share
+from autophage.trainer.micro_batches import (
     IGNORED,
     PER_DOCUMENT,
     Example,
-    Portion,
+    MicroBatchSize,
     collate,
     examples,
+    micro_batches,
     of_tokens,
-    portions,
     token_weights,
     trained_tokens,
 )
+from autophage.trainer.objective import Columns, Referred, token_losses
+from autophage.trainer.optimizer import optimizer_bytes, restore_optimizer
 from autophage.trainer.reference import Reference
 from autophage.trainer.variants import Variant
 
@@ -52,9 +52,10 @@ if TYPE_CHECKING:
 
 
 class NotFiniteError(RunError):
-    """A loss or a gradient of `step` is NaN or infinite; `batch` is what it was computed from. Crosses no process as it is."""
+    """A loss or gradient is NaN or infinite. The error does not pickle: it stays inside one process."""
 
     def __init__(self, message: str, step: int, batch: Sequence[BrokenDocument]) -> None:
+        """`batch` are the documents of optimizer step `step`."""
         super().__init__(message)
         self.step, self.batch = step, batch
 
@@ -62,63 +63,63 @@ class NotFiniteError(RunError):
 def run_sft(
     variant: Variant,
     tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[AnyRow],
-    recipe: Recipe,
-    seed: int,
-    meter: Meter,
-    observe: Callable[[StepStatistics], None],
-    optimizer: bytes | None,
-    portion: Portion,
+    request: FitRequest,
+    micro_batch: MicroBatchSize,
     reference: Reference | None = None,
+    share: Share | None = None,
     make: Callable[..., WatchedTrainer] | None = None,
-) -> bytes | None:
-    """Train what of a model is live, in place: one pass over `rows`, AdamW fresh or as `optimizer` has it, seeded generators.
+) -> tuple[list[StepStatistics], bytes | None]:
+    """Train the live weights of `variant` in place, with seeded generators.
 
-    Returns the optimizer's state where the recipe carries it on. `portion` says how much of a batch memory holds, and is
-    changed where it turns out to hold less. `reference` is what the recipe's `[anchor]` looks at, where it does.
+    Args:
+        micro_batch: Documents that memory holds. It shrinks if they turn out to be too many.
+        reference: The model of the recipe's `[anchor]`, if it has one.
+        share: The rows that this process computes; all rows if None.
+        make: Builds the trainer; `WatchedTrainer` if None.
+
+    Returns:
+        Statistics of each step, and the AdamW state if the recipe carries it on.
 
     Raises:
-        NotFiniteError: a loss or gradient that is not finite, before the optimizer step that would spread it.
+        NotFiniteError: a loss or gradient is not finite. The optimizer step is not taken.
         RunError: memory does not hold a single document.
     """
     model = variant.model
     base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
-    _take_off(model, base)
+    share = share or request.whole
+    _remove_patches(model, base)
     with tempfile.TemporaryDirectory(prefix="autophage-sft-") as scratch:
         trainer = (make or WatchedTrainer)(
             model,
             variant=variant,
-            anchor=recipe.anchor,
+            request=request,
+            share=share,
             reference=reference,
-            observe=observe,
-            moments=optimizer,
-            portion=portion,
-            args=_arguments(recipe, len(rows), seed, scratch, model.device, base.dtype),
-            rows=rows,
+            micro_batch=micro_batch,
+            args=_arguments(request, share, scratch, model.device, base.dtype),
             processing_class=tokenizer,
-            callbacks=[ReportSteps(meter)],
+            callbacks=[StepEnded(request)],
         )
         for callback in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(callback)
         trainer.train()
-        carried = (
-            optimizer_bytes(trainer.optimizer, variant.parameters) if recipe.train.optimizer == "carried" else None
-        )
-    # SFTTrainer wraps the base model's forward each time it is built; left on, a thousand generations nest a thousand deep.
-    _take_off(model, base)
+        carried = request.recipe.train.optimizer == "carried"
+        optimizer = optimizer_bytes(trainer.optimizer, variant.parameters) if carried else None
+    # Each SFTTrainer wraps the base model's forward. Without this a thousand generations nest a thousand wrappers.
+    _remove_patches(model, base)
     model.eval()
-    return carried
+    return trainer.steps, optimizer
 
 
-def _take_off(*modules: Any) -> None:
-    """Undo what SFTTrainer and accelerate put on a model: a wrapped forward, and the mark that it is there already."""
+def _remove_patches(*modules: Any) -> None:
+    """Remove the wrapped `forward` of SFTTrainer and accelerate, and the mark that it is there."""
     for module in modules:
         for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
             module.__dict__.pop(name, None)
 
 
 class Examples(torch.utils.data.Dataset[Example]):
-    """Rows as TRL's collator takes them: token ids, and as labels those of them that carry loss."""
+    """Rows as TRL's collator takes them. Labels are the token ids, `IGNORED` in the context."""
 
     def __init__(self, rows: Sequence[AnyRow]) -> None:
         self._rows = rows
@@ -133,41 +134,38 @@ class Examples(torch.utils.data.Dataset[Example]):
 
 
 _PLACEHOLDER = Dataset.from_dict({"input_ids": [[0]], "labels": [[0]]})
-"""SFTTrainer wants a dataset of that kind to look at its columns; what it trains on comes from its data loader."""
+"""SFTTrainer inspects the columns of a dataset. The rows come from `get_train_dataloader`."""
 
 
 class WatchedTrainer(SFTTrainer):
-    """SFTTrainer with the loss of the fused head, which stops at one that is not finite instead of training on it."""
+    """SFTTrainer with the loss of the fused head. It stops at a loss that is not finite."""
 
-    loss_is_scaled_for_ga = True  # type: ignore[assignment]  # divided by the tokens of all portions already
+    loss_is_scaled_for_ga = True  # type: ignore[assignment]  # divided by the tokens of all micro-batches already
     divides = True
-    """Whether a batch may be computed in portions."""
+    """True if a batch may be computed in micro-batches."""
 
     def __init__(
         self,
         *args: Any,
         variant: Variant,
-        anchor: AnchorTable,
+        request: FitRequest,
+        share: Share,
         reference: Reference | None,
-        rows: Sequence[AnyRow],
-        observe: Callable[[StepStatistics], None],
-        moments: bytes | None,
-        portion: Portion,
+        micro_batch: MicroBatchSize,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, train_dataset=_PLACEHOLDER, **kwargs)  # type: ignore[misc]  # no caller gives another
-        self._rows = rows
         self._variant = variant
-        self._anchor = anchor
+        self._request = request
+        self._rows = share.rows
         self._reference = reference
-        self._observe = observe
-        self._moments = moments
-        self._portion = portion
+        self._micro_batch = micro_batch
         self._batch: dict[str, Any] = {}
         self._seen: list[Columns] = []
+        self.steps: list[StepStatistics] = []
 
     def get_train_dataloader(self) -> Any:
-        """Rows in their order, each read when its batch is due: the newest may still be on their way."""
+        """Load rows in their order. A row is read when its batch is due: its sample may not be written before."""
         loader: Any = torch.utils.data.DataLoader(
             Examples(self._rows), self.args.per_device_train_batch_size, collate_fn=partial(collate, self.data_collator)
         )
@@ -175,14 +173,17 @@ class WatchedTrainer(SFTTrainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
-        if self._moments is not None:
-            restore_optimizer(optimizer, self._variant.parameters, self._moments)
+        if self._request.optimizer is not None:
+            restore_optimizer(optimizer, self._variant.parameters, self._request.optimizer)
         return optimizer
 
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
-        """The gradient of one batch, in as large portions as memory holds; nothing of it is left from a try that failed."""
+        """Add the gradient of one batch, in the largest micro-batches that memory holds.
+
+        An attempt that runs out of memory leaves no gradient and no statistics behind.
+        """
         self._batch = inputs
         if token_weights(inputs) is not None:
             num_items_in_batch = trained_tokens(inputs)
@@ -194,30 +195,30 @@ class WatchedTrainer(SFTTrainer):
                 if not (self.divides and out_of_memory(error)):
                     raise
             else:
-                self._observe(_means(self.state.global_step + 1, self._seen))
+                self.steps.append(_means(self.state.global_step + 1, self._seen))
                 return loss
-            # Outside of `except`, whose traceback holds the tensors of the failed try.
+            # Outside of `except`: the traceback there holds the tensors of the failed attempt.
             model.zero_grad()
             self._seen = []
             give_back_memory()
-            self._portion.halve(len(examples(inputs)))
+            self._micro_batch.halve(len(examples(inputs)))
 
     def _gradient(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None
     ) -> torch.Tensor:
-        if self._portion.rows is None:
+        if self._micro_batch.rows is None:
             whole: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[no-untyped-call]
             return whole
         tokens = trained_tokens(inputs) if num_items_in_batch is None else num_items_in_batch
         rows = examples(inputs)
         losses = [
             super(WatchedTrainer, self).training_step(model, collate(self.data_collator, part), tokens)  # type: ignore[no-untyped-call]
-            for part in portions(rows, self._portion.of(len(rows)))
+            for part in micro_batches(rows, self._micro_batch.of(len(rows)))
         ]
         return torch.stack(losses).sum()
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        """The last thing that is computed before the step: a finite loss may have a gradient that is not."""
+        """Stop at a norm that is not finite. A finite loss may have such a gradient. This runs last before the step."""
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
         if norm is not None and not math.isfinite(float(norm)):
             raise self._not_finite("norm of the gradient", float(norm))
@@ -244,14 +245,14 @@ class WatchedTrainer(SFTTrainer):
         given = {name: value for name, value in inputs.items() if name not in ("labels", *PER_DOCUMENT)}
         referred = None
         if self._reference is not None:
-            # A context of its own: weights that autocast has rounded without a gradient would be used again below.
+            # A context of its own: autocast would reuse the weights that it casts here without a gradient.
             with self.accelerator.autocast():
                 referred = Referred(self._reference.head, self._reference.rows(given)[:, :-1][trained_BL])
-        # TRL's forward is not called: the backbone is, and with it the precision that accelerate would have put around it.
+        # The backbone is called, not TRL's forward. Accelerate's precision is therefore set here.
         with self.accelerator.autocast():
             rows_BLX = self._variant.head.rows(given)
         losses = token_losses(
-            self._anchor,
+            self._request.recipe.anchor,
             self._variant.head,
             rows_BLX[:, :-1][trained_BL],
             labels_BL[trained_BL],
@@ -270,7 +271,7 @@ class WatchedTrainer(SFTTrainer):
 
 
 def _broken(inputs: dict[str, Any], seen: Sequence[Columns]) -> list[BrokenDocument]:
-    """The documents of a batch, with what is known of their trained tokens so far."""
+    """The documents of a batch, with the log-probs of trained tokens that were computed so far."""
     known = iter([value for logprob, *_ in seen for value in logprob.tolist()])
     documents = []
     for row in examples(inputs):
@@ -282,45 +283,49 @@ def _broken(inputs: dict[str, Any], seen: Sequence[Columns]) -> list[BrokenDocum
 
 
 def _means(step: int, seen: Sequence[Columns]) -> StepStatistics:
-    """Over the trained tokens of all portions of a batch."""
+    """Average the columns over the trained tokens of all micro-batches of a step."""
     logprob, entropy, varentropy, rank, *anchored = (torch.cat(columns).double() for columns in zip(*seen, strict=True))
-    if not len(rank):  # a batch of rows without a token to train on
+    if not len(rank):  # no row of the batch has a trained token
         return StepStatistics(step, 0, *(math.nan,) * 7)
     means = torch.stack([-logprob, entropy, varentropy, rank, (rank == 1).double(), *anchored]).mean(1).tolist()
     return StepStatistics(step, len(rank), *means)
 
 
-class ReportSteps(TrainerCallback):
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
+class StepEnded(TrainerCallback):
+    """Report each optimizer step to the meter and the hook of a request."""
+
+    def __init__(self, request: FitRequest) -> None:
+        self._request = request
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._meter.expect(state.max_steps)
+        self._request.meter.expect(state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._meter.advance()
+        self._request.meter.advance(tokens=self._request.tokens(state.global_step))
+        if self._request.after_step is not None:
+            self._request.after_step(state.global_step, state.max_steps)
 
 
 def _arguments(
-    recipe: Recipe, row_count: int, seed: int, scratch: str, device: torch.device, model_type: torch.dtype
+    request: FitRequest, share: Share, scratch: str, device: torch.device, model_type: torch.dtype
 ) -> SFTConfig:
-    train = recipe.train
+    train, seed = request.recipe.train, request.seed % 2**32
     schedule = {"constant": "constant_with_warmup"}.get(train.schedule, train.schedule)
     on_gpu = device.type == "cuda"
     return SFTConfig(
         output_dir=scratch,
-        per_device_train_batch_size=train.batch_size,
+        per_device_train_batch_size=share.batch_size,
         num_train_epochs=1,
         learning_rate=train.learning_rate,
         lr_scheduler_type=schedule,
-        warmup_steps=round(train.warmup * math.ceil(row_count / train.batch_size)),
+        warmup_steps=round(train.warmup * math.ceil(len(request.rows) / request.batch_size)),
         weight_decay=train.weight_decay,
-        seed=seed % 2**32,
-        data_seed=seed % 2**32,
+        seed=seed,
+        data_seed=seed,
         train_sampling_strategy="sequential",
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
-        padding_free=_padding_free(recipe, device),
+        padding_free=_padding_free(request.recipe, device),
         bf16=on_gpu and model_type is torch.bfloat16,
         use_cpu=not on_gpu,
         gradient_checkpointing=False,
@@ -333,7 +338,7 @@ def _arguments(
 
 
 def _padding_free(recipe: Recipe, device: torch.device) -> bool:
-    """Without a variable-length attention kernel a flattened batch costs a dense mask, quadratic in its length."""
+    """True if batches are flattened. Without a variable-length attention kernel that costs a dense, quadratic mask."""
     if recipe.train.packing == "auto":
         return device.type == "cuda" and is_flash_attn_2_available()
     return recipe.train.packing == "padding-free"

@@ -1,11 +1,13 @@
-"""A resident model whose layers are spread over ranks (FSDP2), for models that one GPU does not hold.
+"""A resident model with its layers split over ranks (FSDP2), for models that one GPU does not hold.
 
-Each decoder layer's frozen weights are split over the ranks and gathered while the layer computes. Two things stay whole on
-every rank. The adapter: it is what is trained, loaded, read and exchanged, and below a hundredth of the model; its gradients
-are summed over ranks before each step, so it stays equal on all. And the LM head: the loss needs it whole in any case.
+Each decoder layer splits its frozen weights over the ranks and gathers them while it computes. Two parts stay whole:
 
-Ranks share the rows of a batch and the batches of a scoring; everything else they do alike. A trained adapter equals that of
-one process up to the order in which gradients are summed; statistics are those of one process.
+- The adapter. It is trained, loaded, read and exchanged, and it is below a hundredth of the model. Its gradients are
+  summed over ranks before each step, so it stays equal on all of them.
+- The LM head. The loss needs it whole in any case.
+
+Ranks share the rows of a training batch and the batches of a scoring. All other work runs on every rank.
+A trained adapter equals that of one process up to the order in which gradients are summed. Statistics are equal.
 """
 
 from __future__ import annotations
@@ -19,73 +21,54 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from autophage.data.mix import AnyRow, TrainingRow
+from autophage.data.mix import TrainingRow
 from autophage.errors import RunError
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
 from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.training import StepStatistics
+from autophage.trainer.fit import FitRequest, Fitted, Share
 from autophage.trainer.inner_loop import InnerLoop
 from autophage.trainer.loading import load_model
-from autophage.trainer.portions import trained_tokens
+from autophage.trainer.micro_batches import trained_tokens
 from autophage.trainer.ranks import Ranks, share
-from autophage.trainer.resident import Fitted, ResidentModel
+from autophage.trainer.resident import ResidentModel
 from autophage.trainer.scoring import batch_tokens, batches, score, score_choices
 from autophage.trainer.sft import WatchedTrainer, run_sft
 
 CPU = torch.device("cpu")
+UNTRAINED = TrainingRow([0, 0], 2)
+"""A row without a trained token. It fills the batch of a rank that has a row too few."""
 T = TypeVar("T")
 
 
 class ShardedModel(ResidentModel):
-    """One rank's part. Every method is called on every rank, with the same arguments."""
+    """One rank's part of the model. Every method is called on every rank with the same arguments."""
 
     def __init__(self, path: str, recipe: Recipe, ranks: Ranks) -> None:
         self.ranks = ranks
         super().__init__(path, recipe)
 
     def _load_base(self, path: str) -> Any:
-        # Whole in the machine's memory before it is split: one rank at a time.
+        # The model is whole in the machine's memory before it is split. One rank loads at a time.
         with self.ranks.in_turn("load"):
             base = load_model(path, element_type(self.recipe.model.dtype), CPU)
             shard(base, self.ranks)
         return base
 
-    def fit(self, *args: Any, **kwargs: Any) -> Fitted:
-        fitted = super().fit(*args, **kwargs)
+    def fit(self, request: FitRequest) -> Fitted:
+        fitted = super().fit(request)
         self.ranks.require_same("the trained adapter", fitted.weights.digest)
         return fitted
 
-    def _train(
-        self,
-        rows: Sequence[AnyRow],
-        settings: Recipe,
-        seed: int,
-        meter: Meter,
-        observe: Callable[[StepStatistics], None],
-        optimizer: bytes | None,
-    ) -> bytes | None:
-        batch, size = settings.train.batch_size, self.ranks.size
-        silent = TrainingRow([0, 0], 2)  # a row without a token to train on
-        own = share(rows, batch, self.ranks.rank, size, silent)
-        train = settings.train.model_copy(update={"batch_size": math.ceil(batch / size)})
-        steps: list[StepStatistics] = []
-        state = run_sft(
-            self.live,
-            self.tokenizer,
-            own,
-            settings.model_copy(update={"train": train}),
-            seed,
-            meter,
-            steps.append,
-            optimizer,
-            self.portion,
-            make=partial(SharedStep, ranks=self.ranks),
-        )
-        for step in together(steps, self.ranks):
-            observe(step)
-        return state
+    def _train(self, request: FitRequest) -> tuple[list[StepStatistics], bytes | None]:
+        size = self.ranks.size
+        rows = share(request.rows, request.batch_size, self.ranks.rank, size, UNTRAINED)
+        own = Share(rows, math.ceil(request.batch_size / size))
+        step = partial(SharedStep, ranks=self.ranks)
+        steps, optimizer = run_sft(self.live, self.tokenizer, request, self.micro_batch, share=own, make=step)
+        return together(steps, self.ranks), optimizer
 
     def score(
         self,
@@ -110,7 +93,7 @@ class ShardedModel(ResidentModel):
         return self._shared(self._batches(prompts), own, meter or Meter())
 
     def _gains(self, loop: InnerLoop, rows: Sequence[TrainingRow], meter: Meter) -> list[float]:
-        # Each rank moves its own adapter: it is whole on every one, and put back before ranks meet again.
+        # Each rank moves its own adapter. It is whole on every rank, and restored before the next collective.
         each = [[i] for i in range(len(rows))]
         return self._shared(each, lambda mine: [loop.gain(rows[i]) for i in mine], meter, loop.passes)
 
@@ -124,11 +107,14 @@ class ShardedModel(ResidentModel):
         meter: Meter,
         units: int = 1,
     ) -> list[T]:
-        """What `work` makes of the things whose indices are in the batches `planned`; a rank is given every so many batches."""
+        """Results of `work` by index. Ranks take the batches `planned` in turn, and every rank returns all results.
+
+        The meter advances by `units` per index.
+        """
         found: dict[int, T] = {}
         size = self.ranks.size
         for first in range(0, len(planned), size):
-            # Where batches run out, a rank repeats one: all must pass through the layers equally often.
+            # A rank without a batch repeats the last one. All ranks must pass through the layers equally often.
             mine = planned[min(first + self.ranks.rank, len(planned) - 1)]
             found.update(zip(mine, work(mine), strict=True))
             meter.advance(units * sum(map(len, planned[first : first + size])))
@@ -138,9 +124,9 @@ class ShardedModel(ResidentModel):
 
 
 class SharedStep(WatchedTrainer):
-    """A step whose batch is dealt out over ranks: one denominator, one verdict on the loss, one gradient."""
+    """A step whose batch is shared by ranks: one denominator, one check of the loss, one gradient."""
 
-    divides = False  # a rank that computed its share in more portions than the others would wait for them forever
+    divides = False  # a rank with more micro-batches than the others would wait for them forever
 
     def __init__(self, *args: Any, ranks: Ranks, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -160,7 +146,7 @@ class SharedStep(WatchedTrainer):
             loss = super().compute_loss(model, inputs, return_outputs, tokens)
         except RunError as error:
             failure = error
-        # A rank that stopped alone would leave the others waiting for its gradient.
+        # All ranks stop together: the others would wait for the gradient of a rank that stopped alone.
         failures = self._ranks.total(torch.tensor(float(failure is not None), device=self._ranks.device))
         if failures:
             raise failure or RunError(f"another rank's loss is not finite at step {self.state.global_step + 1}")
@@ -177,10 +163,10 @@ class SharedStep(WatchedTrainer):
 
 
 def shard(base: Any, ranks: Ranks) -> None:
-    """Split the decoder layers of a model, on the CPU so far, over `ranks`; what stays whole moves to the device.
+    """Split the decoder layers of a model on the CPU over `ranks`. Whole parts move to the device.
 
-    Adapters that are put on it later belong to no shard, so they are whole. The backbone is the outermost part that is
-    split, because it is what `Head` calls.
+    Adapters that are added later belong to no shard and stay whole. The backbone is the outermost split module, because
+    `LanguageHead` calls it.
     """
     base.requires_grad_(False)
     head = base.get_output_embeddings()
@@ -197,7 +183,7 @@ def shard(base: Any, ranks: Ranks) -> None:
 
 
 def together(steps: Sequence[StepStatistics], ranks: Ranks) -> list[StepStatistics]:
-    """Each step's statistics over the tokens of all ranks."""
+    """Combine each step's statistics over the tokens of all ranks."""
     table_SX = torch.tensor(
         [[one.tokens, *(0.0 if one.tokens == 0 else one.tokens * value for value in _values(one))] for one in steps],
         dtype=torch.float64,
@@ -218,11 +204,11 @@ def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
 
 
 def _layers(base: Any) -> list[torch.nn.Module]:
-    """The decoder layers: what transformers says may not be split further."""
+    """The decoder layers: the modules that transformers does not split further."""
     names = set(getattr(base, "_no_split_modules", None) or ())
     found = [module for module in base.modules() if type(module).__name__ in names]
     if not found:
         raise RunError(
-            f"{type(base).__name__} does not say which of its modules are layers; it cannot be split over ranks"
+            f"{type(base).__name__} does not declare its layers (_no_split_modules), so it cannot be split over ranks"
         )
     return found

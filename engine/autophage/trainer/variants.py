@@ -19,7 +19,7 @@ import torch
 
 from autophage.errors import UserError
 from autophage.store.weights import Method, Weights
-from autophage.trainer.head import Head, find_head
+from autophage.trainer.head import LanguageHead, find_head
 from autophage.trainer.loading import load_model
 
 Tensors = dict[str, torch.Tensor]
@@ -30,7 +30,7 @@ class Variant:
     """`parameters` are live: what is copied into them is what `model` computes with, and `head` makes of its rows."""
 
     model: Any
-    head: Head
+    head: LanguageHead
     parameters: dict[str, torch.nn.Parameter]
     config: dict[str, Any]
     method: Method
@@ -47,7 +47,7 @@ class Variant:
         """The live weights, in float32."""
         return Weights(to_bytes(self.parameters), self.config, self.method)
 
-    def head_of(self, tensors: Mapping[str, torch.Tensor]) -> Head:
+    def head_of(self, tensors: Mapping[str, torch.Tensor]) -> LanguageHead:
         """The head of the model that has `tensors`, which need not be the live one's: a whole model's is its own."""
         names = {id(parameter): name for name, parameter in self.parameters.items()}
         own = {part: names.get(id(getattr(self.head, part))) for part in ("weight", "bias")}
@@ -55,7 +55,7 @@ class Variant:
         return dataclasses.replace(self.head, **changed)
 
 
-def lora_variant(model: Any, name: str, head: Head) -> Variant:
+def lora_variant(model: Any, name: str, head: LanguageHead) -> Variant:
     """The adapter `name` of a PEFT model, and the only one that is live from now on."""
     from peft import get_peft_model_state_dict
 

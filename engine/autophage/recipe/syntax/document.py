@@ -1,7 +1,7 @@
-"""A recipe file as it is written: its values, and the place of each.
+"""A TOML file as it is written: its values, and the location of each.
 
-Owns reading, decoding and parsing; what can go wrong there ends in one message with line and column. `flatten_sweep`
-brings the sweep to one form: dotted key -> values, however its keys were quoted. It does not know which keys exist.
+Reading, decoding and parsing happen here. A failure is one message with line and column. This module does not know which keys
+exist.
 """
 
 from __future__ import annotations
@@ -20,24 +20,35 @@ from autophage.recipe.syntax.faults import Fault, Location
 from autophage.recipe.syntax.positions import KeyPath, Mark, Position, locate
 
 LARGEST = 1 << 20
-"""Bytes. A longer file is not a recipe but something given by mistake, such as a model; it is not read."""
+"""Maximum bytes of a recipe. A larger file was given by mistake, for example a model, and is not read."""
 
 RESOLVED = "# A complete recipe, as autophage resolved it: every key, with where its value was written."
-"""First line of a resolved recipe. Such a file writes every key, so its unused defaults are not worth a warning."""
+"""First line of a resolved recipe. Such a file writes every key, so its unused defaults cause no warnings."""
 
 _HINTS = (
-    ("Invalid value", 'a text is written in quotes ("..."); true, false and numbers without'),
+    ("Invalid value", 'a string is written in quotes ("..."); true, false and numbers are not'),
     ("Cannot", "a key or a table is written twice: keep one of them"),
     ("Expected '='", "a line is: key = value"),
     ("Invalid statement", "a line is: key = value, or [table], or a # comment"),
-    ("Illegal character '\\n'", "a text in quotes ends on its line; longer ones stand in three quotes"),
+    ("Illegal character '\\n'", "a string in quotes ends on its line; a longer one needs three quotes"),
     ("Unescaped '\\'", "write a backslash twice, or use single quotes: 'C:\\texts'"),
 )
 
 
 @dataclass
 class TomlDocument:
-    """`data` is what the file says with --set put over it; `overrides` maps the keys of --set to their places."""
+    """The values of a TOML file, and their locations.
+
+    Attributes:
+        path: the file.
+        display: the name of the file in messages.
+        data: the values of the file, with those of --set laid over them.
+        marks: position of each key and value in the file.
+        empty: True if the file has no key.
+        resolved: True if the file is a resolved recipe.
+        overrides: keys of --set to their locations.
+        faults: faults that were found while the document was rewritten.
+    """
 
     path: FilePath
     display: str
@@ -58,7 +69,7 @@ class TomlDocument:
         return path in self.overrides or path in self.marks
 
     def put(self, path: KeyPath, value: object, location: Location) -> None:
-        """Replace what the file says at `path`."""
+        """Replace the value at `path`, and its location."""
         for old in [mark for mark in self.marks if mark[: len(path)] == path]:
             del self.marks[old]
         for old in [known for known in self.overrides if known[: len(path)] == path]:
@@ -85,7 +96,11 @@ def location_in_file(display: str, position: Position) -> Location:
 
 
 def read_document(path: FilePath, display: str) -> TomlDocument:
-    """The TOML of `path`; `RecipeError` where it cannot be read, decoded or parsed. `display` names it in messages."""
+    """Read the TOML file `path`. Messages call it `display`.
+
+    Raises:
+        RecipeError: the file cannot be read, decoded or parsed.
+    """
     display = safe(display)
     text = _decode(_read(path, display), display).replace("\r\n", "\n")
     try:
@@ -93,14 +108,14 @@ def read_document(path: FilePath, display: str) -> TomlDocument:
         marks = locate(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(_syntax(display, text, str(error))) from None
-    except (RecursionError, ValueError) as error:  # brackets a thousand deep; a number of thousands of digits
+    except (RecursionError, ValueError) as error:  # a thousand nested brackets, or a number of thousands of digits
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise RecipeError(f"{display}:1:1: this is not a recipe: {reason}") from None
     return TomlDocument(path, display, data, marks, empty=not data, resolved=text.startswith(RESOLVED))
 
 
 def flat_items(table: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Each entry of a table with the keys it is nested under: `mix.alpha = 1` and `"mix.alpha" = 1`."""
+    """Yield each entry of nested tables with its keys: `mix.alpha = 1` gives `("mix", "alpha"), 1`."""
     for name, value in table.items():
         if isinstance(value, dict):
             yield from flat_items(value, (*above, name))
@@ -113,7 +128,7 @@ def _read(path: FilePath, display: str) -> bytes:
         size = path.stat().st_size
         if path.is_file() and size > LARGEST:
             raise RecipeError(
-                f"{display}: is {size:,} bytes long, and a recipe is a short TOML text\n    is it a model?"
+                f"{display}: is {size:,} bytes long, too long for a recipe\n    give a .toml file or the name of a shipped recipe"
             )
         if not path.is_file() and not path.is_dir():
             raise RecipeError(f"{display}: is not a file\n    give a .toml file or the name of a shipped recipe")
@@ -121,7 +136,7 @@ def _read(path: FilePath, display: str) -> bytes:
     except IsADirectoryError:
         raise RecipeError(f"{display}: is a folder, not a recipe\n    {_inside(path)}") from None
     except PermissionError:
-        raise RecipeError(f"{display}: may not be read (permission denied)\n    chmod u+r mends that") from None
+        raise RecipeError(f"{display}: may not be read (permission denied)\n    to fix it: chmod u+r") from None
     except OSError as error:
         raise RecipeError(f"{display}: cannot be read: {error.strerror}") from None
 
@@ -145,7 +160,7 @@ def _decode(content: bytes, display: str) -> str:
 
 
 def _syntax(display: str, text: str, message: str) -> str:
-    """tomllib ends its message with "(at line 3, column 9)" or "(at end of document)"."""
+    """The message of a syntax error. tomllib's own ends with "(at line 3, column 9)" or "(at end of document)"."""
     lines = text.split("\n")
     found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", message, re.DOTALL)
     reason, line, column = found.groups() if found else (message, None, None)

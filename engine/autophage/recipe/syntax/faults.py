@@ -15,7 +15,14 @@ from autophage.recipe.syntax.literals import toml_value
 
 @dataclass(frozen=True)
 class Location:
-    """Where something is written. `text` is for errors, `provenance` (without the column) for everything else."""
+    """The location of a key or value: a position in a file, or a --set argument.
+
+    Attributes:
+        text: for errors, with line and column.
+        provenance: for everything else, without the column.
+        order: sort key; the file comes before --set.
+        override: True for --set.
+    """
 
     text: str
     provenance: str
@@ -23,13 +30,15 @@ class Location:
     override: bool = False
 
     def mended(self, dotted: str, value: object) -> str:
-        """What to write here instead: a value in a file, a whole argument on the command line."""
+        """The text to write here instead: a value in a file, a whole argument on the command line."""
         literal = toml_value(value)
         return f"--set {shlex.quote(f'{dotted}={literal}')}" if self.override else literal
 
 
 @dataclass(frozen=True)
 class Fault:
+    """One fault: its location, what is wrong, and one line for each remedy."""
+
     location: Location
     wrong: str
     remedies: tuple[str, ...] = ()
@@ -39,7 +48,10 @@ class Fault:
 
 
 def raise_faults(faults: Iterable[Fault]) -> None:
-    """One `RecipeError` with all faults as they are written, the file before --set; nothing if there are none."""
+    """Raise one `RecipeError` that lists all faults in the order of the file, then those of --set.
+
+    Without faults, do nothing.
+    """
     found = sorted(faults, key=lambda fault: fault.location.order)
     if found:
         raise RecipeError("\n".join(dict.fromkeys(map(str, found))))

@@ -1,7 +1,7 @@
-"""Values as TOML writes them, for resolved recipes and for messages.
+"""Keys and values as TOML writes them: writing for resolved recipes and messages, and reading for --set.
 
-Everything that is not printable is escaped, so text from a recipe can neither break the file it is written to nor the
-terminal it is shown on. It does not know recipes: only strings, numbers, lists and tables.
+Every character that is not printable is escaped, so that a recipe cannot break a file or a terminal. This module knows
+strings, numbers, lists and tables alone.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from collections.abc import Sequence
 from typing import Any
 
 SHOWN = 70
-"""Characters of a value that a message quotes; a whole system prompt would hide the sentence around it."""
+"""Maximum characters of a value in a message. A whole system prompt would hide the sentence around it."""
 
 LONGEST_DECIMAL = 14_000
-"""Bits. Beyond 4300 decimal digits Python refuses to convert; hexadecimal has no such limit, and TOML has it."""
+"""Maximum bits of a decimal integer. Python refuses more than 4300 decimal digits; hexadecimal has no limit."""
 
 _ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def toml_value(value: object) -> str:
-    """`value` as TOML reads it back."""
+    """`value` in TOML syntax."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -38,17 +38,17 @@ def toml_value(value: object) -> str:
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
     if isinstance(value, int) and value.bit_length() > LONGEST_DECIMAL:
-        return hex(value)  # as it must have been written: Python neither reads nor writes so many decimal digits
+        return hex(value)  # the only way it can have been written: Python reads no decimal of this length
     return str(value)
 
 
 def toml_key(path: Sequence[str]) -> str:
-    """A dotted key; parts that are not bare are quoted: `["sweep", "mix.alpha"]` -> `sweep."mix.alpha"`."""
+    """A dotted key. Parts that are not bare are quoted: `["sweep", "mix.alpha"]` -> `sweep."mix.alpha"`."""
     return ".".join(part if _BARE.fullmatch(part) else toml_value(part) for part in path)
 
 
 def shown(value: object) -> str:
-    """`value` as TOML, cut to what fits into a sentence."""
+    """`value` in TOML syntax, cut to `SHOWN` characters."""
     text = toml_value(value)
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
@@ -69,7 +69,7 @@ def _float(value: float) -> str:
 
 
 def parse_key(text: str) -> tuple[str, ...] | None:
-    """The parts of a dotted key, quoted parts unquoted; None where it is not one."""
+    """The parts of a dotted key, without quotes, or None if `text` is not a key."""
     if "\n" in text:
         return None
     try:
@@ -84,8 +84,9 @@ def parse_key(text: str) -> tuple[str, ...] | None:
 
 
 def parse_value(raw: str) -> Any:
+    """The value of `raw` as TOML, or `raw` itself if it is not TOML."""
     try:
         document = tomllib.loads(f"value = {raw}")
-    except (ValueError, RecursionError):  # a TOMLDecodeError, mostly: then it is a plain text
+    except (ValueError, RecursionError):  # mostly TOMLDecodeError: a plain string
         return raw
     return document["value"] if list(document) == ["value"] else raw

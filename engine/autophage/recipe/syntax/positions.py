@@ -1,7 +1,6 @@
-"""Where in a TOML text each key and value stands, which the standard library's parser does not tell.
+"""Line and column of each key and value of a TOML text. The parser of the standard library does not report them.
 
-The text must already have been accepted by `tomllib`: this scanner follows the grammar only as far as it takes to find
-the beginnings of things, and checks nothing. It does not know what a recipe is.
+`tomllib` must have accepted the text. The scanner follows the grammar only as far as positions need it, and checks nothing.
 """
 
 from __future__ import annotations
@@ -11,28 +10,28 @@ import tomllib
 from typing import NamedTuple
 
 KeyPath = tuple[str | int, ...]
-"""Keys and list indices from the top of the document: `("measure", "formats", 0)`."""
+"""Keys and list indices from the top of a document: `("measure", "formats", 0)`."""
 
 _BLANK = " \t\n"
 _BARE_END = ",]}#\n"
 
 
 class Position(NamedTuple):
-    """Both count from 1; a column counts characters."""
+    """Line and column, both from 1. A column counts characters."""
 
     line: int
     column: int
 
 
 class Mark(NamedTuple):
-    """Where a key is written and where its value begins; the same for list items and `[table]` headers."""
+    """Position of a key, and of its value. Both are equal for list items and `[table]` headers."""
 
     key: Position
     value: Position
 
 
 def locate(text: str) -> dict[KeyPath, Mark]:
-    """The mark of every key, table, list and list item of a valid TOML text, whose line ends are LF."""
+    """The mark of every key, table, list and list item of a valid TOML text with LF line ends."""
     scanner = _Scanner(text)
     scanner.document()
     return scanner.marks
@@ -40,7 +39,7 @@ def locate(text: str) -> dict[KeyPath, Mark]:
 
 class _Scanner:
     def __init__(self, text: str) -> None:
-        self.text = text + "\n"  # so that no look-ahead meets the end
+        self.text = text + "\n"  # so that a look-ahead never passes the end
         self.size = len(text)
         self.at = 0
         self.marks: dict[KeyPath, Mark] = {}
@@ -52,7 +51,7 @@ class _Scanner:
         return Position(line, offset - self.starts[line - 1] + 1)
 
     def mark(self, path: KeyPath, key: int, value: int) -> None:
-        """The first mention of a table wins: `[a.b]` before `[a]` already names `a`."""
+        """Record a mark. The first one of a path wins: `[a.b]` before `[a]` already marks `a`."""
         self.marks.setdefault(path, Mark(self.position(key), self.position(value)))
 
     def document(self) -> None:
@@ -68,7 +67,7 @@ class _Scanner:
             self.blank()
 
     def header(self, brackets: int) -> KeyPath:
-        """`[a.b]` or `[[a.b]]`; names on the way that are arrays of tables mean their newest table."""
+        """Scan `[a.b]` or `[[a.b]]`. A name that is an array of tables means its last table."""
         self.at += brackets
         parts = self.key()
         self.at += brackets
@@ -97,7 +96,7 @@ class _Scanner:
         self.value(path)
 
     def key(self) -> list[tuple[str, int]]:
-        """The parts of a dotted key with their offsets; stops behind the blanks that follow."""
+        """Scan a dotted key and the blanks after it. Returns its parts with their offsets."""
         parts = []
         while True:
             self.spaces()
@@ -152,7 +151,7 @@ class _Scanner:
         while not self.text.startswith(fence, self.at):
             self.at += 2 if quote == '"' and self.text[self.at] == "\\" else 1
         self.at += len(fence)
-        if len(fence) == 3:  # up to two quotes may stand before the closing three
+        if len(fence) == 3:  # up to two quotes may precede the closing three
             for _ in range(2):
                 self.at += self.text[self.at] == quote
 
@@ -161,7 +160,7 @@ class _Scanner:
             self.at += 1
 
     def blank(self) -> None:
-        """Step over blanks, line ends and comments."""
+        """Skip blanks, line ends and comments."""
         while self.at < self.size:
             if self.text[self.at] == "#":
                 self.at = self.text.index("\n", self.at)

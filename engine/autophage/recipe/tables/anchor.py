@@ -1,14 +1,15 @@
-"""`[anchor]`: what a model is held to while it learns, and which tokens it need not learn.
+"""`[anchor]`: a divergence to a reference model, distillation from it, and tokens without a loss.
 
-Of a trained token y with the model's distribution p and the reference's q:
+For a trained token y with the model's distribution p and the reference's distribution q:
 
     cross-entropy   -log p(y); 0 where `truncate` is given and p(y) is above it
-    distillation    c KL(p || q) in its place, on tokens of synthetic text, with `objective = "distill"`; c = 1, but where
-                    log p(y) - log q(y) = r is above `trust`: trust / r (clip) or 0 (mask), itself without a gradient
+    distillation    c KL(p || q) in place of the cross-entropy, on tokens of synthetic text, with `objective = "distill"`.
+                    c = 1, but where r = log p(y) - log q(y) is above `trust`: c = trust / r (clip) or c = 0 (mask).
+                    No gradient flows through c.
     anchor          `kl` times KL(q || p) (forward) or KL(p || q) (reverse), on every trained token
 
-and the loss of a step is the sum of these over its trained tokens, divided by the number of those tokens. A token that is left
-out of the cross-entropy or of the distillation stays in that number: the others weigh what they would weigh without it.
+The loss of a step is the sum of these terms over its trained tokens, divided by the number of those tokens. A token whose
+cross-entropy or distillation is left out stays in that number. The other tokens keep the weight that they have without it.
 """
 
 from __future__ import annotations
@@ -23,37 +24,44 @@ BASE: Final = "base"
 
 
 class AnchorTable(Table):
+    """A reference model that training stays close to or distils from, and a limit on probable tokens."""
+
     kl: float = Field(
-        0.0, ge=0, description="weight of the divergence between model and reference in the training loss; 0 is none"
+        0.0,
+        ge=0,
+        description="Weight of the divergence between model and reference in the training loss. 0: no anchor.",
     )
     direction: Literal["forward", "reverse"] = Field(
         "forward",
-        description="forward: KL(reference || model), which holds on to all that the reference would say; reverse: KL(model || "
-        "reference), which keeps the model from what the reference would not say",
+        description="Direction of the divergence. forward: KL(reference || model), which keeps all that the reference would "
+        "say. reverse: KL(model || reference), which keeps the model from what the reference would not say.",
     )
     reference: PathText = Field(
-        BASE, description='"base": model 0; or a teacher with the same vocabulary: a model folder or a hub id'
+        BASE,
+        description='Reference model. "base": model 0. Else a teacher with the same vocabulary: a model folder or a hub id.',
     )
     objective: Literal["sft", "distill"] = Field(
         "sft",
-        description="what is learnt of synthetic text: its tokens (sft), or at each of them the reference's distribution, by "
-        "KL(model || reference) in place of cross-entropy (distill). Human text is always learnt by its tokens",
+        description="Objective on synthetic text. sft: cross-entropy. distill: KL(model || reference) at each token, in place "
+        "of cross-entropy. Human text always has cross-entropy.",
     )
     trust: float | None = Field(
         None,
         gt=0,
-        description="distill: nats by which the model may find its token likelier than the reference does before the reference "
-        "counts as unreliable there (arXiv 2606.01249); left out: it never does",
+        description="distill: largest log-ratio of model to reference (nats) at which the reference is still trusted "
+        "(arXiv 2606.01249). Left out: the reference is always trusted.",
     )
     outliers: Literal["clip", "mask"] = Field(
-        "clip", description="distill: a token beyond trust pulls as one at trust would (clip), or not at all (mask)"
+        "clip",
+        description="distill: treatment of tokens with a log-ratio above trust. clip: their weight is trust / log-ratio. "
+        "mask: their weight is 0.",
     )
     truncate: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="tokens to which the model gives more than this probability carry no cross-entropy (arXiv 2509.08972); left "
-        "out: all carry it",
+        description="Leave out the cross-entropy of tokens whose model probability is above this (arXiv 2509.08972). Left out: "
+        "every token has its cross-entropy.",
     )
 
     @property

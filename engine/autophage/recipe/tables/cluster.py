@@ -8,32 +8,33 @@ from autophage.recipe.tables.table import Positive, Table
 
 
 class ClusterTable(Table):
-    """Where a run works. None of it changes what is made, so a run may go on with other values."""
+    """The machines of a run. No key here changes results, so a run may be resumed with other values."""
 
-    cells: Positive = Field(1, description="sampler and trainer pairs; arms are divided among them")
-    sampler_gpus: Positive = Field(
-        1, description="GPUs of a cell's sampler (tensor parallel); without a GPU, its processes"
+    cells: Positive = Field(
+        1, description="Number of cells, each a sampler and a trainer. Arms are divided among the cells."
     )
-    trainer_gpus: Positive = Field(1, description="GPUs of a cell's trainer (FSDP); without a GPU, its processes")
-    cpus: Positive = Field(1, description="cores that a cell asks the cluster for")
+    sampler_gpus: Positive = Field(
+        1, description="GPUs of a cell's sampler (tensor parallel). Without GPUs: its processes."
+    )
+    trainer_gpus: Positive = Field(1, description="GPUs of a cell's trainer (FSDP). Without GPUs: its processes.")
+    cpus: Positive = Field(1, description="CPU cores that a cell requests from the cluster.")
     restarts: int = Field(
-        3,
-        ge=0,
-        le=1000,
-        description="times that samplers and trainers of a cell that died are started again; counted anew from each commit",
+        3, ge=0, le=1000, description="Restart budget: maximum restarts of a cell's actors between two commits."
     )
     patience: float = Field(
         600.0,
         gt=0,
-        description="seconds without progress after which an actor is looked at, and three times that after which it counts as "
-        "hung; stages that are expected to take long get more",
+        description="Seconds without progress after which an actor is inspected. After three times as long it counts as hung. "
+        "Stages that are expected to take long get more.",
     )
     grace: float = Field(
         90.0,
         ge=0,
-        description="seconds that SIGUSR1, by which a scheduler says that the time is nearly up, leaves for commits",
+        description="Seconds left for commits after SIGUSR1, the signal of a scheduler that the time is nearly up.",
     )
 
 
 class ControlTable(Table):
-    enabled: bool = Field(True, description="an arm with the same steps on human data only")
+    """The control arms: the same steps on human data only."""
+
+    enabled: bool = Field(True, description="Add a control to every arm: the same steps on human data only.")

@@ -1,7 +1,7 @@
-"""`[[gate]]`: what judges samples before they are trained on. A gate is a class that an installed package offers.
+"""`[[gate]]`: a judge of samples before training. A gate is a class that an installed package offers.
 
-Owns how a `kind` leads to its class: by the entry points of the group `autophage.gates`, built-in gates and plug-ins alike.
-It imports a gate's module only when a recipe asks for it, and does not know how a gate judges (`autophage.gates`).
+`kind` leads to the class by the entry points of the group `autophage.gates`, for built-in gates and plug-ins alike. The module
+of a gate is imported only when a recipe names it. How a gate judges is defined in `autophage.gates`.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ GROUP = "autophage.gates"
 
 
 class GateTable(Table):
-    """The settings of one gate, which are what a recipe says of it."""
+    """The settings of one gate."""
 
-    kind: str = Field(description="which gate: the name that a package offers it by")
+    kind: str = Field(description="Kind of gate: the name under which a package offers it.")
     paths: ClassVar[tuple[str, ...]] = ()
-    """Settings that may name a file or a folder; such a path is relative to the recipe."""
+    """Names of settings whose value may be a file or a folder. Such a path is relative to the recipe."""
 
     @property
     def passes(self) -> int:
-        """How often a model reads each sample in order to judge it."""
+        """Forward passes over each sample."""
         return 0
 
     @property
     def gradient_steps(self) -> int:
-        """How many steps of gradient descent the writer takes on each sample in order to judge it."""
+        """Gradient steps of the writer on each sample."""
         return 0
 
     @property
     def human_passes(self) -> int:
-        """How many human documents a model reads for each sample, and once before them all."""
+        """Human documents that a model reads for each sample, and once before all samples."""
         return 0
 
     def unfit(self, settings: Settings) -> tuple[str, ...]:
-        """Why this gate cannot judge what an arm with `settings` writes, then the remedies; empty where it can.
+        """The reason why this gate cannot judge an arm with `settings`, then the remedies. Empty if it can.
 
         Reads no file.
         """
         return ()
 
     def require(self) -> None:
-        """Look for the files and models that are named, before a run begins; loads no weights.
+        """Look for the named files and models before a run begins. Loads no weights.
 
         Raises:
-            UserError: one is not there, or is of another kind.
+            UserError: a file or model is missing or of another kind.
         """
 
 
@@ -61,24 +61,24 @@ def installed_gates() -> list[str]:
 
 
 def gate_class(kind: str) -> type[GateTable]:
-    """The class behind a `kind`.
+    """Import the class of a `kind`.
 
     Raises:
-        OfferError: no package offers it, several do, it cannot be imported, or it is no gate.
+        OfferError: no package offers the kind, several do, the import fails, or the object is not a gate.
     """
     point = find_offer(GROUP, kind, "gate")
     found = load_offer(point)
     if not (isinstance(found, type) and issubclass(found, GateTable)):
-        raise OfferError(f"{origin(point)} is no gate: a gate is a class derived from autophage.gates.Gate")
+        raise OfferError(f"{origin(point)} is not a gate: a gate is a subclass of autophage.gates.Gate")
     return found
 
 
 def _resolve(value: object) -> object:
-    """A table as the settings of its kind, where a recipe comes back from JSON or from another recipe's values."""
+    """Validate a dictionary as the settings of its kind, for a recipe read from JSON or made of another recipe's values."""
     if isinstance(value, Mapping):
         return gate_class(str(value.get("kind"))).model_validate(dict(value))
     return value
 
 
 AnyGate = Annotated[SerializeAsAny[GateTable], BeforeValidator(_resolve)]
-"""A gate of any kind, written out with the settings of its own kind."""
+"""A gate of any kind, serialised with the settings of its kind."""

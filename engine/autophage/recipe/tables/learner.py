@@ -1,4 +1,4 @@
-"""`[learner]`: what is trained on its own output."""
+"""`[learner]`: the kind of model that is trained on its own output."""
 
 from __future__ import annotations
 
@@ -12,31 +12,36 @@ LANGUAGE_MODEL: Final = "language-model"
 
 
 class LearnerTable(Table):
-    """What is trained on its own output. All but the language model are small, and work inside one process."""
+    """The kind of model that is trained on its own output. Kinds other than language-model are small and run in one process."""
 
     kind: Literal["language-model", "gaussian", "mixture", "vae", "ngram", "regression", "classifier"] = Field(
         LANGUAGE_MODEL,
-        description="language-model; or one of the learners whose collapse is known in closed form or quickly seen: gaussian, "
-        "mixture and vae (arXiv 2305.17493), ngram (its discrete distributions), regression (arXiv 2404.01413), "
-        "classifier (of labels that a verifier lets through, arXiv 2406.07515)",
+        description="Kind of model. language-model: the whole engine. The others are small learners, whose collapse has a closed "
+        "form or shows within minutes: gaussian, mixture and vae (arXiv 2305.17493), ngram (the discrete distributions of that "
+        "paper), regression (arXiv 2404.01413), classifier (labels filtered by a verifier, arXiv 2406.07515).",
     )
     repetitions: int = Field(
         100,
         ge=1,
         le=100_000,
-        description="gaussian, mixture, regression, classifier: independent chains of an arm; intervals are over them",
+        description="gaussian, mixture, regression, classifier: independent chains per arm. Intervals are computed over them.",
     )
-    components: int = Field(2, ge=1, le=64, description="mixture: Gaussian components that are fitted")
-    dimensions: int = Field(10, ge=1, le=1000, description="regression, classifier: features of a row")
+    components: int = Field(2, ge=1, le=64, description="mixture: number of Gaussian components that are fitted.")
+    dimensions: int = Field(10, ge=1, le=1000, description="regression, classifier: number of features.")
     noise: float = Field(
-        1.0, gt=0, description="regression: standard deviation of a label about the model that writes it"
+        1.0,
+        gt=0,
+        description="regression: standard deviation of a label around the prediction of the model that writes it.",
     )
     separation: float = Field(
-        1.5, gt=0, le=10, description="classifier: distance of a class's mean from the boundary, in standard deviations"
+        1.5,
+        gt=0,
+        le=10,
+        description="classifier: distance of a class mean from the decision boundary, in standard deviations.",
     )
-    error: Fraction = Field(0.2, description="classifier: share of human labels that are wrong")
-    keep_right: Fraction = Field(1.0, description="classifier: share of right labels that the verifier keeps")
-    keep_wrong: Fraction = Field(1.0, description="classifier: share of wrong labels that the verifier keeps")
-    order: int = Field(2, ge=1, le=5, description="ngram: words of an n-gram; nothing is smoothed")
-    latent: int = Field(20, ge=1, le=512, description="vae: dimensions of the latent space")
-    hidden: int = Field(400, ge=8, le=8192, description="vae: units of the hidden layer of encoder and of decoder")
+    error: Fraction = Field(0.2, description="classifier: share of human labels that are wrong.")
+    keep_right: Fraction = Field(1.0, description="classifier: share of right labels that the verifier keeps.")
+    keep_wrong: Fraction = Field(1.0, description="classifier: share of wrong labels that the verifier keeps.")
+    order: int = Field(2, ge=1, le=5, description="ngram: number of words in an n-gram. Counts are not smoothed.")
+    latent: int = Field(20, ge=1, le=512, description="vae: dimensions of the latent space.")
+    hidden: int = Field(400, ge=8, le=8192, description="vae: width of the hidden layer of encoder and decoder.")

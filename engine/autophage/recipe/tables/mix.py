@@ -1,4 +1,4 @@
-"""`[mix]`: the data that the next model is trained on."""
+"""`[mix]`: the training data of the next model."""
 
 from __future__ import annotations
 
@@ -9,46 +9,54 @@ from pydantic import Field
 from autophage.recipe.tables.table import Fraction, Table
 
 ALL = "all"
-"""No domain: prompts and human data are about whatever the source is about."""
+"""No domain: prompts and human data have every subject of the source."""
 
 
 class MixTable(Table):
-    alpha: Fraction = Field(1.0, description="synthetic fraction of what is trained on")
+    """The training data of model g+1: synthetic and human rows."""
+
+    alpha: Fraction = Field(
+        1.0, description="Synthetic fraction of the training data. 0: human data only. 1: synthetic data only."
+    )
     schedule: Literal["constant", "decay", "last-chance"] = Field(
         "constant",
-        description="of the fraction. decay: human text runs out, from alpha to alpha_final by equal steps; last-chance: alpha, "
-        "and alpha_final for the last model alone",
+        description="Schedule of the synthetic fraction. constant: alpha throughout. decay: equal steps from alpha to "
+        "alpha_final, as human text runs out. last-chance: alpha, and alpha_final for the last model alone.",
     )
     alpha_final: Fraction | None = Field(
         None,
-        description="synthetic fraction that the last model is trained on; left out: 1 with decay, 0 with last-chance",
+        description="Synthetic fraction of the last model's training data. Left out: 1 with decay, 0 with last-chance.",
     )
     rare: float = Field(
         1.0,
         ge=1.0,
         le=1000.0,
-        description="how many times as often human documents about the rare are drawn: those that name a person of the tail "
-        "first; of a text, the quarter of its windows with the most rare tokens",
+        description="Factor by which rare human documents are drawn more often. Rare are, in a world, the documents whose first "
+        "name is of a person in the tail; in a text, the quarter of its windows with the most rare tokens.",
     )
     pool: Literal["replace", "accumulate", "accumulate-subsample"] = Field(
-        "replace", description="which generations' data are trained on (arXiv 2404.01413)"
+        "replace",
+        description="Generations whose data are trained on (arXiv 2404.01413). replace: the last one. accumulate: the human data "
+        "from before the loop, and every generation. accumulate-subsample: sample.count rows drawn from that pool.",
     )
-    human: Literal["fresh", "fixed"] = Field("fresh", description="new human data each generation, or the same")
+    human: Literal["fresh", "fixed"] = Field(
+        "fresh", description="Human data. fresh: new data in each generation. fixed: the same data throughout."
+    )
     human_edit: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="tokens of human text that the model gives at least this probability are drawn from it anew before they are "
-        "trained on (arXiv 2412.14689); left out: human text stays as it is",
+        description="Resample human tokens whose model probability is at least this, before training (arXiv 2412.14689). Left "
+        "out: human text is not edited.",
     )
     short: Literal["fewer", "repeat", "human"] = Field(
         "fewer",
-        description="where gates accept too few samples: train on fewer rows, repeat those that there are, or take human ones "
-        "in their place",
+        description="Fallback where gates accept too few samples. fewer: train on fewer rows. repeat: repeat the accepted "
+        "samples. human: take human rows in their place.",
     )
     domain: str = Field(
         ALL,
         min_length=1,
-        description="what prompts and human data are about: all; an attribute of the world (city, job, employer, hobby), whose "
-        "documents are about nothing else; or keywords (god, church), one of which each window of a text must have",
+        description="Subject of prompts and human data. all: every subject. World: an attribute (city, job, employer, hobby), "
+        "and documents about nothing else. Text: keywords (god, church), one of which each window must contain.",
     )

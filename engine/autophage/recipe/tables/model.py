@@ -1,4 +1,4 @@
-"""`[model]` and `[base]`: the language model that is trained, and the small one that is made where none is named."""
+"""`[model]` and `[base]`: the language model that is trained, and the small one that is made where no model is named."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ SUPPORTED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 class ModelTable(Table):
+    """The language model, and which of its weights are trained."""
+
     path: PathText = Field(
         FROM_SOURCE,
-        description='a model folder, a hub id, or "from-source": a small base model trained on the source and cached',
+        description='Model folder, hub id, or "from-source": a small base model, trained on the source and cached.',
     )
     method: Literal["lora", "full"] = Field(
-        "lora", description="what is trained: a LoRA adapter on every linear layer (lora), or all weights (full)"
+        "lora", description="Weights that are trained. lora: a LoRA adapter on every linear layer. full: all weights."
     )
-    rank: int = Field(32, ge=1, le=SUPPORTED_RANKS[-1], description="lora: rank of the adapter")
-    lora_alpha: float | None = Field(None, gt=0, description="lora: scale numerator; twice the rank when left out")
+    rank: int = Field(32, ge=1, le=SUPPORTED_RANKS[-1], description="lora: rank of the adapter.")
+    lora_alpha: float | None = Field(
+        None, gt=0, description="lora: numerator of the adapter's scale, lora_alpha / rank. Left out: twice the rank."
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="compute type of sampler and trainer; auto is float32 on a CPU and bfloat16 on a GPU"
+        "auto", description="Compute type of sampler and trainer. auto: float32 on a CPU, bfloat16 on a GPU."
     )
 
     @property
@@ -35,14 +39,19 @@ class ModelTable(Table):
 class BaseTable(Table):
     """The small Llama that is trained from scratch when `model.path` is "from-source"."""
 
-    hidden_size: int = Field(192, ge=32, le=4096, description="width; a multiple of heads")
-    layers: int = Field(4, ge=1, le=64, description="decoder layers")
-    heads: int = Field(3, ge=1, le=64, description="attention heads; hidden_size / heads must be a size vLLM serves")
-    vocabulary: int = Field(
-        4096, ge=300, le=65536, description="byte-level BPE entries (texts; a world has a word list)"
+    hidden_size: int = Field(192, ge=32, le=4096, description="Hidden size. It must be a multiple of heads.")
+    layers: int = Field(4, ge=1, le=64, description="Number of decoder layers.")
+    heads: int = Field(
+        3,
+        ge=1,
+        le=64,
+        description="Number of attention heads. hidden_size / heads must be a head size that vLLM serves.",
     )
-    tokens: int = Field(1_000_000, ge=1000, le=LARGEST, description="training tokens")
-    batch_size: Positive = Field(48, description="rows of a training step")
-    length: int = Field(64, ge=8, le=4096, description="tokens of a training row")
-    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate (AdamW, linear decay)")
-    seed: Seed = Field(0, description="initial weights and data order")
+    vocabulary: int = Field(
+        4096, ge=300, le=65536, description="text, dataset: number of byte-level BPE tokens. A world has a word list."
+    )
+    tokens: int = Field(1_000_000, ge=1000, le=LARGEST, description="Number of training tokens.")
+    batch_size: Positive = Field(48, description="Rows per training step.")
+    length: int = Field(64, ge=8, le=4096, description="Tokens per training row.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate (AdamW, linear decay).")
+    seed: Seed = Field(0, description="Random seed of initial weights and data order.")

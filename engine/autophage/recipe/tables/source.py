@@ -10,25 +10,43 @@ from autophage.recipe.tables.table import Fraction, PathText, Positive, Seed, Ta
 
 
 class SourceTable(Table):
-    kind: Literal["world", "text", "dataset"] = Field("world", description="where human data comes from")
-    path: PathText | None = Field(
-        None, description="text: a UTF-8 file or folder; dataset: a hub id or a local dataset folder"
+    """The human data: training data of the control, prompts, and held-out documents for measuring."""
+
+    kind: Literal["world", "text", "dataset"] = Field(
+        "world",
+        description="Kind of human data. world: documents about the people of a built-in world, whose facts are known. "
+        "text: UTF-8 files. dataset: a Hugging Face dataset.",
     )
-    config: str | None = Field(None, min_length=1, description="dataset: its configuration, as in wikitext-2-raw-v1")
-    split: str = Field("train", min_length=1, description="dataset: the split to read")
+    path: PathText | None = Field(
+        None,
+        description="text: UTF-8 file or folder. dataset: hub id or local dataset folder. Learner vae: folder with the files of "
+        "MNIST; left out: drawn digits.",
+    )
+    config: str | None = Field(
+        None, min_length=1, description="dataset: name of the configuration, for example wikitext-2-raw-v1."
+    )
+    split: str = Field("train", min_length=1, description="dataset: split that is read.")
     test_split: str | None = Field(
         None,
         min_length=1,
-        description="dataset: the split that is held out for measuring, instead of a share of `split`",
+        description="dataset: split that is held out for measuring. Left out: the share `held_out` of `split`.",
     )
-    column: str = Field("text", min_length=1, description="dataset: the column that holds the text")
-    block: Positive = Field(64, description="text, dataset: tokens of a prompt block")
-    continuation: Positive = Field(64, description="text, dataset: tokens that continue a block")
-    held_out: float = Field(0.1, gt=0.0, lt=1.0, description="text, dataset: share at the end kept for measuring")
-    people: int = Field(300, ge=10, le=100_000, description="world: people; each has four facts")
-    zipf: float = Field(0.8, ge=0.0, le=4.0, description="world: exponent of a person's exposure, by rank")
-    held_out_documents: Positive = Field(200, description="world: documents kept for measuring")
+    column: str = Field("text", min_length=1, description="dataset: column that holds the text.")
+    block: Positive = Field(64, description="text, dataset: tokens per prompt block.")
+    continuation: Positive = Field(64, description="text, dataset: tokens of the human continuation of a block.")
+    held_out: float = Field(
+        0.1, gt=0.0, lt=1.0, description="text, dataset: share of the text, at its end, that is held out for measuring."
+    )
+    people: int = Field(300, ge=10, le=100_000, description="world: number of people. Each has four facts.")
+    zipf: float = Field(
+        0.8,
+        ge=0.0,
+        le=4.0,
+        description="world: Zipf exponent of how often a person appears, by rank. 0: everybody appears equally often.",
+    )
+    held_out_documents: Positive = Field(200, description="world: number of documents that are held out for measuring.")
     choices: Fraction = Field(
-        0.0, description="world: share of documents that ask with four options to choose from, as questions may"
+        0.0,
+        description="world: share of documents that ask a question with four options. Multiple-choice questions need some.",
     )
-    seed: Seed = Field(0, description="world: which world; the run's seed does not change it")
+    seed: Seed = Field(0, description="world: random seed of the world. The seed of the run does not change the world.")

@@ -1,24 +1,32 @@
-"""What every table of a recipe is made of: the strict base class, and the types that several tables share."""
+"""The strict base class of every table of a recipe, and the types that tables share."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from autophage.host.naming import require_nameable
 
 LARGEST = 10**12
-"""What nothing that is counted here exceeds: larger numbers are slips, and no float holds the largest of them."""
+"""Upper bound of every count. A larger number is a slip, and a float cannot hold the largest integers."""
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-"""What every random generator in use takes: NumPy's older one stops at 32 bits."""
+"""Range that every random generator accepts: NumPy's legacy generator takes 32 bits."""
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
 PathText = Annotated[str, Field(min_length=1), AfterValidator(require_nameable)]
+
+Names = TypeVar("Names", bound=list[str] | None)
+
+
+def require_distinct(names: Names) -> Names:
+    """Return `names`. Raises `ValueError` if a name stands twice."""
+    if names is not None and len(set(names)) != len(names):
+        raise ValueError("an entry is there twice")
+    return names
 
 
 class Table(BaseModel):
-    """Strict, frozen, closed: a key that is not declared here is an error, and 3 is not a string."""
+    """A strict, frozen, closed table: an undeclared key is an error, and 3 is not a string."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

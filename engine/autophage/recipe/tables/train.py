@@ -13,28 +13,37 @@ VALIDATED = 64
 
 
 class TrainTable(Table):
+    """Training of model g+1."""
+
     chain: Literal["cumulative", "restart"] = Field(
-        "cumulative", description="model g+1 continues from model g, or starts from the base model"
+        "cumulative",
+        description="Initial weights of model g+1. cumulative: those of model g. restart: those of the base model.",
     )
     optimizer: Literal["fresh", "carried"] = Field(
         "fresh",
-        description="AdamW's moments start at zero in each generation, or go on from the arm's previous one (cumulative "
-        "chains only); the learning rate's schedule starts again in either case",
+        description="AdamW moments at the start of a generation. fresh: zero. carried: those of the arm's previous generation, "
+        "in cumulative chains only. The learning-rate schedule starts again in either case.",
     )
     keep: Literal["last", "best"] = Field(
-        "last", description="the weights after the last epoch, or after the one that predicts held-out human text best"
+        "last",
+        description="Weights that are kept. last: those after the last epoch. best: those after the epoch with the lowest loss "
+        "on held-out human text.",
     )
-    epochs: float = Field(4.0, gt=0, le=1000, description="passes over the mixed corpus; may be fractional")
-    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate (AdamW)")
-    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="of the learning rate")
-    warmup: Fraction = Field(0.0, description="share of the steps over which the learning rate rises")
-    weight_decay: float = Field(0.0, ge=0.0, description="AdamW weight decay")
-    batch_size: Positive = Field(32, description="documents of an optimizer step")
+    epochs: float = Field(4.0, gt=0, le=1000, description="Passes over the training data. Fractions are allowed.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate (AdamW).")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "linear", description="Learning-rate schedule after the warm-up."
+    )
+    warmup: Fraction = Field(0.0, description="Share of the steps in which the learning rate rises to its peak.")
+    weight_decay: float = Field(0.0, ge=0.0, description="Weight decay (AdamW).")
+    batch_size: Positive = Field(32, description="Documents per optimizer step.")
     loss_on: Literal["continuation", "completion", "all"] = Field(
         "continuation",
-        description="continuation: a sample is a document of its own, with its annotation if it has one; completion: the prompt "
-        "is context without loss; all: loss on prompt and completion. The same thing when prompts are bos",
+        description="Tokens with a loss. continuation: the sample becomes a document of its own, with its annotation if it has "
+        "one. completion: the sample, with the prompt as context. all: prompt and sample. With bos prompts all three are equal.",
     )
     packing: Literal["auto", "padded", "padding-free"] = Field(
-        "auto", description="padding-free needs a variable-length attention kernel; auto takes it where there is one"
+        "auto",
+        description="Layout of a batch. padded: rows are padded to one length. padding-free: rows are concatenated; this needs a "
+        "variable-length attention kernel. auto: padding-free where such a kernel is installed.",
     )

@@ -20,7 +20,7 @@ from autophage.store.rundir import RunDirectory, is_locked, read_events
 
 @dataclass(frozen=True)
 class ArmFacts:
-    """One arm. `recipe` is None for an arm that has metrics but that the recipe does not name, `control_name` its control's name."""
+    """Facts of one arm. `recipe` is None for an arm with metrics that the recipe does not name."""
 
     name: str
     control: bool

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from autophage.errors import RunError
-from autophage.trainer.portions import IGNORED, Portion, examples, of_tokens, portions, token_weights, trained_tokens
+from autophage.trainer.micro_batches import (
+    IGNORED,
+    MicroBatchSize,
+    examples,
+    micro_batches,
+    of_tokens,
+    token_weights,
+    trained_tokens,
+)
 
 PADDED = {
     "input_ids": torch.tensor([[1, 5, 6, 0], [1, 7, 8, 9]]),
@@ -51,19 +59,19 @@ def test_each_token_knows_what_its_document_is() -> None:
     assert of_tokens(FLAT, "synthetic").tolist() == [[True] * 3 + [False] * 4]
 
 
-def test_portions_keep_the_order_and_lose_nothing() -> None:
-    assert [list(part) for part in portions(range(7), 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+def test_micro_batches_keep_the_order_and_lose_nothing() -> None:
+    assert [list(part) for part in micro_batches(range(7), 3)] == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 def test_halving_goes_down_to_one_and_says_so() -> None:
-    portion = Portion()
-    assert portion.of(7) == 7
+    size = MicroBatchSize()
+    assert size.of(7) == 7
     found = []
     for _ in range(2):
-        portion.halve(7)
-        found.append(portion.of(7))
+        size.halve(7)
+        found.append(size.of(7))
     assert found == [3, 1]
-    assert "computed 1 at a time" in portion.note
-    assert portion.of(100) == 1
+    assert "computed 1 at a time" in size.note
+    assert size.of(100) == 1
     with pytest.raises(RunError, match="with one document at a time"):
-        portion.halve(7)
+        size.halve(7)

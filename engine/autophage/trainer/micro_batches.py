@@ -1,11 +1,11 @@
-"""How many documents of a batch are computed at once: all of them, until memory runs out; then half as many, and so on.
+"""Micro-batches: parts of an optimizer step that fit into memory.
 
-The optimizer step stays what it was. Each portion's loss is divided by the trained tokens of the whole batch, so that the
-portions' gradients add up to the batch's, and rows keep their order: what changes is the order in which sums are rounded.
+A step computes its whole batch at once until memory runs out. It then halves the micro-batch and tries again.
+The optimizer step stays the same. The loss of each micro-batch p is divided by the trained tokens of the whole batch:
 
-    dL/dw = sum over portions p of d/dw (sum of -log p(token) over p's trained tokens) / (trained tokens of the batch)
+    dL/dw = sum over p of d/dw (sum of -log p(token) over p's trained tokens) / (trained tokens of the batch)
 
-A token counts as much as its document's weight says, in both sums.
+Both sums weight a token by the weight of its document. Rows keep their order. Only the rounding of the sums changes.
 """
 
 from __future__ import annotations
@@ -20,31 +20,32 @@ from autophage.errors import RunError
 
 T = TypeVar("T")
 IGNORED = -100
-"""The label of a token without loss."""
+"""Label of a token without loss."""
 
 Example = dict[str, Any]
-"""`input_ids` and `labels` of one document, as TRL's collator takes them, and what is in `PER_DOCUMENT`."""
+"""`input_ids` and `labels` of one document as TRL's collator takes them, and the keys of `PER_DOCUMENT`."""
 PER_DOCUMENT = ("synthetic", "weight")
-"""What a batch has one value of for each document; TRL's collator knows nothing of them."""
+"""Keys of a batch with one value per document. TRL's collator does not know them."""
 
 
 @dataclass
-class Portion:
-    """What a trainer has learnt of its memory; it stays for the fits that follow. `rows` None is a whole batch at once."""
+class MicroBatchSize:
+    """Documents that memory holds at once. A trainer keeps the size for its later fits."""
 
     rows: int | None = None
+    """Documents of a micro-batch. None is the whole batch."""
     note: str = ""
-    """What is to be said of it, once; whoever says it takes it away."""
+    """Pending message for the user; cleared when read."""
 
     def of(self, batch: int) -> int:
-        """How many of the `batch` documents of a step are computed at once."""
+        """Documents of a micro-batch in a step of `batch` documents."""
         return batch if self.rows is None else min(batch, self.rows)
 
     def halve(self, batch: int) -> None:
-        """Memory ran out in a step of `batch` documents.
+        """Halve the size after a step of `batch` documents ran out of memory.
 
         Raises:
-            RunError: it ran out with one document at a time.
+            RunError: the micro-batch was a single document.
         """
         tried = self.of(batch)
         if tried == 1:
@@ -60,12 +61,12 @@ class Portion:
 
 
 def collate(collator: Callable[[list[Example]], dict[str, Any]], rows: Sequence[Example]) -> dict[str, Any]:
-    """The batch that TRL's `collator` makes of `rows`, and with it what it leaves out."""
+    """Collate `rows` with TRL's `collator` and add the keys of `PER_DOCUMENT`."""
     return collator(list(rows)) | {name: torch.tensor([row[name] for row in rows]) for name in PER_DOCUMENT}
 
 
 def of_tokens(inputs: Mapping[str, Any], name: str) -> torch.Tensor:
-    """What each document of a batch has under `name`, at each of its tokens: [B, L], padded or flattened as the batch is."""
+    """Repeat the per-document values `name` at each token: [B, L], padded or flattened as the batch is."""
     values_D: torch.Tensor = inputs[name]
     if "attention_mask" in inputs:
         return values_D.unsqueeze(1).expand(inputs["input_ids"].shape)
@@ -74,7 +75,7 @@ def of_tokens(inputs: Mapping[str, Any], name: str) -> torch.Tensor:
 
 
 def examples(inputs: Mapping[str, Any]) -> list[Example]:
-    """The documents of a collated batch, padded or flattened, without what the collator added."""
+    """Split a collated batch, padded or flattened, into its documents. Padding is removed."""
     ids_BL, labels_BL = inputs["input_ids"], inputs["labels"]
     if "attention_mask" in inputs:
         lengths = inputs["attention_mask"].sum(1).tolist()
@@ -90,18 +91,19 @@ def examples(inputs: Mapping[str, Any]) -> list[Example]:
     ]
 
 
-def portions(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def micro_batches(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Cut `rows` into parts of `size`. The last part may be shorter."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
 def token_weights(inputs: Mapping[str, Any]) -> torch.Tensor | None:
-    """What each token of a batch counts, [B, L]; None where each counts 1."""
+    """Weight of each token of a batch, [B, L]; None if every weight is 1."""
     return None if bool((inputs["weight"] == 1.0).all()) else of_tokens(inputs, "weight")
 
 
 def trained_tokens(inputs: Mapping[str, Any]) -> torch.Tensor:
-    """How many tokens of a batch carry loss, by weight; the first of a row never does, nothing predicts it."""
+    """Weighted number of tokens with loss. The first token of a row has no loss: nothing predicts it."""
     trained_BL = inputs["labels"][:, 1:] != IGNORED
     weights_BL = token_weights(inputs)
     return trained_BL.sum() if weights_BL is None else weights_BL[:, 1:][trained_BL].sum()

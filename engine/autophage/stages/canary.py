@@ -1,0 +1,67 @@
+"""The canary: a check after each swap that the sampler serves the weights that were trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from autophage.data.source import Source
+from autophage.errors import SwapError
+from autophage.host.devices import element_type
+from autophage.plan.tokens import CANARY_TOKENS
+from autophage.sampler.protocol import Completion
+from autophage.store.weights import Weights
+from autophage.trainer.resident import ResidentModel
+
+CANARIES = 4
+CANARY_TOLERANCE = {"float32": 5e-4, "bfloat16": 0.25}
+"""Largest accepted difference (nats) between the log-probs of sampler and trainer for a canary token.
+
+Rounding alone gives 1e-5 in float32 and a few hundredths in bfloat16. Stale or partial weights give tenths to many.
+"""
+
+
+class Canary:
+    """Compare log-probs of sampled tokens with those of the resident model."""
+
+    def __init__(self, resident: ResidentModel, source: Source) -> None:
+        self._resident = resident
+        self._source = source
+
+    @cached_property
+    def prompts(self) -> list[list[int]]:
+        """First halves of held-out documents. They are never trained on, so no model knows them by heart."""
+        documents = self._source.held_out()[:CANARIES]
+        return [document.token_ids[: max(document.context, len(document.token_ids) // 2)] for document in documents]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest canary with its answer."""
+        return max(map(len, self.prompts)) + CANARY_TOKENS
+
+    def check(self, weights: Weights, answers: Sequence[Completion]) -> float:
+        """Largest difference (nats) between the log-probs of the sampler and of `weights`, which are loaded.
+
+        Args:
+            answers: The sampler's completions of `prompts`.
+
+        Raises:
+            SwapError: the difference exceeds `CANARY_TOLERANCE`: the sampler serves other weights.
+        """
+        self._resident.load(weights)
+        sequences = [[*prompt, *answer.token_ids] for prompt, answer in zip(self.prompts, answers, strict=True)]
+        scored = self._resident.score(sequences, [len(prompt) for prompt in self.prompts])
+        worst = max(
+            float(np.abs(own.logprob - np.array(answer.logprobs)).max())
+            for own, answer in zip(scored, answers, strict=True)
+        )
+        dtype = str(element_type(self._resident.recipe.model.dtype)).removeprefix("torch.")
+        tolerance = CANARY_TOLERANCE[dtype]
+        if not worst <= tolerance:
+            raise SwapError(
+                f"the sampler does not serve the weights {weights.digest[:16]}: canary log-probs differ by {worst:.3g} nats "
+                f"(at most {tolerance:g}). The swap was rolled back and nothing was committed."
+            )
+        return worst
