@@ -44,7 +44,7 @@ def test_it_reads_back(load: Load) -> None:
         (NAME, ["questions.kind=mmlu", "questions.path=x"],
          '--set questions.kind=mmlu: questions.kind = "mmlu" is plain English'),
         (MMLU, ["questions.chat=true"],
-         "--set questions.chat=true: questions.chat = true needs a chat template, but a base model made from the source"),
+         "--set questions.chat=true: questions.chat = true needs a chat template, but a base"),
         (NAME + 'sweep."questions.count" = [1, 2]\n', [],
          "demo.toml:2:7: sweep.\"questions.count\": questions.count is the same for all arms"),
         (NAME + "questions.chat = 3\n", [], "demo.toml:2:18: questions.chat = 3:"),
