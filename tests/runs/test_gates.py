@@ -1,4 +1,4 @@
-"""Gates on the real stack: judged corpora are the same in loop and engine, add up, and decide what is trained on."""
+"""Gates on the real stack: loop and engine make the same verdicts, counts add up, and verdicts decide the training data."""
 
 from __future__ import annotations
 
