@@ -16,10 +16,10 @@ def knowledge_collapse(study: Study) -> Iterator[Judged]:
     view = course_view(study.run, study.facts, study.shown)
     fall = beside(study.change("alpha-1.0", "questions/accuracy"), study.change("control", "questions/accuracy"))
     form = over_seeds(study.growth("alpha-1.0", "fluency/ppl_form"))
-    stages = view.labels
-    shown = {arm: [one for (name, _), one in stages.items() if name == arm and "B" in one] for arm, _ in stages}
-    collapses = bool(shown["alpha-1.0"]) and not shown["control"]
-    onsets = {arm: sorted(one.index("B") for one in found) for arm, found in shown.items()}
+    onsets: dict[str, list[int]] = {}
+    for (arm, _), labels in view.labels.items():
+        onsets.setdefault(arm, []).extend([labels.index("B")] if "B" in labels else [])
+    collapses = bool(onsets["alpha-1.0"]) and not onsets["control"]
     yield Judged(
         KC,
         "On its own text alone a model loses knowledge while it stays fluent (stage B); on human text it does not",

@@ -21,8 +21,8 @@ def test_a_run_from_start_to_end(finished, interrupted):
     assert lines[1] == "starting sampler and trainer"
     assert "main, generation 0: sample took 5.0 s, 1000 tokens, 200 tokens/s" in lines
     assert "main, generation 1: committed, torso accuracy 0.60, form ppl 1.30 [3 of 6; 57 s left]" in lines
-    assert "interrupted: Ctrl-C (3 of 6 generations are safe)" in lines
-    assert "run demo: 2 arms, generations 0 to 2, serial, going on from 3 of 6 generations" in lines
+    assert "interrupted: Ctrl-C (3 of 6 generations are committed)" in lines
+    assert "run demo: 2 arms, generations 0 to 2, serial, resumed at 3 of 6 generations" in lines
     assert lines[-1] == "run demo: finished in 1 min 00 s"
 
 
@@ -35,7 +35,7 @@ def test_progress_is_not_spam():
 def test_history_is_known_but_not_told_again(finished, interrupted):
     """A resumed run says only what is new, and counts what was there before."""
     lines = lines_of(finished[len(interrupted) :], history=interrupted)
-    assert lines[0].endswith("going on from 3 of 6 generations")
+    assert lines[0].endswith("resumed at 3 of 6 generations")
     assert any("[4 of 6; " in line for line in lines)
 
 
