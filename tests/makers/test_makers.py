@@ -172,7 +172,7 @@ def test_a_plug_in_is_a_maker_as_any_other(offer: Callable[..., None]) -> None:
     ):
         asked("haiku")
     offer(GROUP, haiku, none)
-    with pytest.raises(UserError, match="several packages offer a maker of this kind"):
+    with pytest.raises(UserError, match="several packages offer a maker of this name"):
         asked("haiku")
     offer(GROUP)
     with pytest.raises(UserError, match="no installed package offers this maker"):
