@@ -1,7 +1,7 @@
-"""Seeds that depend on what they are for, and on nothing else.
+"""Seeds that are derived from the purpose of a random choice.
 
-Every random choice of a run takes its seed from the run's seed and a path of names, never from a shared generator, so
-order of work, resuming and the number of machines cannot change it.
+Every random choice of a run takes its seed from the run's seed and a path of names, never from a shared generator. The order of
+work, resuming and the number of machines therefore cannot change it.
 """
 
 from __future__ import annotations
@@ -17,5 +17,5 @@ def derive(seed: int, *path: str | int) -> int:
 
 
 def generator(seed: int, *path: str | int) -> random.Random:
-    """A generator of its own for `path` under `seed`."""
+    """A new generator for `path` under `seed`."""
     return random.Random(derive(seed, *path))

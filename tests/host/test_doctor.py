@@ -14,11 +14,11 @@ import pytest
 from autophage.errors import UserError
 from autophage.host import doctor, machine, vllm_window
 from autophage.host.doctor import Check
-from autophage.host.machine import Driver
+from autophage.host.machine import CudaDriver
 
-L4 = Driver("550.1", (12, 4), ("NVIDIA L4, 24 GiB",))
-H200 = Driver("580.65.06", (13, 0), ("NVIDIA H200, 140 GiB", "NVIDIA H200, 140 GiB"))
-HEADER = "| NVIDIA-SMI 580.65.06    Driver Version: 580.65.06    CUDA {word}Version: 13.0     |\n"
+L4 = CudaDriver("550.1", (12, 4), ("NVIDIA L4, 24 GiB",))
+H200 = CudaDriver("580.65.06", (13, 0), ("NVIDIA H200, 140 GiB", "NVIDIA H200, 140 GiB"))
+HEADER = "| NVIDIA-SMI 580.65.06    CudaDriver Version: 580.65.06    CUDA {word}Version: 13.0     |\n"
 
 
 def install(folder: Path, name: str, version: str, requires: tuple[str, ...] = ()) -> None:

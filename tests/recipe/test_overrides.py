@@ -82,7 +82,7 @@ def test_the_place_of_a_wrong_override_is_the_override(refuse: Refuse, override:
 
 
 def test_an_override_that_is_not_utf_8(refuse: Refuse) -> None:
-    assert refuse(NAME, "description=\udcff") == "--set description=\\uDCFF: is not UTF-8 text"
+    assert refuse(NAME, "description=\udcff") == "--set description=\\udcff: is not UTF-8 text"
 
 
 @pytest.mark.parametrize(

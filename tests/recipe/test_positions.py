@@ -3,7 +3,7 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autophage.recipe.syntax.literals import toml_key, toml_value
@@ -92,6 +92,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # about the machine: a busy one draws slowly
 @given(st.dictionaries(st.text("abc.-_ \"'=#[]\n", max_size=5), VALUES, max_size=5))
 def test_any_document_is_followed_to_its_end(document: dict[str, Any]) -> None:
     lines = [f"  {toml_key([name])}  =  {toml_value(value)} # {toml_key([name])}" for name, value in document.items()]

@@ -1,4 +1,4 @@
-"""Questions in a run: a world's by loop and engine alike, MMLU's put to a chat model, and what is refused beforehand."""
+"""Questions in a run: of the world in loop and engine, of MMLU with a chat model, and early refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fused head makes up each family's own logits, loss and gradients; where it cannot, the model's logits serve."""
+"""The fused head reproduces logits, loss and gradients of each family, or falls back to the model's logits."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_loss_and_gradients_are_those_of_the_model(family: str) -> None:
     assert abs(fused.item() - plain.item()) < 1e-5
     expected, found = gradients(model, plain), gradients(model, fused)
     assert expected.keys() == found.keys()
-    # Of the whole gradient: some parts, such as a key's bias, are zero but for rounding.
+    # Relative to the whole gradient: some parts are zero up to rounding, such as a key's bias.
     whole = torch.cat([gradient.flatten() for gradient in expected.values()])
     error = torch.cat([(found[name] - gradient).flatten() for name, gradient in expected.items()])
     assert (error.norm() / whole.norm()).item() < 1e-4
@@ -115,7 +115,7 @@ def test_a_transform_that_is_not_known_is_noticed(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.WARNING, logger="autophage"):
         head = find_head(model)
     assert not head.fused
-    assert "do not make up its logits" in caplog.text
+    assert "do not reproduce the logits" in caplog.text
     ids_BL = batch()["input_ids"]
     with torch.no_grad():
         rows_BLV = head.rows({"input_ids": ids_BL})

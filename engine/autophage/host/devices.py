@@ -1,19 +1,20 @@
-"""What this process computes on: device and element type. The one place that asks torch about hardware."""
+"""Device, element type and memory of this process, as torch reports them."""
 
 from __future__ import annotations
 
 import torch
 
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""What torch's plain `RuntimeError`s say of it: its CPU allocator, and libraries that allocate by themselves."""
+"""Messages of torch's plain `RuntimeError` for exhausted memory: its CPU allocator, and libraries that allocate themselves."""
 
 
 def device() -> torch.device:
+    """CUDA if it is available, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def element_type(dtype: str) -> torch.dtype:
-    """The type that sampler and trainer compute in, by its name: auto, float32 or bfloat16.
+    """The compute type of sampler and trainer by name: auto, float32 or bfloat16.
 
     "auto" is float32 on a CPU and bfloat16 on a GPU.
     """
@@ -23,18 +24,18 @@ def element_type(dtype: str) -> torch.dtype:
 
 
 def device_memory() -> int:
-    """Bytes that this process's GPU has."""
+    """Total memory of this process's GPU in bytes."""
     return int(torch.cuda.get_device_properties(0).total_memory)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: of a GPU, or of the machine as torch and Python tell it."""
+    """True if `error` reports exhausted memory, of a GPU or of the machine."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def give_back_memory() -> None:
-    """Hand what torch keeps of freed GPU memory back to the driver, so that another process can have it."""
+    """Return the freed GPU memory that torch caches to the driver, for another process."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,7 +1,7 @@
-"""What this machine has and lacks for a run: software, driver, memory, disk and limits, each with its remedy.
+"""Checks of a machine before a run: software, driver, memory, disk and limits, each with a remedy.
 
-Judges what `machine` reads and what package metadata says; imports neither torch, ray nor vLLM, so it answers at once
-and also where one of those is broken. Knows nothing of recipes: whether a run fits is what `autophage plan` says.
+Checks read `machine` and package metadata. They import neither torch, ray nor vLLM, so they answer at once, even if one of these
+is broken. They do not know recipes: `autophage plan` estimates whether a run fits.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ from packaging.requirements import Requirement
 
 from autophage.host import vllm_window
 from autophage.host.cache import cache_folder
-from autophage.host.machine import GIB, Driver, cpu_quota, memory_available, nvidia_driver
+from autophage.host.machine import GIB, CudaDriver, cpu_quota, memory_available, nvidia_driver
 
 MEMORY_GIB = 3.0
-"""Less than this and the kernel kills the sampler while it starts: vLLM, torch and a small model in one process."""
+"""Minimum memory. With less, the kernel kills the sampler at its start: vLLM, torch and a small model in one process."""
 DISK_GIB = 2.0
-"""Less than this and even a small run may stop at a commit: adapters, corpora and the cached base model."""
+"""Minimum free disk. With less, even a small run may stop at a commit: adapters, corpora and the cached base model."""
 SHM_GIB = 1.0
-"""Containers give 64 MiB by default; Ray's object store then falls back to disk, and NCCL cannot start."""
+"""Minimum shared memory. Containers give 64 MiB by default: Ray's object store then uses the disk, and NCCL cannot start."""
 OPEN_FILES = 4096
-"""Ray opens several sockets per worker and raises the soft limit itself as far as the hard limit lets it."""
+"""Minimum open files. Ray opens several sockets per worker, and raises the soft limit itself up to the hard limit."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """`ok` is False for what stops a run, None for information (`remedy`, when there is one, is then advice)."""
+    """One fact about the machine.
+
+    `ok` is False for a fact that stops a run and None for information. The remedy of information is advice.
+    """
 
     name: str
     ok: bool | None
@@ -44,7 +47,7 @@ class Check:
 
 
 def diagnose() -> list[Check]:
-    """Every check, software first. Takes well under a second where no GPU has to be asked."""
+    """Run every check, software first. Without a GPU this takes less than a second."""
     driver, problem = nvidia_driver()
     return [
         python(),
@@ -70,7 +73,7 @@ def diagnose() -> list[Check]:
 
 def python() -> Check:
     supported = (3, 11) <= sys.version_info[:2] < (3, 14)
-    remedy = "" if supported else "use Python 3.11, 3.12 or 3.13; `make setup` in a checkout finds or fetches one"
+    remedy = "" if supported else "use Python 3.11, 3.12 or 3.13; in a checkout, `make setup` finds or downloads one"
     return Check("Python", supported, f"{platform.python_version()} ({sys.executable})", remedy)
 
 
@@ -87,26 +90,26 @@ def vllm() -> list[Check]:
     if all(_version(name) for name in vllm_window.DISTRIBUTIONS):
         both = " and ".join(vllm_window.DISTRIBUTIONS)
         remedy = "make a new environment with one of them: `make setup EXTRA=cpu` or `make setup EXTRA=gpu`"
-        checks.append(Check("vLLM twice", False, f"{both} are both installed and overwrite one another", remedy))
+        checks.append(Check("vLLM twice", False, f"{both} are both installed and overwrite each other", remedy))
     return checks
 
 
-def torch_build(driver: Driver | None) -> Check:
+def torch_build(driver: CudaDriver | None) -> Check:
     version = _version("torch")
     if version is None:
         return Check("torch", False, "not installed", _reinstall("torch"))
     cuda = torch_cuda()
     build = f"CUDA {cuda[0]}.{cuda[1]} build" if cuda else "CPU build"
     if cuda is None and driver is not None:
-        return Check("torch", None, f"{version}, {build}: the GPUs stay idle", "to use them, `make setup EXTRA=gpu`")
+        return Check("torch", None, f"{version}, {build}: the GPUs are not used", "to use them: `make setup EXTRA=gpu`")
     if cuda is not None and driver is None:
         remedy = "install the NVIDIA driver, or the CPU build: `make setup EXTRA=cpu`"
-        return Check("torch", False, f"{version}, {build}, and no NVIDIA driver answers", remedy)
+        return Check("torch", False, f"{version}, {build}, but no NVIDIA driver answers", remedy)
     return requirement("torch", build)
 
 
 def requirement(name: str, detail: str = "") -> Check:
-    """Whether `name` is installed in the version that this package's own metadata asks for."""
+    """Check that `name` is installed in a version that the metadata of autophage accepts."""
     version = _version(name)
     wanted = _wanted(name)
     if version is None:
@@ -120,19 +123,22 @@ def requirement(name: str, detail: str = "") -> Check:
 
 
 def trl_and_vllm() -> Check:
-    """TRL names a vLLM window for its own generation; it is not used here, and outside it TRL only prints a warning."""
+    """Compare vLLM with the versions that TRL supports for its own generation, which Autophage does not use.
+
+    Outside of them TRL prints a warning.
+    """
     found = vllm_window.installed()
     wanted = next((want for want in _requirements("trl") if want.name == "vllm"), None)
     if found is None or wanted is None:
-        return Check("TRL and vLLM", None, "nothing to compare: TRL or vLLM is missing, or TRL names no window")
+        return Check("TRL and vLLM", None, "nothing to compare: TRL or vLLM is missing, or TRL states no versions")
     inside = wanted.specifier.contains(found[1], prereleases=True)
     window = ", ".join(sorted((str(part) for part in wanted.specifier), reverse=True))
-    harm = "" if inside else ", so importing TRL may warn: harmless, Autophage samples with vLLM itself"
-    return Check("TRL and vLLM", True if inside else None, f"TRL asks for vLLM {window}; {found[1]} is installed{harm}")
+    harm = "" if inside else "; importing TRL may print a warning, which is harmless: Autophage calls vLLM itself"
+    return Check("TRL and vLLM", True if inside else None, f"TRL supports vLLM {window}; {found[1]} is installed{harm}")
 
 
 def torch_cuda() -> tuple[int, int] | None:
-    """The CUDA that the installed torch was built for, from its `version.py`; None for a CPU build or without torch."""
+    """The CUDA version of the installed torch, from its `version.py`. None for a CPU build, or without torch."""
     try:
         text = Path(str(metadata.distribution("torch").locate_file("torch/version.py"))).read_text("utf-8")
     except (metadata.PackageNotFoundError, OSError):
@@ -166,36 +172,38 @@ def _reinstall(what: str) -> str:
 # --- GPUs -----------------------------------------------------------------------------------------------------------
 
 
-def gpus(driver: Driver | None, problem: str) -> Check:
+def gpus(driver: CudaDriver | None, problem: str) -> Check:
     if driver is None:
         if problem:
-            return Check("GPUs", False, problem, "mend the NVIDIA driver, or go without: `make setup EXTRA=cpu`")
-        return Check("GPUs", None, "none (no nvidia-smi): runs on the CPU")
+            return Check("GPUs", False, problem, "repair the NVIDIA driver, or use the CPU: `make setup EXTRA=cpu`")
+        return Check("GPUs", None, "none (no nvidia-smi): runs use the CPU")
     counts = {line: driver.gpus.count(line) for line in driver.gpus}
     found = "; ".join(f"{count} x {line}" for line, count in counts.items())
     return Check("GPUs", True, f"{found}; driver {driver.version}")
 
 
-def cuda_match(driver: Driver | None) -> Check:
-    """A driver serves every CUDA of its own major version and of those before it."""
+def cuda_match(driver: CudaDriver | None) -> Check:
+    """Check that the driver supports the CUDA of torch: any CUDA up to the driver's major version."""
     built = torch_cuda()
     if driver is None or built is None or driver.cuda is None:
         return Check("CUDA of torch and driver", None, "nothing to compare: no CUDA build of torch, or no driver")
-    found = f"torch is built for {built[0]}.{built[1]}, the driver serves {driver.cuda[0]}.{driver.cuda[1]}"
+    found = f"torch is built for {built[0]}.{built[1]}, the driver supports {driver.cuda[0]}.{driver.cuda[1]}"
     if built[0] > driver.cuda[0]:
-        remedy = f"update the NVIDIA driver to one that serves CUDA {built[0]}, or install a torch for {driver.cuda[0]}"
+        remedy = (
+            f"update the NVIDIA driver to one that supports CUDA {built[0]}, or install torch for CUDA {driver.cuda[0]}"
+        )
         return Check("CUDA of torch and driver", False, found, remedy)
     return Check("CUDA of torch and driver", True, found)
 
 
-def compiler(driver: Driver | None) -> Check:
-    """Triton builds a small C launcher for every kernel: it needs a compiler and Python's headers."""
+def compiler(driver: CudaDriver | None) -> Check:
+    """Check for a C compiler and Python's headers. Triton builds a small C launcher for every kernel."""
     tool = next((name for name in (os.environ.get("CC"), "gcc", "clang", "cc") if name and shutil.which(name)), None)
     headers = (Path(sysconfig.get_path("include")) / "Python.h").is_file()
     found = f"{tool or 'no C compiler'}, {'with' if headers else 'without'} Python's headers"
     if tool and headers:
         return Check("C compiler", True, found)
-    remedy = "install gcc and this Python's development package (python3-dev), or use a Python that uv fetched"
+    remedy = "install gcc and this Python's development package (python3-dev), or use a Python from uv"
     return Check("C compiler", None if driver is None else False, f"{found} (Triton kernels need both)", remedy)
 
 
@@ -206,7 +214,7 @@ def cores() -> Check:
     usable = len(os.sched_getaffinity(0))
     quota = cpu_quota()
     if quota is not None and quota < usable:
-        advice = f"set OMP_NUM_THREADS={max(1, int(quota))}: more threads than the quota wait for one another"
+        advice = f"set OMP_NUM_THREADS={max(1, int(quota))}: threads above the quota wait for each other"
         return Check("cores", None, f"{usable}, limited to {quota:g} by the control group", advice)
     return Check("cores", None, f"{usable} of {os.cpu_count()}")
 
@@ -215,7 +223,7 @@ def memory() -> Check:
     available, limited = memory_available()
     found = f"{available / GIB:.1f} GiB available" + (" under the control group's limit" if limited else "")
     if available < MEMORY_GIB * GIB:
-        remedy = f"free memory or raise the limit: {MEMORY_GIB:g} GiB is the least for a small run"
+        remedy = f"free memory or raise the limit: a small run needs {MEMORY_GIB:g} GiB"
         return Check("memory", False, found, remedy)
     return Check("memory", True, found)
 
@@ -224,15 +232,20 @@ def disk(folder: Path) -> Check:
     free = shutil.disk_usage(folder).free / GIB
     found = f"{free:.1f} GiB free in {folder}"
     if free < DISK_GIB:
-        return Check("disk", False, found, "make room, or give `autophage run` an --out on another disk")
+        return Check("disk", False, found, "free disk space, or run with --out on another disk")
     return Check("disk", True, found)
 
 
 def shared_memory(folder: Path = Path("/dev/shm")) -> Check:
     if not folder.is_dir():
-        return Check("shared memory", None, f"there is no {folder}", "Ray's object store uses the disk instead")
+        return Check(
+            "shared memory",
+            None,
+            f"{folder} does not exist",
+            "Ray's object store uses the disk instead, which is slower",
+        )
     size = shutil.disk_usage(folder).total / GIB
-    remedy = "" if size >= SHM_GIB else "start the container with --shm-size=8g; runs on several processes need it"
+    remedy = "" if size >= SHM_GIB else "start the container with --shm-size=8g; runs with several processes need it"
     return Check("shared memory", None if remedy else True, f"{size:.2g} GiB in {folder}", remedy)
 
 
@@ -252,12 +265,16 @@ def cache() -> Check:
     if standing.is_dir() and os.access(standing, os.W_OK | os.X_OK):
         return Check("cache folder", True, str(folder))
     fault = "is not writable" if standing.is_dir() else "is not a folder"
-    return Check("cache folder", False, f"{folder}: {standing} {fault}", "set AUTOPHAGE_CACHE to a folder of yours")
+    return Check(
+        "cache folder", False, f"{folder}: {standing} {fault}", "set AUTOPHAGE_CACHE to a folder that you may write to"
+    )
 
 
 def ray_token() -> Check:
     mode = os.environ.get("RAY_AUTH_MODE")
     if mode is not None and mode.lower() != "token":
-        advice = "unset RAY_AUTH_MODE, or set it to token: whoever reaches an open Ray port can run code as you"
+        advice = (
+            "unset RAY_AUTH_MODE, or set it to token: without it, anyone who reaches a Ray port can run code as you"
+        )
         return Check("Ray token authentication", None, f"off: RAY_AUTH_MODE={mode}", advice)
     return Check("Ray token authentication", True, "on (RAY_AUTH_MODE=token)" if mode else "on by default")

@@ -1,7 +1,7 @@
-"""The environment variables that every process of a run has, set before torch, vLLM and Ray are imported.
+"""Environment variables of every process of a run, set before torch, vLLM and Ray are imported.
 
-No telemetry, loopback only, one thread per core that sleeps while it waits long, vLLM's engine inside its own process.
-Imports nothing heavy: it runs first.
+They switch telemetry off and keep connections to loopback. They start one thread per core, which sleeps after a short wait. They
+run vLLM's engine in the sampler's process. This module imports nothing heavy, because it runs first.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import secrets
 
 
 def process_variables() -> dict[str, str]:
-    """What sampler and trainer processes need. Values that the user has set already win in `apply`."""
+    """The variables of sampler and trainer processes. Values that the user has set take precedence (`apply`)."""
     cores = str(len(os.sched_getaffinity(0)))
     return {
-        # Two processes that spin on the same cores while waiting run 20 times slower.
+        # Two processes whose waiting threads spin on the same cores run 20 times slower.
         "OMP_NUM_THREADS": cores,
         "OMP_WAIT_POLICY": "PASSIVE",
         "KMP_BLOCKTIME": "0",
-        # But one that sleeps at once is woken for every operation of a step: GNU's threads wait some 50 microseconds first.
+        # A thread that sleeps at once must be woken for every operation. GNU's threads first wait for some 50 microseconds.
         "GOMP_SPINCOUNT": "2000",
         "TOKENIZERS_PARALLELISM": "false",
-        # The engine runs inside the sampler's process: adapters travel by reference, and it starts in seconds.
+        # In the sampler's process the engine starts in seconds, and adapters are passed by reference.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_HOST_IP": "127.0.0.1",
@@ -35,30 +35,30 @@ def process_variables() -> dict[str, str]:
 
 
 PASSED_ON = ("AUTOPHAGE_CACHE", "HF_HUB_OFFLINE")
-"""What a user may have set for a run and its workers on other machines need too. Nothing secret is passed on."""
+"""Variables of the user that workers on other machines need too. No secret is passed on."""
 
 
 def apply() -> None:
-    """Set the variables in this process."""
+    """Set the variables in this process, except those that are set already."""
     for name, value in process_variables().items():
         os.environ.setdefault(name, value)
 
 
 def for_workers() -> dict[str, str]:
-    """The variables as this process has them, for processes that do not inherit them."""
+    """The variables of this process, for workers that do not inherit them."""
     names = [*process_variables(), *(name for name in PASSED_ON if name in os.environ)]
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def stay_on_loopback() -> None:
-    """Ray takes the machine's outside address, even where loopback is asked for, unless it is told not to form clusters."""
+    """Make Ray use loopback. Without this variable Ray takes the machine's outside address even if loopback is requested."""
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
 def isolate_ray() -> None:
-    """Keep a private Ray to this machine's loopback, with a token that it asks of everybody."""
+    """Restrict a private Ray to this machine's loopback, and require a token."""
     stay_on_loopback()
-    os.environ.setdefault("RAY_worker_niceness", "0")  # a run has the priority that its user gave it
+    os.environ.setdefault("RAY_worker_niceness", "0")  # keep the priority that the user gave the run
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if os.environ["RAY_AUTH_MODE"] == "token" and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -1,7 +1,6 @@
-"""What this machine grants the process: memory, cores and the NVIDIA driver with its GPUs.
+"""Resources of this process: memory, CPU quota, and the NVIDIA driver with its GPUs.
 
-Reads /proc, the control groups under /sys and `nvidia-smi`; imports nothing heavy. It does not judge: what is enough is
-`doctor`'s matter.
+The sources are /proc, the control groups under /sys, and `nvidia-smi`. Nothing heavy is imported. `doctor` judges the values.
 """
 
 from __future__ import annotations
@@ -16,20 +15,23 @@ from pathlib import Path
 
 GIB = 1 << 30
 SMI_SECONDS = 20
-"""A driver that hangs answers nothing; several GPUs without persistence mode take some seconds."""
+"""Deadline for `nvidia-smi`. Several GPUs without persistence mode take some seconds; a hung driver never answers."""
 
 
 @dataclass(frozen=True)
-class Driver:
-    """What `nvidia-smi` says: `cuda` is the newest CUDA the driver serves, `gpus` one line of name and memory each."""
+class CudaDriver:
+    """The NVIDIA driver.
+
+    `cuda` is the newest CUDA version that it supports. `gpus` has one line for each GPU, with name and memory.
+    """
 
     version: str
     cuda: tuple[int, int] | None
     gpus: tuple[str, ...]
 
 
-def nvidia_driver() -> tuple[Driver | None, str]:
-    """The driver, or None and what `nvidia-smi` said instead (an empty string where there is no `nvidia-smi`)."""
+def nvidia_driver() -> tuple[CudaDriver | None, str]:
+    """Ask `nvidia-smi`. Returns the driver, or None and the problem; the problem is empty without `nvidia-smi`."""
     if shutil.which("nvidia-smi") is None:
         return None, ""
     ask = partial(subprocess.run, capture_output=True, text=True, timeout=SMI_SECONDS, stdin=subprocess.DEVNULL)
@@ -37,7 +39,7 @@ def nvidia_driver() -> tuple[Driver | None, str]:
         header = ask(["nvidia-smi"])
         rows = ask(["nvidia-smi", "--query-gpu=driver_version,name,memory.total", "--format=csv,noheader,nounits"])
     except subprocess.TimeoutExpired:
-        return None, f"nvidia-smi gave no answer in {SMI_SECONDS} seconds"
+        return None, f"nvidia-smi did not answer within {SMI_SECONDS} seconds"
     except OSError as error:
         return None, f"nvidia-smi cannot be run: {error}"
     if header.returncode or rows.returncode:
@@ -46,18 +48,21 @@ def nvidia_driver() -> tuple[Driver | None, str]:
     return parse_driver(header.stdout, rows.stdout)
 
 
-def parse_driver(header: str, rows: str) -> tuple[Driver | None, str]:
-    """`header` is what `nvidia-smi` prints (newer drivers say "CUDA UMD Version"), `rows` its CSV answer."""
+def parse_driver(header: str, rows: str) -> tuple[CudaDriver | None, str]:
+    """Parse the plain output of `nvidia-smi` (`header`) and its CSV output (`rows`).
+
+    Newer drivers print "CUDA UMD Version" in place of "CUDA Version".
+    """
     gpus = [[part.strip() for part in row.split(",")] for row in rows.splitlines() if row.count(",") == 2]
     if not gpus:
         return None, "nvidia-smi names no GPU"
     cuda = re.search(r"CUDA (?:UMD )?Version:\s*(\d+)\.(\d+)", header)
     lines = tuple(f"{name}, {int(mib) / 1024:.0f} GiB" if mib.isdigit() else name for _, name, mib in gpus)
-    return Driver(gpus[0][0], (int(cuda[1]), int(cuda[2])) if cuda else None, lines), ""
+    return CudaDriver(gpus[0][0], (int(cuda[1]), int(cuda[2])) if cuda else None, lines), ""
 
 
 def memory_available(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> tuple[int, bool]:
-    """Bytes this process may still take, and whether a control group rather than the machine limits it."""
+    """Available memory in bytes, and True if a control group sets that limit rather than the machine."""
     match = re.search(r"^MemAvailable:\s*(\d+) kB", (proc / "meminfo").read_text("ascii"), re.MULTILINE)
     machine = int(match[1]) * 1024 if match else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     groups = [machine]
@@ -70,7 +75,7 @@ def memory_available(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/c
 
 
 def cpu_quota(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Cores' worth of time that the control groups grant, None where they set no limit."""
+    """CPU quota of the control groups in cores, or None without a limit."""
     quotas = []
     for folder in cgroup_folders("cpu", proc, cgroups):
         if (folder / "cpu.max").is_file():
@@ -83,7 +88,7 @@ def cpu_quota(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")
 
 
 def cgroup_folders(controller: str, proc: Path, cgroups: Path) -> list[Path]:
-    """The folders of this process's control group and its ancestors, in version 2 and in `controller`'s version 1."""
+    """Folders of this process's control group and of its ancestors, in version 2 and in version 1 of `controller`."""
     try:
         lines = (proc / "self" / "cgroup").read_text("utf-8").splitlines()
     except OSError:
@@ -100,7 +105,7 @@ def cgroup_folders(controller: str, proc: Path, cgroups: Path) -> list[Path]:
 
 
 def _number(path: Path) -> int | None:
-    """The integer in a control file; None where there is none, or it says "max"."""
+    """The integer in a control file. None if the file is missing or says "max"."""
     try:
         return int(path.read_text("ascii"))
     except (OSError, ValueError):
@@ -108,7 +113,7 @@ def _number(path: Path) -> int | None:
 
 
 def _reclaimable(folder: Path) -> int:
-    """Page cache that counts as used but that the kernel gives back under pressure."""
+    """Bytes of page cache, which count as used but are freed under pressure."""
     try:
         text = (folder / "memory.stat").read_text("ascii")
     except OSError:

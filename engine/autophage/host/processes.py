@@ -1,7 +1,7 @@
-"""The processes below this one: who they are, and that none of them outlives it. Linux alone, by /proc.
+"""Descendants of this process: finding them, and ending them before it exits. Linux only, by /proc.
 
-A process whose parent died belongs to this one (`adopt_orphans`), so that what an engine or a trainer left behind when it was
-killed, with the memory of a GPU in its hands, is still found.
+This process adopts orphans (`adopt_orphans`). It therefore finds the children of a killed engine or trainer, which may still
+hold the memory of a GPU.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ POLL_SECONDS = 0.05
 
 
 def adopt_orphans() -> None:
-    """Be the parent of every descendant whose own parent dies (prctl(2)); a kernel that cannot leaves things as they are."""
+    """Become the parent of every descendant whose own parent dies (prctl(2)). Without kernel support, do nothing."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def descendants() -> list[int]:
-    """Living processes below this one; zombies do not count."""
+    """Process ids of living descendants, without zombies."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (found := _parent(entry)) is not None:
@@ -40,18 +40,19 @@ def _parent(entry: Path) -> int | None:
     try:
         state, parent = (entry / "stat").read_text("utf-8", errors="replace").rpartition(")")[2].split()[:2]
     except (OSError, ValueError):
-        return None  # it ended meanwhile
+        return None  # the process has ended meanwhile
     return None if state == "Z" else int(parent)
 
 
 def kill(pids: Iterable[int]) -> None:
+    """Send SIGKILL to each process; one that has ended is skipped."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def end_others(but: Iterable[int], seconds: float) -> list[int]:
-    """Wait until no descendant is left except `but`, and kill those that are after `seconds`; returns whom it had to kill."""
+    """Wait until all descendants but `but` have ended; after `seconds`, kill the rest. Returns the killed ones."""
     kept = frozenset(but)
     deadline = time.monotonic() + seconds
     while (left := [pid for pid in descendants() if pid not in kept]) and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Versions and facts of the machine that a run is made on. Nothing here names a person, a host or an account."""
+"""Versions of software and facts of the machine of a run. Nothing here names a person, a host or an account."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything that can change a number."""
+    """Versions of the packages that can change a result."""
     found = {"python": platform.python_version(), "autophage": metadata.version("autophage")}
     for name in PACKAGES:
         try:
@@ -39,7 +39,7 @@ def versions() -> dict[str, str]:
 
 
 def machine_facts() -> dict[str, Any]:
-    """What the run was made on. Nothing here names a person, a host or an account."""
+    """Facts of the machine. Nothing here names a person, a host or an account."""
     return {
         "autophage": metadata.version("autophage"),
         "python": platform.python_version(),
@@ -53,7 +53,7 @@ def machine_facts() -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the checkout this package runs from, None for an installed one."""
+    """The commit of the checkout that this package runs from, or None for an installed package."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()

@@ -1,4 +1,4 @@
-"""The keys of a recipe in words: name, allowed values, description, and the key or choice that a wrong one is closest to.
+"""The keys of a recipe in words: name, allowed values, description. For a wrong key or choice, the closest right one.
 
 Everything is read from the schema, so that a key is described once. This module does not know any recipe.
 """
@@ -173,7 +173,7 @@ def keys_of(table: str) -> list[str]:
 def meant_key(dotted: str) -> list[str]:
     """Up to three keys that a wrong `dotted` may mean.
 
-    They are a similar name in its table and the same name in any table, else a similar name in any table.
+    Candidates are a similar name in the same table and an equal name in any table. Without them: a similar name in any table.
     """
     table, _, name = dotted.rpartition(".")
     found = [f"{table}.{close}" if table else close for close in _close(name, keys_of(table), 1)]

@@ -1,4 +1,4 @@
-"""Resolved recipes: a complete recipe as TOML with the origin of every value, reading it back, and the difference of two.
+"""Resolved recipes: complete recipes as TOML, with the origin of every value. They are written, read back and compared here.
 
 `recipe.toml` in a run directory is a resolved recipe. It reads back to an equal recipe, so that a resumed run has the values
 that it started with.

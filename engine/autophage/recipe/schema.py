@@ -1,6 +1,6 @@
 """The schema of a recipe: its settings, gates, sweep and remedies.
 
-The schema does not know where a value was written (`load`), how a sweep becomes arms (`arms`) or what a key does in the engine.
+The schema does not know the location of a value (`load`), the arms of a sweep (`arms`) or the effect of a key.
 """
 
 from __future__ import annotations

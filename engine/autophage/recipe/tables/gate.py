@@ -1,7 +1,7 @@
 """`[[gate]]`: a judge of samples before training. A gate is a class that an installed package offers.
 
 `kind` leads to the class by the entry points of the group `autophage.gates`, for built-in gates and plug-ins alike. The module
-of a gate is imported only when a recipe names it. How a gate judges is defined in `autophage.gates`.
+of a gate is imported only when a recipe names it. `autophage.gates` defines the judgement.
 """
 
 from __future__ import annotations
