@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness import engine, processes, runs
-from harness.command import Benchmark, Results, counts, positive
+from harness.command import Benchmark, BenchmarkResults, counts, positive
 from harness.rows import OURS, Measurement, rows_of, values_of
 from harness.statistics import ratios, spread
 from harness.subject import Loop, add_options, loop_of
@@ -45,7 +45,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="setting of every run's recipe")
 
 
-def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
+def measure(chosen: argparse.Namespace, budget: Budget, results: BenchmarkResults) -> None:
     arms = [2] if chosen.quick else chosen.arms
     small = {"samples": 8, "generations": 1} if chosen.quick else {}
     own = {"samples": chosen.samples, "generations": chosen.generations}

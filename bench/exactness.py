@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import harness
 from harness import engine, processes
-from harness.command import Benchmark, Results, positive
+from harness.command import Benchmark, BenchmarkResults, positive
 from harness.rows import OURS, Measurement
 from harness.subject import Loop, add_options, loop_of
 from harness.targets import Target
@@ -56,7 +56,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=positive, default=3, help="rounds of the batch of all adapters (3)")
 
 
-def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
+def measure(chosen: argparse.Namespace, budget: Budget, results: BenchmarkResults) -> None:
     adapters, rounds = (2, 2) if chosen.quick else (chosen.adapters, chosen.rounds)
     loop = loop_of(chosen, samples=8, tokens=TOKENS)
     here = Path(__file__)

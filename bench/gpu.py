@@ -16,7 +16,7 @@ from typing import Any
 
 from autophage.errors import AutophageError, RunError, UserError
 from harness import BENCH, engine, light, processes
-from harness.command import Benchmark, Results
+from harness.command import Benchmark, BenchmarkResults
 from harness.facts import device_name
 from harness.rows import OURS, Measurement, aligned
 from harness.subject import BLOCK, SHAPES, Loop
@@ -75,7 +75,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(repeats=TURNS)
 
 
-def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
+def measure(chosen: argparse.Namespace, budget: Budget, results: BenchmarkResults) -> None:
     wanted = [name for name in chosen.only.split(",") if name]
     if unknown := sorted(set(wanted) - set(STEPS)):
         raise UserError(f"--only knows {', '.join(STEPS)}; got {', '.join(unknown)}")
@@ -118,10 +118,10 @@ def _shown(steps: list[Step], budget: float) -> list[str]:
     return ["\n".join(lines)]
 
 
-def work_of(step: Step, gpu_width: int) -> light.Workload:
+def work_of(step: Step, gpu_width: int) -> light.GenerationWork:
     """Least bytes and FLOPs of the step's generation. `gpu_width` is bytes a weight."""
     shape = SHAPES[step.shape]
-    return light.Workload(
+    return light.GenerationWork(
         parameters=shape.parameters,
         weight_bytes=gpu_width * shape.parameters,
         kv_bytes_per_token=shape.kv_bytes_per_token(gpu_width),

@@ -15,7 +15,7 @@ from typing import Any
 import harness
 from autophage.errors import UserError
 from harness import engine, processes
-from harness.command import Benchmark, Results, counts, positive
+from harness.command import Benchmark, BenchmarkResults, counts, positive
 from harness.rows import OURS, Measurement, rows_of, values_of
 from harness.statistics import ratios, spread
 from harness.subject import Loop, add_options, loop_of
@@ -62,7 +62,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peers", default=",".join(PEERS), help=f"list of peers, or none ({','.join(PEERS)})")
 
 
-def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
+def measure(chosen: argparse.Namespace, budget: Budget, results: BenchmarkResults) -> None:
     peers = [name.strip() for name in chosen.peers.split(",") if name.strip() not in ("", "none")]
     if unknown := sorted(set(peers) - set(PEERS)):
         raise UserError(f"--peers knows {', '.join(PEERS)}; got {', '.join(unknown)}")
@@ -97,7 +97,7 @@ def _speedup(point: str, peer: str, figure: str, values: list[float]) -> Measure
     return Measurement(point, f"{OURS} over {peer}", figure, "x", values)
 
 
-def _judge(results: Results, point: str) -> None:
+def _judge(results: BenchmarkResults, point: str) -> None:
     for peer, figure, bound in (
         ("naive default", "generation", 5.0),
         ("naive tuned", "generation", 3.0),

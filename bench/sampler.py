@@ -16,7 +16,7 @@ from typing import Any
 
 from autophage.errors import RunError, UserError
 from autophage.host import environment
-from harness.command import Benchmark, Results, counts, positive
+from harness.command import Benchmark, BenchmarkResults, counts, positive
 from harness.processes import Resident, answer_all
 from harness.rows import Measurement, rows_of, values_of
 from harness.statistics import ratios, spread
@@ -94,7 +94,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
+def measure(chosen: argparse.Namespace, budget: Budget, results: BenchmarkResults) -> None:
     engine, adapters = _settings(chosen)
     engines, contenders = plan(engine, adapters, chosen.only, chosen.default_up_to)
     point = f"{engine.sequences} sequences"

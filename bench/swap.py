@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from autophage.errors import RunError
 from harness import engine, processes
-from harness.command import Benchmark, Results, positive
+from harness.command import Benchmark, BenchmarkResults, positive
 from harness.rows import OURS, Measurement, rows_of, values_of
 from harness.statistics import percentile, quarters, ratios, spread
 from harness.subject import Loop, add_options, loop_of
@@ -57,7 +57,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--swaps", type=positive, default=200, help="swaps of each turn and kind (200)")
 
 
-def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
+def measure(chosen: argparse.Namespace, budget: Budget, results: BenchmarkResults) -> None:
     loop = loop_of(chosen, samples=8)
     spec = loop.as_spec() | {"swaps": 12 if chosen.quick else chosen.swaps}
     here = Path(__file__)
@@ -96,7 +96,7 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> Non
     _judge(results)
 
 
-def _judge(results: Results) -> None:
+def _judge(results: BenchmarkResults) -> None:
     def median(contender: str, figure: str) -> float | None:
         values = values_of(results.rows, "swap", contender, figure)
         return spread(values).median if values else None

@@ -14,7 +14,7 @@ from typing import Any
 
 import harness
 from harness import engine, light, processes
-from harness.command import Benchmark, Results, positive
+from harness.command import Benchmark, BenchmarkResults, positive
 from harness.rows import OURS, Measurement, rows_of, values_of
 from harness.statistics import ratios
 from harness.subject import Loop, add_options, loop_of
@@ -44,7 +44,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lengths", choices=("mixed", "full", "both"), default="both")
 
 
-def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
+def measure(chosen: argparse.Namespace, budget: Budget, results: BenchmarkResults) -> None:
     loop = loop_of(chosen, samples=16 if chosen.quick else chosen.samples)
     prepared = processes.work(Path(__file__), "prepare", loop.as_spec(), DEADLINE)
     gpu = light.named(str(results.facts["device"]))

@@ -1,4 +1,4 @@
-"""Runs of `smoke` on the real stack, made once for all tests that compare against them."""
+"""Runs of `smoke` on the real stack, shared by all tests that compare with them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of this session's own, so that the base model is really trained."""
+    """A cache of this session, so that the base model is trained."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -37,7 +37,7 @@ def variables(cache: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def autophage(variables: dict[str, str]) -> Run:
-    """Run the command line with these arguments and return what it said."""
+    """Run the command line and return its output."""
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         command = [*AUTOPHAGE, *map(str, arguments)]
@@ -48,7 +48,7 @@ def autophage(variables: dict[str, str]) -> Run:
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory, autophage: Run) -> Path:
-    """The distributed engine's run of `smoke`, uninterrupted."""
+    """The engine's uninterrupted run of `smoke`."""
     out = tmp_path_factory.mktemp("runs") / "smoke"
     done = autophage("run", "smoke", "--out", out)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -57,7 +57,7 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory, autophage: Run) -> Path:
 
 @pytest.fixture
 def short() -> Iterator[Path]:
-    """A folder whose path is short enough for Ray's sockets."""
+    """A folder with a path short enough for Ray's sockets."""
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="ray-") as folder:
         yield Path(folder)
 
@@ -68,7 +68,7 @@ def contents() -> Contents:
 
 
 def _contents(run: Path) -> dict[str, object]:
-    """What must be equal in two runs of one recipe: every file by hash, and metrics but for how fast they were made."""
+    """Collect the parts that must be equal in two runs of one recipe: file hashes, and metrics except `speed/*`."""
     found: dict[str, object] = {}
     for manifest in sorted(run.glob("arms/*/gen-*/manifest.json")):
         files = json.loads(manifest.read_text("utf-8"))["files"]
@@ -104,7 +104,7 @@ tokenizer.save_pretrained(folder)
 
 @pytest.fixture(scope="session")
 def make_chat_model(variables: dict[str, str]) -> Callable[[Path, str, int], None]:
-    """Write a small chat model without a start token into a folder: its tokenizer is made of a text."""
+    """Write a small chat model without a start token. Its tokenizer is trained on a text."""
 
     def make(folder: Path, text: str, positions: int) -> None:
         command = [sys.executable, "-c", MAKE_CHAT_MODEL, str(folder), text, str(positions)]
@@ -115,7 +115,7 @@ def make_chat_model(variables: dict[str, str]) -> Callable[[Path, str, int], Non
 
 @pytest.fixture(scope="session")
 def workbench(cache: Path) -> Callable[[Recipe], Workbench]:
-    """The trainer's side of a run of a recipe, in this process, with its base model trained into the session's cache."""
+    """Make the workbench of a recipe in this process. Its base model is in the session's cache."""
 
     def make(recipe: Recipe) -> Workbench:
         from autophage.data.build import read_source

@@ -29,7 +29,7 @@ REPEATS = 5
 
 
 @dataclass
-class Results:
+class BenchmarkResults:
     """Findings of a benchmark so far. `broken` names conditions that must hold and do not."""
 
     name: str
@@ -75,7 +75,7 @@ class Results:
             print(f"\nRows are in {self.file.path}")
 
 
-MeasureFunction = Callable[[argparse.Namespace, Budget, Results], None]
+MeasureFunction = Callable[[argparse.Namespace, Budget, BenchmarkResults], None]
 Worker = Callable[[Mapping[str, Any], Path], Mapping[str, Any]]
 
 
@@ -135,7 +135,7 @@ class Benchmark:
         if chosen.quick:
             chosen.repeats = 1
         parameters = {key: value for key, value in vars(chosen).items() if key not in ("out", "json", "dry_run")}
-        results = Results(self.name, parameters, None, chosen.json)
+        results = BenchmarkResults(self.name, parameters, None, chosen.json)
         # A quick run proves that the benchmark works; its figures are kept only where somebody asks for them.
         if chosen.out or not (chosen.quick or getattr(chosen, "dry_run", False)):
             device, date = str(results.facts["device"]), str(results.facts["date"])

@@ -45,7 +45,7 @@ def named(device: str) -> Gpu | None:
 
 
 @dataclass(frozen=True)
-class Workload:
+class GenerationWork:
     """One generation of `arms` arms, of `samples` samples each."""
 
     parameters: int
@@ -61,7 +61,7 @@ class Workload:
     arms: int = 1
 
 
-def sampling(work: Workload, gpu: Gpu) -> float:
+def sampling(work: GenerationWork, gpu: Gpu) -> float:
     """Seconds at least for sampling all arms in one batch."""
     total = work.arms * work.samples
     batch = min(work.concurrency, total)
@@ -72,14 +72,14 @@ def sampling(work: Workload, gpu: Gpu) -> float:
     return total * work.tokens / batch * step + prefill
 
 
-def training(work: Workload, gpu: Gpu) -> float:
+def training(work: GenerationWork, gpu: Gpu) -> float:
     tokens = work.arms * work.samples * work.trained * work.epochs
     return 4 * work.parameters * tokens / gpu.flops
 
 
-def swap(work: Workload, gpu: Gpu) -> float:
+def swap(work: GenerationWork, gpu: Gpu) -> float:
     return 2 * work.arms * work.adapter_bytes / gpu.bandwidth
 
 
-def generation(work: Workload, gpu: Gpu) -> float:
+def generation(work: GenerationWork, gpu: Gpu) -> float:
     return sampling(work, gpu) + training(work, gpu) + swap(work, gpu)

@@ -16,16 +16,18 @@ def knowledge_collapse(study: Study) -> Iterator[Judged]:
     view = course_view(study.run, study.facts, study.shown)
     fall = beside(study.change("alpha-1.0", "questions/accuracy"), study.change("control", "questions/accuracy"))
     form = over_seeds(study.growth("alpha-1.0", "fluency/ppl_form"))
-    stages = {(row.arm, row.format): row for row in view.rows}
-    shown = {arm: [row for (name, _), row in stages.items() if name == arm and "B" in row.labels] for arm, _ in stages}
-    collapses = bool(shown["alpha-1.0"]) and not shown["control"]
-    onsets = {arm: sorted(row.labels.index("B") for row in rows) for arm, rows in shown.items()}
+    # A row's cells begin with the format and its stages, one letter a generation.
+    onsets = {
+        arm: sorted(row.cells[1].text.index("B") for row in view.rows if row.arm == arm and "B" in row.cells[1].text)
+        for arm in dict.fromkeys(row.arm for row in view.rows)
+    }
+    collapses = bool(onsets["alpha-1.0"]) and not onsets["control"]
     yield Judged(
         KC,
         "On its own text alone a model loses knowledge while it stays fluent (stage B); on human text it does not",
         "100%: A to B early",
         f"four-way accuracy {fall.points()} beyond the control, perplexity of form {form.growth()}; stage B in "
-        f"{len(shown['alpha-1.0'])} of 4 formats, in the control in {len(shown['control'])}",
+        f"{len(onsets['alpha-1.0'])} of 4 formats, in the control in {len(onsets['control'])}",
         "reproduced"
         if collapses and fall.high < 0
         else fall.verdict(positive=False)

@@ -15,7 +15,7 @@ import pytest
 from autophage.errors import RunError, UserError
 from autophage.recipe import load_recipe
 from harness import light, processes, runs
-from harness.command import Benchmark, Results, counts
+from harness.command import Benchmark, BenchmarkResults, counts
 from harness.rows import File, Measurement, aligned, results_file, rows_of, table, values_of
 from harness.statistics import Spread, percentile, quarters, ratios, spread
 from harness.subject import SHAPES, Loop, loop_of, write_recipe
@@ -98,7 +98,7 @@ def benchmark(measure: object) -> Benchmark:
 
 
 def test_the_command_line_writes_rows_and_judges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def measure(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
+    def measure(chosen: argparse.Namespace, budget: Budget, results: BenchmarkResults) -> None:
         results.add([Measurement("p", "ours", "wall", "s", [1.0] * chosen.repeats)], samples=4)
         results.judge(Target("speed", 9.0, 5.0, "at least"))
 
@@ -116,7 +116,7 @@ def test_the_command_line_writes_rows_and_judges(tmp_path: Path, capsys: pytest.
 
 
 def test_exit_codes_of_a_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
-    def broken(chosen: argparse.Namespace, budget: Budget, results: Results) -> None:
+    def broken(chosen: argparse.Namespace, budget: Budget, results: BenchmarkResults) -> None:
         results.add([Measurement("p", "ours", "identical", "share", [0.5])])
         results.broken.append("identical 0.5")
 
@@ -246,7 +246,7 @@ def test_the_speed_of_light() -> None:
     """50,000 samples of 256 tokens after 64 of 8B on an H200, by hand."""
     gpu = light.named("NVIDIA H200")
     assert gpu == light.GPUS["H200"]
-    work = light.Workload(
+    work = light.GenerationWork(
         parameters=8_030_000_000, weight_bytes=16_060_000_000, kv_bytes_per_token=131_072, adapter_bytes=84_000_000,
         samples=50_000, prompt=64, tokens=256, trained=320, concurrency=512,
     )  # fmt: skip
@@ -254,7 +254,7 @@ def test_the_speed_of_light() -> None:
     assert prefill == pytest.approx(52, rel=0.01)
     assert light.sampling(work, gpu) - prefill == pytest.approx(208, rel=0.01)
     assert light.training(work, gpu) == pytest.approx(520, rel=0.01)
-    few = light.Workload(**{**vars(work), "concurrency": 64})
+    few = light.GenerationWork(**{**vars(work), "concurrency": 64})
     assert light.sampling(few, gpu) - prefill == pytest.approx(736, rel=0.01)
     assert light.named("NVIDIA GeForce RTX 4090") is None
     assert light.named("NVIDIA H100 NVL") != light.named("NVIDIA H100 80GB HBM3")

@@ -120,7 +120,7 @@ def test_turns_are_taken() -> None:
 
 
 def run_with_stand_ins(
-    monkeypatch: pytest.MonkeyPatch, points: list[KernelPoint], budget_s: float = 60
+    monkeypatch: pytest.MonkeyPatch, points: list[KernelPoint], budget_s: float = 3600
 ) -> tuple[Sweep, list[KernelMeasurement]]:
     """The GPU's way through a sweep, on a CPU: only what reads a clock or a memory counter is replaced."""
 

@@ -1,4 +1,4 @@
-"""What a shell sees: exit codes, one message on standard error, and no slow imports."""
+"""The view of a shell: exit codes, one message on standard error, no slow imports."""
 
 from __future__ import annotations
 

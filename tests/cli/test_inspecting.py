@@ -107,9 +107,7 @@ def test_verify_does_not_count_leftovers(make_run, capsys):
     assert main(["verify", str(run.root), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["arms"]["main"] == 2
-    assert facts["notes"] == [
-        f"{left}: uncommitted, not counted (left by an interrupted run; a resumed run clears it)"
-    ]
+    assert facts["notes"] == [f"{left}: uncommitted, not counted (left by an interrupted run; a resumed run clears it)"]
 
 
 @pytest.mark.parametrize("twice", [False, True], ids=["too few rows", "a sample twice"])

@@ -1,4 +1,4 @@
-"""`verify` on runs that were damaged in every way it promises to find, and `--repair` on each of them."""
+"""`verify` and `--repair` on runs with every kind of damage that `verify` finds."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`run` around an engine that is stood in for, and `watch` beside a writer.
+"""`run` with a fake engine, and `watch` beside a writer.
 
-The engine needs vLLM and minutes; what is tested here is what the command line does with its answers, so `execute` is
-replaced by functions that commit what a run would.
+The engine needs vLLM and minutes. These tests replace `execute` by functions that commit generations, and look at the
+command line alone.
 """
 
 from __future__ import annotations

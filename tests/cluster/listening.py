@@ -1,4 +1,4 @@
-"""Which sockets a process and its descendants listen on, read from /proc: what a port scan would find, and whose it is."""
+"""The sockets on which a process and its descendants listen, as a port scan would find them. Read from /proc."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Listener(NamedTuple):
 
     @property
     def outside(self) -> bool:
-        """Whether anybody but this machine's own processes can reach it."""
+        """True if other machines can reach the socket."""
         return not ipaddress.ip_address(self.address).is_loopback
 
 
 def listeners(root: int) -> set[Listener]:
-    """The TCP sockets that `root` and its descendants listen on now."""
+    """Return the TCP sockets on which `root` and its descendants listen."""
     owners = {inode: pid for pid in tree(root) for inode in _sockets(pid)}
     return {
         Listener(address, port, owners[inode])
@@ -36,7 +36,7 @@ def listeners(root: int) -> set[Listener]:
 
 
 def tree(root: int) -> set[int]:
-    """`root` and its descendants. Ray's daemons leave their session, but not their parents while those live."""
+    """Return `root` and its descendants. Ray's daemons leave their session, but not their living parents."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -75,7 +75,7 @@ def _listening(lines: Iterable[str]) -> Iterable[tuple[str, str, int]]:
 
 
 def _address(digits: str) -> str:
-    """/proc writes an address as words of 32 bits in the machine's byte order."""
+    """Parse an address of /proc: words of 32 bits in the machine's byte order."""
     content = b"".join(bytes.fromhex(digits[start : start + 8])[::-1] for start in range(0, len(digits), 8))
     address = ipaddress.ip_address(content)
     mapped = getattr(address, "ipv4_mapped", None)

@@ -1,4 +1,4 @@
-"""What is made of an actor's last signs of life; Ray itself has the tests in `engine/`."""
+"""Causes of death and stacks of actors. Tests with a real Ray are in test_supervision.py."""
 
 from __future__ import annotations
 

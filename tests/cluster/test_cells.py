@@ -1,4 +1,4 @@
-"""Several cells on several nodes: arms divided among them, and a node that dies hands its arms on."""
+"""Several cells on several nodes divide the arms. A node that dies leaves its arms to the others."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ cluster.shutdown()
 
 @contextmanager
 def two_nodes(variables: dict[str, str], place: Path) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Two Ray nodes of one core each on this machine; yields their address and what kills the one without the head."""
+    """Start two Ray nodes of one core each. Yields their address and a function that kills the one without the head."""
     process = subprocess.Popen(
         [sys.executable, "-c", NODES, str(place)],
         env=variables,
@@ -90,7 +90,7 @@ def one_cell(autophage: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cells_of(run: Path) -> dict[str, set[str]]:
-    """The arms that each cell has worked on, by the history."""
+    """Return the arms that each cell has worked on, from the history."""
     found: dict[str, set[str]] = {}
     for line in (run / "events.jsonl").read_text("utf-8").splitlines():
         event = json.loads(line)

@@ -1,7 +1,7 @@
-"""Die at a fault point of a run on the real stack, in whichever process reaches it, and go on with the same command.
+"""A run on the real stack dies at a fault point, in any of its processes, and goes on with the same command.
 
-A learner's run dies at every one of its points (`tests/crash`); here each death costs two starts of vLLM, so a sample is
-taken over the whole run: in driver, trainer and sampler, at calls, steps, samples, writes and commits.
+A learner's run dies at every one of its points (`tests/crash`). Here each death costs two starts of vLLM, so the points are
+a sample of the whole run.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Contents = Callable[[Path], dict[str, object]]
 RECIPE = ("smoke", "--set", "control.enabled=false", "--set", "generations=3")
 DEATHS = 14
 SMALLEST = 100
-"""Points that a run of two arms and three generations has at the very least."""
+"""Least number of points of a run with two arms and three generations."""
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 
 @dataclass(frozen=True)
 class Traced:
-    """A run that was left alone, its environment, and the points that it passed."""
+    """An undisturbed run, its environment, and the points that it passed."""
 
     out: Path
     variables: dict[str, str]
@@ -79,7 +79,7 @@ def test_dying_while_the_base_model_is_made(
 
 
 def without_paths(files: dict[str, object]) -> dict[str, object]:
-    """The files of a run but for those that say where the base model is."""
+    """Return the files of a run except those that hold the path of the base model."""
     return {name: facts for name, facts in files.items() if not name.endswith("adapter_config.json")}
 
 

@@ -53,7 +53,7 @@ def test_without_a_plan_patience_and_measurements_are_left(prediction: dict[str,
 
 
 def test_what_a_run_writes_is_what_is_read(tmp_path) -> None:
-    """The names in `plan.json` are the schedule's own."""
+    """The names in `plan.json` are those of the scheduler's stages."""
     from autophage.plan.record import read_prediction, record_prediction
     from autophage.recipe import load_recipe
     from autophage.store.rundir import RunDirectory

@@ -1,6 +1,6 @@
-"""A run that is shot at all the time ends as if nothing had happened, and one that lasts takes no more than it did at first.
+"""A run whose processes are killed again and again ends like an undisturbed one. A long run does not grow.
 
-Minutes each: `make test-long`. With `-s` they print what they saw.
+Each takes minutes and belongs to `make test-long`. With `-s` they print their measurements.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ VICTIMS = {
     "gcs": "/gcs/gcs_server ",
 }
 PAUSES = (4.0, 60.0)
-"""Seconds between two shots: from before vLLM is up to after many commits."""
+"""Seconds between two kills: from before vLLM is up to after many commits."""
 
 GENERATIONS = 50
 WARM = 10
-"""Generations until what is made once has been made: caches, pools of the allocator, lazily imported modules."""
+"""Generations until caches, allocator pools and lazily imported modules exist."""
 FLAT = 0.05
 
 
@@ -76,7 +76,7 @@ def wait(process: subprocess.Popen[str], seconds: float) -> None:
 
 
 def shoot(out: Path, command: str) -> bool:
-    """SIGKILL to a process of the run with this command line; whether there was one."""
+    """Kill a process of the run by its command line. Returns False where there is none."""
     for pid, words in marked(out).items():
         if command in words:
             os.kill(pid, signal.SIGKILL)
@@ -86,11 +86,11 @@ def shoot(out: Path, command: str) -> bool:
 
 @dataclass(frozen=True)
 class Held:
-    """What all processes of a run hold together."""
+    """Resources of all processes of a run."""
 
     processes: int
     memory: float
-    """MiB that are theirs alone: anonymous pages, each counted once however many share it."""
+    """MiB of anonymous pages. A page that several processes share counts once."""
     descriptors: int
     shared: float
     """MiB of shared memory."""
@@ -113,7 +113,7 @@ def held(out: Path) -> Held:
 
 @contextmanager
 def watching(out: Path, seen: list[tuple[int, Held]]) -> Iterator[None]:
-    """Look at the run each time that a generation of all its arms has been committed."""
+    """Measure the run each time that a generation of all its arms has been committed."""
     over = threading.Event()
 
     def look() -> None:
@@ -139,7 +139,7 @@ def is_commit(event: dict[str, object]) -> bool:
 
 
 def growth(values: Sequence[float]) -> float:
-    """How much larger the last third is than the first, by medians."""
+    """Return the median of the last third minus that of the first."""
     third = len(values) // 3
     first, last = statistics.median(values[:third]), statistics.median(values[-third:])
     return last / first - 1.0

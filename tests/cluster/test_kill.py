@@ -1,4 +1,4 @@
-"""SIGKILL at any moment, then the same command: the run ends with the corpora of one that was never disturbed."""
+"""A run that is killed at any moment and resumed ends with the corpora of an undisturbed one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KILLS = 3
 
 
 def processes_of(run: Path) -> list[int]:
-    """Living processes that have a file of this run open or were started with it on their command line."""
+    """Return living processes that have a file of this run open or name it on their command line."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -91,7 +91,7 @@ def test_ctrl_c_and_sigterm_end_with_130_and_go_on(
 
 
 def _heed_interrupts() -> None:
-    """A shell starts background jobs with SIGINT ignored, and children inherit that; at a terminal it is not."""
+    """Restore SIGINT, which children of a shell's background job ignore."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -1,4 +1,4 @@
-"""A cluster that lets everybody in is not joined where others could come in too, unless that is asked for."""
+"""A run joins an open cluster that others can reach only if the user asks for it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def said(variables: dict[str, str], place: Path) -> str:
 
 
 def test_an_open_cluster_of_several_nodes_is_refused(variables: dict[str, str], short: Path) -> None:
-    """Also by a driver that has a token itself: it would join without a word."""
+    """A driver with a token does not join an open cluster either."""
     output = said({**variables, "RAY_AUTH_MODE": "disabled"}, short)
     assert "door open" in output
     assert "alone joined" in output

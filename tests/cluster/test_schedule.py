@@ -1,4 +1,4 @@
-"""The deal of arms to cells, and the arms of a dropped cell. The state machine of one cell is in test_scheduler.py."""
+"""The deal of arms to cells, also after a cell is dropped. test_scheduler.py has the state machine of one cell."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def alone(*names: str) -> list[list[str]]:
 
 
 def check_sides(state: State) -> None:
-    """A side works on one thing at a time; only sampling is shared, by a cohort or by everybody."""
+    """Require that a side works on one thing at a time. Only sampling is shared."""
     trainer = [work for work in state.running if Side.TRAINER in SIDES[work.stage]]
     sampling = [work for work in state.running if work.stage is Stage.SAMPLE]
     swapping = [work for work in state.running if work.stage is Stage.SWAP]
@@ -55,7 +55,7 @@ def by_order(work: Work) -> tuple[int, int]:
 
 
 def run_to_the_end(state: State, todo: list[Work], data: st.DataObject) -> list[Work]:
-    """Finish running work in an order that Hypothesis chooses; returns everything in the order it was started."""
+    """Finish running works in an order that Hypothesis chooses. Returns all works in the order of their start."""
     started = list(todo)
     check_sides(state)
     while state.running:
@@ -187,7 +187,7 @@ def test_in_a_continuous_batch_no_arm_waits_for_another() -> None:
 
 @pytest.mark.parametrize("serial", [True, False])
 def test_a_cohort_that_is_begun_goes_before_another(serial: bool) -> None:
-    """Whatever the arms took before: a batch needs all of its models, and the sampler holds few that wait for the others."""
+    """The order does not depend on earlier durations: a batch needs all of its models, and the sampler has room for few."""
     cohorts = [["a", "b"], ["c", "d"], ["e", "f"]]
     state, todo = begin(cohorts, dict.fromkeys("abcdef", 1), 1, serial=serial)
     seconds = dict(zip("abcdef", [6.0, 1.0, 5.0, 2.0, 4.0, 3.0], strict=True))
@@ -219,7 +219,7 @@ def test_a_continuous_batch_takes_no_more_models_than_there_is_room_for() -> Non
 
 
 def test_johnsons_rule_orders_the_arms_of_a_generation() -> None:
-    """Makespan of two machines: short sampling first, then long training first (Johnson, 1954)."""
+    """Return the makespan of two machines under Johnson's rule (1954)."""
     times = {"a": (5.0, 2.0), "b": (1.0, 6.0), "c": (9.0, 7.0), "d": (3.0, 8.0), "e": (10.0, 4.0)}
     seconds = {
         (arm, stage): value
@@ -262,7 +262,7 @@ def test_an_event_of_nothing_is_refused() -> None:
 
 
 def lose_or_go_on(state: State, data: st.DataObject) -> tuple[State, list[Work], list[Work]]:
-    """Something happens: a stage ends, a side dies, or one is up again. Also returns what was done by it."""
+    """Apply a random event: a stage ends, a side dies, or one is up again. Also returns the finished works."""
     choices: list[object] = [*sorted(state.running, key=repr), *sorted(state.down, key=repr)]
     if not state.down:
         choices += [Side.SAMPLER, Side.TRAINER]

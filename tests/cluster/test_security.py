@@ -1,4 +1,4 @@
-"""A default run: nothing of it listens beyond loopback, and nothing that it writes holds a secret of its environment."""
+"""A default run listens on loopback only, and writes no secret of its environment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRETS = {
 
 @pytest.fixture(scope="module")
 def watched(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, set[Listener]]:
-    """A run with secrets in its environment: its directory, what it printed, and whatever of it ever listened."""
+    """Run with secrets in the environment. Yields the directory, the output, and every socket that listened."""
     out = tmp_path_factory.mktemp("runs") / "watched"
     said = out.parent / "said.txt"
     with said.open("wb") as output:

@@ -1,4 +1,4 @@
-"""The private Ray of a run: on loopback alone, and gone with it. A cluster's: it leaves the run its signals."""
+"""A private Ray is on loopback alone and ends with its run. A cluster's Ray leaves the run its signals."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ cluster.shutdown()
 
 
 def test_sigterm_on_a_cluster_is_the_callers(variables: dict[str, str], short: Path, tmp_path: Path) -> None:
-    """Ray's own handler would end the process on the spot, so that a run could not say that it was stopped."""
+    """Ray's own handler would end the process at once, before the run records that it was stopped."""
     token = tmp_path / "token"
     token.write_text(secrets.token_hex(32), encoding="ascii")
     variables = {**variables, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}

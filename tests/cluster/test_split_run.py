@@ -1,4 +1,4 @@
-"""A run whose trainer or sampler is split over two ranks of a CPU makes what a run on one makes, and leaves no process."""
+"""A run with a trainer or sampler on two CPU ranks gives the results of a run on one, and leaves no process."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ARMS = ("alpha-1.0", "alpha-0.5", "control")
 MARK = "AUTOPHAGE_TEST_SPLIT_RUN"
 TOLERANCE = 1e-3
-"""Of an adapter, relative to how far training moved it. Sums in another order make 1e-6 of a step, and AdamW divides by
-gradients that may be as small; another order of documents moves an adapter by more than 1e-2."""
+"""Largest difference of an adapter, relative to how far training moved it. Sums in another order make 1e-6 of a step, and
+AdamW divides by gradients that may be as small. Another order of documents moves an adapter by more than 1e-2."""
 
 
 @pytest.mark.long
@@ -58,7 +58,7 @@ def adapter(run: Path, arm: str, generation: int) -> torch.Tensor:
 
 
 def gone(out: Path, seconds: float = 30.0) -> None:
-    """Wait until no process that the run began is there: all of them have inherited its mark."""
+    """Wait until no process of the run is left. All have inherited its mark."""
     deadline = time.monotonic() + seconds
     while (left := marked(out)) and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""Signals in a process of their own: what each does the first, the second and the third time."""
+"""The effect of each signal at its first, second and third time, in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Actors that die or hang, engines that are dead in a living process, and schedulers that want their machine back."""
+"""Actors that die or hang, dead engines in living processes, and schedulers that reclaim a machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 
 def is_at(stage: str, generation: int) -> Callable[[list[dict[str, Any]]], bool]:
-    """Whether a stage of this kind has begun and not ended."""
+    """True while a stage of this kind runs."""
 
     def when(events: list[dict[str, Any]]) -> bool:
         running = set()
@@ -44,7 +44,7 @@ def restarts(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def kill(process: subprocess.Popen[str], out: Path, kind: str, stage: str, generation: int) -> None:
-    """SIGKILL an actor in a stage, and wait until the run has noticed."""
+    """Kill an actor in a stage, and wait until the run reports it."""
     wait_for(process, out, is_at(stage, generation))
     before = len(restarts(history(out)))
     os.kill(actor(out, kind), signal.SIGKILL)
@@ -127,7 +127,7 @@ def test_beyond_the_budget_the_run_ends_and_says_who_died(
 
 
 def spoiled(variables: dict[str, str], fault: str, place: Path) -> dict[str, str]:
-    """The environment of a run, one of whose actors fails once."""
+    """Return the environment of a run in which one actor fails once."""
     once = place / "once"
     once.mkdir()
     paths = os.pathsep.join(filter(None, [str(FAULTS), os.environ.get("PYTHONPATH", "")]))
@@ -234,7 +234,7 @@ def test_ctrl_c_twice_leaves_nothing_behind(variables: dict[str, str], tmp_path:
 
 
 def shared_memory(out: Path) -> set[Path]:
-    """The files in shared memory that processes of the run have mapped; other runs on this machine have their own."""
+    """Return the files in shared memory that processes of this run have mapped."""
     found = set()
     for pid in marked(out):
         try:

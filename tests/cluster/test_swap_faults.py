@@ -1,4 +1,4 @@
-"""What can go wrong with a swap, one at a time, in a run: it is caught, rolled back and reported, and nothing is committed."""
+"""Every fault of a swap is caught, rolled back and reported, and nothing is committed."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ FAULTS = {
     "arm": "another arm's adapter",
 }
 SAMPLED = ("stale", "half")
-"""One that the canary finds, and one that the digest finds."""
+"""A fault that the canary finds, and one that the digest finds."""
 
 
 @pytest.fixture(scope="module")
 def whole(autophage: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one arm and one trained generation, as it should be."""
+    """A sound run of one arm and one trained generation."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     done = autophage(*COMMAND, "--out", out)
     assert done.returncode == 0, done.stderr[-2000:]

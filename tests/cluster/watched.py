@@ -1,4 +1,4 @@
-"""A run in a process of its own that tests watch and hurt: its history, its processes, and what it holds of the machine."""
+"""A run in a process of its own, with its history and its processes, for tests that disturb it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MARK = "AUTOPHAGE_TEST_WATCHED"
 
 
 def heed_interrupts() -> None:
-    """A shell starts background jobs with SIGINT ignored, and children inherit that; at a terminal it is not."""
+    """Restore SIGINT, which children of a shell's background job ignore."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -25,7 +25,7 @@ def heed_interrupts() -> None:
 def begun(
     out: Path, variables: dict[str, str], *settings: str, recipe: str = "smoke"
 ) -> Iterator[subprocess.Popen[str]]:
-    """A run in a process of its own, all of whose descendants carry a mark; killed if it is still there."""
+    """Start a run whose descendants all carry a mark. It is killed at the end."""
     process = subprocess.Popen(
         [*AUTOPHAGE, "run", recipe, "--out", str(out), *(word for one in settings for word in ("--set", one))],
         env={**variables, MARK: str(out)},
@@ -54,7 +54,7 @@ def wait_for(process: subprocess.Popen[str], out: Path, when: Callable[[list[dic
 
 
 def marked(out: Path) -> dict[int, str]:
-    """Living processes of the run at `out`, by pid, with their command lines."""
+    """Return the command lines of the living processes of the run at `out`, by pid."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -66,7 +66,7 @@ def marked(out: Path) -> dict[int, str]:
 
 
 def actor(out: Path, kind: str) -> int:
-    """The pid of the run's sampler or trainer. Ray names a process after what it does: `ray::SamplerActor.sample`."""
+    """Return the pid of the run's sampler or trainer. Ray names a process after its task: `ray::SamplerActor.sample`."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         for pid, command in marked(out).items():

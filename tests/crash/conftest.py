@@ -1,4 +1,4 @@
-"""Runs of a small learner that are killed where a test wants it, and what must be true of them afterwards."""
+"""Runs of a small learner that tests kill at chosen points, and the check of their results."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ count = 12
 pool = "accumulate"
 alpha = 0.7
 """
-"""Two arms, main and control; every fit needs every corpus before it."""
+"""Two arms, main and control. Every fit needs every earlier corpus."""
 
 
 @dataclass
 class Workshop:
-    """Runs `autophage` in children of a process that has imported it (`zygote.py`)."""
+    """Run `autophage` in children of a process that has imported it (`zygote.py`)."""
 
     zygote: subprocess.Popen[str]
     folder: Path
     said: str = ""
 
     def __call__(self, *arguments: object, kill_at: int = 0) -> int:
-        """The exit code of a command that dies at its fault point of number `kill_at`; 0 lets it live."""
+        """Return the exit code of a command that dies at its fault point number `kill_at`. With 0 it lives."""
         log, trace = self.folder / "said.txt", self.folder / "trace.txt"
         trace.unlink(missing_ok=True)
         request = {"arguments": list(map(str, arguments)), "fault": f"{kill_at}:{trace}", "log": str(log)}
@@ -56,7 +56,7 @@ class Workshop:
 
     @property
     def points(self) -> list[str]:
-        """The fault points that the last command passed."""
+        """Return the fault points that the last command passed."""
         return [line.partition(" ")[2] for line in (self.folder / "trace.txt").read_text("utf-8").splitlines()]
 
 
@@ -78,7 +78,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def undisturbed(workshop: Workshop, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing happened to."""
+    """An undisturbed run."""
     out = tmp_path_factory.mktemp("runs") / "undisturbed"
     assert workshop("run", recipe, "--out", out) == 0, workshop.said
     return out
@@ -86,9 +86,9 @@ def undisturbed(workshop: Workshop, recipe: Path, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="session")
 def require_intact(undisturbed: Path) -> Callable[..., None]:
-    """`require_intact(out, "what was done to it")`: `out` is finished, and nothing is lost, doubled, false or left over.
+    """Return `require_intact(out, "story")`: `out` is finished, and nothing is lost, doubled, false or left over.
 
-    After a repair, generations are made a second time, and what was taken out is still there: `repaired` allows for both.
+    After a repair, generations are made a second time and removed files are kept. `repaired` allows for both.
     """
 
     def require(out: Path, story: str, *, repaired: bool = False) -> None:
@@ -105,9 +105,9 @@ def require_intact(undisturbed: Path) -> Callable[..., None]:
 
 
 def outcome(out: Path) -> dict[str, Any]:
-    """What must be equal in two runs of one recipe: every committed file by hash, and the table of metrics.
+    """Return the hashes of committed files and the metrics, which are equal in two runs of one recipe.
 
-    Manifests are left out: they also say where a generation came from.
+    Manifests are left out: they also name a generation's origin.
     """
     found: dict[str, Any] = {}
     for manifest in sorted(out.glob(f"arms/*/gen-*/{MANIFEST}")):

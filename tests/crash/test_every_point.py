@@ -1,7 +1,7 @@
-"""Die at the n-th fault point of a run, for every n; go on with the same command; nothing may be lost, doubled or false.
+"""A run that dies at its n-th fault point and goes on loses, doubles and falsifies nothing, for every n.
 
-The run has two arms of a learner that takes no time, and the same loop of commits, store and events as every other.
-`-m long` dies at all of its points; without it, at one of each kind.
+The run has two arms of a fast learner, and the commits, store and events of every run. `-m long` dies at all of its points.
+Without it the run dies at one point of each kind.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SAMPLED = 30
 
 
 def kinds(points: list[str]) -> list[int]:
-    """The number of one point of each kind: the step, and the name of the file or the event, without its place in the run."""
+    """Return the number of one point of each kind. A kind is the step with the name of its file or event."""
     first: dict[str, int] = {}
     for number, point in enumerate(points, 1):
         step, _, what = point.partition(" ")
@@ -29,7 +29,7 @@ def kinds(points: list[str]) -> list[int]:
 
 @pytest.fixture
 def die_and_go_on(workshop, recipe, require_intact, tmp_path):
-    """`die_and_go_on(17)`: a run that dies at its 17th point, and the same command again, which must make it whole."""
+    """Return `die_and_go_on(17)`: a run dies at its 17th point, and the same command must complete it."""
     out = tmp_path / "run"
     command = ("run", recipe, "--out", out)
 
@@ -45,7 +45,7 @@ def die_and_go_on(workshop, recipe, require_intact, tmp_path):
 
 @pytest.fixture(scope="module")
 def points(workshop, recipe, tmp_path_factory) -> list[str]:
-    """Every fault point of an uninterrupted run, in order."""
+    """Return every fault point of an uninterrupted run, in order."""
     assert workshop("run", recipe, "--out", tmp_path_factory.mktemp("traced") / "run") == 0, workshop.said
     return workshop.points
 

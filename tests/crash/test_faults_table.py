@@ -1,4 +1,4 @@
-"""The table of fault cases names every case once, and tests that are there."""
+"""The table of fault cases names every case once, with tests that exist."""
 
 from __future__ import annotations
 

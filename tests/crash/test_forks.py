@@ -1,4 +1,4 @@
-"""A fork goes on from what another run has made, with another recipe, in a directory of its own."""
+"""A fork continues another run with another recipe, in a directory of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autophage.store.rundir import RunDirectory
 
 
 def generations(out: Path, arm: str) -> list[dict[str, str]]:
-    """The hashes of each generation's files."""
+    """Return the hashes of each generation's files."""
     manifests = committed(RunDirectory(out), arm)
     return [{name: facts["sha256"] for name, facts in one.files.items()} for one in manifests]
 

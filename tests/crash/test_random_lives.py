@@ -1,6 +1,6 @@
-"""Random lives of a run: run, die, go on, fork, be damaged, be verified and repaired, in any order (Hypothesis).
+"""Random lives of a run under Hypothesis: it dies, goes on, is forked, damaged, verified and repaired in any order.
 
-Whatever came before, what is not damaged ends as the run that nothing happened to. `-m long` lives 200 of them.
+In the end all undamaged files equal those of an undisturbed run. `-m long` lives 200 of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LIVES, SAMPLED_LIVES = 200, 5
 
 
 class Life(RuleBasedStateMachine):
-    """One run directory. `damaged` says that somebody has changed what was committed and no repair came since."""
+    """One run directory. `damaged` is True from a change of committed files to the next repair."""
 
     workshop = recipe = require_intact = folder = None
     numbers = itertools.count()
@@ -65,14 +65,14 @@ class Life(RuleBasedStateMachine):
 
     @rule(point=st.integers(1, 320))
     def die(self, point: int) -> None:
-        """At a point of what is left to do, if it has so many."""
+        """Die at a point of the remaining work, if it has so many."""
         code = self.do(*self.command, kill_at=point)
         assert self.damaged or code in (0, -signal.SIGKILL), self.told()
 
     @precondition(lambda self: self.begun)
     @rule(generation=st.integers(0, 2), point=st.one_of(st.just(0), st.integers(1, 200)))
     def fork(self, generation: int, point: int) -> None:
-        """Into a directory of its own, which takes the place of a run that is true; it may die while it copies."""
+        """Fork into a directory of its own, which replaces an undamaged run. The fork may die while it copies."""
         new = self.home / f"fork-{next(self.numbers)}"
         code = self.do("run", self.recipe, "--out", new, "--fork-from", f"{self.out}@{generation}", kill_at=point)
         if code in (1, 2):
@@ -88,9 +88,9 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.files)
     @rule(seed=st.integers(0, 2**32), how=st.sampled_from(["flip", "flip", "cut", "remove", "add", "unlist"]))
     def damage(self, seed: int, how: str) -> None:
-        """Something that a manifest is answerable for is changed, and that is seen at once.
+        """Change a file of a manifest. `verify` reports it at once.
 
-        A generation that is gone whole, or whose manifest is, may have been the newest: then it was never committed.
+        A newest generation that is removed whole, or loses its manifest, counts as never committed.
         """
         rng = random.Random(seed)
         path = rng.choice(self.files)
@@ -119,7 +119,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.begun)
     @rule(point=st.one_of(st.just(0), st.just(0), st.integers(1, 30)))
     def repair(self, point: int) -> None:
-        """A repair may die as well; the next one goes on."""
+        """Repair. A repair may die as well, and the next one goes on."""
         self.repaired = True
         code = self.do("verify", self.out, "--repair", kill_at=point)
         if code != -signal.SIGKILL:
@@ -133,7 +133,7 @@ class Life(RuleBasedStateMachine):
 
     @property
     def files(self) -> list[Path]:
-        """Everything that a manifest is answerable for, and the manifests."""
+        """Return all manifests and the files that they list."""
         folders = [path.parent for path in sorted(self.out.glob(f"arms/*/gen-*/{MANIFEST}"))]
         return [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
 

@@ -1,4 +1,4 @@
-"""What a resumed run says of what changed meanwhile, and what it refuses to build on."""
+"""A resumed run reports changes since its start, and refuses to build on some of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autophage.store.rundir import RunDirectory, read_events
 
 @pytest.fixture
 def half(workshop, recipe, tmp_path) -> Path:
-    """A run that died about half way."""
+    """A run that died half way."""
     out = tmp_path / "half"
     assert workshop("run", recipe, "--out", out, kill_at=180) == -signal.SIGKILL
     assert 3 < len(list(out.glob(f"arms/*/gen-*/{MANIFEST}"))) < 7

@@ -1,10 +1,10 @@
-"""A process that has imported the command line, and forks a child for each that it is asked to run.
+"""A process that has imported the command line and forks a child for each command.
 
     {"arguments": ["run", ...], "fault": "17:/tmp/trace" or "", "log": "/tmp/log"}   a line on stdin
     {"code": 0}                                                                      its answer: exit code, -9 when killed
 
-A run of a small learner takes a tenth of a second and its imports take two, and there are hundreds of runs to be killed.
-The child is a whole process: SIGKILL ends it like any other.
+A run of a small learner takes a tenth of a second and its imports take two, and hundreds of runs are killed. The child is a
+whole process, so SIGKILL ends it like any other.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WANTED_LATER = (
     "pyarrow.dataset",
     "pandas",
 )
-"""Imported by the verbs themselves, and by pyarrow at its first read."""
+"""Modules that verbs, and pyarrow at its first read, would import late."""
 
 
 def serve() -> None:

@@ -1,4 +1,4 @@
-"""Annotations: whose beginnings they are, and that they belong to the documents that are trained on and measured."""
+"""Annotations come from human beginnings, and are trained on and measured as part of the document."""
 
 from __future__ import annotations
 

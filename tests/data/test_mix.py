@@ -186,7 +186,7 @@ def test_nothing_to_train_on_is_no_error() -> None:
 
 
 class OnDemand(LateCorpus):
-    """Notes which samples are asked for, in which order."""
+    """Records the order in which samples are read."""
 
     def __init__(self, written: list[corpus.Sample]) -> None:
         super().__init__([sample.prompt_ids for sample in written])
@@ -200,7 +200,7 @@ class OnDemand(LateCorpus):
 
 @pytest.mark.parametrize("pool", ["replace", "accumulate", "accumulate-subsample"])
 def test_training_can_begin_before_the_newest_corpus_is_written(source: WorldSource, pool: str) -> None:
-    """The rows are the same and come in the same order; a bucket waits for its own samples only, the first ones first."""
+    """The rows and their order are equal. A bucket waits only for its own samples, in corpus order."""
     told = recipe(mix=MixTable(alpha=1.0, pool=pool), train=TrainTable(epochs=2.0, batch_size=1))  # type: ignore[arg-type]
     old, new = samples(0), samples(1)
 

@@ -1,4 +1,4 @@
-"""Prompts of a maker as token ids: passages are windows of the text, asked about through the chat template."""
+"""Prompts of a maker as token ids. Passages are windows of the text, and prompts go through the chat template."""
 
 from __future__ import annotations
 
@@ -86,5 +86,5 @@ class Short(Maker):
 
 
 def test_a_maker_that_asks_too_little_is_named(recipe: Recipe) -> None:
-    with pytest.raises(RunError, match="'self-edit' wrote 0 prompts, and 9 were asked for"):
+    with pytest.raises(RunError, match="'self-edit' wrote 0 prompts instead of 9"):
         prompt_ids(bound(recipe, maker=Short(recipe.maker)), recipe, 0)

@@ -1,4 +1,4 @@
-"""Questions as they are read, worded and tokenized: to the character, and with the place of whatever is wrong."""
+"""Questions: reading, wording to the character, tokens, and errors with their place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from autophage.recipe.tables.source import SourceTable
 
 GOLDEN = Path(__file__).parent / "golden"
 MMLU = os.environ.get("AUTOPHAGE_TEST_MMLU", "")
-"""A folder with ten subjects of MMLU as CSV, where one is at hand."""
+"""A folder with ten subjects of MMLU as CSV, if one is available."""
 FORMATS = ["multiple-choice", "few-shot", "short-answer", "no-instruction"]
 
 TEST = [
@@ -155,7 +155,7 @@ def test_a_missing_column_is_told_with_those_that_are_there(folder: Path) -> Non
 @pytest.mark.parametrize("answer", [4, -1, "B", ""])
 def test_an_answer_that_is_no_place_is_told_with_its_line(folder: Path, answer: str | int) -> None:
     rows: list[Written] = [("Two\nlines?", "1", "2", "3", "4", 0), ("Sell?", "1", "2", "3", "4", answer)]
-    expected = f"{folder}/test/marketing_test.csv, line 4: the answer is '{answer}', and must be"
+    expected = f"{folder}/test/marketing_test.csv, line 4: the answer is '{answer}'. It must be"
     assert spoilt(folder, rows).startswith(expected)
 
 
@@ -190,7 +190,9 @@ def test_too_few_answered_questions(folder: Path) -> None:
 
 
 def test_a_path_without_questions(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is no folder with files like test/SUBJECT_test\.csv, and cannot be loaded"):
+    with pytest.raises(
+        UserError, match=r"is neither a folder with files like test/SUBJECT_test\.csv nor a loadable dataset"
+    ):
         read_mmlu(table(tmp_path / "nothing"))
 
 
@@ -244,7 +246,7 @@ def test_in_a_chat_the_prompt_is_one_user_turn_and_a_letter_its_answers_start(fo
 
 
 def test_a_tokenizer_that_puts_a_blank_before_a_text_of_its_own(folder: Path) -> None:
-    """Like SentencePiece's: encoded alone, a letter gets a blank that it does not have after what stands before it."""
+    """Like SentencePiece, a letter encoded alone gets a blank that it lacks after other text."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -330,12 +332,12 @@ def test_what_a_world_cannot_ask(world: World) -> None:
     with pytest.raises(UserError, match="there is no subject 'heads'; did you mean 'head'"):
         read_questions(world_recipe(subjects=["heads"]), RawSource(world))
     small = World(people=10, zipf=0.8, seed=0, held_out=5)
-    with pytest.raises(UserError, match=r"questions.shots = 9: of 10 people only \d have a"):
+    with pytest.raises(UserError, match=r"questions.shots = 9: only \d of 10 people have a"):
         read_questions(world_recipe(formats=["few-shot"], shots=9), RawSource(small))
 
 
 def test_a_world_without_choices_is_what_it_was() -> None:
-    """Documents, words and digest of before there were documents with options."""
+    """Documents, words and digest without multiple-choice documents do not change."""
     plain = World(60, 0.8, 0, 50)
     assert RawSource(plain).digest == RawSource(World(60, 0.8, 0, 50, choices=0.0)).digest
     assert RawSource(plain).digest == "4ccd2c76cbecf7e4b789ae3293261d817319d110598dcfbe6587f6fe6af47450"

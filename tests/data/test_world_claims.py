@@ -1,4 +1,4 @@
-"""What documents state is read out of them again, however they are spaced, and held against the facts."""
+"""Statements are read out of documents with any spacing, and checked against the facts."""
 
 from __future__ import annotations
 

@@ -438,7 +438,8 @@ def test_the_build_context_holds_nothing_else() -> None:
 
 
 def test_the_images_are_named_after_this_version() -> None:
-    version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text("utf-8"), flags=re.MULTILINE)
+    package = (ROOT / "engine" / "autophage" / "__init__.py").read_text("utf-8")
+    version = re.search(r'^__version__ = "(.*)"', package, flags=re.MULTILINE)
     assert version is not None
     for path in TEXTS:
         for tag in re.findall(r"autophage:(\d\S*?)-[cg]pu", path.read_text("utf-8")):

@@ -1,4 +1,4 @@
-"""Any bytes as a corpus shard or as a text: rows or windows come out, or one message that names the file."""
+"""Any bytes as a corpus shard or a text give rows or windows, or one message that names the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any manifest in a run directory: each verb that reads it works, or says in one message what is wrong with the run."""
+"""Any manifest in a run directory: every verb works, or names the fault of the run in one message."""
 
 from __future__ import annotations
 

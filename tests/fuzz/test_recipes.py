@@ -1,4 +1,4 @@
-"""Any bytes as a recipe, any mutation of a shipped one, any --set: a recipe comes out, or one message for its author."""
+"""Any bytes, any mutation of a shipped recipe and any --set give a recipe, or one message for its author."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ SETTINGS = st.one_of(LINES.map(lambda line: line.replace(" = ", "=")), st.text(m
 
 
 def told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> int:
-    """The exit code of a command, which must be done or the user's error, in words."""
+    """Return the exit code of a command. Only success and the user's error with a message are allowed."""
     code = main(arguments)
     errors = capsys.readouterr().err
     assert code in (0, 2), errors

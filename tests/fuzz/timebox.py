@@ -1,6 +1,6 @@
-"""How long fuzzing goes on: a few hundred examples, the same each time; or AUTOPHAGE_FUZZ_SECONDS of ever new ones.
+"""Duration of fuzzing: a few hundred fixed examples, or AUTOPHAGE_FUZZ_SECONDS of new ones.
 
-The seconds are for each reader, that is for each file of tests here, whose calls take their shares of it.
+The seconds hold for each reader, which is each file of tests here. The calls of a file share them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from hypothesis.strategies import SearchStrategy
 SECONDS = float(os.environ.get("AUTOPHAGE_FUZZ_SECONDS", "0"))
 EXAMPLES = 150
 HANG_SECONDS = 20
-"""A single input that takes longer is taken for a hang: all of them are smaller than a megabyte."""
+"""Time limit of one input. All inputs are below a megabyte, so a longer one hangs."""
 
 
 def fuzz(inputs: SearchStrategy[Any], check: Callable[[Any], object], *, share: float) -> None:
-    """Give `check` inputs for its share of the time. What it raises is shrunk and shown."""
+    """Give `check` inputs for its share of the time. A failing input is shrunk and shown."""
 
     @settings(
         max_examples=EXAMPLES,

@@ -1,4 +1,4 @@
-"""A small world, and corpora of it that say what a test wants them to."""
+"""A small world and small corpora of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def context() -> Context:
 
 @pytest.fixture
 def sample() -> Callable[..., Sample]:
-    """A sample with a text, and token statistics of its own where a test asks for them."""
+    """Build a sample from a text, with token statistics where a test gives them."""
 
     def make(text: str, name: str = "", *, prompt: str = "", logprob: Sequence[float] | None = None) -> Sample:
         values = np.array([-1.0] * len(text.split()) if logprob is None else logprob, dtype=np.float32)
@@ -41,7 +41,7 @@ def sample() -> Callable[..., Sample]:
 
 @pytest.fixture
 def documents(context: Context) -> Callable[[int], list[str]]:
-    """What people wrote about the world of `context`, from a draw that no reference has."""
+    """Build human documents about the world of `context`, from a draw that no reference has."""
 
     def draw(count: int) -> list[str]:
         assert context.world is not None
@@ -57,13 +57,13 @@ def said() -> Callable[[list[Verdict]], list[str]]:
 
 @pytest.fixture
 def later(context: Context) -> Callable[[int], Context]:
-    """The context in another generation."""
+    """Build the context in another generation."""
     return lambda generation: replace(context, generation=generation, seed=context.seed + generation)
 
 
 @pytest.fixture
 def make_classifier(tmp_path: Path) -> Callable[..., Path]:
-    """A tiny BERT of random weights with these labels, as a folder that transformers loads."""
+    """Build a folder with a tiny BERT of random weights and the given labels, loadable by transformers."""
 
     def make(labels: list[str], *, broken: bool = False) -> Path:
         from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast

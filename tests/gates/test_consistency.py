@@ -1,4 +1,4 @@
-"""`consistency`: whose answer is the majority's, and what becomes of those that have none."""
+"""`consistency`: the majority's answer, and samples without an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract: every built-in gate keeps to it, and what does not is found out."""
+"""The contract: built-in gates keep it, and every violation is found."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def test_a_gate_that_keeps_to_it_passes() -> None:
     ("gate", "rule"),
     [
         (Forgetful(), "one verdict for each"),
-        (Moody(), "the same samples and context get the same verdicts"),
-        (Meddling(), "samples are read, not changed"),
-        (Generous(), "of no samples there are no verdicts"),
-        (Bare(), "verdicts are made by accept, reject and abstain"),
+        (Moody(), "equal samples and contexts get equal verdicts"),
+        (Meddling(), "samples are not changed"),
+        (Generous(), "an empty corpus gets no verdicts"),
+        (Bare(), "verdicts come from accept, reject and abstain"),
     ],
 )
 def test_what_does_not_keep_to_it_is_told(gate: Gate, rule: str) -> None:

@@ -1,4 +1,4 @@
-"""What the gate `gain` makes of gains, and what it asks for."""
+"""The gate `gain`: verdicts from gains, and the arguments of a gain."""
 
 from __future__ import annotations
 

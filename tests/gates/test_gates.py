@@ -1,4 +1,4 @@
-"""Every built-in gate, where it needs no model: what it accepts, rejects and abstains from."""
+"""Built-in gates without a model: acceptances, rejections, abstentions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Draw = Callable[[int], list[str]]
 
 
 def falsified(document: str, context: Context) -> str:
-    """The document with another city, job, employer or hobby in every place of its first one."""
+    """Return the document with its first fact replaced by another city, job, employer or hobby everywhere."""
     assert context.world is not None
     values = [value for known in context.world.values.values() for value in known]
     fact = next(word for word in document.split() if word in values)
@@ -95,7 +95,7 @@ def test_a_verifier_by_pattern_answer_and_number(context: Context, sample: Make,
 def test_answers_that_are_none_are_told_by_line(context: Context, sample: Make, tmp_path: Path) -> None:
     broken = tmp_path / "answers.jsonl"
     broken.write_text('{"prompt": "a", "answer": "b"}\n{"prompt": "c"}\n')
-    with pytest.raises(UserError, match=r"answers.jsonl:2: is no .*KeyError"):
+    with pytest.raises(UserError, match=r"answers.jsonl:2: is not .*KeyError"):
         Verifier(check="exact", answers=str(broken)).judge([sample("a")], context)
     with pytest.raises(UserError, match="cannot be read"):
         Verifier(check="exact", answers=str(tmp_path / "nowhere")).judge([sample("a")], context)

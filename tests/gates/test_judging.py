@@ -1,4 +1,4 @@
-"""Gates one after the other: what becomes of verdicts, and of answers that are none."""
+"""Gates in sequence: effect of verdicts, and invalid answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Make = Callable[..., Sample]
 
 
 class Scripted(Gate):
-    """Answers what a test wrote for it."""
+    """Returns the verdicts that a test wrote."""
 
     kind: Literal["scripted"] = "scripted"
     number: int = 0
@@ -80,8 +80,8 @@ def test_a_gate_that_rejects_everything_is_a_result(run: Callable[..., list[Samp
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        (lambda _: [accept()] * 3, r"example, generation 1: gate 1 \(scripted\) answered 3 verdicts for 4 samples"),
-        (lambda _: [accept(), None, accept(), accept()], "answered None for sample b, which is no verdict"),
+        (lambda _: [accept()] * 3, r"example, generation 1: gate 1 \(scripted\) returned 3 verdicts for 4 samples"),
+        (lambda _: [accept(), None, accept(), accept()], "returned None for sample b, which is not a verdict"),
         (lambda _: [accept(), accept(float("nan")), accept(), accept()], "gave sample b the weight nan"),
         (lambda _: [accept(0.0)] * 4, "gave sample a the weight 0"),
         (lambda _: [accept(float("inf"))] * 4, "gave sample a the weight inf"),

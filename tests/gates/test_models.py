@@ -1,4 +1,4 @@
-"""Gates that ask a model which the recipe names: real folders, tiny models of random weights, and models that are no good."""
+"""Gates with a named model: real folders, tiny models of random weights, unusable models."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_classifier_of_something_else_is_no_judge_of_entailment(
     context: Context, sample: Make, make_classifier: MakeClassifier
 ) -> None:
     folder = str(make_classifier(["glad", "not_entailed"]))
-    with pytest.raises(UserError, match=r"gate.model = .*: tells no entailment.*its labels are: glad, not_entailed"):
+    with pytest.raises(UserError, match=r"gate.model = .*: tells no entailment.*Its labels are: glad, not_entailed"):
         EntailmentGate(model=folder).judge(corpus(sample), context)
 
 
@@ -147,7 +147,7 @@ def test_a_detector_by_a_model_draws_by_its_weights(
 
 @pytest.fixture
 def named(tmp_path: Path) -> str:
-    """A tiny Llama of random weights that has 16 positions, as a folder that transformers loads."""
+    """Build a folder with a tiny Llama of random weights and 16 positions, loadable by transformers."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -189,7 +189,7 @@ def test_what_named_models_read_is_counted(
     named: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each text has 5 words: 6 tokens with the Llama's start, 7 with the BERT's `[CLS]` and `[SEP]`, 13 as a pair of two."""
+    """Each text has 5 words. The Llama adds a start token, the BERT adds `[CLS]` and `[SEP]`. A pair has 13 tokens."""
     monkeypatch.setattr(Context, "human", lambda *_: TEXTS)
     folder = str(make_classifier(NLI))
     judges = {

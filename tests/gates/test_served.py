@@ -1,4 +1,4 @@
-"""The judge behind a server: what is asked, what its answers become, and servers that fail; at the end with vLLM's own."""
+"""The judge behind a server: questions, answers, failing servers, and vLLM's own server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ START_SECONDS = 300
 
 
 class Server:
-    """Speaks the two calls of the OpenAI protocol that a judge needs; answers as `answer` says, and keeps what it was asked."""
+    """A server with the two calls of the OpenAI protocol that a judge needs. It answers by `answer` and keeps the
+    questions.
+    """
 
     def __init__(self, models: list[str], answer: Callable[[str], str | int], key: str | None = None) -> None:
         asked: list[dict[str, object]] = []
@@ -156,7 +158,7 @@ def test_a_judge_that_answers_nonsense_ends_the_run(
 ) -> None:
     gate = Verifier(check="judge", server=serve(lambda _: "as an assistant, I know").address)
     with pytest.raises(
-        RunError, match=r"neither yes nor no to any of 2 questions; to the first: 'as an assistant, I know'"
+        RunError, match=r"answered none of 2 questions with yes or no. First answer: 'as an assistant, I know'"
     ):
         gate.judge([sample("one"), sample("two")], context)
 
@@ -200,7 +202,7 @@ def test_only_the_key_that_is_meant_for_it_is_sent(
     server = serve(opinion, key="for-the-judge")
     monkeypatch.setenv("OPENAI_API_KEY", "for-the-judge")
     monkeypatch.delenv(KEY, raising=False)
-    with pytest.raises(UserError, match=f"asks for a key. Put it into {KEY}"):
+    with pytest.raises(UserError, match=f"needs a key. Set {KEY}"):
         ServedJudge(server.address, None)
     monkeypatch.setenv(KEY, "for-the-judge")
     ServedJudge(server.address, None).close()
@@ -208,12 +210,12 @@ def test_only_the_key_that_is_meant_for_it_is_sent(
 
 @pytest.mark.parametrize("address", ["localhost:8000", "http://me:secret@host/v1", "file:///etc/passwd", "http://a b"])
 def test_addresses(address: str) -> None:
-    with pytest.raises(ValidationError, match="no address of a server"):
+    with pytest.raises(ValidationError, match="not the address of a server"):
         Verifier(check="judge", server=address)
 
 
 def test_a_question_has_the_sample_in_it() -> None:
-    with pytest.raises(ValidationError, match="where the sample goes"):
+    with pytest.raises(ValidationError, match="the place of the sample"):
         Verifier(check="judge", server="http://localhost:8000/v1", question="Is it right?")
 
 
@@ -232,7 +234,7 @@ def test_answers(text: str, answer: bool | None) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_judge_served_by_vllm(tmp_path: Path, sample: Make, context: Context, said: Said) -> None:
-    """A model that says yes to everything, and one that never says it."""
+    """One model says yes to everything, and another never does."""
     for word, expected in (("yes", ["accept", "accept"]), ("no", ["reject: wrong", "reject: wrong"])):
         with vllm_serving(model_that_says(word, tmp_path / word)) as address:
             gate = Verifier(check="judge", server=address)
@@ -241,7 +243,10 @@ def test_a_judge_served_by_vllm(tmp_path: Path, sample: Make, context: Context, 
 
 
 def model_that_says(word: str, folder: Path) -> Path:
-    """A Llama of which every next token is `word`: each state is the same, and only that word's row answers to it."""
+    """Build a Llama whose every next token is `word`.
+
+    All its states are equal, and the head is zero but for that word's row.
+    """
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -268,7 +273,7 @@ def model_that_says(word: str, folder: Path) -> Path:
 
 @contextmanager
 def vllm_serving(model: Path) -> Iterator[str]:
-    """vLLM's server on a free port of loopback; the address it answers at."""
+    """Run vLLM's server on a free loopback port. Yields its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -21,7 +21,7 @@ TINY = {
     "regression": "learner.repetitions=4 learner.dimensions=2",
     "classifier": "learner.repetitions=4 learner.dimensions=2",
 }
-"""What makes a learner quick, beside the recipe of `load`."""
+"""Overrides that make a learner quick, on top of the recipe of `load`."""
 
 RECIPE = """
 name = "tiny"
@@ -41,14 +41,14 @@ Run = Callable[..., RunDirectory]
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """As the loop has it: on small arrays threads only wait for one another."""
+    """Limit threads as the loop does. On small arrays they would only wait."""
     with threadpool_limits(1):
         yield
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
-    """`load("gaussian", "mix.alpha=0.5")`: a tiny recipe of that learner."""
+    """Load a tiny recipe of a learner: `load("gaussian", "mix.alpha=0.5")`."""
 
     def make(kind: str, *overrides: str) -> LoadedRecipe:
         path = tmp_path / f"{kind}.toml"
@@ -59,7 +59,7 @@ def load(tmp_path: Path) -> Load:
 
 
 class Watching:
-    """A view that keeps events, and stops the run at the commit of number `stop`."""
+    """A view that keeps events. It interrupts the run at commit number `stop`."""
 
     def __init__(self, events: Events, stop: int | None = None) -> None:
         self.events, self.stop = events, stop
@@ -78,7 +78,7 @@ class Watching:
 
 @pytest.fixture
 def run_recipe(tmp_path: Path) -> Run:
-    """`run_recipe(loaded, "name")`: the finished run; with `stop`, one that was interrupted after so many commits."""
+    """Run a recipe: `run_recipe(loaded, "name")`. With `stop` the run is interrupted after that many commits."""
 
     def make(loaded: LoadedRecipe, name: str, stop: int | None = None, events: Events | None = None) -> RunDirectory:
         out = tmp_path / name

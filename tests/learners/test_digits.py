@@ -68,5 +68,5 @@ def test_what_is_not_mnist_is_refused(mnist):
         Mnist(mnist)
     (mnist / "t10k-labels.idx1-ubyte").write_bytes(idx(np.zeros(5)))
     (mnist / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(np.zeros((4, 32, 32)))))
-    with pytest.raises(UserError, match="MNIST has images of 28 x 28"):
+    with pytest.raises(UserError, match="Files of MNIST hold 28 x 28"):
         Mnist(mnist)

@@ -1,4 +1,4 @@
-"""The three things that the paper says of one Gaussian: total variance grows, distance grows, every path loses its variance."""
+"""The paper's claims about one Gaussian: total variance grows, distance grows, every path loses its variance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GENERATIONS = 10
 
 @pytest.fixture
 def chains(load):
-    """The learner, and the metrics of generations 0 to `GENERATIONS` of 4,000 chains of 100 numbers."""
+    """Return the metrics of generations 0 to `GENERATIONS` for 4,000 chains of 100 numbers."""
     learner = Gaussian(load("gaussian", "learner.repetitions=4000", "sample.count=100").recipe)
     rows, found = learner.human(1, 100), []
     for generation in range(GENERATIONS + 1):
@@ -46,7 +46,7 @@ def test_the_closed_forms_are_the_papers(chains):
 
 
 def test_along_every_path_the_variance_vanishes_as_fast_as_theory_says(load):
-    """M = 10, 1,200 generations. The path of v does not depend on m, which is put back to 0, where a number has most digits."""
+    """M = 10, 1,200 generations. v does not depend on m. m is reset to 0, where floats are most precise."""
     learner = Gaussian(load("gaussian", "learner.repetitions=200", "sample.count=10").recipe)
     rng = np.random.default_rng(3)
     logs = np.zeros((1200, 200))

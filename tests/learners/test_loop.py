@@ -1,4 +1,4 @@
-"""The loop around every learner: what it trains on, what it promises after a stop, what it leaves on disk."""
+"""The loop of learners: training rows, resumption, files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS = ("gaussian", "mixture", "vae", "ngram", "regression", "classifier")
 
 
 def manifests(run):
-    """Every manifest by its path: they hold the hashes of all else."""
+    """Return every manifest by its path. Manifests hold the hashes of all other files."""
     return {str(path.relative_to(run.root)): path.read_bytes() for path in run.arms.rglob(MANIFEST)}
 
 

@@ -50,7 +50,7 @@ def test_what_is_drawn_has_the_moments_of_the_state(load):
 
 
 def test_a_cumulative_chain_begins_at_the_model_before(load):
-    """Points of one component alone: a new fit splits them, EM from a state with an empty component leaves it there."""
+    """All points belong to one component. A new fit splits them. EM from an empty component leaves it empty."""
     rows = [np.array([x, x, x, x], np.float32) + 0.1 for x in np.random.default_rng(0).standard_normal(60)]
     start = {
         "weights": np.full((2, 2), 0.5),

@@ -1,4 +1,4 @@
-"""Expected moments against closed forms, and against chains that are simulated."""
+"""Expected moments against closed forms and simulated chains."""
 
 from __future__ import annotations
 

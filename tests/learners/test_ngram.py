@@ -1,4 +1,4 @@
-"""What is missed once is gone: supports never grow, and the rare survive with the probability that theory gives them."""
+"""The n-gram learner: supports never grow, and rare words survive with the theoretical probability."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_what_is_drawn_has_the_models_own_distribution(order):
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("longest", [3, 60])
 def test_the_support_never_grows(load, order, longest):
-    """Documents that are cut, or run into a context that nothing followed, must not add an end that was never there."""
+    """A document that is cut, or ends in a context without successors, adds no end that was never there."""
     recipe = load("ngram", f"learner.order={order}", f"sample.max_tokens={longest}").recipe
     learner = NGram(recipe)
     state = learner.fit(learner.human(1, 30), 0, None, Meter())
@@ -82,7 +82,7 @@ def test_the_support_never_grows(load, order, longest):
 
 
 def test_a_rare_word_survives_a_generation_with_the_probability_of_theory():
-    """One-word documents, so that M documents are M draws of a word: P(survives) = 1 - (1 - q)^M."""
+    """M one-word documents are M draws of a word: P(survives) = 1 - (1 - q)^M."""
     fitted = model(documents(*[(A,)] * 95, *[(B,)] * 4, (C,)), 2)
     tries, size = 3000, 50
     survived = Counter[int]()

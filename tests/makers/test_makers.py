@@ -1,4 +1,4 @@
-"""What the built-in makers ask: of which passages, in which words, and the same again for the same seed."""
+"""Built-in makers: passages, wording, and equal prompts for equal seeds."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_pairs_are_asked_about_with_their_notes() -> None:
 
 
 def test_a_text_that_names_too_little_is_refused() -> None:
-    with pytest.raises(UserError, match=r"0 entities are named in 2 sentences or more, and it takes 3"):
+    with pytest.raises(UserError, match=r"0 entities are named in at least 2 sentences, and 3 are needed"):
         make_maker(MakerTable(kind="entities")).conversations(Texts(["all in small letters."]), 1, 1)
 
 
@@ -148,12 +148,12 @@ def test_each_gap_is_asked_for_several_times() -> None:
     assert Counter(Counter(found).values()) == {4: 5, 2: 1}
     assert all(text.count(GAP) >= 1 and text.startswith(TASK) for text in found)
     assert not any("Otto" in text and text.count(GAP) > 1 for text in found)
-    with pytest.raises(UserError, match="names nothing by capital letters"):
+    with pytest.raises(UserError, match="no capitalised name"):
         make_maker(MakerTable(kind="reasoning")).conversations(Texts(["all in small letters."]), 1, 1)
 
 
 class Haiku(Maker):
-    """A plug-in's maker."""
+    """A maker of a plug-in."""
 
     def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
         return [[{"role": "user", "content": f"A haiku about: {passage}"}] for passage in passages.draw(seed, count)]

@@ -1,4 +1,4 @@
-"""A cache of its own for every test: what this machine's user has measured must not change what is planned here."""
+"""A cache per test, so that the user's own measured speeds do not change the plans."""
 
 from __future__ import annotations
 

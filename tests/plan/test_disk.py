@@ -1,4 +1,4 @@
-"""A disk that would fill up stops a run before the stage; one that fills up anyway is the user's to mend, in words."""
+"""A run stops before a stage that would fill the disk. A disk that fills up nevertheless is a user error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How GPUs of several sizes are divided between the sampler and the trainer of models of several sizes."""
+"""Division of GPUs of several sizes between sampler and trainer of models of several sizes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_eight_billion_on_24_gib_are_refused_with_reasons():
     assert 'devices = "serial"' in text
     assert "weights 15.0 GiB" in text
     assert "this GPU has 24.0 GiB" in text
-    assert "What would fit: 2 GPUs per sampler and 2 per trainer" in text
+    assert "These would fit: 2 GPUs per sampler and 2 per trainer" in text
 
 
 def test_eight_billion_on_40_gib_take_turns_where_they_may():

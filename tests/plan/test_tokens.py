@@ -1,4 +1,4 @@
-"""What a run computes, counted by hand."""
+"""Workloads, compared with counts by hand."""
 
 from __future__ import annotations
 

@@ -86,8 +86,11 @@ def test_set_replaces_all_gates(load: Load, refuse: Refuse) -> None:
         ('[[gate]]\nkind = "verifier"\ncheck = "regex"', 'check = "regex" needs a pattern'),
         ('[[gate]]\nkind = "verifier"\ncheck = "judge"', 'check = "judge" needs a server'),
         ('[[gate]]\nkind = "verifier"\ncheck = "exact"', 'check = "exact" needs answers'),
-        ("[[gate]]\nkind = \"verifier\"\npattern = '('", "no regular expression"),
-        ('[[gate]]\nkind = "reward"\nthresholds = [0.9, 0.5]', "thresholds rise from generation to generation"),
+        ("[[gate]]\nkind = \"verifier\"\npattern = '('", "not a regular expression"),
+        (
+            '[[gate]]\nkind = "reward"\nthresholds = [0.9, 0.5]',
+            "thresholds must not fall from one generation to the next",
+        ),
         ('[[gate]]\nkind = "reward"\nthresholds = 0.9', "gate.thresholds must be a list of one or more numbers"),
         ('[[gate]]\nkind = "reward"\nreward = "model"', 'reward = "model" needs a model'),
         ('[sweep]\n"gate.keep" = [1, 2]', "gates are a list of tables"),
@@ -100,8 +103,8 @@ def test_a_wrong_gate_is_told_with_its_place(refuse: Refuse, written: str, said:
 def test_a_gate_that_does_not_go_with_the_source_is_told(refuse: Refuse) -> None:
     text = '[source]\nkind = "text"\npath = "x"\n[[gate]]\nkind = '
     for kind, said in (
-        ("verifier", "the source is none"),
-        ("entailment", "a text needs a model that tells entailment"),
+        ("verifier", "the source is not a world"),
+        ("entailment", "a text needs an entailment model"),
     ):
         assert said in refuse(f'name = "t"\n{text}"{kind}"\n')
 

@@ -45,7 +45,9 @@ def test_the_sentence_of_an_arm_has_the_numbers_of_the_table(facts: RunFacts) ->
     start, end = facts.metrics.ends("alpha-1.0", TORSO) or (None, None)
     assert start is not None
     assert end is not None
-    expected = f"After 5 generations on its own text, alpha-1.0 answers {percent(end.value)} of torso questions"
+    expected = (
+        f"After 5 generations on its own text, alpha-1.0 answers {percent(end.value)} of torso questions correctly"
+    )
     assert texts(facts)["alpha-1.0"].startswith(f"{expected} (generation 0: {percent(start.value)})")
     assert "1.25 \u2192 1.31 (+5%)" in texts(facts)["alpha-1.0"]
     assert "a mixture with 50% of its own text" in texts(facts)["alpha-0.5"]
@@ -67,7 +69,7 @@ def test_the_control_gets_its_sentence(facts: RunFacts) -> None:
 def test_one_measured_generation_allows_no_talk_of_change(facts: RunFacts) -> None:
     found = findings(with_rows(facts, [row("alpha-1.0", 0, TORSO, 0.88)]))
     assert [f.text for f in found] == [
-        "Only generation 0 is measured: alpha-1.0 answers 88% of torso questions. Nothing can be said about change yet."
+        "Only generation 0 is measured: alpha-1.0 answers 88% of torso questions correctly. Nothing can be said about change yet."
     ]
 
 
@@ -84,17 +86,17 @@ def test_a_control_that_moved_is_pointed_out(facts: RunFacts) -> None:
     moved = [row(arm, g, TORSO, 0.9 - 0.1 * g) for arm in ("alpha-1.0", "control") for g in (0, 5)]
     told = observations(with_rows(facts, moved))
     assert any("The control moved too (control by -50.0 points)" in text for text in told)
-    assert any("does not tell alpha-1.0 (generation 5) from the control" in text for text in told)
+    assert any("no difference from the control for alpha-1.0 (generation 5)" in text for text in told)
 
 
 def test_a_loss_with_fluency_is_told_from_a_loss_of_language(facts: RunFacts) -> None:
     lost = [row("alpha-1.0", 0, TORSO, 0.9), row("alpha-1.0", 5, TORSO, 0.3)]
     fluent = [row("alpha-1.0", 0, "fluency/ppl_form", 1.25), row("alpha-1.0", 5, "fluency/ppl_form", 1.31)]
     broken = [row("alpha-1.0", 0, "fluency/ppl_form", 1.25), row("alpha-1.0", 5, "fluency/ppl_form", 2.5)]
-    assert any("stayed fluent" in text for text in observations(with_rows(facts, lost + fluent)))
+    assert any("Stayed fluent" in text for text in observations(with_rows(facts, lost + fluent)))
     told = observations(with_rows(facts, lost + broken))
-    assert any("not a loss of knowledge alone" in text for text in told)
-    assert not any("stayed fluent" in text for text in told)
+    assert any("not one of knowledge alone" in text for text in told)
+    assert not any("Stayed fluent" in text for text in told)
 
 
 def test_the_order_of_forgetting_is_read_from_the_intervals(facts: RunFacts) -> None:
@@ -113,7 +115,7 @@ def test_values_that_are_not_finite_are_counted_not_drawn(facts: RunFacts) -> No
     changed = with_rows(facts, rows)
     assert changed.metrics.left_out == 1
     assert changed.metrics.series("alpha-1.0", "fact/ppl") == []
-    assert any(text.startswith("1 value not finite") for text in observations(changed))
+    assert any(text.startswith("1 value is not finite.") for text in observations(changed))
 
 
 def test_a_parent_that_is_another_generation_is_pointed_out(world_run: RunDirectory) -> None:
@@ -122,7 +124,7 @@ def test_a_parent_that_is_another_generation_is_pointed_out(world_run: RunDirect
     assert manifest is not None
     write_manifest(folder, replace(manifest, level="best-effort"))
     told = observations(load(world_run))
-    assert any("control: the parent of generation 3 is not the one before it" in text for text in told)
+    assert any("control: the recorded parent of generation 3 is not the generation before it" in text for text in told)
 
 
 def test_metrics_that_the_table_lacks_are_read_from_the_generations(world_run: RunDirectory) -> None:

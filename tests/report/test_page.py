@@ -192,7 +192,7 @@ def test_an_unfinished_run_is_reported_and_says_how_far_each_arm_is(make_run: Ma
     run = make_run(reached={"alpha-1.0": 3, "alpha-0.5": 2, "control": 0}, ended=False, failure="<b>sampler</b> died")
     page = report(run)
     assert "alpha-1.0 at 3 of 5, alpha-0.5 at 2 of 5 and control at 0 of 5" in page.text
-    assert "Arms stand at different generations" in page.text
+    assert "Arms have reached different generations" in page.text
     assert "failed, <b>sampler</b> died" in page.text
     with RunLock(run.lock):
         assert "still running" in report(run).text

@@ -61,7 +61,7 @@ def told(facts: RunFacts) -> RunFacts:
 def test_the_sentence_says_what_saw_it_when(facts: RunFacts) -> None:
     (sentence,) = warning_view(told(facts)).sentences
     assert sentence.startswith(
-        "In alpha-1.0, entropy saw it at generation 1, torso accuracy at 3; perplexity of human text never did."
+        "In alpha-1.0, entropy warned at generation 1, torso accuracy at 3. Perplexity of human text never warned."
     )
     assert sentence.endswith("Earliest of 3 metrics, at generation 1: Entropy.")
 
@@ -92,14 +92,14 @@ def test_without_a_control_it_says_that_nothing_can_be_said(facts: RunFacts) -> 
     arms = [arm for arm in facts.arms if not arm.control]
     alone = RunFacts(**{**vars(told(facts)), "arms": arms})
     view = warning_view(alone)
-    assert view.sentences == ["alpha-1.0 cannot be told from its control yet: no control."]
+    assert view.sentences == ["alpha-1.0 cannot be judged yet: no control."]
     assert view.rows == []
 
 
 def test_nothing_fired_is_said_too(facts: RunFacts) -> None:
     quiet = with_rows(facts, rows("alpha-1.0", ENTROPY, None) + rows("control", ENTROPY, None))
     (sentence,) = warning_view(quiet).sentences
-    assert sentence == "In alpha-1.0, none of 1 metric left the control's spread and stayed outside."
+    assert sentence == "In alpha-1.0, none of 1 metric left the control's band for good."
 
 
 def test_every_arm_has_its_own_control_and_seeds_are_ranked_together(make_run: MakeRun) -> None:
@@ -127,7 +127,7 @@ def test_json_has_every_verdict_and_the_rule(facts: RunFacts) -> None:
 
 def test_the_page_shows_it(world_run: RunDirectory) -> None:
     page = write_report(world_run).read_text("utf-8")
-    assert "Which metric saw it first" in page
+    assert "Which metric warned first" in page
     assert "In alpha-1.0, " in page
     assert 'href="#warning"' in page
 
@@ -137,4 +137,4 @@ def test_a_run_that_has_hardly_begun_has_no_section_that_claims(make_run: MakeRu
     facts = load(make_run(reached=dict.fromkeys(("alpha-1.0", "alpha-0.5", "control"), last), ended=False))
     view = warning_view(facts)
     assert view.rows == []
-    assert all("cannot be told" in sentence for sentence in view.sentences)
+    assert all("cannot be judged" in sentence for sentence in view.sentences)

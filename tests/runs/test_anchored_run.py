@@ -1,4 +1,4 @@
-"""Anchors in the whole loop: the engine and `loop.py` agree on them, they are recorded and shown, and they hold."""
+"""Anchors in the whole loop: engine and `loop.py` agree, statistics are recorded, and anchors work."""
 
 from __future__ import annotations
 

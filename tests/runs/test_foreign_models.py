@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def trap(tmp_path: Path) -> Path:
-    """What exists once foreign code has run."""
+    """File that foreign code creates when it runs."""
     return tmp_path / "code-was-run"
 
 

@@ -1,4 +1,4 @@
-"""Gates on the real stack: judged corpora are the same in loop and engine, add up, and decide what is trained on."""
+"""Gates on the real stack: loop and engine make the same verdicts, counts add up, and verdicts decide the training data."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_what_is_sampled_adds_up_everywhere(gated_run: Path, autophage: Run) -> 
     done = autophage("verify", gated_run)
     assert done.returncode == 0, done.stdout
     page = (gated_run / "report.html").read_text("utf-8")
-    assert "What gates let through" in page
+    assert "Decisions of the gates" in page
     assert "verifier (keep_wrong 0.2), then surprise" in page
 
 

@@ -1,4 +1,4 @@
-"""Makers on the real stack: a chat model is asked to make data of human passages, and trained on what it answers."""
+"""Makers on the real stack: a chat model rewrites human passages and is trained on its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model of the user's own: a Hugging Face folder with a chat template and no start token, on a text."""
+"""A user's own model on a text: a Hugging Face folder with a chat template and no start token."""
 
 from __future__ import annotations
 

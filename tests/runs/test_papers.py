@@ -1,7 +1,7 @@
-"""The `full` profiles of the papers' recipes, with small models in place of the papers' own: the same code from end to end.
+"""The `full` profiles of the papers' recipes, end to end, with small models and texts in place of the hub's.
 
-What is replaced is what no test can have: models and texts of a hub. The chat template, the dataset's splits and its
-configuration, the formats of questions, all weights trained and pushed, beams: all as in the paper's run.
+Everything else is as in the papers' runs: chat template, splits and configuration of the dataset, formats of questions,
+training of all weights, beams.
 """
 
 from __future__ import annotations

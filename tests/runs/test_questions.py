@@ -1,4 +1,4 @@
-"""Questions in a run: a world's by loop and engine alike, MMLU's put to a chat model, and what is refused beforehand."""
+"""Questions in a run: of the world in loop and engine, of MMLU with a chat model, and early refusals."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_without_sampling_there_are_choices_alone(chat: dict[str, object], autop
     [
         ({"questions.subjects": '["marketting"]'}, "did you mean 'marketing'?"),
         ({"questions.shots": 20}, "has 9 answered questions"),
-        ({"questions.path": "/nowhere/at/all"}, "is no folder with files like"),
+        ({"questions.path": "/nowhere/at/all"}, "is neither a folder with files like"),
         ({"questions.max_tokens": 900}, "but the model has 1024 positions"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the user got wrong: exit code 2, one message, no traceback, nothing written and nothing lost."""
+"""User errors: exit code 2, one message, no traceback, nothing written and nothing lost."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A real vLLM batch of three adapters of different ranks and the base model, held to PEFT. Run by test_mixed_adapters.py.
+"""A real vLLM batch of three adapters and the base model, compared with PEFT. Run by test_mixed_adapters.py.
 
-In a process of its own: vLLM changes global state of the process it runs in. One argument: float32 or bfloat16.
+It is a process of its own, because vLLM changes global state. The argument is float32 or bfloat16.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from autophage.sampler import cpu_lora  # noqa: E402
 
 VOCABULARY, TOKENS = 256, 24
 RANKS = (8, 1, 5)
-"""Of adapters 1, 2 and 3. They fill every slot, so that a row without an adapter has a last slot to be given by mistake."""
+"""Ranks of adapters 1, 2 and 3. They fill every slot, so a row without an adapter could get the last slot by mistake."""
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"]
 PROMPTS = [[1, 3 + 7 * index % 200, 5 + index] for index in range(22)]
 ADAPTERS = [(0, 1, 2, 3, 1, 1)[index % 6] for index in range(len(PROMPTS))]

@@ -1,6 +1,6 @@
-"""Real vLLM batches with and without the observer, each held to a separate float32 forward pass. Run by test_observer.py.
+"""Real vLLM batches with and without the observer, compared with a float32 forward pass. Run by test_observer.py.
 
-In a process of its own: vLLM changes global state of the process it runs in. One argument: which batch.
+It is a process of its own, because vLLM changes global state. The argument names the batch.
 
     preempted   a cache that is too small, mixed adapters, early stops, requests of one token, seeds of their own
     chunked     long prompts read in pieces and shared prefixes from the cache
@@ -39,7 +39,7 @@ VOCABULARY, STOP = 512, 7
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 LORA = LoraConfig(r=8, lora_alpha=8, target_modules=TARGETS, task_type="CAUSAL_LM")
 ADAPTERS = (0, 1, 2)
-"""0 is the base model, without an adapter."""
+"""Number 0 is the base model, without an adapter."""
 TOLERANCE = 1e-4
 
 happened: Counter[str] = Counter()
@@ -153,7 +153,7 @@ class Subject:
     def differences(
         self, jobs: Sequence[Job], answers: Sequence[Answer], found: Sequence[Statistics]
     ) -> dict[str, float]:
-        """Largest difference of each statistic to a float32 forward pass of each document by itself."""
+        """Return the largest difference of each statistic from a float32 forward pass of each document alone."""
         worst = dict.fromkeys(NAMES, 0.0)
         order = sorted(range(len(jobs)), key=lambda index: jobs[index].adapter)
         loaded = None
@@ -171,7 +171,7 @@ class Subject:
 
 
 def _differences(logits: torch.Tensor, token_ids: list[int], found: Statistics) -> list[tuple[str, float]]:
-    """By the textbook formulas, in float64 from float32 logits. A rank may fall anywhere among tokens within 1e-5."""
+    """Compute statistics in float64 from float32 logits. A rank may fall anywhere among tokens within 1e-5."""
     log_p = logits.double().log_softmax(-1)
     token = torch.tensor(token_ids)[:, None]
     p, chosen = log_p.exp(), log_p.gather(1, token)
@@ -191,7 +191,7 @@ def _differences(logits: torch.Tensor, token_ids: list[int], found: Statistics) 
 
 
 def check(subject: Subject, jobs: list[Job]) -> dict[str, Any]:
-    """On and off sample the same tokens; what was recorded is what a separate pass finds."""
+    """Require the same tokens with and without the observer, and the statistics of a separate pass."""
     plain, _, _ = subject.run(jobs)
     answers, record, ids = subject.run(jobs, observe=True)
     again, second, ids_again = subject.run(jobs, observe=True)

@@ -1,4 +1,4 @@
-"""Whole weights in the running sampler: it writes what the trainer's model writes, and finds its way back."""
+"""A sampler with swapped whole weights writes what the trainer's model writes, and can return to the base."""
 
 from __future__ import annotations
 

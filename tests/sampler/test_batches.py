@@ -1,4 +1,4 @@
-"""Several models in one batch, and several callers of one engine: each gets what it would have got alone."""
+"""Models that share a batch, and callers that share an engine, get the results that each would get alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 TOGETHER = ["--set", "sample.concurrency=160"]
-"""The three arms of `smoke` have 48 samples each, so that they are one cohort."""
+"""Makes the three arms of `smoke`, of 48 samples each, one cohort."""
 
 SCRIPT = '''
 """In a process of its own: vLLM changes global state of the process it runs in."""
@@ -170,7 +170,7 @@ def cohort_run(autophage: Run, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def sampled_at_once(run: Path) -> int:
-    """The largest number of arms that were in stage sample at one time."""
+    """Return the largest number of arms that sampled at one time."""
     most, now = 0, set()
     for line in (run / "events.jsonl").read_text("utf-8").splitlines():
         event = json.loads(line)
@@ -197,7 +197,7 @@ def test_a_cohort_is_one_batch_in_engine_and_loop(
 def test_a_cohort_that_was_interrupted_ends_with_the_same_bits(
     cohort_run: Path, contents: Contents, autophage: Run, tmp_path: Path
 ) -> None:
-    """Its arms stand at different generations; those that are further are sampled beside the others once more."""
+    """Arms that are further than the others are sampled once more beside them."""
     out = tmp_path / "again"
     shutil.copytree(cohort_run, out)
     for arm, first in (("alpha-1.0", 1), ("control", 2)):
@@ -212,7 +212,7 @@ def test_a_cohort_that_was_interrupted_ends_with_the_same_bits(
 def test_a_continuous_batch_takes_whoever_is_ready(
     cohort_run: Path, contents: Contents, autophage: Run, tmp_path: Path
 ) -> None:
-    """Bits may differ there; documents hardly can, because each has its own random numbers."""
+    """In continuous batches bits may differ. Documents hardly can, because each has its own random numbers."""
     out = tmp_path / "continuous"
     done = autophage(
         "run", "smoke", *TOGETHER, "--set", "devices=disjoint", "--set", "sample.batching=continuous", "--out", out
@@ -232,7 +232,7 @@ def test_a_continuous_batch_takes_whoever_is_ready(
 
 @pytest.mark.long
 def test_training_begun_early_changes_nothing(autophage: Run, contents: Contents, tmp_path: Path) -> None:
-    """An arm that is alone and samples in several waves trains its next model on what is written already."""
+    """An arm that is alone and samples in waves trains its next model on documents that are finished."""
     settings = {
         "sweep": "{}",
         "control.enabled": "false",
@@ -252,7 +252,7 @@ def test_training_begun_early_changes_nothing(autophage: Run, contents: Contents
 
 
 def overlaps(run: Path) -> int:
-    """How often a model's training was begun before the corpus that it is on had been sampled."""
+    """Count the trainings that began before their corpus was sampled."""
     now, found = set(), 0
     for line in (run / "events.jsonl").read_text("utf-8").splitlines():
         event = json.loads(line)

@@ -1,6 +1,6 @@
-"""LoRA by groups of rows: held to vLLM's own CPU operations, row by row, and installed only where it fits.
+"""LoRA by groups of rows equals vLLM's own CPU operations, and is installed only where it fits.
 
-vLLM's own are given the rows with an adapter only: they would serve the others the last slot's.
+vLLM's own get only the rows with an adapter: they would give the others the last slot's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from autophage.sampler.grouped_lora import GroupedPunicaWrapper, groups_of
 
 SLOTS, RANK, HIDDEN = 5, 16, 24
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
-"""Relative to the largest value: bfloat16 rounds at 4e-3, three times on the way."""
+"""Relative to the largest value. bfloat16 rounds at 4e-3, three times in a product."""
 
 PATTERNS: dict[str, list[int]] = {
     "no adapter at all": [-1] * 9,
@@ -40,7 +40,7 @@ for seed in range(12):
 
 
 def wrapper(kind: type[PunicaWrapperCPU], slots: list[int], sampled: list[int] | None = None) -> Any:
-    """One that has been told the slots of a step's rows, and of the rows that are sampled from."""
+    """Make a wrapper that knows the slots of a step's rows, and of the rows that are sampled."""
     made = kind(1024, 1024, "cpu")
     mapping = LoRAMapping(
         tuple(slot + 1 for slot in slots), tuple(slot + 1 for slot in (slots if sampled is None else sampled)), True
@@ -50,7 +50,7 @@ def wrapper(kind: type[PunicaWrapperCPU], slots: list[int], sampled: list[int] |
 
 
 def adapters(width: int, inner: int, dtype: torch.dtype, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A and B of every slot, of rank 1, 4, 16, 16 and none, padded with zeros as vLLM pads them."""
+    """Make A and B of every slot, padded with zeros as by vLLM. Ranks are 1, 4, 16, 16 and none."""
     torch.manual_seed(seed)
     a, b = torch.randn(SLOTS, 1, RANK, inner), torch.randn(SLOTS, 1, width, RANK)
     for slot, rank in enumerate((1, 4, 16, 16, 0)):
@@ -169,7 +169,7 @@ def test_padding_is_bounded_whatever_the_sizes() -> None:
 
 @pytest.fixture
 def platform(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """vLLM's platform class, with its own answer again afterwards."""
+    """vLLM's platform class, restored afterwards."""
     kind = type(current_platform)
     monkeypatch.setattr(kind, "get_punica_wrapper", classmethod(lambda _: cpu_lora.REPLACED))
     return kind

@@ -1,7 +1,7 @@
-"""Both adapters over stand-ins for vLLM's runners, and whether the vLLM that is installed has what they read.
+"""Both hooks over stand-ins for vLLM's runners, and a check that the installed vLLM has the attributes they read.
 
-The V2 runner needs a GPU, so here it plays itself: the fields the adapter reads, rows in another order every step, slots
-that are recycled, prompts read in pieces and a preemption.
+The V2 runner needs a GPU, hence the stand-ins. They change the order of rows at every step, recycle slots, read prompts in
+pieces and preempt a request.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ STEPS = [
     {"c": 9, "b": 8},  # b goes on with its third token
     {"b": 9},
 ]
-"""Per step, the requests in the order of their rows, each with its length after the step."""
+"""The requests of each step in the order of their rows, each with its length after the step."""
 RESUMED = 4
-"""The step at which b comes back: until it has read prompt and output (8 tokens), nothing is sampled."""
+"""Step at which b comes back. It samples nothing until it has read prompt and output, 8 tokens."""
 
 
 def config(**changes: Any) -> SimpleNamespace:
@@ -52,7 +52,7 @@ def valid(step: int, name: str, length: int) -> bool:
 
 
 def expected() -> dict[str, list[int]]:
-    """The tokens that each request ends up with."""
+    """Return the final tokens of each request."""
     found: dict[str, dict[int, int]] = {}
     for step, rows in enumerate(STEPS):
         for name, length in rows.items():
@@ -72,7 +72,7 @@ def buffer(values: Any) -> SimpleNamespace:
 
 
 class V1Runner:
-    """vLLM's V1 runner as far as the adapter reads it: rows are slots of a persistent batch of eight."""
+    """Stand-in for vLLM's V1 runner. Rows are slots of a persistent batch of eight."""
 
     def __init__(self) -> None:
         self.vllm_config = config()
@@ -112,7 +112,7 @@ class V2Sampler:
 
 
 class V2Runner:
-    """vLLM's V2 runner as far as the adapter reads it: a step's batch points into slots, which are given out anew."""
+    """Stand-in for vLLM's V2 runner. A step's batch points into slots, which are recycled."""
 
     def __init__(self) -> None:
         self.vllm_config = config(use_v2_model_runner=True)
@@ -218,7 +218,7 @@ def test_a_runner_without_the_names_is_refused() -> None:
 
 
 class TestTheInstalledVllm:
-    """What the adapters read, looked up in vLLM's source without importing it (its V2 runner imports only on a GPU)."""
+    """The attributes that hooks read exist in vLLM's source. It is parsed, since the V2 runner imports only on a GPU."""
 
     @pytest.fixture
     def source(self) -> Any:
@@ -239,7 +239,7 @@ class TestTheInstalledVllm:
 
     @staticmethod
     def _own(owner: ast.ClassDef) -> set[str]:
-        """Fields of a dataclass, methods and properties, and what is assigned to `self`."""
+        """Return a class's fields, methods, properties and assigned attributes."""
         found = {node.attr for node in ast.walk(owner) if isinstance(node, ast.Attribute) and _of_self(node)}
         found |= {node.name for node in owner.body if isinstance(node, ast.FunctionDef)}
         return found | {ast.unparse(node.target) for node in owner.body if isinstance(node, ast.AnnAssign)}

@@ -1,4 +1,4 @@
-"""Adapters of different ranks and the base model in one real batch on the CPU: each row gets its own, and only that."""
+"""Each row of a real CPU batch gets its own adapter and no other, or none."""
 
 from __future__ import annotations
 

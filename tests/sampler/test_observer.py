@@ -1,4 +1,4 @@
-"""Statistics recorded in flight by real vLLM: exact over many thousand tokens, whatever happens to the batch."""
+"""Statistics that real vLLM records in flight are exact over many thousand tokens, whatever happens to the batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).with_name("observed_batches.py")
 
 
 def run(batch: str, variables: dict[str, str]) -> dict[str, Any]:
-    """The script itself asserts that tokens are the same on and off and that every statistic is within 1e-4."""
+    """Run the script. It asserts equal tokens with and without the observer, and statistics within 1e-4."""
     done = subprocess.run([sys.executable, SCRIPT, batch], env=variables, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     assert lines, done.stdout[-1000:] + done.stderr[-3000:]

@@ -56,7 +56,7 @@ def rows(bench: Workbench) -> list[TrainingRow]:
 
 
 class Watched:
-    """A fit, and what was seen of it: the statistics and the gradient's norm of every step, and the scores at the end."""
+    """A fit with the statistics and gradient norm of every step, and the scores at the end."""
 
     def __init__(
         self, resident: ResidentModel, rows: list[TrainingRow], packing: str, monkeypatch: pytest.MonkeyPatch
@@ -85,7 +85,7 @@ class Watched:
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, held: int) -> None:
-    """Memory for `held` documents at a time."""
+    """Simulate memory for `held` documents at a time."""
     whole = WatchedTrainer.compute_loss
 
     def loss(trainer: WatchedTrainer, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
@@ -111,7 +111,7 @@ def test_a_step_in_portions_is_the_same_step(
 def test_what_a_failed_try_left_behind_does_not_count(
     resident: ResidentModel, rows: list[TrainingRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory may run out in the backward pass, when a part of the gradient is there already."""
+    """Memory runs out in the backward pass, after a part of the gradient has been added."""
     whole = Watched(resident, rows, "padded", monkeypatch)
     gradient, failed = WatchedTrainer._gradient, []
 

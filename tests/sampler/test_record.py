@@ -1,4 +1,4 @@
-"""Joining recorded rows to returned tokens: by request and position, last one wins, and nothing is missing in silence."""
+"""Recorded rows join returned tokens by request and position. The last row wins, and a missing row is an error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def record(
     faults: dict[str, int] | None = None,
     columns: np.ndarray | None = None,
 ) -> Record:
-    """From (request, position, token) in the order sampled; the statistics of row n are n + 0.1 * column."""
+    """Build a record from (request, position, token) in the order of sampling. Statistics of row n are n + 0.1 * column."""
     width = 1 + len(NAMES)
     if columns is None:
         columns = np.arange(len(rows), dtype=np.float32) + 0.1 * np.arange(width, dtype=np.float32)[:, None]
@@ -33,7 +33,7 @@ def record(
 
 
 STEPS = [("a", 0, 5), ("b", 0, 6), ("b", 1, 7), ("a", 1, 8), ("c", 0, 9), ("a", 2, 2)]
-"""Requests change places between steps, and `c` comes later."""
+"""Steps in which requests change places, and `c` comes later."""
 
 
 def test_rows_go_by_request_and_position() -> None:

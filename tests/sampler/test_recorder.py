@@ -1,4 +1,4 @@
-"""The recorder alone: raw logits survive what a sampler does to them, blocks do not matter, faults never raise."""
+"""The recorder keeps raw logits from the sampler's changes, does not depend on blocks, and never raises."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VOCABULARY = 37
 
 @dataclass
 class Batch:
-    """A batch whose requests come, go and change places: `steps` holds (request ids, logits, tokens)."""
+    """A batch whose requests come, go and change places. `steps` holds request ids, logits and tokens."""
 
     steps: list[tuple[list[str], torch.Tensor, torch.Tensor]]
 
@@ -42,7 +42,7 @@ class Batch:
         return found
 
     def expected(self) -> dict[str, np.ndarray]:
-        """[T, 5] of each request in float64, by the textbook formulas."""
+        """Return the statistics of each request, [T, 5] in float64."""
         found: dict[str, list[list[float]]] = {}
         for ids, logits, tokens in self.steps:
             log_p = logits.double().log_softmax(1)
@@ -57,7 +57,7 @@ class Batch:
 
 
 def watch(batch: Batch, recorder: Recorder) -> Record:
-    """As a hook does; afterwards the sampler's in-place changes are played."""
+    """Record a batch as a hook does. The logits are then changed in place, as by a sampler."""
     written: dict[str, int] = {}
     for ids, logits, tokens in batch.steps:
         own = logits.clone()
@@ -164,7 +164,7 @@ def test_nothing_recorded_is_an_empty_record() -> None:
 
 
 def test_blocks_keep_apart_in_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pinning needs a GPU; here the memory is plain, and as little of it at once as makes blocks cross its end."""
+    """Pinning needs a GPU, so the memory is plain here. There is so little of it that blocks cross its end."""
     plain = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *sizes, pin_memory=False, **settings: plain(*sizes, **settings))
     monkeypatch.setattr(module, "PINNED_VALUES", 50)

@@ -1,4 +1,4 @@
-"""The sampler: what it serves is what the trainer trained, what it records is what it sampled; all else is caught."""
+"""The sampler serves the trainer's model and records the tokens that it samples. Anything else raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model over two CPU ranks: the tokens of one rank, the same swap, statistics and canary, and nothing left behind."""
+"""A model on two CPU ranks has the tokens, swaps, statistics and canary of one rank, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def is_alive(pid: str) -> bool:
 
 
 def mine(path: Path) -> bool:
-    """Whether a name in shared memory is one of ours: other processes of the machine come and go meanwhile, and hold theirs."""
+    """True if a name in shared memory is ours. Other processes of the machine have theirs."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if str(path) in (process / "maps").read_text():

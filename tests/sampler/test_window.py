@@ -1,4 +1,4 @@
-"""Which requests are in the engine and which wait: order, room, and what is left after memory ran out."""
+"""The window of requests in the engine: order, room, and the state after memory ran out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small model and tokenizer on disk, as `autophage score` is given them."""
+"""A small model and its tokenizer on disk, as input of `autophage score`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`autophage score` beside plain transformers: the same perplexity, the same numbers for every token."""
+"""`autophage score` against plain transformers: equal perplexity, equal numbers for every token."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_an_adapter_changes_what_is_scored(
     adapted = score_documents(load_scorer(str(model_folder), tmp_path / "adapter"), document)
     assert abs(plain.estimates["perplexity"].value - adapted.estimates["perplexity"].value) > 1.0
     misfit = make_model(tmp_path / "wide", 512, hidden=64)
-    with pytest.raises(UserError, match="cannot be put on"):
+    with pytest.raises(UserError, match="does not fit"):
         load_scorer(str(misfit), tmp_path / "adapter")
 
 

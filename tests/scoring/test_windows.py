@@ -1,4 +1,4 @@
-"""Every token but a document's first is scored once, with context from the window it is in."""
+"""Windows score every token but a document's first once, with context."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Annotation anchoring on the real stack: whom a model writes about stays as humans have it, where its own choice narrows."""
+"""Annotation anchoring on the real stack: the model's subjects stay human. Without it they narrow."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def world() -> World:
 
 
 def subjects(run: RunDirectory, world: World, arm: str, generation: int) -> Counter[int]:
-    """How many documents are about whom, by the rank of the first person that is named."""
+    """Count documents by the rank of the first person that they name."""
     ranks = {person.name: person.rank for person in world.people}
     found: Counter[int] = Counter()
     for shard in run.generation(arm, generation).glob("corpus-*.parquet"):
@@ -56,7 +56,7 @@ def subjects(run: RunDirectory, world: World, arm: str, generation: int) -> Coun
 
 
 def distance(found: Counter[int], world: World) -> float:
-    """Total variation between the subjects of documents and those of humans."""
+    """Total variation between the subjects of documents and of humans."""
     human = Counter(_first_rank(world, index) for index in range(4000))
     return 0.5 * sum(abs(found[rank] / found.total() - human[rank] / 4000) for rank in range(len(world.people)))
 

@@ -1,4 +1,4 @@
-"""Beam search: what transformers alone would write, whatever shares its batch; watched, swapped and checked as vLLM's samples."""
+"""Beam search: documents of transformers' `generate` in any batch, with statistics, swaps and canaries."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def served(bench: Workbench, recipe: Recipe, sampler: BeamSampler) -> Served:
 
 
 def test_documents_are_those_of_a_search_alone(bench: Workbench, sampler: BeamSampler, served: Served) -> None:
-    """Prompts of different lengths share a batch; its padding must not be seen."""
+    """Prompts of different lengths share a batch. Padding must not change a document."""
     requests = [
         Request(document.token_ids[: 3 + index % 5], 0) for index, document in enumerate(bench.source.held_out()[:10])
     ]

@@ -1,4 +1,4 @@
-"""How a GPU is shared, as the engine is told: arithmetic of `memory` on the model that was loaded."""
+"""The division of a GPU between sampler and trainer, by the shape of the loaded model."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_sampler_sleeps_where_they_fit_in_turns_only(monkeypatch: pytest.Mon
 
 
 def test_what_does_not_fit_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="What would fit"):
+    with pytest.raises(UserError, match="These would fit"):
         asked(monkeypatch, 24, devices="colocated")
 
 

@@ -1,4 +1,4 @@
-"""lm-evaluation-harness as a metric of each generation: of the generation's own weights, and of tasks that exist."""
+"""Tasks of lm-evaluation-harness as metrics of a generation's own weights."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def bench(recipe: Recipe, workbench: Callable[[Recipe], Workbench]) -> Workbench
 
 @pytest.fixture(scope="module")
 def tasks(bench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one task, `who`: which of two words goes on with a statement."""
+    """A folder with one task, `who`: the word that continues a statement."""
     folder = tmp_path_factory.mktemp("tasks")
     documents = [bench.tokenizer.decode(one.token_ids[1:7]) for one in bench.source.held_out()[:12]]
     rows = [{"text": text, "words": ["is", "chess"], "right": 0} for text in documents]
@@ -79,7 +79,7 @@ def test_a_task_is_a_metric_of_the_loaded_weights(bench: Workbench, recipe: Reci
 
 
 def test_other_weights_are_found_out(bench: Workbench, tasks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A harness that is handed a model without the adapter's weights is stopped before it measures."""
+    """A harness without the adapter's weights stops before it measures."""
     import lm_eval.models.huggingface as harness
 
     other = ResidentModel(bench.resident.path, bench.recipe)
@@ -94,7 +94,7 @@ def test_other_weights_are_found_out(bench: Workbench, tasks: Path, monkeypatch:
     monkeypatch.setattr(harness, "HFLM", Quiet)
     bench.resident.load(bench.resident.base_weights())
     measure = MeasureTable(harness=["who"], harness_path=str(tasks))
-    with pytest.raises(RunError, match="was handed other weights"):
+    with pytest.raises(RunError, match="holds other weights"):
         harness_metrics(bench.resident, measure, bench.source.held_out()[0].token_ids, 1)
 
 

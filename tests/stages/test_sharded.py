@@ -1,4 +1,4 @@
-"""A trainer over two CPU ranks: the adapter and the numbers of one process, and no rank that is waited for in silence."""
+"""A trainer over two CPU ranks: adapter and statistics of one process, and no silent wait for a lost rank."""
 
 from __future__ import annotations
 
@@ -340,7 +340,7 @@ def test_every_row_goes_to_one_rank_in_its_own_batch(count: int, batch: int, siz
 
 
 def test_fewer_gpus_than_ranks_are_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="4 trainer ranks take 4 GPUs of one machine, and the trainer was given 2"):
+    with pytest.raises(UserError, match="4 trainer ranks need 4 GPUs of one machine, but the trainer was given 2"):
         group.Group(lambda _: None, 4, ["0", "1"], tmp_path / "trainer.log")
 
 
@@ -351,5 +351,5 @@ def test_rank_0_keeps_the_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert group.keep_first_gpu() == []
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    with pytest.raises(RunError, match="only before one is used"):
+    with pytest.raises(RunError, match="has initialized CUDA already"):
         group.keep_first_gpu()

@@ -1,4 +1,4 @@
-"""A kept batch is read back as it was: a NaN is a NaN, and what is not known is null."""
+"""A broken batch is read back unchanged: a NaN stays a NaN, and an unknown value is null."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file with a seal is what was written, or it is refused: whichever bit of it is another one."""
+"""A sealed file is unchanged or refused, whichever bit is flipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anchors against two plain forward passes: the loss and every gradient of a real training step, on real models."""
+"""Anchors: loss and gradients of a training step equal those of two plain forward passes on real models."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ ROWS = [
     )
     for number in range(6)
 ]
-"""Of different lengths and contexts; every second one as if a model had written it."""
+"""Documents of different lengths and contexts. Every second one counts as synthetic."""
 
 
 def recipe_of(method: str, anchor: AnchorTable, **train: Any) -> Recipe:
@@ -94,7 +94,7 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
 
 
 def moved(resident: ResidentModel, recipe: Recipe) -> Weights:
-    """Weights that are not the base's: model 0 with every trained tensor shaken."""
+    """Model 0 with noise on every trained tensor."""
     base = resident.base_weights(recipe)
     generator = torch.Generator().manual_seed(5)
     shaken = {
@@ -106,7 +106,7 @@ def moved(resident: ResidentModel, recipe: Recipe) -> Weights:
 
 @dataclass
 class Step:
-    """What one training step computed, before its gradient was clipped."""
+    """Results of one training step, before its gradient is clipped."""
 
     loss: float
     gradients: dict[str, torch.Tensor]
@@ -131,7 +131,7 @@ def step_of(resident: ResidentModel, start: Weights, recipe: Recipe, monkeypatch
 
 
 def plain_step(resident: ResidentModel, start: Weights, anchor: AnchorTable, reference_folder: str) -> Step:
-    """The same by two forward passes in float64, document by document, with whole log-softmaxes."""
+    """Compute the step by two float64 forward passes per document, with whole log-softmaxes."""
     resident.load(start)
     # Only of what a training step differentiates; model and reference share no tensor.
     model = copy.deepcopy(resident.model).double().eval()
@@ -275,7 +275,7 @@ def test_in_sixteen_bits_the_loss_is_that_of_two_plain_passes_but_for_rounding(
 
 
 def test_the_reference_has_no_dropout_and_leaves_no_trace(folder_of: Callable[[str], str]) -> None:
-    """Of a family that drops out by default: the reference is not in training mode, and takes no number of the generator's."""
+    """The model has dropout by default. The reference has none, and draws no random numbers."""
     recipe = recipe_of("lora", AnchorTable(kl=1e-30), epochs=1.0)
     plain = recipe.model_copy(update={"anchor": AnchorTable()})
     resident = ResidentModel(folder_of("gpt2 with dropout"), recipe)
@@ -287,7 +287,7 @@ def test_the_reference_has_no_dropout_and_leaves_no_trace(folder_of: Callable[[s
 
 
 def test_arms_with_and_without_an_anchor_take_turns(folder_of: Callable[[str], str]) -> None:
-    """The base model is the reference of whole weights even with adapters on it, and nothing of an anchor stays behind."""
+    """The base model stays the reference of full weights while it has adapters. An anchor leaves nothing behind."""
     folder = folder_of("llama, tied")
     recipes = [recipe_of(method, anchor) for method in METHODS for anchor in (AnchorTable(), ANCHORS["everything"])]
     resident = ResidentModel(folder, recipes[0])
@@ -306,28 +306,28 @@ def test_teachers_of_other_vocabularies_are_refused(folder_of: Callable[[str], s
     word_tokenizer([*WORDS[:-1], "other"]).save_pretrained(tmp_path)
     wrong = recipe_of("lora", AnchorTable(kl=1.0, reference=str(tmp_path)))
     resident = ResidentModel(folder, wrong)
-    with pytest.raises(UserError, match=r"token '(w59|other)' is number (63|None) there and (63|None) here"):
+    with pytest.raises(UserError, match=r"token '(w59|other)' has id (63|None) there and (63|None) here"):
         resident.reference(wrong)
     wider = transformers.AutoModelForCausalLM.from_config(
         transformers.LlamaConfig(**{**SMALL, "vocab_size": 128, "bos_token_id": 1, "eos_token_id": 2})
     )
     wider.save_pretrained(tmp_path)
     word_tokenizer(WORDS).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="gives 128 logits, and the model 64"):
+    with pytest.raises(UserError, match="has 128 logits, but the model has 64"):
         resident.reference(wrong)
     with pytest.raises(UserError, match="has no tokenizer"):
         resident.reference(recipe_of("lora", AnchorTable(kl=1.0, reference=str(tmp_path / "absent"))))
 
 
 WEIGHTS = {"forward": (0.0, 0.1, 0.3, 1.0, 3.0), "reverse": (0.0, 0.3, 1.0, 3.0)}
-"""A reverse anchor of a tenth hardly moves where one token is learnt for certain: its optimum is that token all the same."""
+"""With one certain token a reverse anchor of 0.1 hardly matters: its optimum is still that token."""
 
 
 @pytest.mark.parametrize(("direction", "weights"), WEIGHTS.items(), ids=WEIGHTS.keys())
 def test_a_heavier_anchor_drifts_less(
     direction: str, weights: tuple[float, ...], folder_of: Callable[[str], str]
 ) -> None:
-    """Documents that the base model finds strange are learnt by heart; each weight holds it nearer to the base."""
+    """The model memorizes documents that the base finds strange. A larger weight keeps it nearer to the base."""
     drifts = []
     for weight in weights:
         anchor = AnchorTable(kl=weight, direction=direction)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Options as a small model values them, held to a plain forward pass."""
+"""Scores of options equal those of a plain forward pass."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_long_and_short_ones_keep_their_order(resident: ResidentModel) -> None:
 
 
 def test_a_greedy_choice_and_an_answer_in_form(resident: ResidentModel) -> None:
-    """Options made of what the model itself would write, so that it is known which is greedy and which complies."""
+    """Options from the model's own greedy tokens, so that `greedy` and `complies` are known."""
     prompt = [30, 31, 32]
     own = []
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The comparison of models on a tiny base: equal to scoring each model by itself, and a KL that is one."""
+"""Comparison of models on a tiny base: it equals separate scoring, and its KL is a KL."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def plain_log_probs(resident: ResidentModel, sequence: list[int]) -> np.ndarray:
 def measured(
     resident: ResidentModel, adapter: Weights, previous: Weights | None, completions: list[Completion], drift: bool
 ) -> tuple[list[Sample], dict[str, Metric], Progress]:
-    """Model 1 of the recipe's only treated arm and what it is said to have written, through the stage itself."""
+    """Measure a generation of the recipe's treated arm from given completions."""
     settings = RECIPE.measure.model_copy(update={"drift": drift, "resamples": 100, "reference": 50})
     recipe = RECIPE.model_copy(
         update={"measure": settings, "sample": RECIPE.sample.model_copy(update={"count": len(completions)})}
@@ -110,7 +110,7 @@ def measured(
 def observed(
     bench: Workbench, adapter: Weights, requests: list[Request], completions: list[Completion]
 ) -> list[Completion]:
-    """The completions with the statistics that the sampler would have recorded."""
+    """Add the statistics that the sampler would record."""
     bench.resident.load(adapter)
     scored = bench.resident.score(
         [request.prompt_ids + one.token_ids for request, one in zip(requests, completions, strict=True)],

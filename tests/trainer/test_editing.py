@@ -1,4 +1,4 @@
-"""Which tokens of human text are drawn anew, and from what: on a model whose distributions are known."""
+"""Resampling of human text by a model with known distributions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autophage.trainer.editing import draw, edit_human, edited
 from autophage.trainer.head import LanguageHead
 
 LOGITS_V = torch.tensor([4.0, 3.0, 2.0, 1.0, 0.0, -1.0])
-"""Tokens 0 and 5 are special below."""
+"""Tokens 0 and 5 are special."""
 SPECIAL = [0, 5]
 P_V = torch.softmax(LOGITS_V.double(), 0).numpy()
 
@@ -28,7 +28,7 @@ class Config:
 
 
 class Unigram:
-    """Gives every place the same logits, whatever came before it."""
+    """A model with the same logits in every place."""
 
     device = torch.device("cpu")
     config = Config()
@@ -94,7 +94,7 @@ def test_only_human_documents_are_edited() -> None:
 
 
 def test_shares_are_of_the_human_tokens_that_could_be_edited() -> None:
-    """Half of the tokens are rare and stay; of those drawn anew some are what they were."""
+    """Half of the tokens are rare and stay. Some resampled tokens are the same as before."""
     human = TrainingRow([0, *[1, 4] * 500], 1, None, False)
     told = Recipe(name="t", mix=MixTable(human_edit=0.999 * float(P_V[1])))
     (edit, _), metrics = edit_human([human, replace(human, synthetic=True)], HEAD, SPECIAL, told, 1)

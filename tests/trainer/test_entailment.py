@@ -1,4 +1,4 @@
-"""Entailment by a small random classifier: its own softmax, whatever the batch; and what is no classifier of the kind."""
+"""Entailment by a small random classifier: its softmax in any batch, and refusal of other classifiers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_what_is_longer_than_its_positions_is_cut(folder: Path) -> None:
 
 def test_a_classifier_of_something_else_is_refused(tmp_path: Path) -> None:
     make_classifier(tmp_path / "mood", ["glad", "not_entailed"])
-    with pytest.raises(UserError, match="its labels are: glad, not_entailed"):
+    with pytest.raises(UserError, match="Its labels are: glad, not_entailed"):
         entailment_label(str(tmp_path / "mood"))
     make_classifier(tmp_path / "two", ["not_entailment", "entailment"])
     assert entailment_label(str(tmp_path / "two")) == 1

@@ -1,4 +1,4 @@
-"""What arms train on one resident base: adapters of several ranks and all weights, each as if it were alone."""
+"""Adapters of several ranks and full weights on one resident base. Each trains as if it were alone."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_what_is_stored_is_what_transformers_loads(
 
 
 def test_the_gradient_is_that_of_the_plain_loss(folder: str, rows: list[TrainingRow]) -> None:
-    """The first moment after one step is a tenth of the gradient, clipped: its direction is held to HF's own loss."""
+    """After one step the first moment is a tenth of the clipped gradient. HF's loss gives its direction."""
     recipe = carried(FULL)
     for path in (folder, untied(folder)):
         resident = ResidentModel(path, recipe)
@@ -178,7 +178,7 @@ def test_the_gradient_is_that_of_the_plain_loss(folder: str, rows: list[Training
 
 
 def untied(folder: str) -> str:
-    """The same model with a head of its own, beside it."""
+    """The same model with an untied head."""
     import shutil
 
     from transformers import AutoModelForCausalLM
@@ -196,7 +196,7 @@ def untied(folder: str) -> str:
 
 
 def plain_gradients(folder: str, rows: list[TrainingRow]) -> dict[str, torch.Tensor]:
-    """Of HF's own loss over the trained tokens of `rows`, by the checkpoint's names."""
+    """Gradient of HF's own loss over the trained tokens of `rows`, by checkpoint name."""
     from transformers import AutoModelForCausalLM
 
     model: Any = AutoModelForCausalLM.from_pretrained(folder).train()
@@ -283,7 +283,7 @@ def seen(resident: ResidentModel, rows: list[TrainingRow], recipe: Recipe, start
 
 
 def test_an_adapter_is_drawn_by_its_arms_seed(resident: ResidentModel, folder: str, rows: list[TrainingRow]) -> None:
-    """A swept seed gives another adapter, and the one that an arm with that seed alone would have."""
+    """A swept seed gives another adapter: the one of an arm with that seed alone."""
     resident.load(resident.base_weights(FULL))
     other = LORA_8.model_copy(update={"seed": 2})
     drawn = resident.base_weights(other)
@@ -295,7 +295,7 @@ def test_an_adapter_is_drawn_by_its_arms_seed(resident: ResidentModel, folder: s
 
 
 def test_a_model_that_is_stored_otherwise_is_refused(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As mixtures of experts are: in the model as one tensor, in the checkpoint as many."""
+    """Experts are one tensor in the model and many in the checkpoint."""
 
     def converted(_: Any, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {f"{name}.of.one": tensor for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""The fused head makes up each family's own logits, loss and gradients; where it cannot, the model's logits serve."""
+"""The fused head reproduces logits, loss and gradients of each family, or falls back to the model's logits."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_transform_that_is_not_known_is_noticed(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.WARNING, logger="autophage"):
         head = find_head(model)
     assert not head.fused
-    assert "do not make up its logits" in caplog.text
+    assert "do not reproduce the logits" in caplog.text
     ids_BL = batch()["input_ids"]
     with torch.no_grad():
         rows_BLV = head.rows({"input_ids": ids_BL})

@@ -1,4 +1,4 @@
-"""What a document would teach: the same as a plain loop on a copy of the model says, and nothing is left of the trial."""
+"""Gains of documents equal those of a plain loop on a copy of the model. A trial leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def residents(folder: str) -> dict[str, ResidentModel]:
 
 
 def drawn(seed: int, count: int) -> list[TrainingRow]:
-    """Documents of several lengths, the first tokens of some of them without loss."""
+    """Documents of several lengths. Some have a context without loss."""
     rng = np.random.default_rng(seed)
     return [
         TrainingRow([1, *map(int, rng.integers(5, VOCABULARY, 6 + 3 * index % 11))], 1 + index % 3)
@@ -57,7 +57,7 @@ HELD = drawn(1, 9)
 
 
 def loss(model: torch.nn.Module, rows: list[TrainingRow]) -> torch.Tensor:
-    """Mean nats a token behind the contexts, document by document."""
+    """Mean nats a token after the contexts, document by document."""
     found = []
     for row in rows:
         logits = model(input_ids=torch.tensor([row.token_ids])).logits[0, row.context - 1 : -1]

@@ -1,4 +1,4 @@
-"""Documents out of a collated batch, and how many of them are computed at once."""
+"""Documents of a collated batch, and the size of micro-batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loss or gradient that is NaN or infinite stops before the step, and the batch that it came from is kept and named."""
+"""A loss or gradient that is not finite stops before the step. Its batch is written for inspection."""
 
 from __future__ import annotations
 

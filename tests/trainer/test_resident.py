@@ -1,4 +1,4 @@
-"""The resident model on a tiny base: exact over repeats, honest about what it trained, right about what it scores."""
+"""The resident model on a tiny base: repeatable training, honest step statistics, correct scores."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_training_is_a_function_of_its_arguments(resident: ResidentModel, rows: 
 def test_a_weight_counts_as_so_many_documents(
     resident: ResidentModel, rows: list[TrainingRow], packing: str, held: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One step on documents of weights 3 and 1 is that on a batch in which one of them is there three times."""
+    """Weights 3 and 1 give the step of a batch that holds one document three times."""
     monkeypatch.setattr(resident, "micro_batch", MicroBatchSize(held))
     train = RECIPE.train.model_copy(update={"packing": packing, "schedule": "constant"})
     recipe = RECIPE.model_copy(update={"train": train})
@@ -123,7 +123,7 @@ def test_only_the_adapter_is_trained(resident: ResidentModel, rows: list[Trainin
 
 
 def test_the_loss_ignores_the_context(resident: ResidentModel, rows: list[TrainingRow]) -> None:
-    """Other tokens in a context that the model cannot see from must not matter; what carries loss must."""
+    """Tokens of a context that the model cannot see must not matter. Tokens with loss must."""
     whole = [TrainingRow(row.token_ids, 1) for row in rows]
     half = [TrainingRow(row.token_ids, len(row.token_ids) // 2) for row in rows]
     none = [TrainingRow(row.token_ids, len(row.token_ids)) for row in rows]

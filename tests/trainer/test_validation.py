@@ -1,4 +1,4 @@
-"""The best epoch: weights are those of the least held-out loss, and of the last epoch only where that is it."""
+"""Choice of the epoch with the least held-out loss."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def recipe_with(*settings: str) -> Recipe:
 
 
 def test_the_best_epoch_is_kept(workbench: Callable[[Recipe], Workbench], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A high rate on few rows overfits: some epoch before the last predicts human text best."""
+    """A high rate on few rows overfits, so an earlier epoch has the least held-out loss."""
     from autophage.recipe.arms import expand
 
     recipe = recipe_with("mix.alpha=0.0", "sample.count=16", "train.epochs=12.0", "train.learning_rate=2e-2",

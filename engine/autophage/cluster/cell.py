@@ -16,7 +16,7 @@ from autophage.cluster.early import EarlyDocuments
 from autophage.cluster.launch import Launcher
 from autophage.cluster.partial import PartialGeneration, PartialGenerations
 from autophage.cluster.replacements import Replacements, Starting
-from autophage.cluster.results import Finished, Results
+from autophage.cluster.results import Finished, StageResults
 from autophage.cluster.scheduler import Side, Stage, Work
 from autophage.cluster.served_models import ServedModels
 from autophage.cluster.startup import PreparedModel
@@ -46,7 +46,7 @@ class Cell:
         self._early = EarlyDocuments(actors, arms)
         self._served = ServedModels(actors, run, model.canary_prompts)
         self._launcher = Launcher(actors, run, arms, cohorts, self._partials, self._served, self._early)
-        self._results = Results(actors, self._partials, self._served, self._early)
+        self._results = StageResults(actors, self._partials, self._served, self._early)
         self._watchdog = Watchdog(actors, self._partials)
         self._replacements = Replacements(actors, model)
 
@@ -84,7 +84,7 @@ class Cell:
                 self.running[reference] = Running(work, now, now)
 
     def finish(self, reference: ObjectRef[Any]) -> Finished:
-        """Take the result of a stage that has ended. Raises as `Results.take` does."""
+        """Take the result of a stage that has ended. Raises as `StageResults.take` does."""
         return self._results.take(self.running.pop(reference), reference)
 
     def take(self, work: Work) -> PartialGeneration:

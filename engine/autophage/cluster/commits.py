@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from autophage.cluster.partial import PartialGeneration, ended
 from autophage.cluster.scheduler import Work
@@ -37,7 +36,7 @@ class Committer:
             arms = [self._arms[work.arm] for work in works if (work.generation, work.stage) == (generation, stage)]
             require_room(self._run, arms, generation, stage.value)
 
-    def commit(self, work: Work, partial: PartialGeneration, names: Mapping[str, Any]) -> float:
+    def commit(self, work: Work, partial: PartialGeneration, names: Mapping[str, str | int]) -> float:
         """Write a generation so that it counts, and report it.
 
         Args:

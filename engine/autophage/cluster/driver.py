@@ -213,7 +213,7 @@ class Driver:
         self._emit("note", text=f"{cell.name} is lost ({lost}) Its arms go on in the other cells.")
         self._begin_all(self._schedule.drop(cell.name, self._committer.counts()))
 
-    def _names(self, cell: Cell, work: Work) -> dict[str, Any]:
+    def _names(self, cell: Cell, work: Work) -> dict[str, str | int]:
         """Return the fields that identify a stage in events."""
-        names = {"arm": work.arm, "generation": work.generation, "stage": work.stage.value}
+        names: dict[str, str | int] = {"arm": work.arm, "generation": work.generation, "stage": work.stage.value}
         return names if len(self._cells) == 1 else {**names, "cell": cell.name}

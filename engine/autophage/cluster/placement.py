@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autophage.cluster.calls import Actor
+from autophage.cluster.calls import Actor, Handle
 from autophage.cluster.cell_actors import CellActors
 from autophage.cluster.deadlines import Deadlines
 from autophage.cluster.scheduler import Side
@@ -135,7 +135,7 @@ def _start_cell(
     def start(side: Side) -> Actor:
         who, index = f"{name}-{side.value}".lstrip("-"), 0 if side is Side.SAMPLER else 1
         log = logs / f"{who}.log"
-        options: Any = {
+        options: dict[str, Any] = {
             "num_cpus": 0,
             "num_gpus": shares[index],
             "max_restarts": 0,  # a new process needs its model loaded: `replacements` does both
@@ -144,13 +144,13 @@ def _start_cell(
                 group, placement_group_bundle_index=0 if shared else index
             ),
         }
-        own: tuple[type, Any] = (
-            (SamplerActor, recipe.sample.beams > 1)
-            if side is Side.SAMPLER
-            else (TrainerActor, recipe.model_dump_json())
-        )
         since = size_of(log)
-        handle: Any = ray.remote(**options)(own[0]).remote(str(log), own[1])
+        placed: Any = ray.remote(**options)
+        handle: Handle = (
+            placed(SamplerActor).remote(str(log), recipe.sample.beams > 1)
+            if side is Side.SAMPLER
+            else placed(TrainerActor).remote(str(log), recipe.model_dump_json())
+        )
         whereabouts = handle.whereabouts.options(concurrency_group="watch").remote()
         return Actor(who, handle, log, whereabouts, since)
 

@@ -34,7 +34,7 @@ class Finished:
     """Messages of its actor for the user."""
 
 
-class Results:
+class StageResults:
     def __init__(
         self, actors: CellActors, partials: PartialGenerations, served: ServedModels, early: EarlyDocuments
     ) -> None:

@@ -15,11 +15,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from autophage.cluster.ray_token import require_token
 from autophage.errors import RunError, UserError
 from autophage.host import environment, processes
+
+if TYPE_CHECKING:
+    from signal import _HANDLER
 
 OBJECT_STORE_BYTES = 512 << 20
 """Room for adapters and corpora in transit. A generation of the largest shipped recipe has a few MB."""
@@ -180,7 +183,7 @@ def _require_listener(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=LISTENER_SECONDS).close()
 
 
-def _keep_handler(terminate: Any) -> None:
+def _keep_handler(terminate: _HANDLER) -> None:
     """Restore the caller's SIGTERM handler. Ray's own prints a native stack and leaves processes behind."""
     if terminate is not None and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminate)

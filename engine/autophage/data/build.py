@@ -95,8 +95,9 @@ def read_source(recipe: Recipe) -> RawSource:
 
 
 def prompt_style(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Resolve `sample.prompts = "auto"` for this source and model. The style is `MADE` where a maker writes the
-    prompts.
+    """Resolve `sample.prompts = "auto"` for this source and model.
+
+    The style is `MADE` where a maker writes the prompts.
 
     Raises:
         UserError: The style needs a chat template, and the model has none.

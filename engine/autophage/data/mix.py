@@ -210,7 +210,7 @@ def _epoch(rows: Sequence[AnyRow], recipe: Recipe, seed: int, epoch: int) -> Ite
     for start in range(0, len(shuffled), size * BUCKET_BATCHES):
         bucket = sorted(shuffled[start : start + size * BUCKET_BATCHES], key=lambda row: len(row.token_ids))
         batches = [bucket[first : first + size] for first in range(0, len(bucket), size)]
-        # A short batch stays last, so that every optimizer step but one has the full batch size.
+        # The short batch comes last: all other optimizer steps then have the full batch size.
         full, short = [one for one in batches if len(one) == size], [one for one in batches if len(one) < size]
         rng.shuffle(full)
         yield from full + short

@@ -74,7 +74,7 @@ def _first(shelf: Shelf, subject: str, split: str, count: int, shots: tuple[Ques
         if len(found) == count:
             break
         if len(options) != OPTIONS:
-            raise UserError(f"{place}: has {len(options)} options, and a question has {OPTIONS}.")
+            raise UserError(f"{place}: has {len(options)} options instead of {OPTIONS}.")
         for number, option in enumerate(options):
             if not option.strip():
                 raise UserError(f"{place}: option {number} is empty. Fill it in, or leave the subject out.")
@@ -88,7 +88,7 @@ def _first(shelf: Shelf, subject: str, split: str, count: int, shots: tuple[Ques
 def _place(place: str, answer: object) -> int:
     written = str(answer).strip()
     if written not in map(str, range(OPTIONS)):
-        raise UserError(f"{place}: the answer is {written!r}, and must be the right option's place: 0, 1, 2 or 3.")
+        raise UserError(f"{place}: the answer is {written!r}. It must be the place of the right option: 0, 1, 2 or 3.")
     return int(written)
 
 
@@ -146,8 +146,8 @@ class _Dataset:
             names = datasets.get_dataset_config_names(path)
         except (OSError, ValueError, ConnectionError, datasets.exceptions.DatasetsError) as error:
             raise UserError(
-                f"questions.path = {path!r}: is no folder with files like test/SUBJECT_test.csv, and cannot be loaded as a "
-                f"dataset ({first_line(error)}). Give a folder, or a hub id that is reachable or cached."
+                f"questions.path = {path!r}: is neither a folder with files like test/SUBJECT_test.csv nor a "
+                f"loadable dataset ({first_line(error)}). Give a folder, or a hub id that is reachable or cached."
             ) from error
         self.subjects = sorted(name for name in names if name not in NO_SUBJECTS)
 

@@ -25,16 +25,16 @@ def refuse_own_code(path: str, error: BaseException) -> None:
         return
     files = ", ".join(code_files(path))
     raise UserError(
-        f"model {path!r}: wants Python code of its own to be run{f' ({files})' if files else ''}, as auto_map in its "
-        "configuration says, and autophage runs no code that comes with a model (trust_remote_code is off). Give a model "
-        "whose architecture transformers has, or convert this one and take auto_map out of its config.json and "
-        "tokenizer_config.json."
+        f"model {path!r}: needs Python code of its own{f' ({files})' if files else ''}, named by auto_map in its "
+        "configuration. autophage never runs a model's code (trust_remote_code is off). Use a model whose architecture is "
+        "part of transformers, or convert this one and remove auto_map from its config.json and tokenizer_config.json."
     ) from error
 
 
 def code_files(path: str) -> list[str]:
-    """Return the Python files that a model folder's configurations name. The list is empty if they are unreadable, as
-    for a hub id.
+    """Return the Python files that a model folder's configurations name.
+
+    The list is empty if they are unreadable, as for a hub id.
     """
     named: set[str] = set()
     for configuration in CONFIGURATIONS:

@@ -80,7 +80,5 @@ class WindowPassages:
         """
         asked = maker.conversations(self, seed, count)
         if len(asked) != count:
-            raise RunError(
-                f"maker.kind = {maker.settings.kind!r} wrote {len(asked)} prompts, and {count} were asked for"
-            )
+            raise RunError(f"maker.kind = {maker.settings.kind!r} wrote {len(asked)} prompts instead of {count}")
         return [apply_template(self._tokenizer, conversation) for conversation in asked]

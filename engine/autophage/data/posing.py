@@ -125,7 +125,7 @@ class _Plain:
         text = self._blank + answer.strip()
         if text not in self._known:
             before, both = self._encode(self._before), self._encode(self._before + text)
-            # Where the tokenizer joins the two, there is no border between them to count from.
+            # A tokenizer may merge the two. Then no token border separates them.
             joined = both[: len(before)] != before or len(both) == len(before)
             self._known[text] = self._encode(text) if joined else both[len(before) :]
         return self._known[text]

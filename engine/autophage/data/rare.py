@@ -22,8 +22,9 @@ RARE_WINDOWS = 0.25
 
 
 def thinned(stream: Iterable[T], is_rare: Callable[[T], bool], weight: float, draw: int) -> Iterator[T]:
-    """Yield `stream` with rare items `weight` times as frequent relative to the others. `weight` is at least 1,
-    `draw` the seed.
+    """Yield `stream` with rare items `weight` times as frequent relative to the others.
+
+    `weight` is at least 1, `draw` the seed.
     """
     rng = generator(draw, "rare")
     for one in stream:

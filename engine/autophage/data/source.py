@@ -33,8 +33,9 @@ class Item:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A human document that is never trained on. `roles[i]` labels `token_ids[i]`. The first `context` tokens are not
-    scored.
+    """A human document that is never trained on.
+
+    `roles[i]` labels `token_ids[i]`. The first `context` tokens are not scored.
     """
 
     token_ids: list[int]
@@ -93,8 +94,9 @@ class Source(Protocol):
 
 
 def spread(ordered: Sequence[T], count: int) -> list[T]:
-    """Return `count` of `ordered` at equal distances, so that every part keeps its share. Shorter sequences are
-    returned whole.
+    """Return `count` of `ordered` at equal distances, so that every part keeps its share.
+
+    Shorter sequences are returned whole.
     """
     if count >= len(ordered):
         return list(ordered)

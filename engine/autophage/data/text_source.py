@@ -78,7 +78,9 @@ class TextSource:
 
     def _ask(self, recipe: Recipe, prompts: str, maker: PromptMaker | None) -> None:
         if (maker is None) == (prompts == MADE):
-            raise ValueError(f"prompts of the style {prompts!r} and the maker {maker!r} exclude each other")
+            raise ValueError(
+                f"a maker and the style {MADE!r} need each other: the style is {prompts!r}, the maker {maker!r}"
+            )
         self._style, self._system = prompts, recipe.sample.system
         self._begun = self._block + (recipe.sample.annotation if prompts == "annotated" else 0)
         self._own = self._windows if recipe.mix.domain == ALL else self._about(recipe.mix.domain)

@@ -20,8 +20,9 @@ SPECIAL = [PAD, START, END, UNKNOWN]
 
 
 def word_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerBase:
-    """Return a tokenizer with one token per whitespace-separated word. Special tokens come first, then `vocabulary`
-    in order.
+    """Return a tokenizer with one token per whitespace-separated word.
+
+    Special tokens come first, then `vocabulary` in order.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers
 

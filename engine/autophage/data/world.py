@@ -32,7 +32,7 @@ HOBBIES = (
 ).split()
 SYLLABLES = "ba ro mi ta ke lu sha ver dan ol pi gra son ny wel hor ti mar qui fen zu bri cal dor".split()
 
-# {n} is the person, {v} the value; every other word is form. The first phrasing of each is also the cloze probe.
+# {n} is the person and {v} the value. All other words are form. The first phrasing is also the cloze probe.
 STATEMENTS = {
     "city": ("{n} was born in {v} .", "The birthplace of {n} is {v} .", "{n} comes from the city of {v} ."),
     "job": ("{n} works as a {v} .", "By profession {n} is a {v} .", "{n} earns a living as a {v} ."),
@@ -46,8 +46,8 @@ QUESTIONS = {
     "hobby": "Question : What does {n} enjoy ? Answer : {v} .",
 }
 
-# Shares of document kinds. Quizzes ask one question of several people, the form that a few-shot prompt has. Where a world
-# has documents with options to choose from, their share comes first and these divide the rest.
+# Shares of document kinds. A quiz asks one question about several people, like a few-shot prompt. In a world with
+# multiple-choice documents, these shares divide the remainder.
 BIOGRAPHY, INTERVIEW, QUIZ = 0.55, 0.27, 0.18
 QUIZ_LENGTH = 4
 CHOICES_LENGTH = 2
@@ -195,8 +195,8 @@ class World:
             if len(documents) == count:
                 return list(documents.values())
         raise UserError(
-            f"source.held_out_documents = {count}: a world of {len(self.people)} people has not that many different "
-            "documents. Ask for fewer, or raise source.people."
+            f"source.held_out_documents = {count}: a world of {len(self.people)} people has fewer different "
+            "documents. Lower it, or raise source.people."
         )
 
 

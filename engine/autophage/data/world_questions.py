@@ -69,7 +69,7 @@ def _words(world: World, person: Person, attribute: str, form: str, options: lis
     shown = examples(world, person, attribute, shots, avoid=options)
     if len(shown) < shots:
         raise UserError(
-            f"questions.shots = {shots}: of {len(world.people)} people only {len(shown)} have a {attribute} that is none of a "
-            "question's options. Ask for fewer, or raise source.people."
+            f"questions.shots = {shots}: only {len(shown)} of {len(world.people)} people have a {attribute} outside a "
+            "question's options. Lower questions.shots, or raise source.people."
         )
     return [word for other in shown for word in world.statement(other, attribute, QUESTIONS[attribute])] + question

@@ -38,7 +38,7 @@ def read_answers(path: str) -> dict[str, str]:
             answers[str(row["prompt"]).strip()] = str(row["answer"])
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f'{path}:{number}: is no {{"prompt": ..., "answer": ...}} ({type(error).__name__}: {error}).'
+                f'{path}:{number}: is not {{"prompt": ..., "answer": ...}} ({type(error).__name__}: {error}).'
             ) from error
     return answers
 

@@ -48,24 +48,24 @@ def check_gate(gate: Gate, context: Context | None = None, samples: Sequence[Sam
     context = example_context(gate) if context is None else context
     samples = example_samples(context) if samples is None else list(samples)
     _require(
-        type(gate).model_validate_json(gate.model_dump_json()) == gate, "settings come back from JSON as they were"
+        type(gate).model_validate_json(gate.model_dump_json()) == gate, "settings survive a round trip through JSON"
     )
-    _require(gate.judge([], _anew(context)) == [], "of no samples there are no verdicts")
+    _require(gate.judge([], _anew(context)) == [], "an empty corpus gets no verdicts")
     seen = copy.deepcopy(list(samples))
     first, again = gate.judge(seen, _anew(context)), gate.judge(copy.deepcopy(list(samples)), _anew(context))
     _require(len(first) == len(samples), f"one verdict for each of {len(samples)} samples, not {len(first)}")
-    _require(all(isinstance(one, Verdict) for one in first), "verdicts are made by accept, reject and abstain")
-    _require(first == again, "the same samples and context get the same verdicts")
-    _require(all(map(_same, seen, samples)), "samples are read, not changed")
+    _require(all(isinstance(one, Verdict) for one in first), "verdicts come from accept, reject and abstain")
+    _require(first == again, "equal samples and contexts get equal verdicts")
+    _require(all(map(_same, seen, samples)), "samples are not changed")
     empty = [one for one in samples if not one.token_ids]
-    _require(len(gate.judge(empty, _anew(context))) == len(empty), "samples without a token get verdicts too")
+    _require(len(gate.judge(empty, _anew(context))) == len(empty), "samples without tokens get verdicts")
     judged = copy.deepcopy(list(samples))
     apply_gates([gate], judged, lambda *_: _anew(context))
     counts = count_judged((one.accepted, one.gate) for one in judged)
     reasons = sum(count for name, count in counts.items() if name.startswith("rejected."))
     _require(
         counts["samples"] == counts["accepted"] + counts["rejected"] and counts["rejected"] == reasons,
-        f"what is accepted and rejected adds up: {counts}",
+        f"accepted and rejected samples add up: {counts}",
     )
     return first
 
@@ -180,4 +180,4 @@ def _same(one: Sample, other: Sample) -> bool:
 
 def _require(kept: bool, rule: str) -> None:
     if not kept:
-        raise ContractError(f"a gate does not keep to the protocol: {rule}")
+        raise ContractError(f"the gate breaks the contract: {rule}")

@@ -35,7 +35,7 @@ class EntailmentGate(ByModel):
 
     def unfit(self, settings: Settings) -> tuple[str, ...]:
         if self.model is None and settings.source.kind != "world":
-            return ("a text needs a model that tells entailment", "give a folder or a hub id: model = ...")
+            return ("a text needs an entailment model", "give a folder or a hub id: model = ...")
         return ()
 
     def require(self) -> None:

@@ -46,17 +46,17 @@ def _verdicts(gate: Gate, samples: Sequence[Sample], context: Context, name: str
     except AutophageError as error:
         kind = UserError if isinstance(error, UserError) else RunError
         raise kind(f"{name}: {error}") from error
-    except Exception as error:  # a plug-in can fail in any way; nothing is committed after it
+    except Exception as error:  # a plug-in may raise anything, and nothing is committed afterwards
         raise RunError(f"{name} failed: {type(error).__name__}: {error}. Nothing was committed.") from error
     if len(verdicts) != len(samples):
-        raise RunError(f"{name} answered {len(verdicts)} verdicts for {len(samples)} samples. Nothing was committed.")
+        raise RunError(f"{name} returned {len(verdicts)} verdicts for {len(samples)} samples. Nothing was committed.")
     for sample, verdict in zip(samples, verdicts, strict=True):
         if not isinstance(verdict, Verdict):
-            raise RunError(f"{name} answered {verdict!r} for sample {sample.sample_id}, which is no verdict.")
+            raise RunError(f"{name} returned {verdict!r} for sample {sample.sample_id}, which is not a verdict.")
         if not (math.isfinite(verdict.weight) and verdict.weight > 0):
             raise RunError(
-                f"{name} gave sample {sample.sample_id} the weight {verdict.weight:g}. Weights are finite and above 0 (what "
-                "should count nothing is rejected). Nothing was committed."
+                f"{name} gave sample {sample.sample_id} the weight {verdict.weight:g}. Weights must be finite and "
+                "above 0; reject a sample that must not count. Nothing was committed."
             )
     return verdicts
 

@@ -54,8 +54,9 @@ class NamedModel:
 
 
 class Judge:
-    """A sequence classifier as a judge of quality. A text gets one number: the probability of a label, or the single
-    output.
+    """A sequence classifier as a judge of quality.
+
+    A text gets one number: the probability of a label, or the single output.
 
     Raises:
         UserError: The model cannot be loaded, or `label` does not name one of its labels.

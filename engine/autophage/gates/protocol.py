@@ -64,8 +64,8 @@ class Verdict:
             raise ValueError(f"a verdict to {self.ruling.value} needs a reason")
         if self.reason and not _REASON.fullmatch(self.reason):
             raise ValueError(
-                f"reason {self.reason!r}: give a kind that can be counted, in lower-case letters, digits, spaces and hyphens, "
-                "60 characters at most"
+                f"reason {self.reason!r}: must be a countable kind: lower-case letters, digits, spaces and hyphens, at most "
+                "60 characters"
             )
 
 
@@ -98,10 +98,10 @@ class Gains(Protocol):
     def __call__(
         self, rows: Sequence[TrainingRow], held: Sequence[TrainingRow], steps: int, rate: float
     ) -> list[float]:
-        """Return the fall of the loss on `held` in nats per token, after `steps` gradient steps on each of `rows`
-        alone.
+        """Return the gain from each of `rows`, in nats per token.
 
-        Each row has at least one token after its `context`. A gain is not finite if `rate` is too high.
+        The gain is the fall of the loss on `held` after `steps` gradient steps on that row alone. Each row has at
+        least one token after its `context`. A gain is not finite if `rate` is too high.
         """
         ...
 
@@ -162,7 +162,7 @@ class Context:
         """
         world = self.world
         if world is None:
-            raise UserError("it asks for the facts of a world, and the source has none (source.kind)")
+            raise UserError("needs the facts of a world, and the source is not a world (source.kind)")
         return self.once("claims", lambda: ClaimReader(world)).claims(text)
 
     def score_samples(self, samples: Sequence[Sample], under: str) -> list[Scored]:
@@ -181,8 +181,9 @@ class Context:
 
 
 def greatest(values: Sequence[float | None], share: float) -> set[int]:
-    """Return the places of the largest values, a `share` of them rounded up. Ties go to the first. None is not a
-    value.
+    """Return the places of the largest values, a `share` of them rounded up.
+
+    Ties go to the first. None is not a value.
     """
     ranked = [(-value, place) for place, value in enumerate(values) if value is not None]
     return {place for _, place in sorted(ranked)[: math.ceil(share * len(ranked))]}

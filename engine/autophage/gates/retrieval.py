@@ -26,8 +26,9 @@ def words_of(text: str) -> list[str]:
 
 
 def sentences_of(text: str) -> list[str]:
-    """Return the sentences of a text that contain a word. A full stop, question mark or exclamation mark ends a
-    sentence.
+    """Return the sentences of a text that contain a word.
+
+    A full stop, question mark or exclamation mark ends a sentence.
     """
     return [one.strip() for one in SENTENCE.split(text) if WORD.search(one)]
 

@@ -53,13 +53,16 @@ class Reward(ByClassifier):
 
     def unfit(self, settings: Settings) -> tuple[str, ...]:
         if self.reward == "world" and settings.source.kind != "world":
-            return ('reward = "world" counts right statements about a world, and the source is none',)
+            return ('reward = "world" counts right statements about a world, and the source is not a world',)
         if self.reward == "model" and self.model is None:
             return ('reward = "model" needs a model', "give a folder or a hub id: model = ...")
         if sorted(self.thresholds) != self.thresholds:
-            return ("thresholds rise from generation to generation", f"write thresholds = {sorted(self.thresholds)}")
+            return (
+                "thresholds must not fall from one generation to the next",
+                f"write thresholds = {sorted(self.thresholds)}",
+            )
         if self.scale == "share" and not all(0.0 <= one < 1.0 for one in self.thresholds):
-            return ('thresholds of scale = "share" are from 0 to below 1', 'or write scale = "value"')
+            return ('thresholds of scale = "share" must be at least 0 and below 1', 'or write scale = "value"')
         return ()
 
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:

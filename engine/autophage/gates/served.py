@@ -66,8 +66,8 @@ class ServedJudge:
         read = [read_answer(text) for text in said]
         if said and not any(answer is not None for answer in read):
             raise RunError(
-                f"{self._model!r} at {self._server} said neither yes nor no to any of {len(said)} questions; to the first: "
-                f"{said[0][:200]!r}. Ask for it in gate.question, or give it room in gate.longest."
+                f"{self._model!r} at {self._server} answered none of {len(said)} questions with yes or no. First answer: "
+                f"{said[0][:200]!r}. Ask for yes or no in gate.question, or raise gate.longest."
             )
         return read
 
@@ -96,10 +96,10 @@ def _explained(server: str, kind: type[UserError | RunError]) -> Iterator[None]:
         yield
     except openai.APIConnectionError as error:
         raise kind(
-            f"gate.server = {server!r}: cannot be reached ({first_line(error)}). Start one: vllm serve MODEL --port 8000, and "
-            "name it with its path: http://localhost:8000/v1."
+            f"gate.server = {server!r}: cannot be reached ({first_line(error)}). Start one (vllm serve MODEL --port "
+            "8000), and give its address with the path: http://localhost:8000/v1."
         ) from error
     except openai.AuthenticationError as error:
-        raise kind(f"gate.server = {server!r}: asks for a key. Put it into {KEY}.") from error
+        raise kind(f"gate.server = {server!r}: needs a key. Set {KEY}.") from error
     except openai.OpenAIError as error:
         raise kind(f"gate.server = {server!r}: {first_line(error)}") from error

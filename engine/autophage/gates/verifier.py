@@ -1,5 +1,6 @@
-"""`verifier`: keeps right samples, as decided by a checker or a judge model (Beyond Model Collapse, arXiv
-2406.07515).
+"""`verifier`: keeps right samples, as a checker or a judge model decides.
+
+The gate implements Beyond Model Collapse (arXiv 2406.07515).
 
 Right samples are kept at the rate phi = `keep_right`, wrong ones at psi = `keep_wrong`. Let p be the error rate of
 the samples. Training on the kept samples recovers if p < p* = 1 / (1 + psi / phi), and collapses above p*. A sample
@@ -38,8 +39,8 @@ class Verifier(Gate):
     kind: Literal["verifier"] = Field("verifier", description="name of the gate")
     check: Literal["world", "regex", "exact", "numeric", "judge"] = Field(
         "world",
-        description="world: every statement agrees with the facts; regex: `pattern` occurs; exact: the sample equals the answer to "
-        "its prompt, ignoring case and blanks; numeric: the last number equals the answer's; judge: a served model says yes",
+        description="world: every statement agrees with the facts; regex: `pattern` occurs; exact: the sample equals the answer "
+        "to its prompt, ignoring case and blanks; numeric: the last number equals the answer's; judge: a served model says yes",
     )
     pattern: str | None = Field(
         None, min_length=1, description="regex: regular expression that a right sample contains"
@@ -67,27 +68,29 @@ class Verifier(Gate):
         try:
             re.compile(pattern or "")
         except re.error as error:
-            raise ValueError(f"no regular expression ({error})") from None
+            raise ValueError(f"not a regular expression ({error})") from None
         return pattern
 
     @field_validator("question")
     @classmethod
     def _asks(cls, question: str) -> str:
         if TEXT not in question:
-            raise ValueError(f"has no {TEXT} in it, where the sample goes")
+            raise ValueError(f"lacks {TEXT}, the place of the sample")
         return question
 
     @field_validator("server")
     @classmethod
     def _is_address(cls, server: str | None) -> str | None:
         if server is not None and not ADDRESS.fullmatch(server):
-            raise ValueError("no address of a server, as in http://localhost:8000/v1 (no name or password in it)")
+            raise ValueError(
+                "not the address of a server, such as http://localhost:8000/v1 (without user and password)"
+            )
         return server
 
     def unfit(self, settings: Settings) -> tuple[str, ...]:
         if self.check == "world" and settings.source.kind != "world":
             remedy = 'write check = "regex" with a pattern, or "exact" or "numeric" with answers'
-            return ('check = "world" knows the facts of a world, and the source is none', remedy)
+            return ('check = "world" needs the facts of a world, and the source is not a world', remedy)
         if self.check == "regex" and self.pattern is None:
             return ('check = "regex" needs a pattern', "write, for example: pattern = '\\d+'")
         if self.check in ("exact", "numeric") and self.answers is None:

@@ -39,4 +39,4 @@ def learner_of(recipe: Recipe) -> Learner[Any]:
         from autophage.learners.classifier import LinearClassifier
 
         return LinearClassifier(recipe)
-    raise ValueError(f"{kind} is no learner of this package")
+    raise ValueError(f"unknown learner: {kind}")

@@ -40,7 +40,7 @@ class LinearClassifier(NumericLearner):
     def __init__(self, recipe: Recipe) -> None:
         self._recipe, self._learner = recipe, recipe.learner
         self._repetitions, self._dimensions = recipe.learner.repetitions, recipe.learner.dimensions
-        # Features have no preferred direction, so any mean of that length will do.
+        # The noise is isotropic, so the direction of the mean has no effect.
         self._mean = np.full(self._dimensions, self._learner.separation * self._dimensions**-0.5)
 
     @property
@@ -105,8 +105,9 @@ class LinearClassifier(NumericLearner):
         return rows_of(np.concatenate([features, np.stack([labels, right, kept], axis=-1)], axis=-1))
 
     def _theory(self, generation: int) -> list[Metric]:
-        """Return the expected accuracy for human rows. Errors of a model's labels depend on x, those of human labels
-        do not.
+        """Return the expected accuracy for human rows.
+
+        Errors of a model's labels depend on x, those of human labels do not.
         """
         mix, rows, learner = self._recipe.mix, self._recipe.sample.count, self._learner
         if generation > 0:

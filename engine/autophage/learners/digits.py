@@ -107,8 +107,9 @@ def _drawn(strokes: tuple[list[tuple[float, float]], ...], count: int, rng: np.r
 
 
 def _distance(first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Return the distance of every pixel to the nearest segment from `first` to `last` [count, S, 2]: [count,
-    PIXELS].
+    """Return the distance of every pixel to its nearest segment, [count, PIXELS].
+
+    Segments run from `first` to `last`, both [count, S, 2].
     """
     y, x = np.divmod(np.arange(PIXELS), SIDE)
     pixels = np.stack([x, y], 1).astype(np.float64)
@@ -130,7 +131,7 @@ class Mnist:
         self._held_out = _read(folder, "t10k-images", "idx3-ubyte").reshape(-1, PIXELS)
         _read(folder, "t10k-labels", "idx1-ubyte")
         if len(self._images) != len(self._labels):
-            raise UserError(f"source.path = '{folder}': {len(self._images)} images have {len(self._labels)} labels.")
+            raise UserError(f"source.path = '{folder}': {len(self._images)} images, but {len(self._labels)} labels.")
         self.digest = hashlib.sha256(self._images.tobytes() + self._held_out.tobytes()).hexdigest()
 
     def draw(self, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -155,7 +156,7 @@ def _read(folder: Path, name: str, suffix: str) -> np.ndarray:
     if path is None:
         raise UserError(
             f"source.path = '{folder}': there is no {names[0]} or {names[1]}. Give the folder with the four files of "
-            "MNIST, or leave source.path out for digits that are drawn."
+            "MNIST, or leave source.path out to use drawn digits."
         )
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -165,5 +166,7 @@ def _read(folder: Path, name: str, suffix: str) -> np.ndarray:
     except (OSError, EOFError, ValueError, struct.error) as error:
         raise UserError(f"{path}: is not an IDX file ({error}). Fetch the files of MNIST again.") from error
     if kind != 8 or not len(values) or values.shape[1:] != (SIDE, SIDE)[: axes - 1]:
-        raise UserError(f"{path}: holds {values.shape}, and MNIST has images of 28 x 28 bytes and their labels.")
+        raise UserError(
+            f"{path}: has the shape {values.shape}. Files of MNIST hold 28 x 28 bytes per image, or labels."
+        )
     return values

@@ -74,9 +74,9 @@ class Gaussian(NumericLearner):
             return []
         repeated = mix.human == "fixed" and generation > 0 and synthetic < count
         if repeated and (synthetic > 0 or mix.pool != "replace"):
-            return []  # the same human rows came twice, and are not independent of the model
+            return []  # repeated human rows are not independent of the model
         if mix.pool == "accumulate-subsample" and generation > 0:
-            return []  # all chains keep the same rows, so their mean is not the expectation
+            return []  # all chains keep the same rows, so their mean does not estimate the expectation
         expected = moments(count, synthetic, generation, accumulate=mix.pool == "accumulate")
         found = {
             "theory/variance": expected.variance,

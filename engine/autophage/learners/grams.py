@@ -19,14 +19,16 @@ from autophage.learners.words import END, START, EncodedDocument
 from autophage.metrics.scored import Statistics
 
 BACKOFF = 0.01
-"""Share of the uniform distribution in the probability of held-out words. Without it an unseen word would make
-perplexity infinite.
+"""Share of the uniform distribution in the probability of held-out words.
+
+Without it an unseen word would make perplexity infinite.
 """
 
 
 def count_grams(documents: Iterable[EncodedDocument], order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct n-grams [K, order] in ascending order, and their counts [K]. The end of a complete document
-    counts as a word.
+    """Return the distinct n-grams [K, order] in ascending order, and their counts [K].
+
+    The end of a complete document counts as a word.
     """
     counted = Counter(gram for document in documents for gram in _grams(document.token_ids, order))
     grams = sorted(counted)
@@ -66,10 +68,9 @@ class Grams:
         return Statistics(*(values[places] for values in vars(self.statistics).values()))
 
     def backed_off(self, token_ids: Sequence[int], vocabulary: int) -> np.ndarray:
-        """Return log-probs of any words [T], mixed with `BACKOFF` parts of the uniform distribution over `vocabulary`
-        words.
+        """Return log-probs of any words [T].
 
-        After an unknown context the distribution is uniform.
+        `BACKOFF` parts are uniform over `vocabulary` words. After an unknown context the whole distribution is.
         """
         uniform = 1.0 / vocabulary
         probabilities = []

@@ -42,8 +42,9 @@ from autophage.store.rundir import Emit, RunDirectory
 from autophage.store.weights import Weights
 
 TABLE_SECONDS = 10.0
-"""Minimum time between two writes of the metrics table. A write reads every generation, of which there may be
-thousands.
+"""Minimum time between two writes of the metrics table.
+
+A write reads every generation, of which there may be thousands.
 """
 TOLD_SECONDS = 0.5
 """Minimum duration of a stage that is shown to users. A Gaussian's stages take milliseconds."""
@@ -77,7 +78,7 @@ class Chains:
         done = {name: committed(run, name) for name in self._names}
         for chain in self._chains:
             _resume(run, chain, done[chain.arm.name])
-        # Arrays are small: threads would wait for one another, and the last bits would depend on how many there are.
+        # Arrays are small, so threads would only wait. Their number would also change the last bits of sums.
         with threadpool_limits(1):
             self._generations(run, {name: len(manifests) for name, manifests in done.items()}, emit)
         write_metrics_table(run, self._names)

@@ -30,8 +30,9 @@ from autophage.store.manifest import Metric
 WEIGHTS = np.array([0.75, 0.25])
 MEANS = np.array([[-1.0, -1.0], [1.5, 1.5]])
 COVARIANCES = np.array([[[1.0, 0.3], [0.3, 0.6]], [[0.4, -0.1], [-0.1, 0.4]]])
-"""Weights, means and covariances of the human density. Its components overlap, so a point does not identify its
-component.
+"""Weights, means and covariances of the human density.
+
+Its components overlap, so a point does not identify its component.
 """
 TOLERANCE, ITERATIONS = 1e-5, 2000
 
@@ -55,8 +56,9 @@ class Mixture(NumericLearner):
         return rows_of(self._draw(state, count, draw))
 
     def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
-        """Return `weights` [R, K], `means` [R, K, 2] and `covariances` [R, K, 2, 2] of R chains and K components,
-        float64.
+        """Return the parameters of R chains with K components each, float64.
+
+        They are `weights` [R, K], `means` [R, K, 2] and `covariances` [R, K, 2, 2].
         """
         points = np.stack(rows).reshape(len(rows), self._repetitions, 2).astype(np.float64)
         fits = []
@@ -81,8 +83,8 @@ class Mixture(NumericLearner):
             **begin,
         )
         with warnings.catch_warnings():
-            # Points that have all but collapsed are what is studied, not a mistake: EM may then run to its last iteration,
-            # and k-means, which begins it, find fewer different points than components.
+            # Nearly collapsed points are the object of study. With them EM may exhaust its iterations, and the k-means
+            # that initialises it may find fewer distinct points than components.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(points)
         return {"weights": model.weights_, "means": model.means_, "covariances": model.covariances_}
@@ -109,7 +111,7 @@ class Mixture(NumericLearner):
         rng = np.random.default_rng(seed)
         weights = state["weights"]
         chosen = (rng.random((count, len(weights), 1)) > np.cumsum(weights, axis=1)).sum(axis=2)
-        chosen = np.minimum(chosen, weights.shape[1] - 1)  # weights sum to 1 but for rounding
+        chosen = np.minimum(chosen, weights.shape[1] - 1)  # rounding may leave the sum of weights below 1
         chains = np.arange(len(weights))
         roots = np.linalg.cholesky(state["covariances"])[chains, chosen]
         normal = rng.standard_normal((count, len(weights), 2))

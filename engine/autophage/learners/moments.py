@@ -1,6 +1,6 @@
-"""Expected moments of a Gaussian fitted repeatedly to its own samples: exact, for replaced or accumulated data and
-any alpha.
+"""Expected moments of a Gaussian fitted repeatedly to its own samples.
 
+They are exact for replaced or accumulated data and any alpha.
 The human data are N(0, 1). Every generation adds M rows. `synthetic` of them are drawn from the last model, and the
 others are human. The fit is the sample mean m and the unbiased sample variance v. Both are quadratic in the rows, so
 
@@ -41,8 +41,9 @@ class Moments:
 
 
 def moments(count: int, synthetic: int, generation: int, *, accumulate: bool) -> Moments:
-    """Return the moments of model `generation`. Each generation adds `count` rows, `synthetic` of them from the model
-    before.
+    """Return the moments of model `generation`.
+
+    Each generation adds `count` rows, `synthetic` of them from the model before.
 
     Human rows must be fresh in each generation if they are mixed with others.
     """
@@ -60,7 +61,7 @@ def _next(model: Moments, kept: int, synthetic: int, human: int) -> Moments:
     They are the `kept` rows that `model` was fitted to, rows that it drew, and human rows.
     """
     rows = kept + synthetic + human
-    # The sum of all rows is (kept + synthetic) m, and noise with the variance of each new row.
+    # The sum of all rows is (kept + synthetic) m plus noise with the variance of each new row.
     mean_square = ((kept + synthetic) ** 2 * model.mean_square + synthetic * model.variance + human) / rows**2
     squares = synthetic * model.about_origin + human
     if kept:
@@ -70,8 +71,9 @@ def _next(model: Moments, kept: int, synthetic: int, human: int) -> Moments:
 
 
 def log_drift(count: int) -> float:
-    """Return E[log(v_{g+1} / v_g)] of a fit to `count` rows of model g: psi(k/2) - log(k/2), k = count - 1. It is
-    always negative.
+    """Return E[log(v_{g+1} / v_g)] of a fit to `count` rows of model g: psi(k/2) - log(k/2), k = count - 1.
+
+    It is always negative.
     """
     half = (count - 1) / 2
     return float(digamma(half)) - math.log(half)

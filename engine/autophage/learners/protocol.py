@@ -47,8 +47,9 @@ class Learner(Protocol[R]):
         ...
 
     def fit(self, rows: Sequence[R], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
-        """Fit the learner to `rows`. `previous` is the model before, which a cumulative chain starts from. It is None
-        for model 0.
+        """Fit the learner to `rows`.
+
+        `previous` is the model before, which a cumulative chain starts from. It is None for model 0.
         """
         ...
 
@@ -84,8 +85,9 @@ class NumericLearner:
 
 
 def constant_synthetic(recipe: Recipe) -> int | None:
-    """Return the number of synthetic rows in every mix, or None under a schedule. Schedules have no known closed
-    form.
+    """Return the number of synthetic rows in every mix, or None under a schedule.
+
+    Schedules have no known closed form.
     """
     return synthetic_count(recipe, 0) if recipe.mix.schedule == "constant" else None
 

@@ -31,7 +31,7 @@ class Regression(NumericLearner):
         self._recipe = recipe
         self._repetitions, self._dimensions = recipe.learner.repetitions, recipe.learner.dimensions
         self._noise = recipe.learner.noise
-        # The error does not depend on w*: least squares moves with the labels. So any will do.
+        # Least squares moves with the labels, so the error does not depend on w*.
         self._truth = np.full(self._dimensions, self._dimensions**-0.5)
 
     @property

@@ -102,8 +102,8 @@ class TextWords(Words):
         self._lines, self._ends = _lines(text.train), _lines(text.held_out)
         if not self._lines or not self._ends:
             raise UserError(
-                f"source.path: training part and held-out part each need a line with words; they have {len(self._lines)} and "
-                f"{len(self._ends)}. Give more text."
+                f"source.path: training part and held-out part each need a line with words. They have "
+                f"{len(self._lines)} and {len(self._ends)} such lines. Give more text."
             )
         super().__init__(digest, sorted({word for line in self._lines for word in line}), longest)
 

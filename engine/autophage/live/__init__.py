@@ -1,6 +1,6 @@
-"""What a person sees of a run while it goes on: events are folded into a state, and the state is drawn.
+"""Live views of a run. Events are folded into a state, and the state is drawn.
 
-`View` is all that the engine knows of this package: it enters one, hands it every event, and leaves it.
+The engine uses `View` alone: it enters a view, passes it every event, and leaves it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 
 
 class View(Protocol):
-    """Takes events as they happen. Leaving it restores the terminal, whatever went wrong inside."""
+    """Takes events as they happen. Leaving the view restores the terminal, also after an error."""
 
     def __enter__(self) -> Self: ...
 
@@ -24,7 +24,7 @@ class View(Protocol):
 
 
 def open_view(history: Iterable[Mapping[str, Any]] = ()) -> View:
-    """A drawn view on a terminal that can redraw, else plain lines. `history`: earlier events, not shown again."""
+    """Open a drawn view on an interactive terminal, else plain lines. Events of `history` are not shown again."""
     from rich.console import Console
 
     from autophage.live.plain_view import PlainView

@@ -1,10 +1,10 @@
-"""How long the rest of a run takes, from nothing but what was measured in it.
+"""Time left in a run, estimated from measurements of the same run.
 
     left = max( work left / concurrency, work left of the longest arm )
 
-Work left is the mean measured duration of every stage still to come, plus the rest of the running ones. Concurrency is
-stage-seconds per second of wall clock since the first stage: about 1 where devices are serial, more where arms overlap,
-below 1 where time goes between the stages. Unknown is an answer: None until train, sample and measure were each seen.
+Work left is the mean duration of each stage to come, plus the rest of the running ones. Concurrency is stage-seconds
+per second of wall clock since the first stage. It is about 1 on serial devices, higher if arms overlap, and below 1 if
+time passes between stages. The estimate is None until train, sample and measure have each been measured.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from __future__ import annotations
 from autophage.live.reducer import STAGES, ArmState, BaseTraining, RunState, StageProgress
 
 PROVISIONAL = 0.1
-"""Share of a stage that must be done before its speed stands in for a duration nobody has measured yet."""
+"""Share of a stage after which its speed replaces a duration that was not measured yet."""
 
 BRIEF = frozenset({"swap", "commit"})
-"""Stages that are short enough to count as nothing before they are measured."""
+"""Stages that count as 0 seconds before they are measured."""
 
 
 def time_left(state: RunState, now: float) -> float | None:
-    """Seconds to the end of the run, 0 when it is finished, None when too little was measured."""
+    """Seconds to the end of the run: 0 if it is finished, None if too little was measured."""
     if state.outcome == "finished" or (state.total and state.committed >= state.total):
         return 0.0
     if state.outcome or not state.arms or state.first_stage is None:

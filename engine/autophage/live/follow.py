@@ -1,4 +1,4 @@
-"""Reading a growing `events.jsonl`: what was written since the last look, whole lines only."""
+"""Reader of a growing `events.jsonl`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class EventTail:
-    """New events of `path` at every `read`. A line still being written waits for its end; torn ones are skipped."""
+    """New events of `path` at every `read`. An unfinished line waits for its end. Damaged lines are skipped."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,6 +1,6 @@
-"""The few metrics that say at a glance what happens to a model, and how they are called in a row of a terminal.
+"""Headline metrics, and their short labels for a row of a terminal.
 
-Knows metric names only; the values come from events, manifests or a metrics table.
+The values come from events, manifests or a metrics table.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ LEARNERS = {
     "learner/accuracy": "accuracy",
     "learner/kept_error": "wrong of kept",
 }
-"""Of learners that are no language models."""
+"""Metrics of learners that are not language models."""
 LABELS = {**LEARNERS, TORSO: "torso accuracy", FORM: "form ppl", HUMAN: "human ppl", ENTROPY: "entropy"}
-"""Every headline metric, in the order of interest."""
+"""All headline metrics, in order of interest."""
 
 
 def curves(known: Collection[str]) -> list[str]:
-    """The two metrics worth a curve: knowledge and form in a world, human perplexity and entropy for a text."""
+    """The two metrics to draw as curves: knowledge and form in a world, human perplexity and entropy for a text."""
     return [metric for metric in LABELS if metric in known][:2]
 
 
 def columns(known: Collection[str]) -> list[str]:
-    """What a finished run is summed up in: of language models knowledge, one perplexity and entropy."""
+    """The metrics that sum up a run: for language models knowledge, one perplexity and entropy."""
     perplexity = FORM if FORM in known else HUMAN
     return [metric for metric in (*LEARNERS, TORSO, perplexity, ENTROPY) if metric in known]

@@ -1,7 +1,7 @@
-"""The small drawings of a row: cells for generations, a bar for progress, a sparkline for a curve.
+"""Small drawings of a row: cells for generations, a progress bar, a sparkline.
 
-Plain strings of a known width; colours are the caller's. A terminal without Unicode gets the same in ASCII, but for
-the sparkline, which has no honest ASCII form and is left out.
+They are plain strings of known width; callers add colours. Terminals without Unicode get ASCII. A sparkline has no
+ASCII form and is left out there.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ ASCII = Glyphs("#", ">", ".", "=", "-", "->", "*", "")
 
 
 def cells(committed: int, running: bool, total: int, width: int, glyphs: Glyphs) -> tuple[str, str, str]:
-    """Done, running and to come as three strings of together min(total, width) cells.
+    """Done, running and remaining generations as three strings of together min(total, width) cells.
 
-    Where generations outnumber cells, a cell is only full once all of its generations are.
+    If generations outnumber cells, a cell is full only if all its generations are done.
     """
     places = max(1, min(total, width))
     done = committed * places // total if total else 0
@@ -39,14 +39,17 @@ def cells(committed: int, running: bool, total: int, width: int, glyphs: Glyphs)
 
 
 def bar(done: float, total: float, width: int, glyphs: Glyphs) -> tuple[str, str]:
-    """The done and the remaining part of a bar; not full before everything is done."""
+    """Done and remaining part of a bar. The bar is full only if everything is done."""
     share = min(1.0, max(0.0, done / total)) if total else 0.0
     full = math.floor(share * width)
     return glyphs.bar * full, glyphs.rest * (width - full)
 
 
 def sparkline(values: Sequence[float], low: float, high: float, width: int, glyphs: Glyphs) -> str:
-    """One character a value between `low` and `high`; longer series are thinned, keeping the first and the last."""
+    """One character for each value between `low` and `high`.
+
+    Longer series are thinned; the first and the last value stay.
+    """
     if not glyphs.levels or not values or width < 1:
         return ""
     if len(values) > width:
@@ -56,7 +59,7 @@ def sparkline(values: Sequence[float], low: float, high: float, width: int, glyp
 
 
 def _level(value: float, low: float, high: float, levels: str) -> str:
-    """Infinite and undefined values stand at the top: a perplexity that overflows is not a low one."""
+    """Character of a value. Values that are not finite are at the top: a perplexity that overflows is high."""
     if not math.isfinite(value):
         return levels[-1]
     share = (value - low) / (high - low) if high > low else 0.0

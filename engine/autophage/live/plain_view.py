@@ -1,6 +1,7 @@
-"""A run as lines of text, for logs and pipes: one timestamped line for what ended, was committed or was said.
+"""A run as lines of text, for logs and pipes.
 
-Progress is repeated only every `QUIET_SECONDS`, so that the log of a run of days stays readable.
+Each stage, commit and note is one line with a time. Progress is repeated at most every `QUIET_SECONDS`, which keeps
+the log of a run of days readable.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from autophage.live.headline import LABELS, columns
 from autophage.live.reducer import Event, RunState, fold, fold_all
 
 QUIET_SECONDS = 20.0
-"""At most one line of progress in this time, over all arms."""
+"""Shortest time between two lines of progress, over all arms."""
 
 
 class PlainView:
@@ -46,7 +47,7 @@ class PlainView:
 
 
 def describe(state: RunState, event: Event) -> str:
-    """One line about `event`, which `state` already contains; empty where there is nothing to say."""
+    """One line about `event`, which `state` already contains; empty for an event that is not shown."""
     describer = DESCRIBERS.get(str(event.get("kind", "")))
     return "" if describer is None else describer(state, event)
 

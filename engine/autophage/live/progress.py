@@ -1,4 +1,4 @@
-"""A progress bar for verbs that do one thing; nothing where nobody looks."""
+"""Progress bar for commands with a single task. It appears only on a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autophage.progress import Meter
 
 @contextmanager
 def progress_bar(what: str, unit: str) -> Iterator[Meter]:
-    """Yield a meter that moves a bar on standard error. Without a terminal nothing is drawn."""
+    """Yield a function of (done, total) that moves a bar on standard error, if that is a terminal."""
     if not sys.stderr.isatty():
         yield Meter()
         return

@@ -1,9 +1,9 @@
-"""Events in, state of the run out: `state = fold(state, event)`, and nothing else.
+"""State of a run as a pure function of its events: `state = fold(state, event)`.
 
-Owns what a view may know: arms, running stages, measured durations, headline series, notes, how the run ended. Pure and
-immutable, so a drawing thread can read the latest state without a lock, and so a log that is read again gives the same
-state. Knows nothing of terminals, files or clocks: time comes with the events. Unknown kinds of events are ignored, so
-that an older reader can follow a newer log.
+The state holds all that a view may show: arms, running stages, measured durations, headline series, notes, the
+outcome. It is immutable, so a drawing thread reads the latest state without a lock. Reading the same log again gives
+the same state. Times come with the events. Unknown kinds of events are ignored, so an older reader can follow a newer
+log.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ Event = Mapping[str, Any]
 StageKey = tuple[int, str]
 
 STAGES = ("train", "swap", "sample", "measure", "commit")
-"""Of one (arm, generation), in order; generation 0 is the untouched model and has no train stage."""
+"""Stages of one (arm, generation), in order. Generation 0 is the untouched model and has no train stage."""
 
 NOTES_KEPT = 3
 DURATIONS_KEPT = 8
-"""StageProgress durations that an estimate averages: enough to smooth, few enough to follow a pool that grows."""
+"""Stage durations that an estimate averages: enough to smooth, few enough to follow a growing pool."""
 
 
 @dataclass(frozen=True)
 class StageProgress:
-    """One running stage. `done` and `total` are samples or optimizer steps; `total` is 0 until the first progress."""
+    """One running stage. `done` and `total` count samples or optimizer steps. `total` is 0 until the first progress."""
 
     generation: int
     name: str
@@ -39,7 +39,10 @@ class StageProgress:
 
 @dataclass(frozen=True)
 class ArmState:
-    """One arm. `committed` generations count; `ended` are the finished stages of those that do not count yet."""
+    """One arm.
+
+    `committed` counts its generations. `ended` are finished stages of generations that are not committed.
+    """
 
     name: str
     control: bool = False
@@ -56,7 +59,7 @@ class ArmState:
 
 @dataclass(frozen=True)
 class BaseTraining:
-    """Training of the small base model. Tokens; the loss may be missing."""
+    """Training of the small base model, in tokens. The loss may be missing."""
 
     started: float
     done: int
@@ -66,7 +69,7 @@ class BaseTraining:
 
 @dataclass(frozen=True)
 class RunState:
-    """Everything a view shows. `outcome` is empty while the run goes on, else finished, interrupted or failed."""
+    """Everything that a view shows. `outcome` is empty during the run, then finished, interrupted or failed."""
 
     name: str = ""
     generations: int = 0
@@ -91,7 +94,7 @@ class RunState:
 
     @property
     def total(self) -> int:
-        """Generations that all arms together commit."""
+        """Generations that all arms commit together."""
         return len(self.arms) * (self.generations + 1)
 
     @property
@@ -99,7 +102,7 @@ class RunState:
         return {metric for arm in self.arms.values() for metric in arm.series}
 
     def elapsed(self, now: float) -> float:
-        """Seconds worked on the run over all attempts, stops in between not counted."""
+        """Seconds of work over all sessions. Time between sessions is not counted."""
         if self.started is None:
             return 0.0
         return self.spent_before + max(0.0, (self.last if self.outcome else now) - self.started)
@@ -113,6 +116,7 @@ def fold(state: RunState, event: Event) -> RunState:
 
 
 def fold_all(events: Iterable[Event], state: RunState | None = None) -> RunState:
+    """The state after all `events`."""
     state = RunState() if state is None else state
     for event in events:
         state = fold(state, event)
@@ -120,7 +124,7 @@ def fold_all(events: Iterable[Event], state: RunState | None = None) -> RunState
 
 
 def _run_start(state: RunState, event: Event, time: float) -> RunState:
-    """A start or a resumption: what is committed is what the run directory holds, everything in flight is gone."""
+    """A start or a resumption. Generations in the run directory are committed; unfinished work is gone."""
     committed: Mapping[str, int] = event.get("committed") or {}
     names = [str(name) for name in event.get("arms", [])]
     arms = {}
@@ -193,7 +197,7 @@ def _stage_end(state: RunState, event: Event, time: float) -> RunState:
 
 
 def _stage_lost(state: RunState, event: Event, time: float) -> RunState:
-    """Its actor died: what was done of the stage is gone, and it will start again."""
+    """The stage's actor died. The work is lost, and the stage will start again."""
     arm, key = _place(state, event)
     running = {other: stage for other, stage in arm.running.items() if other != key}
     return _with_arm(state, replace(arm, running=running))

@@ -1,8 +1,7 @@
-"""A run drawn on a terminal: header, one row (or two lines) an arm, notes at the bottom.
+"""A run drawn on a terminal: a header, one or two lines for each arm, notes at the bottom.
 
-`Frame` draws one state at whatever size the terminal has at that moment; `RichView` keeps the latest state and lets
-rich redraw it from its own thread, which is safe because states are immutable. All text from outside goes through
-`safe`.
+`Frame` draws one state at the terminal's current size. `RichView` keeps the latest state, and rich redraws it from its
+own thread. States are immutable, so that is safe. All foreign text passes through `safe`.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from autophage.live.reducer import ArmState, RunState, StageProgress, fold, fold
 
 FRAMES_PER_SECOND = 6
 WIDE = 120
-"""From this width on an arm is one line, with its curves behind its stage."""
+"""Width from which an arm is one line, with its curves behind its stage."""
 NARROW = 60
-"""Below this width an arm shows name, generation and stage only."""
+"""Width below which an arm shows name, generation and stage only."""
 LONGEST_NAME = 24
 LONGEST_CURVE = 16
 OUTCOME_STYLES = {"finished": "green", "interrupted": "yellow", "failed": "red"}
 
 
 class RichView:
-    """Draws from the first event on, so that a run with nothing to do leaves no trace on the screen."""
+    """Draws from the first event on. A run without work leaves no trace on the screen."""
 
     def __init__(self, console: Console, history: Iterable[Mapping[str, Any]] = ()) -> None:
         self._state = fold_all(history)
@@ -56,7 +55,7 @@ class RichView:
 
 
 class Frame:
-    """`state` as it looks at time `now`, drawn to fit."""
+    """Drawing of `state` at time `now`, fitted to the terminal."""
 
     def __init__(self, state: RunState, now: float) -> None:
         self.state = state
@@ -71,7 +70,7 @@ class Frame:
             yield line
 
     def lines(self, width: int, height: int, glyphs: Glyphs) -> list[Text]:
-        """The frame, at most `height` lines high unless a single arm does not fit."""
+        """Lines of the frame, at most `height` of them unless a single arm does not fit."""
         head = self._header(width, glyphs)
         foot = self._notes(glyphs) if width >= NARROW else []
         draw, lines_each = self._row_drawer(width, glyphs)
@@ -115,7 +114,7 @@ class Frame:
         return [Text(f"{glyphs.bullet} {safe(note)}", style="dim") for note in self.state.notes]
 
     def _choose(self, room: int) -> tuple[list[ArmState], list[ArmState]]:
-        """The arms to show, those at work first where not all fit; always in the run's own order."""
+        """Arms to show and arms to count. Arms at work come first if not all fit. The run's order is kept."""
         arms = list(self.state.arms.values())
         ranked = sorted(arms, key=lambda arm: (arm.stage is None, arm.committed > self.state.generations))
         chosen = {arm.name for arm in ranked[:room]}
@@ -190,7 +189,7 @@ class Frame:
         return line
 
     def _range(self, metric: str) -> tuple[float, float]:
-        """One scale for all arms, so that their curves compare; an accuracy starts at 0."""
+        """One scale for all arms, which makes their curves comparable. An accuracy starts at 0."""
         points = [point[1] for arm in self.state.arms.values() for point in arm.series.get(metric, ())]
         finite = [point for point in points if abs(point) != float("inf") and point == point]
         if not finite:
@@ -219,7 +218,7 @@ def _percent(done: float, total: float) -> str:
 
 
 def _summary(arms: list[ArmState], generations: int) -> str:
-    """`6 more arms: 1 running, 2 finished, 3 waiting`."""
+    """Count of hidden arms: `6 more arms: 1 running, 2 finished, 3 waiting`."""
     running = sum(arm.stage is not None for arm in arms)
     finished = sum(arm.committed > generations for arm in arms)
     parts = {"running": running, "finished": finished, "waiting": len(arms) - running - finished}

@@ -86,8 +86,8 @@ class Entities(Maker):
         names = [name for name in frequent if len(described[name]) >= self.settings.occurrences]
         if len(names) < FEWEST:
             raise UserError(
-                f'maker.kind = "entities": {len(names)} entities are named in {self.settings.occurrences} sentences or more, and '
-                f"it takes {FEWEST}. Give more text, or lower maker.occurrences."
+                f'maker.kind = "entities": {len(names)} entities are named in at least {self.settings.occurrences} sentences, '
+                f"and {FEWEST} are needed. Give more text, or lower maker.occurrences."
             )
         return connect(names, [described[name] for name in names], self.settings.clusters)
 
@@ -122,13 +122,13 @@ def _words(name: str) -> list[str]:
 
 def connect(names: list[str], notes: list[list[str]], clusters: int) -> Graph:
     """Return nearest neighbours and clusters of at least three entities, computed from their notes."""
-    from sklearn.cluster import KMeans  # slow to import, and only this maker needs it
+    from sklearn.cluster import KMeans  # slow import that only this maker needs
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.preprocessing import normalize
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1):  # the last bits of sums would depend on how many threads there are
+    with threadpool_limits(1):  # the number of threads changes the last bits of sums
         vectorizer = TfidfVectorizer(sublinear_tf=True, stop_words="english", token_pattern=r"(?u)\b[^\W\d_]{2,}\b")
         words_EW = vectorizer.fit_transform([" ".join(own) for own in notes])
         size = min(DIMENSIONS, len(names) - 1, words_EW.shape[1] - 1)

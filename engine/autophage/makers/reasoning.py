@@ -40,6 +40,6 @@ def _questions(texts: list[str]) -> list[str]:
     }
     if not questions:
         raise UserError(
-            'maker.kind = "reasoning": the text names nothing by capital letters, so nothing can be left out.'
+            'maker.kind = "reasoning": the text has no capitalised name to leave a gap for. Give another text.'
         )
     return list(questions)

@@ -1,27 +1,28 @@
-"""Early warning: the generation at which a metric leaves the spread of the control arm for good.
+"""Early warning: the generation at which a metric leaves the control arm's spread for good.
 
-The control takes the same steps on human text, so what it does is what training does. At generation g >= 1 let d_g be an
-arm's value minus the control's at the same generation. Were the arm another control, both would have wandered from the
-same model 0 by g independent steps with the scatter s of the control's own steps about their mean, and both values would
-carry the error of their measurement, se = (high - low) / (2 * 1.96). So d_g is held against a prediction band of
-half-width
+The control takes the same steps on human text, so its changes are the changes of training itself. For g >= 1, d_g is
+the arm's value minus the control's at generation g. Suppose the arm were another control. Both would have wandered
+from the same model 0 in g independent steps. The scatter s of those steps is that of the control's own steps about
+their mean. Both values would carry a measurement error, se = (high - low) / (2 * 1.96). The prediction band of d_g
+therefore has the half-width
 
     h_g = max( t * s * sqrt(2 g),  z * sqrt(se_arm^2 + se_control^2) )
 
-with t and z the two-sided quantiles of Student's t (as many degrees of freedom as s has) and of the normal distribution
-at a level q. The step from model 0 to model 1 does not count for s: every arm takes it, from an untouched model to a
-trained one, and it is larger than the others. Measurement errors that do not add up stay inside as well: independent
-ones of size e give s = e * sqrt(2), twice the variance that d_g has at g = 1.
+with t and z the two-sided quantiles of Student's t, with the degrees of freedom of s, and of the normal distribution
+at a level q. The step from model 0 to model 1 does not count for s. Every arm takes that step, from an untouched model
+to a trained one, and it is larger than the others. Measurement errors that do not add up stay inside as well:
+independent errors of size e give s = e * sqrt(2), twice the variance of d_g at g = 1.
 
-A metric *fires* at the first g from which it is outside on one side at every generation that both arms have, at least
-`STAY` of them. So what fires is outside at the last generation, and q bounds false alarms for any number of generations:
-it is the level that Benjamini and Hochberg (1995) give for M metrics at their last generation, `FALSE` * k / M for the
-largest k that leaves k metrics outside. In expectation at most `FALSE` of what fires is a false alarm (for metrics that
-depend on one another positively, Benjamini & Yekutieli 2001), and where nothing is the matter at all, the chance that
-anything fires is at most `FALSE`. A metric that leaves the band and comes back has not fired.
+A metric *fires* at the first g from which it stays outside on one side, at every generation that both arms have and at
+least at `STAY` of them. A metric that leaves the band and comes back has not fired. Whatever fires is outside at the
+last generation, so q bounds false alarms for any number of generations. q is the level of Benjamini and Hochberg
+(1995) for M metrics at their last generation: `FALSE` * k / M for the largest k that leaves k metrics outside. In
+expectation at most `FALSE` of the warnings are false alarms, also for metrics that depend positively on one another
+(Benjamini & Yekutieli 2001). If the arm does not differ from the control, the chance of any warning is at most
+`FALSE`.
 
-A metric is not judged (`reason` says why) without a control, with too few generations to know the scatter, or where
-neither steps nor intervals give a spread. Pure functions of numbers; knows no files, arms or reports.
+A metric is not judged without a control, with too few generations to estimate the scatter, or if neither steps nor
+intervals have a spread. Its `reason` then says so. The functions are pure and know no files, arms or reports.
 """
 
 from __future__ import annotations
@@ -38,19 +39,20 @@ from autophage.metrics.intervals import Estimate
 FALSE = 0.05
 """Largest expected share of false alarms among the metrics that fire in an arm."""
 STAY = 2
-"""Generations that a metric must be outside, up to the last: one may be an accident of its samples."""
+"""Generations that a metric must be outside, up to the last. A single one may be an accident of its samples."""
 
 
 MetricSeries = Mapping[int, Estimate]
-"""Generation -> value. A value that is not finite counts as not measured."""
+"""Generation -> estimate. A value that is not finite counts as not measured."""
 
 
 @dataclass(frozen=True)
 class EarlyWarning:
-    """`generation` is where the metric fired, None where it never did; `reason` is why it was not judged, else empty.
+    """Result for one metric of one arm.
 
-    `direction` is +1 or -1 for above or below the control; `margin` is the distance from the control at that generation
-    over the band's half-width.
+    `generation` is the one at which the metric fired, None if it never did. `direction` is +1 above the control and -1
+    below it. `margin` is the distance from the control at that generation over the band's half-width. `reason` is
+    empty for a metric that was judged.
     """
 
     metric: str
@@ -66,8 +68,10 @@ class EarlyWarning:
 
 @dataclass(frozen=True)
 class ControlComparison:
-    """An arm's metric beside the control's at the generations both have after 0: differences, their measurement errors, and the
-    scatter of a step with its degrees of freedom."""
+    """A metric of an arm compared with the control's, at the generations after 0 that both have.
+
+    `scatter` is the standard deviation of a step, with `degrees` of freedom.
+    """
 
     differences: dict[int, float]
     errors: dict[int, float]
@@ -75,7 +79,7 @@ class ControlComparison:
     degrees: int
 
     def p_value(self) -> float:
-        """Two-sided p-value of the difference at the last generation: the larger of what steps and intervals allow."""
+        """Two-sided p-value of the difference at the last generation: the larger of those by steps and by intervals."""
         from scipy.special import stdtr  # slow to import
 
         last = max(self.differences)
@@ -96,17 +100,18 @@ class ControlComparison:
 def early_warnings(
     arm: Mapping[str, MetricSeries],
     control: Mapping[str, MetricSeries] | None,
-    twins: Sequence[Mapping[str, MetricSeries]] = (),
+    siblings: Sequence[Mapping[str, MetricSeries]] = (),
 ) -> list[EarlyWarning]:
-    """A verdict for every metric of `arm`: what fired, earliest first, what did not, what was not judged.
+    """Judge every metric of `arm`. Fired metrics come first, by generation; metrics that were not judged come last.
 
-    `twins` are further controls that differ from `control` in their seed alone: their steps tell more of the scatter.
+    `siblings` are further controls that differ from `control` in their seed alone. Their steps add to the estimate of
+    the scatter.
     """
     comparisons: dict[str, ControlComparison] = {}
     warnings = []
     for metric, series in arm.items():
         own = {} if control is None else control.get(metric, {})
-        found = comparison(series, own, [twin.get(metric, {}) for twin in twins])
+        found = comparison(series, own, [sibling.get(metric, {}) for sibling in siblings])
         if isinstance(found, str):
             warnings.append(EarlyWarning(metric, reason=found))
         else:
@@ -116,13 +121,15 @@ def early_warnings(
     return sorted(warnings, key=_place)
 
 
-def comparison(arm: MetricSeries, control: MetricSeries, twins: Sequence[MetricSeries] = ()) -> ControlComparison | str:
-    """What `arm` and `control` can be compared by, or why they cannot be."""
+def comparison(
+    arm: MetricSeries, control: MetricSeries, siblings: Sequence[MetricSeries] = ()
+) -> ControlComparison | str:
+    """Compare `arm` with `control`. Returns the reason as a string if that is not possible."""
     arm, control = _finite(arm), _finite(control)
     if not control:
         return "no control"
     common = sorted(generation for generation in arm.keys() & control.keys() if generation > 0)
-    spread, degrees = scatter([control, *map(_finite, twins)])
+    spread, degrees = scatter([control, *map(_finite, siblings)])
     if len(common) < STAY or not degrees:
         return "too few generations"
     errors = {g: math.hypot(arm[g].error, control[g].error) for g in common}
@@ -132,9 +139,10 @@ def comparison(arm: MetricSeries, control: MetricSeries, twins: Sequence[MetricS
 
 
 def scatter(controls: Sequence[MetricSeries]) -> tuple[float, int]:
-    """Standard deviation of steps between generations after 0 about each control's mean step, and its degrees of freedom.
+    """Standard deviation of the controls' steps after generation 0 about each control's mean step, and its degrees of
+    freedom.
 
-    (0, 0) where no control has two such steps.
+    (0, 0) if no control has two such steps.
     """
     squares, degrees = 0.0, 0
     for series in controls:
@@ -146,14 +154,14 @@ def scatter(controls: Sequence[MetricSeries]) -> tuple[float, int]:
 
 
 def significance(p_values: Sequence[float]) -> float:
-    """The level of Benjamini and Hochberg: `FALSE` * k / M for the largest k of which k p-values are at most that; else 0."""
+    """Level of Benjamini and Hochberg: `FALSE` * k / M for the largest k with k p-values at or below it; else 0."""
     asked = len(p_values)
     reached = [k for k, p_value in enumerate(sorted(p_values), start=1) if p_value <= FALSE * k / asked]
     return FALSE * reached[-1] / asked if reached else 0.0
 
 
 def warning(metric: str, found: ControlComparison, level: float) -> EarlyWarning:
-    """Whether and when a metric fires at a `level` of significance; at level 0 nothing does."""
+    """Find the generation at which a metric fires at a `level` of significance. At level 0 no metric fires."""
     first: tuple[int, int, float] | None = None
     stayed = 0
     for generation in sorted(found.differences, reverse=True) if level > 0 else ():
@@ -166,9 +174,9 @@ def warning(metric: str, found: ControlComparison, level: float) -> EarlyWarning
 
 
 def ranked(arms: Mapping[str, Sequence[EarlyWarning]], last: int) -> list[str]:
-    """The metrics that some arm judged, by how early they fire in the mean over those arms.
+    """Metrics that some arm judged, by the mean generation at which they fire in those arms.
 
-    Never counts as the generation after `last`; among equals the wider margin is first, then the name.
+    Never counts as the generation after `last`. Ties are ordered by the wider margin, then by name.
     """
     by_metric: dict[str, list[EarlyWarning]] = {}
     for warnings in arms.values():

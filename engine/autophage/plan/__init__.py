@@ -1,13 +1,13 @@
-"""What a run will take before it runs: tokens, seconds of every stage, memory of each device, disk and cost.
+"""Estimate a run before it starts: tokens, seconds of every stage, memory of each device, disk and cost.
 
-    tokens      what the stages compute, counted from the recipe
-    machines    constants of machines, and what runs have measured on them (`throughputs.json`)
-    speeds      formulas, corrected by the rows that were measured nearest
-    footprint   bytes of memory and disk
-    estimate    the plan, put together            words    what it rests on
-    calibrate   a row from a finished run         record   the prediction that a run keeps
+    tokens      work of the stages, counted from the recipe
+    machines    constants of machines, and measured speeds (`throughputs.json`)
+    speeds      formulas, corrected by the nearest measured rows
+    footprint   bytes of memory and disk          memory        division of a GPU
+    estimate    the plan, put together            assumptions   the sentences it rests on
+    calibrate   measured speeds of a finished run record        the prediction that a run keeps
 
-Pure arithmetic over a recipe, but for the choice of the machine: nothing is loaded, downloaded or timed.
+Pure arithmetic over a recipe; only the choice of the machine looks around. Nothing is loaded, downloaded or timed.
 """
 
 from autophage.plan.estimate import ArmPlan, Layout, Plan, Speeds, layout_of, plan

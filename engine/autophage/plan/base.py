@@ -1,4 +1,4 @@
-"""Whether the base model that a recipe asks for has been trained already: its training may be most of a small run."""
+"""The cache of base models, whose training may be most of a small run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from autophage.recipe.tables.model import FROM_SOURCE
 
 
 def base_is_cached(recipe: Recipe) -> bool:
-    """Reads the source, whose content names the base model; a dataset is not loaded for it and counts as not cached."""
+    """Return True if the recipe's `from-source` base model is trained already.
+
+    Reads the source, whose content names the model. A dataset is not loaded; its base model counts as not cached.
+    """
     from autophage.data.base_folder import base_model_folder
     from autophage.data.build import read_source
 
@@ -16,5 +19,5 @@ def base_is_cached(recipe: Recipe) -> bool:
         return False
     try:
         return base_model_folder(recipe, read_source(recipe)).is_dir()
-    except UserError:  # said when the recipe is run; a plan needs no source
+    except UserError:  # a run reports the fault of the source; a plan needs no source
         return False

@@ -1,7 +1,7 @@
-"""A row of measured speeds from a finished run: what its stages computed and the seconds they took, from its own events.
+"""Measured speeds of a finished run: the work of its stages and their seconds, from its own events.
 
-The first time of a stage in a session carries imports and compilation; it is told apart, so that later plans count it once.
-Knows run directories; does not know the formulas that the row corrects.
+The first time of a stage in a session includes imports and compilation. It is kept apart, so that later plans count it
+once. Knows run directories; does not know the formulas that the row corrects.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ StageKey = tuple[str, int, str]
 
 
 def row_of(run: RunDirectory, machine: Machine | None = None) -> SpeedRow:
-    """The mean generation of `run`, of the sessions' stages after each one's first time.
+    """Return the mean generation of `run`, without the first time of each stage in a session.
+
+    Args:
+        machine: Machine of the run; None takes it from the run's environment.
 
     Raises:
-        UserError: the run has no generation whose stages were all timed after the first, or its model's size is unknown.
+        UserError: Too few stages were timed, or the size of the model is unknown.
     """
     recipe = read_resolved(run.require().recipe)
     environment = run.read_environment()
@@ -54,7 +57,7 @@ def row_of(run: RunDirectory, machine: Machine | None = None) -> SpeedRow:
     }
     if not (seconds["train"] and seconds["sample"] and seconds["measure"]):
         raise UserError(
-            f"{run.root}: too little was timed: a run needs two generations, or two arms, that are trained."
+            f"{run.root}: too few stages were timed: calibration needs two trained generations, or two trained arms."
         )
     base, start = _start(recipe, events)
     return SpeedRow(
@@ -72,7 +75,7 @@ def row_of(run: RunDirectory, machine: Machine | None = None) -> SpeedRow:
 
 
 def _first_times(events: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The first end of each stage in the first session."""
+    """Return the first `stage-end` event of each stage."""
     found: dict[str, Mapping[str, Any]] = {}
     for event in events:
         if event.get("kind") == "stage-end" and event["stage"] not in found:
@@ -81,14 +84,17 @@ def _first_times(events: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, 
 
 
 def _extra(first: Mapping[str, Any], timed: Mapping[StageKey, Mapping[str, Any]], stage: str) -> float:
-    """Seconds that the first time of a stage took beyond the usual."""
+    """Return the seconds by which the first time of a stage exceeded the median of the others."""
     others = [float(event["seconds"]) for key, event in timed.items() if key[2] == stage]
     return max(0.0, float(first["seconds"]) - median(others)) if others else 0.0
 
 
 def _typical(timed: Mapping[StageKey, Mapping[str, Any]], stage: str, tokens: Sequence[float] = ()) -> float:
-    """Seconds of a stage in the mean generation: the median of those that were timed, so that a disturbed one does not count;
-    a token each, where `tokens` says how many each of them had."""
+    """Return the seconds of a stage in the mean generation, as a median, which a disturbed stage does not move.
+
+    Args:
+        tokens: Tokens of each timed stage. If given, the median is of seconds per token.
+    """
     seconds = [float(event["seconds"]) for key, event in timed.items() if key[2] == stage]
     if not seconds:
         return 0.0
@@ -98,7 +104,7 @@ def _typical(timed: Mapping[StageKey, Mapping[str, Any]], stage: str, tokens: Se
 
 
 def _works(recipe: Recipe, timed: Mapping[StageKey, Mapping[str, Any]]) -> dict[str, list[Workload]]:
-    """Per stage, what was computed in the generations that timed it; tokens as they were counted, not as planned."""
+    """Return the workloads of the timed generations by stage. Tokens are those that the events counted, not those planned."""
     recipes = {arm.name: arm.recipe for arm in expand(recipe)}
     works: dict[str, list[Workload]] = defaultdict(list)
     for (arm, generation, stage), event in timed.items():
@@ -113,7 +119,7 @@ def _works(recipe: Recipe, timed: Mapping[StageKey, Mapping[str, Any]]) -> dict[
 
 
 def _mean_work(works: Mapping[str, Sequence[Workload]]) -> Workload:
-    """Each part as the mean over the generations in which its stage was timed."""
+    """Return the mean workload; each part is averaged over the generations in which its stage was timed."""
     samples = [one.sample for one in works["sample"]]
     trains = [one.train for one in works["train"]]
     measures = [one.measure for one in works["measure"]]
@@ -143,7 +149,7 @@ def _mean_work(works: Mapping[str, Sequence[Workload]]) -> Workload:
 
 
 def _start(recipe: Recipe, events: Sequence[Mapping[str, Any]]) -> tuple[BaseTraining, float]:
-    """The base model's training, and the seconds from the start of the first session to its first stage without it."""
+    """Return the base model's training, and the other seconds between the start of the run and its first stage."""
     begun = next((float(event["time"]) for event in events if event.get("kind") == "run-start"), 0.0)
     first = next((float(event["time"]) for event in events if event.get("kind") == "stage-start"), begun)
     seen = [(float(event["time"]), int(event["done"])) for event in events if event.get("kind") == "base-progress"]
@@ -152,7 +158,7 @@ def _start(recipe: Recipe, events: Sequence[Mapping[str, Any]]) -> tuple[BaseTra
     base = recipe.base
     steps = max(1, base.tokens // (base.batch_size * base.length))
     (since, before), (until, after) = seen[0], seen[-1]
-    if after <= before:  # so short that it was seen once: it stays in the start
+    if after <= before:  # too short to be timed: it counts as start
         return BaseTraining(), round(first - begun, 2)
     tokens = steps * base.batch_size * base.length
     seconds = (until - since) * tokens / (after - before)
@@ -160,7 +166,7 @@ def _start(recipe: Recipe, events: Sequence[Mapping[str, Any]]) -> tuple[BaseTra
 
 
 def _machine_of(environment: Mapping[str, Any]) -> Machine:
-    """The machine a run was made on, as far as its environment says; else this one."""
+    """Return the machine of a run, if its environment names one; else this machine."""
     device = (environment.get("model") or {}).get("device")
     if device == "cpu" and isinstance(environment.get("threads"), int):
         return named(f"cpu-{environment['threads']}")

@@ -1,7 +1,7 @@
-"""Is there room on disk for what a generation will leave: its shards with their per-token statistics, and its weights?
+"""Check that the disk has room for a generation: its shards with per-token statistics, and its weights.
 
-Asked before each stage, because a disk that fills up at the commit has cost the sampling and the training before it. What is
-needed is a bound from the recipe, or what the arm's last generation took where that is more. Estimates nothing in seconds.
+The check precedes each stage, because a disk that fills up at the commit wastes the sampling and the training before it.
+The bytes needed are a bound from the recipe, or the bytes of the arm's last generation if these are more.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from autophage.store.manifest import Manifest, read_manifest
 from autophage.store.rundir import RunDirectory
 
 TEXT_BYTES_PER_TOKEN = 4 + 8
-"""Of prompt and sample: the int32 id in its column, and the text that it stands for."""
+"""Bytes of a token of prompt or sample: its int32 id, and its text."""
 ROW_BYTES = 256
-"""Of a sample: its id, seed and what else has one value."""
+"""Bytes of a sample's columns with one value: id, seed and the like."""
 RESERVE = 32 << 20
-"""For what a run writes beside its generations: history, logs, table of metrics, report."""
+"""Bytes for files beside the generations: history, logs, table of metrics, report."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -36,9 +36,9 @@ class Need:
     """Bytes of one generation."""
 
     corpus: int
-    """Shards, before they are compressed; most of it is per-token statistics."""
+    """Bytes of the shards before compression; most of them are per-token statistics."""
     weights: int
-    """And the optimizer's state, where it is kept."""
+    """Bytes of the weights, and of the optimizer's state if it is kept."""
 
     @property
     def total(self) -> int:
@@ -46,10 +46,10 @@ class Need:
 
 
 def require_room(run: RunDirectory, arms: Sequence[Arm], generation: int, stage: str) -> None:
-    """See that the disk takes generation `generation` of these arms, which a stage is about to work on.
+    """Check that the disk has room for `generation` of these arms before a stage begins.
 
     Raises:
-        UserError: with the bytes that are needed and those that are free.
+        UserError: There is no room. The message names the bytes needed and the bytes free.
     """
     needs = [need(run, arm, generation) for arm in arms]
     corpus, weights = sum(one.corpus for one in needs), sum(one.weights for one in needs)
@@ -58,13 +58,13 @@ def require_room(run: RunDirectory, arms: Sequence[Arm], generation: int, stage:
         raise UserError(
             f"{run.root}: the disk has {free:,} bytes free, and generation {generation} of {', '.join(arm.name for arm in arms)} "
             f"needs up to {wanted:,} ({corpus:,} for samples with their per-token statistics, {weights:,} for weights, "
-            f"{RESERVE:,} in reserve). Stopped before stage {stage}; make room and give the same command, or sample "
+            f"{RESERVE:,} in reserve). Stopped before stage {stage}. Make room and repeat the command, or sample "
             "less (sample.count)."
         )
 
 
 def need(run: RunDirectory, arm: Arm, generation: int) -> Need:
-    """What `generation` of an arm may take, at most."""
+    """Return the most bytes that `generation` of an arm may take."""
     bound = Need(_corpus_bytes(arm.recipe), _weights_bytes(arm.recipe))
     last = read_manifest(run.generation(arm.name, generation - 1)) if generation else None
     if last is None:
@@ -75,7 +75,7 @@ def need(run: RunDirectory, arm: Arm, generation: int) -> Need:
 
 @contextmanager
 def told_when_full(place: Path) -> Iterator[None]:
-    """A write that found the disk or the quota full is the user's to mend; nothing half written counts."""
+    """Turn the error of a full disk or quota into a `UserError`."""
     try:
         yield
     except OSError as error:
@@ -83,8 +83,8 @@ def told_when_full(place: Path) -> Iterator[None]:
             raise
         standing = next(path for path in (place, *place.absolute().parents) if path.exists())
         raise UserError(
-            f"{place}: {error.strerror}; {shutil.disk_usage(standing).free:,} bytes are free. What was committed stays; make "
-            "room and give the same command."
+            f"{place}: {error.strerror}; {shutil.disk_usage(standing).free:,} bytes are free. Committed generations stay. Make "
+            "room and repeat the command."
         ) from error
 
 
@@ -94,7 +94,7 @@ def _corpus_bytes(recipe: Recipe) -> int:
 
 
 def _weights_bytes(recipe: Recipe) -> int:
-    """In float32; 0 for a model whose shape is not known before its first generation is written."""
+    """Return the bytes of the weights in float32; 0 if the model's shape is unknown before its first generation."""
     shape = shape_of(recipe)
     if shape is None:
         return 0

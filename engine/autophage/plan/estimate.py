@@ -1,6 +1,6 @@
-"""A plan: what a recipe will take on a machine, put together from counts, speeds and bytes. Nothing is loaded or run.
+"""The plan of a recipe on a machine, put together from counts, speeds and bytes. Nothing is loaded or run.
 
-What cannot be known without reading weights is None, not a guess.
+A figure that needs the weights is None, not a guess.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from autophage.plan.assumptions import assumptions
 from autophage.plan.footprint import Memory, disk_bytes, memory
 from autophage.plan.machines import Machine, SpeedRow, rows_of
 from autophage.plan.shape import Shape, shape_of
@@ -20,7 +21,6 @@ from autophage.plan.speeds import (
     start_seconds,
 )
 from autophage.plan.tokens import Workload, workload
-from autophage.plan.words import assumptions
 from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.model import FROM_SOURCE
@@ -28,7 +28,7 @@ from autophage.recipe.tables.model import FROM_SOURCE
 
 @dataclass(frozen=True)
 class Speeds:
-    """Tokens per second that the user knows of, at the size of the recipe's model; None: the machine's."""
+    """Tokens per second that the user states for the recipe's model; None takes the machine's."""
 
     sample: float | None = None
     train: float | None = None
@@ -36,21 +36,21 @@ class Speeds:
 
 @dataclass(frozen=True)
 class Layout:
-    """Pairs of sampler and trainer that divide the arms, and the GPUs that each side of a pair has."""
+    """Cells, which are pairs of sampler and trainer that divide the arms, and the GPUs of each side."""
 
     cells: int = 1
     sampler_gpus: int = 1
     trainer_gpus: int = 1
 
     def gpus(self, devices: str) -> int:
-        """That the run holds in all; sampler and trainer share theirs unless they are disjoint."""
+        """Return the GPUs of the whole run. Sampler and trainer share theirs unless `devices` is disjoint."""
         own = self.sampler_gpus + self.trainer_gpus
         return self.cells * (own if devices == "disjoint" else max(self.sampler_gpus, self.trainer_gpus))
 
 
 @dataclass(frozen=True)
 class ArmPlan:
-    """One arm over all generations. `generations[g]` maps stages to seconds, empty where the model's size is unknown."""
+    """One arm over all generations. `generations[g]` maps stages to seconds; it is empty if the model's size is unknown."""
 
     name: str
     control: bool
@@ -68,10 +68,10 @@ class ArmPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Estimates for a run. Bytes and seconds; `cost` is in the currency of the price that was given.
+    """Estimates for a run in bytes and seconds; `cost` is in the currency of the price.
 
-    `overlap`: sampler and trainer work at once. `stages` are seconds of each stage, all arms and generations together; `first`
-    what their first times take on top. `basis` says how the speeds are known.
+    `overlap` is True if sampler and trainer work at once. `stages` maps each stage to its seconds over all arms and
+    generations, and `first` to the extra seconds of its first time. `basis` names the origin of the speeds.
     """
 
     machine: str
@@ -103,9 +103,14 @@ def plan(
     price_per_hour: float | None = None,
     base_cached: bool = False,
 ) -> Plan:
-    """The estimates of `recipe`, whose `arms` are its expansion. `price_per_hour` is of the whole machine.
+    """Estimate `recipe` on `machine`.
 
-    `base_cached`: the base model that the recipe asks for has been trained already.
+    Args:
+        arms: The expansion of the recipe.
+        speeds: Speeds that replace the machine's.
+        gpus: GPUs of the whole run; None takes the recipe's `[cluster]`.
+        price_per_hour: Price of the whole machine.
+        base_cached: True if the `from-source` base model is trained already.
     """
     rows = rows_of(machine)
     shape = shape_of(recipe)
@@ -140,7 +145,7 @@ def plan(
 
 
 def layout_of(recipe: Recipe, gpus: int | None = None) -> Layout:
-    """The recipe's `[cluster]`; with `gpus`, as many cells of its kind as they make."""
+    """Return the layout of the recipe's `[cluster]`; with `gpus`, as many such cells as fit."""
     cluster = recipe.cluster
     layout = Layout(cluster.cells, cluster.sampler_gpus, cluster.trainer_gpus)
     if gpus is None:
@@ -149,12 +154,12 @@ def layout_of(recipe: Recipe, gpus: int | None = None) -> Layout:
 
 
 def overlaps(recipe: Recipe, machine: Machine) -> bool:
-    """Whether sampler and trainer gain by working at once: on a CPU they share the cores, so the sum stays the sum."""
+    """Return True if sampler and trainer gain by working at once. On a CPU they share the cores and gain nothing."""
     return machine.kind == "gpu" and recipe.devices != "serial"
 
 
 def basis(machine: Machine, rows: Sequence[SpeedRow]) -> str:
-    """How the machine's speeds are known: measured, or estimated from what."""
+    """Return the origin of the machine's speeds: measured runs, or an estimate."""
     if not rows:
         return machine.origin
     return f"measured: {len(rows)} run{'s' * (len(rows) > 1)} ({', '.join(sorted({row.recipe for row in rows}))})"

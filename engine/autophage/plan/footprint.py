@@ -1,6 +1,6 @@
-"""Bytes that a run takes: memory of each device and disk, from the shape of its model and its recipe.
+"""Bytes of a run, in memory and on disk, from the shape of its model and its recipe.
 
-On a GPU the division between sampler and trainer is `autophage.plan.memory`'s; on a CPU both are processes that share one memory.
+`plan.memory` divides a GPU between sampler and trainer. On a CPU both are processes that share one memory.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.model import FROM_SOURCE
 
 COMPRESSION = 0.5
-"""What zstd leaves of a corpus shard."""
+"""Size of a corpus shard after zstd, relative to before."""
 SAMPLER_LIBRARIES, TRAINER_LIBRARIES, DRIVER_LIBRARIES = 900 << 20, 700 << 20, 500 << 20
-"""Resident code and buffers: vLLM and torch; torch, TRL and transformers; the command itself and Ray's services."""
+"""Resident code and buffers of each process: vLLM and torch; torch, TRL and transformers; the command and Ray."""
 CPU_KV_BLOCK, CPU_LEAST_KV, CPU_MOST_KV = 128, 64 << 20, 4.0
-"""Of vLLM on a CPU: tokens of a block, least bytes, and most GiB where `sample.memory` does not say."""
+"""KV cache of vLLM on a CPU: tokens of a block, least bytes, most GiB without `sample.memory`."""
 LOGIT_COPIES = 4
-"""Of the base model's training, whose logits are in memory: themselves in two types, their gradient, the softmax."""
+"""Copies of the logits in base-model training: two element types, the gradient, the softmax."""
 SLOTS = 1
-"""Adapters in one batch, where nothing else is said."""
+"""Default number of adapters in one batch."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on each device of the sampler and of the trainer; on a CPU, of each process. `division` is None there.
+    """Bytes on each device of the sampler and of the trainer; on a CPU, of each process.
 
-    `device` is what one GPU has, or what is known of the machine's memory (0 where nothing is).
+    `device` is the memory of one GPU, or of the machine (0 if unknown). `division` is None on a CPU.
     """
 
     sampler: int
@@ -50,7 +50,11 @@ class Memory:
 
 
 def memory(machine: Machine, recipe: Recipe, arms: Sequence[Arm], shape: Shape, gpus: tuple[int, int]) -> Memory:
-    """Of the arm that needs most; `gpus` are those of one sampler and of one trainer."""
+    """Estimate the memory of the arm that needs most.
+
+    Args:
+        gpus: GPUs of one sampler and of one trainer.
+    """
     slots = max(map(len, cohorts_of(arms)), default=SLOTS)
     asked = [demand(machine, arm.recipe, shape, gpus, slots) for arm in arms]
     largest = max(asked, key=lambda one: sampler_bytes(one).total + trainer_bytes(one).total)
@@ -64,7 +68,7 @@ def memory(machine: Machine, recipe: Recipe, arms: Sequence[Arm], shape: Shape, 
 def demand(
     machine: Machine, recipe: Recipe, shape: Shape, gpus: tuple[int, int] = (1, 1), slots: int = SLOTS
 ) -> Demand:
-    """What a recipe asks of memory on `machine`; `slots` is how many adapters take part in one batch."""
+    """Return the demand of a recipe on `machine`; `slots` is the number of adapters in one batch."""
     width = {"float32": 4, "bfloat16": 2}.get(recipe.model.dtype, machine.width)
     teacher = teacher_shape(recipe)
     return Demand(
@@ -83,7 +87,10 @@ def demand(
 
 
 def disk_bytes(recipe: Recipe, model: PlannedModel) -> float:
-    """Of one arm: every generation's corpus and what was trained, in float32; model 0 of whole weights is the base itself."""
+    """Estimate the disk space of one arm: all corpora, and all trained weights in float32.
+
+    Model 0 of an arm that trains all weights is the base model and takes no space.
+    """
     sampled = sum(workload(recipe, generation).sample.tokens for generation in range(recipe.generations + 1))
     kept = recipe.generations + (0 if model.full else 1)
     return sampled * CORPUS_BYTES_PER_TOKEN * COMPRESSION + kept * model.trained * 4
@@ -95,7 +102,7 @@ def _host_memory(machine: Machine, recipe: Recipe, asked: Demand) -> Memory:
     wanted = asked.concurrency * blocks * CPU_KV_BLOCK * asked.shape.kv_elements * asked.width
     cache = min(max(CPU_LEAST_KV, wanted), (recipe.sample.memory or CPU_MOST_KV) * 2**30)
     serving = SAMPLER_LIBRARIES + sampler.weights + sampler.adapters + sampler.workspace + round(cache)
-    # The head's tiles are small on a CPU; the base model is trained before, with its logits in memory.
+    # The head's tiles are small on a CPU. The base model is trained first, with its logits in memory.
     learning = trainer.weights + trainer.optimizer + trainer.activations
     if recipe.model.path == FROM_SOURCE:
         base, shape = recipe.base, base_shape(recipe)

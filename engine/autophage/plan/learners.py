@@ -1,7 +1,6 @@
-"""What a run of a learner that is no language model will make: rows, what each fit sees, bytes on disk. No seconds.
+"""Plan a run of a learner that is no language model: samples, rows of each fit, bytes on disk.
 
-Such a run takes seconds or minutes on any machine, and how long depends on fits that end when they have converged; so
-nothing is said of time that is not known.
+Such a run takes seconds or minutes on any machine. Its time is not estimated, because fits end when they converge.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from autophage.recipe.schema import Recipe
 FLOAT = 4
 PIXELS = 28 * 28
 IMAGE_SHARE = 0.35
-"""Of an image's bytes as floats, what zstd leaves: its pixels have 256 levels."""
+"""Size of an image of floats after zstd, relative to before: its pixels have 256 levels."""
 TOKEN_BYTES = 24
-"""Of a word with its statistics in a corpus of texts, packed."""
+"""Compressed bytes of a word with its statistics in a corpus of texts."""
 FILES = 6000
 """Bytes of a generation's metrics, manifest and settings."""
 
 
 @dataclass(frozen=True)
 class LearnerArm:
-    """`samples` over all generations; `fitted` is the number of rows that the last fit sees."""
+    """One arm. `samples` counts all generations; `fitted` is the number of rows of the last fit."""
 
     name: str
     control: bool
@@ -44,7 +43,7 @@ class LearnerPlan:
 
 
 def learner_plan(recipe: Recipe, arms: Sequence[Arm]) -> LearnerPlan:
-    """The counts of `recipe`, whose `arms` are its expansion."""
+    """Plan `recipe`, whose expansion is `arms`."""
     made = [_arm(arm) for arm in arms]
     return LearnerPlan(recipe.learner.kind, recipe.generations, made, sum(arm.disk_bytes for arm in made))
 

@@ -1,8 +1,8 @@
-"""The machines that a plan can be made for: their constants, and rows of speeds that runs have really had on them.
+"""Machines that a plan can be made for: their constants, and speeds measured on them.
 
-`throughputs.json` ships with the package. A machine's constants feed the formulas of `speeds`; a row is a finished run's mean
-generation (what it computed, how many seconds each stage took) and corrects the formulas near its own shape. Rows of this
-user's own runs stand in the cache and take the place of the shipped rows of the same machine.
+`throughputs.json` ships with the package. The constants of a machine feed the formulas of `speeds`. A row is the mean
+generation of a finished run, with its work and the seconds of each stage; it corrects the formulas near its own shape.
+Rows of the user's own runs are kept in the cache and replace the shipped rows of the same machine.
 """
 
 from __future__ import annotations
@@ -25,19 +25,23 @@ from autophage.store.atomic import write_text
 
 TABLE = "throughputs.json"
 REFERENCE = "cpu-2"
-"""The machine that other counts of CPU cores are estimated from."""
+"""Machine from which other numbers of CPU cores are estimated."""
 MOST_ROWS = 50
-"""Rows of one user that are kept: the newest."""
+"""Most rows of one user that are kept; the oldest are dropped."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Constants of the formulas, in operations, bytes and seconds. `gpu` is a part of the name that the driver gives the GPU.
+    """Constants of the formulas, in operations, bytes and seconds. `gpu` is a part of the driver's name for the GPU.
 
-    `peak` and `bandwidth` are the device's; `*_share` what of the peak is reached where nothing but arithmetic counts.
-    `*_call`: once per stage and generation. `*_layer`: the host's part of a step, per layer. `decode_token`: the host's part
-    of a sampled token. `resample`, `pair`: metrics, per bootstrap draw of one unit and per compared pair. `start`: until the
-    first stage; `first`: what the first time of a stage takes on top (imports, compilation).
+    peak, bandwidth   of the device
+    *_share           fraction of the peak that is reached where only arithmetic counts
+    *_call            seconds per stage and generation
+    *_layer           seconds of the host per layer of a step
+    decode_token      seconds of the host per sampled token
+    resample, pair    seconds of metrics per bootstrap draw of one unit, and per compared pair
+    start             seconds until the first stage
+    first             extra seconds of a stage's first time: imports, compilation
     """
 
     name: str
@@ -70,7 +74,7 @@ class Machine:
 
     @property
     def width(self) -> int:
-        """Bytes of an element that it computes in."""
+        """Bytes of an element in computation."""
         return 4 if self.kind == "cpu" else 2
 
     @property
@@ -80,6 +84,8 @@ class Machine:
 
 @dataclass(frozen=True)
 class BaseTraining:
+    """Training of a run's base model; all 0 if the model was cached."""
+
     tokens: int = 0
     steps: int = 0
     seconds: float = 0.0
@@ -87,9 +93,9 @@ class BaseTraining:
 
 @dataclass(frozen=True)
 class SpeedRow:
-    """A run's mean generation after the first times: `work` it did and `seconds` of each stage; 0 where it had none.
+    """The mean generation of a run, without the first time of each stage. A stage that was absent has 0 seconds.
 
-    `start` and `first` are as in `Machine`; `base` is the training of the base model, all 0 where it was there already.
+    `start` and `first` are as in `Machine`.
     """
 
     machine: str
@@ -105,27 +111,27 @@ class SpeedRow:
 
     @property
     def tokens_per_second(self) -> dict[str, float]:
-        """Of sampling, training and measuring; for people."""
+        """Speeds of sampling, training and measuring, for display."""
         done = {"sample": self.work.sample.tokens, "train": self.work.train.tokens, "measure": self.work.measure.read}
         return {stage: tokens / self.seconds[stage] for stage, tokens in done.items() if self.seconds.get(stage)}
 
 
 def machines() -> dict[str, Machine]:
-    """The shipped machines by name."""
+    """Return the shipped machines by name."""
     return {name: Machine(name=name, **facts) for name, facts in _table()["machines"].items()}
 
 
 def rows_of(machine: Machine) -> list[SpeedRow]:
-    """What runs have measured on `machine`: this user's own where there are any, else the shipped ones."""
+    """Return the measured rows of `machine`: the user's own if there are any, else the shipped ones."""
     own = [row for row in read_rows(cache_path()) if row.machine == machine.name]
     return own or [row for row in map(row_from, _table()["rows"]) if row.machine == machine.name]
 
 
 def choose(name: str | None) -> Machine:
-    """The machine called `name`, else the one this process runs on.
+    """Return the machine called `name`, or this machine if None.
 
     Raises:
-        UserError: there is no machine of that name.
+        UserError: There is no machine of that name.
     """
     return here() if name is None else named(name)
 
@@ -140,13 +146,16 @@ def named(name: str) -> Machine:
 
 
 def here() -> Machine:
-    """The machine of this process: its first GPU where the driver names one that is known, else its cores."""
+    """Return this machine: its first GPU if the driver finds one, else its cores."""
     driver, _ = nvidia_driver()
     return recognised(driver.gpus[0]) if driver and driver.gpus else _cores(_granted_cores())
 
 
 def recognised(gpu: str) -> Machine:
-    """The machine of a GPU as the driver names it ("NVIDIA H100 80GB HBM3, 80 GiB"); the nearest in memory where unknown."""
+    """Return the machine of a GPU, given the driver's words: "NVIDIA H100 80GB HBM3, 80 GiB".
+
+    An unknown GPU takes the constants of the known one that is nearest in memory.
+    """
     name, _, memory = gpu.rpartition(", ")
     known = [machine for machine in machines().values() if machine.kind == "gpu"]
     size = float(memory.split()[0]) if memory.endswith("GiB") else 0.0
@@ -182,7 +191,7 @@ def cache_path() -> Path:
 
 
 def keep_row(row: SpeedRow) -> Path:
-    """Add `row` to this user's; an older one of the same machine and recipe gives way to it."""
+    """Add `row` to the user's rows, in place of an older one of the same machine and recipe."""
     kept = [old for old in read_rows(cache_path()) if (old.machine, old.recipe) != (row.machine, row.recipe)]
     cache_path().parent.mkdir(parents=True, exist_ok=True)
     write_text(cache_path(), json.dumps({"rows": [asdict(one) for one in [*kept, row][-MOST_ROWS:]]}, indent=1) + "\n")
@@ -190,10 +199,10 @@ def keep_row(row: SpeedRow) -> Path:
 
 
 def read_rows(path: Path) -> list[SpeedRow]:
-    """The rows of a cache; none where there is none.
+    """Read the rows of a cache; none if the file does not exist.
 
     Raises:
-        UserError: the file is not what `keep_row` writes.
+        UserError: The file has another form than `keep_row` writes.
     """
     if not path.is_file():
         return []
@@ -206,7 +215,7 @@ def read_rows(path: Path) -> list[SpeedRow]:
 
 
 def row_from(facts: Mapping[str, Any]) -> SpeedRow:
-    """A row of its JSON."""
+    """Build a row from its JSON."""
     done = facts["work"]
     parts = Workload(Sampling(**done["sample"]), Measuring(**done["measure"]), Training(**done["train"]))
     return SpeedRow(**{**facts, "shape": Shape(**facts["shape"]), "work": parts, "base": BaseTraining(**facts["base"])})

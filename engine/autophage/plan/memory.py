@@ -1,12 +1,12 @@
-"""How one GPU's memory is divided between the sampler and the trainer, before either of them starts.
+"""Divide the memory of one GPU between sampler and trainer before either of them starts.
 
     sampler = weights + adapter slots + KV cache + CUDA graphs + workspace (a prefill's activations, logits)
     trainer = weights + adapter with its optimizer + activations + tiles of the fused LM head
     full    = float32 weights, gradient and AdamW's moments of every parameter instead of an adapter
 
-Both stay resident where they fit side by side (`SPLIT`). Where they do not, and they take turns anyway, the sampler can put its
-weights aside and drop its cache while the trainer works (`SLEEP`). Else each needs a device of its own. Pure arithmetic
-over a model's shape: no torch, and estimates, so a reserve is kept.
+Both stay resident if they fit side by side (`SPLIT`). If they do not fit but take turns, the sampler offloads its weights
+and drops its cache while the trainer works (`SLEEP`). Otherwise each needs its own device. Pure arithmetic over a model's
+shape, without torch. The figures are estimates, so a reserve is kept.
 """
 
 from __future__ import annotations
@@ -21,35 +21,40 @@ from autophage.recipe.tables.model import SUPPORTED_RANKS
 
 GIB = 1 << 30
 CONTEXT = round(0.6 * GIB)
-"""Of each process on a GPU, before anything is loaded: the CUDA context and the libraries' code."""
+"""Bytes of a process on a GPU before anything is loaded: the CUDA context and the libraries' code."""
 RESERVE = 0.04
-"""Of the device that nobody is given: fragments of the allocators, and what the driver takes."""
+"""Fraction of the device that stays free, for fragmentation and the driver."""
 OWN_GPU_SHARE = 0.88
-"""vLLM's share of a device it has alone. Its own default of 0.92 leaves no room for the adapters' buffers."""
+"""vLLM's share of a device of its own. vLLM's default of 0.92 leaves no room for the adapters' buffers."""
 ROOMY = 0.4
-"""Of a device, that the sampler has where nobody else needs it: these are estimates, and vLLM refuses to start on too little."""
+"""Share of the device that the sampler gets if it is free. An estimate may be low, and vLLM does not start on too little."""
 PREFILL_TOKENS = 8192
-"""Tokens of a prefill step, whose activations vLLM makes room for."""
+"""Tokens of a prefill step, for whose activations vLLM reserves memory."""
 GRAPH_BYTES_PER_LAYER = 96 << 20
 """CUDA graphs of all batch sizes: about 3 GiB for the 32 layers of an 8B model."""
 FEWEST_SEQUENCES = 0.25
-"""Least share of the concurrency asked for whose KV cache must fit: with less, a device is used too badly to be called shared."""
+"""Least share of the requested concurrency whose KV cache must fit. With less, sampling is too slow to share a device."""
 OPTIMIZER_BYTES = 16
-"""Of a trained parameter in float32: itself, its gradient, AdamW's two moments."""
+"""Bytes of a trained parameter in float32: the parameter, its gradient, AdamW's two moments."""
 KEPT_HIDDEN, KEPT_INNER = 12, 6
-"""Hidden-wide and feed-forward-wide numbers that a layer keeps for backward, a token: every linear layer's input for its
-adapter, norms, attention's output, the gate, up and product of the feed-forward, each once more where it is cast."""
+"""Activations per token that a layer keeps for backward, in units of the hidden width and of the feed-forward width.
+
+Each linear layer keeps its input for the adapter. Norms, the attention's output, and gate, up and product of the
+feed-forward are kept too, and once more where they are cast.
+"""
 HEAD_TILE_BYTES = 512 << 20
-"""Tiles of the fused LM head: logits are never in memory as a whole."""
+"""Bytes of the tiles of the fused LM head, which never materialises all logits."""
 SCORE_TOKENS = 1 << 14
-"""Tokens of a scoring batch; forward only, so one layer's activations at a time, and hidden states of two models."""
+"""Tokens of a scoring batch. It is forward only: activations of one layer, and hidden states of two models."""
 
 
 class Sharing(Enum):
+    """The ways to place sampler and trainer, and the two ways not to fit."""
+
     SPLIT = "split"
     SLEEP = "sleep"
     OWN = "own"
-    """Each has a device of its own, as the recipe asked."""
+    """Each has its own device, as the recipe asks."""
     DISJOINT_NEEDED = "disjoint needed"
     NONE = "does not fit"
 
@@ -59,11 +64,12 @@ FITTING = (Sharing.SPLIT, Sharing.SLEEP, Sharing.OWN)
 
 @dataclass(frozen=True)
 class Demand:
-    """What a run asks of its GPUs. `adapters` are slots on the device; `width` is the bytes of an element of the weights.
+    """The demand of a run on its GPUs.
 
-    `longest` counts tokens of the longest prompt with its sample, `batch_tokens` those of a training step, padding
-    included. `teacher` counts the parameters of a model that the trainer holds beside its own. `sampler_gpus` and
-    `trainer_gpus` divide one copy of the model among so many devices.
+    `adapters` is the number of slots on the device, `width` the bytes of an element of the weights. `longest` counts the
+    tokens of the longest prompt with its sample, `batch_tokens` those of a training step with its padding. `teacher`
+    counts the parameters of a second model that the trainer holds. `sampler_gpus` and `trainer_gpus` are the devices that
+    one copy of the model is split over.
     """
 
     shape: Shape
@@ -81,7 +87,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class SamplerMemory:
-    """Bytes on one device. `kv` is what `concurrency` sequences of the longest kind take; with less, fewer run at once."""
+    """Bytes of the sampler on one device. `kv` holds `concurrency` of the longest sequences."""
 
     weights: int
     adapters: int
@@ -104,7 +110,7 @@ class SamplerMemory:
 
 @dataclass(frozen=True)
 class TrainerMemory:
-    """Bytes on one device. `optimizer` is the trained weights with gradient and moments."""
+    """Bytes of the trainer on one device. `optimizer` holds the trained weights with gradient and moments."""
 
     weights: int
     optimizer: int
@@ -113,7 +119,7 @@ class TrainerMemory:
 
     @property
     def idle(self) -> int:
-        """What stays between two calls: gradient and moments are freed with the optimizer."""
+        """Bytes between two calls: gradient and moments are freed with the optimizer."""
         return self.weights + self.optimizer // 4 + CONTEXT
 
     @property
@@ -123,9 +129,10 @@ class TrainerMemory:
 
 @dataclass(frozen=True)
 class Division:
-    """How a device is divided. `share` is vLLM's `gpu_memory_utilization`; `sequences` is how many its KV cache holds at once.
+    """The division of a device.
 
-    `reason` is for people: why this way, or what is lacking and what would fit.
+    `share` is vLLM's `gpu_memory_utilization`, and `sequences` the number of sequences that its KV cache holds. `reason`
+    explains the choice to the user, or names what is missing and what would fit.
     """
 
     sharing: Sharing
@@ -137,7 +144,7 @@ class Division:
 
     @property
     def sleeps(self) -> bool:
-        """Whether the sampler puts its memory aside while the trainer works."""
+        """True if the sampler offloads its memory while the trainer works."""
         return self.sharing is Sharing.SLEEP
 
     @property
@@ -146,10 +153,13 @@ class Division:
 
 
 def share_gpu(device_bytes: int, demand: Demand, devices: str) -> Division:
-    """The division to start a run with; `devices` is the recipe's: serial, colocated or disjoint.
+    """Return the division to start a run with.
+
+    Args:
+        devices: The recipe's value: serial, colocated or disjoint.
 
     Raises:
-        UserError: it does not fit; the text says what was asked, what is there and what would fit.
+        UserError: Nothing fits. The message names the demand, the device's memory and what would fit.
     """
     division = divide(device_bytes, demand, devices)
     if not division.fits:
@@ -158,7 +168,7 @@ def share_gpu(device_bytes: int, demand: Demand, devices: str) -> Division:
 
 
 def divide(device_bytes: int, demand: Demand, devices: str) -> Division:
-    """The first way that fits: side by side, else taking turns where the recipe takes turns; never raises."""
+    """Return the first division that fits: side by side, then taking turns if the recipe does. Never raises."""
     sharing, room = _way(device_bytes, demand, devices)
     sampler, trainer = sampler_bytes(demand), trainer_bytes(demand)
     kv = max(0, min(sampler.kv, room - sampler.fixed))
@@ -170,14 +180,14 @@ def divide(device_bytes: int, demand: Demand, devices: str) -> Division:
     reason = {
         Sharing.OWN: "sampler and trainer each on their own GPU",
         Sharing.SPLIT: "sampler and trainer fit side by side",
-        Sharing.SLEEP: f"side by side they take {_gib(_least(demand) + trainer.total)} at least; the sampler sleeps while "
+        Sharing.SLEEP: f"side by side they need at least {_gib(_least(demand) + trainer.total)}; the sampler sleeps while "
         "the trainer works",
     }[sharing]
     return Division(sharing, share, sequences, sampler, trainer, reason)
 
 
 def _way(device_bytes: int, demand: Demand, devices: str) -> tuple[Sharing, int]:
-    """How the device is shared, and the bytes that the sampler may have of it."""
+    """Choose the sharing, and return it with the sampler's bytes."""
     sampler, trainer, least = sampler_bytes(demand), trainer_bytes(demand), _least(demand)
     usable, own = round(device_bytes * (1 - RESERVE)), round(device_bytes * OWN_GPU_SHARE)
     each = least <= own and trainer.total <= usable
@@ -196,7 +206,7 @@ def _least(demand: Demand) -> int:
 
 
 def sampler_bytes(demand: Demand) -> SamplerMemory:
-    """Per device of the sampler: tensor parallelism divides weights, slots and cache."""
+    """Estimate the sampler on one device. Tensor parallelism splits weights, slots and cache."""
     shape, gpus = demand.shape, demand.sampler_gpus
     rank = next((rank for rank in SUPPORTED_RANKS if rank >= demand.rank), demand.rank)
     slots = 0 if demand.full else demand.adapters * shape.adapter_per_rank * rank * demand.width
@@ -208,7 +218,7 @@ def sampler_bytes(demand: Demand) -> SamplerMemory:
 
 
 def trainer_bytes(demand: Demand) -> TrainerMemory:
-    """Per device of the trainer: weights and optimizer are divided, and so are the rows of a batch."""
+    """Estimate the trainer on one device. Weights, optimizer and the rows of a batch are split."""
     shape, gpus = demand.shape, demand.trainer_gpus
     trained = shape.parameters if demand.full else shape.adapter_per_rank * demand.rank
     weights = (
@@ -230,11 +240,11 @@ def _fewest(demand: Demand) -> int:
 
 
 def _refusal(device_bytes: int, demand: Demand, devices: str) -> str:
-    """What was asked, what is there, and each single change that would make it fit."""
+    """Explain the demand, the device's memory, and each single change that makes it fit."""
     sampler, trainer = sampler_bytes(demand), trainer_bytes(demand)
     least = _least(demand)
     asked = (
-        f'devices = "{devices}": the sampler takes {_gib(least)} at least (weights {_gib(sampler.weights)}, KV cache of '
+        f'devices = "{devices}": the sampler needs at least {_gib(least)} (weights {_gib(sampler.weights)}, KV cache of '
         f"{_fewest(demand)} sequences {_gib(_kv_bytes(demand, _fewest(demand)))}) and the trainer {_gib(trainer.total)} "
         f"(weights {_gib(trainer.weights)}, trained weights with optimizer {_gib(trainer.optimizer)}, activations "
         f"{_gib(trainer.activations)}); this GPU has {_gib(device_bytes)}."
@@ -242,7 +252,7 @@ def _refusal(device_bytes: int, demand: Demand, devices: str) -> str:
     remedies = _remedies(device_bytes, demand, devices)
     if not remedies:
         return f"{asked} No single change makes it fit: use a smaller model or larger GPUs."
-    return f"{asked} What would fit: {'; or '.join(remedies)}."
+    return f"{asked} These would fit: {'; or '.join(remedies)}."
 
 
 def _remedies(device_bytes: int, demand: Demand, devices: str) -> list[str]:
@@ -267,7 +277,7 @@ def _remedies(device_bytes: int, demand: Demand, devices: str) -> list[str]:
 
 
 def _largest(most: int, fits: Callable[[int], bool]) -> int:
-    """The largest of most / 2, most / 4, ... that fits; 0 where none does."""
+    """Return the largest of most / 2, most / 4, ... that fits; 0 if none does."""
     while (most := most // 2) > 0:
         if fits(most):
             return most

@@ -1,6 +1,4 @@
-"""A run's own prediction, kept beside it: `plan.json`, written once when a run begins, so that the report can show it beside
-what the run really took.
-"""
+"""`plan.json`: the prediction of a run, written once when it begins. The report compares it with the run's real cost."""
 
 from __future__ import annotations
 
@@ -20,26 +18,26 @@ PREDICTION = "plan.json"
 
 
 def record_prediction(loaded: LoadedRecipe, run: RunDirectory) -> None:
-    """Write what this machine's speeds make of the whole run; a run that has a prediction keeps it, resumed or not.
+    """Write the plan of the whole run on this machine, unless the run has one.
 
-    Call it before the base model is trained: whether that is still to be done is part of the prediction.
+    Call this before the base model is trained, because the prediction includes that training.
     """
     if (run.root / PREDICTION).is_file():
         return
     try:
         made = plan(loaded.recipe, loaded.arms, here(), base_cached=base_is_cached(loaded.recipe))
-    except UserError:  # a damaged table of speeds: `autophage plan` says so, and no run should fail for it
+    except UserError:  # a damaged table of speeds, which `autophage plan` reports; a run does not fail for it
         return
     write_text(run.root / PREDICTION, json.dumps(asdict(made), indent=1, default=str) + "\n")
 
 
 def read_prediction(run: RunDirectory) -> dict[str, Any] | None:
-    """What `record_prediction` wrote; None for a run without it."""
+    """Read the prediction of a run; None if there is none or it is damaged."""
     path = run.root / PREDICTION
     if not path.is_file():
         return None
     try:
         found = json.loads(path.read_text("utf-8"))
-    except json.JSONDecodeError:  # not a part of what the run promises, so a damaged one is as good as none
+    except json.JSONDecodeError:  # no result depends on the prediction, so a damaged one counts as none
         return None
     return found if isinstance(found, dict) else None

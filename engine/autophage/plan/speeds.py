@@ -1,4 +1,4 @@
-"""Seconds of every stage: speed-of-light formulas of a machine, corrected by what runs have measured near the same shape.
+"""Seconds of every stage: speed-of-light formulas of a machine, corrected by runs of a similar shape.
 
     decode step  t(B) = max( (w P + B c k + K A) / bandwidth, 2 P B / F ) tax + layers h_layer + B h_token
     sampling     T_S  = steps t(B) + 2 P prompt / F
@@ -7,8 +7,10 @@
     measuring    T_M  = 2 P tokens / F_s + batches layers h_layer + resamples and pairs of the metrics + steps of gates, as T_T
     several arms      serial: the sum; at once: max(sum S + least T, sum T + least S), the two-machine flow shop
 
-P parameters, w bytes an element, B concurrent sequences, c mean context, k bytes of KV cache a token, K A bytes of the
-adapters in the batch, F operations a second. On a GPU a small model's decode is bound by the host terms, not by light.
+    P  parameters               w    bytes per element             B  concurrent sequences    c  mean context
+    k  bytes of KV cache/token  K A  bytes of adapters in a batch  F  operations per second
+
+On a GPU the host terms bound the decoding of a small model.
 """
 
 from __future__ import annotations
@@ -23,19 +25,19 @@ from autophage.plan.tokens import CANARY_TOKENS, Workload
 from autophage.recipe.schema import Recipe
 
 FORWARD, ADAPTER_TRAINING, FULL_TRAINING = 2, 4, 6
-"""Operations per parameter and token: forward; with backward past frozen weights; with all weights' gradients too."""
+"""Operations per parameter and token: forward; with backward through frozen weights; with all gradients."""
 STAGES = ("train", "swap", "sample", "measure", "commit")
 SAMPLER_STAGES = frozenset({"sample"})
 BOTH_SIDES = frozenset({"swap"})
 NEARNESS = 0.1
-"""Distance, in powers of e, at which a measured row counts a quarter of one that is exactly alike."""
+"""Distance, in powers of e, at which a measured row has a quarter of the weight of an identical one."""
 CORPUS_BYTES_PER_TOKEN = 4 * 4 + 8 + 4
 """Four float32 statistics, an int64 rank and an int32 token id."""
 
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """What is trained, as the formulas need it."""
+    """The model of a plan: its shape, and the rank of its adapter unless all weights are trained (`full`)."""
 
     shape: Shape
     rank: int
@@ -43,16 +45,16 @@ class PlannedModel:
 
     @property
     def trained(self) -> int:
-        """Parameters that training changes, and that a swap moves."""
+        """Number of trained parameters, which a swap moves."""
         return self.shape.parameters if self.full else self.shape.adapter_per_rank * self.rank
 
 
 def formula_seconds(machine: Machine, model: PlannedModel, work: Workload) -> dict[str, float]:
-    """Seconds of each stage of one generation by the formulas alone."""
+    """Return the seconds of each stage of one generation by the formulas alone."""
     shape, width, sample = model.shape, machine.width, work.sample
     learn = machine.peak * machine.train_share
     compute = machine.peak * machine.sample_share
-    # Decode: of the documents in hand at once, fewer stay as they end; the mean is tokens over steps.
+    # The batch shrinks as documents end. Its mean is tokens over steps.
     batch = sample.beams * sample.tokens / max(1, sample.steps)
     context = (sample.prompt_tokens + sample.tokens / 2) / max(1, sample.documents)
     adapter = 0 if model.full else model.trained * width
@@ -84,7 +86,7 @@ def formula_seconds(machine: Machine, model: PlannedModel, work: Workload) -> di
 
 
 def corrections(machine: Machine, rows: Sequence[SpeedRow], model: PlannedModel, work: Workload) -> dict[str, float]:
-    """Factor of each stage that brings the formulas to what was measured: the rows' own factors, the nearest counting most."""
+    """Return a factor per stage that fits the formulas to measured rows, weighted by nearness."""
     sums = {stage: [0.0, 0.0] for stage in STAGES}
     for row in rows:
         own = formula_seconds(machine, PlannedModel(row.shape, row.rank, row.full), row.work)
@@ -97,19 +99,19 @@ def corrections(machine: Machine, rows: Sequence[SpeedRow], model: PlannedModel,
 
 
 def distance(row: SpeedRow, model: PlannedModel, work: Workload) -> float:
-    """How unlike a row is: in size of the model first, then in the size of a generation."""
+    """Return the distance of a row, by size of the model first, then by size of a generation."""
     apart = abs(math.log(row.shape.parameters / model.shape.parameters)) + (row.full != model.full)
     return apart + 0.5 * abs(math.log(max(1.0, row.work.sample.tokens) / max(1.0, work.sample.tokens)))
 
 
 def stage_seconds(machine: Machine, rows: Sequence[SpeedRow], model: PlannedModel, work: Workload) -> dict[str, float]:
-    """Seconds of each stage of one generation."""
+    """Return the seconds of each stage of one generation."""
     factors = corrections(machine, rows, model, work)
     return {stage: factors[stage] * one for stage, one in formula_seconds(machine, model, work).items()}
 
 
 def start_seconds(machine: Machine, rows: Sequence[SpeedRow], parameters: int) -> tuple[float, dict[str, float]]:
-    """Until the first stage, and what the first time of each stage takes on top; loading the weights included."""
+    """Return the seconds until the first stage, with loading, and the extra seconds of each stage's first time."""
     start = _mean([row.start for row in rows]) if rows else machine.start
     first = {stage: _mean([row.first.get(stage, 0.0) for row in rows]) for stage in STAGES} if rows else machine.first
     # Sampler and trainer each read the weights.
@@ -117,7 +119,7 @@ def start_seconds(machine: Machine, rows: Sequence[SpeedRow], parameters: int) -
 
 
 def base_seconds(machine: Machine, rows: Sequence[SpeedRow], recipe: Recipe) -> float:
-    """Training of the small model that `[base]` describes, corrected by the base models that rows have trained."""
+    """Return the seconds of training the `[base]` model, corrected by measured base models."""
     base = recipe.base
     steps = max(1, base.tokens // (base.batch_size * base.length))
     factors = [
@@ -134,10 +136,10 @@ def _base_formula(machine: Machine, shape: Shape, tokens: int, steps: int) -> fl
 
 
 def makespan(arms: Sequence[Sequence[Mapping[str, float]]], *, overlap: bool) -> float:
-    """Seconds of all arms on one sampler and one trainer; `arms[a][g]` maps stages to seconds.
+    """Return the seconds of all arms on one sampler and one trainer; `arms[a][g]` maps stages to seconds.
 
-    Where both work at once on different arms, the two-machine flow shop's bound over the whole run: neither side is done
-    before its own work and the least of what the other must do before or after; nor is any arm before all of its own.
+    With `overlap`, the two-machine flow-shop bound: each side's total plus the other's shortest lead-in or tail. No arm
+    is faster than the sum of its own stages.
     """
     whole = [sum(sum(stages.values()) for stages in generations) for generations in arms]
     if not overlap:
@@ -152,14 +154,14 @@ def makespan(arms: Sequence[Sequence[Mapping[str, float]]], *, overlap: bool) ->
 
 
 def _sides(stages: Mapping[str, float]) -> tuple[float, float]:
-    """Seconds of the sampler's side and of the trainer's, in one generation; a swap needs both and is in neither."""
+    """Return the seconds of the sampler and of the trainer in one generation. A swap needs both and counts for neither."""
     sampling = sum(seconds for stage, seconds in stages.items() if stage in SAMPLER_STAGES)
     training = sum(seconds for stage, seconds in stages.items() if stage not in SAMPLER_STAGES | BOTH_SIDES)
     return sampling, training
 
 
 def cells_seconds(arms: Sequence[Sequence[Mapping[str, float]]], cells: int, *, overlap: bool) -> float:
-    """Seconds where arms are dealt to `cells` pairs of sampler and trainer, the longest first to the least loaded."""
+    """Return the seconds with `cells` pairs of sampler and trainer. The longest arm goes first, to the least loaded cell."""
     dealt: list[list[Sequence[Mapping[str, float]]]] = [[] for _ in range(max(1, min(cells, len(arms))))]
     for generations in sorted(arms, key=lambda one: -makespan([one], overlap=False)):
         min(dealt, key=lambda cell: makespan(cell, overlap=overlap) if cell else 0.0).append(generations)

@@ -1,7 +1,7 @@
-"""What a run computes, counted from its recipe: sequences, tokens and steps of every stage of every generation.
+"""The workload of a run, counted from its recipe: sequences, tokens and steps of every stage of every generation.
 
-Counts what the stages do, pass by pass; seconds and bytes are made of these elsewhere. Lengths that only the model or the
-data would tell are means, named here.
+Counts pass by pass; other modules derive seconds and bytes. Lengths that only the model or the data would tell are means,
+named here.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.model import FROM_SOURCE
 
 WORLD_DOCUMENT_TOKENS = 41
-"""Mean length of a document of the built-in world, with its end token, under the tokenizer made for it."""
+"""Mean tokens of a document of the built-in world, with its end token, under its own tokenizer."""
 WORLD_OPENING_TOKENS = {"blocks": 11, "annotated": 5}
-"""Of its first statement, which blocks are, and of what stands up to the end of the first name."""
+"""Tokens of the document's first statement (a block), and of its text up to the first name."""
 PROBE_TOKENS = {"question-answer": 10, "cloze": 8, "few-shot": 44}
 FACTS_PER_PERSON = 4
 PIECES_PER_WORD = 2.0
-"""Tokens of a world's word under a tokenizer that was not made for that world."""
+"""Tokens of a world's word under another model's tokenizer."""
 BYTES_PER_TOKEN = 3.5
-"""Of plain text, to count held-out windows from a file's size."""
+"""Bytes of plain text per token, to count held-out windows from a file's size."""
 MMLU_TOKENS = {"multiple-choice": 110, "few-shot": 290, "short-answer": 95, "no-instruction": 90}
 WORLD_QUESTION_TOKENS = {"multiple-choice": 20, "few-shot": 44, "short-answer": 10, "no-instruction": 8}
-"""Means of a question's prompt in each format; of MMLU over its subjects, with three answered questions in few-shot."""
+"""Mean tokens of a question's prompt in each format. Few-shot MMLU has three answered questions."""
 MMLU_SUBJECTS = 57
-"""Of the whole of MMLU, where a recipe names no subjects and the files are not here."""
+"""Subjects of MMLU, for a recipe that names none and whose files are not here."""
 OPTIONS = 4
 TEMPLATE_TOKENS = 40
-"""That a chat template and the system message add to a prompt."""
+"""Tokens that a chat template and the system message add to a prompt."""
 SCORED_BATCH = 64
 """Sequences of a scoring batch."""
 CANARY_TOKENS = 16
@@ -40,8 +40,10 @@ CANARY_TOKENS = 16
 
 @dataclass(frozen=True)
 class Sampling:
-    """Documents and answers to questions. `steps` are decode steps: every batch of `concurrency` documents takes as many as
-    its longest has tokens."""
+    """Sampling of documents and of answers to questions.
+
+    `steps` are decode steps. A batch of `concurrency` documents takes as many steps as its longest document has tokens.
+    """
 
     documents: int
     tokens: float
@@ -49,12 +51,12 @@ class Sampling:
     steps: int
     concurrency: int
     beams: int = 1
-    """Sequences that a document is written from."""
+    """Sequences that the search keeps per document."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """`scored` tokens go forward without being trained on, `batches` of them: by an anchor's reference, or to be edited."""
+    """Training. `scored` tokens, in `batches`, go forward only: through an anchor's reference, or for editing."""
 
     tokens: float = 0.0
     steps: int = 0
@@ -64,8 +66,10 @@ class Training:
 
 @dataclass(frozen=True)
 class Measuring:
-    """`tokens` went forward through the model, `batches` of them; `resampled` is bootstrap resamples x units. `trained` tokens
-    went forward and back in `steps` that gates take."""
+    """Measuring. `tokens`, in `batches`, go forward only; `trained` tokens go forward and back in `steps` of gates.
+
+    `resampled` is bootstrap resamples x units, and `pairs` the number of compared texts.
+    """
 
     tokens: float
     batches: int
@@ -76,13 +80,13 @@ class Measuring:
 
     @property
     def read(self) -> float:
-        """Tokens that the model read, learning from them or not."""
+        """Tokens that the model reads, with or without training on them."""
         return self.tokens + self.trained
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What one generation of one arm computes."""
+    """The work of one generation of one arm."""
 
     sample: Sampling
     measure: Measuring
@@ -90,12 +94,12 @@ class Workload:
 
 
 def workload(recipe: Recipe, generation: int) -> Workload:
-    """Of model `generation` of the arm whose recipe this is: its training (from 1 on), its corpus, what is measured on both."""
+    """Count the training of model `generation` (from 1 on), the sampling of its corpus, and the measuring of both."""
     return Workload(_sampling(recipe), _measuring(recipe, generation), _training(recipe, generation))
 
 
 def sample_tokens(recipe: Recipe) -> float:
-    """Mean tokens of a sample: a world's document where samples may end themselves, else the limit."""
+    """Return the mean tokens of a sample: a world's document if samples may end themselves, else the limit."""
     if recipe.samples_end and recipe.source.kind == "world":
         return min(recipe.max_tokens, _world_tokens(recipe))
     return recipe.max_tokens
@@ -128,7 +132,7 @@ def row_tokens(recipe: Recipe, alpha: float | None = None) -> float:
 
 
 def longest_tokens(recipe: Recipe) -> int:
-    """Of a prompt with its sample, or of a question with its answer."""
+    """Return the most tokens of a prompt with its sample, or of a question with its answer."""
     document = math.ceil(prompt_tokens(recipe)) + recipe.max_tokens
     table = recipe.questions
     if table.kind == "none":
@@ -137,7 +141,7 @@ def longest_tokens(recipe: Recipe) -> int:
 
 
 def _world_tokens(recipe: Recipe) -> float:
-    """Of a world's document, as far as it is not in the prompt."""
+    """Return the tokens of a world's document without those in the prompt."""
     return WORLD_DOCUMENT_TOKENS * _pieces(recipe) - _opening_tokens(recipe)
 
 
@@ -159,7 +163,7 @@ def _sampling(recipe: Recipe) -> Sampling:
         tokens += questions * len(asked) * table.max_tokens
         prompts += questions * sum(asked.values())
         longest = max(longest, table.max_tokens)
-    # A document that ends early makes room for the next, so only the last batch waits for its longest.
+    # A document that ends early is replaced by the next, so only the last batch waits for its longest.
     steps = math.ceil(max(longest, tokens / concurrency))
     return Sampling(count, tokens, prompts, steps, min(count, concurrency), recipe.sample.beams)
 
@@ -180,9 +184,12 @@ def _training(recipe: Recipe, generation: int) -> Training:
 
 
 def _measuring(recipe: Recipe, generation: int) -> Measuring:
-    """Probes, questions and held-out documents once. With drift the samples once per model: the own, model 0, the previous
-    one, where these differ; and once for each pass of a gate. The samples' own statistics are recorded while they are sampled
-    and take no pass. Gates may train on each sample, and read human documents before the first one and after each."""
+    """Count the passes of measuring and of gates.
+
+    Probes, questions and held-out documents are scored once. With drift, samples are scored once under each of their own
+    model, model 0 and the previous model. Each pass of a gate scores the samples once more. A gate may train on each sample,
+    and read human documents before the first sample and after each. Statistics of sampled tokens need no pass.
+    """
     settings, count = recipe.measure, recipe.sample.written
     passes = (1 + min(generation, 2)) if settings.drift else 0
     passes += sum(gate.passes for gate in recipe.gate)
@@ -203,7 +210,7 @@ def _measuring(recipe: Recipe, generation: int) -> Measuring:
 
 
 def _probes(recipe: Recipe) -> tuple[int, float]:
-    """Questions and their tokens."""
+    """Return the number of probes and their tokens."""
     source = recipe.source
     if source.kind != "world":
         return 0, 0.0
@@ -213,7 +220,7 @@ def _probes(recipe: Recipe) -> tuple[int, float]:
 
 
 def _questions(recipe: Recipe) -> int:
-    """Questions of all subjects, each counted once for all its formats."""
+    """Count the questions of all subjects, each once for all its formats."""
     table, people = recipe.questions, recipe.source.people
     if table.kind == "none":
         return 0
@@ -226,14 +233,14 @@ def _questions(recipe: Recipe) -> int:
 
 
 def _question_tokens(recipe: Recipe) -> dict[str, int]:
-    """Of a question's prompt in each of the recipe's formats."""
+    """Return the tokens of a question's prompt in each format of the recipe."""
     world = recipe.questions.kind == "world"
     means = WORLD_QUESTION_TOKENS if world else MMLU_TOKENS
     return {form: means[form] for form in recipe.questions.formats}
 
 
 def _scored_questions(recipe: Recipe) -> tuple[int, float]:
-    """Sequences that go through the model, and their tokens: a text of several tokens is scored option by option."""
+    """Return sequences and tokens of questions. An answer of several tokens is scored once per option."""
     questions, found = _questions(recipe), _question_tokens(recipe)
     apart = recipe.questions.kind == "mmlu"
     passes = {form: OPTIONS if apart and form == "short-answer" else 1 for form in found}
@@ -241,12 +248,12 @@ def _scored_questions(recipe: Recipe) -> tuple[int, float]:
 
 
 def _files(folder: Path) -> int:
-    """Test files of a folder of MMLU, in it or under it; 0 where there is no such folder."""
+    """Count the test files of MMLU in or under a folder; 0 if there is no folder."""
     return len(set(folder.glob("**/*_test.csv"))) if folder.is_dir() else 0
 
 
 def _held_out(recipe: Recipe) -> tuple[int, float]:
-    """Documents or windows that are scored, and their tokens. Where the text is not here, as many as are asked for."""
+    """Return the number of scored documents or windows, and their tokens. Without the text, all requested ones count."""
     source, wanted = recipe.source, recipe.measure.documents
     if source.kind == "world":
         documents = min(wanted, source.held_out_documents)
@@ -258,7 +265,7 @@ def _held_out(recipe: Recipe) -> tuple[int, float]:
 
 
 def _human_tokens(recipe: Recipe) -> float:
-    """Of a whole human document, or of a window."""
+    """Return the tokens of a human document, or of a window."""
     if recipe.source.kind == "world":
         return WORLD_DOCUMENT_TOKENS * _pieces(recipe)
     return recipe.source.block + recipe.source.continuation + 1.0

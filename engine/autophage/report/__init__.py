@@ -1,7 +1,7 @@
-"""The report of a run: one HTML file that needs no network and no server, and one SVG picture.
+"""Report of a run: one self-contained HTML file and one SVG picture.
 
-Reads a run directory through `store` and writes `report.html`. Knows the names of metrics and what they mean; does not
-know how they were measured. Imports neither torch, ray nor vllm.
+The package reads a run directory through `store` and writes `report.html`. It knows the names and meanings of metrics,
+not how they were measured. It imports neither torch, ray nor vllm.
 """
 
 from autophage.report.hero import hero_figure

@@ -1,7 +1,7 @@
-"""The stages that each arm went through, per format of question, and what formats, fractions and domains change.
+"""Stages of each arm for each format of question, and the effects of formats and domains.
 
-Reads the answers of every committed generation, once; what they mean is `metrics.collapse`. Seeds of one arm are one row.
-All arms and formats share one draw of questions, so that differences between them are paired.
+The answers of every committed generation are read once. `metrics.collapse` defines the stages. Seeds of one arm are
+one row. All arms and formats share one draw of questions, so their differences are paired.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from autophage.store.rundir import RunDirectory
 
 FLUENCY = ("fluency/ppl_form", "fluency/ppl_human")
 SEED = 0
-"""Of the resampling: a report of the same run says the same."""
+"""Seed of the resampling. Reports of the same run agree."""
 RULE = (
-    f"A: knowledge is kept. B: accuracy has fallen at its change point by at least {DROP:.0%} more than the control's, while "
-    f"perplexity is within {FLUENT:g} times that of generation 0 and most answers have the form asked for; b: likewise, but "
-    f"fluency went too. C: accuracy is at most {CHANCE:.0%} (guessing is 25%), or fewer than {COMPLIANT:.0%} of answers have the "
-    "form asked for, to the end. Onsets are generations with 95% intervals over questions and seeds, and the share of resamples "
-    f"that have one; a stage counts as shown from {SHOWN:.0%} on. The thresholds but C's 28% are this program's own: the "
-    "paper gives no others."
+    f"A: knowledge is kept. B: at its change point, accuracy has fallen by at least {100 * DROP:.0f} points more than the "
+    f"control's. Perplexity is at most {FLUENT:g} times that of generation 0, and most answers have the form asked for. b: as B, "
+    f"but the model is no longer fluent. C: accuracy is at most {CHANCE:.0%} (guessing gives 25%), or fewer than "
+    f"{COMPLIANT:.0%} of answers have the form asked for, until the end. An onset is the first generation of a stage. Each has a "
+    "95% interval over questions and seeds, and the share of resamples that contain the stage. A stage counts as shown from "
+    f"{SHOWN:.0%} of resamples on. The {CHANCE:.0%} of stage C is the paper's threshold, the others are this program's own."
 )
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What one arm's formats, or its domain, make of a difference: the number, and the sentence that says it."""
+    """Effect of an arm's formats, or of its domain: the estimate and its sentence."""
 
     arm: str
     found: Estimate
@@ -49,7 +49,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class CourseView:
-    """`formats` and `domains` are said in `sentences` too."""
+    """Content of the page's section. `sentences` contains the texts of `formats` and `domains`."""
 
     rule: str
     rows: list[TableRow]
@@ -60,7 +60,10 @@ class CourseView:
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """Arms that differ in their seed alone. `answers` are by format; [S, G, Q] over common generations and questions."""
+    """Arms that differ only in their seed.
+
+    `answers` maps a format to [S, G, Q] over the common generations and questions.
+    """
 
     name: str
     arm: ArmFacts
@@ -68,7 +71,7 @@ class SeedGroup:
 
 
 def course_view(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> CourseView:
-    """Everything the page says about stages; no rows where no questions were asked. `shown` has seeds pooled."""
+    """Content of the section on stages; no rows without questions. Seeds of `shown` are pooled."""
     questions, groups = _groups(run, facts, shown)
     if not groups:
         return CourseView(RULE, [], [], [], [])
@@ -95,7 +98,7 @@ def course_view(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> CourseVi
 
 
 def _groups(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> tuple[list[str], list[SeedGroup]]:
-    """The questions that everybody answered in every common generation, and each group's answers to them."""
+    """Questions that all arms answered in every common generation, and each group's answers to them."""
     members: Mapping[str, Sequence[str]] = pools(facts)
     tables: dict[str, dict[int, dict[tuple[str, str], tuple[bool, bool]]]] = {}
     for arm in facts.arms:
@@ -134,7 +137,7 @@ def _answers_of(run: RunDirectory, arm: str, generation: int) -> dict[tuple[str,
 
 
 def _fluency(facts: RunFacts, names: Sequence[str], generations: int) -> np.ndarray | None:
-    """Perplexity of form where it is known, else of human text, [S, G]; None where a value is missing."""
+    """Perplexity of form if it is known, else of human text, [S, G]; None if a value is missing."""
     for metric in FLUENCY:
         points = [[facts.metrics.at(name, metric, g) for g in range(generations)] for name in names]
         if names and all(point is not None for row in points for point in row):
@@ -166,7 +169,7 @@ def _onset(found: Onset) -> str:
 
 
 def _points(found: Estimate) -> str:
-    """A difference of shares in percentage points."""
+    """Format a difference of shares in percentage points."""
     return f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
 
@@ -175,7 +178,7 @@ def _shares(found: Estimate) -> str:
 
 
 def _stages(courses: Mapping[tuple[str, str], Course], groups: Mapping[str, SeedGroup]) -> Iterator[str]:
-    """One sentence for each group: which formats show stage B, and from when."""
+    """One sentence for each group: the formats that show stages B and C, and their onsets."""
     for name, group in groups.items():
         mine = {form: courses[name, form] for form in group.answers}
         shown = [
@@ -192,7 +195,7 @@ def _stages(courses: Mapping[tuple[str, str], Course], groups: Mapping[str, Seed
 
 
 def _formats(groups: Sequence[SeedGroup], resampling: Resampling) -> Iterator[Difference]:
-    """How much more one format lost than another, in the arms that lost anything: the two furthest apart."""
+    """Difference in loss between the two formats furthest apart, for each arm."""
     for group in groups:
         if group.arm.control or len(group.answers) < 2:
             continue
@@ -209,7 +212,9 @@ def _formats(groups: Sequence[SeedGroup], resampling: Resampling) -> Iterator[Di
 
 
 def _domains(groups: Sequence[SeedGroup], questions: Sequence[str]) -> Iterator[Difference]:
-    """The slope of a domain's own questions in the arm of that domain beside the arm of everything (15 to 1 in the paper)."""
+    """Slope of a domain's own questions in that domain's arm, compared with the arm of all domains (15 to 1 in the
+    paper).
+    """
     for group in groups:
         recipe = group.arm.recipe
         general = None if recipe is None else _general(group, recipe, groups)
@@ -224,15 +229,15 @@ def _domains(groups: Sequence[SeedGroup], questions: Sequence[str]) -> Iterator[
         yield Difference(
             group.name,
             gap,
-            f"{group.name} beside {general.name}, {what}, all formats: accuracy changes by {_points(estimate(ours))} against "
-            f"{_points(estimate(theirs))} percentage points a generation, a difference of {_points(gap)}. "
-            f"Ratio of the slopes (15.5 in the paper, of one run): {ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}); "
-            "where the divisor may be 0 a ratio says little, and the difference is what counts.",
+            f"{group.name} compared with {general.name} ({what}, all formats): accuracy changes by {_points(estimate(ours))} "
+            f"against {_points(estimate(theirs))} percentage points a generation. The difference is {_points(gap)}. "
+            f"Ratio of the slopes (15.5 in the paper, of one run): {ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}). "
+            "Prefer the difference if the divisor may be 0.",
         )
 
 
 def _general(group: SeedGroup, recipe: Recipe, groups: Sequence[SeedGroup]) -> SeedGroup | None:
-    """The arm that differs from `group` in having no domain."""
+    """The arm that differs from `group` only in having no domain."""
     if recipe.mix.domain == ALL:
         return None
     wanted = with_values(recipe, {"mix.domain": ALL})
@@ -245,9 +250,13 @@ def _all_formats(group: SeedGroup) -> np.ndarray:
 
 def _note(facts: RunFacts, tests: int) -> str:
     seeds = len(facts.recipe.sweep.get("seed", ())) or 1
-    over = f"{seeds} seeds" if seeds > 1 else "one seed, so that differences between seeds are not in the intervals"
+    over = (
+        f" and {seeds} seeds."
+        if seeds > 1
+        else ". The run has one seed, so they do not cover the variation between seeds."
+    )
     return (
-        f"Intervals are paired bootstraps over questions and {over}. The {plural(tests, 'p-value')} of falls beyond the control "
-        "are adjusted for their number (Holm). Formats that are compared are those furthest apart, and their interval does "
-        "not know that they were picked."
+        f"Intervals are paired bootstraps over questions{over} The {plural(tests, 'p-value')} of falls beyond the control "
+        "are adjusted for their number (Holm). The formats compared are those furthest apart. Their interval does not account "
+        "for this choice."
     )

@@ -1,7 +1,7 @@
-"""What the run found, in sentences made from its numbers.
+"""Findings of the run, as sentences made from its numbers.
 
-Pure: `RunFacts` in, strings out. A change is called a change only where the 95% intervals have nothing in common;
-otherwise the sentence says so. Words stay with what was measured: which number moved, by how much, against which arm.
+A change counts as one only if the 95% intervals do not overlap. Otherwise the sentence says so. Each sentence names
+the number that moved, by how much, and in which arm.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from autophage.report.learners.stories import NAMES as LEARNER_NAMES
 from autophage.report.learners.stories import story
 
 FULL_SENTENCES = 4
-"""Arms that get a sentence of their own at the top; the table has them all."""
+"""Most arms with a sentence of their own. The table has all arms."""
 
 KNOWLEDGE = ("knowledge/accuracy.torso", "knowledge/accuracy")
 TEXT_METRICS = ("fluency/ppl_human", "onpolicy/entropy", "text/distinct_2")
@@ -33,14 +33,14 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence or two about one arm; `arm` is None where they are about the run."""
+    """One or two sentences about one arm. `arm` is None if they are about the run."""
 
     arm: str | None
     text: str
 
 
 def findings(facts: RunFacts) -> list[Finding]:
-    """The sentences at the top of the report, strongest claim of each arm first; never empty."""
+    """Sentences at the top of the report; never empty."""
     metric = _knowledge(facts)
     tell: Callable[[RunFacts, ArmFacts], str] = _text_finding
     if metric is not None:
@@ -54,17 +54,17 @@ def findings(facts: RunFacts) -> list[Finding]:
 
 
 def knowledge_metric(metrics: Metrics) -> str | None:
-    """The accuracy that the sentences are about: of people of middling exposure, else of everybody."""
+    """The accuracy that sentences use: of people of medium frequency, else of all people."""
     return next((name for name in KNOWLEDGE if metrics.has(name)), None)
 
 
 def _knowledge(facts: RunFacts) -> str | None:
-    """None where the sentences are about something else than answers."""
+    """The accuracy that sentences use; None if they are about other metrics."""
     return None if story(facts.recipe) else knowledge_metric(facts.metrics)
 
 
 def _told(facts: RunFacts) -> tuple[str, ...]:
-    """The metrics of a sentence that is not about answers."""
+    """Metrics of a sentence that is not about answers."""
     own = story(facts.recipe)
     return own.told if own else TEXT_METRICS
 
@@ -80,19 +80,18 @@ def _knowledge_finding(facts: RunFacts, arm: ArmFacts) -> str:
         return ""
     ends = metrics.ends(arm.name, metric)
     if ends is None:
-        return _only_start(arm.name, last, f"answers {percent(last.value)} of {_questions(metric)}")
+        return _only_start(arm.name, last, f"answers {percent(last.value)} of {_questions(metric)} correctly")
     start, end = ends
     sentence = (
         f"After {plural(end.generation, 'generation')} on {_diet(arm)}, {arm.name} answers {percent(end.value)} of "
-        f"{_questions(metric)} (generation 0: {percent(start.value)}{_hedge(start, end)})"
+        f"{_questions(metric)} correctly (generation 0: {percent(start.value)}{_hedge(start, end)})."
     )
     form = metrics.ends(arm.name, "fluency/ppl_form")
     if form is None:
-        return sentence + "."
+        return sentence
     before, after = form[0].value, form[1].value
-    moved = f"{number(before)} \u2192 {number(after)} ({change('fluency/ppl_form', before, after)})"
-    overlap = "; its intervals overlap" if apart(*form) is False else ""
-    return f"{sentence}, while the perplexity of its sentence forms moved {moved}{overlap}."
+    moved = f"{number(before)} \u2192 {number(after)} ({change('fluency/ppl_form', before, after)}{_hedge(*form)})"
+    return f"{sentence} Perplexity of form: {moved}."
 
 
 def _text_finding(facts: RunFacts, arm: ArmFacts) -> str:
@@ -103,12 +102,12 @@ def _text_finding(facts: RunFacts, arm: ArmFacts) -> str:
         return f"After {plural(reached, 'generation')} on {_diet(arm)}, {arm.name}: {listed(moves)}."
     if not lasts:
         return ""
-    values = [f"{NAMES[metric]} is {shown(metric, last.value)}" for metric, last in lasts.items()]
-    return _only_start(arm.name, next(iter(lasts.values())), f"begins where {listed(values)}")
+    values = [f"{NAMES[metric]} {shown(metric, last.value)}" for metric, last in lasts.items()]
+    return _only_start(arm.name, next(iter(lasts.values())), f"starts with {listed(values)}")
 
 
 def _text_moves(facts: RunFacts, arm: ArmFacts) -> list[str]:
-    """`perplexity of held-out human text 14.0 -> 20.7 (+48%)` and its like, for what was measured at both ends."""
+    """Changes such as `perplexity of held-out human text 14.0 -> 20.7 (+48%)`, for metrics measured at both ends."""
     moves = []
     for metric in _told(facts):
         ends = facts.metrics.ends(arm.name, metric)
@@ -134,7 +133,7 @@ def _control(facts: RunFacts, arm: ArmFacts) -> str:
         return ""
     start, end = ends
     before = f"generation 0: {percent(start.value)}{_hedge(start, end)}"
-    return f"{who}, answers {percent(end.value)} after {plural(end.generation, 'generation')} ({before})."
+    return f"{who}, answers {percent(end.value)} correctly after {plural(end.generation, 'generation')} ({before})."
 
 
 def _the_control(facts: RunFacts, arm: ArmFacts) -> str:
@@ -157,7 +156,7 @@ def _only_start(name: str, point: Point, says: str) -> str:
 
 
 def _hedge(start: Point, end: Point) -> str:
-    """What must be added where the change is not beyond the intervals."""
+    """Qualification of a change whose intervals overlap or do not exist."""
     separate = apart(start, end)
     if separate is None:
         return "; no interval"

@@ -1,7 +1,7 @@
-"""One small SVG picture of a run: accuracy with interval bands, beside the perplexity of form, over generations.
+"""SVG picture of a run: accuracy with interval bands, and the perplexity of form, over generations.
 
-Written by hand as a string, so that it needs no browser and no plotting library, and shows in light and dark alike.
-A text run shows the perplexity of human text beside the entropy of the model's own, another learner the first two metrics
+It is written as a string, so it needs neither browser nor plotting library. It suits light and dark pages. A text run
+shows the perplexity of human text and the entropy of the model's own text. Another learner shows the first two metrics
 of its story.
 """
 
@@ -26,7 +26,7 @@ from autophage.store.rundir import RunDirectory
 WIDTH, HEIGHT = 920, 380
 TOP, BOTTOM = 84, 324
 PANELS = ((56, 400), (486, 770))
-"""Left and right edge of each panel; what is right of the last one holds the arms' names."""
+"""Left and right edge of each panel. The arms' names stand to the right of the last one."""
 LABEL_GAP = 17
 LONGEST_LABEL = 18
 """Characters of an arm's name that fit beside the second panel."""
@@ -35,7 +35,7 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 
 @dataclass(frozen=True)
 class Axes:
-    """Maps generations and values of one panel to the picture; y grows downwards."""
+    """Maps generations and values of one panel to the picture. y grows downwards."""
 
     left: float
     right: float
@@ -52,7 +52,10 @@ class Axes:
 
 
 def hero_figure(run: RunDirectory, facts: RunFacts | None = None) -> str:
-    """The picture of `run` as SVG text; a run without metrics gives a picture that says so. With its `facts` nothing is read."""
+    """The picture of `run` as SVG text.
+
+    A run without metrics gives a picture that says so. Given `facts`, no file is read.
+    """
     return draw(pooled(facts or load(run)))
 
 
@@ -136,7 +139,7 @@ def _line(axes: Axes, points: list[Point], look: Style) -> list[str]:
 
 
 def _labels(facts: RunFacts, looks: dict[str, Style], metric: str, edges: tuple[float, float]) -> list[str]:
-    """Arm names at the ends of the lines, pushed apart where lines end close together."""
+    """Arm names at the ends of the lines, moved apart where lines end close together."""
     ends = [(arm.name, last) for arm in facts.arms if (last := facts.metrics.last(arm.name, metric)) is not None]
     ticks = _ticks(metric, [point for arm in facts.arms for point in facts.metrics.series(arm.name, metric)])
     axes = Axes(*edges, facts.generations, ticks[0], ticks[-1])
@@ -157,7 +160,7 @@ def _shortened(name: str) -> str:
 
 
 def _ticks(metric: str, points: list[Point]) -> list[float]:
-    """Four to six round values that hold every point; accuracy always has the whole axis from 0 to 1."""
+    """Four to six round values that span all points. Accuracy always spans 0 to 1."""
     if describe(metric).kind == "share":
         return [0.0, 0.25, 0.5, 0.75, 1.0]
     values = [bound for point in points for bound in (point.interval or (point.value, point.value))]

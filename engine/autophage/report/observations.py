@@ -1,7 +1,7 @@
-"""Observations that make the numbers harder to misread, each computed and each said only when it holds.
+"""Observations that help to read the numbers, each shown only if it holds.
 
-Pure: `RunFacts` in, strings out. They look for what would change the reading of the main figure: a control that moved
-too, fluency that hid the loss, an order of forgetting, an answer format that decides, a run that is not finished.
+They report facts that change the reading of the main figure: a control that moved, fluency that hid the loss, the
+order of forgetting, an answer format that decides, an unfinished run.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from autophage.report.findings import knowledge_metric
 from autophage.report.learners.stories import story
 
 FLUENT = 0.2
-"""Perplexity of form may rise by this share and still count as fluent: a reader would hardly notice."""
+"""Relative rise of the perplexity of form up to which an arm counts as fluent. A reader would hardly notice it."""
+CONFOUNDED = "Effects of synthetic text cannot be told apart from effects of training."
 NAMED = 4
-"""Arms that an observation names before it counts the rest."""
+"""Most arms that an observation names. It counts the rest."""
 
 
 def observations(facts: RunFacts) -> list[str]:
-    """In the order in which a reader should have them; never empty."""
+    """Observations in reading order; never empty."""
     rules: list[Callable[[RunFacts], list[str]]] = [
         _state,
         _control_moved,
@@ -41,7 +42,7 @@ def observations(facts: RunFacts) -> list[str]:
 
 
 def _several(items: list[str]) -> str:
-    """`a, b and c`, or the first few and how many more."""
+    """Join as `a, b and c`, or the first few and the number of others."""
     return listed(items if len(items) <= NAMED else [*items[:NAMED], f"{len(items) - NAMED} more"])
 
 
@@ -52,7 +53,7 @@ def _state(facts: RunFacts) -> list[str]:
     reached = [
         f"{arm.name} at {arm.last} of {facts.generations}" if arm.last >= 0 else f"{arm.name} not begun" for arm in arms
     ]
-    uneven = " Arms stand at different generations: compare them at the same one, not at their last."
+    uneven = " Arms have reached different generations. Compare them at the same generation, not at their last."
     word = "still running" if facts.running else "not finished"
     found = [f"The run is {word} ({_several(reached)}).{uneven if len({arm.last for arm in arms}) > 1 else ''}"]
     last = facts.events[-1] if facts.events else {}
@@ -67,7 +68,7 @@ def _main_metric(facts: RunFacts) -> str:
 
 
 def _clear_changes(facts: RunFacts, arms: list[ArmFacts], metric: str) -> Iterator[tuple[ArmFacts, Point, Point]]:
-    """The arms whose `metric` moved beyond both intervals, with generation 0 and the last one."""
+    """Arms whose `metric` changed beyond both intervals, with generation 0 and the last one."""
     for arm in arms:
         ends = facts.metrics.ends(arm.name, metric)
         if ends is not None and apart(*ends):
@@ -76,10 +77,10 @@ def _clear_changes(facts: RunFacts, arms: list[ArmFacts], metric: str) -> Iterat
 
 def _control_moved(facts: RunFacts) -> list[str]:
     if not facts.controls:
-        return ["There is no control arm: nothing here tells self-training from training as such."]
+        return [f"There is no control arm. {CONFOUNDED}"]
     metric = _main_metric(facts)
     if facts.metrics.arms and not any(facts.metrics.ends(arm.name, metric) for arm in facts.controls):
-        return ["No control has been measured beyond generation 0 yet: nothing here tells self-training from training."]
+        return [f"No control has been measured beyond generation 0 yet. {CONFOUNDED}"]
     moved = [
         f"{arm.name} by {change(metric, start.value, end.value)}"
         for arm, start, end in _clear_changes(facts, facts.controls, metric)
@@ -87,8 +88,8 @@ def _control_moved(facts: RunFacts) -> list[str]:
     if not moved:
         return []
     return [
-        f"The control moved too ({_several(moved)}), beyond its intervals. Part of what the other arms show is the "
-        "effect of training, not of synthetic text: read them against the control, not against generation 0."
+        f"The control moved too ({_several(moved)}), beyond its intervals. Part of the change in the other arms is an effect of "
+        "training, not of synthetic text. Compare them with the control, not with generation 0."
     ]
 
 
@@ -103,7 +104,7 @@ def _same_as_control(facts: RunFacts) -> list[str]:
             alike.append(f"{arm.name} (generation {last.generation})")
     if not alike:
         return []
-    return [f"This run does not tell {_several(alike)} from the control: their intervals overlap."]
+    return [f"This run shows no difference from the control for {_several(alike)}: the intervals overlap."]
 
 
 def _fluency_hid_the_loss(facts: RunFacts) -> list[str]:
@@ -114,12 +115,18 @@ def _fluency_hid_the_loss(facts: RunFacts) -> list[str]:
         form = facts.metrics.ends(arm.name, "fluency/ppl_form")
         if form is not None and end.value < start.value:
             rise = form[1].value / form[0].value - 1
-            points = f"{100 * (start.value - end.value):.0f} points of accuracy"
-            text = f"{arm.name} lost {points} (form perplexity {100 * rise:+.0f}%)"
+            points = f"{100 * (start.value - end.value):.0f} points of accuracy lost"
+            text = f"{arm.name} ({points}, perplexity of form {100 * rise:+.0f}%)"
             (fluent if rise <= FLUENT else broken).append(text)
-    found = [f"{_several(fluent)} and stayed fluent: fluency alone would not have shown the loss."] if fluent else []
+    found = []
+    if fluent:
+        found.append(
+            f"Stayed fluent while losing knowledge: {_several(fluent)}. Fluency alone would not reveal the loss."
+        )
     if broken:
-        found.append(f"{_several(broken)}: language went with knowledge, so this is not a loss of knowledge alone.")
+        found.append(
+            f"Lost fluency together with knowledge: {_several(broken)}. The loss is not one of knowledge alone."
+        )
     return found
 
 
@@ -137,11 +144,11 @@ def _order_of_forgetting(facts: RunFacts) -> list[str]:
     if not told:
         return []
     rest = f"; {len(told) - NAMED} more arms in the figure" if len(told) > NAMED else ""
-    return [f"Accuracy first fell clear of its generation-0 interval: {'; '.join(told[:NAMED])}{rest}."]
+    return [f"Accuracy first fell below its interval of generation 0: {'; '.join(told[:NAMED])}{rest}."]
 
 
 def _left_start(facts: RunFacts, arm: ArmFacts, metric: str) -> int | None:
-    """The first generation whose interval lies wholly below that of generation 0."""
+    """First generation whose interval lies wholly below that of generation 0."""
     start = facts.metrics.at(arm.name, metric, 0)
     for point in facts.metrics.series(arm.name, metric):
         if start is not None and point.value < start.value and apart(start, point):
@@ -158,7 +165,7 @@ def _confidently_wrong(facts: RunFacts) -> list[str]:
     if not found:
         return []
     return [
-        f"Confidently wrong answers became more frequent in {_several(found)}: confidence does not warn of the loss."
+        f"Confidently wrong answers became more frequent in {_several(found)}. Confidence does not warn of the loss."
     ]
 
 
@@ -172,9 +179,10 @@ def _format_decides(facts: RunFacts) -> list[str]:
         low, high = min(points, key=lambda name: points[name].value), max(points, key=lambda name: points[name].value)
         if apart(points[low], points[high]):
             found.append(
-                f"{arm.name} answers {percent(points[low].value)} by {low} and {percent(points[high].value)} by {high}"
+                f"{arm.name} answers {percent(points[low].value)} of {low} probes and {percent(points[high].value)} of {high} "
+                "probes"
             )
-    return [f"How one asks matters: {_several(found)}."] if found else []
+    return [f"The question format matters: {_several(found)} correctly."] if found else []
 
 
 def _compliance(facts: RunFacts) -> list[str]:
@@ -184,7 +192,9 @@ def _compliance(facts: RunFacts) -> list[str]:
         if end.value < start.value
     ]
     return (
-        [f"Format compliance fell in {_several(found)}: some lost accuracy may be lost form, not lost knowledge."]
+        [
+            f"Format compliance fell in {_several(found)}. Part of the lost accuracy may be lost form, not lost knowledge."
+        ]
         if found
         else []
     )
@@ -192,25 +202,25 @@ def _compliance(facts: RunFacts) -> list[str]:
 
 def _left_out(facts: RunFacts) -> list[str]:
     count = facts.metrics.left_out
-    return (
-        [f"{plural(count, 'value')} not finite and left out of every figure and table; the CSV has them."]
-        if count
-        else []
-    )
+    if not count:
+        return []
+    be, them = ("is", "it") if count == 1 else ("are", "them")
+    return [f"{plural(count, 'value')} {be} not finite. Figures and tables leave {them} out. The CSV contains {them}."]
 
 
 def _chains(facts: RunFacts) -> list[str]:
-    """Breaks in provenance: a parent that is not the generation before, or versions that changed on the way."""
+    """Breaks in provenance: a parent that is not the previous generation, or versions that changed."""
     found = []
     for arm in facts.arms:
         broken = [m.generation for m, parent in zip(arm.manifests[1:], arm.hashes, strict=False) if m.parent != parent]
         if broken:
             found.append(
-                f"{arm.name}: the parent of generation {broken[0]} is not the one before it. Run `autophage verify`."
+                f"{arm.name}: the recorded parent of generation {broken[0]} is not the generation before it. "
+                "Run `autophage verify`."
             )
     versions = {tuple(sorted(m.versions.items())) for arm in facts.arms for m in arm.manifests}
     if len(versions) > 1:
-        found.append("Package versions changed during the run: see Provenance before comparing its generations.")
+        found.append("Package versions changed during the run. See Provenance before you compare its generations.")
     return found
 
 
@@ -218,10 +228,10 @@ def _intervals(facts: RunFacts) -> str:
     seeds = pooled_seeds(facts)
     if seeds:
         return (
-            f"Intervals are 95%, over {len(seeds)} seeds or over the items that were measured, whichever is wider; what another "
-            "base model would bring is not in them."
+            f"Intervals are 95%, over {len(seeds)} seeds or over the measured items, whichever is wider. They do not cover the "
+            "variation between base models."
         )
     return (
-        "Intervals are 95% and cover the items that were measured within this run, which has one seed; what another seed would "
-        "bring is not in them."
+        "Intervals are 95%, over the items measured within this run. The run has one seed, so they do not cover the variation "
+        "between seeds."
     )

@@ -1,8 +1,8 @@
-"""The page: everything computed elsewhere, put into one HTML file that asks nobody for anything.
+"""The page: one self-contained HTML file.
 
-Owns rendering and the promise that the file is inert: jinja2 escapes every text, figures travel as JSON that cannot end
-its `<script>` element, and a content security policy admits exactly the scripts whose hashes it names and no request at
-all. plotly.js is inlined once.
+The module renders the file and keeps it inert. jinja2 escapes all text. Figures travel as JSON that cannot end its
+`<script>` element. A content security policy admits only scripts with known hashes, and no requests. plotly.js is
+inlined once.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ from autophage.store.rundir import RunDirectory
 
 TEMPLATE, STYLE, SCRIPT = "template.html.jinja", "report.css", "report.js"
 AFTER = ("main", "trajectory")
-"""Figures that stand in the section of the main figure; the rest follow under their own heading."""
+"""Keys of the figures in the section of the main figure. The others follow under their own heading."""
 
 
 @dataclass(frozen=True)
 class Sections:
-    """The figures of the page, by section."""
+    """Figures of the page, by section."""
 
     main: list[Figure]
     more: list[Figure]
@@ -70,7 +70,7 @@ class Sections:
 
 @dataclass(frozen=True)
 class Account:
-    """What a report is made of, read once: the page has it in words, `account_facts` as plain values."""
+    """Data of a report, read once. The page shows it in words, `account_facts` as plain values."""
 
     facts: RunFacts
     costs: Costs
@@ -78,14 +78,14 @@ class Account:
 
 
 def read_account(run: RunDirectory) -> Account:
-    """Of a run, finished or not; `UserError` where there is none."""
+    """Read the data of a run, finished or not. Raises `UserError` if there is no run."""
     facts = load(run)
     costs = costs_of(run, facts)
     return Account(facts, costs, gathered(facts, costs))
 
 
 def account_facts(account: Account) -> dict[str, Any]:
-    """What the report says beside its metrics, as plain values."""
+    """Contents of the report other than its metrics, as plain values."""
     return {
         "early_warning": warning_facts(account.facts),
         "costs": cost_facts(account.costs),
@@ -94,9 +94,9 @@ def account_facts(account: Account) -> dict[str, Any]:
 
 
 def write_report(run: RunDirectory, account: Account | None = None) -> Path:
-    """Write `report.html` of `run`, finished or not, and return its path; `UserError` where there is no run.
+    """Write `report.html` of `run`, finished or not, and return its path.
 
-    An `account` of it that has been read already is not read again.
+    An `account` that is given is not read again. Raises `UserError` if there is no run.
     """
     page = render(run, account or read_account(run))
     write_bytes(run.report, page.encode("utf-8", "backslashreplace"))
@@ -104,9 +104,9 @@ def write_report(run: RunDirectory, account: Account | None = None) -> Path:
 
 
 def render(run: RunDirectory, account: Account) -> str:
-    """The whole page as text; reads nothing but corpora.
+    """The whole page as text. Reads no files but corpora.
 
-    Only what no person wrote is marked safe: the package's own style and scripts, and JSON that `script_json` escaped.
+    Only text that the package wrote is marked safe: its style, its scripts, and JSON from `script_json`.
     """
     facts, costs, compared = account.facts, account.costs, account.compared
     shown, groups = pooled(facts), pools(facts)
@@ -161,13 +161,14 @@ def render(run: RunDirectory, account: Account) -> str:
 
 
 def _reference(shown: RunFacts, name: str) -> RunFacts:
-    """`shown` with one arm and its control alone: what sentences are about where a table has the others."""
+    """Copy of `shown` with one arm and its control, for sentences beside a table of all arms."""
     arm = next(arm for arm in shown.arms if arm.name == name)
     control = shown.control_of(arm)
     return replace(shown, arms=[arm] if control is None else [arm, control])
 
 
 def status(facts: RunFacts) -> str:
+    """State of the run: running, finished, unfinished or not begun."""
     if facts.running:
         return "running"
     if facts.complete:
@@ -183,7 +184,7 @@ def _sections(
     timing: list[Figure],
     remedies: list[Figure],
 ) -> Sections:
-    """`facts` have seeds pooled; corpora are read of `sampled`, one arm of each pool."""
+    """Sort figures into sections. Seeds of `facts` are pooled. Corpora are read for `sampled`, one arm of each pool."""
     own = story(facts.recipe)
     planned = metric_figures(facts, looks, own.figures if own else ())
     other = other_figures(facts, looks, planned + timing)
@@ -201,7 +202,7 @@ def _sections(
 
 
 def _samples(run: RunDirectory, facts: RunFacts) -> list[ArmSamples]:
-    """Texts that models wrote; none where they write numbers."""
+    """Texts that models wrote; empty if they write numbers."""
     if not writes_text(facts.recipe):
         return []
     return [sample for arm in facts.arms if (sample := arm_samples(run, arm)).generations or sample.missing]
@@ -236,7 +237,7 @@ def _environment() -> Environment:
 
 
 def _variables() -> str:
-    """The palette as CSS: light, and dark but for print."""
+    """The palette as CSS, light and dark. Print is always light."""
     light = ";".join(f"{key}:{value}" for key, value in variables(dark=False).items())
     dark = ";".join(f"{key}:{value}" for key, value in variables(dark=True).items())
     return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root:not([data-print]){{{dark}}}}}\n"

@@ -1,7 +1,7 @@
-"""What the run was predicted to take, beside what it took: seconds of each stage and of the whole, for what has been done.
+"""Predicted and actual seconds of each stage and of the whole run.
 
-Reads the prediction that the run wrote when it began; a run without one has no such table. Compares like with like: of an
-unfinished run only the stages that are done, of a resumed one a start per session.
+The run writes its prediction when it begins. A run without one has no such table. The comparison covers equal work:
+for an unfinished run the stages that are done, for a resumed run one start for each session.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from autophage.report.facts.table import DASH, TableCell, TableRow
 from autophage.report.timings import STAGES, Timings
 
 LEAST_SECONDS = 0.05
-"""Below this a ratio of seconds says nothing."""
+"""Fewest seconds for which a ratio is shown."""
 
 
 @dataclass(frozen=True)
 class Predicted:
+    """Content of the table: predicted seconds, actual seconds, and actual over predicted."""
+
     rows: list[TableRow]
     machine: str
     basis: str
 
 
 def predicted(prediction: Mapping[str, Any] | None, facts: RunFacts, measured: Timings) -> Predicted | None:
-    """The table; None where nothing was predicted, or nothing has been timed."""
+    """The table; None if nothing was predicted or nothing has been timed."""
     if prediction is None or not measured.stages or measured.wall <= 0:
         return None
     try:
@@ -72,7 +74,7 @@ def _row(stage: str, foreseen: float, taken: float) -> TableRow | None:
 
 
 def _starts(facts: RunFacts) -> tuple[int, float]:
-    """Sessions that came to a stage, and the seconds they took until the first."""
+    """Number of sessions that reached a stage, and their seconds until the first stage."""
     count, total, begun = 0, 0.0, None
     for event in facts.events:
         time = event.get("time")

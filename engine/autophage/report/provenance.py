@@ -1,4 +1,4 @@
-"""Where the numbers come from: the chain of manifests, the environment, and what happened to the run on the way."""
+"""Provenance of the numbers: the chain of manifests, the environment, and the events of the run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_EVENTS = 60
 
 @dataclass(frozen=True)
 class Link:
-    """One generation of the chain. `sound` says whether its parent is the manifest before it."""
+    """One generation of the chain. `sound` is True if its parent is the previous manifest."""
 
     generation: int
     sha256: str
@@ -31,7 +31,7 @@ class Link:
 
 
 def chain(arm: ArmFacts) -> list[Link]:
-    """The manifests of an arm, oldest first."""
+    """Manifests of an arm, oldest first."""
     links = []
     for place, (manifest, own) in enumerate(zip(arm.manifests, arm.hashes, strict=True)):
         sound = place == 0 or manifest.parent == arm.hashes[place - 1]
@@ -52,7 +52,7 @@ def chain(arm: ArmFacts) -> list[Link]:
 
 
 def versions(facts: RunFacts) -> list[tuple[str, list[str]]]:
-    """Package -> every version that some generation was made with."""
+    """Package -> all versions that made some generation."""
     found: dict[str, list[str]] = {}
     for arm in facts.arms:
         for manifest in arm.manifests:
@@ -64,7 +64,7 @@ def versions(facts: RunFacts) -> list[tuple[str, list[str]]]:
 
 
 def event_summary(events: list[dict[str, Any]]) -> str:
-    """`started once, resumed twice, ...` in one sentence."""
+    """One sentence such as `The run was started once, resumed 2 times, ...`."""
     starts = sum(event.get("kind") == "run-start" for event in events)
     if not starts:
         return "No events were recorded."
@@ -77,7 +77,7 @@ def event_summary(events: list[dict[str, Any]]) -> str:
 
 
 def told_events(events: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    """(time, what, detail) of the last events worth a line: starts, ends, notes, interruptions and failures."""
+    """(time, kind, detail) of the last notable events: starts, ends, notes, interruptions and failures."""
     lines = []
     for event in events:
         kind = event.get("kind")
@@ -93,7 +93,7 @@ def pretty(environment: dict[str, Any]) -> str:
 
 
 def machine_words(environment: dict[str, Any]) -> list[str]:
-    """The model and the machine in a few words, as far as the environment names them."""
+    """Model and machine in a few words, as far as the environment names them."""
     model = environment.get("model")
     model = model if isinstance(model, dict) else {}
     words = []
@@ -111,7 +111,7 @@ def machine_words(environment: dict[str, Any]) -> list[str]:
 
 
 def _weights(weights: dict[str, Any]) -> str:
-    """The digest of the weights, and how far the sampler's log-probs were from the trainer's when they were swapped in."""
+    """Digest of the weights, and the canary's distance between sampler and trainer at the swap."""
     words = [str(weights["digest"])[:12]] if weights.get("digest") else []
     canary = weights.get("canary_nats")
     words += [f"canary {canary:.1e} nats"] if isinstance(canary, int | float) else []

@@ -1,8 +1,8 @@
-"""What the models wrote: a few samples of each arm at the same places of its corpus, and how surprised it was by them.
+"""Samples of each arm at fixed places of its corpus, with the surprisal of their tokens.
 
-Owns the reading of corpora for the report, and reads no more than the first shard of a generation. Samples are picked
-by place, never by content, so that nobody chooses what looks collapsed. Texts are hostile: they leave here as plain
-strings and runs of visible characters, for a template that escapes.
+Only the first shard of a generation is read. Samples are picked by place, never by content, so the choice is neutral.
+Texts are untrusted. They leave the module as plain strings and runs of visible characters, for a template that
+escapes.
 """
 
 from __future__ import annotations
@@ -18,20 +18,23 @@ from autophage.report.facts.load import ArmFacts
 from autophage.store.rundir import RunDirectory
 
 PLACES = 5
-"""Samples shown per arm and generation: few enough to be read, not only looked at."""
+"""Samples shown for each arm and generation: few enough to be read."""
 LONGEST = 1500
-"""Characters of a text that are shown; the corpus has the rest."""
+"""Characters shown of a text. The corpus holds the rest."""
 BARS = 160
-"""Tokens of a sample whose surprisal is drawn."""
+"""Most tokens of a sample whose surprisal is drawn."""
 FEWEST_BARS = 24
 TALLEST = 6.0
-"""Nats at which a surprisal bar is full height: one chance in 400."""
+"""Surprisal in nats at which a bar has full height: a chance of 1 in 400."""
 COLUMNS = ["prompt", "text", "logprob", "entropy", "finish_reason", "accepted", "gate"]
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One sample. `bars` is an SVG path with one stroke per token; `tint` is the mean surprisal over TALLEST."""
+    """One sample.
+
+    `bars` is an SVG path with one stroke for each token. `tint` is the mean surprisal over TALLEST, at most 1.
+    """
 
     prompt: list[tuple[str, bool]]
     text: list[tuple[str, bool]]
@@ -47,7 +50,10 @@ class Shown:
 
 @dataclass(frozen=True)
 class ArmSamples:
-    """`rows` hold one sample per generation, row by row at `places`; `missing` generations have no corpus here."""
+    """Samples of an arm. Each of `rows` holds one sample for each generation, at one of `places`.
+
+    Generations in `missing` have no corpus in the directory.
+    """
 
     arm: str
     generations: list[int]
@@ -57,12 +63,15 @@ class ArmSamples:
 
     @property
     def width(self) -> int:
-        """Units of the surprisal strips: the same for all of an arm, so that lengths can be compared."""
+        """Width of the surprisal strips in SVG units.
+
+        All strips of an arm share it, so their lengths are comparable.
+        """
         return 3 * max([FEWEST_BARS, *(min(BARS, one.tokens) for row in self.rows for one in row)])
 
 
 def arm_samples(run: RunDirectory, arm: ArmFacts) -> ArmSamples:
-    """The samples of an arm at generation 0, a middle one and the last."""
+    """Samples of an arm at generation 0, a middle one and the last."""
     tables = {}
     missing = []
     for generation in shown_generations(arm.last):
@@ -98,6 +107,6 @@ def _shown(row: dict[str, Any]) -> Shown:
 
 
 def _bars(surprisal: np.ndarray) -> str:
-    """One vertical stroke per token, 0 to 20 units high, 3 units apart, standing on y = 20."""
+    """One vertical stroke for each token, 0 to 20 units high, 3 units apart, on the line y = 20."""
     heights = 20 * np.clip(surprisal / TALLEST, 0.03, 1)
     return "".join(f"M{3 * place + 2} 20v-{height:.1f}" for place, height in enumerate(heights))

@@ -1,7 +1,6 @@
-"""The settings that flip the outcome of recursive training, per arm, and the caption every figure carries.
+"""Settings that can decide the outcome of recursive training, for each arm, and the caption of every figure.
 
-Each row alone can decide whether a run shows collapse, so they are named wherever a number is shown. Pure; knows the
-recipe's keys and nothing of the engine.
+Each of them alone can decide whether a run shows collapse, so every figure names them.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from autophage.report.learners.stories import learner_settings
 CAPTIONED = (
     "learner", "chain", "pool", "samples a generation", "prompts", "decoding", "method", "learning rate", "anchor"
 )  # fmt: skip
-"""What a figure's caption must name: without these a curve cannot be compared with another one."""
+"""Settings that a caption names. Without them a curve cannot be compared with another one."""
 NO_ANCHOR = "none"
-"""In captions it is not said."""
+"""Value of a recipe without an anchor. Captions omit it."""
 MOST_COLUMNS = 5
-"""Arms that a table has beside one another. More of them, with such names as sweeps give, are wider than a page, and are rows."""
+"""Most arms that are columns of a table. More arms are rows, since their names would not fit the page."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One row: `values` in the order of the arms; `differs` when they are not all equal."""
+    """One row. `values` are in the order of the arms. `differs` is True unless all are equal."""
 
     name: str
     values: list[str]
@@ -36,13 +35,13 @@ class Setting:
 
     @property
     def usual(self) -> str | None:
-        """The value that more than half of the arms have, where there is one."""
+        """The value of more than half of the arms, if there is one."""
         value, count = Counter(self.values).most_common(1)[0]
         return value if 2 * count > len(self.values) else None
 
 
 def outcome_settings(arms: list[ArmFacts], seeds: Sequence[int] = ()) -> list[Setting]:
-    """The rows for the arms that have a recipe; `seeds` are those that each of them is a pool of, where it is one."""
+    """Rows for the arms that have a recipe. `seeds` are the seeds of each pooled arm."""
     columns = [_of(arm.recipe) for arm in arms if arm.recipe is not None]
     if seeds:
         columns = [{**column, "seed": ", ".join(map(str, seeds))} for column in columns]
@@ -53,7 +52,7 @@ def outcome_settings(arms: list[ArmFacts], seeds: Sequence[int] = ()) -> list[Se
 
 
 def caption(arms: list[ArmFacts]) -> str:
-    """`chain cumulative · pool replace · ...`; what differs between arms is listed with every value it takes."""
+    """Caption such as `chain cumulative · pool replace`. A setting that differs between arms lists all its values."""
     parts = []
     for setting in outcome_settings(arms):
         values = list(dict.fromkeys(setting.values))
@@ -91,13 +90,13 @@ def _of(recipe: Recipe) -> dict[str, str]:
 def _human_text(recipe: Recipe) -> str:
     mix = recipe.mix
     parts: list[str] = [mix.human]
-    parts += [f"the rare {mix.rare:g} times as often"] if mix.rare > 1 else []
-    parts += [f"edited from {mix.human_edit:g}"] if mix.human_edit is not None else []
+    parts += [f"rare documents {mix.rare:g} times as often"] if mix.rare > 1 else []
+    parts += [f"resampled from probability {mix.human_edit:g}"] if mix.human_edit is not None else []
     return ", ".join(parts)
 
 
 def _anchor(recipe: Recipe) -> str:
-    """What the loss is beside, or in place of, the cross-entropy of every token."""
+    """Terms of the loss beside, or in place of, the cross-entropy of every token."""
     anchor = recipe.anchor
     parts = [f"{anchor.kl:g} times {anchor.direction} KL"] if anchor.kl > 0 else []
     if anchor.distills:
@@ -109,14 +108,14 @@ def _anchor(recipe: Recipe) -> str:
 
 
 def _gates(recipe: Recipe) -> str:
-    """In order, with the settings that are not the defaults; and out of how many documents they choose, where they do."""
+    """Gates in order, with settings that are not defaults, and the number of documents to choose from."""
     if not recipe.gate:
         return "none"
     told = []
     for gate in recipe.gate:
         settings = ", ".join(f"{name} {value}" for name, value in gate.model_dump(exclude_defaults=True).items())
         told.append(f"{gate.kind} ({settings})" if settings else gate.kind)
-    return f"{', then '.join(told)}; of {recipe.sample.written:,} documents, short: {recipe.mix.short}"
+    return f"{', then '.join(told)}; chosen from {recipe.sample.written:,} documents, if too few: {recipe.mix.short}"
 
 
 def _method(recipe: Recipe) -> str:

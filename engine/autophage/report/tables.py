@@ -1,6 +1,6 @@
-"""The headline numbers as a table, and every number as CSV.
+"""Headline numbers as a table, and all numbers as CSV.
 
-The CSV is meant for spreadsheets, which run a cell that begins like a formula: such texts get a leading apostrophe.
+Spreadsheets run a cell that begins like a formula. The CSV puts an apostrophe before such a text.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _cell(metric: str, point: Point | None) -> TableCell:
 
 
 def to_csv(rows: list[dict[str, Any]]) -> str:
-    """All metric rows, in the columns of `metrics.parquet`; safe to open in a spreadsheet."""
+    """All metric rows, in the columns of `metrics.parquet`, safe for a spreadsheet."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(SCHEMA.names)
@@ -74,7 +74,7 @@ def to_csv(rows: list[dict[str, Any]]) -> str:
 
 
 def guarded(value: object) -> object:
-    """A text that a spreadsheet would run as a formula, made a text again; numbers stay numbers."""
+    """Put an apostrophe before a text that a spreadsheet would run as a formula. Numbers stay numbers."""
     if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA):
         return "'" + value
     return value

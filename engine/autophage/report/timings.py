@@ -1,7 +1,7 @@
-"""Where the time went: seconds per stage, arm and generation, and how much of the wall clock did the run's own work.
+"""Seconds for each stage, arm and generation, and the share of useful work in the wall clock.
 
-Reads events; where there are none, the `speed/*_seconds` metrics. Sessions (a run may be resumed) are counted from
-`run-start` to their last event, so time between sessions is not wall clock.
+Events are the source; without them, the `speed/*_seconds` metrics. A session lasts from `run-start` to its last event.
+Time between the sessions of a resumed run is not counted.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from autophage.report.figures.planned import TIMING_METRICS
 
 STAGES = ("train", "swap", "sample", "measure", "commit")
 USEFUL = ("train", "sample", "measure")
-"""Stages a run exists for; swap, commit, starting and waiting are what they cost."""
+"""Stages that a run exists for. Swap, commit, starting and waiting are overhead."""
 
 
 @dataclass(frozen=True)
 class Timings:
-    """`stages` maps (arm, generation) to seconds per stage, of the attempt that was committed. Times in seconds."""
+    """Times in seconds. `stages` maps (arm, generation) to the seconds of each stage, for the committed attempt."""
 
     stages: dict[tuple[str, int], dict[str, float]]
     wall: float
@@ -57,7 +57,7 @@ def timings(facts: RunFacts) -> Timings:
 
 
 def timing_words(measured: Timings) -> list[str]:
-    """Sentences for the head of the section; empty where nothing was timed."""
+    """Sentences for the head of the section; empty if nothing was timed."""
     words = []
     if measured.wall > 0:
         sessions = f" in {measured.sessions} sessions" if measured.sessions > 1 else ""
@@ -66,8 +66,8 @@ def timing_words(measured: Timings) -> list[str]:
         if busy + base <= 1:
             first = f", the base model {percent(base)}" if base else ""
             words.append(
-                f"Training, sampling and measuring what was committed took {percent(busy)} of it{first}; the remaining "
-                f"{percent(1 - busy - base)} is starting, swapping, committing, waiting and work that was done again."
+                f"Training, sampling and measuring of committed generations took {percent(busy)} of it{first}. The remaining "
+                f"{percent(1 - busy - base)} is starting, swapping, committing, waiting and repeated work."
             )
         else:
             words.append(
@@ -83,7 +83,7 @@ def timing_words(measured: Timings) -> list[str]:
 
 
 def timing_figures(facts: RunFacts, measured: Timings, looks: dict[str, Style]) -> list[Figure]:
-    """Stacked bars per arm, then tokens per second of all arms."""
+    """Stacked bars for each arm, then tokens per second of all arms."""
     figures = []
     present = [stage for stage in (*STAGES, "other") if any(stage in parts for parts in measured.stages.values())]
     tallest = max((sum(parts.values()) for parts in measured.stages.values()), default=0.0)

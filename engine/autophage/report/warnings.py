@@ -1,7 +1,7 @@
-"""Which metric left the control's spread first, per arm and ranked over arms: sentences, a table, and plain values.
+"""Early warning in the report: the metric that left the control's spread first, by arm and ranked over arms.
 
-Pure: `RunFacts` in. The rule is `metrics.warning`'s; here it is decided which metrics are asked (every one that is not
-of a single answer format or subject of questions, and none of speed), which control an arm is held against, and how it is said.
+`metrics.warning` holds the rule. This module selects the metrics, each arm's control, and the words. Metrics of speed,
+of a single answer format and of a subject of questions are left out.
 """
 
 from __future__ import annotations
@@ -22,20 +22,23 @@ NAMED = {
     "fluency/ppl_form": "perplexity of form",
     "fluency/ppl_human": "perplexity of human text",
 }
-"""Metrics of the sentences: one of each kind that people watch."""
+"""Metrics of the sentences: one of each kind that is commonly watched."""
 SENTENCES = 4
-"""Arms that get a sentence; the table has them all."""
+"""Most arms with a sentence. The table has all arms."""
 RULE = (
-    "The first generation from which a metric is outside the control's prediction band at every later one, "
-    f"at least {STAY} of them. The band opens with the generations as the control's own steps scatter, is never narrower "
-    f"than the intervals, and is so wide that at most {FALSE:.0%} of what fires in an arm is a false alarm, in "
-    "expectation. Arrows: above or below the control."
+    "A metric warns at the first generation from which it stays outside the control's prediction band, for at least "
+    f"{STAY} generations. The band widens with the generations, by the scatter of the control's own steps. It is never narrower "
+    f"than the 95% intervals. In expectation, at most {FALSE:.0%} of the warnings in an arm are false alarms. Arrows show the "
+    "side of the control on which the metric lies."
 )
 
 
 @dataclass(frozen=True)
 class WarningView:
-    """What the page shows: `rows` are the metrics that fired in some arm, earliest first, one cell for each of `arms`."""
+    """Content of the page's section.
+
+    `rows` are the metrics that fired in some arm, earliest first, with one cell for each of `arms`.
+    """
 
     rule: str
     sentences: list[str]
@@ -56,7 +59,7 @@ def warning_view(facts: RunFacts) -> WarningView:
 
 
 def warning_facts(facts: RunFacts) -> dict[str, Any]:
-    """The same as plain values for JSON: warnings of every arm, the metrics ranked over arms, and the rule's numbers."""
+    """Plain values for JSON: warnings of every arm, the ranking of metrics over arms, and the rule's numbers."""
     warnings = _warnings(facts)
     return {
         "false_alarms": FALSE,
@@ -78,8 +81,10 @@ def _warnings(facts: RunFacts) -> dict[str, list[EarlyWarning]]:
         series = _series(facts, arm, asked)
         if series:
             control = facts.control_of(arm)
-            twins = [_series(facts, twin, asked) for twin in _twins(facts, control)]
-            found[arm.name] = early_warnings(series, None if control is None else _series(facts, control, asked), twins)
+            siblings = [_series(facts, sibling, asked) for sibling in _siblings(facts, control)]
+            found[arm.name] = early_warnings(
+                series, None if control is None else _series(facts, control, asked), siblings
+            )
     return found
 
 
@@ -99,7 +104,7 @@ def _series(facts: RunFacts, arm: ArmFacts, asked: list[str]) -> dict[str, Metri
     return found
 
 
-def _twins(facts: RunFacts, control: ArmFacts | None) -> list[ArmFacts]:
+def _siblings(facts: RunFacts, control: ArmFacts | None) -> list[ArmFacts]:
     """Other controls that differ from `control` in their seed and nothing else."""
     own = _without_seed(control)
     if control is None or own is None:
@@ -121,30 +126,38 @@ def _cell(warning: EarlyWarning | None) -> TableCell:
 
 
 def _sentence(arm: str, warnings: list[EarlyWarning]) -> str:
-    """`In alpha-1.0, entropy saw it at generation 2, torso accuracy at 4; perplexity of human text never did.`"""
+    """As in `In alpha-1.0, entropy warned at generation 2, torso accuracy at 4.
+
+    Perplexity of human text never warned.`
+    """
     judged = [one for one in warnings if one.judged]
     if not judged:
         reasons = listed(sorted({one.reason for one in warnings}))
-        return f"{arm} cannot be told from its control yet: {reasons}."
+        return f"{arm} cannot be judged yet: {reasons}."
     fired = [one for one in judged if one.generation is not None]
     if not fired:
-        return f"In {arm}, none of {plural(len(judged), 'metric')} left the control's spread and stayed outside."
+        return f"In {arm}, none of {plural(len(judged), 'metric')} left the control's band for good."
     named = [one for one in judged if one.metric in NAMED]
     saw: dict[int, list[str]] = {}
     for one in named:
         if one.generation is not None:
             saw.setdefault(one.generation, []).append(NAMED[one.metric])
     never = [NAMED[one.metric] for one in named if one.generation is None]
-    parts = [f"{listed(names)} saw it at generation {when}" for when, names in saw.items()]
-    parts = [part if place == 0 else part.replace("saw it at generation", "at") for place, part in enumerate(parts)]
-    told = ", ".join(parts) + ("; " if parts and never else "") + (f"{listed(never)} never did" if never else "")
+    parts = [f"{listed(names)} warned at generation {when}" for when, names in saw.items()]
+    parts = [part if place == 0 else part.replace("warned at generation", "at") for place, part in enumerate(parts)]
+    silent = f"{_capitalized(listed(never)) if parts else listed(never)} never warned" if never else ""
+    told = ". ".join(part for part in (", ".join(parts), silent) if part)
     first = [_name(one.metric) for one in fired if one.generation == fired[0].generation]
     earliest = f"Earliest of {len(judged)} metrics, at generation {fired[0].generation}: {listed(_few(first))}."
     return f"In {arm}, {told}. {earliest}" if told else f"In {arm}: {earliest}"
 
 
+def _capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _name(metric: str) -> str:
-    """`Accuracy (torso)`: a label that can stand in a list."""
+    """Label for a list, such as `Accuracy (torso)`."""
     base, suffixes = split(metric)
     return describe(base).label + (f" ({', '.join(suffixes)})" if suffixes else "")
 

@@ -57,5 +57,5 @@ def _with_adapter(loaded: Any, adapter: Path, model: str) -> Any:
         return PeftModel.from_pretrained(loaded, str(adapter)).eval()
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise UserError(
-            f"{adapter}: cannot be put on {model} ({first_line(error)}). An adapter fits the model it was trained on."
+            f"{adapter}: does not fit {model} ({first_line(error)}). An adapter fits only the model it was trained on."
         ) from error

@@ -55,7 +55,7 @@ def score_documents(
     encoded = [(document.name, _encode(scorer, document)) for document in documents]
     pieces = [(name, ids, window) for name, ids in encoded for window in windows(len(ids), context, stride)]
     if not pieces:
-        raise UserError("no document has two tokens, so there is nothing to score: a first token has nothing before it")
+        raise UserError("nothing to score: no document has two tokens, and a first token has no context")
     total = sum(window.end - window.first for _, _, window in pieces)
     sums = Sums()
     meter = meter or Meter()
@@ -78,8 +78,8 @@ def score_documents(
 def _settings(scorer: Scorer, reference: Scorer | None, context: int | None, stride: int | None) -> tuple[int, int]:
     if reference is not None and reference.vocabulary != scorer.vocabulary:
         raise UserError(
-            f"divergences need one vocabulary: {scorer.name} has {scorer.vocabulary} tokens, {reference.name} has "
-            f"{reference.vocabulary}"
+            f"divergences need one vocabulary: {scorer.name} has {scorer.vocabulary} tokens, and "
+            f"{reference.name} has {reference.vocabulary}"
         )
     bounds = [one.positions for one in (scorer, reference) if one is not None and one.positions is not None]
     longest = min(bounds, default=None)
@@ -98,8 +98,8 @@ def _encode(scorer: Scorer, document: NamedText) -> list[int]:
     ids: list[int] = scorer.tokenizer(document.text, verbose=False)["input_ids"]
     if ids and max(ids) >= scorer.vocabulary:
         raise UserError(
-            f"{scorer.name}: its tokenizer gives token {max(ids)}, but the model has {scorer.vocabulary}: they do not belong "
-            "together"
+            f"{scorer.name}: its tokenizer produces token {max(ids)}, but the model has {scorer.vocabulary} tokens: they do not "
+            "belong together"
         )
     return ids
 

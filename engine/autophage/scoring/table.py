@@ -29,7 +29,7 @@ def schema(with_reference: bool) -> pa.Schema:
     integers = {"rank", "ties", "argmax"}
     columns = [
         ("document", pa.string()),
-        ("position", pa.int32()),  # of the token in its document, from 0
+        ("position", pa.int32()),  # place of the token in its document, from 0
         ("token_id", pa.int32()),
         ("token", pa.string()),
         *((name, pa.int32() if name in integers else pa.float32()) for name in STATISTICS),

@@ -1,8 +1,8 @@
-"""The questions that every generation answers: what is asked of the sampler for them, and what becomes of its answers.
+"""The questions of every generation: requests to the sampler, and answers with their scores.
 
-Each question in each format is scored, option by option, and, where the recipe says so, answered greedily by the sampler in
-the same batch as the corpus. The same questions in every arm and generation; an answer is a function of the loaded weights.
-Knows neither vLLM nor what is made of the answers (`metrics.questions`).
+Each question is scored in each format, option by option. With `questions.generate` the sampler also answers greedily, in
+the batch of the corpus. All arms and generations answer the same questions. An answer is a function of the loaded weights.
+`metrics.questions` turns answers into metrics.
 """
 
 from __future__ import annotations
@@ -25,47 +25,49 @@ from autophage.trainer.resident import ResidentModel
 
 
 class Examination:
+    """Put the questions of a recipe to the resident model and the sampler."""
+
     def __init__(self, recipe: Recipe, raw: RawSource, resident: ResidentModel) -> None:
         self._recipe, self._raw, self._resident = recipe, raw, resident
         self._table = recipe.questions
 
     @cached_property
     def posed(self) -> list[Posed]:
-        """The questions as the model reads them; none where the recipe asks none."""
+        """The questions as token ids; none if the recipe asks none."""
         prompts = read_questions(self._recipe, self._raw)
         return bind_questions(prompts, self._raw, self._resident.tokenizer, self._recipe)
 
     @property
     def passes(self) -> int:
-        """Sequences that scoring them takes."""
+        """Number of sequences that scoring the questions takes."""
         return passes(self.posed)
 
     def longest(self, positions: int | None) -> int:
-        """Tokens of the longest question with its answer: an option, or what is sampled. 0 where there is none.
+        """Tokens of the longest question with its option or sampled answer; 0 without questions.
 
         Raises:
-            UserError: the model has fewer positions.
+            UserError: the model has fewer `positions`.
         """
         sampled = self._table.max_tokens if self._table.generate else 0
         longest = max((max(one.longest, len(one.prompt_ids) + sampled) for one in self.posed), default=0)
         if positions is not None and longest > positions:
             longer = " Or raise base.length." if self._recipe.model.path == FROM_SOURCE else ""
             raise UserError(
-                f"a question with its answer takes {longest} tokens, but the model has {positions} positions. Leave few-shot "
-                "out of questions.formats, lower questions.shots or questions.max_tokens, or ask about other "
+                f"a question with its answer takes {longest} tokens, but the model has {positions} positions. Remove few-shot "
+                "from questions.formats, lower questions.shots or questions.max_tokens, or choose other "
                 f"questions.subjects.{longer}"
             )
         return longest
 
     def requests(self, stop_ids: tuple[int, ...]) -> list[Request]:
-        """Each question in each format, to be answered greedily; none where nothing is to be sampled."""
+        """Requests for greedy answers to each question in each format; none without `questions.generate`."""
         if not self._table.generate:
             return []
         greedy = Decoding(self._table.max_tokens, 0.0, 1.0, 0, stop_ids)
         return [Request(one.prompt_ids, 0, greedy) for one in self.posed]
 
     def answers(self, completions: Sequence[Completion], meter: Meter) -> list[Answer]:
-        """What the loaded model chooses, beside the completions of `requests`."""
+        """Choices of the loaded model, with the completions of `requests`. `meter` counts sequences."""
         if not self.posed:
             return []
         choices = choose(self._resident, self.posed, meter)

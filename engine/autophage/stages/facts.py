@@ -1,4 +1,4 @@
-"""Facts of a run's model and source, by which a resumed run tells that they are the same."""
+"""Facts of a run's model and source. A resumed run compares them to detect a change."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ DECISIVE = {
     "source": "the source",
     "questions": "what questions.path holds",
 }
-"""Facts of `model_facts` that must stay as they are while a run goes on, and what each is of."""
+"""Facts of `model_facts` that must not change during a run, with the thing that each describes."""
 
 
 def check_model(recipe: Recipe) -> None:
-    """See that a model named by the user can be had as far as its tokenizer goes (`UserError` where not)."""
+    """Check that the tokenizer of a user's model loads and suits the recipe's prompts and questions.
+
+    Raises:
+        UserError: it does not.
+    """
     if recipe.model.path != FROM_SOURCE:
         from autophage.data.build import prompt_style
         from autophage.data.posing import in_chat
@@ -37,9 +41,9 @@ def check_model(recipe: Recipe) -> None:
 
 
 def model_facts(recipe: Recipe, path: str, source: RawSource, resident: ResidentModel) -> dict[str, Any]:
-    """What the run says about its model and source, so that a resumed one can tell whether they are the same.
+    """Describe a run's model and source for `environment.json`.
 
-    `digest` is of weights, configuration and tokenizer, where they lie on this machine; `revision` is the hub's commit.
+    `digest` covers weights, configuration and tokenizer of a local folder; None for a hub id. `revision` is the hub's commit.
     """
     import torch
 
@@ -64,7 +68,7 @@ def model_facts(recipe: Recipe, path: str, source: RawSource, resident: Resident
 
 
 def model_path(recipe: Recipe, source: RawSource, meter: Meter) -> str:
-    """Folder or hub id of the model that is studied; a base model is trained now if the recipe asks for one."""
+    """Folder or hub id of the studied model. A base model "from-source" is trained first. `meter` counts its tokens."""
     if recipe.model.path != FROM_SOURCE:
         return recipe.model.path
     from autophage.trainer.base_model import ensure_base_model

@@ -1,8 +1,8 @@
-"""Tasks of EleutherAI's lm-evaluation-harness as metrics of each generation: any of its own, or YAML files of yours.
+"""Tasks of EleutherAI's lm-evaluation-harness as metrics of each generation: built-in tasks, or YAML files of the user.
 
-Optional: `pip install "autophage[harness]"`. The harness is handed the resident model with the generation's weights in it, and
-before it counts, the log-probs of a text through what it was handed are held to the trainer's own: a harness that quietly
-measured the base model would draw a flat line, and that line would be believed.
+The harness is optional: `pip install "autophage[harness]"`. It evaluates the resident model with the generation's weights.
+Before a result counts, the log-probs of a text through the harness's model are compared with the trainer's own. A harness
+that evaluated the base model instead would draw a plausible flat line.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 BATCH = 16
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25}
-"""Nats a token between the model that the harness was handed and the trainer's own scoring. Rounding leaves 1e-5."""
+"""Largest accepted difference (nats a token) between the harness's model and the trainer. Rounding leaves 1e-5."""
 
 
 def check_tasks(measure: MeasureTable) -> None:
-    """See that the harness is there and knows the tasks.
+    """Check that the harness is installed and knows the tasks.
 
     Raises:
-        UserError: it is not, or does not.
+        UserError: it is not installed, or a task is unknown.
     """
     known = _manager(measure.harness_path).all_tasks
     for task in measure.harness or ():
@@ -41,17 +41,17 @@ def check_tasks(measure: MeasureTable) -> None:
             guess = f"Did you mean {' or '.join(close)}? " if close else ""
             raise UserError(
                 f"measure.harness: lm-evaluation-harness has no task {task!r}. {guess}"
-                "Tasks of your own are YAML files in measure.harness_path."
+                "Put YAML files of your own tasks into measure.harness_path."
             )
 
 
 def harness_metrics(
     resident: ResidentModel, measure: MeasureTable, canary_ids: Sequence[int], seed: int
 ) -> list[Metric]:
-    """`harness/TASK.METRIC` of the loaded weights, with 95% intervals from the harness's standard errors.
+    """Metrics `harness/TASK.METRIC` of the loaded weights, with 95% intervals from the harness's standard errors.
 
     Raises:
-        RunError: the harness would measure other weights than the loaded ones.
+        RunError: the harness's model has other weights than the loaded ones.
     """
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
@@ -101,18 +101,18 @@ def _require_loaded(model: Any, resident: ResidentModel, canary_ids: Sequence[in
     apart = float(abs(theirs_L - ours.logprob).max())
     if not apart <= TOLERANCE.get(resident.model.dtype, 0.25):
         raise RunError(
-            f"lm-evaluation-harness was handed other weights than the generation's: log-probs differ by {apart:.3g} nats. "
+            f"lm-evaluation-harness holds other weights than the generation's: log-probs differ by {apart:.3g} nats. "
             "Nothing was committed."
         )
 
 
 @cache
 def _manager(own_tasks: str | None) -> Any:
-    """The harness's index of tasks: hundreds of files, read once a process."""
+    """The harness's index of tasks. It reads hundreds of files, so it is cached for the process."""
     try:
         from lm_eval.tasks import TaskManager
     except ImportError as error:
         raise UserError(
-            'measure.harness needs lm-evaluation-harness: pip install "autophage[harness]", or leave the key out.'
+            'measure.harness needs lm-evaluation-harness. Run pip install "autophage[harness]", or remove the key.'
         ) from error
     return TaskManager(include_path=own_tasks)

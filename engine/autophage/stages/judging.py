@@ -1,7 +1,7 @@
-"""A corpus in the making: what the sampler wrote, as samples, and what the arm's gates say of them.
+"""The samples of a corpus, and the verdicts of an arm's gates on them.
 
-Binds gates to what they may ask: the source, and the resident model with the writer's weights or model 0's. Counts what that
-costs. Knows neither vLLM nor when it is called.
+Gates may read the source, and score texts under the writer's weights or model 0. Both are bound here, and their tokens
+are counted.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ def make_samples(
     completions: Sequence[Completion],
     tokenizer: PreTrainedTokenizerBase,
 ) -> list[Sample]:
-    """The completions as the corpus holds them, with the statistics that were recorded while they were sampled."""
+    """Combine requests and completions into samples, with the statistics recorded during sampling.
+
+    Raises:
+        RunError: a completion has no statistics.
+    """
     samples = []
     for index, (request, answer) in enumerate(zip(requests, completions, strict=True)):
         if answer.statistics is None:
@@ -61,14 +65,14 @@ def make_samples(
 
 
 def gate_passes(arm: Arm) -> int:
-    """Sequences that the gates of an arm have a model read, for each generation; a gradient step reads one."""
+    """Sequences that an arm's gates score per generation. A gradient step counts as one."""
     gates, written = arm.recipe.gate, arm.recipe.sample.written
     own = sum(gate.passes + gate.gradient_steps for gate in gates)
     return own * written + sum(gate.human_passes for gate in gates) * (written + 1)
 
 
 class Judging:
-    """What gates load is kept from one generation to the next, here."""
+    """Run gates, and keep the models that they load from one generation to the next."""
 
     def __init__(self, resident: ResidentModel) -> None:
         self._resident = resident
@@ -83,12 +87,14 @@ class Judging:
         samples: Sequence[Sample],
         meter: Meter,
     ) -> list[Metric]:
-        """Let the arm's gates judge `samples`, in place; returns metrics of it, none where there are no gates.
+        """Set the verdict of each sample, in place. Returns metrics of the verdicts; none without gates.
 
-        `weights` wrote the samples, and are left loaded. `meter` counts sequences that were read.
+        Args:
+            weights: The model that wrote the samples. It is loaded afterwards.
+            meter: Counts scored sequences.
 
         Raises:
-            RunError: a gate failed, or answered what is no verdict.
+            RunError: a gate failed, or returned something other than verdicts.
         """
         if not arm.recipe.gate:
             return []
@@ -136,5 +142,5 @@ class Judging:
         return metrics
 
     def _tokens_read(self) -> int:
-        """By the models that recipes name for their gates, in the whole run."""
+        """Tokens that the gates' own models have read in this process."""
         return sum(model.tokens_read for model in self._memory.values() if isinstance(model, Reader))

@@ -1,15 +1,15 @@
-"""Four-way questions put to the resident model: which option it takes, and how firmly.
+"""Four-way questions to the resident model: the chosen option and its confidence.
 
-    letter    v = log P(letter)              the sum over its tokens, mostly one
-    text      v = mean log P(token)          the log of the geometric mean, so that length does not decide
+    letter    v = log P(letter)              summed over its tokens, mostly one
+    text      v = mean log P(token)          the log of the geometric mean: length does not decide
 
-The option of the largest v is chosen, the first of equals. `confidence` is its share of the four, exp(v_k) / sum_j exp(v_j).
-A choice is `greedy` where each of its tokens is the model's own first choice. An answer `complies` where the model's own
-first choice begins a valid answer: one of the four, or any of the kind where the prompt does not list them. Where all four
-begin alike, it has to go on like one of them, up to where they part.
+The model chooses the option with the largest v, the first of equals. Its `confidence` is exp(v_k) / sum_j exp(v_j).
+A choice is `greedy` if each of its tokens has the largest probability in its place. An answer `complies` if the model's
+most probable token begins a valid answer. Valid answers are the four options. A prompt that does not list its options
+accepts every answer of their kind. If all four options begin alike, the greedy tokens must follow one of them to the
+first difference.
 
-A prompt whose options are one token each goes through the model once, else once for each option. What the model wrote when
-it was asked is put beside its choice here; how it was sampled is not known, and neither are metrics.
+A prompt with one-token options takes one forward pass. Other prompts take one pass per option.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ from autophage.trainer.resident import ResidentModel
 
 @dataclass(frozen=True)
 class Choice:
-    """`logprobs` are the values of the four options; `chosen` is the place of the largest."""
+    """The model's choice among the options of a question."""
 
     logprobs: tuple[float, ...]
+    """Value v of each option."""
     chosen: int
+    """Index of the largest value."""
     greedy: bool
     complies: bool
     confidence: float
@@ -40,7 +42,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Option:
-    """One option's tokens: their log-probs, the model's own first choices in their places, and where these agree."""
+    """Log-probs of one option's tokens, the most probable tokens in their places, and True where the two agree."""
 
     logprob: np.ndarray
     argmax: np.ndarray
@@ -48,12 +50,12 @@ class _Option:
 
 
 def passes(posed: Sequence[Posed]) -> int:
-    """Sequences that go through the model."""
+    """Number of sequences that `choose` scores."""
     return sum(1 if _is_short(one) else len(one.option_ids) for one in posed)
 
 
 def choose(resident: ResidentModel, posed: Sequence[Posed], meter: Meter) -> list[Choice]:
-    """What the loaded model makes of each of `posed`; `meter` counts sequences."""
+    """Score the questions under the loaded weights. `meter` counts sequences."""
     short = [one for one in posed if _is_short(one)]
     long = [one for one in posed if not _is_short(one)]
     firsts = [[ids[0] for ids in one.option_ids] for one in short]
@@ -71,7 +73,12 @@ def answers(
     written: Sequence[str] | None,
     entailed: Sequence[float] | None,
 ) -> list[Answer]:
-    """Each question's answer as it is kept; `written` are the sampled ones and `entailed` their entailment, if there are any."""
+    """Combine choices with sampled answers into the records of the store.
+
+    Args:
+        written: Sampled answers; None if the recipe samples none.
+        entailed: Probability that a sampled answer entails the right one; None without a classifier.
+    """
     nothing: Sequence[None] = [None] * len(posed)
     return [
         Answer(
@@ -136,6 +143,6 @@ def _complies(posed: Posed, options: Sequence[_Option]) -> bool:
 
 
 def _common(option_ids: Sequence[Sequence[int]]) -> int:
-    """How many tokens all options begin with, the last of the shortest one not counted."""
+    """Number of leading tokens that all options share, below the length of the shortest."""
     shortest = min(map(len, option_ids))
     return next((place for place in range(shortest) if len({ids[place] for ids in option_ids}) > 1), shortest - 1)

@@ -1,8 +1,7 @@
-"""`model.path = "from-source"`: a small Llama trained from scratch on the source's training part, cached by content.
+"""The base model of `model.path = "from-source"`: a small Llama trained on the source, cached by content.
 
-`data.base_folder` names the folder in the cache; raise its `VERSION` when the architecture or the procedure below
-changes. A folder in the cache is complete, because it is renamed into place. Of two processes that want the same model,
-one waits for the other.
+The cache key hashes everything that decides the weights: source content, the `[base]` table and `VERSION`. A folder in
+the cache is complete, because it is renamed into place. Two processes that want the same model wait for each other.
 """
 
 from __future__ import annotations
@@ -27,20 +26,20 @@ if TYPE_CHECKING:
 
 WARMUP_STEPS = 50
 FINAL_SHARE = 0.05
-"""Of the peak learning rate, reached at the last step."""
+"""Learning rate at the last step, as a share of the peak."""
 REPORT_STEPS = 10
 """Steps between two reports of progress. Each report reads the loss, which waits for the device."""
 
 
 def ensure_base_model(recipe: Recipe, raw: RawSource, meter: Meter) -> Path:
-    """The folder of the base model, trained now if it is not in the cache."""
+    """Return the folder of the base model. Train it if it is not in the cache. `meter` counts tokens."""
     folder = base_model_folder(recipe, raw)
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _only_one(folder.with_suffix(".lock")):
         if not folder.is_dir():
-            # Nobody else is making this model, so whatever stands half-made was left by a process that died.
+            # The lock excludes other processes, so a partial folder belongs to a process that died.
             for abandoned in folder.parent.glob(f".{folder.name}-*"):
                 shutil.rmtree(abandoned)
             scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -60,7 +59,7 @@ def ensure_base_model(recipe: Recipe, raw: RawSource, meter: Meter) -> Path:
 
 
 def _train(recipe: Recipe, raw: RawSource, folder: Path, meter: Meter) -> None:
-    """AdamW on packed rows with linear warm-up and decay; standard Hugging Face files into `folder`."""
+    """Train with AdamW on packed rows, with linear warm-up and decay. Write Hugging Face files into `folder`."""
     import torch
     from transformers import set_seed
 
@@ -121,7 +120,7 @@ def _new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForCa
 
 @contextmanager
 def _only_one(path: Path) -> Iterator[None]:
-    """Wait until no other process holds `path`; the kernel lets go when its holder dies."""
+    """Hold the lock file `path`. The kernel releases the lock of a process that dies."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

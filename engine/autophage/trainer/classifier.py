@@ -1,6 +1,6 @@
-"""Any sequence classifier of transformers: a text, or a pair of texts, in; one number for each class out.
+"""Sequence classifiers of transformers: a text or a pair of texts in, one logit per class out.
 
-In float32, on this process's device only while it is at work. Knows labels, not what they mean to whoever asks.
+A classifier computes in float32. It occupies this process's device only during a call.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from autophage.host.devices import device
 
 BATCH = 64
 LOADING = (OSError, ValueError, KeyError, TypeError)
-"""What transformers raises where a model cannot be loaded."""
-
+"""Exceptions of transformers for a model that cannot be loaded."""
 LONGEST = 512
-"""Tokens of an input; what is longer is cut. Classifiers of this kind have no more positions."""
+"""Largest number of input tokens. Longer inputs are cut. Most classifiers have no more positions."""
 
 
 class SequenceClassifier:
-    """Loaded when it is made. `key` is the setting that named `path`, for messages.
-
-    Raises:
-        UserError: there is no such classifier at `path`.
-    """
+    """A sequence classifier from a folder or hub id."""
 
     def __init__(self, path: str, key: str) -> None:
+        """Load the classifier. `key` is the recipe key of `path`, for error messages.
+
+        Raises:
+            UserError: `path` holds no classifier.
+        """
         from transformers import AutoModelForSequenceClassification
 
         self.labels = read_labels(path, key)
@@ -39,7 +39,7 @@ class SequenceClassifier:
         self.tokens_read = 0
 
     def logits(self, texts: Sequence[str], seconds: Sequence[str] | None = None) -> torch.Tensor:
-        """[texts, classes] on the CPU, of each text or of each pair of it with one of `seconds`."""
+        """Logits [texts, classes] on the CPU. With `seconds`, inputs are pairs of a text and its second."""
         if not texts:
             return torch.empty((0, len(self.labels)))
         with at_work(self._model):
@@ -60,7 +60,7 @@ class SequenceClassifier:
 
 @contextmanager
 def at_work(model: Any) -> Iterator[None]:
-    """A model on this process's device for as long as it is asked; its memory is the trainer's afterwards."""
+    """Move a model to this process's device, and back to the CPU afterwards: the trainer needs the memory."""
     model.to(device())
     try:
         yield
@@ -69,10 +69,12 @@ def at_work(model: Any) -> Iterator[None]:
 
 
 def load_reader(auto_class: Any, path: str, key: str) -> tuple[Any, Any]:
-    """Tokenizer and model of one of transformers' auto classes, in float32 on the CPU. `key` named `path`, for messages.
+    """Load the tokenizer and the model of a transformers auto class, in float32 on the CPU.
+
+    `key` is the recipe key of `path`, for error messages.
 
     Raises:
-        UserError: there is no such model.
+        UserError: the model cannot be loaded.
     """
     from transformers import AutoTokenizer
 
@@ -92,16 +94,16 @@ def _unloaded(path: str, key: str, error: Exception) -> UserError:
 
 
 def longest_input(model: Any, tokenizer: Any) -> int:
-    """Tokens that a model of this kind is given at most."""
+    """Largest number of input tokens of a classifier."""
     positions = getattr(model.config, "max_position_embeddings", LONGEST)
     return int(min(LONGEST, positions, tokenizer.model_max_length))
 
 
 def read_labels(path: str, key: str) -> list[str]:
-    """The names of a classifier's classes, in order; reads its configuration alone.
+    """Names of a classifier's classes, in order. Only its configuration is read.
 
     Raises:
-        UserError: there is no such model.
+        UserError: the configuration cannot be loaded.
     """
     from transformers import AutoConfig
 

@@ -1,10 +1,9 @@
-"""One model's samples under other models: the full-vocabulary KL at every token, and the other models' statistics.
+"""The KL divergence of one model's samples from other models, token by token over the full vocabulary.
 
-All models are weights of one variant of the resident model. A batch is run once per model, its tensors copied into the
-live ones before; two models' hidden states exist at a time, and their logits only tile by tile. Beside the live weights
-the device holds those that are compared, in the type they are scored in: adapters are small, and of whole models it is
-the writer and the previous one (the base model is there already), while no gradient and no optimizer is. Knows nothing
-of metrics.
+All models are weights of one variant of the resident model. Each batch runs once per model, whose tensors are copied
+into the live ones first. Hidden states of two models exist at a time, and logits only tile by tile. Beside the live
+weights the device holds the compared weights, in the type in which they are scored. Adapters are small. Of full models
+these are two: the writer and the previous model. No gradient and no optimizer state is in memory then.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from autophage.trainer.scoring import COLUMNS, batch_tokens, batches, scored_row
 from autophage.trainer.variants import Tensors
 
 
-@torch.no_grad()  # not inference mode, in which the weights of a model that is spread over ranks cannot be listed
+@torch.no_grad()  # inference mode forbids listing the weights of a model that is spread over ranks
 def compare(
     resident: ResidentModel,
     own: Weights,
@@ -31,11 +30,13 @@ def compare(
     contexts: Sequence[int],
     meter: Meter,
 ) -> list[list[Compared]]:
-    """`result[k][i]`: tokens `sequences[i][contexts[i]:]`, written by `own`, as seen by `others[k]`.
+    """Compare `others` with `own` on the tokens `sequences[i][contexts[i]:]` that `own` wrote.
 
-    A divergence that is infinite, where the other model rules out what this one allows, counts as -FLOOR nats.
+    `own` is loaded afterwards. `meter` counts sequences.
 
-    `meter` counts sequences. `own` is left loaded.
+    Returns:
+        `result[k][i]` compares `others[k]` on sequence i. An infinite divergence counts as -FLOOR nats: the other
+        model excludes a token that `own` allows.
     """
     resident.load(own)
     variant = resident.live
@@ -43,7 +44,7 @@ def compare(
     heads = {digest: variant.head_of(tensors) for digest, tensors in models.items()}
     head = heads[own.digest]
     found: dict[tuple[str, int], Compared] = {}
-    # Two models' rows are held at once, so a batch may have half of what scoring takes.
+    # Rows of two models are in memory at once, so a batch has half the tokens of a scoring batch.
     for batch in batches([len(sequence) for sequence in sequences], batch_tokens(head) // 2):
         rows = [sequences[index] for index in batch]
         spans = [(contexts[index], len(sequences[index])) for index in batch]
@@ -83,6 +84,6 @@ def _compared(
 
 
 def _on_device(resident: ResidentModel, weights: Weights) -> Tensors:
-    """The tensors of `weights` where the live ones are, in the type they are scored in."""
+    """Copy the tensors of `weights` beside the live ones, in the type in which they are scored."""
     variant, tensors = resident.live, resident.tensors(weights)
     return {name: tensors[name].to(live.device, variant.scored) for name, live in variant.parameters.items()}

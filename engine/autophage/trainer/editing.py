@@ -1,11 +1,11 @@
-"""Human text whose most predictable tokens are drawn anew from a model (arXiv 2412.14689).
+"""Editing of human text: the most predictable tokens are resampled from a model (arXiv 2412.14689).
 
-    y'_t = y_t                                       where p(y_t | y_<t) < threshold, or y_t is a special token
-    y'_t ~ p(. | y_<t), special tokens left out      elsewhere
+    y'_t = y_t                                       if p(y_t | y_<t) < threshold, or y_t is a special token
+    y'_t ~ p(. | y_<t) without special tokens        otherwise
 
-All tokens of a document at once: y_<t is what the human wrote, so one forward pass is enough. What the model does not expect,
-as rare words, stays. A draw inverts the distribution function at a number that hangs on the run's seed, the generation, and
-the places of document and token; not on the threshold, nor on what else is edited.
+The context y_<t is always the human's, so one forward pass edits a whole document. Tokens that the model does not expect
+stay, such as rare words. A draw inverts the distribution function at a uniform number. That number depends on the run's
+seed, the generation, and the places of document and token. It depends neither on the threshold nor on other edits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from autophage.trainer.scoring import LOGIT_BUDGET, batch_tokens, batches, score
 
 
 class Edited(NamedTuple):
-    """A sequence after its edit, and how many of its tokens were drawn anew, whether or not that gave another token."""
+    """A sequence after its edit, and the number of its resampled tokens. A resampled token may be the same token."""
 
     token_ids: list[int]
     drawn: int
@@ -36,10 +36,11 @@ class Edited(NamedTuple):
 def edit_human(
     rows: Sequence[AnyRow], head: LanguageHead, special: Collection[int], recipe: Recipe, generation: int
 ) -> tuple[list[AnyRow], list[Metric]]:
-    """`rows` that model `generation` is trained on, the human ones edited by the model of `head` as `mix.human_edit` says.
+    """Edit the human rows of a training pool with the model of `head`. The threshold is `mix.human_edit`.
 
-    The metrics are shares of the human rows' tokens after their contexts: `mix/redrawn`, those that were drawn anew, and
-    `mix/edited`, those that became another token. None where no row is human.
+    Returns:
+        The rows in their order, and two metrics: `mix/redrawn` is the share of resampled tokens, `mix/edited` the share
+        of changed tokens. Both count tokens after the context of human rows. Without such tokens there is no metric.
     """
     assert recipe.mix.human_edit is not None
     human = [(place, row) for place, row in enumerate(rows) if isinstance(row, TrainingRow) and not row.synthetic]
@@ -78,7 +79,10 @@ def edited(
     special: Collection[int],
     seeds: Sequence[int],
 ) -> list[Edited]:
-    """Each sequence with the tokens after its context, of at least 1, that have a probability of `threshold` drawn anew."""
+    """Resample tokens whose probability is at least `threshold`. Contexts have at least one token and stay.
+
+    `seeds[i]` decides the random numbers of sequence i.
+    """
     results = [Edited(list(sequence), 0) for sequence in sequences]
     for batch in batches([len(sequence) for sequence in sequences], batch_tokens(head)):
         spans = [(contexts[index], len(sequences[index])) for index in batch]
@@ -102,10 +106,10 @@ def edited(
 
 
 def draw(logits_KV: torch.Tensor, special_S: torch.Tensor, uniform_K: torch.Tensor) -> torch.Tensor:
-    """One token of each row's distribution without the special tokens: the first at which it sums to more than `uniform`."""
+    """Draw a token per row without special tokens: the first whose cumulative probability exceeds `uniform`."""
     p_KV = logits_KV.double().index_fill(1, special_S, -math.inf).softmax(1)
     cumulative_KV = p_KV.cumsum(1)
     reached_K1 = torch.searchsorted(cumulative_KV, uniform_K.unsqueeze(1) * cumulative_KV[:, -1:], right=True)
-    # Rounding may put the last step of the sum a little under the number.
+    # Rounding may leave the total a little below the uniform number.
     last_K1 = p_KV.shape[1] - 1 - p_KV.flip(1).ne(0).long().argmax(1, keepdim=True)
     return torch.minimum(reached_K1, last_K1).squeeze(1)

@@ -1,6 +1,6 @@
-"""How far a text entails another, by any sequence classifier of transformers that was trained on entailment (NLI).
+"""Textual entailment by a sequence classifier of transformers that was trained for it (NLI).
 
-The pair (premise, hypothesis) is classified; the softmax probability of the label whose name begins with "entail" is what counts.
+The classifier reads a pair (premise, hypothesis). The probability is the softmax of the label that begins with "entail".
 """
 
 from __future__ import annotations
@@ -14,37 +14,39 @@ QUESTIONS = "questions.entailment"
 
 
 class Entailment:
-    """Loaded when it is made. `key` is the setting that named `path`, for messages.
-
-    Raises:
-        UserError: there is no such classifier at `path`, or it tells no entailment.
-    """
+    """An entailment classifier from a folder or hub id."""
 
     def __init__(self, path: str, key: str = QUESTIONS) -> None:
+        """Load the classifier. `key` is the recipe key of `path`, for error messages.
+
+        Raises:
+            UserError: `path` holds no classifier, or one without an entailment label.
+        """
         self._label = entailment_label(path, key)
         self._classifier = SequenceClassifier(path, key)
 
     def probabilities(self, premises: Sequence[str], hypotheses: Sequence[str]) -> list[float]:
-        """P(premise entails hypothesis) of each pair, in order."""
+        """P(premise entails hypothesis) for each pair, in order."""
         logits_NC = self._classifier.logits(premises, hypotheses)
         return [float(value) for value in logits_NC.softmax(-1)[:, self._label]]
 
     @property
     def tokens_read(self) -> int:
+        """Input tokens so far."""
         return self._classifier.tokens_read
 
 
 def entailment_label(path: str, key: str = QUESTIONS) -> int:
-    """The class of a classifier that means entailment; reads its configuration alone.
+    """Index of a classifier's entailment label. Only its configuration is read.
 
     Raises:
-        UserError: there is no such model, or none of its labels begins with "entail".
+        UserError: the configuration cannot be loaded, or not exactly one label begins with "entail".
     """
     labels = read_labels(path, key)
     found = [place for place, name in enumerate(labels) if name.lower().startswith("entail")]
     if len(found) != 1:
         raise UserError(
-            f"{key} = {path!r}: tells no entailment. One label must begin with 'entail', and its labels are: "
+            f"{key} = {path!r} tells no entailment. Exactly one label must begin with 'entail'. Its labels are: "
             f"{', '.join(labels)}."
         )
     return found[0]

@@ -1,4 +1,4 @@
-"""`python -m autophage.trainer.follower FD FD`: a trainer rank other than 0, begun by `trainer.group`."""
+"""The process of a trainer rank other than 0: `python -m autophage.trainer.follower FD FD`. `trainer.group` starts it."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ if __name__ == "__main__":
     try:
         follow(Connection(connection), alive)
     except EOFError:
-        sys.exit(0)  # rank 0 has no more to ask
+        sys.exit(0)  # rank 0 closed the connection

@@ -1,8 +1,8 @@
-"""Several processes of one machine that hold the same object and make the same calls on it; this process is rank 0.
+"""A group of processes on one machine that hold equal objects and make the same calls; this process is rank 0.
 
-Rank 0 sends each call to the others, makes it itself, and gives its own answer. Owns the processes: each has one GPU of those
-that this process was given (or its share of the cores), leaves when rank 0 is gone, however it went, and one that fails is
-named. Knows nothing of models; what is called is made by a function that is given to every rank.
+Rank 0 sends each call to the other ranks, makes the call itself, and returns its own answer. The group owns the other
+processes. Each has one of this process's GPUs, or its share of the cores. They exit when rank 0 is gone, for whatever
+reason. An error names the rank that failed. The group knows nothing of models: a given function constructs the objects.
 """
 
 from __future__ import annotations
@@ -26,22 +26,25 @@ if TYPE_CHECKING:
     Make = Callable[[Ranks], Any]
 
 ANSWER_SECONDS = 120.0
-"""Between rank 0's end of a call and the others': they do the same work on equal devices."""
+"""Largest delay between rank 0's end of a call and another rank's. Ranks do equal work on equal devices."""
 LEAVE_SECONDS = 10.0
+"""Time for a process to exit by itself."""
 BEGIN_SECONDS = 600.0
-"""For a process to import torch from a slow disk."""
+"""Time for a process to import torch from a slow disk."""
 
 
 def keep_first_gpu() -> list[str]:
-    """Ids of the GPUs that this process was given, of which it sees but the first from now on; none without a GPU.
+    """Hide all GPUs of this process but the first. Returns the ids of all of them.
 
-    Called before anything here touches a GPU: what CUDA has seen once it goes on seeing, and transformers would put a
-    copy of the model on each.
+    Call it before anything initializes CUDA, which never forgets a GPU. Transformers would put a copy of the model on each.
+
+    Raises:
+        RunError: CUDA is initialized already.
     """
     import torch
 
     if torch.cuda.is_initialized():
-        raise RunError("GPUs can be shared out between trainer ranks only before one is used")
+        raise RunError("GPUs cannot be assigned to trainer ranks: this process has initialized CUDA already")
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     every = listed.split(",") if listed is not None else map(str, range(torch.cuda.device_count()))
     gpus = [one for one in every if one not in ("", "-1")]
@@ -51,16 +54,24 @@ def keep_first_gpu() -> list[str]:
 
 
 class Group:
-    """Rank 0 of `size` ranks, each with one of `gpus` (from `keep_first_gpu`), or on a CPU where there are none.
-
-    `make` is called once in every rank with its `Ranks`; it crosses to other processes by pickle, so it must be importable. The
-    other ranks' logs lie beside `log`, this process's, with their numbers in the name: a run may have several groups.
-    """
+    """Rank 0's view of all ranks."""
 
     def __init__(self, make: Make, size: int, gpus: Sequence[str], log: Path) -> None:
+        """Start `size` - 1 processes and construct the object of each rank.
+
+        Args:
+            make: Called once in every rank with its `Ranks`. It is pickled, so it must be importable.
+            gpus: Ids from `keep_first_gpu`, one per rank. None runs all ranks on the CPU.
+            log: This process's log. The other ranks' logs lie beside it, with their number in the name.
+
+        Raises:
+            UserError: there are fewer GPUs than ranks.
+            RunError: a rank did not start.
+        """
         if gpus and len(gpus) < size:
             raise UserError(
-                f"{size} trainer ranks take {size} GPUs of one machine, and the trainer was given {len(gpus)}."
+                f"{size} trainer ranks need {size} GPUs of one machine, but the trainer was given {len(gpus)}. "
+                "Lower cluster.trainer_gpus, or give the trainer a machine with more GPUs."
             )
         self._folder = Path(tempfile.mkdtemp(prefix="autophage-ranks-"))
         self._followers = []
@@ -88,15 +99,15 @@ class Group:
 
     @property
     def own(self) -> Any:
-        """Rank 0's object, for what needs no other rank."""
+        """Rank 0's object. Calls on it must not need another rank."""
         return self._own
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
-        """`method` on every rank with these arguments; rank 0's answer. A `Meter` shows the progress of rank 0 alone.
+        """Call `method` on every rank and return rank 0's answer. A `Meter` shows the progress of rank 0 alone.
 
         Raises:
-            AutophageError: as rank 0 raised it; the ranks raise it together, and can be called again.
-            RunError: another rank failed or died, by number. The group is closed.
+            AutophageError: every rank raised it. The group can be called again.
+            RunError: another rank failed or died. The message names it, and the group is closed.
         """
         for follower in self._followers:
             try:
@@ -106,7 +117,7 @@ class Group:
         return self._together(lambda: getattr(self._own, method)(*arguments, **options))
 
     def close(self) -> None:
-        """End every other rank; safe to call again."""
+        """End every other rank. Further calls do nothing."""
         for follower in self._followers:
             follower.end()
         self._followers = []
@@ -120,7 +131,7 @@ class Group:
         except AutophageError as error:
             failure = error
         except Exception as error:
-            # A collective whose other end is gone ends like this; who went first says more.
+            # A collective fails like this if another rank is gone. That rank's own error says more.
             for follower in self._followers:
                 if follower.has_failed():
                     self._give_up(follower, error)
@@ -132,7 +143,9 @@ class Group:
                 self._give_up(follower)
             if (kind == "failed") != (failure is not None):
                 self.close()
-                raise RunError(f"trainer rank {follower.rank} went another way than rank 0: {text or failure}")
+                raise RunError(
+                    f"trainer rank {follower.rank} and rank 0 disagree: only one of them failed ({text or failure})"
+                )
         if failure is not None:
             raise failure
         return answer
@@ -141,18 +154,18 @@ class Group:
         reason, log = follower.reason(), follower.log
         self.close()
         raise RunError(
-            f"trainer rank {follower.rank} {reason}. Its log: {log}. The same command goes on after the last commit."
+            f"trainer rank {follower.rank} {reason}. Its log: {log}. Run the same command again to resume after the last commit."
         ) from error
 
 
 class _Follower:
-    """Another rank's process, seen from rank 0."""
+    """Rank 0's handle of another rank's process."""
 
     def __init__(self, rank: int, variables: dict[str, str], log: Path) -> None:
         self.rank, self.log = rank, log.with_name(f"{log.stem}-{rank}.log")
         self._said: tuple[str, str] | None = None
         self.connection, theirs = Pipe()
-        alive, self._alive = os.pipe()  # nobody writes to it; its end is the end of this process
+        alive, self._alive = os.pipe()  # nobody writes to it: it closes when this process ends
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "autophage.trainer.follower", str(theirs.fileno()), str(alive)],
@@ -166,7 +179,7 @@ class _Follower:
         os.close(alive)
 
     def answer(self, seconds: float = ANSWER_SECONDS) -> tuple[str, str]:
-        """`done`, `failed` (an error that all ranks raise), or `broken`, with its text."""
+        """Result of a call with its text: `done`, `failed` (an error that all ranks raise) or `broken`."""
         if self._said is not None and self._said[0] == "broken":
             return self._said
         try:
@@ -177,19 +190,21 @@ class _Follower:
         return self._said
 
     def has_failed(self) -> bool:
-        """Whether it has said that it broke, or died. A moment is given to it: its end is seen before its words arrive."""
+        """True if the process reported an error or died. It waits: its end may be seen before its report arrives."""
         return self.answer(LEAVE_SECONDS)[0] == "broken"
 
     def reason(self) -> str:
+        """Its failure, as the end of a sentence that begins with the rank."""
         if self._said is not None and self._said[1]:
             return self._said[1]
         try:
             code = self._process.wait(LEAVE_SECONDS)
         except subprocess.TimeoutExpired:
-            return "left without a word"
-        return f"died (exit code {code}: out of memory, or killed)" if code < 0 else f"left with exit code {code}"
+            return "stopped answering"
+        return f"died (exit code {code}: out of memory, or killed)" if code < 0 else f"exited with code {code}"
 
     def end(self) -> None:
+        """Let the process exit, and kill it if it does not."""
         self.connection.close()
         if self._alive >= 0:
             os.close(self._alive)
@@ -202,13 +217,13 @@ class _Follower:
 
 
 def follow(connection: Connection, alive: int) -> None:
-    """What every rank but 0 does: make the object, then each call that comes, until rank 0 is gone."""
+    """Run a rank other than 0: construct its object, then serve calls until rank 0 is gone."""
 
     folder: str | None = None
 
     def leave_with_rank_0() -> None:
         os.read(alive, 1)
-        if folder is not None:  # rank 0 removes it too, where it gets to
+        if folder is not None:  # rank 0 may have died before it removed it
             shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
 

@@ -1,9 +1,9 @@
-"""The border between a language model's body and its head: statistics of tokens without logits in memory.
+"""The LM head of a language model, apart from its backbone: token statistics without logits in memory.
 
-A causal language model of transformers is a backbone, an LM head and, in some families, a scale and a softcap on the logits.
-Taken apart here, its hidden states go into `autophage_kernels.linear_token_stats`, tile by tile. Whether the parts make up the
-model is not assumed but tried, on a few tokens, against the model's own logits; where they do not (a head of another kind, a
-transform that is not known here) the model's own logits are used, and that is said once.
+A causal language model of transformers is a backbone, an LM head and, in some families, a scale and a softcap on the
+logits. Hidden states go tile by tile into `autophage_kernels.linear_token_stats`. `find_head` compares the parts with the
+model's own logits on a few tokens. Unknown heads or transforms fail that comparison. Such a model uses its own logits,
+with one warning.
 
 Shapes: B sequences of L tokens, T chosen positions, H hidden, V vocabulary.
 """
@@ -24,15 +24,17 @@ from autophage_kernels import token_stats as stats_of_logits
 
 TRIAL_TOKENS = 8
 ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 4e-3, torch.float64: 1e-9}
-"""Largest difference between a model's own logits and those of its parts, relative to the largest logit. Rounding to 16 bits is
-a few thousandths; a forgotten scale or softcap is tenths."""
+"""Largest accepted difference between a model's logits and those of its parts, relative to the largest logit.
+
+Rounding to 16 bits gives a few thousandths. A missing scale or softcap gives tenths.
+"""
 
 log = logging.getLogger("autophage")
 
 
 @dataclass(frozen=True)
 class LanguageHead:
-    """What turns the rows of `rows` into statistics. With no weight, rows are the model's own logits."""
+    """The LM head of a model. It turns the rows of `rows` into statistics. Without a weight the rows are logits."""
 
     model: Any
     backbone: Any
@@ -41,19 +43,20 @@ class LanguageHead:
     scale: float = 1.0
     softcap: float | None = None
     compute: torch.dtype | None = None
-    """What the model computes in where its weights are wider: autocast around the backbone, the head's weight cast to it."""
+    """Type of computation if the weights are wider. Autocast wraps the backbone, and the head's weight is cast."""
 
     @property
     def fused(self) -> bool:
+        """True if statistics need no logits in memory."""
         return self.weight is not None
 
     @property
     def vocabulary(self) -> int:
-        """Logits of a row."""
+        """Number of logits of a row."""
         return int(self.model.config.get_text_config().vocab_size)
 
     def rows(self, inputs: dict[str, Any]) -> torch.Tensor:
-        """[B, L, H] hidden states, scaled as the head wants them, or [B, L, V] logits where the head is not fused."""
+        """Hidden states [B, L, H] scaled for the head, or logits [B, L, V] if the head is not fused."""
         with self._precision():
             if self.weight is None:
                 logits: torch.Tensor = self.model(**inputs, use_cache=False).logits
@@ -67,13 +70,14 @@ class LanguageHead:
         return torch.autocast(self.model.device.type, self.compute)
 
     def _layer(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Weight and bias in the type of the rows; a gradient goes back through the cast."""
+        """Weight and bias in the type of the rows. The cast has a gradient."""
         assert self.weight is not None
         if self.compute is None:
             return self.weight, self.bias
         return self.weight.to(self.compute), None if self.bias is None else self.bias.to(self.compute)
 
     def stats(self, rows_TX: torch.Tensor, target_T: torch.Tensor, statistics: Collection[str]) -> TokenStats:
+        """Statistics of the target tokens under the distributions of the rows."""
         if self.weight is None:
             return stats_of_logits(rows_TX, target_T, statistics=statistics)
         weight, bias = self._layer()
@@ -82,7 +86,7 @@ class LanguageHead:
     def divergence(
         self, rows_TX: torch.Tensor, other: LanguageHead, other_rows_TX: torch.Tensor, divergences: Collection[str]
     ) -> TokenDivergence:
-        """Of this model's distributions from another's with the same vocabulary."""
+        """Divergences of this model's distributions from another's. Both have one vocabulary."""
         if self.weight is not None and other.weight is not None and self.softcap == other.softcap:
             (weight, bias), (other_weight, other_bias) = self._layer(), other._layer()
             return linear_token_divergence(
@@ -98,7 +102,7 @@ class LanguageHead:
         return divergence_of_logits(self.logits(rows_TX), other.logits(other_rows_TX), divergences=divergences)
 
     def logits(self, rows_TX: torch.Tensor) -> torch.Tensor:
-        """[T, V] in float32, in memory: for a few rows."""
+        """Logits [T, V] in float32. All of them are in memory, so pass few rows."""
         if self.weight is None:
             return rows_TX.float()
         weight, bias = self._layer()
@@ -107,15 +111,15 @@ class LanguageHead:
 
 
 def find_head(model: Any, compute: torch.dtype | None = None) -> LanguageHead:
-    """The head of a causal language model of transformers, or of PEFT around one; tried before it is believed.
+    """Find and test the head of a causal language model of transformers or PEFT.
 
-    `compute` is the type to compute in where that is not the weights' own.
+    `compute` is the type of computation if it differs from that of the weights.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     whole = LanguageHead(model, None, None, compute=compute)
     layer = base.get_output_embeddings()
     if type(layer) is not torch.nn.Linear or not isinstance(getattr(base, "base_model", None), torch.nn.Module):
-        log.warning("%s: its LM head is not a plain linear layer; its whole logits are used", type(base).__name__)
+        log.warning("%s: the LM head is not a plain linear layer, so whole logits are computed", type(base).__name__)
         return whole
     config = base.config.get_text_config()
     softcap = getattr(config, "final_logit_softcapping", None)
@@ -123,7 +127,7 @@ def find_head(model: Any, compute: torch.dtype | None = None) -> LanguageHead:
     error = _trial(parts, whole, config.vocab_size)
     if error > ROUNDING[compute or layer.weight.dtype]:
         log.warning(
-            "%s: backbone and LM head do not make up its logits (off by %.2g of the largest); its whole logits are used",
+            "%s: backbone and LM head do not reproduce the logits (off by %.2g of the largest), so whole logits are computed",
             type(base).__name__,
             error,
         )
@@ -132,7 +136,7 @@ def find_head(model: Any, compute: torch.dtype | None = None) -> LanguageHead:
 
 
 def _scale(config: Any) -> float:
-    """What the family multiplies hidden @ weight^T with, before any softcap."""
+    """Factor of a model family on hidden @ weight^T, before any softcap."""
     for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
         if (factor := getattr(config, name, None)) is not None:
             return float(factor)
@@ -144,7 +148,7 @@ def _scale(config: Any) -> float:
 
 @torch.no_grad()
 def _trial(parts: LanguageHead, whole: LanguageHead, vocabulary: int) -> float:
-    """Largest difference between the two ways to the logits of a few tokens, relative to the largest logit."""
+    """Largest difference between the logits of the parts and of the model, relative to the largest logit."""
     training = parts.model.training
     parts.model.eval()
     ids_BL = torch.arange(TRIAL_TOKENS, device=parts.model.device).remainder(vocabulary).unsqueeze(0)

@@ -1,12 +1,12 @@
-"""What a model would gain from one document: a few steps of gradient descent on it alone, and the fall of the loss on held text.
+"""The gain from one document: a few gradient steps on it alone, and the fall of the loss of held-out text.
 
     w_0 = w,   w_k = w_{k-1} - rate * dL(document; w_{k-1}) / dw,   gain = L(held; w_0) - L(held; w_steps)
 
-L is the mean cross-entropy in nats a token, behind each row's context; w is what of the model is trained, an adapter or all
-weights. It is the inner loop of SEAL (arXiv 2506.10943), which takes AdamW on an adapter; plain descent carries nothing from step
-to step, and at a small rate the gain is rate * steps * the inner product of the two gradients, as TracIn traces influence
-(arXiv 2002.08484). Weights are put back bit by bit after each document, and no gradient is left on a parameter. The model
-computes as it is scored, without dropout. Knows neither gates nor samples.
+L is the mean cross-entropy in nats a token after each row's context. w are the trained weights, an adapter or all.
+This is the inner loop of SEAL (arXiv 2506.10943), which uses AdamW on an adapter. Plain descent carries no state from step
+to step. At a small rate the gain is rate * steps * the inner product of the two gradients, the influence that TracIn
+traces (arXiv 2002.08484). The weights are restored bit by bit after each document, and no parameter keeps a gradient.
+The model computes as in scoring, without dropout.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from autophage.trainer.variants import Variant
 
 
 class InnerLoop:
-    """Tries documents on the live weights of `variant`, which are those that each document is tried on."""
+    """Measure the gain of documents. Each starts from the live weights of `variant`."""
 
     def __init__(self, variant: Variant, held: Sequence[TrainingRow], steps: int, rate: float) -> None:
-        """`held` needs a token behind a context. The device holds the weights a second time, as long as this lives."""
+        """Copy the live weights and score `held`, which needs a token after a context. The copy stays on the device."""
         self._variant, self._held, self._steps, self._rate = variant, held, steps, rate
         self._start = {name: parameter.detach().clone() for name, parameter in variant.parameters.items()}
         self._before = self._held_loss()
@@ -35,7 +35,7 @@ class InnerLoop:
         return self._steps + len(self._held)
 
     def gain(self, row: TrainingRow) -> float:
-        """Nats a token that the held text loses by the steps on `row`; not finite where these lead to nothing finite."""
+        """Fall of the held-out loss (nats a token) after the steps on `row`. Not finite if the steps diverge."""
         try:
             for _ in range(self._steps):
                 self._step(row)
@@ -61,7 +61,7 @@ class InnerLoop:
         return total / tokens
 
     def _surprisals(self, rows: Sequence[TrainingRow]) -> torch.Tensor:
-        """-log p of every token behind its row's context, [T]."""
+        """-log p of every token after its row's context, [T]."""
         head = self._variant.head
         spans = [(row.context, len(row.token_ids)) for row in rows]
         rows_TX, target_T = scored_rows(head, [row.token_ids for row in rows], spans)

@@ -1,4 +1,4 @@
-"""A causal language model from a folder or hub id, on this process's device or another."""
+"""Loading of causal language models from a folder or hub id."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from autophage.host.devices import device
 
 
 def load_model(path: str, dtype: torch.dtype, where: torch.device | None = None) -> Any:
-    """The model in evaluation mode, on this process's device or `where` it is wanted.
+    """Load a model in evaluation mode onto `where`, or this process's device if None.
 
     Raises:
-        UserError: it cannot be loaded, or wants code of its own to be run.
+        UserError: the model cannot be loaded, or needs code of its own.
     """
-    disable_progress_bar()  # of the weights, over which a run's own view would have to be drawn
+    disable_progress_bar()  # the bar of the weights would disturb the view of a run
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             path, dtype=dtype, trust_remote_code=False, use_safetensors=True

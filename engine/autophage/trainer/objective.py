@@ -1,7 +1,7 @@
-"""What is minimised, token by token: cross-entropy, truncated or not; distillation; and the pull of an anchor.
+"""The training loss of each token: cross-entropy, truncation, distillation, and the pull of an anchor.
 
-`recipe/anchor.py` has the formulas. Everything is exact over the whole vocabulary, through the fused heads of both models, and
-has a gradient with respect to the live one alone. Knows no batches, portions or steps: whoever divides the sum does.
+`recipe/anchor.py` has the formulas. All terms are exact over the whole vocabulary, through the fused heads of both models.
+Only the live model has a gradient. The caller sums and divides: this module knows no batches, micro-batches or steps.
 
 Shapes: T trained tokens, X the width of a head's rows.
 """
@@ -18,19 +18,21 @@ from autophage.trainer.head import LanguageHead
 
 WATCHED = ("logprob", "entropy", "varentropy", "rank")
 Columns = tuple[torch.Tensor, ...]
-"""Of each token, without a gradient: `WATCHED`, its divergence from the reference, and whether its loss was withheld. NaN
-stands for what there is nothing to be said of."""
+"""Values of each token without a gradient: `WATCHED`, the divergence from the reference, and 1 for a withheld loss.
+
+A value that does not apply is NaN.
+"""
 
 
 class Losses(NamedTuple):
-    """`loss` [T] has the gradient."""
+    """Losses of tokens and their watched values. `loss` [T] has the gradient."""
 
     loss: torch.Tensor
     columns: Columns
 
 
 class Referred(NamedTuple):
-    """The reference's head, and its rows [T, X] for the same tokens."""
+    """The head of the reference, and its rows [T, X] for the same tokens."""
 
     head: LanguageHead
     rows: torch.Tensor
@@ -44,9 +46,11 @@ def token_losses(
     synthetic_T: torch.Tensor,
     referred: Referred | None,
 ) -> Losses:
-    """What each token adds to the loss. `synthetic_T` is whether a model wrote the document that it is in.
+    """Compute the loss of each token.
 
-    Without `referred` there is nothing to be held to or to distil, whatever `anchor` says.
+    Args:
+        synthetic_T: True for tokens of a document that a model wrote.
+        referred: The reference. Without it `anchor` adds no divergence and no distillation.
     """
     stats = head.stats(rows_TX, target_T, WATCHED)
     assert stats.logprob is not None
@@ -80,7 +84,7 @@ def token_losses(
 def _reliance(
     anchor: AnchorTable, logprob_T: torch.Tensor, target_T: torch.Tensor, referred: Referred
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Whether the reference is unreliable at a token, and the share of its pull that is kept there."""
+    """Tokens at which the reference is unreliable, and the share of its loss that each token keeps."""
     if anchor.trust is None:
         return torch.zeros_like(target_T, dtype=torch.bool), torch.ones_like(logprob_T)
     theirs_T = referred.head.stats(referred.rows, target_T, ("logprob",)).logprob

@@ -1,7 +1,7 @@
-"""AdamW's state as safetensors bytes: what it takes to go on with an optimizer where another process left it.
+"""The state of AdamW as safetensors bytes, to continue an optimizer in another process.
 
-Per trained parameter, by the name it is stored under: the two moments and the number of steps taken. Learning rate and
-weight decay are not state: they are settings of the next training.
+Each trained parameter has two moments and a step count under its stored name. Learning rate and weight decay are not
+state: the next training sets them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PARTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 def optimizer_bytes(optimizer: Any, parameters: Mapping[str, torch.nn.Parameter]) -> bytes:
-    """The state of `parameters`; those that never had a gradient have none."""
+    """Serialize the state of `parameters`. A parameter that never had a gradient has no state."""
     tensors = {
         f"{part}/{name}": optimizer.state[parameter][part].detach().to("cpu", torch.float32).contiguous()
         for name, parameter in parameters.items()
@@ -27,9 +27,9 @@ def optimizer_bytes(optimizer: Any, parameters: Mapping[str, torch.nn.Parameter]
 
 
 def restore_optimizer(optimizer: Any, parameters: Mapping[str, torch.nn.Parameter], state: bytes) -> None:
-    """Put `state` into an optimizer that has taken no step."""
+    """Load `state` into an optimizer that has taken no step."""
     tensors = safetensors.torch.load(state)
     for name, parameter in parameters.items():
         if f"{PARTS[0]}/{name}" in tensors:
-            # The fused AdamW wants its count of steps beside the parameter.
+            # The fused AdamW needs its step count on the device of the parameter.
             optimizer.state[parameter] = {part: tensors[f"{part}/{name}"].to(parameter.device) for part in PARTS}

@@ -1,7 +1,7 @@
-"""One process group: which rank this process is, and the few things that ranks say to one another.
+"""One rank of a process group, and the collectives that ranks use.
 
-Ranks make the same calls in the same order; each collective below is such a call. One that is not answered within
-`COLLECTIVE_SECONDS` ends with an error, so that a rank that died or went another way is never waited for without end.
+Ranks make the same calls in the same order. Each collective below is such a call. A collective without an answer within
+`COLLECTIVE_SECONDS` raises, so no rank waits forever for one that died or took another path.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from torch._C._distributed_c10d import FileStore, PrefixStore
 from autophage.errors import RunError
 
 COLLECTIVE_SECONDS = 300.0
-"""Ranks reach their next collective within the time of one batch of each other; the slowest takes seconds."""
+"""Deadline of a collective. Ranks reach it within the time of one batch, which is seconds."""
 TURN_SECONDS = 3600.0
-"""For all ranks to load a large model from a slow disk, one after the other."""
+"""Time for all ranks to load a large model from a slow disk, one after the other."""
 STORE = "ranks"
 
 T = TypeVar("T")
@@ -30,25 +30,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ranks:
+    """This process's rank in a group of `size` ranks."""
+
     rank: int
     size: int
     device: torch.device
     store: Any
 
     def total(self, value: torch.Tensor) -> torch.Tensor:
-        """The sum over ranks, in place."""
+        """Sum a tensor over ranks, in place."""
         dist.all_reduce(value)
         return value
 
     def gather(self, thing: T) -> list[T]:
-        """What each rank has, by rank; plain data only."""
+        """Collect one object per rank, in order. Plain data only."""
         found: list[Any] = [None] * self.size
         dist.all_gather_object(found, thing)
         return found
 
     def require_same(self, what: str, value: str) -> None:
-        """Raises:
-        RunError: on every rank, where one has another value than rank 0.
+        """Check that all ranks hold the same value of `what`.
+
+        Raises:
+            RunError: a rank differs from rank 0. Every rank raises it.
         """
         values = self.gather(value)
         if wrong := [rank for rank, own in enumerate(values) if own != values[0]]:
@@ -58,7 +62,7 @@ class Ranks:
 
     @contextmanager
     def in_turn(self, what: str) -> Iterator[None]:
-        """One rank after the other, for what needs memory of the machine that is there once; left when all are done."""
+        """Run the body on one rank after the other, to save the machine's memory. All ranks leave together."""
         if self.rank:
             self.store.wait([f"{what}-{self.rank - 1}"], timedelta(seconds=TURN_SECONDS))
         try:
@@ -68,18 +72,19 @@ class Ranks:
         self.store.wait([f"{what}-{rank}" for rank in range(self.size)], timedelta(seconds=TURN_SECONDS))
 
     def leave(self) -> None:
+        """Leave the process group."""
         dist.destroy_process_group()
 
 
 def join(folder: Path, rank: int, size: int) -> Ranks:
-    """Become `rank` of a new process group that meets in `folder`, which must be empty and of this machine."""
+    """Join a new process group as `rank`. Ranks meet in `folder`, an empty folder of this machine."""
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(device)
     store = FileStore(str(folder / STORE), size)
     dist.init_process_group(
-        # Objects travel on the CPU; only tensors of the model go over NCCL.
+        # Objects use gloo on the CPU. Only tensors of the model use NCCL.
         "cuda:nccl,cpu:gloo" if on_gpu else "gloo",
         store=PrefixStore("group", store),
         rank=rank,
@@ -90,9 +95,9 @@ def join(folder: Path, rank: int, size: int) -> Ranks:
 
 
 def share(things: Sequence[T], batch: int, rank: int, size: int, filler: T) -> list[T]:
-    """This rank's part of each batch of `things`, every part as long as every other: `filler` makes up for what is missing.
+    """This rank's part of each batch of `things`. All parts have one length: `filler` replaces missing entries.
 
-    A batch is dealt out like cards, so that neighbours, which are alike in length, go to different ranks.
+    Neighbours go to different ranks, because they are similar in length.
     """
     own: list[T] = []
     for start in range(0, len(things), batch):

@@ -1,7 +1,7 @@
-"""The model that training is held to: model 0, or a teacher with the same vocabulary. It computes beside the live one, without
-a gradient and in evaluation mode, and never changes.
+"""The reference model of an anchor: model 0, or a teacher with the same vocabulary.
 
-Model 0 takes no memory of its own: it is the resident base, with whatever adapter sits on it switched off.
+The reference computes beside the live model, without a gradient and in evaluation mode. It never changes. Model 0 takes no
+memory of its own: it is the resident base with its adapter disabled.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reference:
-    """`adapted`: the head's model has adapters on it, which are no part of the reference."""
+    """A fixed model that losses refer to."""
 
     head: LanguageHead
     adapted: bool = False
+    """True if the model has adapters. They are disabled while the reference computes."""
 
     @torch.no_grad()
     def rows(self, inputs: dict[str, Any]) -> torch.Tensor:
-        """What `LanguageHead.rows` gives for the reference: [B, L, H], or [B, L, V] where its head is not fused."""
+        """Rows of the reference as `LanguageHead.rows` returns them: [B, L, H], or [B, L, V] if not fused."""
         with self._alone():
             return self.head.rows(inputs)
 
@@ -51,22 +52,22 @@ class Reference:
 
 
 def load_teacher(path: str, tokenizer: PreTrainedTokenizerBase, vocabulary: int, dtype: torch.dtype) -> Reference:
-    """The model at `path`, a folder or hub id, as a reference for one with this tokenizer and so many logits.
+    """Load a folder or hub id as the reference of a model with this tokenizer and number of logits.
 
     Raises:
-        UserError: it cannot be loaded, or speaks of other tokens.
+        UserError: the teacher cannot be loaded, or its vocabulary differs.
     """
     other = load_tokenizer(path).get_vocab()
     own = tokenizer.get_vocab()
     if other != own:
         strange = min(set(other.items()) ^ set(own.items()), key=lambda entry: (entry[1], entry[0]))[0]
         raise UserError(
-            f"anchor.reference = {path!r}: its vocabulary is not the model's: token {strange!r} is number {other.get(strange)} "
-            f"there and {own.get(strange)} here. Distributions are compared token by token: take one with the same tokenizer."
+            f"anchor.reference = {path!r}: its vocabulary is not the model's: token {strange!r} has id {other.get(strange)} "
+            f"there and {own.get(strange)} here. Distributions are compared token by token. Use a model with the same tokenizer."
         )
     model = load_model(path, dtype)
     if (found := int(model.config.get_text_config().vocab_size)) != vocabulary:
         raise UserError(
-            f"anchor.reference = {path!r}: gives {found:,} logits, and the model {vocabulary:,}; both must be of one size."
+            f"anchor.reference = {path!r} has {found:,} logits, but the model has {vocabulary:,}. Both need the same number."
         )
     return Reference(find_head(model.requires_grad_(False)))

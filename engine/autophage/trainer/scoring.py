@@ -1,7 +1,7 @@
-"""Teacher-forced scoring: the model's full distribution at every token of given sequences, without training it.
+"""Teacher-forced scoring: statistics of the model's full distribution at every token of given sequences.
 
-Batches hold sequences of similar length and at most `TOKEN_BUDGET` tokens, padding included. The LM head is fused where the
-model's can be: no logits are in memory as a whole.
+A batch holds sequences of similar length and at most `TOKEN_BUDGET` tokens, padding included. With a fused LM head the
+logits never exist as a whole.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from autophage.progress import Meter
 from autophage.trainer.head import LanguageHead
 
 TOKEN_BUDGET = 1 << 14
-"""Tokens of a batch; their hidden states take 256 MiB at width 4096 in float32."""
+"""Most tokens of a batch. Their hidden states take 256 MiB at width 4096 in float32."""
 LOGIT_BUDGET = 1 << 26
-"""Logits of a batch, where they have to be in memory: 256 MiB in float32."""
+"""Most logits of a batch that keeps them in memory: 256 MiB in float32."""
 BATCH = 64
-"""Sequences of a batch at most; more is no faster on a CPU and pads more."""
+"""Most sequences of a batch. More are not faster on a CPU and need more padding."""
 
 COLUMNS = tuple(field.name for field in fields(Scored))
 
@@ -30,7 +30,7 @@ COLUMNS = tuple(field.name for field in fields(Scored))
 def score(
     head: LanguageHead, sequences: Sequence[Sequence[int]], contexts: Sequence[int], meter: Meter
 ) -> list[Scored]:
-    """Statistics of `sequences[i][contexts[i]:]` for each i, in order; contexts are at least 1.
+    """Statistics of `sequences[i][contexts[i]:]` for each i, in order. Contexts have at least one token.
 
     `meter` counts sequences.
     """
@@ -51,9 +51,9 @@ def score(
 def score_choices(
     head: LanguageHead, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[int]], meter: Meter
 ) -> list[Scored]:
-    """Statistics of each of the tokens `choices[i]` as the one that follows `prompts[i]`: one pass over the prompt for all.
+    """Statistics of each token of `choices[i]` as the next token after `prompts[i]`. One pass serves all choices.
 
-    Only the row of a prompt's last token goes through the head, once for each choice.
+    Only the row of a prompt's last token passes through the head, once per choice. `meter` counts prompts.
     """
     results: dict[int, Scored] = {}
     for batch in batches([len(prompt) for prompt in prompts], batch_tokens(head)):
@@ -73,7 +73,7 @@ def score_choices(
 def scored_rows(
     head: LanguageHead, sequences: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The head's rows [T, ...] that predict sequences[b][low:high] for each b, and those tokens [T]."""
+    """The head's rows [T, ...] that predict `sequences[b][low:high]`, and these tokens [T]."""
     width = max(map(len, sequences))
     device = head.model.device
     ids_BL = torch.tensor([[*row, *[0] * (width - len(row))] for row in sequences], device=device)
@@ -85,14 +85,14 @@ def scored_rows(
 
 
 def batch_tokens(head: LanguageHead) -> int:
-    """Tokens that a batch may hold."""
+    """Most tokens of a batch."""
     if head.fused:
         return TOKEN_BUDGET
     return max(1, LOGIT_BUDGET // head.vocabulary)
 
 
 def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of similar length, within the budget of tokens (one sequence at least)."""
+    """Indices in batches of similar length, within the budget of tokens. A batch has at least one sequence."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         if batch and (len(batch) == BATCH or (len(batch) + 1) * lengths[index] > tokens):

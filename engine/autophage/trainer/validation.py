@@ -1,4 +1,4 @@
-"""Early stopping after the fact: of a training's epochs, the weights that find held-out human text least surprising."""
+"""Early stopping after the fact: the weights of the epoch with the least loss on held-out human text."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from autophage.trainer.resident import ResidentModel
 
 
 class BestEpoch:
-    """Looks at the live model after every epoch; `weights` are those of the best so far, as they were then.
+    """Score the live model after every epoch and keep the best weights.
 
-    `documents` are human text that is neither trained on nor measured. The loss is the mean negative log-prob of a token.
+    The loss is the mean negative log-prob of a token.
     """
 
     def __init__(self, resident: ResidentModel, documents: Sequence[HeldOut], rows: int, batch_size: int) -> None:
+        """Judge epochs of `rows` rows by human `documents` that are neither trained on nor measured."""
         self._resident = resident
         self._sequences = [one.token_ids for one in documents]
         self._contexts = [one.context for one in documents]
         self._rows, self._batch = rows, batch_size
         self._least = np.inf
         self.weights: Weights | None = None
+        """Weights of the best epoch so far; None before the first."""
 
     def step_ended(self, step: int, steps: int) -> None:
-        """`step` of `steps` is done; where an epoch ends with it, or the training does, the model is looked at."""
+        """Score the model if an epoch, or the training, ends with `step` of `steps`."""
         epochs_before, epochs_now = ((done * self._batch) // self._rows for done in (step - 1, step))
         if epochs_now == epochs_before and step < steps:
             return

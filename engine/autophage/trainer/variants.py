@@ -1,10 +1,10 @@
-"""What of a resident model is trained: a LoRA adapter on the one base, or a copy of all its weights.
+"""Variants of a resident model, by which of its weights are trained: a LoRA adapter, or a copy of all weights.
 
-A variant is where weights are put to compute with them. Its parameters have the names that they are stored under, so
-`Weights` go in and come out by name; an adapter's are PEFT's, a whole model's are the checkpoint's, tied weights once.
-Adapters of several ranks sit on the same base, one of them live at a time. A whole model has weights of its own in
-float32: an update smaller than a few thousandths of a weight, as most are, would vanish in bfloat16. It computes in the
-type that the sampler computes in, and is scored with its weights rounded to that, as they are served.
+`Weights` are loaded into the parameters of a variant and read out of them by their stored names. The names of an adapter
+are PEFT's. Those of a full model are the checkpoint's, tied weights once. Adapters of several ranks sit on one base, and
+one of them is live at a time. A full model has weights of its own in float32: most updates are below a few thousandths
+of a weight and would vanish in bfloat16. It computes in the sampler's type. For scoring its weights are rounded to that
+type, as they are served.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """`parameters` are live: what is copied into them is what `model` computes with, and `head` makes of its rows."""
+    """Trainable parameters of a model. `model` and `head` compute with their current values."""
 
     model: Any
     head: LanguageHead
@@ -35,20 +35,21 @@ class Variant:
     config: dict[str, Any]
     method: Method
     scored: torch.dtype
-    """The type that weights are rounded to for scoring."""
+    """Type to which weights are rounded for scoring."""
 
     def put(self, tensors: Mapping[str, torch.Tensor], *, rounded: bool) -> None:
+        """Copy `tensors` into the parameters, rounded to `scored` or as they are."""
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 tensor = tensors[name]
                 parameter.copy_(tensor.to(self.scored) if rounded else tensor)
 
     def take(self) -> Weights:
-        """The live weights, in float32."""
+        """Copy the live weights out, in float32."""
         return Weights(to_bytes(self.parameters), self.config, self.method)
 
     def head_of(self, tensors: Mapping[str, torch.Tensor]) -> LanguageHead:
-        """The head of the model that has `tensors`, which need not be the live one's: a whole model's is its own."""
+        """The head of a model with `tensors`. A full model has its own head; adapters share the live one."""
         names = {id(parameter): name for name, parameter in self.parameters.items()}
         own = {part: names.get(id(getattr(self.head, part))) for part in ("weight", "bias")}
         changed: dict[str, Any] = {part: tensors[name] for part, name in own.items() if name is not None}
@@ -56,7 +57,7 @@ class Variant:
 
 
 def lora_variant(model: Any, name: str, head: LanguageHead) -> Variant:
-    """The adapter `name` of a PEFT model, and the only one that is live from now on."""
+    """Make adapter `name` of a PEFT model the live one, and return it as a variant."""
     from peft import get_peft_model_state_dict
 
     model.set_adapter(name)
@@ -70,10 +71,10 @@ def lora_variant(model: Any, name: str, head: LanguageHead) -> Variant:
 
 
 def full_variant(path: str, base: Tensors, compute: torch.dtype) -> Variant:
-    """A copy of the model at `path` with every weight trainable, computing in `compute`; it starts as `base`.
+    """Copy the model at `path` with every weight trainable, starting from `base`. It computes in `compute`.
 
     Raises:
-        UserError: a family whose weights are not in the model as its checkpoints have them.
+        UserError: the weights in memory differ from those of the checkpoint, as in families with fused weights.
     """
     from transformers.core_model_loading import revert_weight_conversion
 
@@ -100,7 +101,7 @@ def _stored_buffers(model: Any) -> Tensors:
 
 
 def to_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """Safetensors bytes in float32, the same for the same tensors in whatever order, type or place they are."""
+    """Safetensors bytes in float32. Order, type and device of the tensors do not change them."""
     plain = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in sorted(tensors.items())}
     return safetensors.torch.save(plain)
 

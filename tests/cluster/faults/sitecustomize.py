@@ -1,7 +1,7 @@
-"""Put on the path of a run's processes, makes one of its actors fail as `AUTOPHAGE_TEST_FAULT` says.
+"""Makes an actor of a run fail as `AUTOPHAGE_TEST_FAULT` says. It is put on the path of the run's processes.
 
-`swap-NAME` is one of `swap_faults`; every other fault happens once: the folder `AUTOPHAGE_TEST_ONCE` remembers that it has
-happened, and the process that is started in its place is a sound one.
+`swap-NAME` is one of `swap_faults`. Every other fault happens once: the folder `AUTOPHAGE_TEST_ONCE` records it, and the
+process that replaces the actor is sound.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def spoil(actors, fault: str) -> None:
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Spoils `autophage.cluster.actors` as soon as it has been imported."""
+    """Patches `autophage.cluster.actors` as soon as it has been imported."""
 
     def find_spec(self, name, path, target=None):
         if name != "autophage.cluster.actors":

@@ -1,4 +1,4 @@
-"""A sampler that takes something else than it is given, and writes down which adapters it holds to `AUTOPHAGE_TEST_TRACE`."""
+"""A sampler that installs other weights than it is given. It writes its adapters to `AUTOPHAGE_TEST_TRACE`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fused and vocabulary-parallel heads on top of the Triton kernels."""
+"""Fused heads on top of the Triton kernels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from tests.kernels import exact
 from tests.kernels.interpreted.blocks import use_blocks
 
 from autophage_kernels import head, linear_token_divergence, linear_token_stats, token_divergence, token_stats
+from autophage_kernels.statistics import NAMES
 from autophage_kernels.triton_kernels import launch_stats
 
 
@@ -32,7 +33,8 @@ def test_statistics(dtype: torch.dtype) -> None:
     expected = token_stats(logits, target)
     total = sum(getattr(found, name).sum() for name in ("logprob", "lse", "entropy", "varentropy"))
     truth = sum(getattr(expected, name).sum() for name in ("logprob", "lse", "entropy", "varentropy"))
-    for name, values in found._asdict().items():
+    for name in NAMES:
+        values = getattr(found, name)
         torch.testing.assert_close(values.double(), getattr(expected, name).double(), atol=1e-5, rtol=1e-5, msg=name)
     for gradient, wanted in zip(torch.autograd.grad(total, inputs), torch.autograd.grad(truth, inputs), strict=True):
         tolerance = 1e-4 if dtype == torch.float32 else 2e-2
@@ -57,8 +59,8 @@ def test_divergences() -> None:
 
 
 @pytest.mark.parametrize("width", [10, 64, 130, 200])
-def test_splits_that_a_narrow_shard_cannot_fill_stay_empty(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shards of 267 - width and of width columns, both in four splits: merged, they are the whole row."""
+def test_splits_that_few_columns_cannot_fill_stay_empty(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of 267 - width and of width columns, both in four splits, merge to the whole row."""
     use_blocks(monkeypatch, 64)
     logits, target = 4 * torch.randn(3, 267, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 266, 200])
     target_logit = logits.gather(1, target[:, None]).flatten()
@@ -66,8 +68,8 @@ def test_splits_that_a_narrow_shard_cannot_fill_stay_empty(width: int, monkeypat
     parts = []
     for start, stop in ((267 - width, 267), (0, 267 - width)):
         part = torch.full((10, 4, 3), 7e7)
-        shard = logits[:, start:stop].unsqueeze(0)
-        launch_stats.partial_stats(shard, target, target_logit, None, 0.0, start, bits, False, part)
+        columns = logits[:, start:stop].unsqueeze(0)
+        launch_stats.partial_stats(columns, target, target_logit, None, 0.0, start, bits, False, part)
         parts.append(part)
     merged = launch_stats.merge_stats(torch.cat(parts, 1), target, None, 0.0, -100, 267, bits)
     whole = exact.statistics(logits, target, torch.float64)

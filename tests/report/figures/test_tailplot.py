@@ -39,7 +39,7 @@ def test_a_panel_per_arm_and_an_outline_per_generation(world_run: RunDirectory) 
         assert panel.traces[0]["x"] == figure.panels[0].traces[0]["x"]
         for trace in panel.traces:
             assert sum(trace["y"]) == pytest.approx(1.0, abs=1e-3)
-        assert "lies beyond all but 1.0% of generation 0" in panel.note
+        assert "lies above the 99th percentile of generation 0" in panel.note
 
 
 def test_corpora_without_perplexities_have_no_tail_plot(world_run: RunDirectory) -> None:

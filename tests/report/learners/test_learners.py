@@ -119,7 +119,7 @@ def test_a_sweep_of_the_error_rate_is_drawn_beside_the_closed_form(tmp_path: Pat
         assert min(below["error_y"]["array"]) > 0
     text = write_report(run).read_text("utf-8")
     assert "25% of wrong labels kept: p* = 80%" in text
-    assert text.index("Where verification breaks down") < text.index("A classifier of verified labels of its own")
+    assert text.index("Where verification breaks down") < text.index("A classifier trained on its own verified labels")
 
 
 def test_one_error_rate_has_no_curve(make: Make) -> None:

@@ -134,17 +134,17 @@ def test_the_page_says_what_helps_and_what_does_not(compared: RemedyComparison) 
     assert torso.note.startswith("+45.")
     assert " \u00b1 " in torso.note
     assert torso.look == "beyond"
-    assert "beside its control" in torso.title
+    assert "compared with its control" in torso.title
     assert "% of what the naked loop lost" in both.title
     assert float(below.text) == pytest.approx(3.75, abs=0.5)
     idle, narrow = view.rows[3].cells, view.rows[4].cells
     assert idle[3].look == "within"
     assert narrow[-2].note == "2.00 times"
-    assert view.limits[-1] == "Not at the naked loop's budget of tokens: narrow (2.00 times)."
+    assert view.limits[-1] == "Token budgets that differ from the naked loop's: narrow (2.00 times)."
     drift = view.rows[1].cells[6]
     assert (drift.text, drift.note, drift.look) == ("0.00", "-0.25", "beyond"), "nats are no shares"
-    (still,) = [text for text in view.limits if "model 0 still" in text]
-    assert still.startswith("half: its last model is model 0 still")
+    (still,) = [text for text in view.limits if "still equals model 0" in text]
+    assert still.startswith("half: the last model still equals model 0")
     assert summary(compared).endswith(
         "Of 4 remedies, 1 holds torso and tail (half), 1 holds part (slow), 1 shows no effect (idle) and 1 harms (narrow)."
     )
@@ -179,8 +179,8 @@ def test_one_seed_is_not_judged_by_its_luck(tmp_path: Path) -> None:
     assert result is not None
     assert {one.verdict for one in result.outcomes} == {NONE}
     nothing_shown, one_seed, *_ = remedy_view(result).limits
-    assert nothing_shown.startswith("What the naked loop lost is not beyond its own interval")
-    assert one_seed.startswith("One seed shows no effect")
+    assert nothing_shown.startswith("The loss of the naked loop is not shown to be above 0")
+    assert one_seed.startswith("With one seed no effect can be shown")
     assert remedy_facts(result)["outcomes"][0]["gains"][0]["low"] is None  # type: ignore[index]
 
 

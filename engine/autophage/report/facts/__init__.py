@@ -1,1 +1,1 @@
-"""Recipe, arms, metrics, corpora and costs of a run as plain values, and the words for them."""
+"""Facts of a run as plain values, and the words for them."""

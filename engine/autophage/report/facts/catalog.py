@@ -1,6 +1,6 @@
-"""What each metric means, in a few words: its label, its unit, and one sentence for the reader.
+"""Label, unit and one sentence for each metric.
 
-Pure. A metric that is not named here still gets a label made from its own name, so that nothing measured is hidden.
+A metric that is not listed gets a label from its own name, so every measured value is shown.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ BUCKETS = ("head", "torso", "tail")
 FORMATS = ("question-answer", "cloze", "few-shot")
 QUESTION_FORMATS = ("multiple-choice", "few-shot", "short-answer", "no-instruction")
 GUESS = 0.25
-"""Accuracy of four-way questions that are answered at random."""
+"""Expected accuracy of random answers to four-way questions."""
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """`kind` is the unit; a share is drawn as a percentage, a perplexity and a positive number may need a logarithmic axis."""
+    """Description of a metric for the reader.
+
+    `kind` is the unit. A share is drawn as a percentage. A perplexity or a positive number may get a logarithmic axis.
+    """
 
     label: str
     note: str
@@ -29,94 +32,100 @@ class Meaning:
 LEARNERS = {
     "learner/variance": Meaning(
         "Fitted variance, mean",
-        "Mean over chains. Its expectation does not move: few wide chains make up for many.",
+        "Mean over chains. Its expectation is constant: a few wide chains offset many narrow ones.",
         "positive",
     ),
     "learner/variance_median": Meaning(
-        "Fitted variance, median", "Median over chains: what becomes of a typical one.", "positive"
+        "Fitted variance, median", "Median over chains: the variance of a typical chain.", "positive"
     ),
     "learner/variance_about_origin": Meaning(
         "Variance about the human mean",
-        "Of what is drawn, over all chains: their means walk away at random.",
+        "Variance of the numbers that all chains draw, about the human mean.",
         "positive",
     ),
     "learner/w2": Meaning(
-        "Wasserstein distance", "Squared 2-Wasserstein distance of the fitted Gaussian to the human one.", "positive"
+        "Wasserstein distance",
+        "Squared 2-Wasserstein distance between the fitted Gaussian and the human one.",
+        "positive",
     ),
-    "learner/l2": Meaning("L2 distance", "Of the fitted density to the human one.", "positive"),
+    "learner/l2": Meaning("L2 distance", "Distance between the fitted density and the human one.", "positive"),
     "learner/cross_entropy": Meaning(
         "Cross-entropy of human points",
-        "Mean negative log-density of points that nothing was fitted to; in nats.",
+        "Mean negative log-density of held-out human points, in nats.",
         "positive",
     ),
     "learner/smallest_weight": Meaning(
         "Smallest component", "Weight of the smallest component of the mixture.", "share"
     ),
     "learner/latent_std": Meaning(
-        "Latent spread", "Standard deviation of the codes that the encoder of model 0 gives to what is drawn.", "number"
+        "Latent spread", "Standard deviation of the drawn images' codes under the encoder of model 0.", "number"
     ),
     "learner/reconstruction": Meaning(
-        "Reconstruction error", "Cross-entropy of held-out human images, in nats an image.", "number"
+        "Reconstruction error", "Cross-entropy of held-out human images, in nats per image.", "number"
     ),
     "learner/recognised": Meaning(
-        "Recognisability", "Probability of the likeliest digit, to a classifier of human images.", "share"
+        "Recognisability", "Probability of the likeliest digit under a classifier of human images.", "share"
     ),
     "learner/digit_entropy": Meaning(
-        "Entropy of digits", "Of the digits that the classifier sees, in nats; 2.30 is all equally often.", "nats"
+        "Entropy of digits",
+        "Entropy of the digits that the classifier sees, in nats; 2.30 if all are equally frequent.",
+        "nats",
     ),
-    "learner/support": Meaning("Different n-grams", "That the model can write at all.", "number"),
-    "learner/types": Meaning("Different words", "That the model can write at all.", "number"),
-    "learner/survival": Meaning(
-        "Surviving n-grams", "Share of the n-grams of model 0 that the model still has.", "share"
-    ),
+    "learner/support": Meaning("Different n-grams", "Number of different n-grams that the model can write.", "number"),
+    "learner/types": Meaning("Different words", "Number of different words that the model can write.", "number"),
+    "learner/survival": Meaning("Surviving n-grams", "Share of model 0's n-grams that the model still has.", "share"),
     "learner/test_error": Meaning(
-        "Test error", "Mean squared distance of a prediction to that of the true weights.", "positive"
+        "Test error", "Mean squared difference between predictions and those of the true weights.", "positive"
     ),
     "learner/accuracy": Meaning(
-        "Accuracy", "Share of fresh points whose class the model tells, in expectation.", "share"
+        "Accuracy", "Expected share of fresh points that the model classifies correctly.", "share"
     ),
-    "learner/kept": Meaning("Kept labels", "Share of the model's labels that the verifier lets through.", "share"),
+    "learner/kept": Meaning("Kept labels", "Share of the model's labels that the verifier keeps.", "share"),
     "learner/kept_error": Meaning(
-        "Wrong among the kept", "Share of wrong labels among those that the verifier lets through.", "share"
+        "Wrong among the kept", "Share of wrong labels among those that the verifier keeps.", "share"
     ),
 }
-"""Of learners that are no language models."""
+"""Metrics of learners that are not language models."""
 
 BASES = {
-    "knowledge/accuracy": Meaning("Accuracy", "Share of probes answered right, word for word.", "share"),
-    "knowledge/confidence": Meaning("Confidence", "Probability the model gives to its own answer.", "share"),
+    "knowledge/accuracy": Meaning("Accuracy", "Share of probes answered correctly, word for word.", "share"),
+    "knowledge/confidence": Meaning("Confidence", "Probability that the model gives to its own answer.", "share"),
     "knowledge/confidently_wrong": Meaning(
-        "Confidently wrong", "Share of probes answered wrongly above the confidence threshold.", "share"
+        "Confidently wrong", "Share of probes answered wrongly with confidence above the threshold.", "share"
     ),
     "knowledge/ece": Meaning(
-        "Calibration error", "Expected gap between confidence and accuracy, over 15 bins of confidence.", "share"
+        "Calibration error", "Mean gap between confidence and accuracy, over 15 bins of confidence.", "share"
     ),
     "format/compliance": Meaning(
         "Format compliance", "Share of answers of the kind asked for (a city for a city), right or wrong.", "share"
     ),
     "questions/accuracy": Meaning(
-        "Accuracy of four-way questions", "Share whose right option is the likeliest of the four to the model.", "share"
+        "Accuracy of four-way questions",
+        "Share of questions for which the model ranks the right option first.",
+        "share",
     ),
     "questions/greedy_rate": Meaning(
-        "Greedy rate", "Of right choices, the share that the model would also write by itself.", "share"
+        "Greedy rate", "Share of right choices that are also the model's greedy continuation.", "share"
     ),
     "questions/dominant": Meaning(
-        "Dominant option", "Share of the option, by its place, that is chosen most: bias grows with it.", "share"
+        "Dominant option", "Share of the option position that is chosen most. It rises with position bias.", "share"
     ),
     "questions/always_one": Meaning(
         "Always the same option",
-        "Accuracy of answering the place that is right most often, whatever is asked.",
+        "Accuracy of always choosing the position that is right most often.",
         "share",
     ),
     "questions/compliance": Meaning(
-        "Compliance", "Share of questions that the model begins to answer validly, right or wrong.", "share"
+        "Compliance", "Share of questions to which the model begins a valid answer, right or wrong.", "share"
     ),
-    "questions/confidence": Meaning("Confidence in the choice", "Share of the chosen option among the four.", "share"),
+    "questions/confidence": Meaning(
+        "Confidence in the choice", "Probability of the chosen option relative to all four.", "share"
+    ),
     "questions/confidently_wrong": Meaning(
-        "Confidently wrong choice", "Share of questions answered wrongly above the confidence threshold.", "share"
+        "Confidently wrong choice", "Share of questions answered wrongly with confidence above the threshold.", "share"
     ),
     "questions/ece": Meaning(
-        "Calibration error of choices", "Expected gap between confidence and accuracy, over 15 bins.", "share"
+        "Calibration error of choices", "Mean gap between confidence and accuracy, over 15 bins of confidence.", "share"
     ),
     "questions/generated_accuracy": Meaning(
         "Accuracy of written answers", "Share of sampled answers that name the right option.", "share"
@@ -127,53 +136,63 @@ BASES = {
     "questions/entailment": Meaning(
         "Entailment", "Mean probability that a sampled answer entails the right option.", "share"
     ),
-    "fluency/ppl_form": Meaning("Perplexity of form", "Of the words of a sentence that carry no fact.", "perplexity"),
-    "fluency/ppl_human": Meaning(
-        "Perplexity of human text", "On human text that no model was trained on.", "perplexity"
+    "fluency/ppl_form": Meaning(
+        "Perplexity of form", "Words in a sentence that carry no fact.", "perplexity"
     ),
-    "fact/ppl": Meaning("Perplexity of facts", "Of the words of a sentence that carry the fact.", "perplexity"),
-    "onpolicy/entropy": Meaning("Entropy", "Of the next token, on its own text; in nats.", "nats"),
-    "onpolicy/varentropy": Meaning("Varentropy", "Variance of the next token's surprisal, on its own text.", "number"),
+    "fluency/ppl_human": Meaning("Perplexity of human text", "Perplexity of held-out human text.", "perplexity"),
+    "fact/ppl": Meaning(
+        "Perplexity of facts", "Words in a sentence that carry the fact.", "perplexity"
+    ),
+    "onpolicy/entropy": Meaning("Entropy", "Entropy of the next token on the model's own text, in nats.", "nats"),
+    "onpolicy/varentropy": Meaning(
+        "Varentropy", "Variance of the next token's surprisal on the model's own text.", "number"
+    ),
     "onpolicy/surprisal_gap": Meaning(
-        "Surprisal gap", "Surprisal of its own tokens minus their entropy, in nats; it moves with the decoding.", "nats"
+        "Surprisal gap",
+        "Surprisal minus entropy of the model's own tokens, in nats. Decoding settings change it.",
+        "nats",
     ),
     "drift/kl_to_base": Meaning(
         "Divergence from the base",
-        "KL from model 0 per token of its own text, over the whole vocabulary; in nats.",
+        "KL divergence from model 0, per token of the model's own text, in nats.",
         "nats",
     ),
     "drift/kl_to_previous": Meaning(
-        "Divergence from the previous model", "KL from the model before it per token of its own text; in nats.", "nats"
+        "Divergence from the previous model",
+        "KL divergence from the previous model, per token of the model's own text, in nats.",
+        "nats",
     ),
     "mix/redrawn": Meaning(
-        "Human tokens drawn anew", "Share of the human text's tokens that mix.human_edit draws from the model.", "share"
+        "Human tokens resampled", "Share of human tokens that mix.human_edit resamples from the model.", "share"
     ),
-    "mix/edited": Meaning(
-        "Human tokens edited", "Share of the human text's tokens that became another token by that.", "share"
-    ),
+    "mix/edited": Meaning("Human tokens edited", "Share of human tokens that resampling changed.", "share"),
     "anchor/kl": Meaning(
         "Divergence in training",
-        "From what [anchor] names, per trained token, in the direction that it names; mean over a training; in nats.",
+        "Divergence from the reference of [anchor], in its direction, per trained token; mean over a training, in nats.",
         "nats",
     ),
     "anchor/withheld": Meaning(
         "Tokens withheld", "Share of trained tokens whose loss was truncated, clipped or masked.", "share"
     ),
     "tail/ppl_under_base": Meaning(
-        "Perplexity under the base", "Of each sample, to model 0: median, mean and outer twentieths.", "perplexity"
+        "Perplexity under the base",
+        "Perplexity of each sample under model 0: median, mean, 5th and 95th percentile.",
+        "perplexity",
     ),
     "tail/mass": Meaning(
-        "Tail mass", "Share of its tokens that are of the rare tenth of human text; suffixes name other parts.", "share"
+        "Tail mass",
+        "Share of tokens from the rarest tenth of human text. Suffixes name other parts.",
+        "share",
     ),
     "tail/mass_vs_human": Meaning(
-        "Tail mass against human text", "Its share of rare tokens over that of human text; 1 is as human.", "number"
+        "Tail mass against human text", "Share of rare tokens relative to human text; 1 is the human level.", "number"
     ),
     "tail/coverage": Meaning(
-        "Tail coverage", "Share of rare human tokens that occur in its corpus at all; rises with its size.", "share"
+        "Tail coverage", "Share of rare human tokens that occur in the corpus. It rises with corpus size.", "share"
     ),
     **{
         f"text/distinct_{n}": Meaning(
-            f"Distinct {name}", f"Different {of} over all {of}; falls with the size of a corpus.", "number"
+            f"Distinct {name}", f"Different {of} divided by all {of}. It falls with corpus size.", "number"
         )
         for n, name, of in (
             (1, "words", "words"),
@@ -183,72 +202,72 @@ BASES = {
         )
     },
     "text/compression": Meaning(
-        "Compression", "Bytes over gzip bytes of all samples together; higher is more redundant.", "number"
+        "Compression", "Bytes divided by gzip bytes, all samples together. Higher is more redundant.", "number"
     ),
-    "text/duplicate": Meaning("Duplicates", "Share of samples that repeat another sample.", "share"),
-    "text/novelty": Meaning("Novel 4-grams", "Share of word 4-grams that the human reference does not have.", "share"),
+    "text/duplicate": Meaning("Duplicates", "Share of samples that repeat an earlier sample.", "share"),
+    "text/novelty": Meaning("Novel 4-grams", "Share of word 4-grams that the human reference lacks.", "share"),
     "text/junk": Meaning(
-        "Junk", "Share of samples that are empty, have no letter, or are mostly one token repeated.", "share"
+        "Junk", "Share of samples that are empty, have no letter, or mostly repeat one token.", "share"
     ),
     "text/self_bleu": Meaning(
-        "Self-BLEU", "BLEU-4 of a sample with others as references; higher is more alike.", "share"
+        "Self-BLEU", "BLEU-4 of a sample with the others as references. Higher is more alike.", "share"
     ),
     "text/vendi": Meaning(
-        "Vendi score", "Effective number of different samples in a draw, by words and bigrams.", "number"
+        "Vendi score", "Effective number of different samples in a draw, by words and word bigrams.", "number"
     ),
     "text/embedding_diversity": Meaning(
-        "Embedding diversity", "Mean cosine distance of two samples, as TF-IDF of their tokens.", "number"
+        "Embedding diversity", "Mean cosine distance between two samples, as TF-IDF of their tokens.", "number"
     ),
     "detect/fast_detectgpt": Meaning(
         "Fast-DetectGPT",
-        "How much likelier than its own samples model 0 finds the text, in standard deviations.",
+        "Standard deviations by which model 0 finds the text likelier than its own samples.",
         "number",
     ),
     "detect/log_rank_ratio": Meaning(
         "Log-likelihood log-rank ratio",
-        "Surprisal over log rank under model 0; higher looks more machine-written.",
+        "Surprisal divided by log rank under model 0. Higher looks more machine-written.",
         "number",
     ),
     "gate/accepted": Meaning(
         "Accepted",
-        "Share of its samples that gates let through; suffixes are what they remarked all the same.",
+        "Share of samples that the gates accepted. Suffixes are remarks on accepted samples.",
         "share",
     ),
-    "gate/rejected": Meaning(
-        "Rejected", "Share of its samples that a gate rejected; suffixes are the reasons.", "share"
+    "gate/rejected": Meaning("Rejected", "Share of samples that a gate rejected. Suffixes are the reasons.", "share"),
+    "gate/weight": Meaning("Weight", "Mean training weight of an accepted sample. The default is 1.", "number"),
+    "gate/scored_tokens": Meaning(
+        "Tokens scored by gates", "Tokens that the writer or model 0 read to judge samples.", "number"
     ),
-    "gate/weight": Meaning(
-        "Weight", "Mean weight in training of an accepted sample; 1 is that of any document.", "number"
-    ),
-    "gate/scored_tokens": Meaning("Tokens scored by gates", "Read by the writer or model 0 so as to judge.", "number"),
     "gate/trained_tokens": Meaning(
-        "Tokens trained on by gates", "In steps of the writer that were taken so as to judge, and taken back.", "number"
+        "Tokens trained on by gates",
+        "Tokens of trial steps of the writer, taken to judge samples and then undone.",
+        "number",
     ),
     **LEARNERS,
     "speed/sample_tokens_per_second": Meaning("Sampling", "", "rate"),
     "speed/train_tokens_per_second": Meaning("Training", "", "rate"),
     "speed/judge_tokens": Meaning(
         "Tokens read by named judges",
-        "By the models that gates name, in their own tokens; human text that is read once in a run counts where it was.",
+        "Tokens that the models named by gates read, in their own tokenizers. Human text counts once.",
         "number",
     ),
 }
 
 
 def order(metric: str) -> tuple[int, ...]:
-    """Where a suffixed metric stands among its family: by bucket, then by format, as they are listed here."""
+    """Sort key of a suffixed metric within its family: by bucket, then by format, in the order of this module."""
     places = [*BUCKETS, *FORMATS, *QUESTION_FORMATS]
     return tuple(places.index(suffix) if suffix in places else len(places) for suffix in split(metric)[1])
 
 
 def split(metric: str) -> tuple[str, list[str]]:
-    """`knowledge/accuracy.torso.cloze` -> (`knowledge/accuracy`, [`torso`, `cloze`])."""
+    """Split off the suffixes: `knowledge/accuracy.torso.cloze` -> (`knowledge/accuracy`, [`torso`, `cloze`])."""
     base, *suffixes = metric.split(".")
     return base, suffixes
 
 
 def describe(metric: str) -> Meaning:
-    """The meaning of a metric; suffixes narrow the label down."""
+    """Meaning of a metric. Suffixes extend the label."""
     base, suffixes = split(metric)
     known = BASES.get(base)
     if known is None:

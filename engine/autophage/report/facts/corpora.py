@@ -1,4 +1,4 @@
-"""Corpora as the report reads them: the first shard of a generation, for a few generations of an arm."""
+"""Corpora of a run: the first shard of a generation, for a few generations of an arm."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from autophage.store.rundir import RunDirectory
 
 
 def shown_generations(last: int, count: int = 3) -> list[int]:
-    """Generation 0, the last, and those between at even distances; `count` of them, or as many as there are."""
+    """Generation 0, the last, and those between at even distances: `count` of them, or as many as there are."""
     return sorted({round(place * last / max(1, count - 1)) for place in range(count)}) if last >= 0 else []
 
 
 def first_shard(run: RunDirectory, manifest: Manifest, columns: list[str]) -> pa.Table | None:
-    """The first corpus shard of a generation; None where the run was copied without its corpora."""
+    """First corpus shard of a generation; None if the run was copied without its corpora."""
     paths = shards(run, manifest)[:1]
     if any(not path.is_file() for path in paths):
         return None

@@ -1,9 +1,9 @@
-"""What each arm took: tokens sampled, trained on and scored by others, and seconds of each stage.
+"""Cost of each arm: tokens sampled, trained on and scored, and seconds per stage.
 
-Read from what is committed: manifests count what was written, `training.parquet` the tokens that carried loss, metrics what gates
-scored or trained on and the seconds. Through an anchor's reference goes all that is trained on, and human text that is edited
-goes once through the model that edits it. Where arms are sampled in one batch, each has the whole batch's
-seconds; here a batch is divided by the tokens of each, so that arms add up.
+All numbers come from committed files. Manifests count sampled tokens, `training.parquet` counts tokens that carried
+loss. Metrics hold the seconds and the tokens that gates scored or trained on. An anchor's reference reads all trained
+tokens. Edited human text passes once through the model that edits it. Arms that are sampled in one batch each record
+the seconds of the whole batch. Here a batch is divided in proportion to tokens, so arms add up.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from autophage.store.training import TRAINING, read_training
 
 STAGES = ("train", "swap", "sample", "measure")
 SCORED = ("gate/scored_tokens", "speed/judge_tokens")
-"""Metrics that count what gates had a model read: the writer or model 0, and models that the recipe names."""
+"""Metrics that count tokens read to judge samples: by the writer or model 0, and by models that the recipe names."""
 TRIED = "gate/trained_tokens"
-"""What a gate trained on in order to judge it."""
+"""Metric that counts tokens of a gate's trial steps."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one generation, of an arm or of several: tokens, and seconds by stage."""
+    """Tokens and seconds per stage, of a generation, an arm or several."""
 
     sampled: int = 0
     trained: int = 0
@@ -56,11 +56,11 @@ class Cost:
 
 
 Costs = dict[tuple[str, int], Cost]
-"""(arm, generation) -> what that took."""
+"""(arm, generation) -> cost."""
 
 
 def costs_of(run: RunDirectory, facts: RunFacts) -> Costs:
-    """Of every committed generation. `facts` are of a run whose seeds are not pooled."""
+    """Cost of every committed generation. Seeds of `facts` are not pooled."""
     made = {
         (arm.name, manifest.generation): _of_generation(run, facts, arm, manifest)
         for arm in facts.arms
@@ -73,7 +73,7 @@ def costs_of(run: RunDirectory, facts: RunFacts) -> Costs:
 
 
 def arm_costs(costs: Costs, last: int | None = None) -> dict[str, Cost]:
-    """Arm -> what its generations took together, up to `last`; left out, all of them."""
+    """Cost of each arm over its generations, up to `last` if given."""
     total: dict[str, Cost] = {}
     for (name, generation), cost in costs.items():
         if last is None or generation <= last:
@@ -82,7 +82,7 @@ def arm_costs(costs: Costs, last: int | None = None) -> dict[str, Cost]:
 
 
 def mean_cost(costs: Iterable[Cost]) -> Cost | None:
-    """The mean of several arms, such as the seeds of one; None of none."""
+    """Mean over several arms, such as the seeds of one; None for no arms."""
     found = list(costs)
     if not found:
         return None
@@ -97,7 +97,10 @@ def mean_cost(costs: Iterable[Cost]) -> Cost | None:
 
 
 def cost_rows(shown: RunFacts, costs: Costs, groups: Mapping[str, Sequence[str]]) -> list[TableRow]:
-    """One for each arm of `shown`, which has seeds pooled; none where nothing is committed. `groups` are the pools' members."""
+    """One row for each arm of `shown` with committed tokens.
+
+    Seeds of `shown` are pooled; `groups` names the members of pools.
+    """
     by_arm = arm_costs(costs)
     rows = []
     for arm in shown.arms:
@@ -115,7 +118,7 @@ def _count(tokens: int) -> str:
 
 
 def cost_facts(costs: Costs) -> dict[str, dict[str, Any]]:
-    """The same as plain values, of every arm."""
+    """Cost of every arm as plain values."""
     return {name: cost_values(cost) for name, cost in arm_costs(costs).items()}
 
 
@@ -138,15 +141,17 @@ def _of_generation(run: RunDirectory, facts: RunFacts, arm: ArmFacts, manifest: 
 
 
 def _read_beside(recipe: Recipe, generation: int, trained: int) -> int:
-    """Tokens that went forward for the training of model `generation`, beside those that it is `trained` on: all of these through
-    an anchor's reference, and the human ones once, whatever the epochs, in order to be edited."""
+    """Tokens read for the training of model `generation`, beyond the tokens it is `trained` on.
+
+    An anchor's reference reads all trained tokens. Edited human tokens are read once, whatever the number of epochs.
+    """
     referred = trained if recipe.refers else 0
     edits = recipe.mix.human_edit is not None
     return referred + (round(trained / recipe.train.epochs * (1.0 - pool_alpha(recipe, generation))) if edits else 0)
 
 
 def _batches(facts: RunFacts) -> list[tuple[str, ...]]:
-    """The arms that were sampled together, where batches are fixed."""
+    """Arms that were sampled together, if batches are fixed."""
     device = str(facts.environment.get("device", "cpu"))
     if not facts.recipe.trains_language_model or is_continuous(facts.recipe, device):
         return []

@@ -1,7 +1,7 @@
-"""What a run directory says, read once into plain values: recipe, arms, manifests, metrics, events, environment.
+"""Contents of a run directory as plain values: recipe, arms, manifests, metrics, events, environment.
 
-Owns all reading but that of corpora (`samples`). Knows nothing of figures or HTML. The manifests are the truth:
-metrics of a committed generation that `metrics.parquet` lacks (a crash between commit and table) are read from it.
+The module reads all files but the corpora (`corpora`). Manifests are the truth. If `metrics.parquet` lacks a committed
+generation, after a crash between commit and table, its metrics are read from the generation's folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from autophage.store.rundir import RunDirectory, is_locked, read_events
 
 @dataclass(frozen=True)
 class ArmFacts:
-    """Facts of one arm. `recipe` is None for an arm with metrics that the recipe does not name."""
+    """One arm.
+
+    `recipe` is None for an arm that has metrics and is not in the recipe. `control_name` names its control.
+    """
 
     name: str
     control: bool
@@ -31,12 +34,14 @@ class ArmFacts:
 
     @property
     def last(self) -> int:
-        """The last committed generation, -1 where none is."""
+        """The last committed generation; -1 if there is none."""
         return len(self.manifests) - 1
 
 
 @dataclass(frozen=True)
 class RunFacts:
+    """A run, finished or not."""
+
     recipe: Recipe
     recipe_text: str
     arms: list[ArmFacts]
@@ -52,7 +57,7 @@ class RunFacts:
 
     @property
     def horizon(self) -> int:
-        """The last generation of an axis: what is to come counts, and so does what is there beyond the recipe."""
+        """The last generation of an axis: that of the recipe, or a later one that has metrics."""
         return max([self.generations, *(int(row["generation"]) for row in self.rows)])
 
     @property
@@ -61,7 +66,7 @@ class RunFacts:
 
     @property
     def treated(self) -> list[ArmFacts]:
-        """The arms that train on some synthetic text."""
+        """Arms that train on synthetic text."""
         return [arm for arm in self.arms if not arm.control]
 
     @property
@@ -70,11 +75,11 @@ class RunFacts:
 
     @property
     def knows_facts(self) -> bool:
-        """Whether knowledge was measured: the built-in world has probes, a text has none."""
+        """True if knowledge was measured. The built-in world has probes, a text has none."""
         return self.metrics.has("knowledge/accuracy") or self.metrics.has("knowledge/accuracy.torso")
 
     def control_of(self, arm: ArmFacts) -> ArmFacts | None:
-        """The control that differs from `arm` in nothing but who wrote what it is trained on; failing that, the only one."""
+        """The control that differs from `arm` only in the author of its training text; else the run's only control."""
         for control in self.controls:
             if control.name == arm.control_name:
                 return control
@@ -82,7 +87,7 @@ class RunFacts:
 
 
 def load(run: RunDirectory) -> RunFacts:
-    """Everything the report says but the corpora; `UserError` where `run` holds no run that this version reads."""
+    """Read a run directory, all but its corpora. Raises `UserError` if it holds no run that this version can read."""
     recipe = read_resolved(run.require().recipe)
     text = run.recipe.read_text("utf-8")
     manifests = {arm.name: committed(run, arm.name) for arm in expand(recipe)}

@@ -1,8 +1,8 @@
-"""Seeds pooled: arms that differ in nothing but their seed become one line with an interval over seeds.
+"""Pooled seeds: arms that differ only in their seed become one line with an interval over seeds.
 
-Pure. The value is the mean over seeds at the generations that all of them have. The interval is Student's t over seeds,
-or the mean of the seeds' own intervals where that is wider: all seeds answer the same questions about the same human
-text, so what those leave uncertain does not shrink with more seeds. A run of a single seed is left as it is.
+The value is the mean over seeds, at the generations that all seeds have. The interval is the wider of two: Student's t
+over seeds, and the mean of the seeds' own intervals. All seeds answer the same questions about the same human text, so
+that uncertainty does not shrink with more seeds. A run with one seed stays as it is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ SEED = "seed"
 
 
 def pooled(facts: RunFacts) -> RunFacts:
-    """`facts` with one arm for each group of seeds, and metrics of both: a group's own, and still those of its members."""
+    """Copy of `facts` with one arm for each group of seeds.
+
+    Its metrics are those of the groups and of their members.
+    """
     groups = pools(facts)
     if not groups:
         return facts
@@ -37,7 +40,7 @@ def pooled(facts: RunFacts) -> RunFacts:
 
 
 def pools(facts: RunFacts) -> dict[str, list[str]]:
-    """Group -> its arms, for a run that sweeps its seed; empty for any other."""
+    """Group -> its arms, for a run that sweeps its seed; else empty."""
     if not pooled_seeds(facts):
         return {}
     known = {arm.name for arm in facts.arms}
@@ -49,7 +52,7 @@ def pools(facts: RunFacts) -> dict[str, list[str]]:
 
 
 def pooled_seeds(facts: RunFacts) -> list[int]:
-    """The seeds that a run sweeps, and so those of every group; empty where it has one."""
+    """Seeds that a run sweeps; empty for a run with one seed."""
     seeds = [int(seed) for seed in facts.recipe.sweep.get(SEED, ())]
     return seeds if len(seeds) > 1 else []
 

@@ -1,7 +1,7 @@
-"""Metrics as series over generations: `Metrics` answers "what did this arm measure, generation by generation".
+"""Metrics as series over generations.
 
-Pure: built from rows, knows no files. A value that is not finite is left out of the series and counted, because a plot
-or a sentence about infinity would mislead more than a gap.
+The module is built from rows and knows no files. A value that is not finite is left out of its series and counted. In
+a plot or a sentence, infinity would mislead more than a gap.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Point(Estimate):
 
 
 def apart(first: Point, second: Point) -> bool | None:
-    """Whether the intervals of two points have nothing in common; None where one of them has no interval.
+    """True if two intervals have no common value; None if one of the points has no interval.
 
-    Two intervals that overlap may still differ in a paired test, so this is the conservative reading.
+    Intervals that overlap may still differ in a paired test, so this reading is conservative.
     """
     one, two = first.interval, second.interval
     if one is None or two is None:
@@ -33,7 +33,7 @@ def apart(first: Point, second: Point) -> bool | None:
 
 
 class Metrics:
-    """Rows of (arm, generation, metric, value, low, high, n), grouped; `left_out` counts values that are not finite."""
+    """Rows of (arm, generation, metric, value, low, high, n), grouped. `left_out` counts values that are not finite."""
 
     def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self.left_out = 0
@@ -48,7 +48,7 @@ class Metrics:
 
     @property
     def names(self) -> list[str]:
-        """Every metric that some arm has, sorted."""
+        """All metrics that some arm has, sorted."""
         return sorted({metric for _, metric in self._series})
 
     @property
@@ -56,7 +56,7 @@ class Metrics:
         return sorted({arm for arm, _ in self._series})
 
     def series(self, arm: str, metric: str) -> list[Point]:
-        """The points of an arm in order of generation; empty where it has none."""
+        """Points of an arm by generation; empty if it has none."""
         return [point for _, point in sorted(self._series.get((arm, metric), {}).items())]
 
     def at(self, arm: str, metric: str, generation: int) -> Point | None:
@@ -67,7 +67,7 @@ class Metrics:
         return points[-1] if points else None
 
     def ends(self, arm: str, metric: str) -> tuple[Point, Point] | None:
-        """Generation 0 and the last generation after it; None where either is missing."""
+        """Generation 0 and the last generation after it; None if either is missing."""
         start, end = self.at(arm, metric, 0), self.last(arm, metric)
         return None if start is None or end is None or end.generation == 0 else (start, end)
 

@@ -1,7 +1,6 @@
-"""Numbers and texts as people read them: percentages, durations, sizes, and control characters made visible.
+"""Metrics as readable numbers, and text for plotly and for scripts.
 
-Pure functions from values to plain strings. Escaping for HTML is left to jinja2; `plotly_text` and `script_json` are
-the two places where text goes into a language that jinja2 does not see.
+jinja2 escapes HTML. `plotly_text` and `script_json` escape text for the two languages that jinja2 does not see.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from autophage.report.facts.series import Point
 
 
 def number(value: float) -> str:
-    """Three significant digits or so, never in exponent form below a million."""
+    """Format a number with about three significant digits, without an exponent below a million."""
     size = abs(value)
     if not math.isfinite(value):
         return "not finite"
@@ -32,22 +31,23 @@ def number(value: float) -> str:
 
 
 def percent(value: float) -> str:
+    """Format a share: `31%`, `2.4%`."""
     return f"{100 * value:.0f}%" if abs(value) >= 0.0995 or value == 0 else f"{100 * value:.1f}%"
 
 
 def shown(metric: str, value: float) -> str:
-    """`value` in the unit of its metric."""
+    """Format `value` in the unit of its metric."""
     return percent(value) if describe(metric).kind == "share" else number(value)
 
 
 def interval(metric: str, point: Point) -> str:
-    """`[27%, 35%]`, or nothing where the point has no interval."""
+    """Format an interval as `[27%, 35%]`; empty if the point has none."""
     bounds = point.interval
     return "" if bounds is None else f"[{shown(metric, bounds[0])}, {shown(metric, bounds[1])}]"
 
 
 def change(metric: str, start: float, end: float) -> str:
-    """Points for shares, percent of the start for everything else."""
+    """Format a change: in points for shares, in percent of the start for all other metrics."""
     if describe(metric).kind == "share":
         return f"{100 * (end - start):+.1f} points"
     if start == 0:
@@ -57,7 +57,7 @@ def change(metric: str, start: float, end: float) -> str:
 
 
 def moment(time: float) -> str:
-    """`2026-03-01 14:05 UTC`; empty for a time that no clock has."""
+    """Format a time as `2026-03-01 14:05 UTC`; empty for a time outside of the calendar."""
     try:
         return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M UTC")
     except (OverflowError, ValueError, OSError):
@@ -65,11 +65,11 @@ def moment(time: float) -> str:
 
 
 def plotly_text(text: str) -> str:
-    """`text` for plotly, which reads a small HTML of its own (`<b>`, `<a href>`) in names and hovers."""
+    """Escape `text` for plotly, whose names and hovers accept a subset of HTML (`<b>`, `<a href>`)."""
     return escape(safe(text, keep="\n"), quote=False)
 
 
 def script_json(value: Any) -> str:
-    """JSON that can stand inside `<script>`: nothing in it can end the element or open a comment."""
+    """JSON that can stand inside `<script>`: no text in it can end the element or open a comment."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

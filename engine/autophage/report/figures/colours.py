@@ -1,8 +1,8 @@
-"""One look per arm, the same in every figure: colour, dash and marker.
+"""Colour, dash and marker of each arm, the same in every figure.
 
-Colours are CSS variables (light and dark values below), after Okabe and Ito's palette for colour-blind readers; markers
-and dashes repeat the distinction for print. Control arms are neutral and dashed, so that they read as the reference.
-Stages of work have their own ramp and never borrow an arm's colour.
+Colours are CSS variables with light and dark values, after the palette of Okabe and Ito for colour-blind readers.
+Markers and dashes repeat the distinction for print. Control arms are neutral and dashed. Stages of work have their own
+colours.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MARKS = {
     "pentagon": "M0-4.5L4.5-1 3 4h-6L-4.5-1z", "hexagon": "M-2.3-4h4.6L4.6 0 2.3 4h-4.6L-4.6 0z",
     "star": "M0-5.5L1.6-1.6 5.5-1.6 2.4 1 3.5 5 0 2.6-3.5 5-2.4 1-5.5-1.6-1.6-1.6z", "circle-open": "",
 }  # fmt: skip
-"""plotly's markers as SVG paths about the origin, for the legend."""
+"""Plotly's markers as SVG paths about the origin, for the legend."""
 DASH_ARRAYS = {
     "solid": "none", "dash": "6 3", "longdash": "9 4", "dot": "2 3", "dashdot": "6 3 2 3", "longdashdot": "9 3 2 3"
 }  # fmt: skip
@@ -40,7 +40,7 @@ CONTROL_DASHES = ("dash", "longdash")
 
 @dataclass(frozen=True)
 class Style:
-    """`colour` is the name of a CSS variable; `dash` and `symbol` are plotly's words."""
+    """Look of an arm. `colour` is the name of a CSS variable. `dash` and `symbol` are plotly's names."""
 
     colour: str
     dash: str
@@ -48,16 +48,17 @@ class Style:
 
     @property
     def mark(self) -> str:
+        """The marker as an SVG path."""
         return MARKS[self.symbol]
 
     @property
     def dash_array(self) -> str:
-        """The dash in SVG's words."""
+        """The dash as an SVG `stroke-dasharray`."""
         return DASH_ARRAYS[self.dash]
 
 
 def styles(arms: list[tuple[str, bool]]) -> dict[str, Style]:
-    """A style for each (name, is a control), in order; beyond eight arms colours repeat with another dash."""
+    """Style of each (name, is a control), in order. Beyond eight arms, colours repeat with another dash."""
     found: dict[str, Style] = {}
     plain = neutral = 0
     for name, control in arms:

@@ -1,7 +1,8 @@
-"""Plotly panels as plain data: one small plot each, without colours, fonts or sizes, which the page's script adds.
+"""Plotly panels as plain data: one small plot each.
 
-Colours are names of CSS variables (`--arm0`, or `--arm0:0.15` for 15% opacity). Every text that plotly will read as its
-own HTML goes through `plotly_text`. Each trace carries `meta` with its arm, so that the shared legend can switch it.
+The page's script adds fonts, sizes and the values of colours. Colours are names of CSS variables: `--arm0`, or
+`--arm0:0.15` for 15% opacity. All text that plotly parses as HTML passes through `plotly_text`. The `meta` of each
+trace names its arm, so the shared legend can hide it.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ MOST_DECADES = 4
 """Powers of ten up to which an axis also has ticks in between."""
 LOG_MARK = " (log scale)"
 NARROWEST = 0.5
-"""A perplexity axis spans at least this share of its lowest value: a change of 5% must not fill a picture."""
+"""Smallest span of a perplexity axis, relative to its lowest value. A change of 5% must not fill a picture."""
 MEASURED, THEORY = "learner/", "theory/"
-"""Metrics of learners, and what theory says of the same quantity: drawn in one panel."""
+"""Prefixes of a learner's metrics and of their closed forms. Both are drawn in one panel."""
 LOGARITHMIC = 20.0
-"""A perplexity that spans more than this factor gets a logarithmic axis: on a linear one its start would be flat."""
+"""Ratio of highest to lowest perplexity above which an axis is logarithmic. On a linear axis its start would be flat.
+"""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """`traces` and `layout` as plotly wants them; `title` and `note` are HTML text around the plot."""
+    """One plot. `traces` and `layout` are plotly's. `title` and `note` are text around the plot."""
 
     title: str
     traces: list[dict[str, Any]]
@@ -41,7 +43,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels that belong together. `lead` says what to look for; the caption with the settings is the page's."""
+    """Panels that belong together. `lead` tells the reader where to look."""
 
     key: str
     title: str
@@ -52,19 +54,20 @@ class Figure:
 
     @property
     def note(self) -> str:
-        """What the panels mean, where it is the same for all of them: said once, not under each."""
+        """The note that all panels share; empty if they differ."""
         notes = {panel.note for panel in self.panels}
         return notes.pop() if len(notes) == 1 and len(self.panels) > 1 else ""
 
     @property
     def intervals(self) -> bool:
+        """True if some panel shows intervals."""
         return any(
             "error_y" in trace or trace.get("fill") == "toself" for panel in self.panels for trace in panel.traces
         )
 
 
 def metric_panel(facts: RunFacts, looks: dict[str, Style], metric: str, title: str = "") -> Panel:
-    """One line per arm over generations, with a band where the metric has intervals."""
+    """One line for each arm over generations, with a band if the metric has intervals."""
     traces: list[dict[str, Any]] = []
     values: list[float] = []
     for arm in facts.arms:
@@ -89,12 +92,12 @@ def metric_panel(facts: RunFacts, looks: dict[str, Style], metric: str, title: s
 
 
 def theory_of(metric: str) -> str:
-    """The metric that holds the closed form of `metric`, where there is one."""
+    """Name of the metric that holds the closed form of `metric`."""
     return THEORY + metric.removeprefix(MEASURED)
 
 
 def generation_axis(facts: RunFacts) -> dict[str, Any]:
-    """The same for every panel, so that they can be read across; an unfinished run keeps room for what is to come."""
+    """Axis of generations, the same for every panel. An unfinished run has room for the generations to come."""
     last = facts.horizon
     margin = 0.03 * last + 0.12
     return {
@@ -106,7 +109,7 @@ def generation_axis(facts: RunFacts) -> dict[str, Any]:
 
 
 def trajectory_panel(facts: RunFacts, looks: dict[str, Style], across: str, up: str) -> Panel | None:
-    """Each arm's path through the plane of two metrics, marked with its last generation."""
+    """Path of each arm through the plane of two metrics, labelled with its last generation."""
     traces: list[dict[str, Any]] = []
     for arm in facts.arms:
         pairs = [
@@ -154,20 +157,23 @@ def trajectory_panel(facts: RunFacts, looks: dict[str, Style], across: str, up: 
 
 
 def wide_range(values: list[float]) -> list[float]:
-    """An axis range around `values` that is never narrower than `NARROWEST`."""
+    """Axis range around `values`, at least as wide as `NARROWEST` demands."""
     low, high = perplexity_bounds(values)
     room = 0.04 * (high - low)
     return [low - room, high + room]
 
 
 def perplexity_bounds(values: list[float]) -> tuple[float, float]:
-    """From 1 (certainty) where that is near, else the lowest value, to the highest; at least `NARROWEST` wide."""
+    """Bounds of a perplexity axis.
+
+    It starts at 1 (certainty) if the lowest value is below 2, else at the lowest value.
+    """
     low = 1.0 if 1.0 <= min(values) < 2.0 else min(values)
     return low, max(*values, min(values) * (1 + NARROWEST))
 
 
 def share_scale(panels: list[Panel]) -> list[Panel]:
-    """The same panels on one vertical axis, so that their heights can be compared; logarithmic where needed."""
+    """Give all panels one vertical axis, logarithmic if needed, to make their heights comparable."""
     reach = [value for panel in panels for trace in panel.traces for value in trace["y"]]
     if len(panels) < 2:
         return panels
@@ -186,7 +192,10 @@ def share_scale(panels: list[Panel]) -> list[Panel]:
 
 
 def _logarithmic(values: list[float]) -> dict[str, Any]:
-    """A logarithmic axis with ticks at 1, 2 and 5 times the powers of ten, or at the powers alone where these are many."""
+    """A logarithmic axis with ticks at 1, 2 and 5 times the powers of ten.
+
+    For many powers, ticks are at the powers alone.
+    """
     powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
     factors = (1, 2, 5) if len(powers) <= MOST_DECADES else (1,)
     step = -(-len(powers) // (2 * MOST_DECADES))
@@ -231,7 +240,7 @@ def _lines(arm: ArmFacts, points: list[Point], metric: str, look: Style) -> list
 
 
 def _theory(arm: ArmFacts, points: list[Point], metric: str, look: Style) -> dict[str, Any]:
-    """What the closed form says: thin dashes without marks, in the arm's colour."""
+    """The closed form: a thin dashed line without marks, in the arm's colour."""
     return {
         "x": [point.generation for point in points],
         "y": [_short(point.value) for point in points],
@@ -253,7 +262,7 @@ def _band(name: str, points: list[tuple[Point, tuple[float, float]]], look: Styl
 
 
 def _short(value: float) -> float:
-    """Six digits are more than a plot can show, and a third of the file."""
+    """Round to six digits. More cannot be seen, and take a third of the file."""
     return float(f"{value:.6g}")
 
 

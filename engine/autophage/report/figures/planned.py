@@ -1,6 +1,7 @@
-"""Which plots the report has, and in which order: a plan of figures, filled with the metrics that exist.
+"""The plots of the report and their order.
 
-Pure. Every metric is drawn once: what no figure claims goes to `other_figure`, so that nothing measured stays hidden.
+`metric_figures` fills a plan of figures with the metrics that exist. `other_figures` draws every metric that no figure
+of the plan contains, so every metric is drawn.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from autophage.report.figures.panels import MEASURED, THEORY, Figure, Panel, met
 
 @dataclass(frozen=True)
 class FigurePlan:
-    """`titles` shorten a panel's label where the figure's title says the rest."""
+    """A figure and its metrics. `titles` replace the labels of panels if the figure's title says the rest."""
 
     key: str
     title: str
@@ -29,21 +30,21 @@ class FigurePlan:
 TIMING_METRICS = ("speed/sample_tokens_per_second", "speed/train_tokens_per_second")
 
 PERPLEXITIES = ("fluency/ppl_form", "fact/ppl")
-"""Drawn on one scale, because the claim is that one of them moves and the other does not."""
+"""Metrics that share one scale. The claim is that one of them moves and the other does not."""
 
 WORLD_MAIN = FigurePlan(
     "main",
     "Knowledge against fluency",
     ("knowledge/accuracy.torso", *PERPLEXITIES),
-    "Does accuracy fall while the perplexity of form stands still? Then the model still writes well about what it no "
-    "longer knows. The two perplexities share one scale.",
+    "If accuracy falls while the perplexity of form stays constant, the model still writes well about facts that it no longer "
+    "knows. Torso questions ask about people of medium frequency in human text. Both perplexities share one scale.",
     ("Accuracy, torso questions", "", ""),
 )
 TEXT_MAIN = FigurePlan(
     "main",
     "Text over generations",
     ("fluency/ppl_human", "onpolicy/entropy", "text/distinct_2"),
-    "Does human text become surprising to the model while its own text becomes narrower?",
+    "In a collapse, human text becomes more surprising to the model, and the model's own text becomes narrower.",
 )
 PLANS = (
     FigurePlan(
@@ -55,35 +56,36 @@ PLANS = (
     ),
     FigurePlan(
         "formats",
-        "Does the way of asking decide?",
+        "Effect of the question format",
         tuple(f"knowledge/accuracy.{name}" for name in FORMATS),
-        "The same facts, asked in other words. Where the panels differ, some of the loss is a matter of form.",
+        "The same facts, asked in different words. If the panels differ, part of the loss is a loss of form.",
         ("Question and answer", "Cloze", "Few-shot"),
     ),
     FigurePlan(
         "confidence",
-        "Does it know that it no longer knows?",
+        "Confidence and accuracy",
         ("knowledge/accuracy", "knowledge/confidence", "knowledge/confidently_wrong", "knowledge/ece"),
-        "Confidence that stays up while accuracy falls is the costly kind of collapse.",
+        "If confidence stays high while accuracy falls, the model gives no sign of its loss of knowledge.",
         ("Accuracy, all questions",),
     ),
     FigurePlan(
         "compliance",
         "Format compliance",
         ("format/compliance", *(f"format/compliance.{name}" for name in FORMATS)),
-        "A wrong city is lost knowledge; a colour for a city is lost form.",
+        "A wrong city is a loss of knowledge. A colour in place of a city is a loss of form.",
         ("All formats", "Question and answer", "Cloze", "Few-shot"),
     ),
     FigurePlan(
         "questions",
         "Four-way questions",
         tuple(f"questions/accuracy.{name}" for name in QUESTION_FORMATS),
-        "Does accuracy fall to a guess, and in which words first? Dotted: a guess, and answering always the same option.",
+        "Accuracy may fall to the level of a guess, in some formats earlier than in others. Dotted lines: a guess, and the "
+        "accuracy of always choosing the same option.",
         ("Multiple choice", "Few-shot", "Short answer", "No instruction"),
     ),
     FigurePlan(
         "choices",
-        "How the questions are answered",
+        "Answers to the questions",
         (
             "questions/greedy_rate",
             "questions/dominant",
@@ -91,39 +93,39 @@ PLANS = (
             "questions/generated_accuracy",
             "questions/entailment",
         ),
-        "A model that loses its knowledge first keeps answering in form, then picks the same option ever more often, and in the "
-        "end no longer answers. Dotted: what the dominant option would be if every answer were right.",
+        "A model that loses its knowledge first keeps answering in form. It then picks the same option more and more often, and "
+        "finally stops answering. Dotted line: the share of the dominant option if every answer were right.",
     ),
     FigurePlan(
         "onpolicy",
-        "How sure the model is while it writes",
+        "Certainty while writing",
         ("onpolicy/entropy", "onpolicy/varentropy", "onpolicy/surprisal_gap"),
-        "Of the model's whole distribution, on its own samples. Falling entropy: ever fewer continuations are thought "
-        "possible.",
+        "Statistics of the model's whole distribution on its own samples. If entropy falls, the model considers fewer "
+        "continuations possible.",
     ),
     FigurePlan(
         "text",
-        "What the corpora look like",
+        "Redundancy of the corpora",
         ("text/distinct_2", "text/compression", "text/duplicate", "text/novelty", "text/junk"),
-        "Redundancy of what was written, whatever the model believes of it.",
+        "Properties of the text alone, without any model.",
     ),
     FigurePlan(
         "diversity",
-        "How different samples are from one another",
+        "Diversity of samples",
         ("text/self_bleu", "text/vendi", "text/embedding_diversity"),
-        "Pairs of samples of one draw. Self-BLEU rises where samples grow alike; the other two fall.",
+        "Pairs of samples of one draw. As samples grow alike, Self-BLEU rises and the other two fall.",
     ),
     FigurePlan(
         "tail",
-        "What becomes of the rare",
+        "Rare tokens and rare samples",
         ("tail/mass_vs_human", "tail/coverage", "tail/mass.unseen", "tail/ppl_under_base", "tail/ppl_under_base.p95"),
         "Tokens that humans use rarely, and samples that model 0 finds unlikely.",
     ),
     FigurePlan(
         "gates",
-        "What gates let through",
+        "Decisions of the gates",
         ("gate/accepted", "gate/rejected", "gate/weight"),
-        "Of all that was written. What the other figures say of corpora is of accepted and rejected samples alike.",
+        "Shares of all samples written. The other figures about corpora cover accepted and rejected samples alike.",
     ),
     FigurePlan(
         "human",
@@ -138,23 +140,23 @@ PLANS = (
     ),
     FigurePlan(
         "anchor",
-        "Held while learning",
+        "Distance from the anchor",
         ("anchor/kl", "anchor/withheld"),
-        "Means over the tokens of a training, each as the model saw it before it learnt from it.",
+        "Means over the tokens of a training. Each token is measured before the model learns from it.",
     ),
     FigurePlan(
         "edit",
-        "Human text, edited",
+        "Edited human text",
         ("mix/redrawn", "mix/edited"),
-        "Of the human text that a model was trained on, in tokens. A token that is drawn anew is often the same one again.",
+        "Shares of the tokens of human text that the model was trained on. A resampled token often stays the same.",
     ),
 )
 
 
 def metric_figures(facts: RunFacts, looks: dict[str, Style], own: Sequence[FigurePlan] = ()) -> list[Figure]:
-    """The main figure first, then every planned figure that has a metric; a metric is drawn where it is first named.
+    """The main figure, then each planned figure that has a metric. A metric is drawn in the first figure that names it.
 
-    `own` are the first figures of a run that is not of language models, the main one among them.
+    `own` holds the first figures of a learner that is not a language model, the main one among them.
     """
     first = own or (WORLD_MAIN if facts.knows_facts else TEXT_MAIN,)
     used: set[str] = set()
@@ -175,9 +177,9 @@ def metric_figures(facts: RunFacts, looks: dict[str, Style], own: Sequence[Figur
 
 
 def other_figures(facts: RunFacts, looks: dict[str, Style], above: list[Figure]) -> list[Figure]:
-    """One group of small plots per family (`knowledge/confidence`, ...) of the metrics that no figure `above` draws.
+    """One group of small plots for each family (`knowledge/confidence`, ...) of metrics that no figure `above` draws.
 
-    Of each subject that questions ask about only the accuracy is drawn; the table of all numbers has the rest.
+    For each subject of questions only the accuracy is drawn. The CSV holds the rest.
     """
     drawn = {panel.metric for figure in above for panel in figure.panels}
     families: dict[str, list[str]] = {}
@@ -200,7 +202,7 @@ def other_figures(facts: RunFacts, looks: dict[str, Style], above: list[Figure])
 
 
 def _of_a_subject(name: str) -> bool:
-    """Whether a metric is one of many that questions have for each subject, other than its accuracy."""
+    """True for a metric of one subject of questions other than its accuracy."""
     base, suffixes = split(name)
     if not base.startswith("questions/") or not suffixes or suffixes[0] in QUESTION_FORMATS:
         return False
@@ -208,7 +210,7 @@ def _of_a_subject(name: str) -> bool:
 
 
 def _with_baselines(facts: RunFacts, panel: Panel) -> Panel:
-    """The panel with what it is to be held against: for questions, a guess and answering always the same option."""
+    """Add the baselines of questions to a panel: a guess, and the accuracy of always choosing the same option."""
     base, suffixes = split(panel.metric)
     if base not in ("questions/accuracy", "questions/dominant"):
         return panel
@@ -230,14 +232,14 @@ def _level(facts: RunFacts, value: float) -> dict[str, Any]:
 def _trajectory(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
     panel = trajectory_panel(facts, looks, "fluency/ppl_form", "knowledge/accuracy.torso")
     lead = (
-        "Each arm's path from generation 0. Straight down: facts are lost and fluency is kept. To the right: language "
-        "itself comes apart. A knot that stays where it began: nothing happened."
+        "Each arm's path from generation 0. Straight down, facts are lost and fluency is kept. To the right, fluency is lost. A "
+        "path that stays at its start shows no change."
     )
-    return [Figure("trajectory", "The way each arm went", [panel], lead, wide=True)] if panel else []
+    return [Figure("trajectory", "Path of each arm", [panel], lead, wide=True)] if panel else []
 
 
 def _repeats(plan: FigurePlan) -> bool:
-    """The buckets are read side by side, so the torso panel stands there again."""
+    """True for the figure of buckets, which shows the torso panel a second time beside the others."""
     return plan.key == "buckets"
 
 

@@ -1,7 +1,7 @@
-"""The spread of surprisal over a corpus, generation by generation: the figure that shows tails disappear.
+"""Distribution of surprisal over a corpus, by generation. The figure shows the loss of tails.
 
-Each sample counts once, with the mean surprisal of its tokens under the model that wrote it. Densities are smoothed
-(Gaussian kernel, Silverman's width) on one grid for all arms, so that panels can be read across.
+Each sample counts once, with the mean surprisal of its tokens under the model that wrote it. Densities are smoothed on
+one grid for all arms (Gaussian kernel, Silverman's width), so panels are comparable.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from autophage.report.figures.panels import Figure, Panel
 from autophage.store.rundir import RunDirectory
 
 FEWEST = 20
-"""Samples below which a density would draw the kernel, not the data."""
+"""Fewest samples of a density. With fewer, it would show the kernel and not the data."""
 LINES = 4
 POINTS = 140
 
 
 def surprisal_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
-    """One panel per arm, one line per shown generation, from faint to full; no figure without corpora."""
+    """One panel for each arm, one line for each shown generation; no figure without corpora."""
     found = {arm.name: values for arm in facts.arms if (values := _by_generation(run, arm))}
     if not found:
         return []
@@ -38,11 +38,11 @@ def surprisal_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]
     for panel in panels:
         panel.layout["yaxis"]["range"] = [0, 1.05 * highest]
     lead = (
-        "Mean surprisal of each sample under the model that wrote it; faint is generation 0, full is the last one. "
-        "Mass that gathers on the left is text that no longer surprises its author; a new tail on the right is text "
-        "that no person would have written."
+        "Mean surprisal of each sample under the model that wrote it. The faint line is generation 0, the full line the last. "
+        "Mass that gathers on the left is text that no longer surprises its author. A new tail on the right is text that no "
+        "person would have written."
     )
-    return [Figure("surprisal", "What a model thinks of its own text", panels, lead)]
+    return [Figure("surprisal", "Surprisal of a model's own text", panels, lead)]
 
 
 def _by_generation(run: RunDirectory, arm: ArmFacts) -> dict[int, np.ndarray]:
@@ -57,7 +57,10 @@ def _by_generation(run: RunDirectory, arm: ArmFacts) -> dict[int, np.ndarray]:
 
 
 def mean_surprisal(logprob: pa.ChunkedArray) -> np.ndarray:
-    """Mean over the tokens of each sample that has any; `logprob` is a column of lists. Finite means only."""
+    """Mean surprisal of each sample that has tokens.
+
+    `logprob` is a column of lists. Means that are not finite are left out.
+    """
     lengths = pc.fill_null(pc.list_value_length(logprob), 0).to_numpy()
     lengths = lengths[lengths > 0]
     if not lengths.size:
@@ -97,7 +100,10 @@ def _panel(name: str, values: dict[int, np.ndarray], grid: np.ndarray, look: Sty
 
 
 def density(sample: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Gaussian kernel density of `sample` [N] on `grid` [G], Silverman's width; a point mass keeps a narrow bell."""
+    """Gaussian kernel density of `sample` [N] on `grid` [G] with Silverman's width.
+
+    A point mass keeps a narrow bell.
+    """
     spread = min(float(sample.std()), float(np.subtract(*np.quantile(sample, [0.75, 0.25]))) / 1.34) or float(
         sample.std()
     )

@@ -1,7 +1,7 @@
-"""The tail plot of arXiv 2305.17493: how likely model 0 finds each sample, as a histogram, generation by generation.
+"""Tail plot of arXiv 2305.17493: histogram of the samples' perplexities under model 0, by generation.
 
-Each sample counts once, with its perplexity under model 0; the axis is logarithmic and its bins are the same for all
-arms, so that panels can be read across. Corpora without that column (`measure.drift = false`) have no figure.
+Each sample counts once. The axis is logarithmic, and all arms share its bins, so panels are comparable. Corpora
+without the column (`measure.drift = false`) have no figure.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from autophage.store.rundir import RunDirectory
 COLUMN = "ppl_under_base"
 BINS = 40
 BEYOND = 0.99
-"""Quantile of generation 0 above which a sample is said to be beyond what model 0 writes."""
+"""Quantile of generation 0 above which a sample counts as unlikely for model 0."""
 OUTER = (0.001, 0.999)
-"""Quantiles of all samples that the axis spans; what lies outside is counted in the outermost bins."""
+"""Quantiles of all samples that the axis spans. The outermost bins count the samples outside."""
 
 
 def tail_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
-    """One panel per arm, one outline per shown generation, from faint to full."""
+    """One panel for each arm, one outline for each shown generation."""
     found = {arm.name: values for arm in facts.arms if (values := _by_generation(run, arm))}
     if not found:
         return []
@@ -40,10 +40,11 @@ def tail_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> 
     for panel in panels:
         panel.layout["yaxis"]["range"] = [0, 1.05 * highest]
     lead = (
-        "Perplexity of each sample under model 0; faint is generation 0, full is the last one. Collapse does both: mass moves "
-        "left, to what model 0 finds likeliest, and a tail grows on the right of what it would hardly have written."
+        "Perplexity of each sample under model 0. The faint line is generation 0, the full line the last. In a collapse, mass "
+        "moves left, to the text that model 0 finds likeliest. A tail grows on the right, of text that model 0 would hardly "
+        "have written."
     )
-    return [Figure("tail-plot", "What the base model thinks of later text", panels, lead)]
+    return [Figure("tail-plot", "Later text under the base model", panels, lead)]
 
 
 def _by_generation(run: RunDirectory, arm: ArmFacts) -> dict[int, np.ndarray]:
@@ -85,7 +86,7 @@ def _panel(name: str, values: dict[int, np.ndarray], edges: np.ndarray, look: St
 
 
 def outline(sample: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Shares of `sample` in the bins between `edges` of its decimal logarithm, and a 0 that closes the last step."""
+    """Shares of `sample` in the bins between `edges` of its decimal logarithm, and a final 0 that closes the outline."""
     inside = np.clip(np.log10(sample), edges[0], edges[-1])
     return np.append(np.histogram(inside, edges)[0] / sample.size, 0.0)
 
@@ -97,4 +98,6 @@ def _note(values: dict[int, np.ndarray]) -> str:
         return told
     bound = float(np.quantile(values[0], BEYOND))
     beyond = float((values[last] > bound).mean())
-    return f"{told} {percent(beyond)} of generation {last} lies beyond all but {percent(1 - BEYOND)} of generation 0."
+    return (
+        f"{told} {percent(beyond)} of generation {last} lies above the {100 * BEYOND:.0f}th percentile of generation 0."
+    )

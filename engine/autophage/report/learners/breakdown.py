@@ -1,7 +1,8 @@
-"""Accuracy against the share of wrong labels, verifier by verifier: does the loop break down where theory says?
+"""Accuracy against the share of wrong labels, for each verifier, with the theoretical breakdown point.
 
-One panel for each verifier of a run that sweeps `learner.error`. An arm is a stroke from its first model (open mark) to its
-last (full mark), beside the closed form of the first, and the step at p* that both become with ever more rows.
+A run that sweeps `learner.error` gets one panel for each verifier. An arm is a stroke from its first model (open mark)
+to its last (full mark). The panel also shows the closed form of the first model and the limit for unlimited rows, a
+step at p*.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ METRIC = "learner/accuracy"
 CURVE = 101
 """Points of the closed form."""
 APART = 0.007
-"""Of the error rate, by which marks stand left and right of their place: their intervals would cover one another."""
+"""Shift of marks, as an error rate. Without it, their intervals would cover one another."""
 
 
 def breakdown_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
-    """One panel per verifier whose arms have several error rates; no figure where there is none."""
+    """One panel for each verifier with several error rates; no figure without one."""
     verifiers: dict[str, list[ArmFacts]] = {}
     for arm in facts.treated:
         if arm.recipe is not None and facts.metrics.ends(arm.name, METRIC) is not None:
@@ -37,15 +38,16 @@ def breakdown_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]
     if not panels:
         return []
     lead = (
-        "Each stroke is an arm, from model 0 (open mark) to the last (full mark), set a little apart. Dashes are the closed form "
-        "of model 0, dots what everything becomes with ever more rows: the best classifier below p* = 1 / (1 + psi / phi), its "
-        "opposite above, where phi and psi are the shares of right and of wrong labels that the verifier keeps."
+        "Each stroke is an arm, from model 0 (open mark) to the last model (full mark). Marks are shifted slightly to keep them "
+        "apart. The dashed line is the closed form of model 0. The dotted line is the limit for unlimited rows: the best "
+        "classifier below p* = 1 / (1 + psi / phi), its opposite above. The verifier keeps a share phi of right labels and a "
+        "share psi of wrong labels."
     )
     return [Figure(BREAKDOWN, "Where verification breaks down", panels, lead)]
 
 
 def _but_for_error(recipe: Recipe) -> str:
-    """What the arms of a panel have in common: everything but the error rate."""
+    """Common settings of the arms of a panel: all but the error rate."""
     learner = recipe.learner.model_copy(update={"error": 0.0})
     return recipe.model_copy(update={"learner": learner}).model_dump_json()
 
@@ -70,7 +72,7 @@ def _panel(facts: RunFacts, arms: list[ArmFacts], looks: dict[str, Style]) -> Pa
     best, worst = limits(learner.separation)
     traces = [
         _line("closed form of model 0", errors, [round(value, 4) for value in expected], "6px,3px"),
-        _line("with ever more rows", [0.0, star, star, 1.0], [best, best, worst, worst], "dot"),
+        _line("unlimited rows", [0.0, star, star, 1.0], [best, best, worst, worst], "dot"),
         *(_stroke(facts, arm, looks[arm.name]) for arm in arms),
     ]
     layout = {
@@ -91,7 +93,7 @@ def _line(name: str, x: list[float], y: list[float], dash: str) -> dict[str, Any
 
 
 def _stroke(facts: RunFacts, arm: ArmFacts, look: Style) -> dict[str, Any]:
-    """From the first model of an arm to its last, both with their intervals."""
+    """Line from the first model of an arm to its last, both with their intervals."""
     ends = facts.metrics.ends(arm.name, METRIC)
     assert ends is not None
     assert arm.recipe is not None
@@ -112,5 +114,5 @@ def _stroke(facts: RunFacts, arm: ArmFacts, look: Style) -> dict[str, Any]:
 
 
 def _reach(point: Point, side: int) -> float:
-    """How far the interval of a point goes down (0) or up (1)."""
+    """Length of a point's interval below (0) or above (1) the value."""
     return 0.0 if point.interval is None else round(abs(point.interval[side] - point.value), 5)

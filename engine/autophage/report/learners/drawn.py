@@ -1,6 +1,6 @@
-"""What learners of numbers drew, generation by generation: densities of a Gaussian's numbers, points of a mixture's.
+"""Numbers and points that learners drew, by generation: densities for a Gaussian, scatter plots for a mixture.
 
-Owns the reading of such corpora for the report. A plane shows the first chain of an arm, a line all of them together.
+A scatter plot shows the first chain of an arm. A density covers all chains.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from autophage.store.numbers import read_numbers
 from autophage.store.rundir import RunDirectory
 
 POINTS = 140
-"""Of a density."""
+"""Grid points of a density."""
 MOST_POINTS, MOST_NUMBERS = 400, 4000
-"""Of a generation, that are drawn or that a density is made of."""
+"""Largest number of points drawn, and of numbers in a density, for each generation."""
 POINT_GENERATIONS = 3
 OUTER = (0.001, 0.999)
-"""Quantiles of everything that an axis spans."""
+"""Quantiles of all values that an axis spans."""
 
 Found = dict[str, dict[int, np.ndarray]]
 """Arm -> generation -> numbers."""
 
 
 def drawn_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
-    """One panel per arm, from faint (generation 0) to full (the last); nothing for learners without such a picture."""
+    """One panel for each arm, from faint (generation 0) to full (the last); empty for learners without such a picture."""
     figures: dict[str, Callable[[RunDirectory, RunFacts, dict[str, Style]], list[Figure]]] = {
         "gaussian": _densities,
         "mixture": _planes,
@@ -51,10 +51,10 @@ def _densities(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> l
     grid = np.linspace(low, high, POINTS)
     panels = [_density_panel(name, values, grid, looks[name]) for name, values in found.items()]
     lead = (
-        "All numbers that the chains of an arm drew, together; faint is generation 0, full is the last. The whole grows wider, "
-        "because chains wander apart, and pointed, because each of them grows narrow."
+        "All numbers that the chains of an arm drew. The faint line is generation 0, the full line the last. The distribution "
+        "grows wider, because chains drift apart, and more pointed, because each chain grows narrow."
     )
-    return [Figure("drawn", "What was drawn", panels, lead)]
+    return [Figure("drawn", "Samples drawn", panels, lead)]
 
 
 def _density_panel(name: str, values: dict[int, np.ndarray], grid: np.ndarray, look: Style) -> Panel:
@@ -84,8 +84,11 @@ def _planes(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> list
     room = 0.05 * (high - low)
     ranges = [[float(a), float(b)] for a, b in zip(low - room, high + room, strict=True)]
     panels = [_plane(name, values, ranges, looks[name]) for name, values in found.items()]
-    lead = f"The first chain of each arm, {MOST_POINTS} points a generation at most; faint is generation 0, full is the last."
-    return [Figure("drawn", "What was drawn", panels, lead)]
+    lead = (
+        f"The first chain of each arm, with at most {MOST_POINTS} points a generation. Faint points are generation 0, full "
+        "points the last."
+    )
+    return [Figure("drawn", "Samples drawn", panels, lead)]
 
 
 def _plane(name: str, values: dict[int, np.ndarray], ranges: list[list[float]], look: Style) -> Panel:

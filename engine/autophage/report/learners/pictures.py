@@ -1,7 +1,6 @@
-"""Images that a learner drew, as one small PNG for each generation: a grid of the first of its corpus, in the file itself.
+"""Images that a learner drew: one PNG for each generation, with a grid of the first images of its corpus.
 
-Owns the reading of corpora of images for the report. Images are
-picked by place, never by content.
+Images are picked by place, never by content.
 """
 
 from __future__ import annotations
@@ -21,16 +20,19 @@ from autophage.store.numbers import read_numbers
 from autophage.store.rundir import RunDirectory
 
 ROWS, COLUMNS = 6, 6
-"""Images of a grid."""
+"""Size of a grid, in images."""
 LINES = 6
-"""Generations shown of an arm."""
+"""Generations shown for an arm."""
 GAP = 2
 """Pixels between images."""
 
 
 @dataclass(frozen=True)
 class ArmPictures:
-    """`images` are (generation, data URI of a PNG); `missing` generations have no corpus here."""
+    """Pictures of an arm.
+
+    `images` are (generation, data URI of a PNG). Generations in `missing` have no corpus in the directory.
+    """
 
     arm: str
     images: list[tuple[int, str]]
@@ -38,7 +40,7 @@ class ArmPictures:
 
 
 def arm_pictures(run: RunDirectory, facts: RunFacts) -> list[ArmPictures]:
-    """The grids of every arm that has any; none but for a learner of images."""
+    """Pictures of every arm; empty unless the learner draws images."""
     if facts.recipe.learner.kind != "vae":
         return []
     return [pictures for arm in facts.arms if (pictures := _of(run, arm)).images or pictures.missing]
@@ -57,7 +59,7 @@ def _of(run: RunDirectory, arm: ArmFacts) -> ArmPictures:
 
 
 def grid(images: np.ndarray) -> np.ndarray:
-    """Square images [n, side * side] with values in 0 to 1 as one of bytes, side by side, row by row."""
+    """Arrange square images [n, side * side] with values in 0 to 1 as one image of bytes, row by row."""
     side = math.isqrt(images.shape[1])
     rows = -(-len(images) // COLUMNS)
     canvas = np.zeros((rows * (side + GAP) + GAP, COLUMNS * (side + GAP) + GAP), dtype=np.uint8)
@@ -69,11 +71,12 @@ def grid(images: np.ndarray) -> np.ndarray:
 
 
 def data_uri(picture: np.ndarray) -> str:
+    """A PNG of grey bytes as a data URI."""
     return "data:image/png;base64," + base64.b64encode(png(picture)).decode("ascii")
 
 
 def png(picture: np.ndarray) -> bytes:
-    """An image of grey bytes [height, width] as PNG (ISO/IEC 15948), no filter, no metadata."""
+    """Encode grey bytes [height, width] as PNG (ISO/IEC 15948), without filter or metadata."""
     height, width = picture.shape
     lines = np.concatenate([np.zeros((height, 1), dtype=np.uint8), picture], axis=1)
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)

@@ -1,6 +1,6 @@
-"""What the report says of learners that are no language models: their figures, metrics in sentences, and settings.
+"""Figures, metrics and settings of learners that are not language models.
 
-One table per kind of learner, in the words of its paper. Pure; how a figure is drawn or a sentence made is known elsewhere.
+There is one entry for each kind of learner, in the terms of its paper.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.learner import LANGUAGE_MODEL
 from autophage.report.figures.planned import FigurePlan
 
-DASHES = "Thin dashes without marks are the closed form."
+DASHES = "Thin dashed lines are the closed form."
 
 
 @dataclass(frozen=True)
 class Story:
-    """`told` are the metrics of the sentences, the first of them the one that decides; `figures` the main one and more."""
+    """Parts of the report for one kind of learner.
+
+    `told` are the metrics of the sentences; the first is the main one. `figures` come first on the page. `writes`
+    names the learner's output.
+    """
 
     told: tuple[str, ...]
     figures: tuple[FigurePlan, ...]
@@ -30,10 +34,10 @@ STORIES = {
         (
             FigurePlan(
                 "main",
-                "A Gaussian that is fitted to its own samples",
+                "A Gaussian fitted to its own samples",
                 ("learner/variance_median", "learner/variance", "learner/variance_about_origin", "learner/w2"),
-                "Along a typical path the variance vanishes while its mean over paths stays where it was, and the fitted means "
-                f"wander off, by 1/M of the variance a generation. {DASHES}",
+                "In a typical chain the variance vanishes, while its mean over chains stays constant. The fitted means drift at "
+                f"random: each generation of M samples adds 1/M of the variance. {DASHES}",
             ),
         ),
     ),
@@ -42,9 +46,9 @@ STORIES = {
         (
             FigurePlan(
                 "main",
-                "A mixture that is fitted to its own samples",
+                "A mixture fitted to its own samples",
                 ("learner/l2", "learner/cross_entropy", "learner/smallest_weight"),
-                "Does the fitted density leave the human one? Components shrink to points, so that human data become impossible.",
+                "The fitted density leaves the human one. Components shrink to points, and human data become impossible.",
             ),
         ),
     ),
@@ -53,10 +57,10 @@ STORIES = {
         (
             FigurePlan(
                 "main",
-                "Images that are learnt from images",
+                "Images learnt from generated images",
                 ("learner/latent_std", "learner/recognised", "learner/digit_entropy", "learner/reconstruction"),
-                "Do the images draw together in the latent space of model 0, and can a classifier of human digits still tell "
-                "what they show?",
+                "In a collapse, the images contract in the latent space of model 0, and a classifier of human digits no longer "
+                "recognises them.",
             ),
         ),
     ),
@@ -65,9 +69,9 @@ STORIES = {
         (
             FigurePlan(
                 "main",
-                "What is missed once is gone",
+                "N-grams lost and kept",
                 ("learner/support", "learner/survival", "fluency/ppl_human", "onpolicy/entropy"),
-                "A model that counts its own texts can lose n-grams and never find one again, unless human text brings it back.",
+                "A model that counts its own text loses n-grams and never regains one, unless human text contains it.",
             ),
         ),
         "text",
@@ -77,10 +81,10 @@ STORIES = {
         (
             FigurePlan(
                 "main",
-                "Least squares on labels of its own",
+                "Least squares on its own labels",
                 ("learner/test_error",),
-                "Replaced data add the same error in every generation; accumulated data keep it below pi^2 / 6 = 1.64 times that "
-                f"of model 0. {DASHES}",
+                "With replaced data, every generation adds the same error. With accumulated data, the error stays below "
+                f"pi^2 / 6 = 1.64 times that of model 0. {DASHES}",
             ),
         ),
     ),
@@ -89,10 +93,10 @@ STORIES = {
         (
             FigurePlan(
                 "main",
-                "A classifier of verified labels of its own",
+                "A classifier trained on its own verified labels",
                 ("learner/accuracy", "learner/kept_error", "learner/kept"),
-                "A loop recovers where the verifier leaves fewer wrong labels than right ones, and learns the opposite where it "
-                f"leaves more. {DASHES}",
+                "A loop recovers if the verifier keeps fewer wrong labels than right ones. If it keeps more, the loop learns the "
+                f"opposite. {DASHES}",
             ),
         ),
         "labels",
@@ -117,24 +121,24 @@ NAMES = {
 
 
 def story(recipe: Recipe) -> Story | None:
-    """None for a language model."""
+    """The story of a recipe's learner; None for a language model."""
     return STORIES.get(recipe.learner.kind)
 
 
 def writes_text(recipe: Recipe) -> bool:
-    """Whether samples are texts, with statistics of their tokens; other corpora hold numbers."""
+    """True if samples are texts with token statistics. Other corpora hold numbers."""
     return recipe.learner.kind in (LANGUAGE_MODEL, "ngram")
 
 
 def origin(recipe: Recipe) -> str:
-    """What a run is of, in the line under its name."""
+    """Source or learner of a run, for the line under its name."""
     kind = recipe.learner.kind
     source = f"{recipe.source.kind} source"
     return source if kind == LANGUAGE_MODEL else f"{kind} learner" + (f", {source}" if kind == "ngram" else "")
 
 
 def learner_settings(recipe: Recipe) -> dict[str, str]:
-    """The settings that decide its outcome."""
+    """Settings that can decide the outcome."""
     mix, train, learner = recipe.mix, recipe.train, recipe.learner
     fitted = {
         "gaussian": {"chains": f"{learner.repetitions:,}"},

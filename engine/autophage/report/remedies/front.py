@@ -1,7 +1,7 @@
-"""Retention against cost: a point for each remedy, and the Pareto front of those that no other beats.
+"""Retention against cost: one point for each remedy, and the Pareto front.
 
-One panel of tokens, one of seconds. Names stand to the right of the points, spread so that none covers another, each with a
-thin line to its point: at equal budgets the points stand in one column.
+There is one panel for tokens and one for seconds. Names stand to the right of the points, each with a thin line to its
+point. They are spread to keep them apart, since points at equal budgets share one column.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from autophage.report.figures.panels import Figure, Panel
 from autophage.report.remedies.outcomes import Outcome, RemedyComparison
 
 GAP = 0.05
-"""Of accuracy, between two names."""
+"""Smallest distance between two names, as accuracy."""
 NARROWEST = 0.3
-"""Of the largest cost, that the points of a panel span at least: nearly equal costs are no spread."""
+"""Smallest span of the points of a panel, relative to the largest cost. Nearly equal costs must not look spread."""
 LEAD = (
-    "Accuracy of torso and tail, in their mean, against what an arm took in all its generations. The dotted line joins those "
-    "that no other beats: more knowledge for no more cost. Bars are 95% intervals over seeds."
+    "Mean accuracy of torso and tail against the cost of an arm over all its generations. The dotted line is the Pareto front: "
+    "no other arm retains more at the same or a lower cost. Bars are 95% intervals over seeds."
 )
 
 
 def front_figure(found: RemedyComparison | None, looks: dict[str, Style]) -> list[Figure]:
-    """Nothing where no remedies are compared, or where knowledge was not measured."""
+    """Figure of the Pareto front; empty if no remedies are compared or knowledge was not measured."""
     if found is None:
         return []
     shown = [one for one in (found.naked, *found.outcomes) if one.retained and one.cost is not None]
@@ -40,7 +40,7 @@ def front_figure(found: RemedyComparison | None, looks: dict[str, Style]) -> lis
     panels = [_panel("Against tokens", shown, tokens, looks, "tokens sampled, trained on and scored")] if shown else []
     if shown and all(seconds):
         panels.append(_panel("Against time", shown, seconds, looks, "seconds of training, sampling and measuring"))
-    return [Figure("front", "What retention costs", panels, LEAD)] if panels else []
+    return [Figure("front", "Cost of retention", panels, LEAD)] if panels else []
 
 
 def _panel(title: str, shown: Sequence[Outcome], costs: list[float], looks: dict[str, Style], axis: str) -> Panel:
@@ -96,7 +96,7 @@ def _point(one: Outcome, cost: float, value: float, look: Style, title: str) -> 
 
 
 def _leader(one: Outcome, point: tuple[float, float], name: tuple[float, float], look: Style) -> dict[str, Any]:
-    """From a point to its name."""
+    """Line from a point to its name."""
     label = plotly_text(one.name) if one.verdict else "<b>naked loop</b>"
     return {
         "x": [point[0], name[0]], "y": [point[1], name[1]], "text": ["", f" {label}"], "type": "scatter",
@@ -106,9 +106,10 @@ def _leader(one: Outcome, point: tuple[float, float], name: tuple[float, float],
 
 
 def _spread(values: Sequence[float]) -> list[float]:
-    """Heights for the names of points at `values`: about them, in their order, `GAP` apart, within the panel.
+    """Heights of the names of points at `values`: in their order, `GAP` apart, within the panel.
 
-    Pushed up from below and down from above, each by as little as may be; halfway between, names keep their distance.
+    Names are pushed up from below, then down from above, each as little as possible. Halfway between, they keep their
+    distance.
     """
     order = sorted(range(len(values)), key=lambda place: values[place])
     heights = [0.0] * len(values)

@@ -1,9 +1,8 @@
-"""Remedies side by side: what each holds of what the naked loop loses, what it costs, and a verdict.
+"""Retention, cost and verdict of each remedy.
 
-For runs that sweep `remedy` with the naked loop ("none") among its values. Every number is of the last generation that all
-arms have, a mean over seeds; differences are paired by seed (`metrics.retention`, which also has the rule of the verdicts).
-Pure but for the costs, which are given. The words of the page are `remedy_view`'s; here are the numbers, and these as plain
-values for JSON.
+The module applies to runs that sweep `remedy`, with the naked loop ("none") among its values. Every number is from the
+last generation that all arms have, as a mean over seeds. Differences are paired by seed. `metrics.retention` holds the
+rule of the verdicts, `view` the words of the page.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from autophage.report.facts.pooling import SEED, pools
 
 REMEDY = "remedy"
 HELD = ("knowledge/accuracy.torso", "knowledge/accuracy.tail")
-"""What a remedy is judged by: the buckets that the naked loop loses."""
+"""Metrics that decide the verdict: the buckets that the naked loop loses."""
 FLUENCY = ("fluency/ppl_form", "fluency/ppl_human")
-"""Of a world its sentence forms, of a text all of it."""
+"""Fluency metrics. The first that was measured is shown: form for a world, all text for a text."""
 DRIFT = "drift/kl_to_base"
 COLUMNS = ("onpolicy/entropy", "tail/coverage", DRIFT)
 ORDER = (HOLDS, PART, NONE, UNJUDGED, HARMS, "")
@@ -40,7 +39,8 @@ BySeed = dict[int, float]
 class Beside:
     """A metric of a remedy: its mean over seeds, and its differences from the naked loop and from its own control.
 
-    Of shares the differences are plain, of other metrics they are of logarithms where all values are positive (`ratio`).
+    Differences of shares are plain. Differences of other metrics are of logarithms if all values are positive
+    (`ratio`).
     """
 
     value: float
@@ -51,11 +51,11 @@ class Beside:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One remedy (or the naked loop, whose `verdict` is empty), over its seeds.
+    """One remedy over its seeds, or the naked loop, whose `verdict` is empty.
 
-    `arm` and `control` are what the report calls these arms, and their controls, together.
-    `gains` are over the naked loop and `left` to the remedy's own control, in the order of `HELD` and then of their mean; both
-    empty where no such metric was measured.
+    `arm` and `control` are the names of the pooled arms in the report. `gains` are over the naked loop, `left` is the
+    distance to the remedy's own control. Both hold one estimate for each metric of `HELD`, then their mean. Both are
+    empty if these metrics were not measured.
     """
 
     name: str
@@ -71,13 +71,13 @@ class Outcome:
 
     @property
     def retention(self) -> float:
-        """Mean accuracy over buckets and seeds; nan where it was not measured."""
+        """Mean accuracy over buckets and seeds; NaN if it was not measured."""
         return _mean(self.retained) if self.retained else math.nan
 
 
 @dataclass(frozen=True)
 class RemedyComparison:
-    """Everything about the remedies of a run, at one generation; `controls` map their names to their mean metrics."""
+    """All remedies of a run at one generation. `controls` maps each control to its mean metrics."""
 
     generation: int
     seeds: int
@@ -87,19 +87,22 @@ class RemedyComparison:
 
     @property
     def lost(self) -> tuple[Estimate, ...]:
-        """What the naked loop lost beside its control, by bucket and in their mean; empty where there is none."""
+        """Loss of the naked loop beside its control, by bucket and as a mean; empty without a control."""
         return self.naked.left
 
     @property
     def best(self) -> list[str]:
-        """The names on the Pareto front of retention against tokens, by rising cost."""
+        """Names on the Pareto front of retention against tokens, by rising cost."""
         points = [one for one in (self.naked, *self.outcomes) if one.retained and one.cost is not None]
         costs = [one.cost.tokens for one in points if one.cost is not None]
         return [points[place].name for place in front(costs, [one.retention for one in points])]
 
 
 def gathered(facts: RunFacts, costs: Costs) -> RemedyComparison | None:
-    """None where the run compares no remedies, or none has gone a generation yet. Seeds of `facts` are not pooled."""
+    """Compare the remedies of a run;
+
+    None if it compares none or has no generation yet. Seeds of `facts` are not pooled.
+    """
     chosen = facts.recipe.sweep.get(REMEDY, [])
     reached = {arm.name: arm.last for arm in facts.arms if arm.recipe is not None}
     generation = min(reached.values(), default=0)
@@ -125,7 +128,7 @@ def gathered(facts: RunFacts, costs: Costs) -> RemedyComparison | None:
 
 
 class _Maker:
-    """Outcomes of one run at one generation."""
+    """Makes the outcomes of one run at one generation."""
 
     def __init__(self, facts: RunFacts, generation: int, costs: Mapping[str, Cost]) -> None:
         self._facts, self._generation, self._costs = facts, generation, costs
@@ -135,20 +138,20 @@ class _Maker:
         self._names = [name for name in wanted if facts.metrics.has(name)]
 
     def outcome(self, name: str, group: dict[int, Arm], naked: dict[int, Arm]) -> Outcome:
-        arms, controls = {seed: arm.name for seed, arm in group.items()}, _twins(group)
-        without, beside = {seed: arm.name for seed, arm in naked.items()}, _twins(naked)
+        arms, controls = {seed: arm.name for seed, arm in group.items()}, _controls(group)
+        without, beside = {seed: arm.name for seed, arm in naked.items()}, _controls(naked)
         gains, left, lost = self._held(arms, without), self._held(controls, arms), self._held(beside, without)
         found = "" if group is naked else verdict(gains, lost) if gains else UNJUDGED
         cost = mean_cost(self._costs[arm] for arm in arms.values() if arm in self._costs)
         metrics = {metric: one for metric in self._names if (one := self._beside(metric, arms, without, controls))}
         members = tuple(arms.values())
         group_name = self._group_of.get(members[0], members[0])
-        control = next((self._group_of.get(twin, twin) for twin in controls.values()), None)
+        control = next((self._group_of.get(name, name) for name in controls.values()), None)
         retained = self._retained(arms)
         return Outcome(name, group_name, members, metrics, found, gains, left, retained, cost, control)
 
     def controls(self, arms: Sequence[Arm]) -> dict[str, dict[str, float]]:
-        """Control -> its metrics, means over seeds."""
+        """Control -> its metrics, as means over seeds."""
         groups: dict[str, list[str]] = {}
         for arm in arms:
             if arm.added:
@@ -164,14 +167,14 @@ class _Maker:
         return {seed: point.value for seed, point in points.items() if point is not None}
 
     def _held(self, ours: Mapping[int, str], theirs: Mapping[int, str]) -> tuple[Estimate, ...]:
-        """Differences of each bucket and of their mean; empty where a bucket was not measured."""
+        """Differences of each bucket and of their mean; empty if a bucket was not measured."""
         pairs = [paired(self._values(metric, ours), self._values(metric, theirs)) for metric in HELD]
         pairs.append(paired(self._retained(ours), self._retained(theirs)))
         found = tuple(one for one in pairs if one is not None)
         return found if len(found) == len(pairs) else ()
 
     def _retained(self, arms: Mapping[int, str]) -> BySeed:
-        """Mean accuracy over the buckets."""
+        """Mean accuracy over the buckets, for each seed."""
         buckets = [self._values(metric, arms) for metric in HELD]
         common = set.intersection(*map(set, buckets))
         return {seed: sum(bucket[seed] for bucket in buckets) / len(buckets) for seed in sorted(common)}
@@ -188,7 +191,7 @@ class _Maker:
 
 
 def _name(facts: RunFacts, arm: Arm, remedy: str) -> str:
-    """`half`, or `half, count-200` where more than remedies and seeds are swept."""
+    """Name of a remedy: `half`, or `half, count-200` if a run sweeps more than remedies and seeds."""
     others = {
         key: value
         for key, value in arm.settings.items()
@@ -197,7 +200,7 @@ def _name(facts: RunFacts, arm: Arm, remedy: str) -> str:
     return f"{remedy}, {arm_name(others)}" if others else remedy
 
 
-def _twins(group: Mapping[int, Arm]) -> dict[int, str]:
+def _controls(group: Mapping[int, Arm]) -> dict[int, str]:
     """Seed -> the control."""
     return {seed: arm.control_name for seed, arm in group.items() if arm.control_name is not None}
 
@@ -211,7 +214,7 @@ def _last(gains: Sequence[Estimate]) -> float:
 
 
 def remedy_facts(found: RemedyComparison | None) -> dict[str, Any] | None:
-    """The comparison as plain values: intervals that do not exist are null."""
+    """The comparison as plain values. Intervals that do not exist are null."""
     if found is None:
         return None
     outcomes = [_values(one) for one in found.outcomes]

@@ -1,7 +1,6 @@
-"""The remedies of a run in words and cells: a sentence each, and the matrix of remedy and metric.
+"""The comparison of remedies in words: a summary, a table of remedies and metrics, and its limits.
 
-Numbers come from `remedies`; here it is decided how they are said and in which order. Says of every remedy what it does not
-do, too: one without an effect stands in the same table as one with.
+Numbers come from `outcomes`. Remedies without an effect stand in the same table as the others.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from autophage.report.facts.words import number, percent, shown
 from autophage.report.remedies.outcomes import DRIFT, HELD, ORDER, Beside, Outcome, RemedyComparison
 
 BUDGET = 0.05
-"""Share by which a remedy's tokens may differ from the naked loop's before the page says that budgets are not equal."""
+"""Relative difference of tokens from the naked loop above which the page says that budgets differ."""
 STILL = 1e-3
-"""Nats a token from model 0, below which a model is that one."""
+"""KL from model 0, in nats per token, below which a model counts as model 0."""
 TITLES = {
     "knowledge/accuracy.head": "head",
     "knowledge/accuracy.torso": "torso",
@@ -34,12 +33,15 @@ TITLES = {
     "drift/kl_to_base": "KL to base",
 }
 KINDS = {HOLDS: "holds", PART: "part", HARMS: "harms"}
-"""Looks of the verdicts; those without one are plain."""
+"""CSS classes of the verdicts. Other verdicts look plain."""
 
 
 @dataclass(frozen=True)
 class RemedyView:
-    """What the page shows; `rows` are empty where a run compares no remedies. `limits` say how far the verdicts reach."""
+    """Content of the page's section.
+
+    `rows` is empty if a run compares no remedies. `limits` are the limits of the verdicts.
+    """
 
     rule: str
     limits: list[str]
@@ -60,7 +62,7 @@ def remedy_view(found: RemedyComparison | None) -> RemedyView:
 
 
 def _control_row(name: str, means: dict[str, float], columns: Sequence[str]) -> TableRow:
-    """Human text alone: what there is to hold."""
+    """The control: human text alone."""
     cells = [TableCell(shown(metric, means[metric])) if metric in means else TableCell(DASH) for metric in columns]
     buckets = [means[metric] for metric in HELD if metric in means]
     retained = percent(sum(buckets) / len(HELD)) if len(buckets) == len(HELD) else DASH
@@ -78,7 +80,7 @@ def _row(found: RemedyComparison, one: Outcome, columns: Sequence[str]) -> Table
 
 
 def _retention(found: RemedyComparison, one: Outcome) -> TableCell:
-    """Torso and tail in their mean; for the pointer how much of the naked loop's loss that is."""
+    """Mean of torso and tail. The title holds the share of the naked loop's loss that is retained."""
     if not one.retained:
         return TableCell(DASH)
     if not one.gains or one is found.naked:
@@ -89,7 +91,7 @@ def _retention(found: RemedyComparison, one: Outcome) -> TableCell:
 
 
 def _below(one: Outcome) -> TableCell:
-    """How far it is below its own control."""
+    """Distance to the remedy's own control."""
     if not one.left:
         return TableCell(DASH)
     left = one.left[-1]
@@ -106,18 +108,18 @@ def _cell(metric: str, one: Beside | None, is_naked: bool) -> TableCell:
     written = _growth if one.ratio else _hundredths if is_share else _signed
     title = _range(one.naked, written)
     if one.control is not None:
-        title += f"; {_range(one.control, written)} beside its control"
+        title += f"; {_range(one.control, written)} compared with its control"
     below = _points(one.naked) if is_share else written(one.naked.value)
     return TableCell(value, below, _look(one.naked), title)
 
 
 def _look(found: Estimate) -> str:
-    """Bold if the interval leaves out 0."""
+    """Look of a difference: `beyond` if its interval excludes 0."""
     return "beyond" if found.above or found.below else "within"
 
 
 def _points(found: Estimate) -> str:
-    """`+12.3 \u00b1 4.3`, in percentage points; Student's interval is symmetric."""
+    """Format as `+12.3 ± 4.3` in percentage points. Student's interval is symmetric."""
     return " ".join(part for part in (f"{100 * found.value:+.1f}", _reach(found)) if part)
 
 
@@ -134,7 +136,7 @@ def _signed(value: float) -> str:
 
 
 def _range(found: Estimate, written: Callable[[float], str] = _hundredths) -> str:
-    """`+12.3 (+8.0 to +16.6)` in points, or `+12% (+8% to +17%)` of a difference of logarithms."""
+    """Format as `+12.3 (+8.0 to +16.6)` in points, or `+12% (+8% to +17%)` for a difference of logarithms."""
     parts = [written(one) for one in (found.value, found.low, found.high)]
     return parts[0] if math.isnan(found.low) else f"{parts[0]} ({parts[1]} to {parts[2]})"
 
@@ -146,7 +148,7 @@ def _growth(value: float) -> str:
 def _tokens(cost: Cost | None, naked: Cost | None) -> TableCell:
     if cost is None:
         return TableCell(DASH)
-    title = f"{cost.sampled:,} sampled, {cost.trained:,} trained on, {cost.scored:,} scored by others"
+    title = f"{cost.sampled:,} sampled, {cost.trained:,} trained on, {cost.scored:,} scored"
     return TableCell(number(cost.tokens), _times(cost.tokens, naked.tokens if naked else 0), title=title)
 
 
@@ -162,16 +164,16 @@ def _times(ours: float, theirs: float) -> str:
 
 
 def summary(found: RemedyComparison) -> str:
-    """The verdicts in one sentence, for the head of the report."""
+    """The verdicts in one paragraph, for the head of the report."""
     judged = [one for one in found.outcomes if one.verdict]
     if not any(one.gains for one in judged):
-        return "Knowledge by bucket was not measured, so that no remedy is judged; the table has what was."
+        return "Knowledge by bucket was not measured, so no remedy is judged. The table shows the other metrics."
     lost = ""
     if found.lost:
         torso, tail, _ = found.lost
         lost = (
-            f"In {plural(found.generation, 'generation')} the naked loop lost {_plain(torso)} points of torso and {_plain(tail)} "
-            "points of tail knowledge, beside a control on human text alone. "
+            f"Compared with a control on human text alone, the naked loop lost {_plain(torso)} points of torso and "
+            f"{_plain(tail)} points of tail knowledge in {plural(found.generation, 'generation')}. "
         )
     groups = {kind: [one.name for one in judged if one.verdict == kind] for kind in ORDER}
     parts = [f"{len(names)} {_told(kind, len(names))} ({listed(names)})" for kind, names in groups.items() if names]
@@ -197,19 +199,19 @@ def _plain(found: Estimate) -> str:
 def _limits(found: RemedyComparison) -> list[str]:
     told = []
     if found.lost and not found.lost[-1].above:
-        told.append("What the naked loop lost is not beyond its own interval: there may be nothing to hold.")
+        told.append("The loss of the naked loop is not shown to be above 0, so there may be nothing to hold.")
     if found.seeds < 2:
-        told.append("One seed shows no effect, whatever the numbers: intervals are over seeds.")
+        told.append("With one seed no effect can be shown, because intervals are over seeds.")
     else:
         told.append(
-            f"Intervals are over {found.seeds} seeds, each for itself: of remedies that change nothing, one in forty would seem "
-            "to gain and one in forty to harm."
+            f"Intervals are over {found.seeds} seeds and are not adjusted for the number of remedies. Of remedies without "
+            "effect, one in forty would appear to gain and one in forty to harm."
         )
     still = [one.name for one in found.outcomes if DRIFT in one.metrics and abs(one.metrics[DRIFT].value) < STILL]
     if still:
         told.append(
-            f"{listed(still)}: {'its last model is' if len(still) == 1 else 'their last models are'} model 0 still (KL to base "
-            f"below {STILL:g} nats a token), which keeps what it knew because nothing was learnt."
+            f"{listed(still)}: the last model still equals model 0 (KL to base below {STILL:g} nats per token). It keeps its "
+            "knowledge because it learnt nothing."
         )
     naked = found.naked.cost
     unequal = [
@@ -219,5 +221,5 @@ def _limits(found: RemedyComparison) -> list[str]:
         if abs(one.cost.tokens / naked.tokens - 1) > BUDGET
     ]
     if unequal:
-        told.append(f"Not at the naked loop's budget of tokens: {listed(unequal)}.")
+        told.append(f"Token budgets that differ from the naked loop's: {listed(unequal)}.")
     return told
