@@ -1,4 +1,4 @@
-"""Values that do not go together, arms that cannot be named, and keys without effect."""
+"""Conflicts between values, names of arms that are refused, and keys without effect."""
 
 from __future__ import annotations
 
