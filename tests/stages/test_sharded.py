@@ -115,7 +115,7 @@ for one, other in zip(scored, two.call("score", sequences, contexts), strict=Tru
     for name, values in vars(one).items():
         np.testing.assert_allclose(getattr(other, name), values, atol=1e-5)
 
-# What is gained from each of an odd number of documents, of which the ranks try every other one.
+# Gains of an odd number of documents. Each rank tries every other one.
 gained = alone.gains(trained, rows[:7], rows[7:19], 3, 0.05)
 assert len(set(gained)) == 7
 np.testing.assert_allclose(two.call("gains", trained, rows[:7], rows[7:19], 3, 0.05, Meter()), gained, atol=1e-5)
@@ -126,7 +126,7 @@ request = FitRequest(zero, rows, RECIPE, 3)
 for one, other in zip(alone.fit(request).steps, two.call("fit", request).steps, strict=True):
     np.testing.assert_allclose(list(vars(other).values()), list(vars(one).values()), rtol=1e-4)
 
-# The optimizer's state goes on: it is that of one process, and what it changes is seen.
+# The carried optimizer state equals that of one process, and it matters.
 carrying = RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update={"optimizer": "carried"})})
 kept = alone.fit(FitRequest(zero, rows, carrying, 3))
 fresh = alone.fit(FitRequest(kept.weights, rows, carrying, 4))
@@ -140,7 +140,7 @@ for name in one:
     difference = float((one[name].double() - other[name].double()).norm())
     assert difference <= 1e-3 * float(one[name].double().norm()), (name, difference)
 
-# An error that all ranks meet leaves them fit to be called again.
+# The group can be called again after an error that all ranks raise.
 wild = RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update={"learning_rate": 1e30})})
 try:
     two.call("fit", FitRequest(zero, rows, wild, 3))

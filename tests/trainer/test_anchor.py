@@ -133,7 +133,7 @@ def step_of(resident: ResidentModel, start: Weights, recipe: Recipe, monkeypatch
 def plain_step(resident: ResidentModel, start: Weights, anchor: AnchorTable, reference_folder: str) -> Step:
     """Compute the step by two float64 forward passes per document, with whole log-softmaxes."""
     resident.load(start)
-    # Only of what a training step differentiates; model and reference share no tensor.
+    # Gradients of the trained tensors only. Model and reference share no tensor.
     model = copy.deepcopy(resident.model).double().eval()
     reference = transformers.AutoModelForCausalLM.from_pretrained(reference_folder).double().eval()
     total = torch.zeros((), dtype=torch.float64)
@@ -251,7 +251,7 @@ def test_a_teacher_takes_the_base_models_place(
     resident = ResidentModel(folder, recipe)
     start = moved(resident, recipe)
     equal(step_of(resident, start, recipe, monkeypatch), plain_step(resident, start, anchor, teacher))
-    # Named by its folder, model 0 is the same reference: with the adapter off it is what was loaded, bit for bit.
+    # The folder of model 0 is the same reference: with its adapter disabled the model equals it bit for bit.
     named = recipe.model_copy(update={"anchor": AnchorTable(kl=1.0, reference=folder)})
     base = recipe.model_copy(update={"anchor": AnchorTable(kl=1.0)})
     digests = [resident.fit(FitRequest(start, ROWS, one, 3)).weights.digest for one in (named, base, recipe)]

@@ -132,7 +132,7 @@ def test_the_stage_measures_all_of_it(resident: ResidentModel, rows: list[Traini
     assert found["drift/kl_to_base"].value == found["drift/kl_to_previous"].value > 0
     values = [sample.ppl_under_base for sample in samples]
     assert found["tail/ppl_under_base"].value == pytest.approx(np.median([value for value in values if value]))
-    # Human documents, so human shares: what the reference draw has and they lack is chance.
+    # Human documents have human shares of tokens, up to chance.
     assert found["tail/mass_vs_human"].value == pytest.approx(1.0, abs=0.5)
     assert {"detect/fast_detectgpt", "text/vendi", "text/novelty", "text/junk", "knowledge/ece.tail"} <= found.keys()
     for metric in found.values():

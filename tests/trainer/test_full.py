@@ -254,7 +254,7 @@ def test_in_sixteen_bits_small_updates_add_up_and_scores_are_of_what_is_served(
     resident.load(weights)
     live = dict(resident.model.named_parameters())[name]
     assert torch.equal(live, after[name].bfloat16().float())
-    # Training went on from the float32 weights, not from what scoring left in their place.
+    # Training continues from the float32 weights, not from the rounded ones of scoring.
     again = resident.fit(FitRequest(weights, rows, recipe, 3)).weights.digest
     assert again == ResidentModel(folder, recipe).fit(FitRequest(weights, rows, recipe, 3)).weights.digest
 

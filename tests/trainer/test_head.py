@@ -80,7 +80,7 @@ def test_loss_and_gradients_are_those_of_the_model(family: str) -> None:
     assert abs(fused.item() - plain.item()) < 1e-5
     expected, found = gradients(model, plain), gradients(model, fused)
     assert expected.keys() == found.keys()
-    # Of the whole gradient: some parts, such as a key's bias, are zero but for rounding.
+    # Relative to the whole gradient: some parts are zero up to rounding, such as a key's bias.
     whole = torch.cat([gradient.flatten() for gradient in expected.values()])
     error = torch.cat([(found[name] - gradient).flatten() for name, gradient in expected.items()])
     assert (error.norm() / whole.norm()).item() < 1e-4

@@ -70,7 +70,7 @@ def test_the_batch_of_a_broken_loss_is_kept(bench: Workbench, arm: Arm) -> None:
     def poison(module: torch.nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
         return output.masked_fill((inputs[0] == word)[..., None], math.nan)
 
-    # The module, not its weight: that is the head's too.
+    # Hook the module: its weight is the head's too.
     hook = bench.resident.model.get_base_model().get_input_embeddings().register_forward_hook(poison)
     try:
         with pytest.raises(RunError, match=r"control, generation 1: the training loss is nan at step 1 of 3") as error:
@@ -88,7 +88,7 @@ def test_the_batch_of_a_broken_loss_is_kept(bench: Workbench, arm: Arm) -> None:
         assert len(row["token_ids"]) == len(row["trained"]) == len(row["logprob"])
         assert row["trained"] == [False] + [True] * (len(row["trained"]) - 1)
         bad = [value is not None and math.isnan(value) for value in row["logprob"]]
-        # A mask does not keep a NaN from what precedes it, so the whole document is lost; the others are not.
+        # A mask does not stop a NaN, so its whole document is lost. The other documents are not.
         if word not in row["token_ids"]:
             assert not any(bad)
         elif word in row["token_ids"][:-1]:

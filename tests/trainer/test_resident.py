@@ -94,7 +94,7 @@ def test_each_step_says_what_the_model_made_of_its_tokens(resident: ResidentMode
     steps = resident.fit(FitRequest(resident.base_weights(), rows, RECIPE, 3)).steps
     assert [step.step for step in steps] == list(range(1, len(steps) + 1))
     assert sum(step.tokens for step in steps) == sum(len(row.token_ids) - row.context for row in rows)
-    # The first step sees the untrained adapter, so its numbers are those of scoring its rows.
+    # The first step sees the untrained adapter, so its statistics are those of scoring its rows.
     resident.load(resident.base_weights())
     first = rows[: RECIPE.train.batch_size]
     scored = resident.score([row.token_ids for row in first], [row.context for row in first])

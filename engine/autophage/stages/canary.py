@@ -53,10 +53,9 @@ class Canary:
         self._resident.load(weights)
         sequences = [[*prompt, *answer.token_ids] for prompt, answer in zip(self.prompts, answers, strict=True)]
         scored = self._resident.score(sequences, [len(prompt) for prompt in self.prompts])
-        worst = max(
-            float(np.abs(own.logprob - np.array(answer.logprobs)).max())
-            for own, answer in zip(scored, answers, strict=True)
-        )
+        pairs = zip(scored, answers, strict=True)
+        # numpy's max keeps a NaN, Python's max may drop it.
+        worst = float(np.concatenate([np.abs(own.logprob - np.array(answer.logprobs)) for own, answer in pairs]).max())
         dtype = str(element_type(self._resident.recipe.model.dtype)).removeprefix("torch.")
         tolerance = CANARY_TOLERANCE[dtype]
         if not worst <= tolerance:

@@ -20,6 +20,7 @@ from autophage.metrics.judged import judged_metrics
 from autophage.metrics.scored import Scored
 from autophage.progress import Meter
 from autophage.recipe.arms import Arm
+from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.gate import GateTable
 from autophage.sampler.protocol import Completion, Request
 from autophage.seeds import derive
@@ -71,6 +72,33 @@ def gate_passes(arm: Arm) -> int:
     return own * written + sum(gate.human_passes for gate in gates) * (written + 1)
 
 
+class GateModels:
+    """The models that gates may ask about one corpus: its writer, and model 0. Counts tokens."""
+
+    def __init__(self, resident: ResidentModel, recipe: Recipe, writer: Weights, meter: Meter) -> None:
+        self._resident = resident
+        self._recipe = recipe
+        self._writer = writer
+        self._meter = meter
+        self.scored_tokens = 0
+        self.trained_tokens = 0
+
+    def score(self, sequences: Sequence[Sequence[int]], contexts: Sequence[int], under: str) -> list[Scored]:
+        """Statistics of sequences `under` the writer or model 0. The writer is loaded afterwards."""
+        self.scored_tokens += sum(map(len, sequences))
+        self._resident.load(self._writer if under == WRITER else self._resident.base_weights(self._recipe))
+        try:
+            return self._resident.score(sequences, contexts, self._meter)
+        finally:
+            self._resident.load(self._writer)
+
+    def gains(self, rows: Sequence[TrainingRow], held: Sequence[TrainingRow], steps: int, rate: float) -> list[float]:
+        """Fall of the loss of `held` after gradient steps of the writer on each row."""
+        self.trained_tokens += steps * sum(len(row.token_ids) for row in rows)
+        self.scored_tokens += (1 + len(rows)) * sum(len(row.token_ids) for row in held)
+        return self._resident.gains(self._writer, rows, held, steps, rate, self._meter)
+
+
 class Judging:
     """Run gates, and keep the models that they load from one generation to the next."""
 
@@ -98,45 +126,27 @@ class Judging:
         """
         if not arm.recipe.gate:
             return []
-        scored_tokens = trained_tokens = 0
+        model = GateModels(self._resident, arm.recipe, weights, meter)
         read_before = self._tokens_read()
 
-        def score(sequences: Sequence[Sequence[int]], contexts: Sequence[int], under: str) -> list[Scored]:
-            nonlocal scored_tokens
-            scored_tokens += sum(map(len, sequences))
-            other = weights if under == WRITER else self._resident.base_weights(arm.recipe)
-            self._resident.load(other)
-            try:
-                return self._resident.score(sequences, contexts, meter)
-            finally:
-                self._resident.load(weights)
-
-        def gains(rows: Sequence[TrainingRow], held: Sequence[TrainingRow], steps: int, rate: float) -> list[float]:
-            nonlocal scored_tokens, trained_tokens
-            trained_tokens += steps * sum(len(row.token_ids) for row in rows)
-            scored_tokens += (1 + len(rows)) * sum(len(row.token_ids) for row in held)
-            return self._resident.gains(weights, rows, held, steps, rate, meter)
-
         def context_of(number: int, gate: GateTable) -> Context:
-            seed = derive(arm.recipe.seed, "gate", number, gate.kind, arm.name, generation)
-            world = source.world if isinstance(source, WorldSource) else None
             return Context(
-                arm.name,
-                generation,
-                seed,
-                arm.recipe,
-                self._resident.tokenizer,
-                source,
-                world,
-                score,
-                gains,
-                self._memory,
+                arm=arm.name,
+                generation=generation,
+                seed=derive(arm.recipe.seed, "gate", number, gate.kind, arm.name, generation),
+                recipe=arm.recipe,
+                tokenizer=self._resident.tokenizer,
+                source=source,
+                world=source.world if isinstance(source, WorldSource) else None,
+                score=model.score,
+                gains=model.gains,
+                memory=self._memory,
             )
 
         apply_gates(arm.recipe.gate, samples, context_of)
-        metrics = [*judged_metrics(samples), Metric("gate/scored_tokens", float(scored_tokens))]
-        if trained_tokens:
-            metrics.append(Metric("gate/trained_tokens", float(trained_tokens)))
+        metrics = [*judged_metrics(samples), Metric("gate/scored_tokens", float(model.scored_tokens))]
+        if model.trained_tokens:
+            metrics.append(Metric("gate/trained_tokens", float(model.trained_tokens)))
         if read := self._tokens_read() - read_before:
             metrics.append(Metric("speed/judge_tokens", float(read)))
         return metrics

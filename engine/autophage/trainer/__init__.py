@@ -1,4 +1,4 @@
-"""Training: the resident model with its adapter, and the small base models that are made from a source.
+"""Training: the resident model with its variants, and base models trained on a source.
 
-Knows torch, PEFT and TRL; does not know vLLM, Ray, arms or files of a run.
+This package knows torch, PEFT and TRL. It knows neither vLLM, Ray, arms nor the files of a run.
 """

@@ -84,8 +84,8 @@ def full_variant(path: str, base: Tensors, compute: torch.dtype) -> Variant:
         set(revert_weight_conversion(model, {**parameters, **_stored_buffers(model)})) ^ set(parameters)
     ):
         raise UserError(
-            f'model.path = {path!r}: method = "full" needs a model whose weights are trained as its checkpoint has them, '
-            f'and {strange[0]} is not ({len(strange)} such). Use method = "lora".'
+            f'model.path = {path!r}: method = "full" needs a model with equal weights in memory and in its checkpoint, '
+            f'but {strange[0]} differs ({len(strange)} such). Use method = "lora".'
         )
     config = _plain(model.config.to_diff_dict()) | {"architectures": [type(model).__name__], "dtype": "float32"}
     config.pop("_name_or_path", None)
