@@ -155,7 +155,7 @@ def test_watch_follows_a_writer_to_the_end(make_run, capsys):
         writer.join()
     printed = capsys.readouterr().out
     assert "main, generation 0: committed" in printed
-    assert printed.index("from the writer") < printed.index("finished in 0:03")
+    assert printed.index("from the writer") < printed.index("finished in 3.0 s")
 
 
 def test_watch_of_a_run_whose_writer_died(make_run, capsys):
@@ -167,7 +167,7 @@ def test_watch_of_a_run_whose_writer_died(make_run, capsys):
 def test_watch_of_a_finished_run_shows_its_end(make_run, capsys):
     run = make_run(main=3, control=3)
     assert main(["watch", str(run.root)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].endswith("run tiny: finished in 0:12")
+    assert capsys.readouterr().out.splitlines()[-1].endswith("run tiny: finished in 12 s")
 
 
 def test_watch_before_the_first_event(make_run, capsys):
