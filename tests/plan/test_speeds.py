@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from autophage.plan.machines import BaseTraining, SpeedRow, named
+from autophage.plan.machines import MeasuredBase, SpeedRow, named
 from autophage.plan.shape import llama_shape
 from autophage.plan.speeds import (
     PlannedModel,
@@ -26,7 +26,7 @@ LARGE = Workload(
 )  # 50,000 samples of 256 tokens after 64, 256 at once
 
 
-NO_BASE = BaseTraining()
+NO_BASE = MeasuredBase()
 
 
 def row(seconds, model=EIGHT, work=LARGE, machine="h200", base=NO_BASE):
@@ -120,9 +120,9 @@ def test_the_base_model_goes_by_a_base_model_that_was_trained(recipe_of):
     recipe, machine = recipe_of(base={"tokens": 1_000_000}), named("cpu-2")
     plain = base_seconds(machine, [], recipe)
     tiny = llama_shape(64, 192, 2, 200, 64, 1, "")
-    alone = base_seconds(machine, [row({}, tiny, base=BaseTraining(0, 0, 0.0))], recipe)
+    alone = base_seconds(machine, [row({}, tiny, base=MeasuredBase(0, 0, 0.0))], recipe)
     assert alone == plain
-    slow = BaseTraining(1000, 10, 2 * (6 * tiny.parameters * 1000 / 8e10 + 10 * 2 * machine.base_layer))
+    slow = MeasuredBase(1000, 10, 2 * (6 * tiny.parameters * 1000 / 8e10 + 10 * 2 * machine.base_layer))
     assert base_seconds(machine, [row({}, tiny, base=slow)], recipe) == pytest.approx(2 * plain)
 
 
