@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
+from kernel_bench import field as fields
 from kernel_bench import peers, sweep, tune
 from kernel_bench.accuracy import largest_error, truth
 from kernel_bench.contenders import EAGER, OURS, Absent, Implementation, eager, ours
@@ -71,6 +73,7 @@ def test_ours_and_eager_torch_agree_with_the_truth(point: KernelPoint, plain: No
     exact = truth(inputs)
     for maker in (ours, eager):
         (contender,) = maker(point, CPU)
+        assert isinstance(contender, Implementation)
         outputs = contender.forward(inputs)
         assert largest_error(outputs, exact) < 1e-4
         if point.direction != "forward":
@@ -92,7 +95,7 @@ def test_everyone_runs_or_says_why() -> None:
 
 
 def test_a_peer_that_is_not_installed_is_named() -> None:
-    serves = {"head": lambda inputs: {}}
+    serves: dict[str, Any] = {"head": lambda inputs: {}}
     (entry,) = peers.peer("someone", "some-package", "no_such_module_here.inner", SMALL[4], CPU, serves=serves)
     assert entry == Absent("someone", "not installed (no module no_such_module_here)")
 
@@ -161,7 +164,7 @@ def test_what_breaks_leaves_a_note_and_the_others_their_turn(monkeypatch: pytest
         raise torch.OutOfMemoryError("a lot")
 
     entries = [Implementation("broken", broken), Implementation("full", full), *eager(SMALL[0], CPU)]
-    monkeypatch.setattr(sweep.fields, "field", lambda point, device: entries)
+    monkeypatch.setattr(fields, "field", lambda point, device: entries)
     made, rows = run_with_stand_ins(monkeypatch, SMALL[:1])
     notes = {row.contender: row.note for row in rows if row.ms is None}
     assert notes["broken"] == "failed: RuntimeError: no such instruction"

@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from tests.present import present
 
 from autophage_kernels import (
     linear_token_divergence,
@@ -90,13 +91,13 @@ def test_no_rows_make_empty_results() -> None:
         logits = torch.empty(shape, requires_grad=True)
         found = token_stats(logits, torch.empty(shape[:-1], dtype=torch.long))
         assert all(getattr(found, name).shape == shape[:-1] for name in NAMES)
-        found.entropy.sum().backward()
+        present(found.entropy).sum().backward()
         assert logits.grad.shape == shape
     hidden, weight = torch.empty(0, 5, requires_grad=True), torch.randn(9, 5, requires_grad=True)
     found = linear_token_stats(hidden, weight, torch.empty(0, dtype=torch.long))
     assert all(getattr(found, name).shape == (0,) for name in NAMES)
-    found.logprob.sum().backward()
+    present(found.logprob).sum().backward()
     assert hidden.grad.shape == (0, 5)
     assert (weight.grad == 0).all()
     pair = linear_token_divergence(hidden, weight, hidden, weight)
-    assert pair.kl.shape == (0,)
+    assert present(pair.kl).shape == (0,)
