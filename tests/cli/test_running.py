@@ -21,6 +21,7 @@ from autophage.cli import main
 from autophage.errors import RunError, UserError
 from autophage.live import View
 from autophage.recipe import LoadedRecipe
+from autophage.report.facts.load import RunFacts
 from autophage.store.rundir import EventLog, RunDirectory, RunLock
 
 Execute = Callable[..., bool]
@@ -243,8 +244,13 @@ def test_the_report_verb_writes_page_and_figure(
 
     run = make_run(main=3, control=3)
     reads: list[RunDirectory] = []
+
+    def counted(run: RunDirectory) -> RunFacts:
+        reads.append(run)
+        return load.load(run)
+
     for module in (page, hero):
-        monkeypatch.setattr(module, "load", lambda run: (reads.append(run), load.load(run))[1])
+        monkeypatch.setattr(module, "load", counted)
     figure = run.root / "figure.svg"
     assert main(["report", str(run.root), "--figure", str(figure), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

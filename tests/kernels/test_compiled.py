@@ -79,7 +79,8 @@ def total(logits: torch.Tensor, other: torch.Tensor, target: torch.Tensor, heat:
     sums: torch.Tensor = (
         stats.logprob + 0.5 * stats.entropy + stats.varentropy + pair.kl + pair.jsd + head.logprob + head.entropy
     )
-    return sums.sum() + stats.rank.sum() + stats.max_prob.sum() + stats.tail_mass.sum()
+    result: torch.Tensor = sums.sum() + stats.rank.sum() + stats.max_prob.sum() + stats.tail_mass.sum()
+    return result
 
 
 def inputs(rows: int) -> tuple[torch.Tensor, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.live.conftest import Event
+from tests.present import present
 
 from autophage.live.reducer import RunState, fold, fold_all
 
@@ -10,8 +11,7 @@ from autophage.live.reducer import RunState, fold, fold_all
 def test_a_running_stage_has_its_progress(first_attempt: list[Event]) -> None:
     state = fold_all(first_attempt)
     assert {name: arm.committed for name, arm in state.arms.items()} == {"main": 2, "control": 1}
-    stage = state.arms["control"].stage
-    assert stage is not None
+    stage = present(state.arms["control"].stage)
     assert (stage.name, stage.generation, stage.done, stage.total) == ("train", 1, 40, 100)
     assert stage.tokens_per_second == 6000.0
     assert state.arms["main"].stage is None
@@ -39,9 +39,7 @@ def test_a_stage_whose_actor_died_runs_no_more(first_attempt: list[Event]) -> No
     state = fold(fold_all(first_attempt), {"time": 500.0, "kind": "stage-lost", **place})
     assert state.arms["control"].stage is None
     again = fold(state, {"time": 510.0, "kind": "stage-start", **place})
-    stage = again.arms["control"].stage
-    assert stage is not None
-    assert (stage.done, again.outcome) == (0, "")
+    assert (present(again.arms["control"].stage).done, again.outcome) == (0, "")
 
 
 def test_a_failure_carries_its_error(first_attempt: list[Event]) -> None:
@@ -105,7 +103,5 @@ def test_unknown_events_are_ignored() -> None:
 
 def test_base_training_is_shown_until_stages_begin(first_attempt: list[Event]) -> None:
     base = {"time": 101.0, "kind": "base-progress", "done": 10, "total": 100, "loss": 3.5}
-    training = fold_all([first_attempt[0], base]).base
-    assert training is not None
-    assert training.done == 10
+    assert present(fold_all([first_attempt[0], base]).base).done == 10
     assert fold_all([first_attempt[0], base, *first_attempt[1:]]).base is None

@@ -48,7 +48,12 @@ def spoil(actors: Any, fault: str) -> None:
 
             self._sampler._engine.step = step
         if fault == "engine-writes-nothing" and first_time(fault):
-            self._sampler._engine.step = lambda: (time.sleep(0.01), [])[1]
+
+            def silent_step() -> list[Any]:
+                time.sleep(0.01)
+                return []
+
+            self._sampler._engine.step = silent_step
         return sample(self, keys, *others)
 
     def spoiled_fit(self: Any, *arguments: Any, **options: Any) -> Any:
