@@ -22,7 +22,7 @@ def test_status_of_a_finished_run(make_run: RunMaker, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "tiny in " in printed
     assert "finished, no process is writing it" in printed
-    row = next(line for line in printed.splitlines() if line.startswith("main"))
+    row = next(line for line in printed.splitlines() if line.strip().startswith("main"))
     assert row.split() == ["main", "3/3", "finished", "0.87", "->", "0.47", "1.25", "->", "1.45", "0.50", "->", "0.30"]
 
 

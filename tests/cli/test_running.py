@@ -214,7 +214,7 @@ def test_watch_follows_a_writer_to_the_end(make_run: RunMaker, capsys: pytest.Ca
         writer.join()
     printed = capsys.readouterr().out
     assert "main, generation 0: committed" in printed
-    assert printed.index("from the writer") < printed.index("finished in 0:03")
+    assert printed.index("from the writer") < printed.index("finished in 3.0 s")
 
 
 def test_watch_of_a_run_whose_writer_died(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,7 +226,7 @@ def test_watch_of_a_run_whose_writer_died(make_run: RunMaker, capsys: pytest.Cap
 def test_watch_of_a_finished_run_shows_its_end(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(main=3, control=3)
     assert main(["watch", str(run.root)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].endswith("run tiny: finished in 0:12")
+    assert capsys.readouterr().out.splitlines()[-1].endswith("run tiny: finished in 12 s")
 
 
 def test_watch_before_the_first_event(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,8 +24,8 @@ def test_a_run_from_start_to_end(finished: list[Event], interrupted: list[Event]
     assert lines[1] == "starting sampler and trainer"
     assert "main, generation 0: sample took 5.0 s, 1000 tokens, 200 tokens/s" in lines
     assert "main, generation 1: committed, torso accuracy 0.60, form ppl 1.30 [3 of 6; 57 s left]" in lines
-    assert "interrupted: Ctrl-C (3 of 6 generations are safe)" in lines
-    assert "run demo: 2 arms, generations 0 to 2, serial, going on from 3 of 6 generations" in lines
+    assert "interrupted: Ctrl-C (3 of 6 generations are committed)" in lines
+    assert "run demo: 2 arms, generations 0 to 2, serial, resumed at 3 of 6 generations" in lines
     assert lines[-1] == "run demo: finished in 1 min 00 s"
 
 
@@ -38,7 +38,7 @@ def test_progress_is_not_spam() -> None:
 def test_history_is_known_but_not_told_again(finished: list[Event], interrupted: list[Event]) -> None:
     """A resumed run says only what is new, and counts what was there before."""
     lines = lines_of(finished[len(interrupted) :], history=interrupted)
-    assert lines[0].endswith("going on from 3 of 6 generations")
+    assert lines[0].endswith("resumed at 3 of 6 generations")
     assert any("[4 of 6; " in line for line in lines)
 
 

@@ -69,9 +69,9 @@ def test_too_little_room_is_refused_with_both_numbers(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_the_users_to_mend(tmp_path: Path, number: int) -> None:
-    with pytest.raises(UserError, match="bytes are free"), disk.told_when_full(tmp_path / "runs" / "x"):
+    with pytest.raises(UserError, match="bytes are free"), disk.full_disk_as_user_error(tmp_path / "runs" / "x"):
         raise OSError(number, "No space left on device")
-    with pytest.raises(PermissionError), disk.told_when_full(tmp_path):
+    with pytest.raises(PermissionError), disk.full_disk_as_user_error(tmp_path):
         raise PermissionError(errno.EACCES, "no")
 
 

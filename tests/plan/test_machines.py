@@ -7,7 +7,7 @@ import pytest
 from autophage.errors import UserError
 from autophage.plan.machines import (
     MOST_ROWS,
-    BaseTraining,
+    MeasuredBase,
     SpeedRow,
     cache_path,
     here,
@@ -27,7 +27,7 @@ SECONDS = {"train": 2.0, "swap": 0.1, "sample": 1.0, "measure": 3.0, "commit": 0
 
 def row(recipe: str = "mine", machine: str = "cpu-2") -> SpeedRow:
     return SpeedRow(
-        machine, recipe, llama_shape(64, 192, 2, 200, 64, 1, "x"), 8, False, WORK, SECONDS, 9.0, {}, BaseTraining()
+        machine, recipe, llama_shape(64, 192, 2, 200, 64, 1, "x"), 8, False, WORK, SECONDS, 9.0, {}, MeasuredBase()
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.plan.conftest import RecipeMaker
 
-from autophage.plan.machines import BaseTraining, Machine, SpeedRow, named
+from autophage.plan.machines import Machine, MeasuredBase, SpeedRow, named
 from autophage.plan.shape import Shape, llama_shape
 from autophage.plan.speeds import (
     PlannedModel,
@@ -28,7 +28,7 @@ LARGE = Workload(
 )  # 50,000 samples of 256 tokens after 64, 256 at once
 
 
-NO_BASE = BaseTraining()
+NO_BASE = MeasuredBase()
 
 
 def row(
@@ -36,7 +36,7 @@ def row(
     model: Shape = EIGHT,
     work: Workload = LARGE,
     machine: str = "h200",
-    base: BaseTraining = NO_BASE,
+    base: MeasuredBase = NO_BASE,
 ) -> SpeedRow:
     return SpeedRow(machine, "one", model, 16, False, work, seconds, 10.0, {"train": 3.0}, base)
 
@@ -128,9 +128,9 @@ def test_the_base_model_goes_by_a_base_model_that_was_trained(recipe_of: RecipeM
     recipe, machine = recipe_of(base={"tokens": 1_000_000}), named("cpu-2")
     plain = base_seconds(machine, [], recipe)
     tiny = llama_shape(64, 192, 2, 200, 64, 1, "")
-    alone = base_seconds(machine, [row({}, tiny, base=BaseTraining(0, 0, 0.0))], recipe)
+    alone = base_seconds(machine, [row({}, tiny, base=MeasuredBase(0, 0, 0.0))], recipe)
     assert alone == plain
-    slow = BaseTraining(1000, 10, 2 * (6 * tiny.parameters * 1000 / 8e10 + 10 * 2 * machine.base_layer))
+    slow = MeasuredBase(1000, 10, 2 * (6 * tiny.parameters * 1000 / 8e10 + 10 * 2 * machine.base_layer))
     assert base_seconds(machine, [row({}, tiny, base=slow)], recipe) == pytest.approx(2 * plain)
 
 
