@@ -36,7 +36,7 @@ def row(
     model: Shape = EIGHT,
     work: Workload = LARGE,
     machine: str = "h200",
-    base: BaseTraining = NO_BASE,
+    base: MeasuredBase = NO_BASE,
 ) -> SpeedRow:
     return SpeedRow(machine, "one", model, 16, False, work, seconds, 10.0, {"train": 3.0}, base)
 
