@@ -1,7 +1,7 @@
-"""Public surfaces that are frozen: recipe keys, CLI flags, columns of files, exports.
+"""Frozen public surfaces: recipe keys, CLI flags, columns of files, exports.
 
-Each surface is one text file in `tests/frozen/`, one entry a line. A test computes the entries anew and compares. A change on
-purpose is written with `AUTOPHAGE_UPDATE_FROZEN=1` and appears in the diff of a review.
+Each surface is a text file in `tests/frozen/` with one entry a line. A test computes the entries anew and compares them.
+`AUTOPHAGE_UPDATE_FROZEN=1` writes a change on purpose.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ UPDATE = "AUTOPHAGE_UPDATE_FROZEN"
 
 
 def require_frozen(surface: str, entries: Iterable[str], *, folder: Path = FOLDER) -> None:
-    """Assert that `entries` equal the lines of `tests/frozen/SURFACE.txt`; with `AUTOPHAGE_UPDATE_FROZEN=1`, write them there.
+    """Compare `entries` with the lines of `tests/frozen/SURFACE.txt`, or write them there with `AUTOPHAGE_UPDATE_FROZEN=1`.
 
     Raises:
-        AssertionError: an entry was added, removed or changed, or the surface has no file yet.
+        AssertionError: the entries differ from the lines, or there is no file.
     """
     file = folder / f"{surface}.txt"
     found = list(entries)

@@ -17,11 +17,11 @@ from autophage.display import count, duration, json_ready, listed, plural, safe,
         ("\ud800", r"\ud800"),
     ],
 )
-def test_safe(text, shown):
+def test_safe(text: str, shown: str) -> None:
     assert safe(text) == shown
 
 
-def test_safe_keeps_what_it_is_told_to():
+def test_safe_keeps_what_it_is_told_to() -> None:
     assert safe("a\n\tb\x00", keep="\n\t") == "a\n\tb\\x00"
 
 
@@ -39,11 +39,11 @@ def test_safe_keeps_what_it_is_told_to():
         (2 * 86400 + 3 * 3600, "2 d 03 h"),
     ],
 )
-def test_duration(seconds, shown):
+def test_duration(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
 
 
-def test_numbers():
+def test_numbers() -> None:
     assert [count(number) for number in (812, 9999, 12_345, 4_560_000, 7e9)] == [
         "812",
         "9999",
@@ -64,7 +64,7 @@ def test_numbers():
     assert value(float("inf")) == "inf"
 
 
-def test_shortened():
+def test_shortened() -> None:
     assert shortened("alpha-1.0", 9) == "alpha-1.0"
     assert shortened("alpha-1.0_seed-2", 9) == "alpha-1.."
 

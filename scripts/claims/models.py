@@ -16,11 +16,9 @@ def knowledge_collapse(study: Study) -> Iterator[Judged]:
     view = course_view(study.run, study.facts, study.shown)
     fall = beside(study.change("alpha-1.0", "questions/accuracy"), study.change("control", "questions/accuracy"))
     form = over_seeds(study.growth("alpha-1.0", "fluency/ppl_form"))
-    # A row's cells begin with the format and its stages, one letter a generation.
-    onsets = {
-        arm: sorted(row.cells[1].text.index("B") for row in view.rows if row.arm == arm and "B" in row.cells[1].text)
-        for arm in dict.fromkeys(row.arm for row in view.rows)
-    }
+    onsets: dict[str, list[int]] = {}
+    for (arm, _), labels in view.labels.items():
+        onsets.setdefault(arm, []).extend([labels.index("B")] if "B" in labels else [])
     collapses = bool(onsets["alpha-1.0"]) and not onsets["control"]
     yield Judged(
         KC,
@@ -65,7 +63,7 @@ def knowledge_domain(study: Study) -> Iterator[Judged]:
         KC,
         "Training on one domain keeps its knowledge longer",
         "slope ratio 15.5, one run each",
-        told.text.split("; where")[0],
+        told.text.split(" Prefer")[0].rstrip("."),
         Interval(told.found.value, told.found.low, told.found.high).verdict(positive=True),
     )
 

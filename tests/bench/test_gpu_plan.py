@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from tests.bench.conftest import Load
 
 
-def test_a_dry_run_prints_a_plan_that_fits(load, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_prints_a_plan_that_fits(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
     gpu = load("gpu")
     assert gpu.main(["--dry-run"]) == 0
     shown = capsys.readouterr().out
@@ -18,7 +19,7 @@ def test_a_dry_run_prints_a_plan_that_fits(load, capsys: pytest.CaptureFixture[s
     assert "Light of a generation, 1b" in shown
 
 
-def test_no_gpu_and_an_unknown_step_are_the_users_matter(load, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_gpu_and_an_unknown_step_are_the_users_matter(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
     gpu = load("gpu")

@@ -9,10 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
+from tests.present import present
 
+from kernel_bench import field as fields
 from kernel_bench import peers, sweep, tune
 from kernel_bench.accuracy import largest_error, truth
 from kernel_bench.contenders import EAGER, OURS, Absent, Implementation, eager, ours
@@ -71,8 +74,9 @@ def test_ours_and_eager_torch_agree_with_the_truth(point: KernelPoint, plain: No
     exact = truth(inputs)
     for maker in (ours, eager):
         (contender,) = maker(point, CPU)
+        assert isinstance(contender, Implementation)
         outputs = contender.forward(inputs)
-        assert largest_error(outputs, exact) < 1e-4
+        assert present(largest_error(outputs, exact)) < 1e-4
         if point.direction != "forward":
             assert [grad.shape for grad in gradients(outputs, inputs)] == [leaf.shape for leaf in inputs.leaves]
 
@@ -92,7 +96,7 @@ def test_everyone_runs_or_says_why() -> None:
 
 
 def test_a_peer_that_is_not_installed_is_named() -> None:
-    serves = {"head": lambda inputs: {}}
+    serves: dict[str, Any] = {"head": lambda inputs: {}}
     (entry,) = peers.peer("someone", "some-package", "no_such_module_here.inner", SMALL[4], CPU, serves=serves)
     assert entry == Absent("someone", "not installed (no module no_such_module_here)")
 
@@ -104,7 +108,7 @@ def test_trl_is_called_as_it_is_meant_to_be() -> None:
         (contender,) = peers.trl(point, CPU)
         inputs = make(point, CPU)
         assert isinstance(contender, Implementation)
-        assert largest_error(contender.forward(inputs), truth(inputs)) < 1e-4
+        assert present(largest_error(contender.forward(inputs), truth(inputs))) < 1e-4
 
 
 def test_memory_on_a_cpu_is_what_torch_allocates() -> None:
@@ -134,7 +138,12 @@ def run_with_stand_ins(
     monkeypatch.setattr(sweep, "COLD_BYTES", 0)
     rows: list[KernelMeasurement] = []
     made = Sweep(points, CPU, budget_s, rows.append)
-    monkeypatch.setattr(made, "_on_cpu", lambda point, contenders: [made._on_gpu(point, one) for one in contenders])
+
+    def on_gpu(point: KernelPoint, contenders: list[Implementation]) -> None:
+        for one in contenders:
+            made._on_gpu(point, one)
+
+    monkeypatch.setattr(made, "_on_cpu", on_gpu)
     made.run()
     return made, rows
 
@@ -161,7 +170,7 @@ def test_what_breaks_leaves_a_note_and_the_others_their_turn(monkeypatch: pytest
         raise torch.OutOfMemoryError("a lot")
 
     entries = [Implementation("broken", broken), Implementation("full", full), *eager(SMALL[0], CPU)]
-    monkeypatch.setattr(sweep.fields, "field", lambda point, device: entries)
+    monkeypatch.setattr(fields, "field", lambda point, device: entries)
     made, rows = run_with_stand_ins(monkeypatch, SMALL[:1])
     notes = {row.contender: row.note for row in rows if row.ms is None}
     assert notes["broken"] == "failed: RuntimeError: no such instruction"

@@ -48,4 +48,4 @@ def test_a_gpu_has_no_grouping(sampler: ModuleType) -> None:
 def test_an_engine_that_cannot_start_says_why(sampler: ModuleType, tmp_path: Path) -> None:
     spec = {"shape": "quick", "device": "cpu", "dtype": "float32", "sequences": 8, "tokens": 8, "folder": str(tmp_path)}
     with pytest.raises(RunError, match=r"--worker serve.* gave no answer(.|\n)*Error"):
-        sampler.Resident(Path(sampler.__file__), "serve", spec, tmp_path / "serve", 100)
+        sampler.Resident(Path(str(sampler.__file__)), "serve", spec, tmp_path / "serve", 100)

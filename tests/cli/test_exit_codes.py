@@ -6,20 +6,22 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from tests.made_runs import RunMaker
 
 from autophage import __version__
 from autophage.cli import main
 from autophage.cli.app import VERBS
 
 
-def autophage(*arguments, cwd=None):
+def autophage(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "import sys; from autophage.cli import main; sys.exit(main())", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
 
 
-def test_a_wrong_verb_is_told_what_was_meant():
+def test_a_wrong_verb_is_told_what_was_meant() -> None:
     done = autophage("stauts")
     assert done.returncode == 2
     assert done.stdout == ""
@@ -27,7 +29,7 @@ def test_a_wrong_verb_is_told_what_was_meant():
     assert done.stderr.count("\n") == 1
 
 
-def test_a_wrong_recipe_is_the_users_error(tmp_path):
+def test_a_wrong_recipe_is_the_users_error(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text('name = "bad"\n[sample]\ncuont = 3\n', "utf-8")
     done = autophage("run", "bad.toml", cwd=tmp_path)
     assert done.returncode == 2
@@ -38,7 +40,7 @@ def test_a_wrong_recipe_is_the_users_error(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_missing_recipe_is_the_users_error(tmp_path):
+def test_a_missing_recipe_is_the_users_error(tmp_path: Path) -> None:
     done = autophage("plan", "no-such-recipe", cwd=tmp_path)
     assert done.returncode == 2
     assert "no recipe 'no-such-recipe'" in done.stderr
@@ -54,25 +56,25 @@ def test_a_missing_recipe_is_the_users_error(tmp_path):
         (["plan", "x", "--price-per-hour", "cheap"], "--price-per-hour"),
     ],
 )
-def test_wrong_options(arguments, meant, capsys):
+def test_wrong_options(arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert meant in error
     assert f"`autophage {arguments[0]} --help`" in error
 
 
-def test_messages_cannot_carry_control_characters(capsys):
+def test_messages_cannot_carry_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["\x1b[31mred"]) == 2
     assert "\x1b" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_with_an_example_of_itself(verb, capsys):
+def test_every_verb_has_help_with_an_example_of_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0
     assert f"Example: autophage {verb}" in capsys.readouterr().out
 
 
-def test_the_verbs_are_these():
+def test_the_verbs_are_these() -> None:
     """The command line is a public surface: a verb leaves or comes on purpose only."""
     names = [
         "run",
@@ -91,7 +93,7 @@ def test_the_verbs_are_these():
     assert list(VERBS) == names
 
 
-def test_version():
+def test_version() -> None:
     done = autophage("--version")
     assert (done.returncode, done.stdout.strip()) == (0, __version__)
 
@@ -100,7 +102,7 @@ HEAVY = ("torch", "ray", "vllm", "transformers", "peft", "trl", "datasets", "plo
 
 
 @pytest.mark.parametrize("verb", ["help", "recipes", "show", "plan", "status", "verify", "watch"])
-def test_reading_verbs_import_nothing_heavy(verb, make_run, recipe_file):
+def test_reading_verbs_import_nothing_heavy(verb: str, make_run: RunMaker, recipe_file: Path) -> None:
     run = make_run(main=2, control=1)
     arguments = {
         "help": ["--help"],
@@ -117,7 +119,7 @@ def test_reading_verbs_import_nothing_heavy(verb, make_run, recipe_file):
     assert (done.returncode, done.stderr) == (0, "[]\n")
 
 
-def test_a_reader_that_leaves_is_no_traceback(recipe_file):
+def test_a_reader_that_leaves_is_no_traceback(recipe_file: Path) -> None:
     code = "import sys; from autophage.cli import main; sys.exit(main(['show', sys.argv[1], '--resolved']))"
     reader, writer = os.pipe()
     os.close(reader)
@@ -127,7 +129,7 @@ def test_a_reader_that_leaves_is_no_traceback(recipe_file):
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_termination_is_an_interrupt(make_run):
+def test_termination_is_an_interrupt(make_run: RunMaker) -> None:
     """SIGTERM, as a cluster sends it, ends `watch` like Ctrl-C does."""
     run = make_run("", main=1, control=0)
     code = (
@@ -138,6 +140,7 @@ def test_termination_is_an_interrupt(make_run):
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(run.root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    assert child.stdout is not None
     first = child.stdout.readline()
     child.send_signal(signal.SIGTERM)
     _, error = child.communicate(timeout=60)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from tests.made_runs import RunMaker
 
 from autophage.cli import main
 from autophage.store.atomic import sha256
@@ -14,17 +16,17 @@ from autophage.store.manifest import MANIFEST, Manifest, describe_files, read_ma
 from autophage.store.rundir import EventLog, RunLock
 
 
-def test_status_of_a_finished_run(make_run, capsys):
+def test_status_of_a_finished_run(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(main=3, control=3)
     assert main(["status", str(run.root)]) == 0
     printed = capsys.readouterr().out
     assert "tiny in " in printed
     assert "finished, no process is writing it" in printed
-    row = next(line for line in printed.splitlines() if line.startswith("main"))
+    row = next(line for line in printed.splitlines() if line.strip().startswith("main"))
     assert row.split() == ["main", "3/3", "finished", "0.87", "->", "0.47", "1.25", "->", "1.45", "0.50", "->", "0.30"]
 
 
-def test_status_counts_manifests_not_events(make_run, capsys):
+def test_status_counts_manifests_not_events(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run("", main=3, control=1)
     (run.generation("main", 2) / MANIFEST).unlink()
     assert main(["status", str(run.root), "--json"]) == 0
@@ -35,7 +37,9 @@ def test_status_counts_manifests_not_events(make_run, capsys):
     assert facts["bytes"] == sum(path.stat().st_size for path in run.root.rglob("*") if path.is_file())
 
 
-def test_status_shows_the_stage_only_while_a_writer_lives(make_run, capsys):
+def test_status_shows_the_stage_only_while_a_writer_lives(
+    make_run: RunMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make_run("", main=1, control=1)
     log = EventLog(run.events)
     log.append({"kind": "stage-start", "time": 1.0, "arm": "main", "generation": 1, "stage": "train"})
@@ -60,13 +64,13 @@ def test_status_shows_the_stage_only_while_a_writer_lives(make_run, capsys):
     assert "train" not in capsys.readouterr().out
 
 
-def test_status_of_an_interrupted_run_says_why(make_run, capsys):
+def test_status_of_an_interrupted_run_says_why(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run("interrupted", main=1, control=0)
     assert main(["status", str(run.root)]) == 0
     assert "interrupted: Ctrl-C" in capsys.readouterr().out
 
 
-def test_verify_passes_an_intact_run(make_run, capsys):
+def test_verify_passes_an_intact_run(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(main=3, control=2)
     assert main(["verify", str(run.root), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -75,7 +79,7 @@ def test_verify_passes_an_intact_run(make_run, capsys):
     assert facts["faults"] == facts["notes"] == []
 
 
-def test_verify_names_a_changed_file(make_run, capsys):
+def test_verify_names_a_changed_file(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(main=2, control=1)
     damaged = run.generation("main", 1) / "metrics.json"
     damaged.write_text(damaged.read_text("utf-8").replace("0.1", "0.2"), "utf-8")
@@ -83,7 +87,7 @@ def test_verify_names_a_changed_file(make_run, capsys):
     assert f"fault: {damaged}: its sha256 is not the manifest's" in capsys.readouterr().out
 
 
-def test_verify_finds_a_gap(make_run, capsys):
+def test_verify_finds_a_gap(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(main=3, control=1)
     (run.generation("main", 1) / MANIFEST).unlink()
     assert main(["verify", str(run.root)]) == 1
@@ -92,14 +96,14 @@ def test_verify_finds_a_gap(make_run, capsys):
     )
 
 
-def test_verify_finds_a_gap_where_the_folder_is_gone(make_run, capsys):
+def test_verify_finds_a_gap_where_the_folder_is_gone(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(main=3, control=1)
     shutil.rmtree(run.generation("main", 0))
     assert main(["verify", str(run.root), "--json"]) == 1
     assert any("gen-000: has no manifest" in fault for fault in json.loads(capsys.readouterr().out)["faults"])
 
 
-def test_verify_does_not_count_leftovers(make_run, capsys):
+def test_verify_does_not_count_leftovers(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(main=2, control=1)
     left = run.generation("main", 2)
     shutil.copytree(run.generation("main", 1), left)
@@ -111,7 +115,7 @@ def test_verify_does_not_count_leftovers(make_run, capsys):
 
 
 @pytest.mark.parametrize("twice", [False, True], ids=["too few rows", "a sample twice"])
-def test_verify_counts_samples(make_run, capsys, twice):
+def test_verify_counts_samples(make_run: RunMaker, capsys: pytest.CaptureFixture[str], twice: bool) -> None:
     """Hashes that agree are not enough: the manifest's own count must be what the corpus holds, each sample once."""
     run = make_run(main=1, control=1)
     folder = run.generation("main", 0)
@@ -125,7 +129,9 @@ def test_verify_counts_samples(make_run, capsys, twice):
     assert expected in capsys.readouterr().out
 
 
-def test_verify_reports_an_unreadable_manifest_and_goes_on(make_run, capsys):
+def test_verify_reports_an_unreadable_manifest_and_goes_on(
+    make_run: RunMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make_run(main=2, control=2)
     (run.generation("main", 1) / MANIFEST).write_text("{", "utf-8")
     assert main(["verify", str(run.root), "--json"]) == 1
@@ -135,7 +141,7 @@ def test_verify_reports_an_unreadable_manifest_and_goes_on(make_run, capsys):
     assert facts["samples"] == 9
 
 
-def test_verify_checks_the_chain_of_parents(make_run, capsys):
+def test_verify_checks_the_chain_of_parents(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(main=2, control=1)
     manifest = read_manifest(run.generation("main", 0))
     before = sha256(run.generation("main", 0) / MANIFEST)
@@ -146,12 +152,16 @@ def test_verify_checks_the_chain_of_parents(make_run, capsys):
 
 
 @pytest.mark.parametrize("verb", ["status", "verify", "watch", "report"])
-def test_a_directory_without_a_run_is_the_users_error(verb, tmp_path, capsys):
+def test_a_directory_without_a_run_is_the_users_error(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([verb, str(tmp_path)]) == 2
     assert "holds no run" in capsys.readouterr().err
 
 
-def test_the_report_as_json_says_which_metric_saw_it_first(make_run, capsys):
+def test_the_report_as_json_says_which_metric_saw_it_first(
+    make_run: RunMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make_run(main=3, control=3)
     assert main(["report", str(run.root), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.made_runs import RunMaker
 
 from autophage.cli import main
 from autophage.store.manifest import MANIFEST, committed
 from autophage.store.metrics_table import read_metrics_table
-from autophage.store.rundir import RunLock, read_events
+from autophage.store.rundir import RunDirectory, RunLock, read_events
 
 SHARD = "corpus-00000.parquet"
 
 
-def flip(path):
+def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
 
 
-def shorten(path):
+def shorten(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
 
 
-def verified(run, capsys, *options):
+def verified(run: RunDirectory, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, Any]]:
     code = main(["verify", str(run.root), "--json", *options])
     return code, json.loads(capsys.readouterr().out)
 
 
-DAMAGE = {
+DAMAGE: dict[str, Callable[[Path], object]] = {
     "a flipped bit of a shard": lambda folder: flip(folder / SHARD),
     "a missing shard": lambda folder: (folder / SHARD).unlink(),
     "a torn shard": lambda folder: shorten(folder / SHARD),
@@ -43,7 +47,9 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("what", DAMAGE)
-def test_repair_goes_back_to_the_last_true_generation(make_run, capsys, what):
+def test_repair_goes_back_to_the_last_true_generation(
+    make_run: RunMaker, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
     run = make_run(main=3, control=3)
     DAMAGE[what](run.generation("main", 1))
     code, facts = verified(run, capsys)
@@ -66,11 +72,13 @@ def test_repair_goes_back_to_the_last_true_generation(make_run, capsys, what):
     assert verified(run, capsys)[0] == 0
 
 
-def committed_numbers(run, arm):
+def committed_numbers(run: RunDirectory, arm: str) -> list[int]:
     return [manifest.generation for manifest in committed(run, arm)]
 
 
-def test_a_damaged_first_generation_leaves_nothing_of_its_arm(make_run, capsys):
+def test_a_damaged_first_generation_leaves_nothing_of_its_arm(
+    make_run: RunMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make_run(main=2, control=2)
     flip(run.generation("main", 0) / SHARD)
     code, facts = verified(run, capsys, "--repair")
@@ -78,7 +86,9 @@ def test_a_damaged_first_generation_leaves_nothing_of_its_arm(make_run, capsys):
     assert "main: starts again" in facts["repaired"]
 
 
-def test_what_a_first_repair_set_aside_is_kept_by_the_second(make_run, capsys):
+def test_what_a_first_repair_set_aside_is_kept_by_the_second(
+    make_run: RunMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make_run(main=3, control=1)
     for generation in (2, 1):
         flip(run.generation("main", generation) / SHARD)
@@ -95,7 +105,9 @@ def test_what_a_first_repair_set_aside_is_kept_by_the_second(make_run, capsys):
         "arms/main/x.txt",
     ],
 )
-def test_a_foreign_file_is_found_and_set_aside_and_costs_no_generation(make_run, capsys, name):
+def test_a_foreign_file_is_found_and_set_aside_and_costs_no_generation(
+    make_run: RunMaker, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     run = make_run(main=2, control=1)
     path = run.root / name
     path.parent.mkdir(exist_ok=True)
@@ -111,7 +123,9 @@ def test_a_foreign_file_is_found_and_set_aside_and_costs_no_generation(make_run,
 
 
 @pytest.mark.parametrize("what", ["a torn table", "another value"])
-def test_a_table_of_metrics_that_says_otherwise_is_made_again(make_run, capsys, what):
+def test_a_table_of_metrics_that_says_otherwise_is_made_again(
+    make_run: RunMaker, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -127,7 +141,7 @@ def test_a_table_of_metrics_that_says_otherwise_is_made_again(make_run, capsys, 
     assert read_metrics_table(run).equals(before)
 
 
-def test_a_table_that_is_behind_is_no_fault(make_run, capsys):
+def test_a_table_that_is_behind_is_no_fault(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
     from autophage.store.metrics_table import write_metrics_table
 
     run = make_run(main=2, control=2)
@@ -135,7 +149,9 @@ def test_a_table_that_is_behind_is_no_fault(make_run, capsys):
     assert verified(run, capsys)[0] == 0
 
 
-def test_a_damaged_recipe_is_found_and_nothing_can_be_made_of_it(make_run, capsys):
+def test_a_damaged_recipe_is_found_and_nothing_can_be_made_of_it(
+    make_run: RunMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
     from autophage.store.atomic import sha256
 
     run = make_run(main=1, control=1)
@@ -156,7 +172,7 @@ def test_a_damaged_recipe_is_found_and_nothing_can_be_made_of_it(make_run, capsy
     assert "environment.json" in facts["faults"][0]
 
 
-def test_verify_alone_changes_nothing(make_run, capsys):
+def test_verify_alone_changes_nothing(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(main=3, control=1)
     flip(run.generation("main", 1) / SHARD)
     before = {path: path.stat().st_mtime_ns for path in run.root.rglob("*")}
@@ -167,7 +183,7 @@ def test_verify_alone_changes_nothing(make_run, capsys):
     assert "--repair` sets damaged generations aside" in said
 
 
-def test_a_run_that_is_being_written_is_not_repaired(make_run, capsys):
+def test_a_run_that_is_being_written_is_not_repaired(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(main=2, control=1)
     flip(run.generation("main", 1) / SHARD)
     with RunLock(run.lock):

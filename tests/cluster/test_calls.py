@@ -35,7 +35,7 @@ def test_a_lost_actor_can_travel() -> None:
 
 
 def actor(log: Path, since: int = 0) -> Actor:
-    return Actor("sampler", None, log, None, since)
+    return Actor("sampler", None, log, None, since)  # type: ignore[arg-type]  # no process is behind it
 
 
 def test_a_crash_is_told_by_what_it_wrote(tmp_path: Path) -> None:

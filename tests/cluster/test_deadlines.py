@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from autophage.cluster.deadlines import HARD_OVER_SOFT, SOFT_FACTOR, TOKEN_SECONDS, Deadlines, planned_stages
@@ -52,7 +54,7 @@ def test_without_a_plan_patience_and_measurements_are_left(prediction: dict[str,
     assert planned_stages(prediction) == ({}, 0.0)
 
 
-def test_what_a_run_writes_is_what_is_read(tmp_path) -> None:
+def test_what_a_run_writes_is_what_is_read(tmp_path: Path) -> None:
     """The names in `plan.json` are those of the scheduler's stages."""
     from autophage.plan.record import read_prediction, record_prediction
     from autophage.recipe import load_recipe

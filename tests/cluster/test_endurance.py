@@ -48,7 +48,8 @@ def test_twenty_processes_killed_at_random_moments_of_a_demo(
     plain, out = tmp_path / "plain", tmp_path / "shot-at"
     assert autophage("run", "demo", "--out", plain).returncode == 0
     seed = int(os.environ.get("AUTOPHAGE_TEST_SEED", random.randrange(10_000)))
-    rng, shots, calls = random.Random(seed), [], 0
+    rng, calls = random.Random(seed), 0
+    shots: list[str] = []
     code = -1
     while code != 0:
         calls += 1

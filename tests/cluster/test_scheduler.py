@@ -339,7 +339,7 @@ def test_the_other_side_works_on_while_one_is_started_again() -> None:
     state, _ = begin(alone("a", "b"), {"a": 1, "b": 1}, 2, serial=False)
     state = replace(state, waiting=(), running=frozenset({train, sample}))
     state, gone, todo = lose(state, frozenset({Side.TRAINER}))
-    assert (gone, todo, state.running) == ([train], [], {sample})
+    assert (gone, todo, state.running) == ([train], [], frozenset({sample}))
     state, todo = step(state, Done(sample))
     assert todo == []  # measuring needs the trainer
     state, todo = regain(state, frozenset({Side.TRAINER}))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -81,7 +82,7 @@ with stopping.heeding(one):
 """
 
 
-def test_a_second_ctrl_c_takes_everything_along(tmp_path) -> None:
+def test_a_second_ctrl_c_takes_everything_along(tmp_path: Path) -> None:
     left = tmp_path / "temporary"
     left.touch()
     done = subprocess.run(
@@ -100,7 +101,9 @@ def _heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_the_exit_code_says_that_the_job_may_be_queued_again(monkeypatch, capsys) -> None:
+def test_the_exit_code_says_that_the_job_may_be_queued_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from autophage import cli
 
     def leaves(*_: object) -> Callable[..., int]:

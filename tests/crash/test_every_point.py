@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.crash.conftest import Workshop
 
 SAMPLED = 30
 
@@ -28,7 +29,9 @@ def kinds(points: list[str]) -> list[int]:
 
 
 @pytest.fixture
-def die_and_go_on(workshop, recipe, require_intact, tmp_path):
+def die_and_go_on(
+    workshop: Workshop, recipe: Path, require_intact: Callable[..., None], tmp_path: Path
+) -> Callable[[int], None]:
     """Return `die_and_go_on(17)`: a run dies at its 17th point, and the same command must complete it."""
     out = tmp_path / "run"
     command = ("run", recipe, "--out", out)
@@ -44,7 +47,7 @@ def die_and_go_on(workshop, recipe, require_intact, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def points(workshop, recipe, tmp_path_factory) -> list[str]:
+def points(workshop: Workshop, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Return every fault point of an uninterrupted run, in order."""
     assert workshop("run", recipe, "--out", tmp_path_factory.mktemp("traced") / "run") == 0, workshop.said
     return workshop.points

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.crash.conftest import Workshop
 
 from autophage.store.manifest import check, committed
 from autophage.store.rundir import RunDirectory
@@ -24,7 +26,9 @@ def parent(undisturbed: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(undisturbed, tmp_path / "parent"))
 
 
-def test_a_fork_with_the_same_recipe_ends_as_the_run_it_comes_from(workshop, recipe, parent, tmp_path):
+def test_a_fork_with_the_same_recipe_ends_as_the_run_it_comes_from(
+    workshop: Workshop, recipe: Path, parent: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "fork"
     assert workshop("run", recipe, "--out", out, "--fork-from", f"{parent}@1") == 0, workshop.said
     for arm in ("main", "control"):
@@ -35,7 +39,9 @@ def test_a_fork_with_the_same_recipe_ends_as_the_run_it_comes_from(workshop, rec
     assert "nothing to do" in workshop.said
 
 
-def test_a_changed_recipe_goes_on_from_the_generation_and_says_where_it_is_from(workshop, recipe, parent, tmp_path):
+def test_a_changed_recipe_goes_on_from_the_generation_and_says_where_it_is_from(
+    workshop: Workshop, recipe: Path, parent: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "fork"
     changed = ("--set", "mix.alpha=0.2", "--set", "generations=5")
     assert workshop("run", recipe, *changed, "--out", out, "--fork-from", f"{parent}@1") == 0, workshop.said
@@ -49,7 +55,9 @@ def test_a_changed_recipe_goes_on_from_the_generation_and_says_where_it_is_from(
     assert workshop("verify", out) == 0, workshop.said
 
 
-def test_arms_of_a_new_sweep_fork_from_the_only_arm_like_them(workshop, recipe, parent, tmp_path):
+def test_arms_of_a_new_sweep_fork_from_the_only_arm_like_them(
+    workshop: Workshop, recipe: Path, parent: Path, tmp_path: Path
+) -> None:
     text = recipe.read_text("utf-8").replace("alpha = 0.7\n", "") + '\n[sweep]\n"mix.alpha" = [0.3, 0.9]\n'
     swept = tmp_path / "swept.toml"
     swept.write_text(text, "utf-8")
@@ -62,7 +70,9 @@ def test_arms_of_a_new_sweep_fork_from_the_only_arm_like_them(workshop, recipe, 
     assert workshop("verify", out) == 0, workshop.said
 
 
-def test_a_changed_recipe_is_refused_with_what_differs_and_the_way_out(workshop, recipe, parent):
+def test_a_changed_recipe_is_refused_with_what_differs_and_the_way_out(
+    workshop: Workshop, recipe: Path, parent: Path
+) -> None:
     assert workshop("run", recipe, "--set", "mix.alpha=0.2", "--out", parent) == 2
     assert "mix.alpha: 0.7 -> 0.2" in workshop.said
     assert f"--fork-from {parent}@GENERATION" in workshop.said
@@ -78,7 +88,9 @@ def test_a_changed_recipe_is_refused_with_what_differs_and_the_way_out(workshop,
         (("--fork-from", "PARENT@1", "--set", "learner.repetitions=5"), "learner.repetitions: 4 -> 5"),
     ],
 )
-def test_what_cannot_be_forked_is_refused_and_leaves_nothing(workshop, recipe, parent, tmp_path, options, told):
+def test_what_cannot_be_forked_is_refused_and_leaves_nothing(
+    workshop: Workshop, recipe: Path, parent: Path, tmp_path: Path, options: tuple[str, ...], told: str
+) -> None:
     out = tmp_path / "fork"
     given = [option.replace("PARENT", str(parent)) for option in options]
     assert workshop("run", recipe, "--out", out, *given) == 2
@@ -86,7 +98,9 @@ def test_what_cannot_be_forked_is_refused_and_leaves_nothing(workshop, recipe, p
     assert not out.exists()
 
 
-def test_a_generation_that_is_not_true_is_not_forked_from(workshop, recipe, parent, tmp_path):
+def test_a_generation_that_is_not_true_is_not_forked_from(
+    workshop: Workshop, recipe: Path, parent: Path, tmp_path: Path
+) -> None:
     (parent / "arms" / "main" / "gen-001" / "metrics.json").write_text("[]", "utf-8")
     out = tmp_path / "fork"
     assert workshop("run", recipe, "--out", out, "--fork-from", f"{parent}@1") == 1
@@ -95,15 +109,17 @@ def test_a_generation_that_is_not_true_is_not_forked_from(workshop, recipe, pare
     assert workshop("run", recipe, "--out", out, "--fork-from", f"{parent}@0") == 0, workshop.said
 
 
-def test_a_directory_with_another_run_is_not_forked_into(workshop, recipe, undisturbed, parent):
+def test_a_directory_with_another_run_is_not_forked_into(
+    workshop: Workshop, recipe: Path, undisturbed: Path, parent: Path
+) -> None:
     assert workshop("run", recipe, "--out", parent, "--fork-from", f"{undisturbed}@1") == 2
     assert "no fork from generation 1" in workshop.said
 
 
 @pytest.mark.slow
 def test_a_fork_that_dies_anywhere_goes_on_with_its_command_or_without_saying_where_it_is_from(
-    workshop, recipe, parent, tmp_path, require_intact
-):
+    workshop: Workshop, recipe: Path, parent: Path, tmp_path: Path, require_intact: Callable[..., None]
+) -> None:
     command = ("run", recipe, "--out", tmp_path / "traced", "--fork-from", f"{parent}@1")
     assert workshop(*command) == 0, workshop.said
     last = max(number for number, point in enumerate(workshop.points, 1) if "gen-001" in point)

@@ -9,12 +9,14 @@ import itertools
 import random
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from tests.crash.conftest import Workshop
 
 from autophage.store.atomic import TEMPORARY
 from autophage.store.manifest import MANIFEST, committed
@@ -27,7 +29,10 @@ LIVES, SAMPLED_LIVES = 200, 5
 class Life(RuleBasedStateMachine):
     """One run directory. `damaged` is True from a change of committed files to the next repair."""
 
-    workshop = recipe = require_intact = folder = None
+    workshop: Workshop
+    recipe: Path
+    require_intact: Callable[..., None]
+    folder: Path
     numbers = itertools.count()
 
     def __init__(self) -> None:
@@ -142,14 +147,21 @@ class Life(RuleBasedStateMachine):
         assert not any(path.name.endswith(TEMPORARY) and (path.parent / MANIFEST).is_file() for path in self.files)
 
 
-def live(monkeypatch, tmp_path, workshop, recipe, require_intact, lives: int) -> None:
+def live(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    workshop: Workshop,
+    recipe: Path,
+    require_intact: Callable[..., None],
+    lives: int,
+) -> None:
     for name, value in {
         "workshop": workshop,
         "recipe": recipe,
         "folder": tmp_path,
         "require_intact": staticmethod(require_intact),
     }.items():
-        monkeypatch.setattr(Life, name, value)
+        monkeypatch.setattr(Life, name, value, raising=False)
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much]
     run_state_machine_as_test(
         Life,
@@ -166,11 +178,23 @@ def live(monkeypatch, tmp_path, workshop, recipe, require_intact, lives: int) ->
 
 
 @pytest.mark.slow
-def test_a_few_lives(monkeypatch, tmp_path, workshop, recipe, require_intact):
+def test_a_few_lives(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    workshop: Workshop,
+    recipe: Path,
+    require_intact: Callable[..., None],
+) -> None:
     live(monkeypatch, tmp_path, workshop, recipe, require_intact, SAMPLED_LIVES)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-def test_many_lives(monkeypatch, tmp_path, workshop, recipe, require_intact):
+def test_many_lives(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    workshop: Workshop,
+    recipe: Path,
+    require_intact: Callable[..., None],
+) -> None:
     live(monkeypatch, tmp_path, workshop, recipe, require_intact, LIVES)

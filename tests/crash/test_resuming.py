@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.crash.conftest import Workshop
 
 from autophage.store.manifest import MANIFEST
 from autophage.store.rundir import RunDirectory, read_events
 
 
 @pytest.fixture
-def half(workshop, recipe, tmp_path) -> Path:
+def half(workshop: Workshop, recipe: Path, tmp_path: Path) -> Path:
     """A run that died half way."""
     out = tmp_path / "half"
     assert workshop("run", recipe, "--out", out, kill_at=180) == -signal.SIGKILL
@@ -22,7 +24,9 @@ def half(workshop, recipe, tmp_path) -> Path:
     return out
 
 
-def test_other_versions_are_told_and_recorded(workshop, recipe, half, require_intact):
+def test_other_versions_are_told_and_recorded(
+    workshop: Workshop, recipe: Path, half: Path, require_intact: Callable[..., None]
+) -> None:
     run = RunDirectory(half)
     facts = run.read_environment()
     now = facts["packages"]["numpy"]
@@ -40,7 +44,9 @@ def test_other_versions_are_told_and_recorded(workshop, recipe, half, require_in
 @pytest.mark.parametrize(
     "name", ["corpus-00000.parquet", "learner/state.safetensors", "learner/learner.json", "metrics.json"]
 )
-def test_nothing_is_made_from_what_is_not_true(workshop, recipe, half, require_intact, name):
+def test_nothing_is_made_from_what_is_not_true(
+    workshop: Workshop, recipe: Path, half: Path, require_intact: Callable[..., None], name: str
+) -> None:
     path = half / "arms" / "main" / "gen-001" / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -57,7 +63,7 @@ def test_nothing_is_made_from_what_is_not_true(workshop, recipe, half, require_i
     require_intact(half, f"{name} was damaged", repaired=True)
 
 
-def test_a_finished_run_has_nothing_to_do(workshop, recipe, undisturbed, tmp_path):
+def test_a_finished_run_has_nothing_to_do(workshop: Workshop, recipe: Path, undisturbed: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(undisturbed, tmp_path / "finished"))
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert workshop("run", recipe, "--out", out) == 0, workshop.said
@@ -65,7 +71,9 @@ def test_a_finished_run_has_nothing_to_do(workshop, recipe, undisturbed, tmp_pat
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
-def test_a_table_of_metrics_that_is_torn_is_made_again(workshop, recipe, undisturbed, tmp_path, require_intact):
+def test_a_table_of_metrics_that_is_torn_is_made_again(
+    workshop: Workshop, recipe: Path, undisturbed: Path, tmp_path: Path, require_intact: Callable[..., None]
+) -> None:
     out = Path(shutil.copytree(undisturbed, tmp_path / "finished"))
     table = RunDirectory(out).metrics
     table.write_bytes(table.read_bytes()[:-9])

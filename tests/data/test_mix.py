@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autophage.data.late import LateCorpus
-from autophage.data.mix import TrainingOrder, TrainingRow, needed_corpora, pool_rows, prompt_ids
+from autophage.data.mix import AnyRow, TrainingOrder, TrainingRow, needed_corpora, pool_rows, prompt_ids
 from autophage.data.tokens import word_tokenizer
 from autophage.data.world import World
 from autophage.data.world_source import WorldSource
@@ -55,7 +55,7 @@ def samples(generation: int, accepted: int = COUNT) -> list[corpus.Sample]:
     ]
 
 
-def synthetic(rows: list[TrainingRow], generation: int | None = None) -> int:
+def synthetic(rows: Sequence[AnyRow], generation: int | None = None) -> int:
     return sum(row.token_ids[1] >= 1000 and generation in (None, row.token_ids[1] - 1000) for row in rows)
 
 
@@ -148,7 +148,7 @@ def test_prompts_fixed_or_fresh(source: WorldSource) -> None:
 
 def test_a_world_sample_trains_whole_whatever_the_loss_is_on(source: WorldSource) -> None:
     rows = [
-        pool_rows(source, recipe(train=TrainTable(loss_on=loss_on)), {0: samples(0)})  # type: ignore[arg-type]
+        pool_rows(source, recipe(train=TrainTable(loss_on=loss_on)), {0: samples(0)})
         for loss_on in ("continuation", "completion", "all")
     ]
     assert rows[0] == rows[1] == rows[2]

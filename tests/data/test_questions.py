@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -43,7 +43,7 @@ Written = tuple[str | int, ...]
 Write = Callable[..., Path]
 
 
-def write_csv(path: Path, rows: list[Written], columns: tuple[str, ...] = COLUMNS) -> None:
+def write_csv(path: Path, rows: Sequence[Written], columns: tuple[str, ...] = COLUMNS) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([columns, *rows])
@@ -106,7 +106,7 @@ def test_a_flat_folder(folder: Path, tmp_path: Path) -> None:
 def test_a_dataset_with_a_configuration_for_each_subject(tmp_path: Path) -> None:
     import json
 
-    def rows(written: list[Written]) -> str:
+    def rows(written: Sequence[Written]) -> str:
         return "".join(
             json.dumps({"question": row[0], "choices": row[1:5], "answer": row[5]}) + "\n" for row in written
         )
@@ -346,7 +346,7 @@ def test_a_world_without_choices_is_what_it_was() -> None:
 
 def test_documents_with_options_have_their_share_and_tell_no_fact_by_an_option(world: World) -> None:
     source = WorldSource(world, word_tokenizer(world.vocabulary))
-    texts = [source.tokenizer.decode(source.items(index, 1)[0].continuation_ids) for index in range(1000)]
+    texts = [str(source.tokenizer.decode(source.items(index, 1)[0].continuation_ids)) for index in range(1000)]
     with_options = [text for text in texts if "Options" in text]
     assert 160 < len(with_options) < 240
     for text in with_options:

@@ -39,7 +39,7 @@ def test_the_odds_of_the_rare_are_the_weight() -> None:
 
 def test_documents_about_the_tail_come_more_often(world: World, source: WorldSource) -> None:
     def share(weight: float) -> float:
-        starts = [source.tokenizer.decode(one.continuation_ids) for one in source.items(3, COUNT, weight)]
+        starts = [str(source.tokenizer.decode(one.continuation_ids)) for one in source.items(3, COUNT, weight)]
         names = {" ".join(person.name): world.bucket(person) for person in world.people}
         first = [min((text.find(name), bucket) for name, bucket in names.items() if name in text)[1] for text in starts]
         return first.count("tail") / COUNT

@@ -58,7 +58,7 @@ def test_more_items_than_windows_go_round_again(file: Path) -> None:
 def test_the_held_out_end_is_never_an_item(file: Path) -> None:
     told = recipe(file)
     raw = read_source(told)
-    assert raw.content.train + raw.content.held_out == TEXT  # type: ignore[union-attr]
+    assert raw.content.train + raw.content.held_out == TEXT  # type: ignore[operator, union-attr]  # a text
     source = bind(raw, byte_pair_tokenizer([TEXT], 400), told)
     seen = {tuple(item.prompt_ids + item.continuation_ids) for item in source.items(1, 2000)}
     assert not any(tuple(document.token_ids) in seen for document in source.held_out())
@@ -88,7 +88,7 @@ def test_chat_templates_are_honoured(file: Path) -> None:
     tokenizer.chat_template = TEMPLATE
     told = recipe(file, system="Go on.")
     assert prompt_style(told, tokenizer) == "instruct"
-    prompt = tokenizer.decode(bind(read_source(told), tokenizer, told).prompts(1, 1)[0])
+    prompt = str(tokenizer.decode(bind(read_source(told), tokenizer, told).prompts(1, 1)[0]))
     assert prompt.startswith("<system>Go on.<user>")
     assert prompt.endswith("<assistant>")
 
@@ -99,7 +99,7 @@ def test_a_template_without_a_system_role_gets_it_in_the_users_turn(file: Path) 
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}" + TEMPLATE
     )
     told = recipe(file, system="Go on.")
-    prompt = tokenizer.decode(bind(read_source(told), tokenizer, told).prompts(1, 1)[0])
+    prompt = str(tokenizer.decode(bind(read_source(told), tokenizer, told).prompts(1, 1)[0]))
     assert prompt.startswith("<user>Go on.\n\n")
 
 
@@ -152,7 +152,7 @@ def test_a_domain_is_the_windows_with_a_keyword(file: Path) -> None:
     tokenizer = byte_pair_tokenizer([TEXT], 400)
     source = bind(read_source(told), tokenizer, told)
     for item in source.items(1, 6):
-        words = tokenizer.decode(item.prompt_ids[1:] + item.continuation_ids).split()
+        words = str(tokenizer.decode(item.prompt_ids[1:] + item.continuation_ids)).split()
         assert {"7", "49"} & set(words)
     whole = bind(read_source(recipe(file)), tokenizer, recipe(file))
     assert source.held_out() == whole.held_out()

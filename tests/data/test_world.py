@@ -77,7 +77,7 @@ def test_every_probe_asks_for_the_fact(world: World, source: WorldSource) -> Non
         rank, attribute = probe.fact.split("/")
         answer = by_rank[int(rank)].facts[attribute]
         assert source.tokenizer.decode(probe.answer_ids) == answer
-        prompt = source.tokenizer.decode(probe.prompt_ids)
+        prompt = str(source.tokenizer.decode(probe.prompt_ids))
         assert prompt.rstrip().endswith(("Answer :", "in", "a", "by", "on")), prompt
         assert " ".join(by_rank[int(rank)].name) in prompt
         assert probe.answer_ids[0] in probe.valid_first

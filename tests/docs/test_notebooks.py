@@ -12,7 +12,8 @@ NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 
 def _read(path: Path) -> nbformat.NotebookNode:
-    return nbformat.reads(path.read_text("utf-8"), as_version=4)  # type: ignore[no-untyped-call]  # it has no annotations
+    notebook: nbformat.NotebookNode = nbformat.reads(path.read_text("utf-8"), as_version=4)  # type: ignore[no-untyped-call]  # it has none
+    return notebook
 
 
 def test_there_are_notebooks() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ CUTS = st.tuples(st.integers(0, 1 << 20), st.integers(0, 1 << 20), st.binary(max
 
 def shard(folder: Path) -> bytes:
     values = np.linspace(0, 1, 5, dtype=np.float32)
-    statistics = dict.fromkeys(("logprob", "entropy", "varentropy", "max_prob"), values)
+    statistics: dict[str, Any] = dict.fromkeys(("logprob", "entropy", "varentropy", "max_prob"), values)
     samples = [
         Sample(f"id{n}", "<s>", "a \u2603\0", [1], [5, 6, 7, 8, 9], "stop", n, rank=np.arange(5), **statistics)
         for n in range(3)

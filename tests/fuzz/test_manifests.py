@@ -72,7 +72,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_text(run.recipe, resolved_toml(load_recipe(str(recipe))))
     for generation in range(2):
         values = np.zeros(2, np.float32)
-        statistics = dict.fromkeys(("logprob", "entropy", "varentropy", "max_prob"), values)
+        statistics: dict[str, Any] = dict.fromkeys(("logprob", "entropy", "varentropy", "max_prob"), values)
         sample = Sample("id", "", "a b", [1], [5, 6], "stop", 7, rank=np.ones(2, np.int64), **statistics)
         metrics = [Metric("fluency/ppl_human", 2.0 + generation, 1.9, 2.1, 10)]
         weights = Weights(b"tensors", {"r": 8})

@@ -66,7 +66,11 @@ def make_classifier(tmp_path: Path) -> Callable[..., Path]:
     """Build a folder with a tiny BERT of random weights and the given labels, loadable by transformers."""
 
     def make(labels: list[str], *, broken: bool = False) -> Path:
-        from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+        from transformers import (  # type: ignore[attr-defined]  # its stubs lack the tokenizer
+            BertConfig,
+            BertForSequenceClassification,
+            BertTokenizerFast,
+        )
 
         folder = tmp_path / "-".join(["bert", *labels])
         folder.mkdir()

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -216,7 +217,7 @@ def test_passages_are_ranked_by_bm25() -> None:
 def test_draws_in_proportion_with_a_most() -> None:
     rng = np.random.default_rng(0)
     weights = np.array([1.0, 3.0, 0.0, 6.0])
-    drawn = sum(draw_in_proportion(weights, 10, 100, rng) for _ in range(2000))
+    drawn: Any = sum(draw_in_proportion(weights, 10, 100, rng) for _ in range(2000))
     assert drawn / drawn.sum() == pytest.approx([0.1, 0.3, 0.0, 0.6], abs=0.02)
     assert list(draw_in_proportion(weights, 100, 3, rng)) == [3, 3, 0, 3]
     assert list(draw_in_proportion(np.zeros(2), 5, 3, rng)) == [0, 0]

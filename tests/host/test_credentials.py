@@ -1,4 +1,4 @@
-"""Tokens and passwords are recognised, refused in recipes, and crossed out of what is recorded or printed."""
+"""Credentials are recognised. Recipes with one are refused, and messages are printed without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`doctor` and `machine`: what is judged good, bad or information, on this machine and on made-up ones."""
+"""`doctor` and `machine`: good, bad and informative checks, on this machine and on simulated ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def install(folder: Path, name: str, version: str, requires: tuple[str, ...] = (
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty site-packages in place of the real one: nothing is installed but what the test puts there."""
+    """An empty site-packages in place of the real one. The test installs packages into it."""
     folder = tmp_path / "site-packages"
     folder.mkdir()
     monkeypatch.setattr(sys, "path", [str(folder)])

@@ -1,4 +1,4 @@
-"""Processes below a driver: found wherever they hang, and gone when it says so."""
+"""Descendants of a driver are found wherever they are, and ended."""
 
 from __future__ import annotations
 

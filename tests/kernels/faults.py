@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from tests.present import present
 
 from autophage_kernels import token_divergence, token_stats
 
@@ -22,8 +23,8 @@ def verl_maximum_floored_at_0() -> None:
     logits = torch.randn(2, 600) - 110
     found = token_stats(logits, torch.tensor([0, 599]))
     truth = logits.double().log_softmax(1)
-    torch.testing.assert_close(found.logprob.double(), truth[[0, 1], [0, 599]], atol=1e-5, rtol=1e-6)
-    torch.testing.assert_close(found.entropy.double(), -(truth.exp() * truth).sum(1), atol=1e-5, rtol=1e-6)
+    torch.testing.assert_close(present(found.logprob).double(), truth[[0, 1], [0, 599]], atol=1e-5, rtol=1e-6)
+    torch.testing.assert_close(present(found.entropy).double(), -(truth.exp() * truth).sum(1), atol=1e-5, rtol=1e-6)
 
 
 def verl_ignored_label_read_memory_that_nobody_wrote() -> None:
@@ -32,9 +33,9 @@ def verl_ignored_label_read_memory_that_nobody_wrote() -> None:
         junk = [torch.full((size,), fill) for size in (4, 40, 400, 4000)]
         del junk
         found = token_stats(torch.randn(4, 300), torch.tensor([-100, 0, -100, 1]))
-        assert found.logprob[[0, 2]].tolist() == [0, 0]
-        assert found.mass_above[[0, 2]].tolist() == [0, 0]
-        assert found.rank[[0, 2]].tolist() == [-1, -1]
+        assert present(found.logprob)[[0, 2]].tolist() == [0, 0]
+        assert present(found.mass_above)[[0, 2]].tolist() == [0, 0]
+        assert present(found.rank)[[0, 2]].tolist() == [-1, -1]
 
 
 def vllm_padding_outranked_a_masked_target() -> None:
@@ -58,9 +59,9 @@ def trl_masked_token_made_entropy_nan() -> None:
     logits[:, 17] = -math.inf
     logits.requires_grad_()
     found = token_stats(logits, torch.tensor([0, 1]))
-    assert found.entropy.isfinite().all()
-    assert found.varentropy.isfinite().all()
-    (gradient,) = torch.autograd.grad(found.entropy.sum() + found.varentropy.sum(), logits)
+    assert present(found.entropy).isfinite().all()
+    assert present(found.varentropy).isfinite().all()
+    (gradient,) = torch.autograd.grad(present(found.entropy).sum() + present(found.varentropy).sum(), logits)
     assert gradient.isfinite().all()
 
 
@@ -69,7 +70,7 @@ def a_leading_block_of_masked_tokens_poisoned_the_sum() -> None:
     logits = torch.randn(1, 600)
     logits[0, :512] = -math.inf
     found = token_stats(logits, torch.tensor([599]))
-    torch.testing.assert_close(found.lse.double(), logits.double().logsumexp(1), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(present(found.lse).double(), logits.double().logsumexp(1), atol=1e-6, rtol=1e-6)
 
 
 def moments_about_0_lost_varentropy_to_an_offset() -> None:
@@ -87,8 +88,8 @@ def liger_entropy_was_rounded_to_bfloat16() -> None:
     logits = torch.randn(3, 300).bfloat16()
     found = token_stats(logits, torch.tensor([0, 1, 2]))
     log_p = logits.double().log_softmax(1)
-    assert found.entropy.dtype == found.logprob.dtype == torch.float32
-    torch.testing.assert_close(found.entropy.double(), -(log_p.exp() * log_p).sum(1), atol=1e-5, rtol=1e-6)
+    assert present(found.entropy).dtype == present(found.logprob).dtype == torch.float32
+    torch.testing.assert_close(present(found.entropy).double(), -(log_p.exp() * log_p).sum(1), atol=1e-5, rtol=1e-6)
 
 
 def liger_true_class_gradient_came_of_a_rounded_probability() -> None:
@@ -96,7 +97,7 @@ def liger_true_class_gradient_came_of_a_rounded_probability() -> None:
     logits = torch.zeros(1, 300).bfloat16()
     logits[0, 7] = 14.0
     logits.requires_grad_()
-    (gradient,) = torch.autograd.grad(token_stats(logits, torch.tensor([7])).logprob.sum(), logits)
+    (gradient,) = torch.autograd.grad(present(token_stats(logits, torch.tensor([7])).logprob).sum(), logits)
     truth = 1 - logits.detach().double().softmax(1)[0, 7]
     assert 0 < truth < 2**-9
     torch.testing.assert_close(gradient[0, 7].double(), truth, atol=0, rtol=2**-7)
@@ -116,16 +117,16 @@ def a_masked_token_made_divergences_nan() -> None:
     logits[:, :20] = -math.inf
     reference[0, :20] = -math.inf
     found = token_divergence(logits, reference, divergences=("kl", "reverse_kl", "jsd"))
-    assert found.kl.isfinite().all()
-    assert found.jsd.isfinite().all()
-    assert found.reverse_kl.isinf().tolist() == [False, True]
+    assert present(found.kl).isfinite().all()
+    assert present(found.jsd).isfinite().all()
+    assert present(found.reverse_kl).isinf().tolist() == [False, True]
 
 
 def rows_beyond_the_65535th() -> None:
     """The second axis of a grid ends there."""
     logits = torch.zeros(65_537, 2)
     logits[-1, 1] = 1.0
-    assert token_stats(logits, statistics=["argmax"]).argmax[-1] == 1
+    assert present(token_stats(logits, statistics=["argmax"]).argmax)[-1] == 1
 
 
 EVERYWHERE = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from autophage_kernels import backend, backend_in_use, token_stats
 
 
 @pytest.fixture(autouse=True)
-def _forget() -> None:
+def _forget() -> Iterator[None]:
     backend._choose.cache_clear()
     backend._why_triton_is_missing.cache_clear()
     yield

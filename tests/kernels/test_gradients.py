@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from tests.kernels import exact
 from tests.kernels.adversarial import DTYPES, distributions
+from tests.present import present
 from torch.autograd import gradcheck
 
 from autophage_kernels import (
@@ -40,14 +43,14 @@ def leaf(tensor: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("name", STATISTICS)
-def test_statistics_by_finite_differences(name: str, transform: dict) -> None:
+def test_statistics_by_finite_differences(name: str, transform: dict[str, Any]) -> None:
     target = torch.tensor([0, 5, 3])
     assert gradcheck(lambda x: getattr(token_stats(x, target, **transform), name), leaf(random(3, 7)))
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("name", DIVERGENCES)
-def test_divergences_by_finite_differences(name: str, transform: dict) -> None:
+def test_divergences_by_finite_differences(name: str, transform: dict[str, Any]) -> None:
     reference = random(3, 7, seed=1).detach()
     assert gradcheck(
         lambda x: getattr(token_divergence(x, reference, divergences=[name], **transform), name), leaf(random(3, 7))
@@ -55,7 +58,7 @@ def test_divergences_by_finite_differences(name: str, transform: dict) -> None:
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
-def test_heads_by_finite_differences(transform: dict) -> None:
+def test_heads_by_finite_differences(transform: dict[str, Any]) -> None:
     target = torch.tensor([0, 5, -100])
     inputs = [leaf(random(3, 4)), leaf(random(7, 4, seed=1)), leaf(random(7, seed=2))]
 
@@ -74,7 +77,7 @@ def test_heads_by_finite_differences(transform: dict) -> None:
 
 def weighted(found: dict[str, torch.Tensor], names: tuple[str, ...]) -> torch.Tensor:
     """A sum in which every row of every field has a weight of its own."""
-    return sum(
+    return sum(  # type: ignore[return-value]  # 0 for no names only
         (found[name] * torch.linspace(0.5, 1.5 + n, found[name].numel()).view_as(found[name])).sum()
         for n, name in enumerate(names)
     )
@@ -82,7 +85,7 @@ def weighted(found: dict[str, torch.Tensor], names: tuple[str, ...]) -> torch.Te
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("transform", [{}, {"temperature": 0.7, "softcap": 20.0}])
-def test_statistics_against_autograd(transform: dict, dtype: torch.dtype) -> None:
+def test_statistics_against_autograd(transform: dict[str, Any], dtype: torch.dtype) -> None:
     rows = torch.stack([row for row in distributions(1025).values() if row.isfinite().all()]).to(dtype)
     logits, target = leaf(rows), rows.float().argmax(1).roll(1)
     found = token_stats(logits, target, **transform)
@@ -92,7 +95,7 @@ def test_statistics_against_autograd(transform: dict, dtype: torch.dtype) -> Non
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("transform", [{}, {"temperature": 0.7, "softcap": 20.0}])
-def test_divergences_against_autograd(transform: dict, dtype: torch.dtype) -> None:
+def test_divergences_against_autograd(transform: dict[str, Any], dtype: torch.dtype) -> None:
     rows = torch.stack(
         [row for row in distributions(1025).values() if row.isfinite().all() and row.abs().max() < 1000]
     ).to(dtype)
@@ -102,7 +105,9 @@ def test_divergences_against_autograd(transform: dict, dtype: torch.dtype) -> No
     held_to(gradient, rows, lambda x, kind: weighted(exact.divergences(x, reference, kind, **transform), DIVERGENCES))
 
 
-def held_to(gradient: torch.Tensor, rows: torch.Tensor, total) -> None:
+def held_to(
+    gradient: torch.Tensor, rows: torch.Tensor, total: Callable[[torch.Tensor, torch.dtype], torch.Tensor]
+) -> None:
     """As close to autograd's in float64 as autograd's in float32, plus 1e-5, plus the rounding to the type of the logits."""
     found = {}
     for kind in (torch.float64, torch.float32):
@@ -126,8 +131,8 @@ def test_masked_rows_have_finite_gradients() -> None:
     (gradient,) = torch.autograd.grad(weighted(found._asdict(), STATISTICS), logits)
     assert gradient.isfinite().all()
     assert (gradient[:, 2:5] == 0).all()
-    found = token_divergence(logits, reference, divergences=DIVERGENCES)
-    (gradient,) = torch.autograd.grad(weighted(found._asdict(), DIVERGENCES), logits)
+    pair = token_divergence(logits, reference, divergences=DIVERGENCES)
+    (gradient,) = torch.autograd.grad(weighted(pair._asdict(), DIVERGENCES), logits)
     assert gradient.isfinite().all()
     assert (gradient[:, 2:5] == 0).all()
 
@@ -135,7 +140,7 @@ def test_masked_rows_have_finite_gradients() -> None:
 @pytest.mark.parametrize("target", [-100, -1, 9])
 def test_a_row_whose_target_does_not_count_has_no_gradient_of_its_logprob(target: int) -> None:
     logits = leaf(random(2, 9, dtype=torch.float32))
-    (gradient,) = torch.autograd.grad(token_stats(logits, torch.tensor([target, 3])).logprob.sum(), logits)
+    (gradient,) = torch.autograd.grad(present(token_stats(logits, torch.tensor([target, 3])).logprob).sum(), logits)
     assert (gradient[0] == 0).all()
     assert (gradient[1] != 0).all()
 
@@ -146,7 +151,7 @@ def test_an_ignored_row_has_no_gradient_whatever_is_in_it(value: float) -> None:
     logits = random(2, 9, dtype=torch.float32).detach()
     logits[0] = value
     logits.requires_grad_()
-    (gradient,) = torch.autograd.grad(token_stats(logits, torch.tensor([-100, 3])).logprob.sum(), logits)
+    (gradient,) = torch.autograd.grad(present(token_stats(logits, torch.tensor([-100, 3])).logprob).sum(), logits)
     assert (gradient[0] == 0).all()
     assert gradient[1].isfinite().all()
 
@@ -161,7 +166,7 @@ def test_statistics_without_a_gradient_are_detached() -> None:
 def test_no_gradient_reaches_the_reference_or_the_temperature() -> None:
     logits, reference, temperature = leaf(random(2, 5)), leaf(random(2, 5)), leaf(torch.tensor([2.0]))
     found = token_divergence(logits, reference, temperature=temperature)
-    found.kl.sum().backward()
+    present(found.kl).sum().backward()
     assert logits.grad is not None
     assert reference.grad is None
     assert temperature.grad is None
@@ -178,7 +183,7 @@ def test_statistics_may_be_overwritten() -> None:
         if overwrite:
             with torch.no_grad():
                 for values in found:
-                    values.fill_(777)
+                    present(values).fill_(777)
         gradients.append(torch.autograd.grad(total, logits)[0])
     assert torch.equal(*gradients)
 
@@ -186,7 +191,7 @@ def test_statistics_may_be_overwritten() -> None:
 def test_masking_a_statistic_in_place_is_refused() -> None:
     """Fields are views of one packed tensor, of which autograd does not allow it: loud, and `masked_fill` does it."""
     logits = leaf(random(2, 5))
-    entropy = token_stats(logits, statistics=["entropy"]).entropy
+    entropy = present(token_stats(logits, statistics=["entropy"]).entropy)
     with pytest.raises(RuntimeError, match="modified inplace"):
         entropy.masked_fill_(torch.tensor([True, False]), 0.0)
     masked = entropy.masked_fill(torch.tensor([True, False]), 0.0)
@@ -198,7 +203,7 @@ def test_masking_a_statistic_in_place_is_refused() -> None:
 def test_gradients_are_not_written_over_the_logits() -> None:
     logits = leaf(random(2, 5))
     before = logits.detach().clone()
-    token_stats(logits, torch.tensor([0, 1])).entropy.sum().backward()
+    present(token_stats(logits, torch.tensor([0, 1])).entropy).sum().backward()
     assert torch.equal(logits.detach(), before)
 
 
@@ -225,7 +230,7 @@ def test_a_second_derivative_is_refused(call: str) -> None:
     }[call]()
 
     def twice() -> None:
-        (gradient,) = torch.autograd.grad(values.sum(), logits, create_graph=True)
+        (gradient,) = torch.autograd.grad(present(values).sum(), logits, create_graph=True)
         torch.autograd.grad(gradient.sum(), logits)
 
     with pytest.raises(RuntimeError):
@@ -242,10 +247,10 @@ def test_a_frozen_weight_costs_no_gradient_work(monkeypatch: pytest.MonkeyPatch)
         product(a, b, out=out, add=add)
 
     monkeypatch.setattr(head, "product", counted)
-    linear_token_stats(hidden, weight, torch.tensor([0, 1])).logprob.sum().backward()
+    present(linear_token_stats(hidden, weight, torch.tensor([0, 1])).logprob).sum().backward()
     assert products == [(2, 6), (2, 6), (2, 5)]  # the logits, the logits again, the gradient to hidden
     assert weight.grad is None
     products.clear()
     leaf_weight = leaf(weight)
-    linear_token_stats(hidden.detach(), leaf_weight, torch.tensor([0, 1])).logprob.sum().backward()
+    present(linear_token_stats(hidden.detach(), leaf_weight, torch.tensor([0, 1])).logprob).sum().backward()
     assert products == [(2, 6), (2, 6), (6, 5)]

@@ -7,6 +7,7 @@ memory, an instruction more in the hot path. At 4.3 TB/s an H200 has 13.8 to 15.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -109,7 +110,7 @@ def test_temperature_and_softcap_do_not_spill() -> None:
             assert widths(code.stream.opcodes) == {"128"}
 
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "one token": {"vocabulary": 1},
     "odd rows, batch-invariant": {"vocabulary": PACKED, "batch_invariant": True},
     "against a given logit": {"level": True},

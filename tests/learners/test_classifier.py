@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from tests.learners.conftest import Load
 
 from autophage.learners.classifier import KEPT, LABEL, RIGHT, LinearClassifier
 from autophage.learners.loop import Chain, _training_rows
@@ -14,7 +17,9 @@ ROWS, FEATURES, CHAINS = 300, 8, 200
 VERIFIERS = [(1.0, 1.0), (0.8, 0.2)]
 
 
-def course(load, error, verifier, *overrides, generations=4):
+def course(
+    load: Load, error: float, verifier: tuple[float, float], *overrides: str, generations: int = 4
+) -> list[dict[str, Any]]:
     """The metrics of generations 0 to `generations` by their names, as one arm's loop has them."""
     settings = [f"learner.repetitions={CHAINS}", f"learner.dimensions={FEATURES}", f"sample.count={ROWS}"]
     settings += [f"learner.error={error}", f"learner.keep_right={verifier[0]}", f"learner.keep_wrong={verifier[1]}"]
@@ -30,7 +35,7 @@ def course(load, error, verifier, *overrides, generations=4):
 
 
 @pytest.mark.parametrize("verifier", VERIFIERS)
-def test_below_the_breakdown_point_the_loop_recovers(load, verifier):
+def test_below_the_breakdown_point_the_loop_recovers(load: Load, verifier: tuple[float, float]) -> None:
     found = course(load, breakdown_point(*verifier) - 0.1, verifier)
     first, last = found[0]["learner/accuracy"], found[-1]["learner/accuracy"]
     best, _ = limits(1.5)
@@ -40,14 +45,14 @@ def test_below_the_breakdown_point_the_loop_recovers(load, verifier):
 
 
 @pytest.mark.parametrize("verifier", VERIFIERS)
-def test_above_the_breakdown_point_the_loop_learns_the_opposite(load, verifier):
+def test_above_the_breakdown_point_the_loop_learns_the_opposite(load: Load, verifier: tuple[float, float]) -> None:
     found = course(load, breakdown_point(*verifier) + 0.1, verifier)
     first, last = found[0]["learner/accuracy"], found[-1]["learner/accuracy"]
     assert max(first.high, last.high) < 0.2
     assert found[-1]["learner/kept_error"].low > 0.5
 
 
-def test_the_same_labels_recover_with_a_verifier_and_collapse_without(load):
+def test_the_same_labels_recover_with_a_verifier_and_collapse_without(load: Load) -> None:
     without, verified = (course(load, 0.65, verifier)[-1]["learner/accuracy"] for verifier in VERIFIERS)
     assert without.high < 0.2
     assert verified.low > 0.9
@@ -55,7 +60,7 @@ def test_the_same_labels_recover_with_a_verifier_and_collapse_without(load):
 
 @pytest.mark.parametrize("verifier", VERIFIERS)
 @pytest.mark.parametrize("error", [0.1, 0.3, 0.45, 0.55, 0.7, 0.8, 0.9])
-def test_model_0_agrees_with_the_closed_form(load, error, verifier):
+def test_model_0_agrees_with_the_closed_form(load: Load, error: float, verifier: tuple[float, float]) -> None:
     (first,) = course(load, error, verifier, generations=0)
     measured, theory = first["learner/accuracy"], first["theory/accuracy"]
     reach = (measured.high - measured.low) / 2
@@ -63,7 +68,7 @@ def test_model_0_agrees_with_the_closed_form(load, error, verifier):
     assert abs(measured.value - theory.value) < 1.7 * reach
 
 
-def test_human_labels_accumulate_as_one_larger_fit(load):
+def test_human_labels_accumulate_as_one_larger_fit(load: Load) -> None:
     found = course(load, 0.42, (1.0, 1.0), "mix.alpha=0.0", "mix.pool=accumulate")
     for generation, one in enumerate(found):
         measured, theory = one["learner/accuracy"], one["theory/accuracy"]
@@ -71,7 +76,7 @@ def test_human_labels_accumulate_as_one_larger_fit(load):
         assert abs(measured.value - theory.value) < 2.5 * (measured.high - measured.low) / 2
 
 
-def test_labels_of_a_model_have_no_closed_form_here(load):
+def test_labels_of_a_model_have_no_closed_form_here(load: Load) -> None:
     first, second = course(load, 0.3, (1.0, 1.0), generations=1)
     assert "theory/accuracy" in first
     assert "theory/accuracy" not in second
@@ -79,7 +84,7 @@ def test_labels_of_a_model_have_no_closed_form_here(load):
     assert "theory/accuracy" not in repeated[1]
 
 
-def test_labels_are_kept_at_the_rates_of_the_verifier(load):
+def test_labels_are_kept_at_the_rates_of_the_verifier(load: Load) -> None:
     overrides = ("learner.repetitions=10", "learner.error=0.3", "learner.keep_right=0.9", "learner.keep_wrong=0.25")
     learner = LinearClassifier(load("classifier", *overrides).recipe)
     values = np.stack(learner.human(1, 5000)).reshape(5000, 10, -1)
@@ -91,7 +96,7 @@ def test_labels_are_kept_at_the_rates_of_the_verifier(load):
     assert (values[..., :LABEL].mean(axis=-1) * classes).mean() == pytest.approx(1.5 * 2**-0.5, abs=0.02)
 
 
-def test_a_verifier_that_rejects_every_label_leaves_a_guess(load):
+def test_a_verifier_that_rejects_every_label_leaves_a_guess(load: Load) -> None:
     found = course(load, 1.0, (1.0, 0.0), generations=1)
     assert found[0]["learner/accuracy"].value == 0.5
     assert found[0]["theory/accuracy"].value == 0.5

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ def idx(values: np.ndarray) -> bytes:
 
 
 @pytest.fixture
-def mnist(tmp_path):
+def mnist(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for name, count in (("train", 30), ("t10k", 5)):
         images, labels = rng.integers(256, size=(count, 28, 28)), rng.integers(10, size=count)
@@ -24,7 +25,7 @@ def mnist(tmp_path):
     return tmp_path
 
 
-def test_drawn_digits_are_a_function_of_their_seed():
+def test_drawn_digits_are_a_function_of_their_seed() -> None:
     images, labels = Drawn(0).draw(5, 60)
     again, _ = Drawn(9).draw(5, 60)
     other, _ = Drawn(0).draw(6, 60)
@@ -38,7 +39,7 @@ def test_drawn_digits_are_a_function_of_their_seed():
     np.testing.assert_allclose(levels, np.round(levels), atol=1e-4)
 
 
-def test_drawn_digits_can_be_told_apart_and_differ_among_themselves():
+def test_drawn_digits_can_be_told_apart_and_differ_among_themselves() -> None:
     from sklearn.linear_model import LogisticRegression
 
     images, labels = Drawn(0).draw(1, 1500)
@@ -49,7 +50,7 @@ def test_drawn_digits_can_be_told_apart_and_differ_among_themselves():
     assert border.mean() < 0.01  # they fit into the image
 
 
-def test_mnist_is_read_packed_or_not(mnist):
+def test_mnist_is_read_packed_or_not(mnist: Path) -> None:
     found = Mnist(mnist)
     images, labels = found.draw(1, 75)
     assert images.shape == (75, PIXELS)
@@ -59,7 +60,7 @@ def test_mnist_is_read_packed_or_not(mnist):
     assert len(labels) == 75
 
 
-def test_what_is_not_mnist_is_refused(mnist):
+def test_what_is_not_mnist_is_refused(mnist: Path) -> None:
     (mnist / "t10k-labels.idx1-ubyte").unlink()
     with pytest.raises(UserError, match="there is no t10k-labels-idx1-ubyte or"):
         Mnist(mnist)

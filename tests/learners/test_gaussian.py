@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from tests.learners.conftest import Load
 
 from autophage.learners.gaussian import Gaussian
 from autophage.learners.moments import log_drift, median_variance
@@ -14,7 +17,7 @@ GENERATIONS = 10
 
 
 @pytest.fixture
-def chains(load):
+def chains(load: Load) -> list[dict[str, Any]]:
     """Return the metrics of generations 0 to `GENERATIONS` for 4,000 chains of 100 numbers."""
     learner = Gaussian(load("gaussian", "learner.repetitions=4000", "sample.count=100").recipe)
     rows, found = learner.human(1, 100), []
@@ -26,7 +29,7 @@ def chains(load):
 
 
 @pytest.mark.parametrize("metric", ["variance", "variance_about_origin", "w2", "variance_median"])
-def test_every_metric_agrees_with_its_closed_form(chains, metric):
+def test_every_metric_agrees_with_its_closed_form(chains: list[dict[str, Any]], metric: str) -> None:
     inside = []
     for found in chains:
         measured, expected = found[f"learner/{metric}"], found[f"theory/{metric}"]
@@ -38,14 +41,14 @@ def test_every_metric_agrees_with_its_closed_form(chains, metric):
     assert sum(inside) >= 0.6 * len(inside)  # generations of one chain depend on one another
 
 
-def test_the_closed_forms_are_the_papers(chains):
+def test_the_closed_forms_are_the_papers(chains: list[dict[str, Any]]) -> None:
     assert chains[9]["theory/variance_about_origin"].value == pytest.approx(1.1)  # n = 10 fits of M = 100
     assert chains[10]["theory/w2"].value == pytest.approx(0.165)
     assert chains[9]["theory/variance"].value == pytest.approx(1.0)
     assert chains[9]["theory/variance_median"].value == pytest.approx(median_variance(100, 10))
 
 
-def test_along_every_path_the_variance_vanishes_as_fast_as_theory_says(load):
+def test_along_every_path_the_variance_vanishes_as_fast_as_theory_says(load: Load) -> None:
     """M = 10, 1,200 generations. v does not depend on m. m is reset to 0, where floats are most precise."""
     learner = Gaussian(load("gaussian", "learner.repetitions=200", "sample.count=10").recipe)
     rng = np.random.default_rng(3)
@@ -62,7 +65,7 @@ def test_along_every_path_the_variance_vanishes_as_fast_as_theory_says(load):
     assert np.log(np.median(variance)) == pytest.approx(np.log(median_variance(10, 1200)), abs=5)
 
 
-def test_a_variance_that_is_gone_is_a_result(load):
+def test_a_variance_that_is_gone_is_a_result(load: Load) -> None:
     learner = Gaussian(load("gaussian").recipe)
     state = learner.fit([np.full(4, 2.0, np.float32)] * 3, 0, None, Meter())
     rows = learner.draw(state, 5, 1)
@@ -72,7 +75,7 @@ def test_a_variance_that_is_gone_is_a_result(load):
     assert found["learner/w2"] == 5.0
 
 
-def test_there_is_no_closed_form_where_rows_come_twice_chains_share_them_or_the_mix_changes(load):
+def test_there_is_no_closed_form_where_rows_come_twice_chains_share_them_or_the_mix_changes(load: Load) -> None:
     for overrides, known in (
         (("mix.human=fixed",), True),  # none is used
         (("mix.human=fixed", "mix.alpha=0.5"), False),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.learners.conftest import Load
 
 from autophage.errors import UserError
 from autophage.learners.grams import BACKOFF, Grams, count_grams
@@ -25,7 +27,7 @@ def model(rows: list[EncodedDocument], order: int) -> Grams:
     return Grams(*count_grams(rows, order))
 
 
-def test_counts_and_distributions_of_a_text_that_is_counted_by_hand():
+def test_counts_and_distributions_of_a_text_that_is_counted_by_hand() -> None:
     rows = documents((A, B), (A, C), (A, B))
     grams, counts = count_grams(rows, 2)
     assert dict(zip(map(tuple, grams.tolist()), counts.tolist(), strict=True)) == {
@@ -41,13 +43,13 @@ def test_counts_and_distributions_of_a_text_that_is_counted_by_hand():
     np.testing.assert_allclose(found.varentropy, [0.0, varentropy, 0.0], atol=1e-12)
 
 
-def test_ties_share_a_rank():
+def test_ties_share_a_rank() -> None:
     found = model(documents((A,), (B,), (C,), (C,)), 2).statistics
     assert found.rank.tolist()[:3] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
-def test_what_is_drawn_has_the_models_own_distribution(order):
+def test_what_is_drawn_has_the_models_own_distribution(order: int) -> None:
     rows = documents((A, B, A, C), (A, B), (C, B, A), (C,))
     fitted = model(rows, order)
     drawn = fitted.draw(np.random.default_rng(1).random((20_000, 41)), 40)
@@ -68,7 +70,7 @@ def test_what_is_drawn_has_the_models_own_distribution(order):
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("longest", [3, 60])
-def test_the_support_never_grows(load, order, longest):
+def test_the_support_never_grows(load: Load, order: int, longest: int) -> None:
     """A document that is cut, or ends in a context without successors, adds no end that was never there."""
     recipe = load("ngram", f"learner.order={order}", f"sample.max_tokens={longest}").recipe
     learner = NGram(recipe)
@@ -81,7 +83,7 @@ def test_the_support_never_grows(load, order, longest):
     assert len(supports[-1]) < 0.8 * len(supports[0])
 
 
-def test_a_rare_word_survives_a_generation_with_the_probability_of_theory():
+def test_a_rare_word_survives_a_generation_with_the_probability_of_theory() -> None:
     """M one-word documents are M draws of a word: P(survives) = 1 - (1 - q)^M."""
     fitted = model(documents(*[(A,)] * 95, *[(B,)] * 4, (C,)), 2)
     tries, size = 3000, 50
@@ -95,12 +97,12 @@ def test_a_rare_word_survives_a_generation_with_the_probability_of_theory():
         assert abs(survived[word] / tries - expected) < 3.3 * error
 
 
-def test_a_single_document_is_the_last_state():
+def test_a_single_document_is_the_last_state() -> None:
     fitted = model(documents((A, B)), 2)
     assert set(fitted.draw(np.random.default_rng(0).random((20, 9)), 8)) == {EncodedDocument((A, B, END), True)}
 
 
-def test_held_out_words_have_a_probability_whatever_they_are():
+def test_held_out_words_have_a_probability_whatever_they_are() -> None:
     fitted = model(documents((A, B), (A, C)), 2)
     vocabulary = 10
     known, unknown_word, unknown_context = fitted.backed_off((A, 99, B), vocabulary)
@@ -109,7 +111,7 @@ def test_held_out_words_have_a_probability_whatever_they_are():
     assert math.exp(unknown_context) == pytest.approx(1 / vocabulary)
 
 
-def test_a_corpus_comes_back_from_its_rows_as_it_was(load, tmp_path):
+def test_a_corpus_comes_back_from_its_rows_as_it_was(load: Load, tmp_path: Path) -> None:
     from autophage.store.corpus import write_corpus
 
     learner = NGram(load("ngram", "sample.max_tokens=36").recipe)
@@ -121,7 +123,7 @@ def test_a_corpus_comes_back_from_its_rows_as_it_was(load, tmp_path):
     assert all(len(sample.logprob) == len(sample.token_ids) and (sample.logprob <= 0).all() for sample in samples)
 
 
-def test_a_text_gives_lines(load, tmp_path):
+def test_a_text_gives_lines(load: Load, tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("one two three\n\ntwo three\n" * 40 + "four five\n" * 20)
     learner = NGram(load("ngram", "source.kind=text", f"source.path={path}").recipe)

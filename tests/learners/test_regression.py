@@ -6,15 +6,18 @@ import math
 
 import numpy as np
 import pytest
+from tests.learners.conftest import Load
+from tests.present import present
 
 from autophage.learners.loop import Chain, _training_rows
 from autophage.learners.regression import Regression, expected_error
 from autophage.progress import Meter
+from autophage.store.manifest import Metric
 
 ONE = 5 / (30 - 5 - 1)
 
 
-def errors(load, *overrides):
+def errors(load: Load, *overrides: str) -> list[list[Metric]]:
     """`learner/test_error` and `theory/test_error` of generations 0 to 8; 1,500 chains of 30 rows and 5 features."""
     settings = ("learner.repetitions=1500", "learner.dimensions=5", "sample.count=30", "control.enabled=false")
     (arm,) = load("regression", *settings, *overrides).arms
@@ -29,29 +32,29 @@ def errors(load, *overrides):
 
 @pytest.mark.parametrize("pool", ["replace", "accumulate"])
 @pytest.mark.parametrize("alpha", [1.0, 0.0])
-def test_chains_agree_with_the_closed_form(load, pool, alpha):
+def test_chains_agree_with_the_closed_form(load: Load, pool: str, alpha: float) -> None:
     for measured, theory in errors(load, f"mix.pool={pool}", f"mix.alpha={alpha}", "learner.noise=0.5"):
-        reach = (measured.high - measured.low) / 2
+        reach = (present(measured.high) - present(measured.low)) / 2
         assert abs(measured.value - theory.value) < 1.7 * reach
 
 
-def test_replaced_data_add_the_same_error_in_every_generation(load):
+def test_replaced_data_add_the_same_error_in_every_generation(load: Load) -> None:
     found = [measured for measured, _ in errors(load, "mix.pool=replace")]
     for generation, measured in enumerate(found):
-        reach = (measured.high - measured.low) / 2
+        reach = (present(measured.high) - present(measured.low)) / 2
         assert abs(measured.value - (generation + 1) * ONE) < 1.7 * reach
-    assert found[8].low > 6 * found[0].high
+    assert present(found[8].low) > 6 * present(found[0].high)
 
 
-def test_accumulated_data_stay_under_the_bound(load):
+def test_accumulated_data_stay_under_the_bound(load: Load) -> None:
     found = [measured for measured, _ in errors(load, "mix.pool=accumulate")]
     bound = math.pi**2 / 6 * ONE
-    assert all(measured.low < bound for measured in found)
-    assert found[8].high < bound
-    assert found[8].low > found[0].high  # and yet it is not nothing
+    assert all(present(measured.low) < bound for measured in found)
+    assert present(found[8].high) < bound
+    assert present(found[8].low) > present(found[0].high)  # and yet it is not nothing
 
 
-def test_the_closed_forms():
+def test_the_closed_forms() -> None:
     assert expected_error(30, 5, 0, synthetic=True, accumulate=True) == pytest.approx(ONE)
     assert expected_error(30, 5, 6, synthetic=True, accumulate=False) == pytest.approx(7 * ONE)
     assert expected_error(30, 5, 6, synthetic=False, accumulate=False) == pytest.approx(ONE)
@@ -61,13 +64,13 @@ def test_the_closed_forms():
     assert far < ONE * inverse_squares < ONE * math.pi**2 / 6
 
 
-def test_a_fit_without_noise_finds_the_weights(load):
+def test_a_fit_without_noise_finds_the_weights(load: Load) -> None:
     learner = Regression(load("regression", "learner.noise=1e-12").recipe)
     state = learner.fit(learner.human(4, 12), 0, None, Meter())
     np.testing.assert_allclose(state["weights"], np.full((4, 2), 2**-0.5), atol=1e-5)
 
 
 @pytest.mark.parametrize("mix", ["mix.alpha=0.5", "mix.schedule=last-chance"])
-def test_mixed_labels_have_no_closed_form(load, mix):
+def test_mixed_labels_have_no_closed_form(load: Load, mix: str) -> None:
     (measured,) = errors(load, mix)[3]
     assert measured.metric == "learner/test_error"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from autophage.live.follow import EventTail
 from autophage.store.rundir import EventLog
 
 
-def test_only_what_is_new(tmp_path):
+def test_only_what_is_new(tmp_path: Path) -> None:
     tail = EventTail(tmp_path / "events.jsonl")
     assert tail.read() == []
     log = EventLog(tmp_path / "events.jsonl")
@@ -17,7 +19,7 @@ def test_only_what_is_new(tmp_path):
     assert [event["text"] for event in tail.read()] == ["b"]
 
 
-def test_a_line_in_the_middle_of_being_written_waits(tmp_path):
+def test_a_line_in_the_middle_of_being_written_waits(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     line = '{"kind": "note", "text": "ü"}\n'.encode()
     cut = line.index("ü".encode()) + 1
@@ -29,7 +31,7 @@ def test_a_line_in_the_middle_of_being_written_waits(tmp_path):
     assert tail.read() == [{"kind": "note", "text": "ü"}]
 
 
-def test_a_torn_line_is_skipped(tmp_path):
+def test_a_torn_line_is_skipped(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'{"kind": "no\n\xff\n[1]\n{"kind": "note"}\n')
     assert EventTail(path).read() == [{"kind": "note"}]

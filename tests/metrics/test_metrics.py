@@ -11,6 +11,7 @@ from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
 from autophage.metrics.knowledge import knowledge_metrics
 from autophage.metrics.scored import Scored
 from autophage.metrics.text import compression, distinct, text_metrics
+from autophage.store.manifest import Metric
 
 
 def scored(logprob: list[float], argmax: list[int] | None = None, max_prob: list[float] | None = None) -> Scored:
@@ -29,7 +30,7 @@ def probe(answer: list[int], bucket: str = "torso", form: str = "cloze", fact: s
     return Probe(fact, form, bucket, [1, 2], answer, frozenset({7, 8, 9}))
 
 
-def values(metrics: list) -> dict[str, float]:
+def values(metrics: list[Metric]) -> dict[str, float]:
     return {metric.metric: metric.value for metric in metrics}
 
 

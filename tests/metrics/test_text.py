@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -28,8 +29,8 @@ def invented(count: int, seed: int = 0, words: int = 30) -> list[str]:
     return [" ".join(f"w{n}" for n in rng.zipf(1.6, size=rng.integers(0, words)) if n < 200) for _ in range(count)]
 
 
-def plain_distinct(n: int) -> object:
-    def statistic(texts: list[str]) -> float:
+def plain_distinct(n: int) -> Callable[[Sequence[str]], float]:
+    def statistic(texts: Sequence[str]) -> float:
         grams = [
             tuple(words[i : i + n]) for text in texts for words in [text.split()] for i in range(len(words) - n + 1)
         ]
@@ -130,7 +131,7 @@ def plain_ece(right: list[bool], confidence: list[float]) -> float:
         inside = [i for i, c in enumerate(confidence) if min(int(c * BINS), BINS - 1) == b]
         if inside:
             gap = np.mean([right[i] for i in inside]) - np.mean([confidence[i] for i in inside])
-            total += len(inside) / len(right) * abs(gap)
+            total += len(inside) / len(right) * float(abs(gap))
     return total
 
 
@@ -163,7 +164,7 @@ def test_calibration_error_stands_beside_every_accuracy() -> None:
     assert "knowledge/ece.tail.few-shot" in names
 
 
-DEGENERATE = {
+DEGENERATE: dict[str, tuple[list[str], list[list[int]]]] = {
     "nothing": ([], []),
     "all empty": ([""] * 30, [[]] * 30),
     "one empty": ([""], [[]]),

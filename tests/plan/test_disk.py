@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ def arm(*settings: str) -> Arm:
 
 
 def free(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: SimpleNamespace(total=1 << 40, used=0, free=count))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=1 << 40, used=0, free=count))
 
 
 def test_the_bound_counts_statistics_weights_and_optimizer(tmp_path: Path) -> None:
@@ -68,9 +69,9 @@ def test_too_little_room_is_refused_with_both_numbers(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_the_users_to_mend(tmp_path: Path, number: int) -> None:
-    with pytest.raises(UserError, match="bytes are free"), disk.told_when_full(tmp_path / "runs" / "x"):
+    with pytest.raises(UserError, match="bytes are free"), disk.full_disk_as_user_error(tmp_path / "runs" / "x"):
         raise OSError(number, "No space left on device")
-    with pytest.raises(PermissionError), disk.told_when_full(tmp_path):
+    with pytest.raises(PermissionError), disk.full_disk_as_user_error(tmp_path):
         raise PermissionError(errno.EACCES, "no")
 
 

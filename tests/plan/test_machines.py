@@ -7,7 +7,7 @@ import pytest
 from autophage.errors import UserError
 from autophage.plan.machines import (
     MOST_ROWS,
-    BaseTraining,
+    MeasuredBase,
     SpeedRow,
     cache_path,
     here,
@@ -25,13 +25,13 @@ WORK = Workload(Sampling(10, 400.0, 10.0, 64, 10), Measuring(900.0, 3, 1e4, 100)
 SECONDS = {"train": 2.0, "swap": 0.1, "sample": 1.0, "measure": 3.0, "commit": 0.1}
 
 
-def row(recipe="mine", machine="cpu-2"):
+def row(recipe: str = "mine", machine: str = "cpu-2") -> SpeedRow:
     return SpeedRow(
-        machine, recipe, llama_shape(64, 192, 2, 200, 64, 1, "x"), 8, False, WORK, SECONDS, 9.0, {}, BaseTraining()
+        machine, recipe, llama_shape(64, 192, 2, 200, 64, 1, "x"), 8, False, WORK, SECONDS, 9.0, {}, MeasuredBase()
     )
 
 
-def test_only_what_ran_is_called_measured():
+def test_only_what_ran_is_called_measured() -> None:
     for machine in machines().values():
         assert machine.origin.startswith("estimated")
         if machine.kind == "gpu":
@@ -41,7 +41,7 @@ def test_only_what_ran_is_called_measured():
     assert all(rate > 100 for one in shipped for rate in one.tokens_per_second.values())
 
 
-def test_own_rows_take_the_place_of_the_shipped_ones():
+def test_own_rows_take_the_place_of_the_shipped_ones() -> None:
     keep_row(row())
     assert rows_of(named("cpu-2")) == [row()]
     keep_row(row("other", machine="h200"))
@@ -49,7 +49,7 @@ def test_own_rows_take_the_place_of_the_shipped_ones():
     assert [one.recipe for one in rows_of(named("h200"))] == ["other"]
 
 
-def test_a_run_that_is_calibrated_again_stands_once_and_the_oldest_go():
+def test_a_run_that_is_calibrated_again_stands_once_and_the_oldest_go() -> None:
     for number in (1, 2, 1):
         keep_row(row(f"run{number}"))
     assert [one.recipe for one in read_rows(cache_path())] == ["run2", "run1"]
@@ -58,14 +58,14 @@ def test_a_run_that_is_calibrated_again_stands_once_and_the_oldest_go():
     assert read_rows(cache_path())[0].recipe == "many0"
 
 
-def test_a_damaged_table_says_what_to_do():
+def test_a_damaged_table_says_what_to_do() -> None:
     cache_path().parent.mkdir(parents=True, exist_ok=True)
     cache_path().write_text('{"rows": [{"machine": "cpu-2"}]}', "utf-8")
     with pytest.raises(UserError, match="Delete it and calibrate again"):
         rows_of(named("cpu-2"))
 
 
-def test_other_counts_of_cores_come_from_two():
+def test_other_counts_of_cores_come_from_two() -> None:
     assert named("cpu-8").peak == 4 * named("cpu-2").peak
     assert named("cpu-8").origin.startswith("estimated from two cores")
     with pytest.raises(UserError, match=r"--machine abacus: known are cpu-2, h100"):
@@ -84,15 +84,15 @@ def test_other_counts_of_cores_come_from_two():
         ("NVIDIA GeForce RTX 4090, 24 GiB", "rtx-4090"),
     ],
 )
-def test_gpus_are_recognised_by_what_the_driver_says(gpu, name):
+def test_gpus_are_recognised_by_what_the_driver_says(gpu: str, name: str) -> None:
     assert recognised(gpu).name == name
 
 
-def test_an_unknown_gpu_is_estimated_from_the_nearest_in_memory_and_keeps_its_own():
+def test_an_unknown_gpu_is_estimated_from_the_nearest_in_memory_and_keeps_its_own() -> None:
     found = recognised("NVIDIA L40S, 45 GiB")
     assert (found.title, found.memory_gib) == ("NVIDIA L40S", 45.0)
     assert found.origin == "estimated from A100 40 GB"
 
 
-def test_this_machine_is_one():
+def test_this_machine_is_one() -> None:
     assert here().peak > 0

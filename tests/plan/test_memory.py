@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from autophage.plan.memory import (
     share_gpu,
     trainer_bytes,
 )
-from autophage.plan.shape import llama_shape
+from autophage.plan.shape import Shape, llama_shape
 
 GIB = 1 << 30
 H200, H100, A100_40, CONSUMER = (round(size * GIB) for size in (140.4, 79.6, 40.0, 24.0))
@@ -27,12 +28,12 @@ FOURTEEN = llama_shape(5120, 17408, 40, 151_936, 1024, 2, "14B")
 SEVENTY = llama_shape(8192, 28672, 80, 128_256, 1024, 2, "70B")
 
 
-def asked(shape, **changes):
+def asked(shape: Shape, **changes: Any) -> Demand:
     """Rank 16, four slots, 256 sequences of 320 tokens, 32 rows of 64 tokens a step."""
     return replace(Demand(shape, 16, 4, 256, 320, 2048), **changes)
 
 
-def test_the_parts_of_eight_billion_parameters():
+def test_the_parts_of_eight_billion_parameters() -> None:
     """Weights 16 GB; 32 slots of rank 16 2.7 GB; KV of 1,000 sequences of 320 tokens about 42 GB; graphs 3 GB."""
     demand = asked(EIGHT, adapters=32, concurrency=1000)
     sampler, trainer = sampler_bytes(demand), trainer_bytes(demand)
@@ -44,7 +45,7 @@ def test_the_parts_of_eight_billion_parameters():
     assert trainer.activations < 30e9
 
 
-def test_a_teacher_is_held_beside_the_model():
+def test_a_teacher_is_held_beside_the_model() -> None:
     alone, taught = trainer_bytes(asked(ONE)), trainer_bytes(asked(ONE, teacher=EIGHT.parameters))
     assert taught.weights - alone.weights == 2 * EIGHT.parameters
     assert taught.idle - alone.idle == taught.total - alone.total == 2 * EIGHT.parameters
@@ -53,7 +54,7 @@ def test_a_teacher_is_held_beside_the_model():
         share_gpu(CONSUMER, asked(ONE, concurrency=16, teacher=FOURTEEN.parameters), "serial")
 
 
-def test_eight_billion_on_an_h200_are_split_near_half():
+def test_eight_billion_on_an_h200_are_split_near_half() -> None:
     division = share_gpu(H200, asked(EIGHT, adapters=32, concurrency=1000), "serial")
     assert division.sharing is Sharing.SPLIT
     assert not division.sleeps
@@ -61,7 +62,7 @@ def test_eight_billion_on_an_h200_are_split_near_half():
     assert division.share == pytest.approx(0.45, abs=0.07)
 
 
-def test_eight_billion_on_24_gib_are_refused_with_reasons():
+def test_eight_billion_on_24_gib_are_refused_with_reasons() -> None:
     with pytest.raises(UserError) as refused:
         share_gpu(CONSUMER, asked(EIGHT), "serial")
     text = str(refused.value)
@@ -71,7 +72,7 @@ def test_eight_billion_on_24_gib_are_refused_with_reasons():
     assert "These would fit: 2 GPUs per sampler and 2 per trainer" in text
 
 
-def test_eight_billion_on_40_gib_take_turns_where_they_may():
+def test_eight_billion_on_40_gib_take_turns_where_they_may() -> None:
     demand = asked(EIGHT)
     division = share_gpu(A100_40, demand, "serial")
     assert division.sleeps
@@ -98,11 +99,11 @@ def test_eight_billion_on_40_gib_take_turns_where_they_may():
         (H100, SEVENTY, Sharing.NONE),
     ],
 )
-def test_the_way_of_sharing(device, shape, sharing):
+def test_the_way_of_sharing(device: int, shape: Shape, sharing: Sharing) -> None:
     assert divide(device, asked(shape), "serial").sharing is sharing
 
 
-def test_what_is_given_away_is_there():
+def test_what_is_given_away_is_there() -> None:
     """Side by side, the sampler's share and the trainer's bytes stay within the device; asleep, each phase does."""
     for device in (H200, H100, A100_40, CONSUMER):
         for shape in (ONE, EIGHT, FOURTEEN):
@@ -118,7 +119,7 @@ def test_what_is_given_away_is_there():
                     assert concurrency / 4 <= division.sequences + 1 <= concurrency + 1
 
 
-def test_more_memory_never_serves_fewer():
+def test_more_memory_never_serves_fewer() -> None:
     before = -1
     for size in range(20, 200, 10):
         division = divide(size * GIB, asked(EIGHT, concurrency=2048), "colocated")
@@ -128,20 +129,20 @@ def test_more_memory_never_serves_fewer():
     assert before == 2048
 
 
-def test_a_smaller_concurrency_or_batch_is_proposed_where_it_helps():
+def test_a_smaller_concurrency_or_batch_is_proposed_where_it_helps() -> None:
     with pytest.raises(UserError, match=r"sample\.concurrency = \d+"):
         share_gpu(CONSUMER, asked(ONE, concurrency=4096, longest=8192), "serial")
     with pytest.raises(UserError, match=r"a train\.batch_size of [\d,]+ tokens \(now 65,536\)"):
         share_gpu(H100, asked(EIGHT, batch_tokens=65_536), "disjoint")
 
 
-def test_tensor_parallel_and_sharded_training_divide_the_model():
+def test_tensor_parallel_and_sharded_training_divide_the_model() -> None:
     demand = asked(SEVENTY, sampler_gpus=4, trainer_gpus=4, batch_tokens=1024)
     assert share_gpu(H200, demand, "disjoint").fits
     assert sampler_bytes(demand).weights * 4 == pytest.approx(sampler_bytes(asked(SEVENTY)).weights, rel=1e-6)
 
 
-def test_full_training_holds_sixteen_bytes_a_parameter():
+def test_full_training_holds_sixteen_bytes_a_parameter() -> None:
     trainer = trainer_bytes(asked(ONE, full=True))
     assert trainer.weights + trainer.optimizer == 16 * ONE.parameters
     assert sampler_bytes(asked(ONE, full=True)).adapters == 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from tests.plan.conftest import RecipeMaker
 
-from autophage.plan.machines import BaseTraining, SpeedRow, named
-from autophage.plan.shape import llama_shape
+from autophage.plan.machines import Machine, MeasuredBase, SpeedRow, named
+from autophage.plan.shape import Shape, llama_shape
 from autophage.plan.speeds import (
     PlannedModel,
     base_seconds,
@@ -26,31 +28,37 @@ LARGE = Workload(
 )  # 50,000 samples of 256 tokens after 64, 256 at once
 
 
-NO_BASE = BaseTraining()
+NO_BASE = MeasuredBase()
 
 
-def row(seconds, model=EIGHT, work=LARGE, machine="h200", base=NO_BASE):
+def row(
+    seconds: dict[str, float],
+    model: Shape = EIGHT,
+    work: Workload = LARGE,
+    machine: str = "h200",
+    base: MeasuredBase = NO_BASE,
+) -> SpeedRow:
     return SpeedRow(machine, "one", model, 16, False, work, seconds, 10.0, {"train": 3.0}, base)
 
 
 @pytest.fixture
-def bare():
+def bare() -> Machine:
     """An H200 that reaches its peak and whose host costs nothing: the speed of light."""
-    host = dict.fromkeys(
+    host: dict[str, Any] = dict.fromkeys(
         ("decode_call", "decode_layer", "decode_token", "train_call", "train_layer", "score_layer", "swap_call",
          "measure_call", "resample", "pair", "commit_call"), 0.0,
     )  # fmt: skip
     return replace(named("h200"), sample_share=1.0, train_share=1.0, score_share=1.0, adapter_tax=1.0, **host)
 
 
-def test_shapes_are_those_of_the_models():
+def test_shapes_are_those_of_the_models() -> None:
     assert EIGHT.parameters == pytest.approx(8.03e9, rel=1e-3)
     assert ONE.parameters == pytest.approx(1.236e9, rel=1e-3)
     assert (2 * EIGHT.kv_elements, 2 * ONE.kv_elements) == (131_072, 32_768)  # bytes a token in bfloat16
     assert 2 * 16 * EIGHT.adapter_per_rank == pytest.approx(84e6, rel=0.01)
 
 
-def test_light_for_eight_billion_parameters(bare):
+def test_light_for_eight_billion_parameters(bare: Machine) -> None:
     """256 at once: 4.69 ms a step by bandwidth, 50,000 steps: 234 s; prefill 52 s; training 4 P tokens / F: 520 s."""
     seconds = formula_seconds(bare, PlannedModel(EIGHT, 16, False), LARGE)
     assert seconds["sample"] == pytest.approx(234 + 52, rel=0.02)
@@ -58,7 +66,7 @@ def test_light_for_eight_billion_parameters(bare):
     assert formula_seconds(bare, PlannedModel(EIGHT, 16, True), LARGE)["train"] == pytest.approx(780, rel=0.01)
 
 
-def test_a_reference_costs_a_forward_pass_more(bare):
+def test_a_reference_costs_a_forward_pass_more(bare: Machine) -> None:
     """2 P tokens / F beside 4 and 6: half as much again past frozen weights, a third for all weights."""
     held = replace(LARGE, train=replace(LARGE.train, scored=LARGE.train.tokens, batches=LARGE.train.steps))
     for full, share in ((False, 1.5), (True, 4 / 3)):
@@ -67,14 +75,14 @@ def test_a_reference_costs_a_forward_pass_more(bare):
         assert formula_seconds(bare, model, held)["train"] == pytest.approx(share * alone, rel=1e-6)
 
 
-def test_steps_that_gates_take_cost_what_training_does(bare):
+def test_steps_that_gates_take_cost_what_training_does(bare: Machine) -> None:
     learning = replace(LARGE, measure=replace(LARGE.measure, trained=LARGE.train.tokens, steps=LARGE.train.steps))
     for full in (False, True):
         seconds = formula_seconds(bare, PlannedModel(EIGHT, 16, full), learning)
         assert seconds["measure"] == pytest.approx(seconds["train"], rel=1e-6)
 
 
-def test_a_small_model_is_bound_by_the_host_and_a_large_one_is_in_the_published_range():
+def test_a_small_model_is_bound_by_the_host_and_a_large_one_is_in_the_published_range() -> None:
     """25 to 40 thousand tokens a second for 1B and 12 to 25 thousand for 8B, of 300 and 55 thousand that light allows."""
     small = formula_seconds(named("h200"), PlannedModel(ONE, 16, False), LARGE)["sample"]
     large = formula_seconds(named("h200"), PlannedModel(EIGHT, 16, False), LARGE)["sample"]
@@ -82,14 +90,14 @@ def test_a_small_model_is_bound_by_the_host_and_a_large_one_is_in_the_published_
     assert 12.8e6 / 25_000 < large < 12.8e6 / 12_000
 
 
-def test_a_row_of_the_very_same_work_is_believed():
+def test_a_row_of_the_very_same_work_is_believed() -> None:
     measured = {"train": 1500.0, "swap": 0.5, "sample": 900.0, "measure": 2.0, "commit": 1.0}
     assert stage_seconds(named("h200"), [row(measured)], PlannedModel(EIGHT, 16, False), LARGE) == pytest.approx(
         measured
     )
 
 
-def test_the_nearest_row_counts_most():
+def test_the_nearest_row_counts_most() -> None:
     machine, model = named("h200"), PlannedModel(EIGHT, 16, False)
     plain = formula_seconds(machine, model, LARGE)
     near = {stage: 2 * seconds for stage, seconds in plain.items()}
@@ -102,13 +110,13 @@ def test_the_nearest_row_counts_most():
     assert stage_seconds(machine, [row(near)], model, halved)["train"] == pytest.approx(near["train"] / 2, rel=1e-3)
 
 
-def test_a_stage_that_no_row_has_goes_by_the_formula():
+def test_a_stage_that_no_row_has_goes_by_the_formula() -> None:
     model = PlannedModel(EIGHT, 16, False)
     seconds = stage_seconds(named("h200"), [row({"train": 1.0, "sample": 0.0})], model, LARGE)
     assert seconds["sample"] == formula_seconds(named("h200"), model, LARGE)["sample"]
 
 
-def test_the_start_is_that_of_the_rows_and_the_weights():
+def test_the_start_is_that_of_the_rows_and_the_weights() -> None:
     machine = named("h200")
     start, first = start_seconds(machine, [row({})], EIGHT.parameters)
     assert start == pytest.approx(10.0 + 2 * 2 * EIGHT.parameters / machine.disk_bandwidth)
@@ -116,13 +124,13 @@ def test_the_start_is_that_of_the_rows_and_the_weights():
     assert start_seconds(machine, [], 0)[0] == machine.start
 
 
-def test_the_base_model_goes_by_a_base_model_that_was_trained(recipe_of):
+def test_the_base_model_goes_by_a_base_model_that_was_trained(recipe_of: RecipeMaker) -> None:
     recipe, machine = recipe_of(base={"tokens": 1_000_000}), named("cpu-2")
     plain = base_seconds(machine, [], recipe)
     tiny = llama_shape(64, 192, 2, 200, 64, 1, "")
-    alone = base_seconds(machine, [row({}, tiny, base=BaseTraining(0, 0, 0.0))], recipe)
+    alone = base_seconds(machine, [row({}, tiny, base=MeasuredBase(0, 0, 0.0))], recipe)
     assert alone == plain
-    slow = BaseTraining(1000, 10, 2 * (6 * tiny.parameters * 1000 / 8e10 + 10 * 2 * machine.base_layer))
+    slow = MeasuredBase(1000, 10, 2 * (6 * tiny.parameters * 1000 / 8e10 + 10 * 2 * machine.base_layer))
     assert base_seconds(machine, [row({}, tiny, base=slow)], recipe) == pytest.approx(2 * plain)
 
 
@@ -131,7 +139,7 @@ ARM = [{"train": 0.0, "swap": 1.0, "sample": 10.0, "measure": 5.0, "commit": 0.0
 ] * 2
 
 
-def test_arms_add_up_where_they_take_turns_and_overlap_where_they_do_not():
+def test_arms_add_up_where_they_take_turns_and_overlap_where_they_do_not() -> None:
     assert makespan([ARM, ARM], overlap=False) == 2 * 88
     # Both sides hold 2 x 30 and 2 x 55; the trainer is the longer, and waits for the first samples.
     assert makespan([ARM, ARM], overlap=True) == 2 * 3 + 110 + 10
@@ -139,7 +147,7 @@ def test_arms_add_up_where_they_take_turns_and_overlap_where_they_do_not():
     assert makespan([], overlap=True) == 0.0
 
 
-def test_cells_divide_arms():
+def test_cells_divide_arms() -> None:
     assert cells_seconds([ARM] * 4, 2, overlap=False) == 2 * 88
     assert cells_seconds([ARM] * 3, 2, overlap=False) == 2 * 88
     assert cells_seconds([ARM] * 2, 9, overlap=False) == 88

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.plan.conftest import RecipeMaker
 
 from autophage.data.tokens import word_tokenizer
 from autophage.data.world import World
@@ -16,7 +18,7 @@ PROBES = 300 * 4 * (10 + 8 + 44)
 HELD_OUT = 200 * WORLD_DOCUMENT_TOKENS
 
 
-def test_documents_and_rows_of_a_world(recipe_of):
+def test_documents_and_rows_of_a_world(recipe_of: RecipeMaker) -> None:
     recipe = recipe_of(sample={"count": 100}, train={"epochs": 2.0, "batch_size": 32})
     first, second = workload(recipe, 0), workload(recipe, 1)
     assert first.sample.tokens == 100 * WORLD_DOCUMENT_TOKENS
@@ -26,7 +28,7 @@ def test_documents_and_rows_of_a_world(recipe_of):
     assert second.train.steps == 7  # 200 rows, 32 a step
 
 
-def test_samples_are_scored_once_per_model_that_differs(recipe_of):
+def test_samples_are_scored_once_per_model_that_differs(recipe_of: RecipeMaker) -> None:
     recipe = recipe_of(sample={"count": 100})
     once = 100 * (1 + WORLD_DOCUMENT_TOKENS)
     passes = [(workload(recipe, generation).measure.tokens - PROBES - HELD_OUT) / once for generation in range(5)]
@@ -35,7 +37,7 @@ def test_samples_are_scored_once_per_model_that_differs(recipe_of):
     assert without.measure.tokens == PROBES + HELD_OUT
 
 
-def test_gates_choose_among_more_documents_and_may_read_them(recipe_of):
+def test_gates_choose_among_more_documents_and_may_read_them(recipe_of: RecipeMaker) -> None:
     plain, gate = recipe_of(sample={"count": 100}), [{"kind": "surprise", "under": "base"}, {"kind": "verifier"}]
     gated = recipe_of(sample={"count": 100, "oversample": 2.0}, gate=gate)
     once = 200 * (1 + WORLD_DOCUMENT_TOKENS)
@@ -44,7 +46,7 @@ def test_gates_choose_among_more_documents_and_may_read_them(recipe_of):
     assert workload(gated, 1).measure.tokens == PROBES + HELD_OUT + (2 + 1) * once
 
 
-def test_a_text_samples_to_its_limit_and_trains_on_the_mix(recipe_of):
+def test_a_text_samples_to_its_limit_and_trains_on_the_mix(recipe_of: RecipeMaker) -> None:
     source = {"kind": "text", "path": "/nowhere", "block": 32, "continuation": 64}
     sample = {"count": 10, "max_tokens": 40}
     whole = recipe_of(source=source, sample=sample, mix={"alpha": 0.5}, train={"epochs": 1.0, "loss_on": "all"})
@@ -56,7 +58,7 @@ def test_a_text_samples_to_its_limit_and_trains_on_the_mix(recipe_of):
     assert alone.train.tokens == 10 * (1 + 40)  # each sample a document of its own
 
 
-def test_an_annotation_is_given_and_trained_on(recipe_of):
+def test_an_annotation_is_given_and_trained_on(recipe_of: RecipeMaker) -> None:
     source = {"kind": "text", "path": "/nowhere", "block": 32, "continuation": 64}
     text = recipe_of(
         source=source, sample={"count": 10, "prompts": "annotated", "annotation": 6}, train={"epochs": 1.0}
@@ -69,19 +71,19 @@ def test_an_annotation_is_given_and_trained_on(recipe_of):
     assert world.sample.tokens + world.sample.prompt_tokens == 10 * (1 + WORLD_DOCUMENT_TOKENS) == world.train.tokens
 
 
-def test_annotations_of_a_world_are_as_long_as_planned():
+def test_annotations_of_a_world_are_as_long_as_planned() -> None:
     world = World(people=60, zipf=0.8, seed=0, held_out=50)
     prompts = WorldSource(world, word_tokenizer(world.vocabulary), "annotated").prompts(1, 1000)
     assert np.mean([len(prompt) - 1 for prompt in prompts]) == pytest.approx(WORLD_OPENING_TOKENS["annotated"], abs=0.6)
 
 
 @pytest.mark.parametrize(("concurrency", "steps"), [(200, 64), (100, 82), (50, 164)])
-def test_decode_steps_are_shared_by_what_runs_at_once(recipe_of, concurrency, steps):
+def test_decode_steps_are_shared_by_what_runs_at_once(recipe_of: RecipeMaker, concurrency: int, steps: int) -> None:
     """200 documents of 41 tokens on average: at 50 at once, four times as long as a document is."""
     assert workload(recipe_of(sample={"count": 200, "concurrency": concurrency}), 0).sample.steps == steps
 
 
-def test_held_out_windows_are_as_many_as_the_text_has(recipe_of, tmp_path):
+def test_held_out_windows_are_as_many_as_the_text_has(recipe_of: RecipeMaker, tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("x" * 44_800, "utf-8")  # 0.1 of it, 3.5 bytes a token, 128 tokens a window: 10 windows
     source = {"kind": "text", "path": str(path), "held_out": 0.1}
@@ -91,8 +93,8 @@ def test_held_out_windows_are_as_many_as_the_text_has(recipe_of, tmp_path):
     assert workload(recipe_of(source=source, measure={"drift": False}), 0).measure.tokens == 256 * 129
 
 
-def test_an_accumulated_pool_grows(recipe_of):
-    def trained(pool):
+def test_an_accumulated_pool_grows(recipe_of: RecipeMaker) -> None:
+    def trained(pool: str) -> list[float]:
         return [workload(recipe_of(mix={"pool": pool}), generation).train.tokens for generation in (1, 2, 3)]
 
     replaced, accumulated, drawn = map(trained, ("replace", "accumulate", "accumulate-subsample"))
@@ -100,12 +102,12 @@ def test_an_accumulated_pool_grows(recipe_of):
     assert drawn == replaced
 
 
-def test_samples_that_never_end_have_the_limit(recipe_of):
+def test_samples_that_never_end_have_the_limit(recipe_of: RecipeMaker) -> None:
     assert sample_tokens(recipe_of(sample={"end": "ignore"})) == 64
     assert sample_tokens(recipe_of(sample={"max_tokens": 20})) == 20
 
 
-def test_questions_are_sampled_with_the_corpus_and_scored(recipe_of):
+def test_questions_are_sampled_with_the_corpus_and_scored(recipe_of: RecipeMaker) -> None:
     plain = recipe_of(sample={"count": 100})
     asked = {"kind": "world", "formats": ["few-shot", "short-answer"], "count": 50, "max_tokens": 10}
     one, two = workload(plain, 0), workload(recipe_of(sample={"count": 100}, questions=asked), 0)
@@ -118,7 +120,7 @@ def test_questions_are_sampled_with_the_corpus_and_scored(recipe_of):
     assert (silent.sample, silent.measure.tokens) == (one.sample, two.measure.tokens)
 
 
-def test_a_subject_is_a_file_and_a_text_is_scored_option_by_option(recipe_of, tmp_path):
+def test_a_subject_is_a_file_and_a_text_is_scored_option_by_option(recipe_of: RecipeMaker, tmp_path: Path) -> None:
     for subject in ("one", "two", "three"):
         (tmp_path / f"{subject}_test.csv").write_text("", "utf-8")
     asked = {"kind": "mmlu", "path": str(tmp_path), "count": 20, "formats": ["short-answer", "no-instruction"]}
@@ -131,7 +133,7 @@ def test_a_subject_is_a_file_and_a_text_is_scored_option_by_option(recipe_of, tm
     assert whole.sample.documents - plain.sample.documents == 2 * 57 * 20
 
 
-def test_what_goes_forward_in_training_without_being_trained_on(recipe_of):
+def test_what_goes_forward_in_training_without_being_trained_on(recipe_of: RecipeMaker) -> None:
     mix, train = {"alpha": 0.25}, {"epochs": 2.0, "batch_size": 32}
     plain = workload(recipe_of(sample={"count": 100}, mix=mix, train=train), 1).train
     assert (plain.scored, plain.batches) == (0.0, 0)
@@ -150,7 +152,7 @@ def test_what_goes_forward_in_training_without_being_trained_on(recipe_of):
     assert grown.scored == (100 + 3 * 75) * (1 + WORLD_DOCUMENT_TOKENS)
 
 
-def test_gates_that_learn_take_steps_and_read_human_documents_again(recipe_of):
+def test_gates_that_learn_take_steps_and_read_human_documents_again(recipe_of: RecipeMaker) -> None:
     gate = [{"kind": "gain", "human": 70, "steps": 3}]
     plain, gated = (workload(recipe_of(sample={"count": 100}, **tables), 1).measure for tables in ({}, {"gate": gate}))
     assert (plain.trained, plain.steps) == (0.0, 0)
@@ -163,7 +165,7 @@ def test_gates_that_learn_take_steps_and_read_human_documents_again(recipe_of):
     assert workload(windows, 1).measure.tokens - without.tokens == (windows.sample.count + 1) * 70 * 97
 
 
-def test_as_many_generations_as_there_may_be_are_planned_at_once(recipe_of):
+def test_as_many_generations_as_there_may_be_are_planned_at_once(recipe_of: RecipeMaker) -> None:
     """A pool that grows is summed in one step: walked through for each generation, 10,000 of them took minutes."""
     recipe = recipe_of(generations=10_000, mix={"pool": "accumulate"})
     start = time.process_time()

@@ -11,7 +11,7 @@ from autophage.recipe import LoadedRecipe, load_recipe
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., LoadedRecipe]:
-    """Write a text as demo.toml into an empty working directory, and load it with the given overrides."""
+    """Write demo.toml into an empty working directory and load it with overrides."""
     monkeypatch.chdir(tmp_path)
 
     def write_and_load(text: str | bytes, *overrides: str) -> LoadedRecipe:

@@ -1,4 +1,4 @@
-"""Remedies that bring gates, anchors and makers: what their arms have, what their controls have, and where faults stand."""
+"""Remedies with gates, anchors and makers: their arms, their controls, and locations of faults."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_what_has_no_effect_is_told(load: Load) -> None:
 
 
 def test_human_text_in_the_place_of_rejected_samples_is_drawn_as_the_recipe_says(load: Load) -> None:
-    """`mix.rare` and `mix.human` mean something beside alpha = 1 where gates leave gaps that human text fills."""
+    """`mix.rare` and `mix.human` have an effect with alpha = 1 if human text fills the gaps of gates."""
     text = HEAD + "control.enabled = false\nremedies.a.mix = {rare = 4, human = 'fixed', short = 'human'}\n"
     assert load(text + "remedies.a.gate = [{kind = 'novelty'}]\n").warnings == []
     assert "mix.rare has no effect" in load(text).warnings[0]

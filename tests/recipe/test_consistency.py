@@ -1,4 +1,4 @@
-"""Values that do not go together, arms that cannot be named, and keys without effect."""
+"""Conflicts between values, names of arms that are refused, and keys without effect."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_domain_of_a_world_is_one_of_its_attributes(load: Load, refuse: Refuse
 
 def test_the_attributes_are_those_of_the_world() -> None:
     from autophage.data.world import ATTRIBUTES
-    from autophage.recipe.consistency import WORLD_DOMAINS
+    from autophage.recipe.checks.data import WORLD_DOMAINS
 
     assert WORLD_DOMAINS == ATTRIBUTES
 

@@ -1,4 +1,4 @@
-"""The messages a wrong recipe gets, word for word where they are worth it."""
+"""Messages about a wrong recipe, word for word."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every key of a recipe, with its type and default, is frozen: a change is made on purpose."""
+"""The keys of a recipe are frozen, with their types and defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`[[gate]]` tables: which class they lead to, and what is said of those that lead nowhere."""
+"""`[[gate]]` tables: the class of a kind, and messages about wrong tables."""
 
 from __future__ import annotations
 

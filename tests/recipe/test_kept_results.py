@@ -1,4 +1,4 @@
-"""The table in `recipes/README.md` is what the kept results say, and every result is of a recipe that ships."""
+"""`recipes/README.md` has the numbers of the kept results. Every result belongs to a shipped recipe."""
 
 from __future__ import annotations
 

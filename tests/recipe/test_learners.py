@@ -1,4 +1,4 @@
-"""What `[learner]` makes of the other keys: which have no effect, which do not go together, and the shipped recipes."""
+"""Keys of small learners: those without effect, conflicts, and the shipped recipes."""
 
 from __future__ import annotations
 

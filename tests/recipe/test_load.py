@@ -138,7 +138,7 @@ def test_what_is_no_recipe_file(tmp_path: Path) -> None:
 
 @pytest.fixture
 def stranger() -> Iterator[Path]:
-    """A folder that anyone may enter, and a user without privileges for the test; root may read everything."""
+    """A folder that anyone may enter. A test as root runs as another user, because root may read everything."""
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     folder.chmod(0o755)
     (folder / "closed.toml").write_text(NAME)

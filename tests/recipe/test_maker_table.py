@@ -1,4 +1,4 @@
-"""`[maker]`: what goes together, what has no effect, and what is said of a wrong value."""
+"""`[maker]`: conflicts, keys without effect, and messages about wrong values."""
 
 from __future__ import annotations
 

@@ -222,7 +222,12 @@ def test_a_merged_model_is_base_and_adapter_in_the_bases_type(run: RunDirectory,
 
     torch.manual_seed(0)
     base, trained = tmp_path / "base", tmp_path / "trained"
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    shape: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     model = LlamaForCausalLM(LlamaConfig(vocab_size=24, tie_word_embeddings=True, **shape)).to(getattr(torch, dtype))
     model.save_pretrained(base)
     word_tokenizer([f"word{index}" for index in range(20)]).save_pretrained(base)
@@ -230,7 +235,7 @@ def test_a_merged_model_is_base_and_adapter_in_the_bases_type(run: RunDirectory,
     for name, parameter in peft.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.5)
-    peft.save_pretrained(trained)
+    peft.save_pretrained(str(trained))
 
     config = json.loads((trained / CONFIG).read_text())
     commit(run, 0, Weights((trained / WEIGHTS).read_bytes(), config), arm="control")

@@ -159,7 +159,7 @@ def test_a_run_may_begin_with_another_ones_generations(tmp_path: Path) -> None:
     [
         ({"generatons": 2}, "did you mean generations"),
         (["generations"], "has no value"),
-        ({"sample.count": "many"}, "sample.count must be a whole number"),
+        ({"sample.count": "many"}, "sample.count must be an integer"),
         ({"generations": None}, "generations is None"),
     ],
 )

@@ -39,7 +39,7 @@ def main(dtype: str) -> None:
         engine = LLMEngine.from_engine_args(
             EngineArgs(
                 model=str(folder),
-                dtype=dtype,
+                dtype=dtype,  # type: ignore[arg-type]  # from the command line
                 skip_tokenizer_init=True,
                 max_model_len=64,
                 enforce_eager=True,

@@ -113,7 +113,8 @@ def test_what_a_failed_try_left_behind_does_not_count(
 ) -> None:
     """Memory runs out in the backward pass, after a part of the gradient has been added."""
     whole = Watched(resident, rows, "padded", monkeypatch)
-    gradient, failed = WatchedTrainer._gradient, []
+    gradient = WatchedTrainer._gradient
+    failed: list[bool] = []
 
     def failing(trainer: WatchedTrainer, *arguments: Any) -> torch.Tensor:
         found = gradient(trainer, *arguments)

@@ -39,7 +39,7 @@ STEPS = [("a", 0, 5), ("b", 0, 6), ("b", 1, 7), ("a", 1, 8), ("c", 0, 9), ("a", 
 def test_rows_go_by_request_and_position() -> None:
     found = record(STEPS).statistics("a", [5, 8, 2])
     np.testing.assert_allclose(found.logprob, [0.1, 3.1, 5.1], rtol=1e-6)
-    assert (found.rank.tolist(), found.rank.dtype) == ([1, 4, 6], np.int64)
+    assert (found.rank.tolist(), found.rank.dtype) == ([1, 4, 6], np.dtype(np.int64))
     assert found.logprob.dtype == np.float32
     assert len(record(STEPS).statistics("c", [9]).logprob) == 1
 

@@ -96,8 +96,8 @@ def test_masked_tokens_have_defined_statistics() -> None:
         logits[:, ::3] = -torch.inf
         logits.scatter_(1, tokens, kept)
     record = watch(batch, Recorder(4))
-    for name, tokens in batch.tokens().items():
-        np.testing.assert_allclose(matrix(record.statistics(name, tokens)), batch.expected()[name], atol=1e-5)
+    for name, sampled in batch.tokens().items():
+        np.testing.assert_allclose(matrix(record.statistics(name, sampled)), batch.expected()[name], atol=1e-5)
 
 
 def test_one_possible_token_is_certain() -> None:
@@ -111,8 +111,8 @@ def test_bfloat16_logits_are_taken_as_they_are() -> None:
     batch = Batch.random()
     batch.steps = [(ids, logits.bfloat16(), tokens) for ids, logits, tokens in batch.steps]
     record = watch(batch, Recorder(4))
-    for name, tokens in batch.tokens().items():
-        np.testing.assert_allclose(matrix(record.statistics(name, tokens)), batch.expected()[name], atol=1e-5)
+    for name, sampled in batch.tokens().items():
+        np.testing.assert_allclose(matrix(record.statistics(name, sampled)), batch.expected()[name], atol=1e-5)
 
 
 def test_another_vocabulary_or_more_rows_get_a_new_buffer() -> None:

@@ -16,7 +16,7 @@ def places(count: int, batch: Batch | None = None) -> list[Place]:
 
 
 def let_in(window: Window) -> list[int]:
-    entered = []
+    entered: list[int] = []
     while (place := window.next()) is not None:
         window.open[f"{len(window.open)}-{place.number}-{len(entered)}"] = place
         entered.append(place.number)

@@ -102,7 +102,7 @@ def test_an_adapter_changes_what_is_scored(
         AutoModelForCausalLM.from_pretrained(model_folder),
         LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False),
     )
-    wrapped.save_pretrained(tmp_path / "adapter")
+    wrapped.save_pretrained(str(tmp_path / "adapter"))
     document = [NamedText("t", text[:300])]
     plain = score_documents(load_scorer(str(model_folder)), document)
     adapted = score_documents(load_scorer(str(model_folder), tmp_path / "adapter"), document)

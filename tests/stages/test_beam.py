@@ -70,6 +70,7 @@ def test_documents_are_those_of_a_search_alone(bench: Workbench, sampler: BeamSa
 
 def test_a_stop_token_ends_a_document(bench: Workbench, sampler: BeamSampler, served: Served) -> None:
     stop = bench.tokenizer.convert_tokens_to_ids(".")
+    assert isinstance(stop, int)
     requests = [Request(list(document.token_ids[:6]), 0) for document in bench.source.held_out()[:10]]
     decoding = Decoding(40, 1.0, 1.0, 0, (stop,), beams=3)
     (written,) = sampler.sample([Job(served, requests, decoding)], lambda *_: None)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from autophage.store.broken import BrokenDocument, read_broken_batch, write_broken_batch
+import pyarrow.parquet as pq
+
+from autophage.store.broken import BrokenDocument, write_broken_batch
 
 
 def test_it_is_read_back(tmp_path: Path) -> None:
@@ -14,7 +16,7 @@ def test_it_is_read_back(tmp_path: Path) -> None:
         BrokenDocument([1, 7], [False, True], [None, None]),
     ]
     path = write_broken_batch(tmp_path / "logs" / "x.parquet", documents, lambda ids: "-".join(map(str, ids)))
-    first, second = read_broken_batch(path).to_pylist()
+    first, second = pq.read_table(path).to_pylist()
     assert first["text"] == "1-5-6"
     assert first["logprob"][0] is None
     assert math.isnan(first["logprob"][1])

@@ -4,8 +4,10 @@ import json
 import math
 import multiprocessing
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,8 +114,8 @@ def _die_at(folder: str, n: int) -> None:
     """Commit generation 1, and die without a word at the n-th fsync, rename or removal."""
     calls = 0
 
-    def counting(real):  # type: ignore[no-untyped-def]
-        def wrapped(*args, **kwargs):  # type: ignore[no-untyped-def]
+    def counting(real: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
             nonlocal calls
             calls += 1
             if calls == n:

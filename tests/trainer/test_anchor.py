@@ -167,7 +167,7 @@ def plain_step(resident: ResidentModel, start: Weights, anchor: AnchorTable, ref
     loss = total / tokens
     loss.backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    nothing = [math.nan] * 5
+    nothing = (math.nan, math.nan, math.nan, math.nan, math.nan)
     seen = StepStatistics(1, tokens, *nothing, float(np.mean(divergences)), withheld / tokens)
     return Step(float(loss.detach()), gradients, seen)
 
@@ -344,7 +344,7 @@ def test_a_heavier_anchor_drifts_less(
 
 
 def test_metrics_are_means_over_tokens() -> None:
-    nothing = [math.nan] * 5
+    nothing = (math.nan, math.nan, math.nan, math.nan, math.nan)
     steps = [StepStatistics(1, 10, *nothing, 1.0, math.nan), StepStatistics(2, 30, *nothing, 2.0, math.nan)]
     (found,) = step_metrics([*steps, StepStatistics(3, 0, *[math.nan] * 7)])
     assert (found.metric, found.value, found.n) == ("anchor/kl", 1.75, 40)

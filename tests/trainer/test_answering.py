@@ -83,7 +83,7 @@ def test_long_and_short_ones_keep_their_order(resident: ResidentModel) -> None:
 def test_a_greedy_choice_and_an_answer_in_form(resident: ResidentModel) -> None:
     """Options from the model's own greedy tokens, so that `greedy` and `complies` are known."""
     prompt = [30, 31, 32]
-    own = []
+    own: list[int] = []
     for _ in range(2):
         with torch.no_grad():
             own.append(int(resident.model(torch.tensor([prompt + own])).logits[0, -1].argmax()))

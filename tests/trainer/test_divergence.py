@@ -86,7 +86,8 @@ def test_every_model_is_seen_as_if_it_were_alone(resident: ResidentModel, rows: 
 def plain_log_probs(resident: ResidentModel, sequence: list[int]) -> np.ndarray:
     with torch.inference_mode():
         logits = resident.model(input_ids=torch.tensor([sequence])).logits[0, :-1].double()
-    return logits.log_softmax(1).numpy()
+    log_p: np.ndarray = logits.log_softmax(1).numpy()
+    return log_p
 
 
 def measured(

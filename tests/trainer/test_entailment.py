@@ -15,7 +15,11 @@ WORDS = "the harbour was calm and a pilot slept while it rained in town".split()
 
 
 def make_classifier(folder: Path, labels: list[str]) -> None:
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+    from transformers import (  # type: ignore[attr-defined]  # its stubs lack the tokenizer
+        BertConfig,
+        BertForSequenceClassification,
+        BertTokenizerFast,
+    )
 
     folder.mkdir(exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]), "utf-8")

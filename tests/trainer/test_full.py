@@ -25,8 +25,8 @@ from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
 from autophage.trainer.base_model import ensure_base_model
 from autophage.trainer.divergence import compare
-from autophage.trainer.fit import FitRequest
-from autophage.trainer.resident import Fitted, ResidentModel
+from autophage.trainer.fit import FitRequest, Fitted
+from autophage.trainer.resident import ResidentModel
 
 pytestmark = pytest.mark.slow
 

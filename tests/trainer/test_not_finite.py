@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -21,7 +22,6 @@ from autophage.recipe.tables.sample import SampleTable
 from autophage.recipe.tables.source import SourceTable
 from autophage.recipe.tables.train import TrainTable
 from autophage.stages.workbench import Workbench
-from autophage.store.broken import read_broken_batch
 from autophage.store.weights import Weights
 
 pytestmark = pytest.mark.slow
@@ -80,7 +80,7 @@ def test_the_batch_of_a_broken_loss_is_kept(bench: Workbench, arm: Arm) -> None:
     assert "stopped before the optimizer step" in str(error.value)
     path = kept(error)
     assert path.name == "not-finite-control-gen-001-step-1.parquet"
-    rows = read_broken_batch(path).to_pylist()
+    rows = pq.read_table(path).to_pylist()
     assert [row["place"] for row in rows] == list(range(8))
     poisoned = 0
     for row in rows:
@@ -111,7 +111,7 @@ def test_a_finite_loss_with_a_broken_gradient_stops_before_the_step(bench: Workb
     assert all(torch.equal(parameter, whole[name]) for name, parameter in parameters.items()), "a step was taken"
     path = kept(error)
     assert path.name == "not-finite-control-gen-001-step-1.parquet"
-    for row in read_broken_batch(path).to_pylist():
+    for row in pq.read_table(path).to_pylist():
         known = [value for value, trained in zip(row["logprob"], row["trained"], strict=True) if trained]
         assert all(math.isfinite(value) for value in known)
 

@@ -112,7 +112,9 @@ def _plan_learner(loaded: LoadedRecipe, *, as_json: bool) -> int:
     rows: list[list[object]] = [
         [arm.name, _kind(arm), count(arm.samples), count(arm.fitted), size(arm.disk_bytes)] for arm in made.arms
     ]
+    say()
     print_table(["arm", "settings", ">samples", ">rows of the last fit", ">disk"], rows)
+    say()
     say(f"disk        about {size(made.disk_bytes)}")
     say("time        not estimated; seconds to minutes in one process, without a GPU")
     return 0
@@ -133,11 +135,14 @@ def _print_heading(loaded: LoadedRecipe) -> None:
 
 
 def _print_plan(made: Plan) -> None:
+    say()
     print_table(["arm", "settings", ">sampled", ">trained", ">measured", ">time", ">disk"], list(map(_row, made.arms)))
     if made.stages:
         starting = made.start_seconds + sum(made.first.values())
         shown = {"start": starting, "base": made.base_seconds, **made.stages}
+        say()
         print_table([f">{stage}" for stage in shown], [[duration(seconds) for seconds in shown.values()]])
+    say()
     parameters = "unknown" if made.parameters is None else count(made.parameters)
     say(f"machine     {made.machine}{_devices(made)}; speeds {made.basis}")
     say(f"parameters  {parameters} ({made.parameters_from})")

@@ -166,7 +166,7 @@ class Driver:
             )
 
     def _guarded(self, act: Callable[Concatenate[Cell, P], None], cell: Cell, *args: P.args, **named: P.kwargs) -> None:
-        """Act on a cell that has not been dropped. Where it turns out to have lost an actor, recover."""
+        """Act on a cell that has not been dropped, and recover if it turns out to have lost an actor."""
         if cell.name not in self._schedule.cells:
             return
         try:

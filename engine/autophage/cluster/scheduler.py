@@ -16,7 +16,7 @@ Of the stages that could start, these go first, in this order of criteria:
 4. Johnson's rule (1954), the shortest way of taking jobs through two machines in a row. Cohorts that sample for less time
    than they train go first, by rising sampling time, then the others, by falling training time.
 
-An arm that is alone has nobody to fill the other side's time. Where its samples come in several waves (`streams`), the next
+An arm that is alone has nobody to fill the other side's time. If its samples come in several waves (`streams`), the next
 model's training begins *early*, while the corpus is still being written. It takes the finished samples in the order in which
 training reads them anyway.
 

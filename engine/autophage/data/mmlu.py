@@ -29,7 +29,7 @@ QuestionRecord = tuple[str, str, Sequence[str], object]
 """Place for messages, question, options, and the answer as written."""
 
 
-class Shelf(Protocol):
+class QuestionBank(Protocol):
     """Questions of several subjects."""
 
     subjects: list[str]
@@ -48,29 +48,31 @@ def read_mmlu(table: QuestionsTable) -> list[Question]:
         UserError: A subject, a file or a row is missing or unusable.
     """
     path = table.path or ""
-    shelf: Shelf = _Folder(Path(path)) if Path(path).is_dir() and _files(Path(path), "test") else _Dataset(path)
-    subjects = shelf.subjects if table.subjects is None else table.subjects
-    require_subjects(subjects, shelf.subjects)
+    bank: QuestionBank = _Folder(Path(path)) if Path(path).is_dir() and _files(Path(path), "test") else _Dataset(path)
+    subjects = bank.subjects if table.subjects is None else table.subjects
+    require_subjects(subjects, bank.subjects)
     shots = table.shots if "few-shot" in table.formats else 0
-    return [question for subject in subjects for question in _read_subject(shelf, subject, table.count, shots)]
+    return [question for subject in subjects for question in _read_subject(bank, subject, table.count, shots)]
 
 
-def _read_subject(shelf: Shelf, subject: str, count: int, shots: int) -> list[Question]:
-    shown = tuple(_first(shelf, subject, "dev", shots)) if shots else ()
+def _read_subject(bank: QuestionBank, subject: str, count: int, shots: int) -> list[Question]:
+    shown = tuple(_first(bank, subject, "dev", shots)) if shots else ()
     if len(shown) < shots:
         raise UserError(
-            f"questions.shots = {shots}: {shelf.place(subject, 'dev')} has {len(shown)} answered questions. "
+            f"questions.shots = {shots}: {bank.place(subject, 'dev')} has {len(shown)} answered questions. "
             "Ask for fewer shots, or leave few-shot out of questions.formats."
         )
-    questions = _first(shelf, subject, "test", count, shown)
+    questions = _first(bank, subject, "test", count, shown)
     if not questions:
-        raise UserError(f"{shelf.place(subject, 'test')}: holds no question.")
+        raise UserError(f"{bank.place(subject, 'test')}: holds no question.")
     return questions
 
 
-def _first(shelf: Shelf, subject: str, split: str, count: int, shots: tuple[Question, ...] = ()) -> list[Question]:
+def _first(
+    bank: QuestionBank, subject: str, split: str, count: int, shots: tuple[Question, ...] = ()
+) -> list[Question]:
     found: list[Question] = []
-    for place, text, options, answer in shelf.rows(subject, split):
+    for place, text, options, answer in bank.rows(subject, split):
         if len(found) == count:
             break
         if len(options) != OPTIONS:

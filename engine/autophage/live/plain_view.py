@@ -53,7 +53,7 @@ def describe(state: RunState, event: Event) -> str:
 
 
 def _run_start(state: RunState, event: Event) -> str:
-    resumed = f", going on from {state.resumed_at} of {state.total} generations" if state.resumed_at else ""
+    resumed = f", resumed at {state.resumed_at} of {state.total} generations" if state.resumed_at else ""
     arms = plural(len(state.arms), "arm")
     return f"run {safe(state.name)}: {arms}, generations 0 to {state.generations}, {safe(state.devices)}{resumed}"
 
@@ -76,7 +76,7 @@ def _stage_progress(state: RunState, event: Event) -> str:
 
 
 def _stage_end(state: RunState, event: Event) -> str:
-    if event.get("brief"):  # one of thousands that take milliseconds: the commit says enough
+    if event.get("brief"):  # thousands of stages of milliseconds: the line of the commit is enough
         return ""
     seconds, tokens = float(event.get("seconds") or 0.0), int(event.get("tokens") or 0)
     speed = f", {count(tokens)} tokens, {count(tokens / seconds)} tokens/s" if tokens and seconds else ""
@@ -96,11 +96,11 @@ def _run_end(state: RunState, event: Event) -> str:
 
 
 def _interrupted(state: RunState, event: Event) -> str:
-    return f"interrupted: {safe(state.message)} ({state.committed} of {state.total} generations are safe)"
+    return f"interrupted: {safe(state.message)} ({state.committed} of {state.total} generations are committed)"
 
 
 def _failed(state: RunState, event: Event) -> str:
-    return f"failed: {safe(state.message)} ({state.committed} of {state.total} generations are safe)"
+    return f"failed: {safe(state.message)} ({state.committed} of {state.total} generations are committed)"
 
 
 def _place(event: Event) -> str:

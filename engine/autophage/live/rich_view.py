@@ -92,7 +92,7 @@ class Frame:
         title.append(" " * gap).append(times, style=OUTCOME_STYLES.get(state.outcome, "default"))
         progress = f" {state.committed} of {state.total} generations"
         if state.resumed_at and width >= NARROW:
-            progress += f", {state.resumed_at} from before"
+            progress += f", {state.resumed_at} from earlier sessions"
         lines = [title, _bar_text(state.committed, state.total, max(4, width - len(progress)), glyphs).append(progress)]
         if state.base is not None:
             lines.append(self._base_line(width, glyphs))

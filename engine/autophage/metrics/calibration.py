@@ -31,7 +31,7 @@ def calibration_error(
     np.add.at(gaps_GB, (units % groups, bins), right - confidence)
     sizes_G = np.bincount(units % groups, minlength=groups)
     value = float(np.abs(gaps_GB.sum(axis=0)).sum() / len(right))
-    # Every group has a unit, so with two groups or more something is left of each.
+    # Each group has a unit, so with two groups or more, none is left empty.
     rest = np.maximum(len(right) - sizes_G, 1)
     left_out = np.abs(gaps_GB.sum(axis=0) - gaps_GB).sum(axis=1) / rest
     return value, clipped(jackknife_interval(value, left_out))

@@ -54,7 +54,7 @@ def diversity_metrics(
 
 def self_bleu(texts: Sequence[str]) -> np.ndarray:
     """BLEU of each text with all others as references, 0 to 1."""
-    from sacrebleu.metrics.bleu import BLEU  # imports an XML library; reading a finished run needs none
+    from sacrebleu.metrics.bleu import BLEU  # slow to import; a finished run does not need it
 
     if len(texts) < 2:
         return np.zeros(len(texts))
@@ -66,7 +66,7 @@ def self_bleu(texts: Sequence[str]) -> np.ndarray:
 def vendi(kernel_NN: np.ndarray) -> float:
     """Vendi score of a similarity matrix with unit diagonal: exp of the von Neumann entropy of K / n."""
     values = np.linalg.eigvalsh(kernel_NN / len(kernel_NN))
-    kept = values[values > 0]  # rounding leaves some of the zeros a hair below zero
+    kept = values[values > 0]  # rounding leaves some of the zeros slightly below zero
     return float(np.exp(-(kept * np.log(kept)).sum()))
 
 

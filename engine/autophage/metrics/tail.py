@@ -50,7 +50,7 @@ def _mass(token_ids: Sequence[Sequence[int]], human: HumanText, resamples: int, 
 def _coverage(token_ids: Sequence[Sequence[int]], human: HumanText) -> list[Metric]:
     groups = group_count(len(token_ids))
     vocabulary = len(human.bucket)
-    # seen[g, v]: whether type v occurs in group g of samples.
+    # seen[g, v] is True if type v occurs in group g of samples.
     seen = np.zeros((groups, vocabulary), dtype=bool)
     for index, ids in enumerate(token_ids):
         known = np.asarray(ids, dtype=np.int64)
@@ -62,7 +62,7 @@ def _coverage(token_ids: Sequence[Sequence[int]], human: HumanText) -> list[Metr
         count = int(types.sum())
         found = int((in_groups[types] > 0).sum())
         value = found / count if count else 1.0
-        # Left out of a group goes what is in that group alone.
+        # Leaving out a group loses the types that only that group has.
         lost = (seen[:, types] & (in_groups[types] == 1)).sum(axis=1)
         left_out = (found - lost) / count if count else np.ones(groups)
         low, high = clipped(jackknife_interval(value, left_out))

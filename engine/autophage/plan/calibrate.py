@@ -14,14 +14,14 @@ from typing import Any
 
 from autophage.errors import UserError
 from autophage.host.machine import GIB
-from autophage.plan.machines import BaseTraining, Machine, SpeedRow, here, named, recognised
+from autophage.plan.machines import Machine, MeasuredBase, SpeedRow, here, named, recognised
 from autophage.plan.shape import shape_of
 from autophage.plan.tokens import Measuring, Sampling, Training, Workload, workload
 from autophage.recipe import expand, read_resolved
 from autophage.recipe.schema import Recipe
 from autophage.store.rundir import RunDirectory, read_events
 
-StageKey = tuple[str, int, str]
+TimedStage = tuple[str, int, str]
 """Arm, generation, stage."""
 
 
@@ -83,13 +83,13 @@ def _first_times(events: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, 
     return found
 
 
-def _extra(first: Mapping[str, Any], timed: Mapping[StageKey, Mapping[str, Any]], stage: str) -> float:
+def _extra(first: Mapping[str, Any], timed: Mapping[TimedStage, Mapping[str, Any]], stage: str) -> float:
     """Return the seconds by which the first time of a stage exceeded the median of the others."""
     others = [float(event["seconds"]) for key, event in timed.items() if key[2] == stage]
     return max(0.0, float(first["seconds"]) - median(others)) if others else 0.0
 
 
-def _typical(timed: Mapping[StageKey, Mapping[str, Any]], stage: str, tokens: Sequence[float] = ()) -> float:
+def _typical(timed: Mapping[TimedStage, Mapping[str, Any]], stage: str, tokens: Sequence[float] = ()) -> float:
     """Return the seconds of a stage in the mean generation, as a median, which a disturbed stage does not move.
 
     Args:
@@ -103,7 +103,7 @@ def _typical(timed: Mapping[StageKey, Mapping[str, Any]], stage: str, tokens: Se
     return median(one / max(1.0, count) for one, count in zip(seconds, tokens, strict=True)) * _mean(tokens)
 
 
-def _works(recipe: Recipe, timed: Mapping[StageKey, Mapping[str, Any]]) -> dict[str, list[Workload]]:
+def _works(recipe: Recipe, timed: Mapping[TimedStage, Mapping[str, Any]]) -> dict[str, list[Workload]]:
     """Return the workloads of the timed generations by stage. Tokens are those that the events counted, not those planned."""
     recipes = {arm.name: arm.recipe for arm in expand(recipe)}
     works: dict[str, list[Workload]] = defaultdict(list)
@@ -148,21 +148,21 @@ def _mean_work(works: Mapping[str, Sequence[Workload]]) -> Workload:
     )
 
 
-def _start(recipe: Recipe, events: Sequence[Mapping[str, Any]]) -> tuple[BaseTraining, float]:
+def _start(recipe: Recipe, events: Sequence[Mapping[str, Any]]) -> tuple[MeasuredBase, float]:
     """Return the base model's training, and the other seconds between the start of the run and its first stage."""
     begun = next((float(event["time"]) for event in events if event.get("kind") == "run-start"), 0.0)
     first = next((float(event["time"]) for event in events if event.get("kind") == "stage-start"), begun)
     seen = [(float(event["time"]), int(event["done"])) for event in events if event.get("kind") == "base-progress"]
     if not seen:
-        return BaseTraining(), round(first - begun, 2)
+        return MeasuredBase(), round(first - begun, 2)
     base = recipe.base
     steps = max(1, base.tokens // (base.batch_size * base.length))
     (since, before), (until, after) = seen[0], seen[-1]
     if after <= before:  # too short to be timed: it counts as start
-        return BaseTraining(), round(first - begun, 2)
+        return MeasuredBase(), round(first - begun, 2)
     tokens = steps * base.batch_size * base.length
     seconds = (until - since) * tokens / (after - before)
-    return BaseTraining(tokens, steps, round(seconds, 2)), round(max(0.0, first - begun - seconds), 2)
+    return MeasuredBase(tokens, steps, round(seconds, 2)), round(max(0.0, first - begun - seconds), 2)
 
 
 def _machine_of(environment: Mapping[str, Any]) -> Machine:
@@ -176,7 +176,7 @@ def _machine_of(environment: Mapping[str, Any]) -> Machine:
     return here()
 
 
-def _key(event: Mapping[str, Any]) -> StageKey:
+def _key(event: Mapping[str, Any]) -> TimedStage:
     return str(event["arm"]), int(event["generation"]), str(event["stage"])
 
 

@@ -74,7 +74,7 @@ def need(run: RunDirectory, arm: Arm, generation: int) -> Need:
 
 
 @contextmanager
-def told_when_full(place: Path) -> Iterator[None]:
+def full_disk_as_user_error(place: Path) -> Iterator[None]:
     """Turn the error of a full disk or quota into a `UserError`."""
     try:
         yield

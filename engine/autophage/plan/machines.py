@@ -83,7 +83,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class BaseTraining:
+class MeasuredBase:
     """Training of a run's base model; all 0 if the model was cached."""
 
     tokens: int = 0
@@ -107,7 +107,7 @@ class SpeedRow:
     seconds: Mapping[str, float]
     start: float
     first: Mapping[str, float]
-    base: BaseTraining
+    base: MeasuredBase
 
     @property
     def tokens_per_second(self) -> dict[str, float]:
@@ -218,7 +218,7 @@ def row_from(facts: Mapping[str, Any]) -> SpeedRow:
     """Build a row from its JSON."""
     done = facts["work"]
     parts = Workload(Sampling(**done["sample"]), Measuring(**done["measure"]), Training(**done["train"]))
-    return SpeedRow(**{**facts, "shape": Shape(**facts["shape"]), "work": parts, "base": BaseTraining(**facts["base"])})
+    return SpeedRow(**{**facts, "shape": Shape(**facts["shape"]), "work": parts, "base": MeasuredBase(**facts["base"])})
 
 
 @cache

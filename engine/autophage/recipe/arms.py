@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from autophage.recipe.schedule import is_always
 from autophage.recipe.schema import Recipe
-from autophage.recipe.settings import NAKED
+from autophage.recipe.settings import NO_REMEDY
 
 CONTROL = "control"
 ONLY_LORA = ("model.rank", "model.lora_alpha")
@@ -92,7 +92,7 @@ def _control_of(recipe: Recipe, settings: dict[str, object]) -> Arm:
     """The control of the arm with `settings`."""
     bundle = recipe.remedies.get(str(settings.get("remedy", recipe.remedy)), {})
     kept = {key: value for key, value in bundle.items() if key not in OF_SAMPLES}
-    shared = {key: value for key, value in settings.items() if key not in ONLY_HUMAN} | {"remedy": NAKED}
+    shared = {key: value for key, value in settings.items() if key not in ONLY_HUMAN} | {"remedy": NO_REMEDY}
     naked, own = (with_values(recipe, {**values, **ONLY_HUMAN}) for values in (shared, {**shared, **kept}))
     told = {key: value for key, value in settings.items() if key not in ONLY_HUMAN and len(recipe.sweep[key]) > 1}
     if own == naked:
@@ -137,7 +137,7 @@ def with_values(recipe: Recipe, values: dict[str, object]) -> Recipe:
 
 def _identity(recipe: Recipe) -> str:
     """A key that is equal for recipes that differ in the name of their remedy alone."""
-    return recipe.model_copy(update={"remedy": NAKED}).model_dump_json()
+    return recipe.model_copy(update={"remedy": NO_REMEDY}).model_dump_json()
 
 
 def arm_name(settings: dict[str, object]) -> str:

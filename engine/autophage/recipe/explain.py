@@ -58,7 +58,7 @@ def wrong_value(location: Location, key: Key, value: object, error: ErrorDetails
     if meant is None:
         return Fault(location, wrong, (str(key),))
     better = (
-        toml_value(meant) if label else location.mended(key.dotted, meant)
+        toml_value(meant) if label else location.replacement(key.dotted, meant)
     )  # one of several values: the value alone
     return Fault(location, wrong, (f"did you mean {better}?", str(key)))
 

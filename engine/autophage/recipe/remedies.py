@@ -14,7 +14,7 @@ from typing import Any
 from autophage.recipe.explain import not_a_table, unknown_key, wrong_value
 from autophage.recipe.keys import KEYS, REMEDIES, SWEEP, meant_choice
 from autophage.recipe.schema import Recipe
-from autophage.recipe.settings import NAKED
+from autophage.recipe.settings import NO_REMEDY
 from autophage.recipe.sweeps import WHOLE_RUN, WHOLE_RUN_TABLES
 from autophage.recipe.syntax.document import TomlDocument, flat_items
 from autophage.recipe.syntax.faults import Fault
@@ -77,7 +77,7 @@ def check_bundles(document: TomlDocument, sweep: dict[str, list[Any]]) -> tuple[
 
 def check_choice(recipe: Recipe, document: TomlDocument) -> list[Fault]:
     """Faults of arms with a remedy that the recipe does not define."""
-    known = (NAKED, *recipe.remedies)
+    known = (NO_REMEDY, *recipe.remedies)
     faults = []
     for name, path in _chosen(recipe):
         if name not in known:
@@ -110,9 +110,9 @@ def _check_bundle(document: TomlDocument, name: str, bundle: object) -> Fault | 
     if not isinstance(bundle, dict):
         wrong = f"{label} = {shown(bundle)}: a remedy is a table of settings"
         return Fault(location, wrong, (f"write [{label}] and below it, for example, mix.alpha = 0.5",))
-    if name == NAKED:
+    if name == NO_REMEDY:
         return Fault(
-            location, f"{label}: {NAKED} is reserved for the loop without a remedy", ("give the remedy another name",)
+            location, f"{label}: {NO_REMEDY} is reserved for the loop without a remedy", ("give the remedy another name",)
         )
     if not NAMES.fullmatch(name):
         wrong = f"{label}: not a name for a remedy"
@@ -121,7 +121,7 @@ def _check_bundle(document: TomlDocument, name: str, bundle: object) -> Fault | 
         return Fault(
             location,
             f"{label}: sets nothing",
-            (f'write a setting, or remove it; remedy = "{NAKED}" is the loop without a remedy',),
+            (f'write a setting, or remove it; remedy = "{NO_REMEDY}" is the loop without a remedy',),
         )
     return None
 

@@ -22,7 +22,7 @@ from autophage.recipe.tables.source import SourceTable
 from autophage.recipe.tables.table import Seed, Table
 from autophage.recipe.tables.train import TrainTable
 
-NAKED: Final = "none"
+NO_REMEDY: Final = "none"
 """Name of the loop without a remedy. Every recipe has it."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Pattern of the names of runs and remedies. Such a name is safe as a folder name."""
@@ -39,7 +39,7 @@ class Settings(Table):
     seed: Seed = Field(1, description="Random seed of sampling, data order and adapter initialisation.")
     generations: int = Field(5, ge=1, le=10_000, description="Number of models trained after model 0.")
     remedy: str = Field(
-        NAKED,
+        NO_REMEDY,
         max_length=64,
         pattern=NAME,
         description="Remedy of [remedies] that every arm has. none: the loop without a remedy.",

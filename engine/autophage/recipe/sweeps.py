@@ -100,7 +100,7 @@ def _check_key(document: TomlDocument, dotted: str, values: object) -> Fault | N
         return Fault(location, f"{label}: {dotted} is a list", ("only keys with single values can be swept",))
     value_location = document.value_location((SWEEP, dotted))
     if not isinstance(values, list):
-        remedy = f"write a list: {value_location.mended(label, [values])}"
+        remedy = f"write a list: {value_location.replacement(label, [values])}"
         return Fault(value_location, f"{label} = {shown(values)}: not a list of values", (remedy, str(KEYS[dotted])))
     if not values:
         remedy = "write a value, or remove the key from the sweep"

@@ -49,11 +49,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class CourseView:
-    """Content of the page's section. `sentences` contains the texts of `formats` and `domains`."""
+    """Content of the page's section.
+
+    `labels` maps (arm, format) to the stages by generation. `sentences` contains the texts of `formats` and `domains`.
+    """
 
     rule: str
     rows: list[TableRow]
     sentences: list[str]
+    labels: dict[tuple[str, str], str]
     formats: list[Difference]
     domains: list[Difference]
 
@@ -74,7 +78,7 @@ def course_view(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> CourseVi
     """Content of the section on stages; no rows without questions. Seeds of `shown` are pooled."""
     questions, groups = _groups(run, facts, shown)
     if not groups:
-        return CourseView(RULE, [], [], [], [])
+        return CourseView(RULE, [], [], {}, [], [])
     resampling = Resampling(len(questions), SEED)
     by_name = {group.name: group for group in groups}
     courses: dict[tuple[str, str], Course] = {}
@@ -94,7 +98,8 @@ def course_view(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> CourseVi
         *(one.text for one in (*formats, *domains)),
         _note(facts, len(treated)),
     ]
-    return CourseView(RULE, rows, sentences, formats, domains)
+    labels = {key: one.labels for key, one in courses.items()}
+    return CourseView(RULE, rows, sentences, labels, formats, domains)
 
 
 def _groups(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> tuple[list[str], list[SeedGroup]]:

@@ -196,7 +196,7 @@ def _sections(
         spreads = [*surprisal_figure(run, corpora, looks), *tail_figure(run, corpora, looks)]
     else:
         spreads = drawn_figure(run, corpora, looks)
-        if spreads and spreads[0].key == BREAKDOWN:  # it is what such a run is made for
+        if spreads and spreads[0].key == BREAKDOWN:  # the main result of such a run
             main, spreads = [*spreads, *main], []
     return Sections(main, more[:place] + spreads + more[place:], other, timing, remedies)
 
@@ -214,7 +214,7 @@ def _plots(figure: Figure) -> list[dict[str, Any]]:
 
 @cache
 def _plotly() -> str:
-    from plotly.offline import get_plotlyjs  # plotly's package is slow to import, and only the page needs it
+    from plotly.offline import get_plotlyjs  # slow to import, and only the page needs it
 
     text: str = get_plotlyjs()
     return text.replace("</script", "<\\/script").replace("\r\n", "\n")

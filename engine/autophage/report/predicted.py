@@ -35,7 +35,7 @@ def predicted(prediction: Mapping[str, Any] | None, facts: RunFacts, measured: T
         return None
     try:
         return _table(prediction, facts, measured)
-    except (KeyError, TypeError, ValueError, IndexError):  # written by a version whose plans look otherwise
+    except (KeyError, TypeError, ValueError, IndexError):  # another version wrote it in another form
         return None
 
 

@@ -70,7 +70,7 @@ def warning_facts(facts: RunFacts) -> dict[str, Any]:
 
 
 def _warnings(facts: RunFacts) -> dict[str, list[EarlyWarning]]:
-    # What gates let through is what was done about collapse, and no sign of it.
+    # Metrics of gates describe a remedy, not a sign of collapse.
     asked = [
         name
         for name in facts.metrics.names
@@ -90,7 +90,7 @@ def _warnings(facts: RunFacts) -> dict[str, list[EarlyWarning]]:
 
 def _of_a_format(metric: str) -> bool:
     base, suffixes = split(metric)
-    # Of questions the overall values alone: subjects may be dozens, and `always_one` is no model's.
+    # For questions, only overall values: there may be dozens of subjects. `always_one` is not about a model.
     if base.startswith("questions/"):
         return bool(suffixes) or base == "questions/always_one"
     return any(suffix in FORMATS for suffix in suffixes)

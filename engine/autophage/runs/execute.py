@@ -18,7 +18,7 @@ from autophage.cluster.restart_budget import RestartBudget
 from autophage.cluster.stopping import Stopping, heeding
 from autophage.errors import AutophageError, UserError
 from autophage.host import environment, vllm_window
-from autophage.plan.disk import told_when_full
+from autophage.plan.disk import full_disk_as_user_error
 from autophage.plan.record import read_prediction, record_prediction
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
@@ -73,13 +73,13 @@ def execute(
     new = not run.exists
     before = {path.name for path in out.iterdir()} if out.is_dir() else None
     stopping = Stopping(loaded.recipe.cluster.grace, partial(_leave_nothing, run))
-    with heeding(stopping), told_when_full(out), open_directory(run), RunLock(run.lock):
+    with heeding(stopping), full_disk_as_user_error(out), open_directory(run), RunLock(run.lock):
         begin_fork(run, fork)
         begin_run(loaded, run)
         tidy(run)
         copied = copy_fork(run)
-        _true_table(loaded, run)  # refuses damaged metrics before generations are added to them
-        with _history(run, view) as emit, told_when_full(out):
+        _refresh_table(loaded, run)  # refuses damaged metrics before generations are added to them
+        with _history(run, view) as emit, full_disk_as_user_error(out):
             try:
                 for note in copied:
                     emit("note", text=note)
@@ -145,10 +145,10 @@ def _finish_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
     if not is_current(run, [arm.name for arm in loaded.arms]):
         with RunLock(run.lock):
             tidy(run)
-            _true_table(loaded, run)
+            _refresh_table(loaded, run)
 
 
-def _true_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
+def _refresh_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
     names = [arm.name for arm in loaded.arms]
     if not is_current(run, names):
         write_metrics_table(run, names)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from autophage.recipe import LoadedRecipe
 
 RUNS = "runs"
-"""Folder of run directories that nobody named."""
+"""Folder of run directories without an `out`."""
 
 
 def run(
@@ -51,7 +51,7 @@ def run(
     Raises:
         RecipeError: The recipe or an override is wrong. The message names file, line and key.
         UserError: The directory holds another run, a model or source cannot be read, or the disk is full.
-        RunError: The run failed. What it committed stays, and the same call resumes.
+        RunError: The run failed. Committed generations stay, and the same call resumes.
         StoreError: Committed files are not what their manifests list.
         KeyboardInterrupt: The run was interrupted. The same call resumes.
 

@@ -281,7 +281,7 @@ class Sampler:
             raise self._failure
 
     def _recover(self, error: Exception) -> None:
-        """Handle a failed step. Where memory ran out, fewer requests run at once from then on. Other errors end the engine."""
+        """Handle a failed step. Out of memory halves the requests that run at once. Other errors end the engine."""
         try:
             if not (self._recovers and out_of_memory(error)):
                 raise error

@@ -32,7 +32,7 @@ from autophage.trainer.divergence import compare
 from autophage.trainer.resident import ResidentModel
 
 
-class Measurement:
+class MeasureStage:
     """Judge a corpus with the arm's gates, then measure it and its model."""
 
     def __init__(

@@ -14,7 +14,7 @@ from autophage.data.build import read_source
 from autophage.recipe.schema import Recipe
 from autophage.stages.canary import Canary
 from autophage.stages.fitting import Fitting
-from autophage.stages.measuring import Measurement
+from autophage.stages.measuring import MeasureStage
 from autophage.stages.prompting import Prompting
 from autophage.stages.workbench import Workbench
 from autophage.trainer.group import Group
@@ -61,7 +61,7 @@ class ShardedBench:
     base_weights = on_every_rank("base_weights", Workbench.base_weights)
     fit = on_every_rank("fit", Fitting.fit)
     check_canary = on_every_rank("check_canary", Canary.check)
-    measure = on_every_rank("measure", Measurement.measure)
+    measure = on_every_rank("measure", MeasureStage.measure)
     engine_settings = on_rank_0("engine_settings", Workbench.engine_settings)
     requests = on_rank_0("requests", Prompting.requests)
     decoding = on_rank_0("decoding", Prompting.decoding)

@@ -17,7 +17,7 @@ from autophage.sampler.protocol import EngineSettings
 from autophage.stages.canary import Canary
 from autophage.stages.examination import Examination
 from autophage.stages.fitting import Fitting
-from autophage.stages.measuring import Measurement
+from autophage.stages.measuring import MeasureStage
 from autophage.stages.prompting import Prompting
 from autophage.stages.sizing import Sizing
 from autophage.stages.sources import Sources
@@ -55,7 +55,7 @@ class Workbench:
         self.decoding = prompting.decoding
         self.fit = self.fitting.fit
         self.check_canary = canary.check
-        self.measure = Measurement(self.resident, sources, prompting, examination).measure
+        self.measure = MeasureStage(self.resident, sources, prompting, examination).measure
 
     @property
     def canary_prompts(self) -> list[list[int]]:

@@ -44,7 +44,3 @@ def write_broken_batch(path: Path, documents: Sequence[BrokenDocument], decode: 
     with replacing(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
     return path
-
-
-def read_broken_batch(path: Path) -> pa.Table:
-    return pq.read_table(path)

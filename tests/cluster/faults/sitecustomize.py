@@ -11,9 +11,13 @@ import importlib.util
 import os
 import sys
 import time
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-import swap_faults
+import swap_faults  # type: ignore[import-not-found]  # found beside this file
 
 
 def first_time(name: str) -> bool:
@@ -24,30 +28,35 @@ def first_time(name: str) -> bool:
     return True
 
 
-def lost_in_thought(*_, **__) -> None:
+def lost_in_thought(*_: object, **__: object) -> None:
     time.sleep(3600)
 
 
-def spoil(actors, fault: str) -> None:
+def spoil(actors: Any, fault: str) -> None:
     if fault.startswith("swap-"):
         swap_faults.spoil(actors, fault.removeprefix("swap-"))
         return
     sample, fit = actors.SamplerActor.sample, actors.TrainerActor.fit
 
-    def spoiled_sample(self, keys, *others):
+    def spoiled_sample(self: Any, keys: Any, *others: Any) -> Any:
         if fault == "sampler-hangs" and first_time(fault):
             self._sampler.sample = lost_in_thought
         if fault == "engine-raises" and first_time(fault):
 
-            def step():
+            def step() -> None:
                 raise RuntimeError("the engine's core is gone")
 
             self._sampler._engine.step = step
         if fault == "engine-writes-nothing" and first_time(fault):
-            self._sampler._engine.step = lambda: time.sleep(0.01) or []
+
+            def silent_step() -> list[Any]:
+                time.sleep(0.01)
+                return []
+
+            self._sampler._engine.step = silent_step
         return sample(self, keys, *others)
 
-    def spoiled_fit(self, *arguments, **options):
+    def spoiled_fit(self: Any, *arguments: Any, **options: Any) -> Any:
         if fault == "trainer-hangs" and first_time(fault):
             self._bench.fit = lost_in_thought
         return fit(self, *arguments, **options)
@@ -58,18 +67,20 @@ def spoil(actors, fault: str) -> None:
 class Finder(importlib.abc.MetaPathFinder):
     """Patches `autophage.cluster.actors` as soon as it has been imported."""
 
-    def find_spec(self, name, path, target=None):
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name != "autophage.cluster.actors":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
-        execute = spec.loader.exec_module
+        assert spec is not None
+        loader: Any = spec.loader
+        execute = loader.exec_module
 
-        def exec_module(module):
+        def exec_module(module: ModuleType) -> None:
             execute(module)
             spoil(module, os.environ["AUTOPHAGE_TEST_FAULT"])
 
-        spec.loader.exec_module = exec_module
+        loader.exec_module = exec_module
         return spec
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -41,8 +42,8 @@ def test_memory_that_nobody_wrote_is_read_by_nobody(monkeypatch: pytest.MonkeyPa
     """Every buffer that an operation allocates is filled with NaN first: what is not written would show."""
     new_empty = torch.Tensor.new_empty
 
-    def poisoned(self: torch.Tensor, *size: int, **options: object) -> torch.Tensor:
-        made = new_empty(self, *size, **options)
+    def poisoned(self: torch.Tensor, *size: int, **options: Any) -> torch.Tensor:
+        made: torch.Tensor = new_empty(self, *size, **options)
         return made.fill_(float("nan") if made.is_floating_point() else 777)
 
     monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)

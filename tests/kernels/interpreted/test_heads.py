@@ -8,7 +8,7 @@ from tests.kernels import exact
 from tests.kernels.interpreted.blocks import use_blocks
 
 from autophage_kernels import head, linear_token_divergence, linear_token_stats, token_divergence, token_stats
-from autophage_kernels.statistics import NAMES
+from autophage_kernels.statistics import FLOATS, INTEGERS, NAMES, Statistic
 from autophage_kernels.triton_kernels import launch_stats
 
 
@@ -64,7 +64,7 @@ def test_splits_that_few_columns_cannot_fill_stay_empty(width: int, monkeypatch:
     use_blocks(monkeypatch, 64)
     logits, target = 4 * torch.randn(3, 267, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 266, 200])
     target_logit = logits.gather(1, target[:, None]).flatten()
-    bits = launch_stats.Statistic(1) and sum(launch_stats.FLOATS) + sum(launch_stats.INTEGERS)
+    bits = Statistic(1) and sum(FLOATS) + sum(INTEGERS)
     parts = []
     for start, stop in ((267 - width, 267), (0, 267 - width)):
         part = torch.full((10, 4, 3), 7e7)
@@ -73,7 +73,7 @@ def test_splits_that_few_columns_cannot_fill_stay_empty(width: int, monkeypatch:
         parts.append(part)
     merged = launch_stats.merge_stats(torch.cat(parts, 1), target, None, 0.0, -100, 267, bits)
     whole = exact.statistics(logits, target, torch.float64)
-    for row, statistic in enumerate(launch_stats.FLOATS):
+    for row, statistic in enumerate(FLOATS):
         torch.testing.assert_close(merged[0][row].double(), whole[statistic.name.lower()], atol=1e-5, rtol=1e-5)
-    for row, statistic in enumerate(launch_stats.INTEGERS):
+    for row, statistic in enumerate(INTEGERS):
         assert torch.equal(merged[1][row], whole[statistic.name.lower()]), statistic

@@ -25,8 +25,8 @@ STATS = Scored(-ONE, ONE, ONE, 0.5 * ONE, np.ones(3, dtype=np.int64), np.full(3,
 def everything() -> set[str]:
     settings = MeasureTable(resamples=100)
     texts, token_ids = ["a b c d e", "a b c d f"] * 3, [[1, 2, 3, 4, 5]] * 6
-    five = [np.ones(5, dtype=np.float32)] * 5
-    samples = [Sample("", "", text, [0], ids, "stop", 0, *five, ppl_under_base=2.0)
+    five = np.ones(5, dtype=np.float32)
+    samples = [Sample("", "", text, [0], ids, "stop", 0, five, five, five, five, five, ppl_under_base=2.0)
                for text, ids in zip(texts, token_ids, strict=True)]  # fmt: skip
     compared = [Compared(STATS, ONE)] * 6
     probes = [Probe(str(n), "cloze", "head", [1], [7, 7, 7], frozenset()) for n in range(4)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from autophage.store.rundir import RunDirectory
 MakeRun = Callable[..., RunDirectory]
 
 
-def figures(run: RunDirectory) -> list:
+def figures(run: RunDirectory) -> list[Any]:
     facts = load(run)
     return tail_figure(run, facts, styles([(arm.name, arm.control) for arm in facts.arms]))
 

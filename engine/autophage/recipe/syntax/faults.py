@@ -29,7 +29,7 @@ class Location:
     order: tuple[int, int, int]
     override: bool = False
 
-    def mended(self, dotted: str, value: object) -> str:
+    def replacement(self, dotted: str, value: object) -> str:
         """The text to write here instead: a value in a file, a whole argument on the command line."""
         literal = toml_value(value)
         return f"--set {shlex.quote(f'{dotted}={literal}')}" if self.override else literal

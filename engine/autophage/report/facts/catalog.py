@@ -136,13 +136,9 @@ BASES = {
     "questions/entailment": Meaning(
         "Entailment", "Mean probability that a sampled answer entails the right option.", "share"
     ),
-    "fluency/ppl_form": Meaning(
-        "Perplexity of form", "Words in a sentence that carry no fact.", "perplexity"
-    ),
+    "fluency/ppl_form": Meaning("Perplexity of form", "Words in a sentence that carry no fact.", "perplexity"),
     "fluency/ppl_human": Meaning("Perplexity of human text", "Perplexity of held-out human text.", "perplexity"),
-    "fact/ppl": Meaning(
-        "Perplexity of facts", "Words in a sentence that carry the fact.", "perplexity"
-    ),
+    "fact/ppl": Meaning("Perplexity of facts", "Words in a sentence that carry the fact.", "perplexity"),
     "onpolicy/entropy": Meaning("Entropy", "Entropy of the next token on the model's own text, in nats.", "nats"),
     "onpolicy/varentropy": Meaning(
         "Varentropy", "Variance of the next token's surprisal on the model's own text.", "number"

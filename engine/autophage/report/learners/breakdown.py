@@ -53,7 +53,7 @@ def _but_for_error(recipe: Recipe) -> str:
 
 
 def _panel(facts: RunFacts, arms: list[ArmFacts], looks: dict[str, Style]) -> Panel:
-    from autophage.metrics.verification import (  # brings scipy, which reports of other runs need not wait for
+    from autophage.metrics.verification import (  # imports scipy, which is slow
         breakdown_point,
         expected_accuracy,
         limits,

@@ -17,7 +17,7 @@ from autophage.metrics.intervals import Estimate
 from autophage.metrics.retention import HARMS, HOLDS, NONE, PART, RULE, UNJUDGED, front, paired, verdict
 from autophage.recipe import expand
 from autophage.recipe.arms import Arm, arm_name
-from autophage.recipe.settings import NAKED
+from autophage.recipe.settings import NO_REMEDY
 from autophage.report.facts.catalog import describe
 from autophage.report.facts.costs import Cost, Costs, arm_costs, cost_values, mean_cost
 from autophage.report.facts.load import RunFacts
@@ -106,7 +106,7 @@ def gathered(facts: RunFacts, costs: Costs) -> RemedyComparison | None:
     chosen = facts.recipe.sweep.get(REMEDY, [])
     reached = {arm.name: arm.last for arm in facts.arms if arm.recipe is not None}
     generation = min(reached.values(), default=0)
-    if NAKED not in chosen or len(chosen) < 2 or generation < 1:
+    if NO_REMEDY not in chosen or len(chosen) < 2 or generation < 1:
         return None
     arms = [arm for arm in expand(facts.recipe) if arm.name in reached]
     groups: dict[str, dict[int, Arm]] = {}
@@ -115,7 +115,7 @@ def gathered(facts: RunFacts, costs: Costs) -> RemedyComparison | None:
         if not arm.added:
             name = _name(facts, arm, str(arm.settings[REMEDY]))
             groups.setdefault(name, {})[arm.recipe.seed] = arm
-            naked_of[name] = _name(facts, arm, NAKED)
+            naked_of[name] = _name(facts, arm, NO_REMEDY)
     made = _Maker(facts, generation, arm_costs(costs, generation))
     naked = {name: made.outcome(name, groups[name], groups[name]) for name in dict.fromkeys(naked_of.values())}
     first, *others = naked.values()

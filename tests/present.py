@@ -1,0 +1,13 @@
+"""Values without the None of those that a call left out."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def present(value: T | None) -> T:
+    """Return `value`, which must not be None."""
+    assert value is not None
+    return value
