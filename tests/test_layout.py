@@ -1,4 +1,4 @@
-"""The shape of the code: imports point one way, light packages stay light, files stay short."""
+"""Structure of the code: direction of imports, light packages, and length of files."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ TORCH_FREE = (
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that a file imports, also inside functions, but not for type checkers only."""
+    """Return modules that a file imports, also inside functions. Imports for type checkers do not count."""
     tree = ast.parse(path.read_text("utf-8"), str(path))
     typing_only = {
         inner
@@ -86,7 +86,7 @@ def module_name(path: Path) -> str:
 
 
 def imported_modules(path: Path) -> set[str]:
-    """Modules of the engine that a file imports; a package only where one of its own names is imported."""
+    """Return engine modules that a file imports. A package counts only if one of its own names is imported."""
     known = {module_name(other) for other in FILES if other.is_relative_to(ENGINE)}
     found = imports(path) & known
     packages = {name for name in found if any(other.startswith(f"{name}.") for other in found)}
@@ -100,13 +100,13 @@ def imported_modules(path: Path) -> set[str]:
 
 
 def part(path: Path) -> str:
-    """The package of the engine that a file belongs to, or the name of its own module."""
+    """Return the engine package of a file, or its own module name."""
     first = path.relative_to(ENGINE).parts[0]
     return first.removesuffix(".py")
 
 
 def present(name: str) -> list[Path]:
-    """The files of a part of the engine, of which there must be one at least."""
+    """Return the files of a part of the engine. There must be at least one."""
     files = [path for path in FILES if path.is_relative_to(ENGINE) and part(path) == name]
     assert files, f"there is no autophage.{name}"
     return files

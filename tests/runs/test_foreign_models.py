@@ -1,4 +1,4 @@
-"""Models and adapters of other people: their weights are read, their code and their pickles never."""
+"""Models and adapters of other people. Their weights are read. Their code and pickles are not."""
 
 from __future__ import annotations
 
