@@ -1,7 +1,7 @@
 """Run directories with invented numbers, written by the store's own functions.
 
-`make_run` builds a run of a world or a text. It is finished or not, and its texts may be hostile. The numbers follow the shape of a collapse,
-so that findings and figures have content.
+`make_run` builds a run of a world or a text. It is finished or not, and its texts may be hostile. The numbers follow the
+shape of a collapse, so that findings and figures have content.
 """
 
 from __future__ import annotations
