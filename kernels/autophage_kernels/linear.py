@@ -43,7 +43,7 @@ def linear_token_stats(
         statistics, temperature, softcap, ignore_index: as in `token_stats`.
 
     Returns:
-        `TokenStats` without tail mass. Logprob, lse, entropy and varentropy are differentiable once with respect to hidden,
+        `TokenStats`. Logprob, lse, entropy and varentropy are differentiable once with respect to hidden,
         weight and bias. NaN and infinite logits are treated as in `token_stats`.
 
     Raises:

@@ -1,8 +1,8 @@
 """The operations as `torch.library` custom ops. Compilers do not look inside, so that no graph breaks.
 
-The ops are `autophage::token_stats`, `autophage::token_divergence`, `autophage::mass_below` and their backwards. Each dispatches
-to Triton or torch by the device of its tensors. A private tensor carries the moments from forward to backward. A caller who
-changes statistics in place cannot change a gradient.
+The ops are `autophage::token_stats`, `autophage::token_divergence` and their backwards. Each dispatches to Triton or torch by the
+device of its tensors. A private tensor carries the moments from forward to backward. A caller who changes statistics in place
+cannot change a gradient.
 """
 
 from __future__ import annotations
@@ -128,34 +128,6 @@ def _backward(ctx: Any, grad_floats_FT: torch.Tensor | None, *_: Any) -> tuple[t
 
 
 token_stats_op.register_autograd(_backward, setup_context=_keep)
-
-
-@torch.library.custom_op("autophage::mass_below", mutates_args=())
-def mass_below_op(
-    logits_BLV: torch.Tensor,
-    temperature: torch.Tensor | None,
-    softcap: float,
-    moments_MT: torch.Tensor,
-    log_bound: float,
-    batch_invariant: bool,
-) -> torch.Tensor:
-    """Mass of the tokens whose log-prob is below the bound, `[T]`."""
-    mass_T: torch.Tensor = operations(logits_BLV).mass_below(
-        logits_BLV, temperature, softcap, moments_MT, log_bound, batch_invariant
-    )
-    return mass_T
-
-
-@mass_below_op.register_fake
-def _(
-    logits_BLV: torch.Tensor,
-    temperature: torch.Tensor | None,
-    softcap: float,
-    moments_MT: torch.Tensor,
-    log_bound: float,
-    batch_invariant: bool,
-) -> torch.Tensor:
-    return moments_MT.new_empty(moments_MT.shape[1])
 
 
 @torch.library.custom_op("autophage::token_divergence", mutates_args=())

@@ -12,7 +12,6 @@ For one row of logits x with z = softcap(x) / temperature, p = softmax(z) and ta
     rank        = 1 + #{v : x_v > x_t}                     the most probable token has rank 1
     ties        = #{v : x_v = x_t}                         the target itself included
     mass_above  = sum_{v : x_v > x_t} p_v                  0 for the most probable token
-    tail_mass   = sum_{v : p_v < tail} p_v                 takes a second pass
 
 Rank and ties compare the logits as given. Softcap and temperature could round distinct logits to equal ones. A masked token
 (-inf) has probability 0 and adds nothing.
@@ -80,7 +79,6 @@ class TokenStats(NamedTuple):
     mass_above: torch.Tensor | None = None
     lse: torch.Tensor | None = None
     renyi2: torch.Tensor | None = None
-    tail_mass: torch.Tensor | None = None
 
 
 def chosen(statistics: Collection[str] | None, *, with_target: bool) -> int:

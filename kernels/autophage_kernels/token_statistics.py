@@ -1,14 +1,13 @@
-"""`token_stats`: statistics of each token from one pass over the logits. Tail mass takes a second."""
+"""`token_stats`: statistics of each token from one pass over the logits."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 
 import torch
 
 from autophage_kernels.checks import as_rows, as_softcap, as_target, as_temperature, check_logits, check_target
-from autophage_kernels.ops import mass_below_op, token_stats_op
+from autophage_kernels.ops import token_stats_op
 from autophage_kernels.statistics import TokenStats, chosen, unpack
 
 
@@ -19,7 +18,6 @@ def token_stats(
     statistics: Collection[str] | None = None,
     temperature: float | torch.Tensor | None = None,
     softcap: float | None = None,
-    tail: float | None = None,
     ignore_index: int = -100,
     batch_invariant: bool = False,
 ) -> TokenStats:
@@ -32,8 +30,6 @@ def token_stats(
         temperature: divides the (softcapped) logits. A number, a tensor of one number, or a tensor `[...]`. Statistics are NaN
             if the temperature is not above 0.
         softcap: c in `c tanh(x / c)`, applied before the temperature, as Gemma does.
-        tail: a probability above 0 and at most 1. `tail_mass` is the mass of the tokens less probable than it. It reads the
-            logits again and has no gradient.
         ignore_index: a row with this target has log-prob 0 without a gradient, as in `cross_entropy`. Its mass above is 0, its
             rank and ties are -1. Its other statistics are those of any row.
         batch_invariant: the bits of a row depend neither on other rows nor on its place. Logits must have one type and stride.
@@ -51,20 +47,14 @@ def token_stats(
         - A target outside 0..V-1 that is not `ignore_index` has log-prob and mass above NaN, rank and ties -1.
 
     Raises:
-        ValueError: a shape, type, device or bound does not fit. The message names what was given.
+        ValueError: a shape, type or device does not fit. The message names what was given.
     """
     check_logits(logits, "token_stats", target=target)
-    if tail is not None and not 0 < tail <= 1:
-        raise ValueError(f"token_stats needs a tail in (0, 1], or None; got {tail}")
     rows, logits_BLV = logits.shape[:-1], as_rows(logits)
     check_target(target, rows, "token_stats", logits=logits)
     heat, cap = as_temperature(temperature, rows, logits.device, "token_stats"), as_softcap(softcap, "token_stats")
     bits = chosen(statistics, with_target=target is not None)
-    floats_FT, integers_IT, moments_MT = token_stats_op(
+    floats_FT, integers_IT, _ = token_stats_op(
         logits_BLV, as_target(target), heat, cap, ignore_index, bits, batch_invariant
     )
-    found = unpack(floats_FT, integers_IT, bits, rows)
-    if tail is None:
-        return found
-    mass_T = mass_below_op(logits_BLV.detach(), heat, cap, moments_MT.detach(), math.log(tail), batch_invariant)
-    return found._replace(tail_mass=mass_T.view(rows))
+    return unpack(floats_FT, integers_IT, bits, rows)

@@ -95,11 +95,6 @@ def divergences(
     }
 
 
-def tail_mass(logits: torch.Tensor, below: float, dtype: torch.dtype) -> torch.Tensor:
-    p = logits.to(dtype).softmax(-1)
-    return (p * (p < below)).sum(-1)
-
-
 def check(
     found: Any, definition: Callable[..., dict[str, torch.Tensor]], *inputs: torch.Tensor | None, **transform: Any
 ) -> None:

@@ -44,7 +44,6 @@ def arguments() -> dict[str, tuple[Any, tuple[object, ...]]]:
             (x, None, None, 0.0, -100, chosen(["entropy"], with_target=False), True),
         ),
         "token_stats_backward": (ops.token_stats_backward_op, (logits, target, heat, 3.0, moments, coefficients)),
-        "mass_below": (ops.mass_below_op, (logits, heat, 3.0, moments, -1.0, False)),
         "token_divergence": (ops.token_divergence_op, (x, other, heat, 3.0, DIVERGENCES, False)),
         "token_divergence_backward": (
             ops.token_divergence_backward_op,
@@ -73,13 +72,13 @@ def test_every_op_is_registered_as_it_behaves(name: str) -> None:
 
 
 def total(logits: torch.Tensor, other: torch.Tensor, target: torch.Tensor, heat: torch.Tensor) -> torch.Tensor:
-    stats: Any = token_stats(logits, target, temperature=heat, tail=0.05)
+    stats: Any = token_stats(logits, target, temperature=heat)
     pair: Any = token_divergence(logits, other, divergences=["kl", "jsd"], temperature=heat)
     head: Any = linear_token_stats(logits, other, target % other.shape[0])
     sums: torch.Tensor = (
         stats.logprob + 0.5 * stats.entropy + stats.varentropy + pair.kl + pair.jsd + head.logprob + head.entropy
     )
-    result: torch.Tensor = sums.sum() + stats.rank.sum() + stats.max_prob.sum() + stats.tail_mass.sum()
+    result: torch.Tensor = sums.sum() + stats.rank.sum() + stats.max_prob.sum()
     return result
 
 
@@ -119,7 +118,6 @@ def test_inference_mode() -> None:
         assert torch.equal(present(found.entropy), present(expected.entropy))
         token_divergence(logits.clone(), logits, divergences=["jsd"])
         linear_token_stats(torch.randn(3, 4), torch.randn(9, 4), target)
-        token_stats(logits.clone(), tail=0.1)
 
 
 def test_no_grad_keeps_nothing() -> None:

@@ -120,7 +120,7 @@ def everything(
 ) -> list[torch.Tensor]:
     temperature = torch.full((logits.shape[0],), 0.7)
     fields = [
-        *token_stats(logits, target, temperature=temperature, softcap=30.0, tail=1e-3),
+        *token_stats(logits, target, temperature=temperature, softcap=30.0),
         *token_divergence(logits, logits.roll(1, 0), divergences=DIVERGENCES),
         *linear_token_stats(hidden, weight, target),
         *linear_token_divergence(hidden, weight, hidden.roll(1, 0), weight, divergences=DIVERGENCES),
@@ -139,7 +139,7 @@ def test_no_operation_waits_for_the_gpu() -> None:
         results = everything(logits, target, hidden, weight)
         total: Any = sum(values.sum() for values in results if values.requires_grad)
         total.backward()
-        token_stats(logits, target, temperature=0.7, tail=1e-3)
+        token_stats(logits, target, temperature=0.7)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -244,14 +244,6 @@ def test_batch_invariant_rows_have_the_same_bits_anywhere(vocabulary: int) -> No
 def test_the_same_bits_twice() -> None:
     logits, target = random(70, 50257), torch.arange(70)
     assert exact.same(token_stats(logits, target), token_stats(logits, target))
-
-
-@pytest.mark.parametrize("bound", [1e-3, 1e-6])
-def test_tail_mass(bound: float) -> None:
-    for rows in (2, 600):
-        logits = random(rows, 50257, dtype=torch.float32)
-        truth, yardstick = (exact.tail_mass(logits, bound, dtype) for dtype in (torch.float64, torch.float32))
-        exact.check_close(present(token_stats(logits, tail=bound).tail_mass), truth, yardstick + 1e-5, str(bound))
 
 
 def test_compiled() -> None:

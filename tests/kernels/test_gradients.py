@@ -160,7 +160,7 @@ def test_an_ignored_row_has_no_gradient_whatever_is_in_it(value: float) -> None:
 
 
 def test_statistics_without_a_gradient_are_detached() -> None:
-    found = token_stats(leaf(random(2, 5)), torch.tensor([0, 1]), tail=0.1)
+    found = token_stats(leaf(random(2, 5)), torch.tensor([0, 1]))
     assert {name for name, values in found._asdict().items() if values.requires_grad} == set(STATISTICS)
     pair = token_divergence(leaf(random(2, 5)), leaf(random(2, 5)), divergences=TokenDivergence._fields)
     assert {name for name, values in pair._asdict().items() if values.requires_grad} == set(DIVERGENCES)
@@ -181,7 +181,7 @@ def test_statistics_may_be_overwritten() -> None:
     gradients = []
     for overwrite in (False, True):
         logits = leaf(random(2, 5))
-        found = token_stats(logits, target, tail=0.1)
+        found = token_stats(logits, target)
         total = weighted({name: getattr(found, name) * 1 for name in STATISTICS}, STATISTICS)
         if overwrite:
             with torch.no_grad():

@@ -16,7 +16,7 @@ from tests.kernels.machine_code import MachineCode
 from autophage_kernels.divergences import DIVERGENCE_FIELDS, DIVERGENCE_MOMENTS, chosen_divergences
 from autophage_kernels.partial import COEFFICIENTS, FIELDS, MOMENTS
 from autophage_kernels.statistics import FLOATS, INTEGERS, chosen, slots
-from autophage_kernels.triton_kernels import launch_divergence, launch_stats, tail
+from autophage_kernels.triton_kernels import launch_divergence, launch_stats
 from autophage_kernels.triton_kernels.launch import Launch
 
 CAPABILITIES = (80, 90, 100, 120)
@@ -146,8 +146,6 @@ def other_launches(dtype: torch.dtype, vocabulary: int, monkeypatch: pytest.Monk
     launch_divergence.divergence_gradient(
         logits, logits, temperature, 0.0, pair_bits, pair_moments, torch.empty(5, ROWS), dtype
     )
-    monkeypatch.setattr(tail, "split_count", lambda *_: 1)
-    tail.mass_below(logits, temperature, 0.0, moments, -9.0, False)
     return {f"{launch.kernel.fn.__name__} {number}": launch for number, launch in enumerate(caught)}
 
 

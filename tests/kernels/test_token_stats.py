@@ -74,12 +74,12 @@ def test_each_statistic_alone_is_what_it_is_in_company(name: str) -> None:
 def test_without_a_target_what_asks_for_none() -> None:
     found = token_stats(torch.randn(2, 9))
     missing = {name for name, values in found._asdict().items() if values is None}
-    assert missing == {"logprob", "rank", "ties", "mass_above", "tail_mass"}
+    assert missing == {"logprob", "rank", "ties", "mass_above"}
 
 
 def test_the_type_of_results() -> None:
     for dtype in (*DTYPES, torch.float64):
-        found = token_stats(torch.zeros(2, 3, dtype=dtype), torch.zeros(2, dtype=torch.int32), tail=0.1)
+        found = token_stats(torch.zeros(2, 3, dtype=dtype), torch.zeros(2, dtype=torch.int32))
         expected = torch.float64 if dtype == torch.float64 else torch.float32
         for name, values in found._asdict().items():
             assert values.dtype == (torch.int64 if name in exact.INTEGERS else expected)

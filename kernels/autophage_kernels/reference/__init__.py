@@ -13,11 +13,9 @@ from autophage_kernels.reference.divergence import (
 from autophage_kernels.reference.gradient import stats_gradient
 from autophage_kernels.reference.merging import merge_stats
 from autophage_kernels.reference.moments import partial_stats, split_count
-from autophage_kernels.reference.tail import mass_below
 
 __all__ = [
     "divergence_gradient",
-    "mass_below",
     "merge_divergence",
     "merge_stats",
     "mixture_divergence",

@@ -10,11 +10,9 @@ from autophage_kernels.triton_kernels.launch_divergence import (
     partial_divergence,
 )
 from autophage_kernels.triton_kernels.launch_stats import merge_stats, partial_stats, split_count, stats_gradient
-from autophage_kernels.triton_kernels.tail import mass_below
 
 __all__ = [
     "divergence_gradient",
-    "mass_below",
     "merge_divergence",
     "merge_stats",
     "mixture_divergence",
