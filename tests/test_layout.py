@@ -143,6 +143,24 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     TopologicalSorter(graph).prepare()  # raises CycleError with the circle
 
 
+def test_a_name_means_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            for name in class_names(node):
+                places.setdefault(name, []).append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def class_names(node: ast.stmt) -> list[str]:
+    """Names of the classes and of the aliases of types that a statement defines."""
+    if isinstance(node, ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    named = [target.id for target in targets if isinstance(target, ast.Name)]
+    return [name for name in named if name[0].isupper() and not name.isupper() and len(name) > 1]
+
+
 def test_the_kernels_import_nothing_of_the_engine() -> None:
     for path in KERNELS.rglob("*.py"):
         wrong = {module for module in imports(path) if module.split(".")[0] == "autophage"}
