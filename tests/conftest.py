@@ -21,7 +21,7 @@ ON_REQUEST = ("long", "demo")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests on request, unless `-m` names their marker or a command line names the test itself."""
+    """Leave out tests on request, unless `-m` names their marker or the command line names the test."""
     asked: str = config.option.markexpr
     left_out = [marker for marker in ON_REQUEST if marker not in re.findall(r"\w+", asked.replace("not ", "not_"))]
     named = [argument for argument in config.args if "::" in argument]
@@ -43,7 +43,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @cache
 def _cuda() -> bool:
-    """Asked when the first such test is about to run, so that other tests need not wait for torch."""
+    """Ask torch when the first such test starts, so that other tests need not import it."""
     import torch
 
     return torch.cuda.is_available()

@@ -1,4 +1,4 @@
-"""Run directories as the engine leaves them, made with the store itself: no model, no sampler, no trainer."""
+"""Run directories written by the store itself, without model, sampler or trainer."""
 
 from __future__ import annotations
 

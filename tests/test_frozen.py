@@ -1,4 +1,4 @@
-"""The public surfaces that other people's code and files rest on, beside the recipe's keys (`tests/recipe`)."""
+"""Public surfaces that users' code and files rely on. `tests/recipe` holds the recipe's keys."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_columns_of_files(file: str) -> None:
 
 
 def _exports() -> Iterator[str]:
-    """Every exported name: a function's signature, a class's bases and public members."""
+    """Every exported name with the signature of a function, or the bases and members of a class."""
     for name in sorted(ap.__all__):
         value = getattr(ap, name)
         if inspect.isfunction(value):
@@ -62,7 +62,7 @@ def _members(owner: type) -> Iterator[str]:
 
 
 def _flags() -> Iterator[str]:
-    """Every parameter of every verb: its names, its type, its default."""
+    """Every parameter of every verb with names, type and default."""
     app: Any = build_app()
     for verb in app:
         if not verb.startswith("-"):

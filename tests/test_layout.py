@@ -1,4 +1,4 @@
-"""The shape of the code: imports point one way, light packages stay light, files stay short."""
+"""Structure of the code: direction of imports, light packages, and length of files."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ TORCH_FREE = (
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that a file imports, also inside functions, but not for type checkers only."""
+    """Return modules that a file imports, also inside functions. Imports for type checkers do not count."""
     tree = ast.parse(path.read_text("utf-8"), str(path))
     typing_only = {
         inner
@@ -86,7 +86,7 @@ def module_name(path: Path) -> str:
 
 
 def imported_modules(path: Path) -> set[str]:
-    """Modules of the engine that a file imports; a package only where one of its own names is imported."""
+    """Return engine modules that a file imports. A package counts only if one of its own names is imported."""
     known = {module_name(other) for other in FILES if other.is_relative_to(ENGINE)}
     found = imports(path) & known
     packages = {name for name in found if any(other.startswith(f"{name}.") for other in found)}
@@ -100,13 +100,13 @@ def imported_modules(path: Path) -> set[str]:
 
 
 def part(path: Path) -> str:
-    """The package of the engine that a file belongs to, or the name of its own module."""
+    """Return the engine package of a file, or its own module name."""
     first = path.relative_to(ENGINE).parts[0]
     return first.removesuffix(".py")
 
 
 def present(name: str) -> list[Path]:
-    """The files of a part of the engine, of which there must be one at least."""
+    """Return the files of a part of the engine. There must be at least one."""
     files = [path for path in FILES if path.is_relative_to(ENGINE) and part(path) == name]
     assert files, f"there is no autophage.{name}"
     return files
@@ -141,6 +141,24 @@ def test_every_part_of_the_engine_has_a_tier() -> None:
 def test_no_modules_import_each_other_in_a_circle() -> None:
     graph = {module_name(path): imported_modules(path) for path in FILES if path.is_relative_to(ENGINE)}
     TopologicalSorter(graph).prepare()  # raises CycleError with the circle
+
+
+def test_a_name_means_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            for name in class_names(node):
+                places.setdefault(name, []).append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def class_names(node: ast.stmt) -> list[str]:
+    """Names of the classes and of the aliases of types that a statement defines."""
+    if isinstance(node, ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    named = [target.id for target in targets if isinstance(target, ast.Name)]
+    return [name for name in named if name[0].isupper() and not name.isupper() and len(name) > 1]
 
 
 def test_the_kernels_import_nothing_of_the_engine() -> None:

@@ -1,4 +1,4 @@
-"""Benchmarks are scripts and their packages, not installed: tests find them by their place."""
+"""Benchmarks are scripts that are not installed. Tests find them by path."""
 
 from __future__ import annotations
 

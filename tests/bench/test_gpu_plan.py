@@ -1,4 +1,4 @@
-"""bench/gpu.py where there is no GPU: its plan, and what it refuses."""
+"""bench/gpu.py without a GPU: its plan and its refusals."""
 
 from __future__ import annotations
 

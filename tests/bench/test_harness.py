@@ -1,4 +1,7 @@
-"""What the benchmarks share: statistics, turns, rows, targets, the command line, processes, recipes, the speed of light."""
+"""Shared parts of the benchmarks: statistics, turns, rows, targets, command line and processes.
+
+Also covered are recipes and the speed of light.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""bench/kernels.py: what points cost, who is measured, how rows are read; one small run on a CPU, GPU paths with stand-ins."""
+"""bench/kernels.py: costs of points, contenders and readings of rows.
+
+One small run uses a CPU. GPU paths use stand-ins.
+"""
 
 from __future__ import annotations
 
@@ -126,7 +129,7 @@ def test_turns_are_taken() -> None:
 def run_with_stand_ins(
     monkeypatch: pytest.MonkeyPatch, points: list[KernelPoint], budget_s: float = 3600
 ) -> tuple[Sweep, list[KernelMeasurement]]:
-    """The GPU's way through a sweep, on a CPU: only what reads a clock or a memory counter is replaced."""
+    """Run the GPU path of a sweep on a CPU. Only clocks and memory counters are replaced."""
 
     def once(call: object) -> Timing:
         call()  # type: ignore[operator]

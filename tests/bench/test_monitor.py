@@ -1,4 +1,4 @@
-"""The benchmark of recording, on the smallest model: its JSON, and what it says of tokens and exactness."""
+"""The benchmark of recording on the smallest model: its JSON, tokens and exactness."""
 
 from __future__ import annotations
 

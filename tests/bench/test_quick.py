@@ -1,4 +1,4 @@
-"""Every benchmark of the loop, quick: well-formed rows with finite figures, and what each promises of them."""
+"""Quick runs of every benchmark of the loop: rows are well formed, and their figures finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark of mixed adapters: who takes part, its ratios, and that grouping changes no token."""
+"""The benchmark of mixed adapters: contenders and ratios. Grouping changes no token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb `bench`: what it lists, whom it calls, what it hands back."""
+"""The verb `bench`: its list, its calls and its results."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_benchmark_that_a_signal_ends_has_failed(scripts: Path) -> None:
 
 
 def test_ctrl_c_reaches_the_benchmark(tmp_path: Path) -> None:
-    """SIGTERM to the verb, as from a cluster: the script is told, ends, and the verb says 130."""
+    """SIGTERM, as a cluster sends it, ends the script. The verb returns 130."""
     (tmp_path / "waits.py").write_text(
         f"import pathlib, time\nhere = pathlib.Path({str(tmp_path)!r})\n"
         "try:\n    (here / 'began').touch()\n    time.sleep(600)\n"

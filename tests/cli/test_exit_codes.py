@@ -1,4 +1,4 @@
-"""The view of a shell: exit codes, one message on standard error, no slow imports."""
+"""Interface to a shell: exit codes, one message on standard error, and fast imports."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_reader_that_leaves_is_no_traceback(recipe_file: Path) -> None:
 
 
 def test_termination_is_an_interrupt(make_run: RunMaker) -> None:
-    """SIGTERM, as a cluster sends it, ends `watch` like Ctrl-C does."""
+    """SIGTERM ends `watch` like Ctrl-C does. Clusters send it."""
     run = make_run("", main=1, control=0)
     code = (
         "import sys; from autophage.cli import main; from autophage.store.rundir import RunLock\n"

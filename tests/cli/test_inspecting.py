@@ -116,7 +116,7 @@ def test_verify_does_not_count_leftovers(make_run: RunMaker, capsys: pytest.Capt
 
 @pytest.mark.parametrize("twice", [False, True], ids=["too few rows", "a sample twice"])
 def test_verify_counts_samples(make_run: RunMaker, capsys: pytest.CaptureFixture[str], twice: bool) -> None:
-    """Hashes that agree are not enough: the manifest's own count must be what the corpus holds, each sample once."""
+    """Equal hashes are not enough. The corpus must hold as many samples as the manifest says, each once."""
     run = make_run(main=1, control=1)
     folder = run.generation("main", 0)
     shard = folder / "corpus-00000.parquet"

@@ -1,4 +1,4 @@
-"""A run of a small learner from the command line, from its plan to its exports: nothing is stood in for."""
+"""A run of a small learner from the command line, from plan to export, without stand-ins."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """`run` with a fake engine, and `watch` beside a writer.
 
-The engine needs vLLM and minutes. These tests replace `execute` by functions that commit generations, and look at the
-command line alone.
+The engine needs vLLM and minutes. Functions that commit generations replace `execute`. The tests cover the command line only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs of a small learner that tests kill at chosen points, and the check of their results."""
+"""Runs of a small learner that tests kill at chosen points. A check compares their results."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ def undisturbed(workshop: Workshop, recipe: Path, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="session")
 def require_intact(undisturbed: Path) -> Callable[..., None]:
-    """Return `require_intact(out, "story")`: `out` is finished, and nothing is lost, doubled, false or left over.
+    """Return `require_intact(out, "story")`, which requires a finished run without lost, doubled or false results.
 
-    After a repair, generations are made a second time and removed files are kept. `repaired` allows for both.
+    A repair makes generations a second time and keeps removed files. `repaired` allows for both.
     """
 
     def require(out: Path, story: str, *, repaired: bool = False) -> None:
@@ -105,9 +105,9 @@ def require_intact(undisturbed: Path) -> Callable[..., None]:
 
 
 def outcome(out: Path) -> dict[str, Any]:
-    """Return the hashes of committed files and the metrics, which are equal in two runs of one recipe.
+    """Return file hashes and metrics, which are equal in two runs of one recipe.
 
-    Manifests are left out: they also name a generation's origin.
+    Manifests are left out. They also name a generation's origin.
     """
     found: dict[str, Any] = {}
     for manifest in sorted(out.glob(f"arms/*/gen-*/{MANIFEST}")):

@@ -1,7 +1,7 @@
-"""A run that dies at its n-th fault point and goes on loses, doubles and falsifies nothing, for every n.
+"""A run that dies at any fault point and goes on loses, doubles and falsifies nothing.
 
-The run has two arms of a fast learner, and the commits, store and events of every run. `-m long` dies at all of its points.
-Without it the run dies at one point of each kind.
+The run has two arms of a fast learner. Commits, store and events are those of every run. `-m long` dies at all points. Without
+it the run dies at one point of each kind.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def kinds(points: list[str]) -> list[int]:
 def die_and_go_on(
     workshop: Workshop, recipe: Path, require_intact: Callable[..., None], tmp_path: Path
 ) -> Callable[[int], None]:
-    """Return `die_and_go_on(17)`: a run dies at its 17th point, and the same command must complete it."""
+    """Return `die_and_go_on(17)`. The run dies at its 17th point, and the same command must complete it."""
     out = tmp_path / "run"
     command = ("run", recipe, "--out", out)
 

@@ -1,4 +1,4 @@
-"""Random lives of a run under Hypothesis: it dies, goes on, is forked, damaged, verified and repaired in any order.
+"""Random lives of a run under Hypothesis, with deaths, forks, damage and repairs in any order.
 
 In the end all undamaged files equal those of an undisturbed run. `-m long` lives 200 of them.
 """
@@ -95,7 +95,7 @@ class Life(RuleBasedStateMachine):
     def damage(self, seed: int, how: str) -> None:
         """Change a file of a manifest. `verify` reports it at once.
 
-        A newest generation that is removed whole, or loses its manifest, counts as never committed.
+        A newest generation without its folder or manifest counts as never committed.
         """
         rng = random.Random(seed)
         path = rng.choice(self.files)

@@ -1,4 +1,4 @@
-"""A resumed run reports changes since its start, and refuses to build on some of them."""
+"""A resumed run reports changes since its start. It refuses to build on some of them."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ WANTED_LATER = (
     "pyarrow.dataset",
     "pandas",
 )
-"""Modules that verbs, and pyarrow at its first read, would import late."""
+"""Modules that verbs import late, or pyarrow at its first read."""
 
 
 def serve() -> None:

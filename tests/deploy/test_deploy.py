@@ -1,7 +1,7 @@
-"""What `deploy/` ships is well formed, says what its formats allow, and calls a command line that exists.
+"""Files in `deploy/` are well formed, keep to their formats, and call commands that exist.
 
-Neither Docker nor a cluster is here. The Slurm script runs for real all the same, on one node, with Ray: only `srun`,
-`scontrol` and `autophage` are stood in for.
+Neither Docker nor a cluster is needed. The Slurm script runs on one node with a real Ray. Only `srun`, `scontrol` and
+`autophage` are stand-ins.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def test_there_is_something_to_look_at() -> None:
 
 
 def calls() -> Iterator[list[str]]:
-    """The arguments of every `autophage` command in scripts, manifests and README; `docker run IMAGE` counts as one."""
+    """Arguments of every `autophage` command in scripts, manifests and README. `docker run IMAGE` counts as one."""
     for path in TEXTS:
         text = path.read_text("utf-8").replace("\\\n", " ")
         for line in text.splitlines():
@@ -98,7 +98,7 @@ DIRECTIVES = {
     "account": r"[\w-]+",
     "constraint": r"\S+",
 }
-"""Options of sbatch, and what a value of each looks like here; --ntasks-per-node is one because one Ray owns a node."""
+"""Options of sbatch with the form of their values. One task per node, since one Ray owns a node."""
 
 
 def directives() -> dict[str, str]:
@@ -164,11 +164,11 @@ time.sleep(float(os.environ["SECONDS_OF_WORK"]))
 sys.exit(int(os.environ.get("ENDS_WITH", "0")))
 """
 NUMBER = str(os.getpid())
-"""Of the job: its port and its folder follow from it, and another run of these tests on the machine has its own."""
+"""Identifier of the job. Its port and folder follow from it, so that test runs on one machine do not collide."""
 
 
 class Job:
-    """The script as a job of one node, begun; `place` collects what its stand-ins saw."""
+    """The script as a job of one node, started at once. Its stand-ins write to `place`."""
 
     def __init__(self, place: Path, **variables: str) -> None:
         self.place, self.token = place, place / "state" / f"ray-token-{NUMBER}"
@@ -286,7 +286,7 @@ CONTAINER_KEYS = {
     "livenessProbe",
     "volumeMounts",
 }
-"""Fields of ray.io/v1 RayJob and of a pod that the manifest may use: a misspelt one would be dropped without a word."""
+"""Permitted fields of a ray.io/v1 RayJob and of a pod. Kubernetes drops a misspelt field silently."""
 QUANTITY = re.compile(r"\d+(\.\d+)?(m|Ki|Mi|Gi|Ti)?")
 
 
@@ -304,7 +304,7 @@ def job() -> dict[str, Any]:
 
 
 def pods() -> dict[str, dict[str, Any]]:
-    """The pod templates of the job: who submits, the head, and each group of workers."""
+    """Pod templates of the job: submitter, head, and each group of workers."""
     spec, cluster = job(), job()["rayClusterSpec"]
     return {
         "submitter": spec["submitterPodTemplate"],
@@ -395,7 +395,7 @@ def instructions(path: Path) -> list[tuple[str, str]]:
 
 
 def ignored(path: str) -> bool:
-    """Whether .dockerignore keeps a top-level path out: the last rule that matches wins."""
+    """True if .dockerignore excludes a top-level path. The last matching rule wins."""
     verdict = False
     for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines():
         if line and not line.startswith("#") and fnmatch(path, line.removeprefix("!")):

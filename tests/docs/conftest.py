@@ -1,4 +1,4 @@
-"""A folder like that of a reader who followed the pages: texts, a recipe, finished runs."""
+"""Folder of a reader who followed the pages, with texts, a recipe and finished runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory: pytest.TempPathFactory, smoke_run: Path) -> Path:
-    """`runs/smoke` is a real run; `runs/demo` is the same run under the name that pages use."""
+    """`runs/smoke` is a real run. `runs/demo` is the same run under the name of the pages."""
     folder = tmp_path_factory.mktemp("reader")
     (folder / "my-texts").mkdir()
     (folder / "my-texts/one.txt").write_text("The sea was calm and the harbour slept. " * 400, encoding="utf-8")

@@ -1,7 +1,7 @@
-"""Every block of code in the README and the pages is held to the program: commands, recipes and Python.
+"""Code blocks of the README and the pages agree with the program.
 
-Commands are run as they stand where they are quick, and as `plan` where they would take a GPU or minutes. A block behind
-`<!-- not run: REASON -->` is not run; its Autophage commands are parsed all the same.
+Quick commands are run as they stand. Commands that need a GPU or minutes are run as `plan`. A block behind
+`<!-- not run: REASON -->` is not run. Its Autophage commands are parsed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the site generates is complete: every key, gate, verb and column. And the built site asks no other host for anything."""
+"""Generated pages name every key, gate, verb and column. The built site makes no requests to other hosts."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ VALUE = "\0"
 
 @cache
 def texts() -> str:
-    """Every text of the engine's code, one a line; values are put in where `VALUE` stands."""
+    """Every text of the engine's code, one a line. `VALUE` stands for inserted values."""
     files = sorted((ROOT / "engine/autophage").rglob("*.py"))
     return "\n".join(text for file in files for text in _texts(ast.parse(file.read_text("utf-8"))))
 

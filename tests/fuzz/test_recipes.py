@@ -1,4 +1,4 @@
-"""Any bytes, any mutation of a shipped recipe and any --set give a recipe, or one message for its author."""
+"""Any bytes, recipe mutation or --set gives a recipe, or one message for its author."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Duration of fuzzing: a few hundred fixed examples, or AUTOPHAGE_FUZZ_SECONDS of new ones.
 
-The seconds hold for each reader, which is each file of tests here. The calls of a file share them.
+Each file of tests is a reader with its own seconds. The calls of a file share them.
 """
 
 from __future__ import annotations

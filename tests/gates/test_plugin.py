@@ -1,4 +1,4 @@
-"""The gate of the page on remedies, built and installed by its instructions, found by its kind, held to the contract."""
+"""The gate of the page on remedies, built and installed by its instructions, keeps the contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`doctor` and `machine`: good, bad and informative checks, on this machine and on simulated ones."""
+"""`doctor` and `machine`: checks on this machine and on simulated ones."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Rows that break token statistics which work on random ones, and tensors whose memory is not what it seems.
+"""Rows that break token statistics, and tensors with unusual memory layouts.
 
-Random logits hide most faults: they have no ties, no far-off peak, no mask, and a peak in every block.
+Random logits hide most faults. They lack ties, far-off peaks and masks, and have a peak in every block.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def distributions(vocabulary: int, block: int = 1024) -> dict[str, torch.Tensor]
 def stacked(
     vocabulary: int, dtype: torch.dtype, targets: int = 5, block: int = 1024
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [T, V] and targets [T]: every row above with several targets, the last column and the most probable first."""
+    """Logits [T, V] and targets [T]. Every row has several targets, among them the last column and the argmax."""
     rows = torch.stack(list(distributions(vocabulary, block).values())).to(dtype)
     fixed = [torch.full((len(rows),), column) for column in (vocabulary - 1, vocabulary // 2, 0)]
     chosen = [fixed[0], rows.float().argmax(1), fixed[1], rows.float().argmin(1), fixed[2]][:targets]
@@ -49,7 +49,7 @@ def stacked(
 
 
 def layouts(vocabulary: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Logits [..., V] as callers slice them out of larger tensors; every one with some rows."""
+    """Logits [..., V] as slices of larger tensors. Each has some rows."""
     generator = torch.Generator().manual_seed(vocabulary)
 
     def noise(*shape: int) -> torch.Tensor:

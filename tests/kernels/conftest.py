@@ -1,4 +1,4 @@
-"""Which tests of the kernels this process can run: Triton decides at import whether kernels are interpreted."""
+"""Selection of kernel tests. Triton decides at import if kernels are interpreted."""
 
 from __future__ import annotations
 

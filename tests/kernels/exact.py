@@ -1,8 +1,8 @@
-"""The definitions once more, in plain torch and any precision, and the rule by which results are held to them.
+"""Definitions in plain torch at any precision, and the rule for comparing results with them.
 
-The rule has no tolerance chosen by hand. Truth is float64 on the very logits that were given (bfloat16 is exact in it). The
-yardstick is the textbook formula in float32: a result may be as far from the truth as that is, plus 1e-5, plus half a unit in
-the last place, the rounding of a float32 output that nothing can avoid. That last part tells for numbers above 80 only.
+No tolerance is chosen by hand. Truth is float64 on the given logits, which is exact for bfloat16. The yardstick is the
+textbook formula in float32. A result may deviate from truth as far as the yardstick does, plus 1e-5, plus half a unit in the
+last place. That unit is the rounding of a float32 output. It matters only above 80.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def statistics(
     temperature: float | torch.Tensor | None = None,
     softcap: float | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Every statistic of one pass, for rows that have a distribution and targets that are tokens."""
+    """All statistics of one pass. Rows must have a distribution and targets must be tokens."""
     z = transformed(logits, dtype, temperature, softcap)
     lse = z.logsumexp(-1)
     log_p = z - lse.unsqueeze(-1)
@@ -98,10 +98,10 @@ def divergences(
 def check(
     found: Any, definition: Callable[..., dict[str, torch.Tensor]], *inputs: torch.Tensor | None, **transform: Any
 ) -> None:
-    """Every field of `found` that is not None, against the definition of the same name.
+    """Compare every field of `found` that is not None with the definition of that name.
 
-    A divergence is a mean of differences of differences, a logit over a temperature a product of rounded numbers: they have
-    three and two units in the last place for their roundings.
+    Rounding allows three units in the last place for divergences and two for other values with a temperature. A divergence is
+    a mean of differences of differences. A logit over a temperature is a product of rounded numbers.
     """
     ulps = 3.0 if definition is divergences else 2.0 if transform else 0.5
     truth = definition(*inputs, torch.float64, **transform)
@@ -129,7 +129,7 @@ def check_close(
 
 
 def excess(found: torch.Tensor, truth: torch.Tensor, yardstick: torch.Tensor, ulps: float = 0.5) -> torch.Tensor:
-    """How much further from the truth than allowed; NaN in the yardstick allows nothing, NaN in `found` only where it is true."""
+    """Excess of the error over the allowed error. A NaN in the yardstick allows nothing. A NaN in `found` must be true."""
     rounding = ulps * ULP * truth.abs().nan_to_num(posinf=0.0)
     allowed = _distance(yardstick, truth).nan_to_num(nan=0.0, posinf=0.0) + rounding + SLACK
     return (_distance(found, truth) - allowed).nan_to_num(nan=torch.inf)

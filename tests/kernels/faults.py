@@ -1,4 +1,4 @@
-"""Faults that published kernels of this kind have or had, each as a check that any backend can be put to."""
+"""Faults of published kernels of this kind, each as a check for any backend."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autophage_kernels import token_divergence, token_stats
 
 
 def verl_padding_columns_counted_as_exp_0() -> None:
-    """Columns behind the last were loaded as 0: invisible with random logits, up to +123 nats with peaked ones."""
+    """Columns behind the last were loaded as 0. Random logits hide this. Peaked ones were off by up to 123 nats."""
     logits = torch.full((1, 1536), -15.0)
     logits[0, 700] = 3.0
     found = token_stats(logits, torch.tensor([700]))
@@ -19,7 +19,7 @@ def verl_padding_columns_counted_as_exp_0() -> None:
 
 
 def verl_maximum_floored_at_0() -> None:
-    """The merge began at 0 instead of -inf: inf and NaN from an offset of -110 on."""
+    """The merge started at 0 instead of -inf. From an offset of -110 on the result was inf or NaN."""
     logits = torch.randn(2, 600) - 110
     found = token_stats(logits, torch.tensor([0, 599]))
     truth = logits.double().log_softmax(1)
@@ -54,7 +54,7 @@ def vllm_rank_of_a_nan_target_was_0() -> None:
 
 
 def trl_masked_token_made_entropy_nan() -> None:
-    """0 * -inf; and in the gradient, even where the value had been repaired."""
+    """0 * -inf is NaN. The gradient stayed NaN even where the value had been repaired."""
     logits = torch.randn(2, 300)
     logits[:, 17] = -math.inf
     logits.requires_grad_()
@@ -66,7 +66,7 @@ def trl_masked_token_made_entropy_nan() -> None:
 
 
 def a_leading_block_of_masked_tokens_poisoned_the_sum() -> None:
-    """exp(-inf - -inf): TRL, axolotl, prime-rl."""
+    """exp(-inf - -inf) is NaN. TRL, axolotl and prime-rl have this fault."""
     logits = torch.randn(1, 600)
     logits[0, :512] = -math.inf
     found = token_stats(logits, torch.tensor([599]))
@@ -93,7 +93,7 @@ def liger_entropy_was_rounded_to_bfloat16() -> None:
 
 
 def liger_true_class_gradient_came_of_a_rounded_probability() -> None:
-    """p - 1 of a p that bfloat16 had rounded to 1 is 0; the gradient itself is not, and bfloat16 can hold it."""
+    """A p that bfloat16 rounds to 1 gives p - 1 = 0. The true gradient is not 0 and fits into bfloat16."""
     logits = torch.zeros(1, 300).bfloat16()
     logits[0, 7] = 14.0
     logits.requires_grad_()

@@ -1,6 +1,6 @@
-"""Compiles a launch for a GPU that is not there, and reads its machine code: registers, spills, widths of loads, loops.
+"""Compile a launch for an absent GPU and read its machine code.
 
-Needs the compiler and disassembler that ship with Triton, and no driver.
+Reported are registers, spills, widths of loads, and loops. Only Triton's own compiler and disassembler are needed.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ JUMP = re.compile(r"\bBRA\S*\s.*`\(\.?(L_x_\d+)\)")
 
 @dataclass(frozen=True)
 class Loop:
-    """One loop: all its instructions, and those of the path that leaves out what a conditional forward jump can skip.
+    """Instructions of one loop, and those of its hot path.
 
-    In these kernels that is the re-basing of the moments, which a row asks for a few times in a hundred blocks.
+    The hot path leaves out what a conditional forward jump skips. In these kernels that is the re-basing of the moments. A row
+    needs it a few times in a hundred blocks.
     """
 
     instructions: tuple[str, ...]
@@ -58,12 +59,12 @@ class Loop:
 
     @property
     def is_pipelined(self) -> bool:
-        """Whether it copies blocks to shared memory ahead of their use: the loop over whole blocks, never the edge."""
+        """True if the loop copies blocks to shared memory ahead of their use. The loop over the edge never does."""
         return any(opcode.startswith("LDGSTS") for opcode in self.opcodes)
 
 
 class MachineCode:
-    """What one launch becomes on one architecture (80, 90, 100, 120)."""
+    """Machine code of one launch for one architecture (80, 90, 100 or 120)."""
 
     def __init__(self, launch: Launch, capability: int) -> None:
         signature, constants, attributes = _specialised(launch)
@@ -102,7 +103,7 @@ class MachineCode:
 
     @cached_property
     def _lines(self) -> list[tuple[str, str]]:
-        """(label, "") or ("", instruction), in order."""
+        """Pairs (label, "") or ("", instruction), in order."""
         lines: list[tuple[str, str]] = []
         for text in self._listing.splitlines():
             if label := re.match(r"\s*\.?(L_x_\d+):", text):
@@ -125,12 +126,12 @@ class MachineCode:
 
     @property
     def stream(self) -> Loop:
-        """The loop over whole blocks; jumps to rare blocks that were moved behind the kernel, and back, make longer ones."""
+        """Return the loop over whole blocks. Jumps to rare blocks behind the kernel make longer loops."""
         return min((loop for loop in self.loops if loop.is_pipelined), key=len)
 
 
 def _loop(lines: list[tuple[str, str]]) -> Loop:
-    """The body's instructions; from the hot path, what lies between a conditional jump and its label further down is missing."""
+    """Instructions of the body. The hot path lacks those between a conditional jump and its later label."""
     labels = {label for label, _ in lines if label}
     hot: list[str] = []
     skipping = ""

@@ -12,7 +12,7 @@ from autophage_kernels import TokenDivergence, token_divergence
 
 
 def crossed(vocabulary: int, dtype: torch.dtype, block: int = 1024) -> tuple[torch.Tensor, torch.Tensor]:
-    """Every adversarial row with every other one and itself, [N^2, V] twice."""
+    """Every adversarial row with every row, [N^2, V] twice."""
     rows = torch.stack(list(distributions(vocabulary, block).values())).to(dtype)
     pairs = list(itertools.product(range(len(rows)), repeat=2))
     first, second = torch.tensor(pairs).T
@@ -20,7 +20,7 @@ def crossed(vocabulary: int, dtype: torch.dtype, block: int = 1024) -> tuple[tor
 
 
 def check_undefined(vocabulary: int = 300) -> None:
-    """all -inf, +inf or NaN on either side: NaN in every field, and nothing in the rows beside it."""
+    """Rows of -inf, +inf or NaN on either side give NaN in every field. Other rows are unaffected."""
     sound = torch.randn(vocabulary, generator=torch.Generator().manual_seed(3))
     all_masked = torch.full((vocabulary,), -math.inf)
     broken = [all_masked]

@@ -69,7 +69,7 @@ print(found.entropy.item(), autophage_kernels.backend_in_use("cpu"))
 
 
 def test_the_package_works_without_triton_and_says_so() -> None:
-    """In a process where the kernels should serve (interpreted), and Triton cannot be imported."""
+    """Run where the kernels should serve and Triton cannot be imported."""
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     ran = subprocess.run(
         [sys.executable, "-c", WITHOUT_TRITON], capture_output=True, text=True, env=environment, check=True

@@ -1,4 +1,4 @@
-"""The operations as custom ops: schemas, shapes without values, compilers, inference mode."""
+"""Operations as custom ops: schemas, shapes without values, compilers and inference mode."""
 
 from __future__ import annotations
 

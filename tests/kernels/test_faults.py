@@ -1,4 +1,4 @@
-"""Faults of published kernels, on a CPU; `faults.py` says what each one was."""
+"""Faults of published kernels on a CPU. `faults.py` describes each one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""On a CUDA device: the cases of the other tests at full size, and what only a GPU shows.
+"""Tests on a CUDA device: full-size cases and GPU-only behaviour.
 
-Graph capture, host synchronisation, addresses beyond 2^31 elements, peak memory, and that both backends agree.
+The latter are graph capture, host synchronisation, addresses beyond 2^31 elements, peak memory, and agreement of the backends.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def test_backends_agree(rows: int) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_gradients(dtype: torch.dtype) -> None:
-    """Each operation's by itself: two that were rounded to 16 bits may cancel when they are added."""
+    """Each operation is checked alone. Two results rounded to 16 bits may cancel in a sum."""
     logits, target = random(9, 50257, dtype=dtype).requires_grad_(), torch.arange(9)
     other, exact_logits = logits.detach().flip(0).contiguous(), logits.detach().double().requires_grad_()
     stats, pair = token_stats(logits, target), token_divergence(logits, other, divergences=DIVERGENCES)
@@ -164,7 +164,7 @@ def test_captured_in_a_graph_and_replayed_on_other_logits() -> None:
 
 
 def test_offsets_beyond_2_to_the_31() -> None:
-    """16,000 rows of 151,936: 2.4e9 logits, 4.9 GB; the last rows against themselves alone."""
+    """16,000 rows of 151,936 are 2.4e9 logits and 4.9 GB. The last rows must equal the same rows alone."""
     rows, vocabulary = 16_000, 151_936
     if torch.cuda.mem_get_info()[0] < 20e9:
         pytest.skip("needs 20 GB of GPU memory")

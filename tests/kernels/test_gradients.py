@@ -1,4 +1,4 @@
-"""Gradients on a CPU: by finite differences in float64, and against autograd of the plain formulas."""
+"""Gradients on a CPU against finite differences in float64 and autograd of the plain formulas."""
 
 from __future__ import annotations
 
@@ -108,7 +108,10 @@ def test_divergences_against_autograd(transform: dict[str, Any], dtype: torch.dt
 def held_to(
     gradient: torch.Tensor, rows: torch.Tensor, total: Callable[[torch.Tensor, torch.dtype], torch.Tensor]
 ) -> None:
-    """As close to autograd's in float64 as autograd's in float32, plus 1e-5, plus the rounding to the type of the logits."""
+    """Require the error of float32 autograd, plus 1e-5, plus the rounding of the logits' type.
+
+    Truth is autograd in float64.
+    """
     found = {}
     for kind in (torch.float64, torch.float32):
         x = leaf(rows.to(kind))
@@ -147,7 +150,7 @@ def test_a_row_whose_target_does_not_count_has_no_gradient_of_its_logprob(target
 
 @pytest.mark.parametrize("value", [-math.inf, math.nan])
 def test_an_ignored_row_has_no_gradient_whatever_is_in_it(value: float) -> None:
-    """Padding positions of a batch may hold anything: a NaN from there would reach every weight."""
+    """Padding positions may hold anything. A NaN from there would reach every weight."""
     logits = random(2, 9, dtype=torch.float32).detach()
     logits[0] = value
     logits.requires_grad_()
@@ -173,7 +176,7 @@ def test_no_gradient_reaches_the_reference_or_the_temperature() -> None:
 
 
 def test_statistics_may_be_overwritten() -> None:
-    """TRL masks what it gets in place; the gradient must not be made of what was overwritten."""
+    """TRL masks results in place. The gradient must not depend on overwritten values."""
     target = torch.tensor([0, 1])
     gradients = []
     for overwrite in (False, True):
@@ -189,7 +192,7 @@ def test_statistics_may_be_overwritten() -> None:
 
 
 def test_masking_a_statistic_in_place_is_refused() -> None:
-    """Fields are views of one packed tensor, of which autograd does not allow it: loud, and `masked_fill` does it."""
+    """Fields are views of one packed tensor, so autograd raises an error. `masked_fill` works."""
     logits = leaf(random(2, 5))
     entropy = present(token_stats(logits, statistics=["entropy"]).entropy)
     with pytest.raises(RuntimeError, match="modified inplace"):

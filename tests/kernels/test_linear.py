@@ -1,4 +1,4 @@
-"""Fused heads on a CPU against the logits made in float64: whole rows, tiles of columns, biases, types, gradients."""
+"""Fused heads on a CPU against float64 logits: whole rows, tiles of columns, biases, types and gradients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ V, H, T = 300, 24, 7
 
 @pytest.fixture(params=["whole rows", "some rows", "tiles"])
 def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Tiles as on a CPU (all rows, or some at a time), and of columns as on a GPU."""
+    """Tile as on a CPU, by all or some rows, and as on a GPU, by columns."""
     if request.param == "some rows":
         monkeypatch.setattr(head, "CPU_ROW_ELEMENTS", 3 * V)
         monkeypatch.setattr(head, "CPU_TILE", (3, 100))
@@ -132,7 +132,7 @@ def test_any_leading_dimensions(tiles: str) -> None:
 
 
 def test_a_target_is_not_ranked_above_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dot product of its own may differ from the tile's value in the last bits, and then the target would beat itself."""
+    """A separate dot product may differ from the tile's value in its last bits. The target must not outrank itself."""
     monkeypatch.setattr(head, "whole_rows", lambda _: False)
     monkeypatch.setattr(head, "GPU_TILE", (3, 70))
     hidden, weight, _ = inputs(torch.float32)

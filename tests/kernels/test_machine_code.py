@@ -1,7 +1,7 @@
-"""The kernels' machine code for GPUs that are not here: registers, widths of loads, and instructions for each logit.
+"""Machine code of the kernels for absent GPUs: registers, load widths, and instructions per logit.
 
-What a GPU would show as slowness shows here as a number: a load that is no longer 128 bits wide, a register that moved to
-memory, an instruction more in the hot path. At 4.3 TB/s an H200 has 13.8 to 15.6 issue slots for each 16-bit logit.
+Slowness on a GPU shows here as a number. Examples are a load below 128 bits, a register spilled to memory, and one more
+instruction in the hot path. At 4.3 TB/s an H200 has 13.8 to 15.6 issue slots for each 16-bit logit.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BUDGET = {
 }  # fmt: skip
 ROOM = 1.05
 SET_ASIDE = 8
-"""Bytes: a number that is wanted before the loop and after it may wait in memory meanwhile; nothing in the loop may."""
+"""Spilled bytes. A value from before the loop that is needed after it may be spilled. Nothing in the loop may."""
 ELEMENTS = launch_stats.BLOCK // (32 * launch_stats.WARPS)
 """Logits that one thread takes in one turn of the loop."""
 
@@ -97,7 +97,7 @@ def test_other_types(dtype: torch.dtype, vocabulary: int, capability: int) -> No
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_one_exponential_for_each_logit(capability: int) -> None:
-    """A second one would be more than an H100's special function units have time for. What is above 1 is re-basing."""
+    """An H100's special function units have no time for a second one. Anything above 1 is re-basing."""
     stream = statistics_code(VARENTROPY, capability).stream
     assert sum("MUFU.EX2" in line for line in stream.hot) == ELEMENTS
 
@@ -127,7 +127,7 @@ def test_every_variant_compiles_without_spills(variant: str) -> None:
 
 
 def other_launches(dtype: torch.dtype, vocabulary: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, Launch]:
-    """What the other operations launch, caught on its way to the GPU."""
+    """Launches of the other operations, intercepted on their way to the GPU."""
     logits, target, temperature = logits_of(vocabulary, dtype), torch.zeros(ROWS, dtype=torch.long), torch.ones(ROWS)
     caught: list[Launch] = []
     monkeypatch.setattr(Launch, "run", lambda self: caught.append(self))

@@ -1,4 +1,4 @@
-"""What must hold of any logits: merging, order, offsets, bounds, and independence from the rest of the batch."""
+"""Properties of any logits: merging, order, offsets, bounds, and independence from the batch."""
 
 from __future__ import annotations
 

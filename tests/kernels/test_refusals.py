@@ -1,4 +1,4 @@
-"""What is refused, and that the message names what was given."""
+"""Refused arguments. The message names what was given."""
 
 from __future__ import annotations
 

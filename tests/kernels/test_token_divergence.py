@@ -1,4 +1,4 @@
-"""`token_divergence` on a CPU against float64: every pair of adversarial rows, masks, layouts, undefined rows."""
+"""`token_divergence` on a CPU against float64: all pairs of adversarial rows, masks and layouts."""
 
 from __future__ import annotations
 

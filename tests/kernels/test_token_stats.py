@@ -1,4 +1,4 @@
-"""`token_stats` on a CPU against float64: every statistic, type, shape and layout, and rows that have no distribution."""
+"""`token_stats` on a CPU against float64: every statistic, type, shape and layout, and undefined rows."""
 
 from __future__ import annotations
 

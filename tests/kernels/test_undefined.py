@@ -1,4 +1,4 @@
-"""What `token_stats` says of rows and targets without an answer, on a CPU."""
+"""Results of `token_stats` for rows and targets without an answer, on a CPU."""
 
 from __future__ import annotations
 

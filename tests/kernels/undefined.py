@@ -1,4 +1,4 @@
-"""Rows and targets that have no distribution or no log-prob, and what `token_stats` says of each: as its docstring has it."""
+"""Rows without a distribution, targets without a log-prob, and their documented results of `token_stats`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ROWS: dict[str, tuple[torch.Tensor, dict[str, float]]] = {
     ),
     "all NaN": (torch.full((VOCABULARY,), NAN), {"lse": NAN, "rank": -1, "ties": -1, "argmax": -1}),
 }
-"""Each row with what is not NaN of it; its target is the largest of its finite logits (the first column, if there is none)."""
+"""Each row with its results that are not NaN. The target is the largest finite logit, or the first column."""
 
 
 def target_of(row: torch.Tensor) -> int:
@@ -66,7 +66,7 @@ def check_row(name: str, dtype: torch.dtype) -> None:
 
 
 def check_targets(logits: torch.Tensor, target: torch.Tensor, found: TokenStats) -> None:
-    """Ignored (-100), outside and inside targets side by side."""
+    """Ignored (-100), outside and inside targets in one batch."""
     vocabulary = logits.shape[1]
     for row, token in enumerate(target.tolist()):
         if token == -100:

@@ -1,4 +1,4 @@
-"""A classifier of verified labels on both sides of the breakdown point of arXiv 2406.07515, against the closed form."""
+"""A classifier of verified labels on both sides of the breakdown point of arXiv 2406.07515."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VERIFIERS = [(1.0, 1.0), (0.8, 0.2)]
 def course(
     load: Load, error: float, verifier: tuple[float, float], *overrides: str, generations: int = 4
 ) -> list[dict[str, Any]]:
-    """The metrics of generations 0 to `generations` by their names, as one arm's loop has them."""
+    """Metrics of generations 0 to `generations` by name, as the loop of one arm computes them."""
     settings = [f"learner.repetitions={CHAINS}", f"learner.dimensions={FEATURES}", f"sample.count={ROWS}"]
     settings += [f"learner.error={error}", f"learner.keep_right={verifier[0]}", f"learner.keep_wrong={verifier[1]}"]
     (arm,) = load("classifier", *settings, "control.enabled=false", *overrides).arms

@@ -1,4 +1,4 @@
-"""The paper's claims about one Gaussian: total variance grows, distance grows, every path loses its variance."""
+"""Claims of the paper about one Gaussian: total variance and distance grow, and every path loses its variance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The n-gram learner: supports never grow, and rare words survive with the theoretical probability."""
+"""The n-gram learner: supports never grow. Rare words survive with the theoretical probability."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_what_is_drawn_has_the_models_own_distribution(order: int) -> None:
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("longest", [3, 60])
 def test_the_support_never_grows(load: Load, order: int, longest: int) -> None:
-    """A document that is cut, or ends in a context without successors, adds no end that was never there."""
+    """A cut document adds no false end. The same holds for one in a context without successors."""
     recipe = load("ngram", f"learner.order={order}", f"sample.max_tokens={longest}").recipe
     learner = NGram(recipe)
     state = learner.fit(learner.human(1, 30), 0, None, Meter())
@@ -84,7 +84,7 @@ def test_the_support_never_grows(load: Load, order: int, longest: int) -> None:
 
 
 def test_a_rare_word_survives_a_generation_with_the_probability_of_theory() -> None:
-    """M one-word documents are M draws of a word: P(survives) = 1 - (1 - q)^M."""
+    """M one-word documents are M draws of a word. It survives with P = 1 - (1 - q)^M."""
     fitted = model(documents(*[(A,)] * 95, *[(B,)] * 4, (C,)), 2)
     tries, size = 3000, 50
     survived = Counter[int]()

@@ -18,7 +18,7 @@ ONE = 5 / (30 - 5 - 1)
 
 
 def errors(load: Load, *overrides: str) -> list[list[Metric]]:
-    """`learner/test_error` and `theory/test_error` of generations 0 to 8; 1,500 chains of 30 rows and 5 features."""
+    """`learner/test_error` and `theory/test_error` of generations 0 to 8. There are 1,500 chains of 30 rows and 5 features."""
     settings = ("learner.repetitions=1500", "learner.dimensions=5", "sample.count=30", "control.enabled=false")
     (arm,) = load("regression", *settings, *overrides).arms
     chain = Chain(arm, Regression(arm.recipe))

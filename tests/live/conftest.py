@@ -1,4 +1,4 @@
-"""Recorded events: two arms of a run of three generations that is stopped and taken up again."""
+"""Recorded events of a run with two arms and three generations. It is stopped and resumed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def start(time: float, **committed: int) -> Event:
 
 
 def generation(time: float, arm: str, number: int, accuracy: float) -> list[Event]:
-    """All events of one (arm, generation), from `time` on, one stage after the other."""
+    """All events of one (arm, generation) from `time` on, stage by stage."""
     place = {"arm": arm, "generation": number}
     events: list[Event] = []
     for stage, seconds in SECONDS.items():

@@ -11,7 +11,10 @@ from autophage.live.reducer import BaseTraining, fold_all
 
 
 def test_serial_stages_add_up(first_attempt: list[Event]) -> None:
-    """To come: 60 % of a train stage, 6 s by its own speed, 9 s of that generation, and 19 s for each of two more."""
+    """The rest is 6 s of training, 9 s of that generation, and 19 s for each of two more.
+
+    The train stage is at 40 % by its own speed.
+    """
     now = first_attempt[-1]["time"]
     assert time_left(fold_all(first_attempt), now) == pytest.approx(6 + 9 + 2 * 19)
 
@@ -30,14 +33,14 @@ def test_unknown_before_every_kind_of_stage_was_seen(first_attempt: list[Event])
 
 
 def test_a_stage_far_enough_stands_in_for_a_measured_one(first_attempt: list[Event]) -> None:
-    """The first train stage of a run at 40 % after 4 s: all of them take 10 s."""
+    """The first train stage is at 40 % after 4 s. All train stages take 10 s."""
     events = [event for event in first_attempt if (event.get("arm"), event.get("generation")) != ("main", 1)]
     state = fold_all(events)
     assert time_left(state, events[-1]["time"]) is not None
 
 
 def test_overlapping_arms_finish_sooner_but_not_sooner_than_the_longest(first_attempt: list[Event]) -> None:
-    """Both arms train at the same time: the rest is one arm's chain, not the sum of two."""
+    """Both arms train at the same time. The rest is the chain of one arm."""
     events = [event for event in first_attempt if event["kind"] == "run-start"]
     for arm in ("main", "control"):
         time = 100.0

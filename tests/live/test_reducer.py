@@ -1,4 +1,4 @@
-"""What a view knows after a list of events."""
+"""State of a view after a list of events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is drawn, at the widths people have."""
+"""Drawings at common terminal widths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Perplexity under another model, divergence, detectors and tails, against plain definitions and closed forms."""
+"""Perplexity under another model, divergence, detectors and tails against plain definitions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def compared(kl: list[float]) -> Compared:
 
 
 def sampled(p: np.ndarray, tokens: np.ndarray) -> Scored:
-    """What a model with one and the same distribution `p` everywhere says of `tokens`."""
+    """Scores of `tokens` under a model with one distribution `p` everywhere."""
     n, logs = len(tokens), np.log(p)
     entropy = -(p * logs).sum()
     varentropy = (p * (logs + entropy) ** 2).sum()

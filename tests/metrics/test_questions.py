@@ -1,4 +1,4 @@
-"""Metrics of four-way questions, counted by hand, and held to where questions are the units of an interval."""
+"""Metrics of four-way questions against counts by hand. Questions are the units of an interval."""
 
 from __future__ import annotations
 

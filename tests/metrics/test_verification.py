@@ -1,4 +1,4 @@
-"""The breakdown point and the closed form of a fit to verified labels, against limits and against chance itself."""
+"""The breakdown point and the closed form of a fit to verified labels, against limits and simulation."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_curve_falls_with_the_error_and_is_a_mirror_about_one_half_without_a
 def test_the_expectation_is_that_of_fits_by_chance(
     dimensions: int, error: float, keep_right: float, keep_wrong: float
 ) -> None:
-    """20,000 fits to 80 rows, by the law of the kept counts and of their sum."""
+    """20,000 fits to 80 rows, drawn from the law of the kept counts and their sum."""
     rng, chains, rows, separation = np.random.default_rng(5), 20_000, 80, 1.2
     shares = [keep_right * (1 - error), keep_wrong * error]
     right, wrong, _ = rng.multinomial(rows, [*shares, 1 - sum(shares)], size=chains).T

@@ -1,4 +1,4 @@
-"""When a metric leaves the control's spread: made-up series with known answers, and the bound on false alarms."""
+"""Departure of a metric from the control's spread: series with known answers, and the rate of false alarms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from autophage.metrics.warning import (
 )
 
 NOISE = (0.00, 0.01, -0.01, 0.005, -0.01, 0.01, 0.0, -0.005, 0.01)
-"""What a control does around its level."""
+"""Noise of a control around its level."""
 
 
 def series(values: list[float], half: float | None = 0.01) -> MetricSeries:
@@ -76,7 +76,7 @@ def test_a_drift_that_the_control_shares_is_no_warning() -> None:
 
 
 def test_the_band_widens_with_generations() -> None:
-    """The same distance is outside early, when arms have had little time to wander, and inside later."""
+    """One distance is outside early and inside later. Early arms have had little time to wander."""
     found = comparison(series([0.9] * 9, None), series([0.9 + noise for noise in NOISE], None))
     assert not isinstance(found, str)
     widths = [found.half_width(generation, 0.05) for generation in range(1, 9)]
@@ -91,13 +91,13 @@ def test_the_band_is_never_narrower_than_the_intervals() -> None:
 
 
 def test_the_first_step_is_not_scatter() -> None:
-    """Every arm goes from an untouched model to a trained one; that says nothing about how arms differ."""
+    """Every arm goes from an untouched model to a trained one. That step says nothing about differences of arms."""
     leap = series([0.2, *(0.9 + noise for noise in NOISE[1:])])
     assert scatter([leap]) == scatter([CONTROL])
 
 
 def test_metrics_that_see_nothing_make_the_others_wait() -> None:
-    """The level is 5% shared among all that are asked, so far as they do not fire themselves."""
+    """All metrics share the level of 5%. A metric that fires takes no share."""
     near = series([0.9, *(0.9 + noise - 0.25 for noise in NOISE[1:])])
 
     def fires(silent: int, loud: int) -> int | None:
@@ -209,7 +209,7 @@ def test_5_in_100_of_what_fires_are_false_alarms() -> None:
 
 
 def fired(generations: int, wandering: bool, seed: int, shifted: int) -> tuple[int, int]:
-    """False and true alarms among 30 metrics of an arm that is another control but for the first `shifted` metrics."""
+    """False and true alarms among 30 metrics of an arm. Only the first `shifted` metrics differ from a control."""
     rng = np.random.default_rng([generations, seed])
 
     def arm(shift: float) -> dict[str, MetricSeries]:

@@ -1,4 +1,4 @@
-"""A cache per test, so that the user's own measured speeds do not change the plans."""
+"""A cache per test. The user's measured speeds must not change the plans."""
 
 from __future__ import annotations
 

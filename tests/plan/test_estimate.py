@@ -1,4 +1,4 @@
-"""The plan as a whole: sums, layouts, bytes and what stays unknown."""
+"""The whole plan: sums, layouts, bytes and unknown values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table that ships, the machine that is chosen, and a user's own rows."""
+"""The shipped table, the choice of a machine, and a user's own rows."""
 
 from __future__ import annotations
 

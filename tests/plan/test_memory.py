@@ -29,12 +29,12 @@ SEVENTY = llama_shape(8192, 28672, 80, 128_256, 1024, 2, "70B")
 
 
 def asked(shape: Shape, **changes: Any) -> Demand:
-    """Rank 16, four slots, 256 sequences of 320 tokens, 32 rows of 64 tokens a step."""
+    """Rank 16, four slots, 256 sequences of 320 tokens, and 32 rows of 64 tokens a step."""
     return replace(Demand(shape, 16, 4, 256, 320, 2048), **changes)
 
 
 def test_the_parts_of_eight_billion_parameters() -> None:
-    """Weights 16 GB; 32 slots of rank 16 2.7 GB; KV of 1,000 sequences of 320 tokens about 42 GB; graphs 3 GB."""
+    """Weights take 16 GB and 32 slots of rank 16 2.7 GB. KV of 1,000 sequences takes 42 GB. Graphs take 3 GB."""
     demand = asked(EIGHT, adapters=32, concurrency=1000)
     sampler, trainer = sampler_bytes(demand), trainer_bytes(demand)
     assert sampler.weights == pytest.approx(16.06e9, rel=0.01)
@@ -104,7 +104,7 @@ def test_the_way_of_sharing(device: int, shape: Shape, sharing: Sharing) -> None
 
 
 def test_what_is_given_away_is_there() -> None:
-    """Side by side, the sampler's share and the trainer's bytes stay within the device; asleep, each phase does."""
+    """A split device holds the sampler's share and the trainer. With sleep it holds each phase."""
     for device in (H200, H100, A100_40, CONSUMER):
         for shape in (ONE, EIGHT, FOURTEEN):
             for concurrency in (16, 256, 4096):

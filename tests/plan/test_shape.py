@@ -28,7 +28,7 @@ def test_a_teacher_counts_where_training_looks_at_it() -> None:
 
 
 def test_a_folder_is_read_and_a_name_is_guessed_from(tmp_path: Path) -> None:
-    """SmolLM2-135M: 134.5M parameters with tied embeddings, by its own configuration."""
+    """SmolLM2-135M has 134.5M parameters with tied embeddings, by its own configuration."""
     config = {
         "hidden_size": 576,
         "intermediate_size": 1536,

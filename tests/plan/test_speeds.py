@@ -59,7 +59,10 @@ def test_shapes_are_those_of_the_models() -> None:
 
 
 def test_light_for_eight_billion_parameters(bare: Machine) -> None:
-    """256 at once: 4.69 ms a step by bandwidth, 50,000 steps: 234 s; prefill 52 s; training 4 P tokens / F: 520 s."""
+    """At 256 sequences a step takes 4.69 ms of bandwidth, and 50,000 steps 234 s. Prefill takes 52 s.
+
+    Training takes 4 P tokens / F = 520 s.
+    """
     seconds = formula_seconds(bare, PlannedModel(EIGHT, 16, False), LARGE)
     assert seconds["sample"] == pytest.approx(234 + 52, rel=0.02)
     assert seconds["train"] == pytest.approx(520, rel=0.01)
@@ -67,7 +70,7 @@ def test_light_for_eight_billion_parameters(bare: Machine) -> None:
 
 
 def test_a_reference_costs_a_forward_pass_more(bare: Machine) -> None:
-    """2 P tokens / F beside 4 and 6: half as much again past frozen weights, a third for all weights."""
+    """A forward pass adds 2 P tokens / F to 4 with frozen weights, which is half. With all weights it adds a third of 6."""
     held = replace(LARGE, train=replace(LARGE.train, scored=LARGE.train.tokens, batches=LARGE.train.steps))
     for full, share in ((False, 1.5), (True, 4 / 3)):
         model = PlannedModel(EIGHT, 16, full)
@@ -83,7 +86,10 @@ def test_steps_that_gates_take_cost_what_training_does(bare: Machine) -> None:
 
 
 def test_a_small_model_is_bound_by_the_host_and_a_large_one_is_in_the_published_range() -> None:
-    """25 to 40 thousand tokens a second for 1B and 12 to 25 thousand for 8B, of 300 and 55 thousand that light allows."""
+    """Published rates are 25 to 40 thousand tokens/s for 1B and 12 to 25 thousand for 8B.
+
+    The speed of light is 300 and 55 thousand.
+    """
     small = formula_seconds(named("h200"), PlannedModel(ONE, 16, False), LARGE)["sample"]
     large = formula_seconds(named("h200"), PlannedModel(EIGHT, 16, False), LARGE)["sample"]
     assert 12.8e6 / 40_000 < small < 12.8e6 / 20_000

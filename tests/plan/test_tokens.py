@@ -79,7 +79,7 @@ def test_annotations_of_a_world_are_as_long_as_planned() -> None:
 
 @pytest.mark.parametrize(("concurrency", "steps"), [(200, 64), (100, 82), (50, 164)])
 def test_decode_steps_are_shared_by_what_runs_at_once(recipe_of: RecipeMaker, concurrency: int, steps: int) -> None:
-    """200 documents of 41 tokens on average: at 50 at once, four times as long as a document is."""
+    """200 documents have 41 tokens on average. At a concurrency of 50 they take four times as long as one."""
     assert workload(recipe_of(sample={"count": 200, "concurrency": concurrency}), 0).sample.steps == steps
 
 
@@ -166,7 +166,7 @@ def test_gates_that_learn_take_steps_and_read_human_documents_again(recipe_of: R
 
 
 def test_as_many_generations_as_there_may_be_are_planned_at_once(recipe_of: RecipeMaker) -> None:
-    """A pool that grows is summed in one step: walked through for each generation, 10,000 of them took minutes."""
+    """A growing pool is summed in one step. A walk over 10,000 generations took minutes."""
     recipe = recipe_of(generations=10_000, mix={"pool": "accumulate"})
     start = time.process_time()
     works = [workload(recipe, generation) for generation in range(recipe.generations + 1)]

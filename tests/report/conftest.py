@@ -1,7 +1,7 @@
-"""Run directories as the engine leaves them, written through the store's own functions with invented numbers.
+"""Run directories with invented numbers, written by the store's own functions.
 
-`make_run` builds any run: a world or a text, finished or not, with or without hostile texts. The numbers follow the
-shape of a collapse, so that findings and figures have something to find.
+`make_run` builds a run of a world or a text. It is finished or not, and its texts may be hostile. The numbers follow the
+shape of a collapse, so that findings and figures have content.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ alpha = 1.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What to build: `reached` limits how far each arm got, `texts` replace the invented samples."""
+    """Specification of a run. `reached` limits each arm. `texts` replace the invented samples."""
 
     recipe: str = WORLD
     name: str = "demo"
@@ -113,7 +113,7 @@ def text_recipe() -> str:
 
 @pytest.fixture
 def world_run(make_run: MakeRun) -> RunDirectory:
-    """Three arms (two fractions and the control), generations 0 to 5."""
+    """Three arms with generations 0 to 5: two fractions and the control."""
     return make_run()
 
 

@@ -1,4 +1,4 @@
-"""Sentences: their numbers are the run's, and a change inside the intervals is not called one."""
+"""Sentences state the run's numbers. A change inside the intervals is not called one."""
 
 from __future__ import annotations
 

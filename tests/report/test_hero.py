@@ -1,4 +1,4 @@
-"""The picture: well-formed SVG without scripts or references, with every arm, also when there is little to draw."""
+"""The picture is SVG without scripts or references. It shows every arm, even with little data."""
 
 from __future__ import annotations
 

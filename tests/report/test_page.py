@@ -1,4 +1,4 @@
-"""The page as a file: it asks nobody for anything, nothing in it runs but our own, and it is there whole or not."""
+"""The page as a file makes no requests, runs only our own scripts, and is written atomically."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LOADING = {"src", "href", "srcset", "poster", "action", "formaction", "xlink:hre
 
 
 class Page(HTMLParser):
-    """Elements with their attributes, the content of scripts, and all text outside of scripts and styles."""
+    """Elements with attributes, contents of scripts, and all text outside scripts and styles."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(convert_charrefs=True)

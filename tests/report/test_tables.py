@@ -1,4 +1,4 @@
-"""Settings, numbers, CSV, timings and provenance: what stands in the tables is what the run says."""
+"""Tables of settings, metrics, timings and provenance agree with the run."""
 
 from __future__ import annotations
 

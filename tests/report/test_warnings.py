@@ -1,4 +1,4 @@
-"""Early warning in the report: which metrics are asked, which control an arm is held against, how it is said."""
+"""Early warnings of the report: its metrics, its controls and its wording."""
 
 from __future__ import annotations
 

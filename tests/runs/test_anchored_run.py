@@ -1,4 +1,4 @@
-"""Anchors in the whole loop: engine and `loop.py` agree, statistics are recorded, and anchors work."""
+"""Anchors in the whole loop: engine and `loop.py` agree, and statistics are recorded."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_it_can_be_read(anchored: Path, autophage: Run, verb: str) -> None:
 
 
 def test_drift_falls_and_knowledge_stays_as_the_anchor_grows_heavier(variables: dict[str, str], tmp_path: Path) -> None:
-    """Three generations on nothing but their own text, of a model that knows half of its small world."""
+    """Three generations on synthetic text alone, of a model that knows half of its small world."""
     weights = (0.0, 0.1, 0.3, 1.0, 3.0)
     run = loop(
         tmp_path / "drift",

@@ -1,6 +1,6 @@
-"""The demo's claim, on the run that `make demo` left: facts fail, fluency survives, the control forgets nothing.
+"""Claim of the demo on the run of `make demo`: facts fail, fluency survives, the control forgets nothing.
 
-Left out of `make test` because the run takes minutes; `python -m pytest -m demo` after `make demo` checks it.
+The run takes minutes, so `make test` leaves these tests out. `python -m pytest -m demo` after `make demo` runs them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Exports of a committed generation: what they hold, what their cards say, and what is refused."""
+"""Exports of a committed generation: contents, model cards and refusals."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def adapter(number: int) -> Weights:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
-    """Three committed generations of one arm, two shards in the last, and a fourth that was interrupted."""
+    """Three committed generations of one arm and an interrupted fourth. The last one has two shards."""
     run = RunDirectory(tmp_path / "run")
     run.arms.mkdir(parents=True)
     run.recipe.write_text(RECIPE)

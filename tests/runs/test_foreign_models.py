@@ -1,4 +1,4 @@
-"""Models and adapters of other people: their weights are read, their code and their pickles never."""
+"""Models and adapters of other people. Their weights are read. Their code and pickles are not."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_code_of_a_model_is_not_run_and_that_is_said(loader: str, coded: Path, t
     message = str(refusal.value)
     assert "trust_remote_code is off" in message
     assert "configuration_own.py, modeling_own.py, tokenization_own.py" in message
-    assert "Give a model whose architecture transformers has" in message
+    assert "whose architecture is part of transformers" in message
     assert not trap.exists()
 
 

@@ -1,4 +1,4 @@
-"""Gates on the real stack: loop and engine make the same verdicts, counts add up, and verdicts decide the training data."""
+"""Gates on the real stack: equal verdicts in loop and engine, counts that add up, and filtered training data."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_counts_that_are_not_the_corpus_are_found(gated_run: Path, autophage: Ru
 
 @pytest.mark.long
 def test_of_nothing_nothing_is_learnt(recipe: Path, autophage: Run, tmp_path: Path) -> None:
-    """A gate that rejects everything leaves, without human rows, the model that there was; the run goes on and says so."""
+    """Without human rows, a gate that rejects everything leaves the previous model. The run goes on and reports it."""
     gate = 'gate=[{kind = "verifier", check = "regex", pattern = "zzz", unread = "reject"}]'
     done = autophage("run", recipe, "--set", gate, "--set", "mix.short=fewer", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

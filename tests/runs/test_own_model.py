@@ -1,4 +1,4 @@
-"""A user's own model on a text: a Hugging Face folder with a chat template and no start token."""
+"""A user's own model on a text. The Hugging Face folder has a chat template and no start token."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The `full` profiles of the papers' recipes, end to end, with small models and texts in place of the hub's.
+"""The `full` profiles of the papers' recipes end to end, with small models and texts.
 
-Everything else is as in the papers' runs: chat template, splits and configuration of the dataset, formats of questions,
-training of all weights, beams.
+The rest is as in the papers' runs. This covers chat template, splits, dataset configuration, question formats, training of
+all weights, and beams.
 """
 
 from __future__ import annotations

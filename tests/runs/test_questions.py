@@ -1,4 +1,4 @@
-"""Questions in a run: of the world in loop and engine, of MMLU with a chat model, and early refusals."""
+"""Questions in a run: a world in loop and engine, MMLU with a chat model, and early refusals."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_metrics_are_those_of_the_file(world_run: Path) -> None:
 
 
 def test_what_is_written_is_what_scoring_expects(world_run: Path) -> None:
-    """One model in two engines: the sampler's first word is an option where the trainer finds that it will be, and which."""
+    """The sampler's first word is an option exactly where the trainer predicts it, and the same option."""
     greedy = 0
     for folder in world_run.glob("arms/*/gen-*"):
         for one in answers_of(folder):
@@ -138,7 +138,7 @@ def chat(
     make_chat_model: Callable[[Path, str, int], None],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, object]:
-    """Settings of a small run of `text` with a chat model and two subjects of questions."""
+    """Settings of a small run of `text` with a chat model and two subjects."""
     folder = tmp_path_factory.mktemp("chat")
     text, model, questions = folder / "text.txt", folder / "model", folder / "mmlu"
     text.write_text(PROSE, "utf-8")

@@ -1,4 +1,4 @@
-"""Remedies through the real loop: schedules and the rare are the same in the engine and in `loop.py`."""
+"""Remedies in the real loop. Schedules and rare documents are equal in the engine and in `loop.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real stack on the smallest recipe: vLLM, TRL, Ray, the swap, the store."""
+"""The real stack on the smallest recipe, from vLLM to the store."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_corpora_are_whole(smoke_run: Path) -> None:
 
 
 def test_recorded_statistics_are_those_of_the_model_that_is_committed(smoke_run: Path) -> None:
-    """A teacher-forced pass of the exported model over its own corpus finds what was recorded while it was sampled."""
+    """The recorded statistics equal a teacher-forced pass of the exported model over its corpus."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 

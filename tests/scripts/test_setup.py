@@ -1,7 +1,7 @@
-"""scripts/setup.sh in a folder of its own: what it asks uv for, when it does nothing, and what it says when it cannot.
+"""scripts/setup.sh in its own folder: its requests to uv, its no-op cases, and its errors.
 
-A recording `uv` stands in for the real one, because installing needs the network; Python, bash, the file system and the
-script itself are real. PATH holds only what a test puts there.
+A recording `uv` replaces the real one, because installation needs the network. Python, bash, the file system and the script
+are real. PATH holds only files that a test puts there.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ esac
 
 
 class Place:
-    """A checkout with nothing but the files that setup reads, and a PATH of its own."""
+    """A checkout with only the files that setup reads, and its own PATH."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.bin, self.log = root / "checkout", root / "bin", root / "uv.log"
@@ -66,7 +66,7 @@ class Place:
         )
 
     def calls(self) -> list[str]:
-        """What uv was asked for since the last `setup`, but for the question whether it is new enough."""
+        """Requests to uv since the last `setup`, without the version check."""
         lines = self.log.read_text().splitlines() if self.log.is_file() else []
         return [line for line in lines if "--help" not in line]
 

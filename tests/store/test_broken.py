@@ -1,4 +1,4 @@
-"""A broken batch is read back unchanged: a NaN stays a NaN, and an unknown value is null."""
+"""A broken batch is read back unchanged. A NaN stays a NaN, and an unknown value is null."""
 
 from __future__ import annotations
 

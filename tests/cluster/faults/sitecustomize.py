@@ -1,6 +1,6 @@
-"""Makes an actor of a run fail as `AUTOPHAGE_TEST_FAULT` says. It is put on the path of the run's processes.
+"""Make an actor of a run fail as `AUTOPHAGE_TEST_FAULT` says. This file is on the path of the run's processes.
 
-`swap-NAME` is one of `swap_faults`. Every other fault happens once: the folder `AUTOPHAGE_TEST_ONCE` records it, and the
+`swap-NAME` is one of `swap_faults`. Every other fault happens once. The folder `AUTOPHAGE_TEST_ONCE` records it, and the
 process that replaces the actor is sound.
 """
 

@@ -1,4 +1,4 @@
-"""Other sizes of blocks, and other numbers of splits, than those that fit a GPU."""
+"""Block sizes and numbers of splits that do not fit a GPU."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def use_blocks(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
 
 
 def use_splits(monkeypatch: pytest.MonkeyPatch, splits: int) -> None:
-    """Every row in this many parts, however short; those that there are no columns for stay empty."""
+    """Split every row into this many parts. Parts without columns stay empty."""
     for module in (launch_stats, launch_divergence):
         monkeypatch.setattr(module, "split_count", lambda *_, **__: splits)

@@ -1,4 +1,4 @@
-"""Small blocks, so that short rows have many of them: an interpreted kernel costs some 30 ms for each turn of its loop."""
+"""Small blocks give short rows many blocks. One turn of an interpreted loop costs some 30 ms."""
 
 from __future__ import annotations
 

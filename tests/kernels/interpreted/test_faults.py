@@ -1,4 +1,4 @@
-"""Faults of published kernels, in the Triton kernels; `faults.py` says what each one was."""
+"""Faults of published kernels in the Triton kernels. `faults.py` describes each one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_does_not_have(fault: Callable[[], None], splits: int, monkeypatch: pyte
 
 @pytest.mark.parametrize("rows_inside", [True, False])
 def test_offsets_beyond_2_to_the_31(rows_inside: bool) -> None:
-    """Row times stride in 32 bits: the third of rows 1.5e9 elements apart would be read from in front of the tensor."""
+    """Row times stride overflows 32 bits. The third of rows 1.5e9 elements apart would lie before the tensor."""
     try:
         storage = torch.UntypedStorage(2 * (3_000_000_000 + 300))  # never written but where the rows are
     except RuntimeError:
@@ -39,7 +39,7 @@ def test_offsets_beyond_2_to_the_31(rows_inside: bool) -> None:
 
 
 def test_memory_that_nobody_wrote_is_read_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every buffer that an operation allocates is filled with NaN first: what is not written would show."""
+    """Every allocated buffer is first filled with NaN, so that a missing write shows."""
     new_empty = torch.Tensor.new_empty
 
     def poisoned(self: torch.Tensor, *size: int, **options: Any) -> torch.Tensor:

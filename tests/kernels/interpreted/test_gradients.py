@@ -25,7 +25,7 @@ def weighted(found: dict[str, torch.Tensor], names: tuple[str, ...]) -> torch.Te
 
 
 def close(found: torch.Tensor, truth: torch.Tensor) -> None:
-    """The interpreter cuts float32 down to bfloat16 instead of rounding it: one unit in its last place."""
+    """The interpreter truncates float32 to bfloat16 and does not round. The error is one unit in the last place."""
     tolerance = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 2**-7}[found.dtype]
     torch.testing.assert_close(found.double(), truth, atol=2e-5, rtol=tolerance)
 

@@ -60,7 +60,7 @@ def test_divergences() -> None:
 
 @pytest.mark.parametrize("width", [10, 64, 130, 200])
 def test_splits_that_few_columns_cannot_fill_stay_empty(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of 267 - width and of width columns, both in four splits, merge to the whole row."""
+    """Parts of 267 - width and of width columns merge to the whole row. Both have four splits."""
     use_blocks(monkeypatch, 64)
     logits, target = 4 * torch.randn(3, 267, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 266, 200])
     target_logit = logits.gather(1, target[:, None]).flatten()

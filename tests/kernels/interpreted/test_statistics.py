@@ -1,4 +1,4 @@
-"""`token_stats` by the Triton kernels, against float64: what `test_token_stats.py` asks of the reference, on shorter rows."""
+"""`token_stats` of the Triton kernels against float64, with the cases of `test_token_stats.py` on shorter rows."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_temperature_and_softcap(
 @pytest.mark.parametrize("splits", [1, 2])
 @pytest.mark.parametrize("layout", list(layouts(2, torch.float32)))
 def test_any_layout(layout: str, splits: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """267 columns in blocks of 64: packed rows begin anywhere among 16 columns, which are peeled off."""
+    """267 columns in blocks of 64. Packed rows begin at any of 16 columns, which are peeled off."""
     use_blocks(monkeypatch, 64)
     use_splits(monkeypatch, splits)
     logits = layouts(267, dtype)[layout]
@@ -119,7 +119,7 @@ def test_targets_of_any_layout(kind: str) -> None:
 
 
 def test_masked_rows_with_a_softcap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever -inf means under a softcap, it means the same in every block and split: the blocks here are all -inf first."""
+    """-inf under a softcap means the same in every block and split. Here whole blocks are -inf."""
     use_blocks(monkeypatch, 64)
     logits = torch.randn(1, 256)
     logits[:, :130] = -torch.inf

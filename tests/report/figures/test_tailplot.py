@@ -1,4 +1,4 @@
-"""The tail plot: a histogram of what the corpora hold, and nothing where they do not hold it."""
+"""The tail plot is a histogram of the corpora. It is absent if they lack the values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of runs of small learners, made by the loop itself: figures with closed forms, sentences, images."""
+"""Reports of small learners that the loop itself ran: figures with closed forms, sentences and images."""
 
 from __future__ import annotations
 

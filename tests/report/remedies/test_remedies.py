@@ -46,7 +46,7 @@ TOKENS = {"half": 1000, "slow": 1000, "narrow": 2000}
 
 
 def facts(tmp_path: Path, recipe: str = RECIPE, last: int = 2) -> RunFacts:
-    """Numbers as an engine might leave them: seeds move all arms alike, and each a little by itself."""
+    """Invented metrics. A seed moves all arms alike, and each a little by itself."""
     path = tmp_path / "x.toml"
     path.write_text(recipe, "utf-8")
     loaded = load_recipe(str(path))
@@ -72,7 +72,7 @@ def facts(tmp_path: Path, recipe: str = RECIPE, last: int = 2) -> RunFacts:
 
 
 def invented_costs(found: RunFacts) -> Costs:
-    """All at the last generation that is compared; what some arm did beyond it does not count."""
+    """Comparison at the last common generation. Later generations of one arm do not count."""
     costs: Costs = {}
     for arm in found.arms:
         remedy = arm.name.split("_")[0].removeprefix("remedy-")
