@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import autophage
 from autophage.errors import RecipeError
-from autophage.recipe import LoadedRecipe, load_recipe, shipped_recipes
+from autophage.recipe import LoadedRecipe, load_recipe, paths, shipped_recipes
 
 Load = Callable[..., LoadedRecipe]
 Refuse = Callable[..., str]
@@ -64,7 +63,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A source checkout with two recipes, and an empty working directory."""
     package = tmp_path / "checkout" / "engine" / "autophage"
     package.mkdir(parents=True)
-    monkeypatch.setattr(autophage, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(paths, "PACKAGE", package)
     recipes = tmp_path / "checkout" / "recipes"
     recipes.mkdir()
     for name in ("demo", "curse"):
@@ -89,7 +88,7 @@ def test_shipped_recipes_are_named_from_the_working_directory(shipped: Path, mon
 
 
 def test_shipped_recipes_of_an_installed_package_come_first(shipped: Path) -> None:
-    installed = Path(autophage.__file__).parent / "recipes"
+    installed = paths.PACKAGE / "recipes"
     installed.mkdir()
     (installed / "only.toml").write_text('name = "only"\n')
     assert shipped_recipes() == {"only": installed / "only.toml"}

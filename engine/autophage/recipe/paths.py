@@ -11,7 +11,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import autophage
 from autophage.display import safe
 from autophage.errors import RecipeError
 from autophage.recipe.keys import PATHS, REMEDIES, SWEEP
@@ -22,6 +21,8 @@ from autophage.recipe.tables.anchor import BASE
 from autophage.recipe.tables.gate import GATE, GateTable, gate_class
 from autophage.recipe.tables.model import FROM_SOURCE
 
+PACKAGE = Path(__file__).resolve().parents[1]
+"""The folder of the package `autophage`, in a source checkout or installed."""
 SUFFIX = ".toml"
 NO_PATH = {"model.path": FROM_SOURCE, "anchor.reference": BASE}
 """Values of path keys that are never paths, even if a folder has the same name."""
@@ -29,8 +30,7 @@ NO_PATH = {"model.path": FROM_SOURCE, "anchor.reference": BASE}
 
 def shipped_recipes() -> dict[str, Path]:
     """The recipes that ship with the package, by name, from an installed package or a source checkout."""
-    package = Path(autophage.__file__).resolve().parent
-    for folder in (package / "recipes", package.parents[1] / "recipes"):
+    for folder in (PACKAGE / "recipes", PACKAGE.parents[1] / "recipes"):
         if folder.is_dir():
             return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
     return {}
