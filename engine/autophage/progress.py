@@ -1,6 +1,6 @@
-"""Progress of a stage in the one shape that every part of the engine reports it.
+"""Progress of a stage, in the form that every part of the engine reports.
 
-A stage creates a `Meter` and hands it down. The code that does the work advances it.
+A stage creates a `Meter` and passes it to the code that does the work, which advances it.
 """
 
 from __future__ import annotations

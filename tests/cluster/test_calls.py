@@ -22,7 +22,9 @@ unexpectedly exits with a connection error code 2. End of file. Some common caus
 
 def test_a_death_has_a_cause_in_a_line() -> None:
     cause = exit_cause(DIED)
-    assert cause == "its process was killed from outside, as for want of memory, or crashed; Ray says SYSTEM_ERROR"
+    assert (
+        cause == "its process crashed or was killed from outside, for example for lack of memory; Ray says SYSTEM_ERROR"
+    )
     wanted = DIED.replace("Worker unexpectedly exits with a connection error code 2", "Killed as memory ran low")
     assert exit_cause(wanted) == "Killed as memory ran low; Ray says SYSTEM_ERROR"
     assert exit_cause("The node was lost") == "its machine is gone"

@@ -56,7 +56,7 @@ def test_an_open_cluster_of_several_nodes_is_refused(variables: dict[str, str], 
     assert "alone joined" in output
     assert "together joined" not in output
     assert "refused: the Ray cluster at 127.0.0.1" in output
-    assert "(2 nodes) asks nobody for a token" in output
+    assert "(2 nodes) requires no token" in output
     assert "--insecure" in output
 
 

@@ -64,7 +64,7 @@ def test_actors_that_die_are_started_again_and_the_run_goes_on(
     assert process.returncode == 0, said[-3000:]
     told = restarts(history(out))
     assert [event["actors"] for event in told] == [["the sampler"], ["the trainer"], ["the trainer"], ["the sampler"]]
-    assert said.count("Starting again") == 4
+    assert said.count("Restarting it") == 4
     assert contents(out) == contents(smoke_run)
     for path in out.glob("arms/*/gen-*/metrics.json"):
         names = [row["metric"] for row in json.loads(path.read_text("utf-8"))]
@@ -117,7 +117,7 @@ def test_beyond_the_budget_the_run_ends_and_says_who_died(
         said, _ = process.communicate(timeout=120)
     assert process.returncode == 1, said[-3000:]
     [error] = re.findall(r"^error: (.*)$", said, flags=re.MULTILINE)
-    assert error.startswith("the trainer died (its process was killed from outside")
+    assert error.startswith("the trainer died (its process crashed or was killed from outside")
     assert str(out / "logs" / "trainer.log") in error
     assert "cluster.restarts" in error
     assert "Traceback" not in said

@@ -113,7 +113,9 @@ def test_a_classifier_of_something_else_is_no_judge_of_entailment(
     context: Context, sample: Make, make_classifier: MakeClassifier
 ) -> None:
     folder = str(make_classifier(["glad", "not_entailed"]))
-    with pytest.raises(UserError, match=r"gate.model = .* tells no entailment.*Its labels are: glad, not_entailed"):
+    with pytest.raises(
+        UserError, match=r"gate.model = .* is no entailment classifier.*Its labels are: glad, not_entailed"
+    ):
         EntailmentGate(model=folder).judge(corpus(sample), context)
 
 

@@ -42,7 +42,7 @@ def test_it_reads_back(load: Load) -> None:
         (NAME + '[questions]\nkind = "world"\n', [],
          "demo.toml:3:8: the format multiple-choice lists options, but no document of this world does"),
         (NAME, ["questions.kind=mmlu", "questions.path=x"],
-         '--set questions.kind=mmlu: questions.kind = "mmlu" is plain English'),
+         '--set questions.kind=mmlu: questions.kind = "mmlu" needs a model of English'),
         (MMLU, ["questions.chat=true"],
          "--set questions.chat=true: questions.chat = true needs a chat template, but a base"),
         (NAME + 'sweep."questions.count" = [1, 2]\n', [],
@@ -55,7 +55,7 @@ def test_it_reads_back(load: Load) -> None:
         (NAME + 'questions.subjects = "a"\n', [],
          'demo.toml:2:22: questions.subjects = "a": a string, not a list\n    did you mean ["a"]?'),
         (NAME + 'questions.formats = ["cloze"]\n', [], 'demo.toml:2:22: questions.formats = "cloze": not a choice'),
-        (NAME + 'questions.subjects = ["a", "a"]\n', [], "an entry is there twice"),
+        (NAME + 'questions.subjects = ["a", "a"]\n', [], "an entry occurs twice"),
     ],
 )  # fmt: skip
 def test_what_is_refused(refuse: Refuse, text: str, overrides: list[str], head: str) -> None:

@@ -66,9 +66,9 @@ def test_schedules_share_one_control(load: Load) -> None:
 @pytest.mark.parametrize(
     ("mix", "told"),
     [
-        ('{schedule = "decay"}', "must go up from mix.alpha = 1, but alpha_final is 1"),
+        ('{schedule = "decay"}', "must rise from mix.alpha = 1, but alpha_final is 1"),
         ('{alpha = 0.5, schedule = "decay", alpha_final = 0.2}', "alpha_final is 0.2"),
-        ('{alpha = 0, schedule = "last-chance"}', "must go down from mix.alpha = 0, but alpha_final is 0"),
+        ('{alpha = 0, schedule = "last-chance"}', "must fall from mix.alpha = 0, but alpha_final is 0"),
     ],
 )
 def test_a_schedule_that_goes_nowhere_is_refused(refuse: Callable[..., str], mix: str, told: str) -> None:

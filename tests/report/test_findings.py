@@ -69,7 +69,7 @@ def test_the_control_gets_its_sentence(facts: RunFacts) -> None:
 def test_one_measured_generation_allows_no_talk_of_change(facts: RunFacts) -> None:
     found = findings(with_rows(facts, [row("alpha-1.0", 0, TORSO, 0.88)]))
     assert [f.text for f in found] == [
-        "Only generation 0 is measured: alpha-1.0 answers 88% of torso questions correctly. Nothing can be said about change yet."
+        "Only generation 0 is measured: alpha-1.0 answers 88% of torso questions correctly. A change needs a second generation."
     ]
 
 

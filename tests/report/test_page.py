@@ -201,7 +201,7 @@ def test_an_unfinished_run_is_reported_and_says_how_far_each_arm_is(make_run: Ma
 @pytest.mark.parametrize("last", [-1, 0])
 def test_a_run_that_has_hardly_begun_is_reported(make_run: MakeRun, last: int) -> None:
     page = report(make_run(reached=dict.fromkeys(("alpha-1.0", "alpha-0.5", "control"), last), ended=False))
-    says = "Nothing has been measured yet" if last < 0 else "Nothing can be said about change yet"
+    says = "Nothing has been measured yet" if last < 0 else "A change needs a second generation"
     assert says in page.text
 
 

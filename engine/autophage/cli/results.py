@@ -1,4 +1,4 @@
-"""Verbs that turn a run into something to hand on: `report` and `export`."""
+"""Verbs that write outputs of a run: `report` and `export`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verbs that last: `run` makes generations, `watch` follows a run."""
+"""Long-running verbs: `run` makes generations, `watch` follows a run."""
 
 from __future__ import annotations
 

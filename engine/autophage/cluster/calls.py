@@ -140,8 +140,8 @@ class Actor:
         stack = dump_stack(self.where(), self.log)
         self.kill()
         return HungError(
-            f"the {self.name} {what} and was given up. {stack}\nIts log: {self.log}. "
-            "The same command goes on after the last commit."
+            f"the {self.name} {what} and was killed. {stack}\nIts log: {self.log}. "
+            "The same command resumes after the last commit."
         )
 
     def kill(self) -> None:
@@ -164,7 +164,7 @@ def _lost(actor: Actor, error: Exception) -> ActorLostError:
     if actor_id == actor.id:
         return lost(actor, cause)
     return ActorLostError(
-        f"the {actor.name} or what it needed is gone ({cause}). Its log: {actor.log}.", actor_id, cause
+        f"the {actor.name}, or an actor that it needed, is gone ({cause}). Its log: {actor.log}.", actor_id, cause
     )
 
 
@@ -173,7 +173,7 @@ def exit_cause(text: str) -> str:
     if found := CAUSE.search(" ".join(text.split())):
         kind, detail = found.groups()
         if "unexpectedly exits" in detail:
-            detail = "its process was killed from outside, as for want of memory, or crashed"
+            detail = "its process crashed or was killed from outside, for example for lack of memory"
         return f"{detail.rstrip('.')}; Ray says {kind}"
     if "node" in text.lower():
         return "its machine is gone"

@@ -1,7 +1,8 @@
 """Drives the cells of a run until every generation of every arm is committed.
 
-Carries out what the schedule decides. Restarts actors that died, within a budget, and drops a cell that is lost for good.
-Asked to stop, it begins no further generation and commits what it can. Which stage is next is decided in `schedule`.
+Carries out what the schedule decides. Restarts actors that died, within a budget, and drops a cell that is lost for
+good. After a request to stop it begins no generation and commits those that it can finish. `schedule` decides which stage is
+next.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class Driver:
         """Take a result. References that belonged to a lost actor are in neither table and are dropped."""
         if reference in cell.starting:
             side = cell.regain(reference)
-            self._emit("note", text=f"{cell.actor_name(side)} is up again")
+            self._emit("note", text=f"{cell.actor_name(side)} has restarted")
             self._begin(cell, self._schedule.regain(cell.name, side))
         elif reference in cell.running:
             finished = cell.finish(reference)
@@ -207,10 +208,10 @@ class Driver:
         budget = self._budgets[cell.name]
         if self._schedule.cells == [cell.name]:
             raise RunError(
-                f"{lost} Actors were started again {budget.taken} times since the last commit, of {budget.most} that "
-                "cluster.restarts allows. The same command goes on after the last commit."
+                f"{lost} The actors were restarted {budget.taken} times since the last commit; cluster.restarts allows "
+                f"{budget.most}. The same command resumes after the last commit."
             ) from lost
-        self._emit("note", text=f"{cell.name} is lost ({lost}) Its arms go on in the other cells.")
+        self._emit("note", text=f"{cell.name} is lost ({lost}) Its arms continue in the other cells.")
         self._begin_all(self._schedule.drop(cell.name, self._committer.counts()))
 
     def _names(self, cell: Cell, work: Work) -> dict[str, str | int]:

@@ -1,4 +1,4 @@
-"""Documents of a corpus that is still being written, on their way to a training that began early.
+"""Documents of a corpus that is still being written, sent to a training that began early.
 
 A training begins early where its arm is alone and its samples come in several waves (`scheduler`).
 """

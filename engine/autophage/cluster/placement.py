@@ -40,7 +40,7 @@ def bundles_of(recipe: Recipe, *, gpus: bool) -> list[Bundle]:
         ]
     if cluster.sampler_gpus > 1 or cluster.trainer_gpus > 1:
         raise UserError(
-            f'devices = "{recipe.devices}" shares one GPU between sampler and trainer, and cluster.sampler_gpus = '
+            f'devices = "{recipe.devices}" shares one GPU between sampler and trainer, but cluster.sampler_gpus = '
             f"{cluster.sampler_gpus}, cluster.trainer_gpus = {cluster.trainer_gpus}. "
             'Use devices = "disjoint", or leave both at 1.'
         )
@@ -81,10 +81,10 @@ def require_room(recipe: Recipe, bundles: Sequence[Bundle], nodes: Sequence[Mapp
     elif recipe.devices == "disjoint" and fitting([{"GPU": 1.0}], nodes):
         remedy = 'none fits; devices = "colocated" or "serial" needs one GPU a cell'
     else:
-        remedy = "none fits; ask for less (cluster.cpus, cluster.sampler_gpus, cluster.trainer_gpus), or for a larger machine"
+        remedy = "none fits; lower cluster.cpus, cluster.sampler_gpus or cluster.trainer_gpus, or add a larger machine"
     raise UserError(
-        f"cluster.cells = {recipe.cluster.cells} asks {recipe.cluster.cells} times for {asked}, each on one machine. "
-        f"There is: {there or 'no machine'}. {remedy[0].upper()}{remedy[1:]}."
+        f"cluster.cells = {recipe.cluster.cells}: each cell needs {asked}, each on one machine. "
+        f"Available: {there or 'no machine'}. {remedy[0].upper()}{remedy[1:]}."
     )
 
 
@@ -126,8 +126,8 @@ def _start_cell(
     if not group.wait(PLACING_SECONDS):
         free = {key: value for key, value in ray.available_resources().items() if key in ("GPU", "CPU")}
         raise UserError(
-            f"{name or 'the run'} waited {PLACING_SECONDS:.0f} s for {' and '.join(map(_words, bundles))}; of the cluster "
-            f"{_words(free)} are free now. Wait for the other work on it, or ask for fewer cells (cluster.cells)."
+            f"{name or 'the run'} waited {PLACING_SECONDS:.0f} s for {' and '.join(map(_words, bundles))}. Free now: "
+            f"{_words(free)}. Wait until other jobs of the cluster end, or request fewer cells (cluster.cells)."
         )
     shared = len(bundles) == 1
     shares = [bundle.get("GPU", 0.0) / (2 if shared else 1) for bundle in (bundles[0], bundles[-1])]

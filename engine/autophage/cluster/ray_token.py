@@ -1,7 +1,8 @@
-"""Checks that a Ray cluster asks for a token. A run does not join a cluster of several machines that asks for none.
+"""Checks that a Ray cluster requires a token. A run does not join a cluster of several machines without one.
 
-Whoever reaches an open Ray port can run code as Ray's user. The environment of this process does not show what the cluster
-asks of others: a driver with a token joins an open cluster too. The check is a process with a wrong token.
+Anyone who reaches an open Ray port can run code as Ray's user. The environment of this process does not show whether
+the cluster requires a token: a driver with a token joins an open cluster too. The check joins with a wrong token, in a
+process of its own.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def require_token() -> None:
     """Check the cluster that this process has just joined.
 
     Raises:
-        UserError: The cluster has several machines, or one that others reach, and asks nobody for a token.
+        UserError: The cluster has several machines, or one that others reach, and requires no token.
     """
     import ray
 
@@ -53,10 +54,10 @@ def require_token() -> None:
     head = str(ray.get_runtime_context().gcs_address)
     found = door(head)
     if found is not Door.CLOSED:
-        said = "asks nobody for a token" if found is Door.OPEN else "does not say whether it asks for a token"
+        said = "requires no token" if found is Door.OPEN else "does not say whether it requires a token"
         raise UserError(
-            f"the Ray cluster at {head} ({len(addresses)} nodes) {said}: whoever reaches its ports can run code as you on every "
-            "machine of it. Start it with RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH on all of them (Ray 2.52 or newer; "
+            f"the Ray cluster at {head} ({len(addresses)} nodes) {said}. Anyone who reaches its ports can run code as you "
+            "on all of its machines. Start Ray on each with RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH (Ray 2.52 or newer; "
             "deploy/ shows how), or pass --insecure if nobody else is on its network."
         )
 

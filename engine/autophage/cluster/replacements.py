@@ -1,7 +1,7 @@
 """Actors of a cell that were lost and are starting again.
 
-A new process loads the same model as the first. The driver decides if it may be started, and
-the scheduler which stages are repeated.
+A new process loads the same model as the first. The driver decides whether a process is started, and the
+scheduler which stages are repeated.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Replacements:
         facts = self._actors.get(reference, side)
         if side is Side.TRAINER and (changed := self._model.changed(facts)):
             raise UserError(
-                f"the {self._actors.of(side).name} was started again and finds another model or source than before "
-                f"({', '.join(changed)} differ). Put back what was there; the same command goes on after the last commit."
+                f"the {self._actors.of(side).name} restarted and found another model or source than before "
+                f"({', '.join(changed)} differ). Restore the old files; the same command resumes after the last commit."
             )
         return side
 
@@ -71,4 +71,4 @@ class Replacements:
         seconds = self._actors.deadlines.call
         for starting in self.starting.values():
             if time.monotonic() - starting.since > seconds:
-                raise self._actors.of(starting.side).hung(f"did not come up within {seconds:.0f} s")
+                raise self._actors.of(starting.side).hung(f"did not start within {seconds:.0f} s")

@@ -1,7 +1,7 @@
 """The restart budget: how many restarts of a cell's actors are allowed between two commits. Pure counting.
 
-A run of days may lose many processes to foreign memory use or driver faults. With hours of commits in between that costs
-nothing. A process that dies again and again before any commit will never make one.
+A run of days may lose many processes to foreign memory use or driver faults. Restarts cost little if commits lie
+between them. A process that dies repeatedly before a commit would never reach one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class RestartBudget:
     def report(self, emit: Emit, actors: Sequence[str], lost: Exception) -> None:
         """Record which actors are started again and why, and tell the user."""
         emit("restart", actors=actors, cause=str(lost), number=self.taken, most=self.most)
-        emit("note", text=f"{lost} Starting again ({self.taken} of {self.most} times without a commit)")
+        emit("note", text=f"{lost} Restarting it ({self.taken} of {self.most} restarts without a commit)")
 
     def renew(self) -> None:
         """Restore the whole budget after a commit."""

@@ -1,6 +1,6 @@
-"""The schedule of a whole run: one scheduler state for each cell, and the deal of arms to cells. Pure, without I/O or Ray.
+"""The schedule of a whole run: a scheduler state for each cell, and the cell of each arm. Pure, without I/O or Ray.
 
-Cells are known by name. A cell that is dropped leaves its arms to the others, which go on after the last commits.
+Cells are known by name. The arms of a dropped cell continue in the other cells, after their last commits.
 """
 
 from __future__ import annotations

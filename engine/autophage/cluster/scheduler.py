@@ -1,8 +1,8 @@
 """Decides which stage starts next: a pure state machine, `(state, event) -> (state, actions)`, without I/O, clocks or Ray.
 
-Each arm walks through the stages of its generations: train, swap, sample, measure, commit. The trainer's side does train and
-measure, the sampler's side swap and sample. A swap needs both sides, because the trainer checks the canary. The barrier is per
-(arm, generation). With `serial` one side works at a time. Otherwise both do, on different arms.
+Each arm passes through the stages of its generations: train, swap, sample, measure, commit. The trainer's side does
+train and measure, the sampler's side swap and sample. A swap needs both sides, because the trainer checks the canary.
+The barrier is per (arm, generation). With `serial` one side works at a time. Otherwise both do, on different arms.
 
 Arms whose samples do not fill the sampler share a batch. In a *fixed* batch the arms of a cohort are sampled together or not
 at all. The recipe alone then decides what is in a batch, and with it every bit of a corpus on a CPU. In a *continuous* batch
@@ -16,13 +16,13 @@ Of the stages that could start, these go first, in this order of criteria:
 4. Johnson's rule (1954), the shortest way of taking jobs through two machines in a row. Cohorts that sample for less time
    than they train go first, by rising sampling time, then the others, by falling training time.
 
-An arm that is alone has nobody to fill the other side's time. If its samples come in several waves (`streams`), the next
-model's training begins *early*, while the corpus is still being written. It takes the finished samples in the order in which
-training reads them anyway.
+A single arm leaves one side idle. If its samples come in several waves (`streams`), the next model's training begins
+*early*, while the corpus is still being written. It takes the finished samples in the order in which training reads
+them anyway.
 
-A side can be lost with its process. Its running stages go back, and nothing that needs the side starts until it is regained.
-A lost sampler loses its models, so these are swapped in again. A lost trainer loses nothing finished: the driver holds the
-weights. A state that drains begins no further generation and finishes those in the making.
+A side can be lost with its process. Its running stages are queued again, and nothing that needs the side starts until
+it is regained. A lost sampler loses its models, so these are swapped in again. A lost trainer loses nothing finished:
+the driver holds the weights. A state that drains begins no further generation and finishes those in progress.
 """
 
 from __future__ import annotations

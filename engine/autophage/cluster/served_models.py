@@ -1,6 +1,6 @@
 """The models that a cell's sampler holds: installed at a swap, removed after sampling, rolled back after a failure.
 
-A swap is a chain of calls that the two actors walk without the driver: install, sample the canary, compare.
+A swap is a chain of calls between the two actors, without the driver: install, sample the canary, compare.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def ray_for(address: str | None, *, insecure: bool = False) -> Iterator[None]:
         address: HOST:PORT, or "auto" for the Ray that this machine is part of.
 
     Raises:
-        RunError: Ray itself failed under the run.
+        RunError: Ray itself failed during the run.
     """
     with local_ray() if address is None else joined_ray(address, insecure=insecure):
         import ray
@@ -56,7 +56,7 @@ def ray_for(address: str | None, *, insecure: bool = False) -> Iterator[None]:
         except ray.exceptions.RayError as error:
             words = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise RunError(
-                f"Ray failed under the run: {words} The same command goes on after the last commit."
+                f"Ray failed during the run: {words} The same command resumes after the last commit."
             ) from error
 
 
@@ -65,10 +65,10 @@ def joined_ray(address: str, *, insecure: bool = False) -> Iterator[None]:
     """Join an existing cluster as a driver.
 
     Args:
-        insecure: Also join a cluster that asks nobody for a token.
+        insecure: Also join a cluster that requires no token.
 
     Raises:
-        UserError: There is no cluster at the address, it wants a token that is not given, or it asks nobody for one.
+        UserError: There is no cluster at the address, it requires a token that is not given, or it requires none.
     """
     if address.rpartition(":")[0] in ("127.0.0.1", "localhost"):
         environment.stay_on_loopback()
@@ -151,8 +151,8 @@ def _start(scratch: str) -> None:
         else:
             return
     raise RunError(
-        f"Ray's own processes did not come up within half a minute, {STARTS} times. Is this machine very busy? "
-        "Nothing was lost: the same command goes on."
+        f"Ray did not start within half a minute, in {STARTS} attempts. The machine may be very busy. "
+        "Nothing was lost, and the same command resumes."
     )
 
 

@@ -1,7 +1,7 @@
 """The Python stack of a process that does not answer.
 
-A signal asks for it, so neither the process's attention nor its interpreter lock is needed. `faulthandler` writes the
-stack to the process's log, where it is read back.
+A signal requests the stack, so neither a free thread nor the interpreter lock is needed. `faulthandler` writes the
+stack to the process's log. This module reads it from there.
 """
 
 from __future__ import annotations

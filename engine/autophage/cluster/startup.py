@@ -97,7 +97,7 @@ def _prepare_first(actors: CellActors, emit: Emit) -> dict[str, Any]:
         if progress != before:
             moved = time.monotonic()
         elif time.monotonic() - moved > patience:
-            raise trainer.hung(f"made no progress for {patience:.0f} s while it got its model ready")
+            raise trainer.hung(f"made no progress for {patience:.0f} s while it prepared its model")
         if progress is not None and progress.done:
             emit("base-progress", done=progress.done, total=progress.total, loss=round(progress.loss, 4))
     return trainer.get(preparing, patience)

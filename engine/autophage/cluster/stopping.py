@@ -5,8 +5,8 @@
     SIGUSR1           the same within `cluster.grace`; exit code 75, for a scheduler to queue the job again
     any of them again leave now; a third time kills every process
 
-A run with nothing in the making leaves at once. This module owns the signals while a run is at work. The driver decides what
-can be committed.
+A run without a generation in progress leaves at once. This module owns the signals while a run works. The driver
+decides what can be committed.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Stopping:
         """Raise the exception that ends the run with the exit code of the signal."""
         self._leaving = True
         if self._by is signal.SIGUSR1:
-            raise RequeueInterrupt("stopped by SIGUSR1; the same command goes on after the last commit")
+            raise RequeueInterrupt("stopped by SIGUSR1; the same command resumes after the last commit")
         raise KeyboardInterrupt
 
     def hear(self, signum: int, frame: FrameType | None = None) -> None:

@@ -56,7 +56,7 @@ class LateCorpus(Sequence[LateSample]):
         """
         with self._changed:
             if not self._changed.wait_for(lambda: place in self._tokens, LATE_SECONDS):
-                raise RunError(f"sample {place} did not arrive within {LATE_SECONDS:.0f} s, and training waited for it")
+                raise RunError(f"training waited {LATE_SECONDS:.0f} s for sample {place}, which did not arrive")
             return self._tokens[place]
 
     def __len__(self) -> int:

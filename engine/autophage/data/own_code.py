@@ -1,8 +1,8 @@
 """Refusal of models that bring their own code (`auto_map` in their configuration).
 
 transformers would import Python files of the model's folder or repository under `trust_remote_code`. Every call in
-this package leaves that option off, and no setting turns it on. Weights are data and stay data. The message tells
-such a model from a broken one.
+this package leaves that option off, and no setting turns it on. Weights are only ever read as data. The error
+distinguishes such a model from a broken one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Interface of every source of human data.
 
 A source is bound to a tokenizer and yields token ids only. An `Item` pairs a prompt with its human continuation. A
-model could have written in its place.
+model's sample has the same form as that continuation.
 """
 
 from __future__ import annotations

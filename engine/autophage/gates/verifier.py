@@ -57,7 +57,7 @@ class Verifier(Gate):
     )
     question: str = Field(QUESTION, description="judge: the question; {text} is the sample, {prompt} is its prompt")
     longest: Positive = Field(16, description="judge: maximum tokens of an answer; its last yes or no counts")
-    unread: Literal["pass", "reject"] = Field("pass", description="fate of samples that cannot be checked")
+    unread: Literal["pass", "reject"] = Field("pass", description="treatment of samples that cannot be checked")
     keep_right: Fraction = Field(1.0, description="rate at which right samples are kept (phi)")
     keep_wrong: Fraction = Field(0.0, description="rate at which wrong samples are kept (psi)")
     paths: ClassVar[tuple[str, ...]] = ("answers",)

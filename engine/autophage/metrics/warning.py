@@ -14,15 +14,15 @@ to a trained one, and it is larger than the others. Measurement errors that do n
 independent errors of size e give s = e * sqrt(2), twice the variance of d_g at g = 1.
 
 A metric *fires* at the first g from which it stays outside on one side, at every generation that both arms have and at
-least at `STAY` of them. A metric that leaves the band and comes back has not fired. Whatever fires is outside at the
-last generation, so q bounds false alarms for any number of generations. q is the level of Benjamini and Hochberg
+least at `STAY` of them. A metric that leaves the band and comes back has not fired. A metric that fires is outside at
+the last generation, so q bounds false alarms for any number of generations. q is the level of Benjamini and Hochberg
 (1995) for M metrics at their last generation: `FALSE` * k / M for the largest k that leaves k metrics outside. In
 expectation at most `FALSE` of the warnings are false alarms, also for metrics that depend positively on one another
 (Benjamini & Yekutieli 2001). If the arm does not differ from the control, the chance of any warning is at most
 `FALSE`.
 
 A metric is not judged without a control, with too few generations to estimate the scatter, or if neither steps nor
-intervals have a spread. Its `reason` then says so. The functions are pure and know no files, arms or reports.
+intervals have a spread. `reason` then names the cause. The functions are pure and know no files, arms or reports.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@
     estimate    the plan, put together            assumptions   the sentences it rests on
     calibrate   measured speeds of a finished run record        the prediction that a run keeps
 
-Pure arithmetic over a recipe; only the choice of the machine looks around. Nothing is loaded, downloaded or timed.
+Pure arithmetic over a recipe; only the choice of the machine inspects the host. Nothing is loaded, downloaded or
+timed.
 """
 
 from autophage.plan.estimate import ArmPlan, Layout, Plan, Speeds, layout_of, plan

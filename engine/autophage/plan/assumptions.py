@@ -1,4 +1,4 @@
-"""The assumptions of a plan, in sentences: the origin of the speeds, and everything taken for granted."""
+"""The assumptions of a plan, in sentences: the origin of the speeds first."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def assumptions(recipe: Recipe, machine: Machine, basis: str, *, overlap: bool, 
     if recipe.refers and recipe.anchor.reference != BASE:
         lines.append("the teacher is as fast as the model itself")
     if recipe.measure.drift:
-        lines.append("samples are scored once under each of their own model, model 0 and the previous model")
+        lines.append("each sample is scored under three models: its writer, model 0 and the previous model")
     return lines

@@ -1,7 +1,7 @@
 """The workload of a run, counted from its recipe: sequences, tokens and steps of every stage of every generation.
 
-Counts pass by pass; other modules derive seconds and bytes. Lengths that only the model or the data would tell are means,
-named here.
+Each forward pass is counted; other modules derive seconds and bytes. Lengths that depend on the model or the data are
+means with names in this module.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """`[remedies.NAME]`: bundles of settings. An arm has one of them by `remedy = "NAME"`.
 
-This module brings a bundle to one form, dotted key to value, and checks it. A bundle may not set a key that is unknown, that
-all arms share, or that is swept as well. It has neither a seed nor measures, because every remedy is compared with the same loop
-by the same measures. The gates of a bundle replace those of the recipe. `arms` lays a bundle over a recipe.
+This module brings a bundle to one form, dotted key to value, and checks it. A bundle may not set a key that is unknown,
+that all arms share, or that is swept as well. It sets neither a seed nor measurements, because every remedy is compared
+with the same loop by the same measurements. The gates of a bundle replace those of the recipe. `arms` lays a bundle
+over a recipe.
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ def _check_bundle(document: TomlDocument, name: str, bundle: object) -> Fault | 
         return Fault(location, wrong, (f"write [{label}] and below it, for example, mix.alpha = 0.5",))
     if name == NO_REMEDY:
         return Fault(
-            location, f"{label}: {NO_REMEDY} is reserved for the loop without a remedy", ("give the remedy another name",)
+            location,
+            f"{label}: {NO_REMEDY} is reserved for the loop without a remedy",
+            ("give the remedy another name",),
         )
     if not NAMES.fullmatch(name):
         wrong = f"{label}: not a name for a remedy"

@@ -118,7 +118,7 @@ def _check_list(document: TomlDocument, dotted: str, values: list[object]) -> tu
         if errors:
             faults.append(wrong_value(location, KEYS[dotted], value, errors[0], f"{label}[{index}]"))
         elif held in checked:
-            faults.append(Fault(location, f"{label}[{index}] = {shown(value)}: is there twice", ("keep one of them",)))
+            faults.append(Fault(location, f"{label}[{index}] = {shown(value)}: occurs twice", ("keep one of them",)))
         else:
             checked.append(held)
     return checked, faults

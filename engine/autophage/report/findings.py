@@ -1,7 +1,7 @@
 """Findings of the run, as sentences made from its numbers.
 
-A change counts as one only if the 95% intervals do not overlap. Otherwise the sentence says so. Each sentence names
-the number that moved, by how much, and in which arm.
+A change counts only if the 95% intervals do not overlap. A sentence about any other change states the overlap. Each
+sentence names the metric, the size of the change, and the arm.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _diet(arm: ArmFacts) -> str:
 
 
 def _only_start(name: str, point: Point, says: str) -> str:
-    return f"Only generation {point.generation} is measured: {name} {says}. Nothing can be said about change yet."
+    return f"Only generation {point.generation} is measured: {name} {says}. A change needs a second generation."
 
 
 def _hedge(start: Point, end: Point) -> str:

@@ -19,7 +19,7 @@ from autophage.report.learners.stories import story
 
 FLUENT = 0.2
 """Relative rise of the perplexity of form up to which an arm counts as fluent. A reader would hardly notice it."""
-CONFOUNDED = "Effects of synthetic text cannot be told apart from effects of training."
+CONFOUNDED = "Effects of synthetic text cannot be separated from effects of training."
 NAMED = 4
 """Most arms that an observation names. It counts the rest."""
 

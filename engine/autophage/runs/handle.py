@@ -1,7 +1,7 @@
 """Read a run directory from Python: recipe, arms, metrics, corpora.
 
-`Run` holds a path and nothing else that can grow old: each call reads what is committed at that moment, so a run that
-another process writes can be read too. pyarrow and the recipe's schema are imported when they are needed.
+`Run` holds only a path. Each call reads the files that are committed at that moment, so a run that another process
+writes can be read too. pyarrow and the recipe's schema are imported when they are needed.
 """
 
 from __future__ import annotations

@@ -70,5 +70,5 @@ class BaseWeights:
             raise SwapError(f"{name or 'the base model'}: vLLM does not take the weights ({error})") from error
         # The prefix cache was computed with the weights before, and is looked up by tokens alone.
         if not self._engine.reset_prefix_cache():
-            raise RunError("vLLM did not empty its prefix cache, which holds what other weights computed")
+            raise RunError("vLLM did not empty its prefix cache, which holds results of other weights")
         self._live, self._sound = name, True

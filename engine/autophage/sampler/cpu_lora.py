@@ -1,6 +1,6 @@
-"""Chooses the LoRA implementation on the CPU: `grouped_lora` where this vLLM is as it expects, else vLLM's own.
+"""Chooses the LoRA implementation on the CPU: `grouped_lora` where it fits the installed vLLM, else vLLM's own.
 
-vLLM's CPU platform names the class that multiplies with adapters. `install` makes it name another. A vLLM whose class or
+vLLM's CPU platform names the class that multiplies with adapters. `install` replaces that name. A vLLM whose class or
 method parameters have changed keeps its own, slower path. A log line reports that.
 """
 

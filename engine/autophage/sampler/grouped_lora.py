@@ -13,8 +13,8 @@ of merged weights. At hidden size 512 the factors are 7 and 0.86.
 
 Rows without an adapter (slot -1) keep their values. vLLM's gather reads -1 as the last slot and adds that adapter.
 
-The module needs torch and vLLM only, so that vLLM can take it as it is. `cpu_lora` installs it. Shapes: T rows of a step,
-S slots of a bucket, H rows of each slot in the stack (the height).
+The module needs torch and vLLM only, so that vLLM could adopt it unchanged. `cpu_lora` installs it. Shapes: T rows of a
+step, S slots of a bucket, H rows of each slot in the stack (the height).
 """
 
 from __future__ import annotations

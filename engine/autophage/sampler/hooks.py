@@ -4,9 +4,9 @@ vLLM has two model runners: V1 runs on CPUs and V2 on GPUs. Each has a thin adap
 adapter passes the raw logits on before the sampler may change them. Afterwards it passes the sampled tokens on, with each
 row's request id and the token's position in its output.
 
-The position is the sequence's length minus its prompt's, which stays right when a request is preempted and read in again.
-Rows and slots change between steps and are never remembered. A hook draws no random number, writes nothing that the sampler
-reads and waits for no device. The names hold for vLLM 0.26 to 0.33. `attach` refuses a runner with others.
+The position is the sequence's length minus its prompt's. It stays correct after a request is preempted and resumed.
+Rows and slots change between steps and are never remembered. A hook draws no random number, writes nothing that the
+sampler reads and waits for no device. The names hold for vLLM 0.26 to 0.33. `attach` refuses a runner with others.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The requests in the engine, and those that wait for room. All enter at once until a step runs out of memory.
+"""The requests in the engine, and those that wait for room.
 
-Then all are taken back. From there on half as many enter at a time, in the same order. An interrupted request begins again
-with its own seed. Plain bookkeeping that knows neither vLLM nor torch.
+All requests enter at once. If a step runs out of memory, all are withdrawn, and half as many then enter at a time, in
+the same order. An interrupted request begins again with its own seed. Plain bookkeeping that knows neither vLLM nor
+torch.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class Fitting:
         spare = [one for place, one in enumerate(documents) if place not in measured]
         if not spare:
             raise UserError(
-                f'train.keep = "best" picks an epoch by held-out documents that are not measured, and all {len(documents)} are. '
+                f'train.keep = "best" needs held-out documents that are not measured, and all {len(documents)} are. '
                 f"Lower measure.documents, or raise source.held_out or source.held_out_documents."
             )
         return spread(spare, VALIDATED)

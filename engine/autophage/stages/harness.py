@@ -1,8 +1,8 @@
 """Tasks of EleutherAI's lm-evaluation-harness as metrics of each generation: built-in tasks, or YAML files of the user.
 
-The harness is optional: `pip install "autophage[harness]"`. It evaluates the resident model with the generation's weights.
-Before a result counts, the log-probs of a text through the harness's model are compared with the trainer's own. A harness
-that evaluated the base model instead would draw a plausible flat line.
+The harness is optional: `pip install "autophage[harness]"`. It evaluates the resident model with the generation's
+weights. Before a result counts, the log-probs of a text through the harness's model are compared with the trainer's
+own. A harness that evaluated the base model instead would give a plausible constant score.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The stages of a generation on the trainer's side, wired to one resident model.
 
-Each stage is a function of (arm, generation, what came before). Nothing that could change a result is kept between calls.
-`loop.py` and the engine therefore share the workbench, and a resumed run computes what an uninterrupted run computes.
-The workbench knows neither vLLM nor Ray. The only files it writes are batches kept for inspection.
+Each stage is a function of arm, generation and earlier results. Nothing that could change a result is kept between
+calls. `loop.py` and the engine therefore share the workbench, and a resumed run computes what an uninterrupted run
+computes. The workbench knows neither vLLM nor Ray. The only files it writes are batches kept for inspection.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fault points: named places where a test can make a run die.
+"""Fault points: named places where a test can kill a run.
 
 Every write, fsync, rename, stage and actor call of a run passes `reach`. It does nothing unless a variable arms it:
 

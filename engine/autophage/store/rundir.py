@@ -4,8 +4,8 @@
     RUN/fork.json, if the first generations are copies from another run
     RUN/arms/ARM/gen-003/{corpus-00000.parquet, adapter/ or model/, answers.parquet, metrics.json, manifest.json}
 
-`RunDirectory` names the paths. `RunLock` excludes a second writer. Events are one JSON object per line; readers ignore a
-last line that a crash tore.
+`RunDirectory` names the paths. `RunLock` excludes a second writer. Events are one JSON object per line; readers ignore
+a last line that a crash cut short.
 """
 
 from __future__ import annotations

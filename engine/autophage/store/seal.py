@@ -37,7 +37,7 @@ def unsealed(path: Path, indent: int) -> dict[str, Any]:
         raise StoreError(f"{path}: is not a JSON object")
     content.pop(SEAL, None)
     if text != sealed(content, indent):
-        raise StoreError(f"{path}: is not what was written: its seal does not fit")
+        raise StoreError(f"{path}: was changed or damaged: its seal does not match")
     return content
 
 

@@ -3,7 +3,7 @@
 All models are weights of one variant of the resident model. Each batch runs once per model, whose tensors are copied
 into the live ones first. Hidden states of two models exist at a time, and logits only tile by tile. Beside the live
 weights the device holds the compared weights, in the type in which they are scored. Adapters are small. Of full models
-these are two: the writer and the previous model. No gradient and no optimizer state is in memory then.
+only the writer and the previous model are compared. Gradients and optimizer states are not in memory then.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
     y'_t = y_t                                       if p(y_t | y_<t) < threshold, or y_t is a special token
     y'_t ~ p(. | y_<t) without special tokens        otherwise
 
-The context y_<t is always the human's, so one forward pass edits a whole document. Tokens that the model does not expect
-stay, such as rare words. A draw inverts the distribution function at a uniform number. That number depends on the run's
-seed, the generation, and the places of document and token. It depends neither on the threshold nor on other edits.
+The context y_<t is always the human's, so one forward pass edits a whole document. Tokens that the model finds
+improbable, such as rare words, stay. A draw inverts the distribution function at a uniform number. That number depends
+on the run's seed, the generation, and the places of document and token. It depends neither on the threshold nor on
+other edits.
 """
 
 from __future__ import annotations

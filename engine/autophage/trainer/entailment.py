@@ -46,7 +46,7 @@ def entailment_label(path: str, key: str = QUESTIONS) -> int:
     found = [place for place, name in enumerate(labels) if name.lower().startswith("entail")]
     if len(found) != 1:
         raise UserError(
-            f"{key} = {path!r} tells no entailment. Exactly one label must begin with 'entail'. Its labels are: "
+            f"{key} = {path!r} is no entailment classifier. Exactly one label must begin with 'entail'. Its labels are: "
             f"{', '.join(labels)}."
         )
     return found[0]

@@ -1,7 +1,8 @@
-"""The training loss of each token: cross-entropy, truncation, distillation, and the pull of an anchor.
+"""The training loss of each token: cross-entropy, truncation, distillation, and the divergence of an anchor.
 
-`recipe/anchor.py` has the formulas. All terms are exact over the whole vocabulary, through the fused heads of both models.
-Only the live model has a gradient. The caller sums and divides: this module knows no batches, micro-batches or steps.
+`recipe/tables/anchor.py` has the formulas. All terms are exact over the whole vocabulary, through the fused heads of
+both models. Only the live model has a gradient. The caller sums and divides: this module knows no batches,
+micro-batches or steps.
 
 Shapes: T trained tokens, X the width of a head's rows.
 """

@@ -1,4 +1,4 @@
-"""Early stopping after the fact: the weights of the epoch with the least loss on held-out human text."""
+"""The choice of an epoch after training: the weights of the epoch with the least loss on held-out human text."""
 
 from __future__ import annotations
 

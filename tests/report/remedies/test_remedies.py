@@ -179,7 +179,7 @@ def test_one_seed_is_not_judged_by_its_luck(tmp_path: Path) -> None:
     assert result is not None
     assert {one.verdict for one in result.outcomes} == {NONE}
     nothing_shown, one_seed, *_ = remedy_view(result).limits
-    assert nothing_shown.startswith("The loss of the naked loop is not shown to be above 0")
+    assert nothing_shown.startswith("The naked loop shows no loss")
     assert one_seed.startswith("With one seed no effect can be shown")
     assert remedy_facts(result)["outcomes"][0]["gains"][0]["low"] is None  # type: ignore[index]
 

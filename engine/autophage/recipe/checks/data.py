@@ -94,8 +94,10 @@ def schedule_in_wrong_direction(recipe: Recipe) -> Conflict | None:
     mix, last = recipe.mix, alpha_final(recipe)
     if mix.schedule == "constant" or (last > mix.alpha if mix.schedule == "decay" else last < mix.alpha):
         return None
-    way = "up from" if mix.schedule == "decay" else "down from"
-    wrong = f"mix.schedule = {toml_value(mix.schedule)} must go {way} mix.alpha = {mix.alpha:g}, but alpha_final is {last:g}"
+    way = "rise from" if mix.schedule == "decay" else "fall from"
+    wrong = (
+        f"mix.schedule = {toml_value(mix.schedule)} must {way} mix.alpha = {mix.alpha:g}, but alpha_final is {last:g}"
+    )
     below = "lower mix.alpha" if mix.schedule == "decay" else "raise mix.alpha"
     return Conflict(
         ("mix.schedule", "mix.alpha_final", "mix.alpha"),

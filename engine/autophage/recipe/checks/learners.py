@@ -27,5 +27,5 @@ def verifier_keeps_nothing(recipe: Recipe) -> Conflict | None:
     if learner.keep_right + learner.keep_wrong > 0:
         return None
     keys = ("learner.keep_right", "learner.keep_wrong")
-    wrong = f"{keys[0]} = 0 and {keys[1]} = 0: the verifier keeps no label, so that there is no training data"
+    wrong = f"{keys[0]} = 0 and {keys[1]} = 0: the verifier keeps no label, so there is no training data"
     return Conflict(keys, wrong, ("keep some labels", str(KEYS["learner.keep_right"])))

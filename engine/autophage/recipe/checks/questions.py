@@ -44,7 +44,9 @@ def mmlu_not_readable(recipe: Recipe) -> Conflict | None:
     if recipe.questions.kind != "mmlu" or recipe.model.path != FROM_SOURCE:
         return None
     if recipe.source.kind == "world":
-        wrong = 'questions.kind = "mmlu" is plain English, but a base model made from a world knows the words of the world alone'
+        wrong = (
+            'questions.kind = "mmlu" needs a model of English, but a base model made from a world knows only its words'
+        )
         remedies = ('write kind = "world", or name a model in model.path',)
         return Conflict(("questions.kind", "model.path"), wrong, remedies)
     if recipe.questions.chat is not True:

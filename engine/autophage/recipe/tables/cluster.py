@@ -30,7 +30,7 @@ class ClusterTable(Table):
     grace: float = Field(
         90.0,
         ge=0,
-        description="Seconds left for commits after SIGUSR1, the signal of a scheduler that the time is nearly up.",
+        description="Seconds for commits after SIGUSR1, which a scheduler sends shortly before its time limit.",
     )
 
 

@@ -31,8 +31,8 @@ class MixTable(Table):
         1.0,
         ge=1.0,
         le=1000.0,
-        description="Factor by which rare human documents are drawn more often. Rare are, in a world, the documents whose first "
-        "name is of a person in the tail; in a text, the quarter of its windows with the most rare tokens.",
+        description="Factor by which rare human documents are drawn more often. World: documents whose first name belongs to a "
+        "person of the tail are rare. Text: the quarter of the windows with the most rare tokens is rare.",
     )
     pool: Literal["replace", "accumulate", "accumulate-subsample"] = Field(
         "replace",

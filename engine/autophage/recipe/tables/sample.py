@@ -24,8 +24,8 @@ class SampleTable(Table):
     )
     annotation: Positive = Field(
         4,
-        description="annotated: tokens that are taken from the beginning of a text. Of a world's document the beginning ends "
-        "with the first name.",
+        description="annotated: tokens that are taken from the beginning of a text. The beginning of a world's document ends "
+        "with the first name instead.",
     )
     prompt_set: Literal["fresh", "fixed"] = Field(
         "fresh", description="Prompt blocks. fresh: new ones in each generation. fixed: the same ones throughout."

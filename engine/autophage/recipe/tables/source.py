@@ -42,7 +42,7 @@ class SourceTable(Table):
         0.8,
         ge=0.0,
         le=4.0,
-        description="world: Zipf exponent of how often a person appears, by rank. 0: everybody appears equally often.",
+        description="world: Zipf exponent of a person's frequency by rank. 0: all people are equally frequent.",
     )
     held_out_documents: Positive = Field(200, description="world: number of documents that are held out for measuring.")
     choices: Fraction = Field(

@@ -20,9 +20,9 @@ Names = TypeVar("Names", bound=list[str] | None)
 
 
 def require_distinct(names: Names) -> Names:
-    """Return `names`. Raises `ValueError` if a name stands twice."""
+    """Return `names`. Raises `ValueError` if a name occurs twice."""
     if names is not None and len(set(names)) != len(names):
-        raise ValueError("an entry is there twice")
+        raise ValueError("an entry occurs twice")
     return names
 
 

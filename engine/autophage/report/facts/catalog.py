@@ -108,7 +108,9 @@ BASES = {
         "Greedy rate", "Share of right choices that are also the model's greedy continuation.", "share"
     ),
     "questions/dominant": Meaning(
-        "Dominant option", "Share of the option position that is chosen most. It rises with position bias.", "share"
+        "Dominant option",
+        "Share of answers at the option position that is chosen most. It rises with position bias.",
+        "share",
     ),
     "questions/always_one": Meaning(
         "Always the same option",
@@ -136,9 +138,9 @@ BASES = {
     "questions/entailment": Meaning(
         "Entailment", "Mean probability that a sampled answer entails the right option.", "share"
     ),
-    "fluency/ppl_form": Meaning("Perplexity of form", "Words in a sentence that carry no fact.", "perplexity"),
+    "fluency/ppl_form": Meaning("Perplexity of form", "Perplexity of the words that carry no fact.", "perplexity"),
     "fluency/ppl_human": Meaning("Perplexity of human text", "Perplexity of held-out human text.", "perplexity"),
-    "fact/ppl": Meaning("Perplexity of facts", "Words in a sentence that carry the fact.", "perplexity"),
+    "fact/ppl": Meaning("Perplexity of facts", "Perplexity of the words that carry the fact.", "perplexity"),
     "onpolicy/entropy": Meaning("Entropy", "Entropy of the next token on the model's own text, in nats.", "nats"),
     "onpolicy/varentropy": Meaning(
         "Varentropy", "Variance of the next token's surprisal on the model's own text.", "number"
@@ -216,7 +218,7 @@ BASES = {
     ),
     "detect/fast_detectgpt": Meaning(
         "Fast-DetectGPT",
-        "Standard deviations by which model 0 finds the text likelier than its own samples.",
+        "Likelihood under model 0 relative to model 0's own samples, in standard deviations.",
         "number",
     ),
     "detect/log_rank_ratio": Meaning(
@@ -236,7 +238,7 @@ BASES = {
     ),
     "gate/trained_tokens": Meaning(
         "Tokens trained on by gates",
-        "Tokens of trial steps of the writer, taken to judge samples and then undone.",
+        "Tokens of the writer's trial steps, which are undone once a sample is judged.",
         "number",
     ),
     **LEARNERS,
@@ -244,7 +246,7 @@ BASES = {
     "speed/train_tokens_per_second": Meaning("Training", "", "rate"),
     "speed/judge_tokens": Meaning(
         "Tokens read by named judges",
-        "Tokens that the models named by gates read, in their own tokenizers. Human text counts once.",
+        "Tokens read by the models that gates name, in their own tokenizers. Human text counts once.",
         "number",
     ),
 }

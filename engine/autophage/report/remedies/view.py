@@ -199,7 +199,7 @@ def _plain(found: Estimate) -> str:
 def _limits(found: RemedyComparison) -> list[str]:
     told = []
     if found.lost and not found.lost[-1].above:
-        told.append("The loss of the naked loop is not shown to be above 0, so there may be nothing to hold.")
+        told.append("The naked loop shows no loss, so there may be nothing for a remedy to hold.")
     if found.seeds < 2:
         told.append("With one seed no effect can be shown, because intervals are over seeds.")
     else:
