@@ -46,7 +46,7 @@ class Shell:
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
     def progress(self, key: str) -> Progress:
-        """Return the progress of the work `key`. A thread of its own answers while work goes on."""
+        """Return the progress of the work `key`. A separate thread answers while work continues."""
         return self._meter.progress
 
     def notes(self) -> list[str]:
