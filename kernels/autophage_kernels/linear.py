@@ -47,7 +47,7 @@ def linear_token_stats(
         weight and bias. NaN and infinite logits are treated as in `token_stats`.
 
     Raises:
-        ValueError: a shape, type or device does not fit. The message names what was given.
+        ValueError: a shape, type or device does not fit. The message names the given value.
     """
     check_head(hidden, weight, bias, "linear_token_stats", target=target)
     rows = hidden.shape[:-1]
@@ -92,7 +92,7 @@ def linear_token_divergence(
         `TokenDivergence`. It is differentiable once with respect to hidden, weight and bias.
 
     Raises:
-        ValueError: a shape, type or device does not fit. The message names what was given.
+        ValueError: a shape, type or device does not fit. The message names the given value.
     """
     caller = "linear_token_divergence"
     check_head(hidden, weight, bias, caller)

@@ -39,7 +39,7 @@ def token_divergence(
     distribution is undefined (all -inf, +inf, or NaN).
 
     Raises:
-        ValueError: a shape, type or device does not fit. The message names what was given.
+        ValueError: a shape, type or device does not fit. The message names the given value.
     """
     check_logits(logits, "token_divergence", reference=reference)
     if logits.shape != reference.shape:

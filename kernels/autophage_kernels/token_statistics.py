@@ -47,7 +47,7 @@ def token_stats(
         - A target outside 0..V-1 that is not `ignore_index` has log-prob and mass above NaN, rank and ties -1.
 
     Raises:
-        ValueError: a shape, type, device, temperature or softcap does not fit. The message names what was given.
+        ValueError: a shape, type, device, temperature or softcap does not fit. The message names the given value.
     """
     check_logits(logits, "token_stats", target=target)
     rows, logits_BLV = logits.shape[:-1], as_rows(logits)

@@ -84,7 +84,7 @@ def test_verify_names_a_changed_file(make_run: RunMaker, capsys: pytest.CaptureF
     damaged = run.generation("main", 1) / "metrics.json"
     damaged.write_text(damaged.read_text("utf-8").replace("0.1", "0.2"), "utf-8")
     assert main(["verify", str(run.root)]) == 1
-    assert f"fault: {damaged}: its sha256 is not the manifest's" in capsys.readouterr().out
+    assert f"fault: {damaged}: its sha256 differs from the manifest's" in capsys.readouterr().out
 
 
 def test_verify_finds_a_gap(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,9 +74,7 @@ def test_arms_with_and_without_a_maker_share_the_text(recipe: Recipe) -> None:
 
 
 def test_a_model_that_cannot_be_asked_is_refused(recipe: Recipe) -> None:
-    with pytest.raises(
-        UserError, match=r"maker\.kind = 'self-edit' asks through a chat template, and the model .* has none"
-    ):
+    with pytest.raises(UserError, match=r"maker\.kind = 'self-edit' needs a chat template, and the model .* has none"):
         bound(recipe, template=None)
 
 

@@ -99,5 +99,5 @@ def test_a_model_without_a_chat_template_is_refused_before_anything_is_made(
     finally:
         template.write_text(text, "utf-8")
     assert done.returncode == 2
-    assert "asks through a chat template, and the model" in done.stderr
+    assert "needs a chat template, and the model" in done.stderr
     assert not list(out.glob("arms/*/gen-*"))

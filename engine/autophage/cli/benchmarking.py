@@ -36,7 +36,7 @@ def bench(name: str | None = None, /, *, as_json: AsJson = False) -> int:
     else:
         print_table(["benchmark", "description"], [(name, text) for name, text, _ in found])
         say()
-        say("autophage bench NAME --help tells what a benchmark measures and compares, and how long it takes.")
+        say("autophage bench NAME --help describes a benchmark and its duration.")
     return 0
 
 

@@ -67,7 +67,7 @@ def score(
         (name, value(found.value), value(found.low), value(found.high), MEANINGS[name])
         for name, found in summary.estimates.items()
     ]
-    print_table(("statistic", ">mean", ">low", ">high", "what it is"), rows)
+    print_table(("statistic", ">mean", ">low", ">high", "meaning"), rows)
     if out is not None:
         say(f"tokens: {out}")
     return 0

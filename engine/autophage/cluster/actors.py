@@ -97,7 +97,7 @@ class TrainerActor(Shell):
         return self._bench.canary_prompts
 
     def orders(self, arm: str, generation: int) -> tuple[list[Request], Decoding]:
-        """Return what the sampler has to write."""
+        """Return the requests of a generation, and their decoding."""
         reach("trainer", "orders")
         return self._bench.requests(self._arms[arm], generation), self._bench.decoding(self._arms[arm])
 

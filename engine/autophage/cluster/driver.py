@@ -68,7 +68,7 @@ class Driver:
 
         Raises:
             AutophageError: A stage failed, or the last cell was lost.
-            KeyboardInterrupt: The run was asked to stop, and what could be committed in time is.
+            KeyboardInterrupt: The run was asked to stop. Generations that could be finished in time are committed.
         """
         self._begin_all(self._schedule.begin(self._committer.counts()))
         with self._stopping.waited_for():
@@ -84,7 +84,7 @@ class Driver:
         return [self._cells[name] for name in self._schedule.cells]
 
     def _drain(self) -> None:
-        """Begin nothing new, and leave at once where no generation in the making can be committed in the time left.
+        """Begin nothing new, and leave at once if no generation in progress can be committed in the time left.
 
         Raises:
             KeyboardInterrupt: There is nothing to wait for, or no time is left.
@@ -92,7 +92,7 @@ class Driver:
         if not self._schedule.draining:
             self._schedule.drain()
             self._emit(
-                "note", text=f"{self._stopping.asked}: finishing what can be committed in {self._stopping.grace:.0f} s"
+                "note", text=f"{self._stopping.asked}: finishing generations for up to {self._stopping.grace:.0f} s"
             )
         now, left = time.monotonic(), self._stopping.seconds_left()
         running = [one for cell in self._live for one in cell.running.values()]

@@ -31,7 +31,7 @@ class EarlyDocuments:
         self._unfed.pop(corpus.key, None)
 
     def relay(self, running: Work) -> None:
-        """Hand over what has been written since the last call, where a training waits for it."""
+        """Pass on the documents written since the last call, if a training waits for them."""
         if running.stage not in (Stage.SAMPLE, Stage.TRAIN):
             return
         corpus = running if running.stage is Stage.SAMPLE else running.previous

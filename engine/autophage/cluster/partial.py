@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Installation:
-    """A swap under way: references to what the sampler and the trainer return."""
+    """A swap in progress: references to the results of sampler and trainer."""
 
     served: ObjectRef[Served]
     canary: ObjectRef[list[Completion]]

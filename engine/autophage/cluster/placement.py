@@ -69,7 +69,7 @@ def require_room(recipe: Recipe, bundles: Sequence[Bundle], nodes: Sequence[Mapp
     """Refuse cells that these nodes can never hold.
 
     Raises:
-        UserError: It names what was requested, what is there and what would fit.
+        UserError: It names the request, the available resources and a request that fits.
     """
     room = fitting(bundles, nodes)
     if room >= recipe.cluster.cells:

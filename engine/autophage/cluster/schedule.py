@@ -66,7 +66,7 @@ class Schedule:
         return self._states[cell].running
 
     def begin(self, committed: Mapping[str, int]) -> dict[str, Todo]:
-        """Deal all arms out and return what each cell starts. `committed` counts the generations of each arm."""
+        """Assign all arms to cells. Return the stages to start in each. `committed` counts the generations of each arm."""
         return self._deal(self._cohorts, committed)
 
     def end(self, cell: str, event: Done) -> Todo:
@@ -78,7 +78,7 @@ class Schedule:
         """Record the loss of actors.
 
         Args:
-            begun: The stages that were really started. Others that count as running start anew.
+            begun: The stages that were really started. Other stages that count as running start again.
         """
         state = self._states[cell]
         sides = scheduler.dependents(state, sides)
@@ -92,7 +92,7 @@ class Schedule:
         return todo
 
     def drop(self, cell: str, committed: Mapping[str, int]) -> dict[str, Todo]:
-        """Drop a cell, deal its arms to the others, and return what these start."""
+        """Drop a cell, assign its arms to the others, and return the stages that these start."""
         orphans = self._states.pop(cell).cohorts
         return self._deal([cohort for cohort in self._cohorts if tuple(cohort) in orphans], committed)
 

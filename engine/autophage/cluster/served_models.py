@@ -55,7 +55,7 @@ class ServedModels:
         partial.installation = None
 
     def abandon(self, work: Work, partial: PartialGeneration | None, *, sampler_lost: bool) -> None:
-        """Undo what was installed for a stage that was lost. A lost sampler has taken its models along."""
+        """Remove the models that a lost stage installed. A lost sampler has no models left."""
         companions = self._companions.pop(work, [])
         if sampler_lost:
             return

@@ -101,7 +101,7 @@ def joined_ray(address: str, *, insecure: bool = False) -> Iterator[None]:
 
 @contextmanager
 def local_ray() -> Iterator[None]:
-    """Start Ray for this process and stop it afterwards, whatever happened."""
+    """Start Ray for this process and stop it afterwards in any case."""
     environment.isolate_ray()  # before the import, since Ray reads its variables once
     import ray
 
@@ -177,7 +177,7 @@ def _temporary() -> Path:
 
 
 def _require_listener(address: str) -> None:
-    """Raise `OSError` where nobody listens at HOST:PORT. Ray itself would try for minutes."""
+    """Raise `OSError` if no process listens at HOST:PORT. Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=LISTENER_SECONDS).close()

@@ -70,7 +70,7 @@ def ask_for_stack(pid: int) -> str:
 
 
 def _dumped(log: Path, size: int) -> str:
-    """Return what was appended to a log of `size` bytes, after it has stopped growing."""
+    """Return the text appended to a log of `size` bytes, once the log has stopped growing."""
     deadline = time.monotonic() + DUMP_SECONDS
     last, changed = size, time.monotonic()
     while time.monotonic() < deadline and (last == size or time.monotonic() - changed < DUMP_SETTLED):

@@ -61,7 +61,7 @@ class Stopping:
 
     @contextmanager
     def waited_for(self) -> Iterator[None]:
-        """Promise that `asked` is polled meanwhile. Outside of this context a signal ends the run at once."""
+        """Promise that `asked` is polled inside this context. Outside of it a signal ends the run at once."""
         self._waiting = True
         try:
             yield
@@ -101,7 +101,7 @@ class Stopping:
 
 @contextmanager
 def heeding(stopping: Stopping) -> Iterator[None]:
-    """Send the signals of this process to `stopping` meanwhile. Outside of the main thread nothing changes."""
+    """Send the signals of this process to `stopping` inside this context. Outside of the main thread nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -68,7 +68,7 @@ class Watchdog:
         return None
 
     def _judge(self, running: Running, silent: float) -> None:
-        """Give up an actor whose stage was silent too long. Before that, ask a sampler's engine for a token."""
+        """Kill an actor whose stage was silent too long. Before that, ask a sampler's engine for a token."""
         work = running.work
         if silent > self._deadlines.hard(work):
             raise self._culprit(work).hung(f"made no progress for {silent:.0f} s in {work}")

@@ -106,7 +106,7 @@ def prompt_style(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> str:
     has_template = bool(getattr(tokenizer, "chat_template", None))
     if style == MADE and not has_template:
         raise UserError(
-            f"maker.kind = {recipe.maker.kind!r} asks through a chat template, and the model {recipe.model.path!r} has none. "
+            f"maker.kind = {recipe.maker.kind!r} needs a chat template, and the model {recipe.model.path!r} has none. "
             "Name an instruction-tuned model: model.path."
         )
     if style == "instruct" and not has_template:

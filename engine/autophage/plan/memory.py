@@ -132,7 +132,7 @@ class Division:
     """The division of a device.
 
     `share` is vLLM's `gpu_memory_utilization`, and `sequences` the number of sequences that its KV cache holds. `reason`
-    explains the choice to the user, or names what is missing and what would fit.
+    explains the choice to the user, or names the missing memory and the settings that would fit.
     """
 
     sharing: Sharing
@@ -159,7 +159,7 @@ def share_gpu(device_bytes: int, demand: Demand, devices: str) -> Division:
         devices: The recipe's value: serial, colocated or disjoint.
 
     Raises:
-        UserError: Nothing fits. The message names the demand, the device's memory and what would fit.
+        UserError: Nothing fits. The message names the demand, the device's memory and the settings that would fit.
     """
     division = divide(device_bytes, demand, devices)
     if not division.fits:

@@ -1,6 +1,6 @@
 """Faults against the schema, in words for the author of a recipe: unknown key, unknown table, wrong value, missing key.
 
-Each fault names the key, what is wrong, the likely meaning and what the key allows. Pydantic's errors become such faults.
+Each fault names the key, the error, the likely meaning and the allowed values. Pydantic's errors become such faults.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def _opening(name: str) -> str:
         f"text{{font-family:{FONT};font-size:13px;fill:var(--ink)}}.soft{{fill:var(--soft);font-size:12px}}"
         ".title{font-size:15px;font-weight:600}.grid{stroke:var(--grid);stroke-width:1}"
     )
-    label = escape(f"Run {name}: what each arm knows, and how fluent it is, over generations")
+    label = escape(f"Run {name}: knowledge and fluency of each arm over generations")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
         f'role="img" aria-label="{label}"><style>{style}</style>'

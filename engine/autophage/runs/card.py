@@ -107,7 +107,7 @@ def _summary(facts: RunFacts, arm: ArmFacts, generation: int, what: str) -> str:
     if small:
         return f"Parameters of {model}, as safetensors; learner.json describes them. {origin}"
     thing = "The LoRA adapter that makes the base model" if what == "adapter" else _whole(arm.manifests[generation])
-    return f"{thing} {model}. {origin} It was made to study what such training does."
+    return f"{thing} {model}. {origin} It was made to study the effects of such training."
 
 
 def _numeric(manifest: Manifest) -> bool:

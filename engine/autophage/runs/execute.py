@@ -61,7 +61,7 @@ def execute(
     Raises:
         UserError: The request cannot be met. A directory that this call made is removed.
         RunError: The run failed. Committed generations stay, and the same call resumes.
-        StoreError: Committed files are not what their manifests list.
+        StoreError: Committed files differ from their manifests.
         KeyboardInterrupt: The run was interrupted. After SIGUSR1 it is a `RequeueInterrupt`.
     """
     run = RunDirectory(out)

@@ -41,7 +41,7 @@ def export(run: RunDirectory, arm: str, generation: int, what: str, out: Path) -
 
     Raises:
         UserError: There is no such arm, generation or kind of export, or `out` is not empty.
-        StoreError: The files, or the chain of earlier generations, are not what the manifests list.
+        StoreError: The files, or the chain of earlier generations, differ from the manifests.
     """
     out = out.resolve()
     facts = load(run)

@@ -60,7 +60,7 @@ def plan_fork(loaded: LoadedRecipe, run: RunDirectory, origin: Origin) -> dict[s
 
     Raises:
         UserError: The origin has no such generation, the recipe does not fit its generations, or `run` holds another run.
-        StoreError: A generation of the origin is not what its manifest lists.
+        StoreError: A generation of the origin differs from its manifest.
     """
     origin.run.require()
     if loaded.recipe.generations <= origin.generation:

@@ -83,7 +83,7 @@ class Run:
 
     @property
     def arms(self) -> list[str]:
-        """Names of the arms, in the order of the sweep; controls that the sweep does not contain stand last."""
+        """Names of the arms, in the order of the sweep; controls that the sweep does not contain come last."""
         return [arm.name for arm in self._arms]
 
     @property
@@ -99,7 +99,7 @@ class Run:
             (95% interval, null where there is none), `n` (number of items measured, null where it does not apply).
 
         Raises:
-            StoreError: A generation's metrics are not what its manifest lists.
+            StoreError: A generation's metrics differ from its manifest.
 
         Examples:
             >>> table = run.metrics().to_pandas()
@@ -123,7 +123,7 @@ class Run:
 
         Raises:
             UserError: The run has no such arm, or has not committed the generation.
-            StoreError: A file is not what the manifest lists.
+            StoreError: A file differs from the manifest.
 
         Examples:
             >>> run.corpus("alpha-1.0", 3).to_pandas().entropy.explode().mean()
@@ -152,7 +152,7 @@ class Run:
             Path of the file, `report.html` in the run directory.
 
         Raises:
-            StoreError: A file is not what its manifest lists.
+            StoreError: A file differs from its manifest.
         """
         from autophage.report import write_report
 

@@ -52,7 +52,7 @@ def run(
         RecipeError: The recipe or an override is wrong. The message names file, line and key.
         UserError: The directory holds another run, a model or source cannot be read, or the disk is full.
         RunError: The run failed. Committed generations stay, and the same call resumes.
-        StoreError: Committed files are not what their manifests list.
+        StoreError: Committed files differ from their manifests.
         KeyboardInterrupt: The run was interrupted. The same call resumes.
 
     Warns:

@@ -83,7 +83,7 @@ class EngineSettings:
     mixed: int
     """Adapters of one batch, at most."""
     adapters: int
-    """Adapters that are registered at once, at most."""
+    """Maximum number of registered adapters."""
     dtype: str
     device: str
     memory: float | None

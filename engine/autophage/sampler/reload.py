@@ -51,7 +51,7 @@ def original_weights(runner: Any) -> NamedTensors:
 
 @contextmanager
 def _without_wrappers(model: torch.nn.Module) -> Iterator[None]:
-    """Put each layer in place of its LoRA wrapper meanwhile."""
+    """Replace each LoRA wrapper with its layer inside this context."""
     from vllm.lora.layers import BaseLayerWithLoRA
 
     wrapped = [

@@ -89,7 +89,7 @@ class WorkerExtension:
     def autophage_load_base(self, weights: bytes | None) -> None:
         """Replace the base weights by safetensors with the checkpoint's names, or by the original ones where None.
 
-        No request may be running. The engine side sees to that and empties the prefix cache.
+        No request may be running. The engine side ensures this and empties the prefix cache.
         """
         import safetensors.torch
 

@@ -72,7 +72,7 @@ def write_answers(folder: Path, answers: Sequence[Answer]) -> None:
 
 
 def read_answers(folder: Path) -> pa.Table:
-    """Read the answers in a generation's folder; no rows if the generation was asked nothing.
+    """Read the answers in a generation's folder; no rows if the recipe has no questions.
 
     Raises:
         StoreError: The file cannot be read.

@@ -101,13 +101,13 @@ def committed_weights(run: RunDirectory, arm: str, generation: int) -> Weights:
     """Read the weights of model `generation` of an arm.
 
     Raises:
-        StoreError: The generation is not committed, or its weights are not what the manifest lists.
+        StoreError: The generation is not committed, or its weights differ from the manifest.
     """
     manifest = _require_manifest(run, arm, generation)
     folder = run.generation(arm, generation)
     weights = load_weights(folder)
     if weights.digest != manifest.weights.get("digest"):
-        raise StoreError(f"{folder}: its weights are not the manifest's")
+        raise StoreError(f"{folder}: its weights differ from the manifest's")
     for name in manifest.files:  # the digest covers the tensors; these are their configs
         if "/" in name and name.endswith(".json"):
             true_file(run, manifest, name)
@@ -124,7 +124,7 @@ def committed_samples(run: RunDirectory, arm: str, generation: int) -> list[Samp
     """Read corpus `generation` of an arm.
 
     Raises:
-        StoreError: The generation is not committed, or a shard is not what the manifest lists.
+        StoreError: The generation is not committed, or a shard differs from the manifest.
     """
     return read_samples(true_shards(run, _require_manifest(run, arm, generation)))
 

@@ -156,7 +156,7 @@ def _fault_of(path: Path, facts: dict[str, Any]) -> str | None:
         return f"{path}: is missing"
     if path.stat().st_size != facts["bytes"]:
         return f"{path}: has {path.stat().st_size} bytes, the manifest says {facts['bytes']}"
-    return None if sha256(path) == facts["sha256"] else f"{path}: its sha256 is not the manifest's"
+    return None if sha256(path) == facts["sha256"] else f"{path}: its sha256 differs from the manifest's"
 
 
 def clear_uncommitted(folder: Path) -> None:

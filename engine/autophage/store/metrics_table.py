@@ -34,7 +34,7 @@ def collect(run: RunDirectory, arms: list[str]) -> pa.Table:
     """Read the metrics of `arms` from their committed generations.
 
     Raises:
-        StoreError: A generation's metrics are not what its manifest lists.
+        StoreError: A generation's metrics differ from its manifest.
     """
     rows = []
     for arm in arms:
@@ -52,7 +52,7 @@ def is_current(run: RunDirectory, arms: list[str]) -> bool:
     """Return True if the table equals the metrics of the committed generations.
 
     Raises:
-        StoreError: A generation's metrics are not what its manifest lists.
+        StoreError: A generation's metrics differ from its manifest.
     """
     made = collect(run, arms)
     try:

@@ -66,6 +66,6 @@ def read_training(run: RunDirectory, manifest: Manifest, columns: list[str]) -> 
     """Read columns of a committed model's training.
 
     Raises:
-        StoreError: The file is not what the manifest lists.
+        StoreError: The file differs from the manifest.
     """
     return pq.read_table(true_file(run, manifest, TRAINING), columns=columns)

@@ -87,7 +87,7 @@ def _verify_beginning(run: RunDirectory, result: Verification) -> None:
     stated = environment.get("recipe")
     if stated is not None and stated != sha256(run.recipe):
         result.faults.append(
-            f"{run.recipe}: its sha256 is not the one in {run.environment.name}. Restore it from a copy"
+            f"{run.recipe}: its sha256 differs from that in {run.environment.name}. Restore it from a copy"
         )
 
 

@@ -61,7 +61,7 @@ class Weights:
 
 
 def digest_of(tensors: bytes) -> str:
-    """Return the SHA-256 of safetensors bytes, as it stands in an adapter's name and in its manifest."""
+    """Return the SHA-256 of safetensors bytes, as used in an adapter's name and in its manifest."""
     return hashlib.sha256(tensors).hexdigest()
 
 

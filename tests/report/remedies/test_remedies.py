@@ -135,7 +135,7 @@ def test_the_page_says_what_helps_and_what_does_not(compared: RemedyComparison) 
     assert " \u00b1 " in torso.note
     assert torso.look == "beyond"
     assert "compared with its control" in torso.title
-    assert "% of what the naked loop lost" in both.title
+    assert "% of the naked loop's loss" in both.title
     assert float(below.text) == pytest.approx(3.75, abs=0.5)
     idle, narrow = view.rows[3].cells, view.rows[4].cells
     assert idle[3].look == "within"

@@ -1,4 +1,4 @@
-"""A fault of a TOML text: its location, what is wrong, and the remedies.
+"""A fault of a TOML text: its location, the error, and the remedies.
 
 It does not know files, command lines or the schema of a recipe.
 """
@@ -37,7 +37,7 @@ class Location:
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: its location, what is wrong, and one line for each remedy."""
+    """One fault: its location, the error, and one line for each remedy."""
 
     location: Location
     wrong: str

@@ -33,8 +33,8 @@ class AnchorTable(Table):
     )
     direction: Literal["forward", "reverse"] = Field(
         "forward",
-        description="Direction of the divergence. forward: KL(reference || model), which keeps all that the reference would "
-        "say. reverse: KL(model || reference), which keeps the model from what the reference would not say.",
+        description="Direction of the divergence. forward: KL(reference || model), which keeps every text that the "
+        "reference finds likely. reverse: KL(model || reference), which suppresses texts that the reference finds unlikely.",
     )
     reference: PathText = Field(
         BASE,

@@ -10,7 +10,7 @@ from autophage.recipe.tables.table import PathText, Positive, Table, require_dis
 
 
 class MeasureTable(Table):
-    """The measurements of every generation. None of them changes what a model is trained on."""
+    """The measurements of every generation. None of them changes training data."""
 
     formats: list[Literal["question-answer", "cloze", "few-shot"]] = Field(
         ["question-answer", "cloze", "few-shot"], min_length=1, description="world: forms in which a probe is asked."

@@ -1,4 +1,4 @@
-"""`[sample]`: the prompts that a model is given, and the decoding of what it writes."""
+"""`[sample]`: the prompts of a model, and the decoding of its samples."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ PLANS = (
         "buckets",
         "Who is forgotten first",
         tuple(f"knowledge/accuracy.{bucket}" for bucket in BUCKETS),
-        "Head people appear often in human text, tail people rarely. Synthetic text repeats what is frequent.",
+        "Head people appear often in human text, tail people rarely. Synthetic text repeats frequent facts.",
         ("Head", "Torso", "Tail"),
     ),
     FigurePlan(

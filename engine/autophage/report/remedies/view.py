@@ -86,7 +86,7 @@ def _retention(found: RemedyComparison, one: Outcome) -> TableCell:
     if not one.gains or one is found.naked:
         return TableCell(percent(one.retention))
     gain, whole = one.gains[-1], found.lost[-1].value if found.lost else 0.0
-    kept = f"; {percent(gain.value / whole)} of what the naked loop lost" if whole > 0 < gain.value else ""
+    kept = f"; {percent(gain.value / whole)} of the naked loop's loss" if whole > 0 < gain.value else ""
     return TableCell(percent(one.retention), _points(gain), _look(gain), f"{_range(gain)} points{kept}")
 
 
