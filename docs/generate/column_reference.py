@@ -15,15 +15,15 @@ from autophage.store import answers, broken, corpus, metrics_table, numbers, tra
 CORPUS = {
     "sample_id": "Hash of run seed, arm, generation, place, prompt and sampling seed; 32 hex digits.",
     "prompt": "The prompt as text.",
-    "text": "What the model wrote after the prompt.",
+    "text": "The model's text after the prompt.",
     "prompt_ids": "The prompt as token ids.",
-    "token_ids": "The generated tokens, the end token included where the model ended the sample.",
+    "token_ids": "The generated tokens, including the end token if the model ended the sample.",
     "logprob": "Log-prob of each generated token under the model's full distribution at temperature 1, in nats.",
     "entropy": "Entropy of that distribution at each token, in nats.",
     "varentropy": "Variance of the surprisal under that distribution, in nats².",
     "max_prob": "Largest probability of that distribution.",
     "rank": "Number of tokens that are strictly more probable, plus one.",
-    "finish_reason": "`stop` where the model ended the sample, `length` where `sample.max_tokens` did.",
+    "finish_reason": "`stop` if the model ended the sample, `length` if `sample.max_tokens` did.",
     "accepted": "True if the next model may be trained on the sample.",
     "weight": "Weight of each of the sample's tokens in the training loss; 0 for a rejected sample.",
     "gate": "The reason of a rejection, or the remarks of the gates that passed the sample, joined by `; `.",
@@ -42,10 +42,10 @@ METRICS = {
 ANSWERS = {
     "question": "Identifies the question. Rows of one question in several formats are not independent.",
     "subject": "Subject of the question; head, torso or tail in a world.",
-    "format": "Format in which it was asked.",
+    "format": "Format of the question.",
     "gold": "Place of the right option, from 0.",
-    "chosen": "Place of the option that is likeliest to the model.",
-    "logprobs": "Log-prob of each option in nats: of a letter the sum over its tokens, of a text their mean.",
+    "chosen": "Place of the option that the model finds most probable.",
+    "logprobs": "Log-prob of each option in nats: the sum over the tokens of a letter, the mean over those of a text.",
     "greedy": "True if the chosen option is also the model's greedy continuation.",
     "complies": "True if the model's greedy first token begins a valid answer.",
     "confidence": "Share of the chosen option among the four.",
@@ -63,12 +63,12 @@ TRAINING = {
     "rank": "Mean rank of the trained token; 1 is the model's first choice.",
     "top1": "Share of tokens of rank 1.",
     "divergence": "Mean divergence from the reference of `[anchor]`, in nats; NaN without one.",
-    "withheld": "Share of tokens whose loss was truncated, clipped or masked; NaN without an anchor that does so.",
+    "withheld": "Share of tokens whose loss was truncated, clipped or masked; NaN without such a setting.",
 }
 NUMBERS = {
     "sample_id": "Identifies the sample.",
     "values": "The numbers of a sample, in the order that `learner.json` states.",
-    "seed": "Seed of the draw that the sample is part of.",
+    "seed": "Seed of the sample's draw.",
 }
 BROKEN = {
     "place": "Place of the document in the batch.",

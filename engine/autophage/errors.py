@@ -1,4 +1,4 @@
-"""Exceptions. Each message says what happened, where, and what to do.
+"""Exceptions. Each message states the problem, its place and the remedy.
 
 The user can fix a `UserError` (exit code 2). A `RunError` is a failure of the run (exit code 1). Both hold plain strings, so
 that they can be pickled between processes.

@@ -132,7 +132,7 @@ def test_a_profile_brings_its_own_remedies(load: Load, tmp_path: Path) -> None:
         ("remedies.half.devices = 'serial'", "devices is the same for all arms"),
         ("remedies.half.seed = 3", "seed is the same for all arms"),
         ("remedies.half.remedy = 'none'", "remedy is the same for all arms"),
-        ("remedies.half.measure.documents = 5", "all remedies are measured alike"),
+        ("remedies.half.measure.documents = 5", "all remedies have the same measurements"),
         ("remedies.half = {}", "demo.toml:3:10: remedies.half: sets nothing"),
         ("remedies.half = 3", "demo.toml:3:10: remedies.half = 3: a remedy is a table of settings"),
         ("remedies.none.mix.alpha = 0.5", "none is reserved for the loop without a remedy"),

@@ -41,7 +41,7 @@ def run(
         out: Run directory; default runs/NAME.
         fork_from: Begin with generations 0 to GEN of another run: RUN@GEN, such as runs/demo@3.
         address: Ray cluster to work on: auto (the cluster of this machine) or HOST:PORT; default a private Ray.
-        insecure: Join a cluster of several machines that asks for no token.
+        insecure: Join a cluster of several machines that requires no token.
     """
     from autophage.recipe import load_recipe
     from autophage.runs.start import perform, run_directory

@@ -64,7 +64,7 @@ class Verdict:
             raise ValueError(f"a verdict to {self.ruling.value} needs a reason")
         if self.reason and not _REASON.fullmatch(self.reason):
             raise ValueError(
-                f"reason {self.reason!r}: must be a countable kind: lower-case letters, digits, spaces and hyphens, at most "
+                f"reason {self.reason!r}: give a kind that can be counted, in lower-case letters, digits, spaces and hyphens, at most "
                 "60 characters"
             )
 

@@ -1,7 +1,7 @@
 """Stages of knowledge collapse (arXiv 2509.04796), with explicit thresholds.
 
     A  knowledge is kept
-    B  knowledge has collapsed and form holds: the model is fluent and answers in the form asked for
+    B  knowledge has collapsed and form holds: the model is fluent and answers in the requested form
     C  instruction following has collapsed: accuracy is at chance, or the form of answers is lost
 
 The paper gives a number for C alone: accuracy at or below 0.28 on four-way questions. Stage B begins at the change
@@ -26,7 +26,7 @@ from autophage.metrics.resampling import TAILS, BootstrapEstimate, Resampling, e
 CHANCE = 0.28
 """Accuracy on four-way questions at which stage C begins: the paper's threshold, 0.03 above guessing."""
 COMPLIANT = 0.5
-"""Share of answers in the form asked for below which form is lost. Below one half, most replies are not answers."""
+"""Share of answers in the requested form below which form is lost. Below one half, most replies are not answers."""
 FLUENT = 1.5
 """Largest perplexity, relative to generation 0, of a fluent model. The perplexity of facts reaches four times in a
 collapse.

@@ -4,7 +4,7 @@ The model's greedy continuation answers a probe, teacher-forced along the right 
 its tokens is the most probable one. `confidence` is the probability of the model's own greedy answer, up to and
 including the first token that leaves the right answer. `confidently_wrong` is the share of all probes answered wrongly
 with more confidence than the recipe's bound. `knowledge/ece` is the expected calibration error of that confidence.
-`format/compliance` is the share of answers of the kind asked for (a city for a city), right or wrong.
+`format/compliance` is the share of answers of the requested kind (a city for a city), right or wrong.
 """
 
 from __future__ import annotations

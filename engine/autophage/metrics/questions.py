@@ -8,7 +8,7 @@ of the options (`store.answers`).
     dominant              share of the option, by its place, that is chosen most
     always_one            share of the place that is right most: the accuracy of always answering that place
     compliance            the model's greedy first token begins a valid answer: one of the four options, or, if a world's
-                          question does not list them, any value of the kind asked for
+                          question does not list them, any value of the requested kind
     confidence            share of the chosen option among the four
     confidently_wrong     share of wrong answers with a confidence above the recipe's bound
     ece                   expected calibration error of that confidence

@@ -33,7 +33,9 @@ def check_arms(recipe: Recipe, arms: list[Arm], document: TomlDocument) -> list[
         for conflict in conflicts(arm.recipe):
             swept = any(key in arm.settings or _in_bundle(recipe, arm, key) for key in conflict.keys)
             wrong = f"{conflict.wrong} (in arm {arm.name})" if swept else conflict.wrong
-            faults.setdefault(conflict.wrong, Fault(_location(conflict, recipe, arm, document), wrong, conflict.remedies))
+            faults.setdefault(
+                conflict.wrong, Fault(_location(conflict, recipe, arm, document), wrong, conflict.remedies)
+            )
     return list(faults.values())
 
 

@@ -149,7 +149,7 @@ def _check_entry(
         return None, [Fault(location, wrong, ("a remedy cannot set it; make one run for each value",))]
     if table == "measure":
         return None, [
-            Fault(location, f"{label}: all remedies are measured alike", (f"set {dotted} for the whole run",))
+            Fault(location, f"{label}: all remedies have the same measurements", (f"set {dotted} for the whole run",))
         ]
     if dotted in sweep:
         where = document.key_location((SWEEP, dotted)).provenance

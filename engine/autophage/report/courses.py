@@ -30,9 +30,9 @@ SEED = 0
 """Seed of the resampling. Reports of the same run agree."""
 RULE = (
     f"A: knowledge is kept. B: at its change point, accuracy has fallen by at least {100 * DROP:.0f} points more than the "
-    f"control's. Perplexity is at most {FLUENT:g} times that of generation 0, and most answers have the form asked for. b: as B, "
+    f"control's. Perplexity is at most {FLUENT:g} times that of generation 0, and most answers have the requested form. b: as B, "
     f"but the model is no longer fluent. C: accuracy is at most {CHANCE:.0%} (guessing gives 25%), or fewer than "
-    f"{COMPLIANT:.0%} of answers have the form asked for, until the end. An onset is the first generation of a stage. Each has a "
+    f"{COMPLIANT:.0%} of answers have the requested form, until the end. An onset is the first generation of a stage. Each has a "
     "95% interval over questions and seeds, and the share of resamples that contain the stage. A stage counts as shown from "
     f"{SHOWN:.0%} of resamples on. The {CHANCE:.0%} of stage C is the paper's threshold, the others are this program's own."
 )

@@ -53,7 +53,7 @@ def execute(
     Args:
         address: Ray cluster to work on. None starts a private Ray on this machine.
         origin: Generations of another run to begin with.
-        insecure: Join a cluster of several machines that asks for no token.
+        insecure: Join a cluster of several machines that requires no token.
 
     Returns:
         False if the run was complete already.

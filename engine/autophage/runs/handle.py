@@ -139,7 +139,7 @@ class Run:
         """Check every committed generation against its manifest: hashes, parents, counts, foreign files.
 
         Returns:
-            The result. `ok` is true if nothing is wrong; `faults` lists what is wrong.
+            The result. `faults` lists the faults, and `ok` is true if there are none.
         """
         from autophage.store.verify import verify_run
 

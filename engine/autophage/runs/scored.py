@@ -24,11 +24,11 @@ def score(
 ) -> pa.Table:
     """Score texts under a model, token by token, over the whole vocabulary.
 
-    Each text is scored alone; its first token has nothing before it and is not scored.
+    Each text is scored alone. Its first token has no context and is not scored.
 
     Args:
         model: Model folder or hub id.
-        texts: The texts, in any number.
+        texts: One text or several.
         adapter: PEFT adapter folder to put on the model.
         reference: Another model of the same vocabulary. Adds the columns `kl` and `reverse_kl`.
         context: Tokens of a window; 1024 if None, or fewer where the model has fewer positions.

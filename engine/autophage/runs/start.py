@@ -42,7 +42,7 @@ def run(
         profile: Scale of the recipe, if it has profiles.
         address: Ray cluster to work on: `"auto"` or `"HOST:PORT"`. None starts a private Ray on this machine.
         fork_from: `"RUN@GENERATION"`: begin with the generations of another run.
-        insecure: Join a cluster of several machines that asks for no token.
+        insecure: Join a cluster of several machines that requires no token.
         progress: Print progress to standard output.
 
     Returns:
@@ -102,7 +102,7 @@ def perform(
             worked = execute(loaded, directory.root, view, address, origin, insecure=insecure)
     except StoreError as error:
         raise StoreError(
-            f"{error}. `autophage verify {directory.root}` lists what is wrong; with --repair it goes back to the last "
+            f"{error}. `autophage verify {directory.root}` lists the faults; with --repair it goes back to the last "
             "intact generation of each arm."
         ) from error
     if worked or not directory.report.is_file():

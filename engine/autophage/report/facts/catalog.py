@@ -97,7 +97,7 @@ BASES = {
         "Calibration error", "Mean gap between confidence and accuracy, over 15 bins of confidence.", "share"
     ),
     "format/compliance": Meaning(
-        "Format compliance", "Share of answers of the kind asked for (a city for a city), right or wrong.", "share"
+        "Format compliance", "Share of answers of the requested kind (a city for a city), right or wrong.", "share"
     ),
     "questions/accuracy": Meaning(
         "Accuracy of four-way questions",

@@ -39,8 +39,8 @@ def surprisal_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]
         panel.layout["yaxis"]["range"] = [0, 1.05 * highest]
     lead = (
         "Mean surprisal of each sample under the model that wrote it. The faint line is generation 0, the full line the last. "
-        "Mass that gathers on the left is text that no longer surprises its author. A new tail on the right is text that no "
-        "person would have written."
+        "Mass that gathers on the left is text that its own model finds probable. A new tail on the right is text that even "
+        "its own model finds improbable."
     )
     return [Figure("surprisal", "Surprisal of a model's own text", panels, lead)]
 
