@@ -64,8 +64,8 @@ class Verdict:
             raise ValueError(f"a verdict to {self.ruling.value} needs a reason")
         if self.reason and not _REASON.fullmatch(self.reason):
             raise ValueError(
-                f"reason {self.reason!r}: give a kind that can be counted, in lower-case letters, digits, spaces and hyphens, at most "
-                "60 characters"
+                f"reason {self.reason!r}: give a kind that can be counted, in at most 60 lower-case letters, digits, "
+                "spaces and hyphens"
             )
 
 
