@@ -61,7 +61,7 @@ class Detector(ByClassifier):
         )
 
     def _by_curvature(self, samples: Sequence[Sample], context: Context) -> np.ndarray:
-        """Return the probability that each sample is machine-written, [N].
+        """Return the probability that each sample is machine-written, `[N]`.
 
         It comes from a logistic regression on conditional probability curvature, fitted to samples and human text.
         """
@@ -86,7 +86,7 @@ def _statistics(sample: Sample) -> Statistics:
 
 
 def draw_in_proportion(weights_N: np.ndarray, count: int, repeats: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw `count` of N items in proportion to their weights, and return the number of draws of each, [N].
+    """Draw `count` of N items in proportion to their weights, and return the number of draws of each, `[N]`.
 
     No item is drawn more than `repeats` times. Fewer than `count` draws result if every item with a weight reaches
     that limit. An item of weight 0 is never drawn.

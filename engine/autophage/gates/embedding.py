@@ -27,9 +27,9 @@ class Encoder:
         self.tokens_read = 0
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Return one unit vector per text, float32 [texts, width].
+        """Return one unit vector per text, float32 `[texts, width]`.
 
-        A text without tokens gives a zero vector. Without texts the shape is [0, 1].
+        A text without tokens gives a zero vector. Without texts the shape is `[0, 1]`.
         """
         if not texts:
             return np.zeros((0, 1), dtype=np.float32)
