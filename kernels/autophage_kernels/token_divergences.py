@@ -20,10 +20,10 @@ def token_divergence(
     softcap: float | None = None,
     batch_invariant: bool = False,
 ) -> TokenDivergence:
-    """Divergences between `p = softmax(logits)` and `q = softmax(reference)` for each row, in nats.
+    """Return divergences between `p = softmax(logits)` and `q = softmax(reference)` for each row, in nats.
 
     Args:
-        logits: `[..., V]` of any floating type and strides.
+        logits: `[..., V]` over a vocabulary of V tokens, of any floating type and strides.
         reference: logits of the other distribution, of the same shape and type.
         divergences: names of `TokenDivergence` fields (`divergences.py` has the formulas). Default: all but `jsd`, which takes a
             second pass.

@@ -21,10 +21,11 @@ def token_stats(
     ignore_index: int = -100,
     batch_invariant: bool = False,
 ) -> TokenStats:
-    """Statistics of the next-token distribution of each row of logits, and of one target token in it.
+    """Return statistics of the next-token distribution of each row of logits, and of one target token in it.
 
     Args:
-        logits: `[..., V]` of any floating type and strides. V is at most 2^24. Logits are never copied or written.
+        logits: `[..., V]` over a vocabulary of V tokens, of any floating type and strides. V is at most 2^24. Logits
+            are never copied or written.
         target: `[...]` integers, one token for each row. Without it, statistics of a target are left out.
         statistics: names of statistics (`statistics.py` has the formulas). Default: all that can be computed. Each costs time.
         temperature: divides the (softcapped) logits. A number, a tensor of one number, or a tensor `[...]`. Statistics are NaN

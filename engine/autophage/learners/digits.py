@@ -70,9 +70,9 @@ class Drawn:
 
 
 def _arc(x: float, y: float, rx: float, ry: float, first: float, last: float) -> list[tuple[float, float]]:
-    """Return 11 points on an ellipse with centre (x, y) and radii rx, ry, between two angles in degrees.
+    """Return 11 points on an ellipse between two angles in degrees. Angle 0 points right, 90 down.
 
-    Angle 0 points right, 90 down.
+    The centre is `(x, y)`, and `rx` and `ry` are the radii.
     """
     angles = [math.radians(first + (last - first) * place / 10) for place in range(11)]
     return [(x + rx * math.cos(angle), y + ry * math.sin(angle)) for angle in angles]
@@ -90,7 +90,7 @@ STROKES: tuple[tuple[list[tuple[float, float]], ...], ...] = (
     (_arc(0.5, 0.27, 0.23, 0.21, 90, 450), _arc(0.5, 0.72, 0.29, 0.24, 270, 630)),
     ([*_arc(0.5, 0.3, 0.26, 0.24, 0, 360), (0.66, 0.95)],),
 )
-"""Strokes of each digit 0 to 9 as points (x, y) in the unit square, y downwards."""
+"""Strokes of each digit 0 to 9. A stroke is a list of points `(x, y)` in the unit square, with y downwards."""
 BOX = 18.0
 """Side of the unit square in pixels, before scaling."""
 

@@ -128,7 +128,7 @@ HUMAN: Parameters = {"weights": WEIGHTS[None], "means": MEANS[None], "covariance
 
 
 def l2_distance(p: Parameters, q: Parameters) -> float:
-    """Return the L2 distance of two mixture densities: sqrt of the integral of (p - q)^2, in closed form.
+    """Return the L2 distance of two mixture densities in closed form. It is the root of the integral of `(p - q)^2`.
 
     `p` and `q` are the parameters of one chain each, without a chain axis. The integral of a product of two Gaussians
     is `N(a - b; 0, A + B)` of their means and covariances. With signed weights the whole integral is one sum over

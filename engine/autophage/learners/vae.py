@@ -165,7 +165,7 @@ class Vae(NumericLearner):
     def recogniser(self) -> Any:
         """Logistic regression that recognises the digit of an image. It is fitted to human images.
 
-        All generations of a learner share one fit.
+        The fit is the same for all arms and generations.
         """
         images, labels = self._images.draw(derive(self._recipe.source.seed, "recogniser"), RECOGNISER_IMAGES)
         return LogisticRegression(C=0.1, max_iter=200).fit(blocks(images), labels)
