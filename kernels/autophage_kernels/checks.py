@@ -12,7 +12,10 @@ Counts and indices travel in float32, which holds integers exactly up to here.
 
 
 def describe(**tensors: torch.Tensor | None) -> str:
-    """Return the names and shapes of tensors for a message, as in `logits (4, 9), target (3,)`. None is left out."""
+    """Return the names and shapes of tensors for a message, as in `logits (4, 9), target (3,)`.
+
+    Arguments that are None are left out.
+    """
     return ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items() if tensor is not None)
 
 
@@ -34,7 +37,7 @@ def check_logits(logits: torch.Tensor, caller: str, **others: torch.Tensor | Non
 
 
 def check_devices(caller: str, **tensors: torch.Tensor | None) -> None:
-    """Check that all tensors are on one device. None is left out.
+    """Check that all tensors are on one device. Arguments that are None do not count.
 
     Raises:
         ValueError: They are on several. The message names `caller`.

@@ -64,7 +64,10 @@ class TokenDivergence(NamedTuple):
 
 
 class DivergenceField(IntEnum):
-    """First index of a partial result of the divergences, `[DIVERGENCE_FIELDS, S, T]` for S parts of T rows."""
+    """First index of a partial result of the divergences, `[DIVERGENCE_FIELDS, S, T]`.
+
+    Each of T rows has S ranges of columns.
+    """
 
     PEAK = 0
     SUM = 1

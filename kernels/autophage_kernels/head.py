@@ -41,10 +41,12 @@ class LinearHead(NamedTuple):
 
     @property
     def rows(self) -> int:
+        """Number of hidden states."""
         return self.hidden.shape[0]
 
     @property
     def vocabulary(self) -> int:
+        """Number of tokens that the head scores."""
         return self.weight.shape[0]
 
     def tile(self, rows: slice, columns: slice, buffer: torch.Tensor) -> torch.Tensor:
@@ -59,21 +61,25 @@ class LinearHead(NamedTuple):
         return tile_RC if self.bias is None else tile_RC.add_(self.bias[columns])
 
     def buffer(self, shape: tuple[int, int]) -> torch.Tensor:
+        """Return an uninitialised flat tensor for a tile of `shape` or less, in the type of its logits."""
         elements = min(shape[0], self.rows) * min(shape[1], self.vocabulary)
         return self.hidden.new_empty(elements, dtype=work_type(self.hidden))
 
 
 def whole_rows(head: LinearHead) -> bool:
+    """Return True if a forward tile spans the whole vocabulary, which it does on a CPU."""
     return head.hidden.device.type != "cuda"
 
 
 def forward_tile(head: LinearHead) -> tuple[int, int]:
+    """Return the maximum rows and columns of a tile of logits in a forward pass."""
     if whole_rows(head):
         return max(1, CPU_ROW_ELEMENTS // head.vocabulary), head.vocabulary
     return GPU_TILE[0], even_width(head.vocabulary, GPU_TILE[1])
 
 
 def backward_tile(head: LinearHead) -> tuple[int, int]:
+    """Return the maximum rows and columns of a tile of logits in a backward pass."""
     rows, columns = CPU_TILE if whole_rows(head) else GPU_TILE
     return rows, even_width(head.vocabulary, columns)
 
@@ -88,6 +94,7 @@ def even_width(vocabulary: int, widest: int) -> int:
 
 
 def spans(total: int, step: int) -> Iterator[slice]:
+    """Yield slices of at most `step` places that cover 0 to `total` in order. A total of 0 has none."""
     for start in range(0, total, step):
         yield slice(start, min(start + step, total))
 

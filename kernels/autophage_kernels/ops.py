@@ -89,7 +89,7 @@ token_stats_backward_op.register_fake(_like_logits)
 
 
 def empty_outputs(like: torch.Tensor, rows: Any, statistics: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Outputs of a statistics op with shapes and types but without values."""
+    """Return the outputs of a statistics op for `rows` rows, with shapes and types but uninitialised."""
     dtype = work_type(like)
     return (
         like.new_empty(len(slots(statistics, FLOATS)), rows, dtype=dtype),

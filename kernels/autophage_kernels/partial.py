@@ -26,7 +26,7 @@ from enum import IntEnum
 
 
 class Field(IntEnum):
-    """First index of a partial result of the statistics, `[FIELDS, S, T]` for S parts of T rows."""
+    """First index of a partial result of the statistics, `[FIELDS, S, T]`. Each of T rows has S ranges of columns."""
 
     PEAK = 0
     SUM = 1

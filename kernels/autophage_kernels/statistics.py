@@ -62,7 +62,7 @@ OF_TARGET = Statistic.LOGPROB | Statistic.MASS_ABOVE | Statistic.RANK | Statisti
 """Bits of the statistics that need a target token."""
 ALL = sum(FLOATS) + sum(INTEGERS)
 NAMES = tuple(statistic.name.lower() for statistic in Statistic)
-"""Names that a call may ask for."""
+"""Names of all statistics, as calls of `token_stats` give them."""
 
 
 class TokenStats(NamedTuple):

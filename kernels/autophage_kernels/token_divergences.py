@@ -29,7 +29,7 @@ def token_divergence(
             second pass.
         temperature: divides both (softcapped) logits. A number, a tensor of one number, or a tensor `[...]`.
         softcap: c in `c tanh(x / c)`, applied to both logits before the temperature.
-        batch_invariant: the bits of a row do not depend on other rows.
+        batch_invariant: if true, the bits of a row's results do not depend on other rows.
 
     Returns:
         `TokenDivergence`. It is differentiable once with respect to the first logits.

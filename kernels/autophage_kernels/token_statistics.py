@@ -33,8 +33,8 @@ def token_stats(
         softcap: c in `c tanh(x / c)`, applied before the temperature, as Gemma does.
         ignore_index: a row with this target has log-prob 0 without a gradient, as in `cross_entropy`. Its mass above is 0, its
             rank and ties are -1. Its other statistics are those of any row.
-        batch_invariant: the bits of a row depend neither on other rows nor on its place. Logits must have one type and stride.
-            Costs some speed on short batches.
+        batch_invariant: if true, the bits of a row's results depend neither on other rows nor on the row's place.
+            Logits must have one type and stride. Costs some speed on short batches.
 
     Returns:
         `TokenStats`, each field `[...]`. Logprob, lse, entropy and varentropy are differentiable once with respect to the logits.

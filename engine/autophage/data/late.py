@@ -24,7 +24,7 @@ class LateSample:
     No gate judges it. Gates need the whole corpus, and arms with gates wait for it.
 
     Attributes:
-        place: Number of the sample in the corpus, from 0.
+        place: Index of the sample in the corpus, from 0.
     """
 
     corpus: LateCorpus
@@ -49,13 +49,13 @@ class LateCorpus(Sequence[LateSample]):
         self._changed = Condition()
 
     def put(self, documents: Mapping[int, list[int]]) -> None:
-        """Store `documents`, which map the place of a sample to its token ids. Stored ids are never replaced."""
+        """Store `documents`, which map the index of a sample to its token ids. Stored ids are never replaced."""
         with self._changed:
             self._tokens = {**documents, **self._tokens}
             self._changed.notify_all()
 
     def tokens(self, place: int) -> list[int]:
-        """Return the token ids of the sample at `place`. Block until they are stored.
+        """Return the token ids of the sample at index `place`. Block until they are stored.
 
         Raises:
             RunError: The ids did not come within `LATE_SECONDS`.

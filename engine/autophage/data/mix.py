@@ -25,7 +25,10 @@ from autophage.store.corpus import Sample
 T = TypeVar("T")
 
 BUCKET_BATCHES = 8
-"""Batches that are sorted by length together. More would order the corpus by length, fewer would pad more."""
+"""Number of batches that are sorted by length together.
+
+More would order the corpus by length. Fewer would pad more.
+"""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class TrainingRow:
 
     Attributes:
         context: Number of leading tokens that carry no loss.
-        newest: Place of the row among the samples of the newest corpus, from 0. None for all other rows.
+        newest: Index of the row among the samples of the newest corpus, from 0. None for all other rows.
         synthetic: True if a model wrote the tokens after the context.
         weight: Factor of the row's tokens in the loss.
     """
@@ -243,7 +246,7 @@ def written_row(
 ) -> TrainingRow:
     """Return the training row of a sample. A document opens with the token ids `start`.
 
-    `newest` is the place of the sample in the newest corpus, None for earlier corpora.
+    `newest` is the index of the sample in the newest corpus, None for earlier corpora.
     """
     row = _row(start, sample.prompt_ids, sample.token_ids, recipe)
     return replace(row, newest=newest, synthetic=True)

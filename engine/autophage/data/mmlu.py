@@ -33,8 +33,11 @@ class QuestionBank(Protocol):
     """A reader of multiple-choice questions, by subject and split."""
 
     subjects: list[str]
+    """Names of all subjects, sorted."""
 
-    def place(self, subject: str, split: str) -> str: ...
+    def place(self, subject: str, split: str) -> str:
+        """Return the file, or the dataset and its split, that holds the questions. It is for error messages."""
+        ...
 
     def rows(self, subject: str, split: str) -> Iterator[QuestionRecord]:
         """Yield the questions of a subject in the split "test" or "dev", in order. A missing split has none."""

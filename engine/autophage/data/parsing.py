@@ -25,7 +25,7 @@ def named_letter(text: str) -> int | None:
 
 
 def named_option(text: str, options: Sequence[str]) -> int | None:
-    """Return the place in `options` of the one that an answer `text` states in words.
+    """Return the index in `options` of the one that an answer `text` states in words.
 
     None if no option or more than one fits.
     """

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Conversation = list[dict[str, str]]
-"""Turns with the keys `role` and `content`, as chat templates take them."""
+"""Turns of a chat, each with the keys `role` and `content`, as chat templates take them."""
 
 
 class Passages(Protocol):
     """Human training text of the recipe's domain, as passages about which a maker writes prompts."""
 
     def draw(self, seed: int, count: int) -> list[str]:
-        """Return the texts of `count` random passages. None repeats before every passage has been drawn."""
+        """Return the texts of `count` random passages. Each is drawn once before any repeats."""
         ...
 
     def all(self) -> list[str]:
@@ -43,7 +43,7 @@ class PromptMaker(Protocol):
     settings: MakerTable
 
     def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
-        """Return `count` conversations, each open for the model's turn."""
+        """Return `count` prompts about `passages`, as conversations that are open for the model's turn."""
         ...
 
 

@@ -113,7 +113,10 @@ def _in_words(prompt: Prompt, source: WorldSource) -> Posed:
 
 
 class _Plain:
-    """Plain prompts after the start token. An answer follows a blank."""
+    """Encodes questions as plain text after the start token. An answer follows a blank.
+
+    `before` is the text that precedes every answer.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, before: str = OPEN, blank: str = " ") -> None:
         self._tokenizer = tokenizer
@@ -143,7 +146,7 @@ class _Plain:
 
 
 class _Turns(_Plain):
-    """Prompts as one user turn. An answer opens the assistant's turn."""
+    """Encodes questions as a user's turn in the model's chat template. An answer opens the assistant's turn."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         turn = [{"role": "user", "content": OPEN}]

@@ -23,7 +23,7 @@ class Question:
     """A question with four options.
 
     Attributes:
-        answer: Place of the right option, 0 to 3.
+        answer: Index of the right option, 0 to 3.
         shots: Answered questions of the same subject, for few-shot prompts.
     """
 

@@ -33,7 +33,7 @@ def thinned(stream: Iterable[T], is_rare: Callable[[T], bool], weight: float, dr
 
 
 def rare_windows(windows: Sequence[Sequence[int]]) -> frozenset[int]:
-    """Return the places of the windows with the most rare tokens. `windows` are token ids.
+    """Return the indices of the windows with the most rare tokens. `windows` are token ids.
 
     They are the share `RARE_WINDOWS` of all windows, and at least one. Ties go to the first.
     """

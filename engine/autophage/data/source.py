@@ -25,7 +25,7 @@ class Role(IntEnum):
 
 @dataclass(frozen=True)
 class Item:
-    """A human document as token ids: a prompt and its continuation. A complete document ends with the end token."""
+    """A human example as token ids: a prompt and its continuation. A complete continuation ends with the end token."""
 
     prompt_ids: list[int]
     continuation_ids: list[int]

@@ -46,8 +46,8 @@ class TextSource:
     """A text as a source of human documents, which are windows of its token ids.
 
     A window is a block followed by its human continuation. A prompt of the style `blocks` is the block. `instruct`
-    wraps the block in the model's chat template. `annotated` replaces it by the first tokens after it. `made` prompts
-    are written by the maker.
+    wraps the block in the model's chat template. `annotated` gives the first tokens of the continuation instead.
+    `made` prompts are written by the maker.
 
     Raises:
         UserError: A part of the text is shorter than one window, or no window contains a keyword of the domain.
@@ -136,7 +136,7 @@ class TextSource:
         return []
 
     def _drawn(self, draw: int) -> Iterator[int]:
-        """Yield random places in the list of the domain's windows, without end.
+        """Yield random indices in the list of the domain's windows, without end.
 
         All windows are drawn once before each new shuffle.
         """

@@ -23,7 +23,7 @@ def apply_gates(
 ) -> None:
     """Let each gate in turn judge the samples that passed all gates before it.
 
-    The outcome is written into `samples`: acceptance, weight and reasons. `context_of(place, gate)` returns the
+    The outcome is written into `samples`: acceptance, weight and reasons. `context_of(index, gate)` returns the
     context of a gate. Without gates, samples do not change.
 
     Raises:

@@ -119,7 +119,7 @@ class Reader(Protocol):
 
     @property
     def tokens_read(self) -> int:
-        """Tokens read since loading, in the model's own tokens, without padding."""
+        """Number of tokens read since loading, in the model's own tokens, without padding."""
         ...
 
 
@@ -194,7 +194,7 @@ class Context:
 
 
 def greatest(values: Sequence[float | None], share: float) -> set[int]:
-    """Return the places in `values` of the largest ones, a `share` of all values rounded up.
+    """Return the indices of the largest of `values`. Their number is a `share` of all values, rounded up.
 
     Ties go to the first. None is no value and does not count.
     """

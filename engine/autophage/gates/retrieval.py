@@ -52,7 +52,7 @@ class PassageIndex:
         self._weights = counts
 
     def retrieve(self, texts: Sequence[str], count: int) -> list[list[int]]:
-        """Return the places in `self.texts` of the `count` best passages for each of `texts`, best first.
+        """Return the indices in `self.texts` of the `count` best passages for each of `texts`, best first.
 
         A passage that shares no word with the text is left out, so a list may be shorter or empty.
         """

@@ -54,6 +54,7 @@ class ServedJudge:
         self.tokens_read = 0
 
     def close(self) -> None:
+        """Close the connection to the server."""
         self._client.close()
 
     def answers(self, questions: Sequence[str], longest: int, seed: int) -> list[bool | None]:

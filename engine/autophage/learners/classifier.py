@@ -31,7 +31,7 @@ from autophage.recipe.schema import Recipe
 from autophage.store.manifest import Metric
 
 LABEL, RIGHT, KEPT = -3, -2, -1
-"""Places of label and flags at the end of a chain's part of a row, after the features."""
+"""Indices of label and flags in a chain's part of a row. They follow the features."""
 
 
 class LinearClassifier(NumericLearner):

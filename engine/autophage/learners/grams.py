@@ -115,7 +115,7 @@ def _statistics(counts: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> 
     """Return the statistics of each n-gram, in nats.
 
     They are log-prob and rank of its last word, and entropy, varentropy and maximum probability of its context.
-    `starts` and `lengths` are the first place and the number of n-grams of each context in `counts`.
+    `starts` and `lengths` are the first index and the number of n-grams of each context in `counts`.
     """
     if not len(counts):
         return Statistics(*(np.empty(0) for _ in range(5)))
@@ -131,7 +131,7 @@ def _statistics(counts: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> 
 def _ranks(counts: np.ndarray, context: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Return the rank of each n-gram: 1 plus the number of strictly more frequent ones with the same context.
 
-    `context` numbers the contexts. `starts` holds the place of each context's first n-gram.
+    `context` numbers the contexts. `starts` holds the index of each context's first n-gram.
     """
     order = np.lexsort((-counts, context))
     ordered, groups = counts[order], context[order]

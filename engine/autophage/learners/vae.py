@@ -117,7 +117,7 @@ class Vae(NumericLearner):
         return {name: part.detach().cpu().numpy() for name, part in model.state_dict().items()}
 
     def _batches(self, rows: int, seed: int) -> list[np.ndarray]:
-        """Return the places in the training data of each step's images, for `rows` images in all.
+        """Return the indices in the training data of each step's images, for `rows` images in all.
 
         An epoch is one permutation, and a fractional last epoch is cut.
         """

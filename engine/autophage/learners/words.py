@@ -36,6 +36,7 @@ class EncodedDocument:
 
     @property
     def words(self) -> tuple[int, ...]:
+        """Ids of the document's words, without `END`."""
         return self.token_ids[:-1] if self.complete else self.token_ids
 
 
@@ -48,7 +49,7 @@ class Words(ABC):
     def __init__(self, digest: str, known: Iterable[str], longest: int) -> None:
         self.digest = digest
         self.vocabulary = [*SPECIAL, *known]
-        """All words, with START and END first. The place of a word is its id.
+        """All words, with START and END first. The index of a word is its id.
 
         A held-out word outside the training text has no id.
         """
@@ -77,6 +78,7 @@ class Words(ABC):
         return [self._held_out(words) for words in spread(self._held_out_words(), count)]
 
     def text(self, ids: Sequence[int]) -> str:
+        """Return the words with these ids, joined by blanks."""
         return " ".join(self.vocabulary[one] for one in ids)
 
     def _held_out(self, words: list[Word]) -> HeldOut:

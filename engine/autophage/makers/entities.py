@@ -54,7 +54,7 @@ class Graph:
     terms: list[str]
 
     def others(self, place: int, pair: str) -> list[int]:
-        """Return the entities that a prompt may pair with the entity at `place`.
+        """Return the indices of the entities that a prompt may pair with the entity at index `place`.
 
         `pair` is "near" for the nearest neighbour, "within" for the same cluster, or else another cluster. The
         nearest neighbour stands in for an empty set.

@@ -26,6 +26,7 @@ class Scorer:
 
     @property
     def vocabulary(self) -> int:
+        """Number of token ids that the model scores, which may exceed the tokenizer's."""
         return int(self.head.model.config.get_text_config().vocab_size)
 
     @property

@@ -54,6 +54,7 @@ class ScoreSummary:
     estimates: dict[str, Estimate]
 
     def facts(self) -> dict[str, object]:
+        """Return all fields as a nested mapping of plain values, for JSON."""
         return asdict(self)
 
 
@@ -66,10 +67,12 @@ class Sums:
 
     @property
     def windows(self) -> int:
+        """Number of windows added so far."""
         return len(self._counts)
 
     @property
     def tokens(self) -> int:
+        """Number of scored tokens in all windows so far."""
         return int(sum(self._counts))
 
     def add(self, columns: Mapping[str, np.ndarray]) -> None:
@@ -122,8 +125,8 @@ class TokenTable:
     ) -> None:
         """Append one row per scored token of a window of `document`.
 
-        `positions` are places in the document, from 0. `tokens` are the tokens as text. `columns` has token_id and
-        every statistic.
+        `positions` are token indices in the document, from 0. `tokens` are the tokens as text. `columns` has token_id
+        and every statistic.
         """
         rows = {"document": [document] * len(positions), "position": positions, "token": tokens, **columns}
         self._waiting.append(pa.table({name: rows[name] for name in self._schema.names}, schema=self._schema))
@@ -131,6 +134,7 @@ class TokenTable:
             self._write()
 
     def close(self) -> None:
+        """Write the remaining rows and the file's footer."""
         self._write()
         self._writer.close()
 

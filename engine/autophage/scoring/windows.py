@@ -25,7 +25,7 @@ class NamedText:
 
 @dataclass(frozen=True)
 class ContextWindow:
-    """A window of a document: the tokens from place `begin` up to but not including `end`.
+    """A window of a document: the tokens from index `begin` up to but not including `end`.
 
     Tokens from `first` on are scored. Those before are context only. begin < first < end.
     """

@@ -29,6 +29,7 @@ FLOOR = {torch.float32: -150.0, torch.float64: -800.0}
 
 
 def work_type(logits: torch.Tensor) -> torch.dtype:
+    """Return the type in which statistics of these logits are computed: float64 for float64, or else float32."""
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 

@@ -39,7 +39,7 @@ def partial_stats(
     batch_invariant: bool,
     out_PST: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the partial statistics of T rows in S parts, `[FIELDS, S, T]`.
+    """Return the partial statistics of T rows in S parts, `[FIELDS, S, T]`. A part is a range of columns.
 
     Fields that `statistics` does not need are left uninitialised. `out_PST` is filled if it is given. The logits are
     columns of the whole vocabulary from `first_column` on. Rank, ties and mass above count against `target_logit_T`
@@ -75,7 +75,7 @@ def partial_stats(
 
 
 def split_count(rows: int, vocabulary: int, device: torch.device) -> int:
-    """Return the number of parts into which each of `rows` rows is split. A part fits in a chunk."""
+    """Return the number of column ranges into which each of `rows` rows is split, so that a range fits in a chunk."""
     return -(-vocabulary // chunk_elements(rows * vocabulary))
 
 

@@ -26,6 +26,7 @@ class Launch:
     warps: int
 
     def run(self) -> None:
+        """Launch the kernel on its arguments, which include the outputs."""
         # Newer versions of Triton contract to fused multiply-adds on request only.
         self.kernel[self.grid](**self.arguments, **self.constants, num_warps=self.warps, enable_fp_fusion=True)
 
@@ -37,6 +38,7 @@ def processors(device: torch.device) -> int:
 
 
 def divide_up(a: int, b: int) -> int:
+    """Return a / b rounded up."""
     return -(-a // b)
 
 

@@ -26,11 +26,11 @@ STAGES = 4
 """One block is worked on while three are loaded. This covers the latency of memory with two programs a processor, which fit if
 every statistic is asked for."""
 WAVES = 2
-"""Times that the split rows of a short batch fill the GPU. The last programs then leave little of it idle."""
+"""Number of times that the programs of a short batch fill the GPU. The last ones then leave little of it idle."""
 SHORTEST_SPLIT = 2
-"""Fewest blocks of a split. Below it a program's start costs more than its work."""
+"""Minimum blocks of a split. Below it a program's start costs more than its work."""
 INVARIANT_SPLIT = 8
-"""Blocks of a split in batch-invariant mode. The number of splits then depends on the vocabulary alone."""
+"""Number of blocks of a split in batch-invariant mode. The number of splits depends on the vocabulary alone."""
 MERGE_TILE = 1024
 """Number of partial results that one program of the merge holds."""
 UNKNOWN, ALIGNED, PEEL = 0, 1, 2
@@ -47,7 +47,7 @@ def partial_stats(
     batch_invariant: bool,
     out_PST: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the partial statistics of T rows in S parts, `[FIELDS, S, T]` float32.
+    """Return the partial statistics of T rows in S parts, `[FIELDS, S, T]` float32. A part is a range of columns.
 
     The meaning is that of `reference.partial_stats`. A given `out_PST` is filled and has one part.
     """
@@ -71,9 +71,9 @@ def partial_stats(
 
 
 def split_count(rows: int, vocabulary: int, device: torch.device, batch_invariant: bool = False) -> int:
-    """Return the number of parts into which each of `rows` rows is split, at least 1.
+    """Return the number of column ranges into which each of `rows` rows is split, at least 1.
 
-    The parts of all rows together fill the GPU. In batch-invariant mode the number depends on the vocabulary alone.
+    The ranges of all rows together fill the GPU. In batch-invariant mode the number depends on the vocabulary alone.
     """
     blocks = divide_up(vocabulary, BLOCK)
     if batch_invariant:
