@@ -58,7 +58,10 @@ ATTEMPTS = 50
 """Maximum documents written per held-out document wanted. Beyond this, the world counts as too small."""
 
 HEAD, TORSO = 0.1, 0.5
-"""Rank shares that bound the buckets: head below the first, torso below the second, tail above."""
+"""Bounds of the frequency classes, as shares of all people by rank.
+
+The head lies below the first bound, the torso below the second, the tail above.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Person:
     """A person of an invented world.
 
     Attributes:
-        rank: Place by frequency. Rank 0 is mentioned most often.
+        rank: Rank by frequency, from 0. Person 0 is mentioned most often.
         name: First and last name.
         facts: Value of each attribute, such as city or job.
     """
@@ -116,7 +119,7 @@ class World:
         return "head" if share < HEAD else "torso" if share < TORSO else "tail"
 
     def is_rare(self, document: list[Word]) -> bool:
-        """Return True if the first person in the document belongs to the tail."""
+        """Return True if the first person in the document belongs to the tail, the rarely mentioned half of people."""
         name = tuple(itertools.islice((word for word, role in document if role is Role.SUBJECT), 2))
         return self.bucket(self._named[name]) == "tail"
 

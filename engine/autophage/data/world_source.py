@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SHOTS = 3
-"""Answered questions before the open question of a few-shot probe."""
+"""Number of answered questions before the open question of a few-shot probe."""
 
 
 class WorldSource:

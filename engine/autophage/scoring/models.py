@@ -26,7 +26,7 @@ class Scorer:
 
     @property
     def vocabulary(self) -> int:
-        """Number of token ids that the model scores, which may exceed the tokenizer's."""
+        """Number of token ids that the model scores. The tokenizer may have fewer."""
         return int(self.head.model.config.get_text_config().vocab_size)
 
     @property

@@ -120,7 +120,8 @@ def merge_divergence(
 def _rebase(peak_ST: torch.Tensor, peak_T: torch.Tensor, scale: torch.Tensor | float, softcap: float) -> torch.Tensor:
     """Return the exponents that re-base parts from their peaks `[S, T]` to the rows' peaks `[T]`.
 
-    They are never above 0. They lack the usual floor. A part with a vanishing sum may hold mass of the other distribution.
+    They are never above 0. They lack the usual floor, because a part with a vanishing sum may hold mass of the other
+    distribution.
     """
     d_ST = (shift_of(peak_ST, softcap) - shift_of(peak_T, softcap)) * scale
     if not softcap:
