@@ -18,8 +18,8 @@ class Statistics:
     """Statistics of T tokens of one sequence, under a model's full distribution at temperature 1.
 
     The tokens follow the sequence's context. Each array is [T]. `logprob` and `entropy` are in nats, `varentropy` is in
-    nats^2. `max_prob` is the probability of the likeliest token. `rank` is that of the token itself, 1 for the
-    likeliest.
+    nats^2. `max_prob` is the probability of the likeliest token. `rank` is the place of the token itself by falling
+    probability, from 1.
     """
 
     logprob: np.ndarray

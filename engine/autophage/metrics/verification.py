@@ -30,7 +30,7 @@ POINTS = 256
 
 
 def breakdown_point(keep_right: float, keep_wrong: float) -> float:
-    """Return p*, the largest share of wrong labels at which a verifier still keeps mostly right ones.
+    """Return p*, the share of wrong labels above which a verifier keeps more wrong than right ones.
 
     The arguments are the shares of right and of wrong labels that the verifier keeps.
     """
