@@ -32,7 +32,7 @@ LABELS = {**LEARNERS, TORSO: "torso accuracy", FORM: "form ppl", HUMAN: "human p
 def curves(known: Collection[str]) -> list[str]:
     """Choose the metrics that are drawn as curves: the first two `known` ones in order of interest.
 
-    For a language model these are knowledge and form in a world, human perplexity and entropy for a text.
+    For a world these are knowledge and form, for a text human perplexity and entropy.
     """
     return [metric for metric in LABELS if metric in known][:2]
 

@@ -21,7 +21,7 @@ QUIET_SECONDS = 20.0
 
 
 class PlainView:
-    """View that prints each event of a run as one line to `stream`. Events of `history` are not printed."""
+    """View that prints the events of a run as lines of text to `stream`. Events of `history` are not printed."""
 
     def __init__(self, stream: TextIO, history: Iterable[Mapping[str, Any]] = ()) -> None:
         self._stream = stream

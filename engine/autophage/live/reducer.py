@@ -66,7 +66,7 @@ class ArmState:
 class BaseTraining:
     """Training progress of the small base model, in tokens.
 
-    `started` is in seconds since the epoch. `loss` is None if the event has none.
+    `started` is in seconds since the epoch. `loss` is None if it is not known.
     """
 
     started: float
@@ -116,7 +116,7 @@ class RunState:
     def elapsed(self, now: float) -> float:
         """Return the seconds of work until time `now`, over all sessions of a run.
 
-        Time between sessions is not counted. Before the first event the result is 0.
+        Time between sessions is not counted. Before the start the result is 0.
         """
         if self.started is None:
             return 0.0

@@ -249,6 +249,7 @@ BASES = {
         "number",
     ),
 }
+"""Metric without suffixes -> meaning."""
 
 
 def order(metric: str) -> tuple[int, ...]:
@@ -261,9 +262,7 @@ def order(metric: str) -> tuple[int, ...]:
 
 
 def split(metric: str) -> tuple[str, list[str]]:
-    """Split a metric's name from its suffixes: `knowledge/accuracy.torso.cloze` -> (`knowledge/accuracy`, [`torso`,
-    `cloze`]).
-    """
+    """Split a metric's name at its dots: `knowledge/accuracy.torso` -> (`knowledge/accuracy`, [`torso`])."""
     base, *suffixes = metric.split(".")
     return base, suffixes
 

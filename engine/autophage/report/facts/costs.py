@@ -27,7 +27,10 @@ from autophage.store.training import TRAINING, read_training
 
 STAGES = ("train", "swap", "sample", "measure")
 SCORED = ("gate/scored_tokens", "speed/judge_tokens")
-"""Metrics that count tokens read to judge samples: by the writer or model 0, and by models that the recipe names."""
+"""Metrics that count the tokens read to judge samples.
+
+The first is for the writer or model 0, the second for models that the recipe names.
+"""
 TRIED = "gate/trained_tokens"
 """Metric that counts tokens that gates trained on in trial steps."""
 
@@ -36,8 +39,8 @@ TRIED = "gate/trained_tokens"
 class Cost:
     """Tokens and seconds of a generation, an arm or several arms.
 
-    `sampled` and `trained` count written tokens and tokens with loss. `scored` counts tokens read for gates or for a
-    reference. `seconds` maps a stage to its duration.
+    `sampled` counts the tokens that models wrote. `trained` counts those with loss, or in trial steps of gates.
+    `scored` counts those read for gates or for a reference. `seconds` maps a stage to its duration.
     """
 
     sampled: int = 0
@@ -163,7 +166,7 @@ def _read_beside(recipe: Recipe, generation: int, trained: int) -> int:
 def _batches(facts: RunFacts) -> list[tuple[str, ...]]:
     """Return the names of arms that were sampled in one batch, a tuple for each batch.
 
-    With continuous batching there are none.
+    There are none with continuous batching, or if the learner is not a language model.
     """
     device = str(facts.environment.get("device", "cpu"))
     if not facts.recipe.trains_language_model or is_continuous(facts.recipe, device):

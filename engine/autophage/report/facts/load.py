@@ -43,7 +43,7 @@ class ArmFacts:
 class RunFacts:
     """Content of a run directory other than its corpora. The run may be unfinished.
 
-    `rows` are the rows of the metrics table. `running` is True while another process holds the run's lock.
+    `rows` are the rows of the metrics table. `running` is True while a process holds the run's lock.
     """
 
     recipe: Recipe
