@@ -22,7 +22,7 @@ STAGES = ("train", "swap", "sample", "measure", "commit")
 
 NOTES_KEPT = 3
 DURATIONS_KEPT = 8
-"""Latest durations of a stage that an estimate averages: enough to smooth, few enough to follow a growing pool."""
+"""Latest durations of a stage that an estimate averages. They suffice to smooth, and follow a growing pool."""
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,9 @@ RULE = (
 
 @dataclass(frozen=True)
 class Difference:
-    """Effect of an arm's question formats, or of its domain, as an estimate and as a sentence.
+    """Effect of an arm's question formats or of its domain, as an estimate and a sentence.
 
-    `found` is a difference of accuracies for formats, and of accuracies per generation for a domain.
+    For formats, `found` is a difference of accuracies. For a domain, it is one of accuracies per generation.
     """
 
     arm: str
@@ -154,9 +154,9 @@ def _answers_of(run: RunDirectory, arm: str, generation: int) -> dict[tuple[str,
 
 
 def _fluency(facts: RunFacts, names: Sequence[str], generations: int) -> np.ndarray | None:
-    """Return the perplexity of form if it is known, else of human text, for S arms and G generations, [S, G].
+    """Return the perplexity of form for S arms and G generations, [S, G].
 
-    If a value is missing, the result is None.
+    If it is not known, human text takes its place. If a value is missing, the result is None.
     """
     for metric in FLUENCY:
         points = [[facts.metrics.at(name, metric, g) for g in range(generations)] for name in names]
@@ -198,7 +198,7 @@ def _shares(found: Estimate) -> str:
 
 
 def _stages(courses: Mapping[tuple[str, str], Course], groups: Mapping[str, SeedGroup]) -> Iterator[str]:
-    """Yield a sentence for each group: the formats that show stages B and C, and their onsets."""
+    """Yield a sentence for each group on the formats that show stages B and C, and on their onsets."""
     for name, group in groups.items():
         mine = {form: courses[name, form] for form in group.answers}
         shown = [
@@ -261,7 +261,10 @@ def _domains(groups: Sequence[SeedGroup], questions: Sequence[str]) -> Iterator[
 
 
 def _general(group: SeedGroup, recipe: Recipe, groups: Sequence[SeedGroup]) -> SeedGroup | None:
-    """Return the group that differs from `group` only in having no domain; None if there is none."""
+    """Return the group that differs from `group` only in having no domain.
+
+    If there is none, the result is None.
+    """
     if recipe.mix.domain == ALL:
         return None
     wanted = with_values(recipe, {"mix.domain": ALL})

@@ -40,7 +40,7 @@ class Finding:
 
 
 def findings(facts: RunFacts) -> list[Finding]:
-    """Return the sentences at the top of the report, made from the numbers of a run; never empty."""
+    """Return the sentences at the top of the report; never empty."""
     metric = _knowledge(facts)
     tell: Callable[[RunFacts, ArmFacts], str] = _text_finding
     if metric is not None:
@@ -162,7 +162,7 @@ def _only_start(name: str, point: Point, says: str) -> str:
 
 
 def _hedge(start: Point, end: Point) -> str:
-    """Return a phrase that qualifies a change whose intervals overlap or do not exist; else an empty one."""
+    """Return a phrase for a change whose intervals overlap or do not exist; else an empty one."""
     separate = apart(start, end)
     if separate is None:
         return "; no interval"

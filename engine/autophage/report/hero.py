@@ -140,7 +140,10 @@ def _line(axes: Axes, points: list[Point], look: Style) -> list[str]:
 
 
 def _labels(facts: RunFacts, looks: dict[str, Style], metric: str, edges: tuple[float, float]) -> list[str]:
-    """Return the arms' names as SVG texts at the ends of their lines, moved apart where lines end close together."""
+    """Return the arms' names as SVG texts at the ends of their lines.
+
+    Names are moved apart where lines end close together.
+    """
     ends = [(arm.name, last) for arm in facts.arms if (last := facts.metrics.last(arm.name, metric)) is not None]
     ticks = _ticks(metric, [point for arm in facts.arms for point in facts.metrics.series(arm.name, metric)])
     axes = Axes(*edges, facts.generations, ticks[0], ticks[-1])

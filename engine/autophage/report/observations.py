@@ -68,7 +68,10 @@ def _main_metric(facts: RunFacts) -> str:
 
 
 def _clear_changes(facts: RunFacts, arms: list[ArmFacts], metric: str) -> Iterator[tuple[ArmFacts, Point, Point]]:
-    """Yield each arm whose `metric` changed beyond both intervals, with its points at generation 0 and at the last."""
+    """Yield each arm whose `metric` changed beyond both intervals.
+
+    Its points at generation 0 and at the last generation follow it.
+    """
     for arm in arms:
         ends = facts.metrics.ends(arm.name, metric)
         if ends is not None and apart(*ends):
@@ -148,9 +151,9 @@ def _order_of_forgetting(facts: RunFacts) -> list[str]:
 
 
 def _left_start(facts: RunFacts, arm: ArmFacts, metric: str) -> int | None:
-    """Return the first generation at which the interval of an arm's metric lies wholly below that of generation 0.
+    """Return the first generation at which a metric lies wholly below its interval of generation 0.
 
-    If there is none, the result is None.
+    The metric's own interval counts. If there is no such generation, the result is None.
     """
     start = facts.metrics.at(arm.name, metric, 0)
     for point in facts.metrics.series(arm.name, metric):
@@ -212,9 +215,9 @@ def _left_out(facts: RunFacts) -> list[str]:
 
 
 def _chains(facts: RunFacts) -> list[str]:
-    """Return sentences on breaks in provenance: a parent that is not the previous generation, or changed versions.
+    """Return sentences on breaks in provenance; empty without one.
 
-    Without a break the list is empty.
+    A break is a parent that is not the previous generation, or a change of package versions.
     """
     found = []
     for arm in facts.arms:

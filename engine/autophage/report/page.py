@@ -70,7 +70,7 @@ class Sections:
 
 @dataclass(frozen=True)
 class Account:
-    """Data of a report: content of the run, cost of each generation, and comparison of remedies.
+    """Data of a report: content of the run, costs, and comparison of remedies.
 
     It is read once. The page shows it in words, `account_facts` as plain values.
     """
@@ -172,7 +172,10 @@ def render(run: RunDirectory, account: Account) -> str:
 
 
 def _reference(shown: RunFacts, name: str) -> RunFacts:
-    """Return a copy of `shown` with the arm `name` and its control, for sentences beside a table of all arms."""
+    """Return a copy of `shown` with the arm `name` and its control only.
+
+    It is for sentences beside a table of all arms.
+    """
     arm = next(arm for arm in shown.arms if arm.name == name)
     control = shown.control_of(arm)
     return replace(shown, arms=[arm] if control is None else [arm, control])

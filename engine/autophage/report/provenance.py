@@ -101,7 +101,10 @@ def pretty(environment: dict[str, Any]) -> str:
 
 
 def machine_words(environment: dict[str, Any]) -> list[str]:
-    """Return the model's size, the device and the version in a few words, as far as `environment` names them."""
+    """Return the model's size, the device and the version in a few words.
+
+    Entries that `environment` lacks are left out.
+    """
     model = environment.get("model")
     model = model if isinstance(model, dict) else {}
     words = []

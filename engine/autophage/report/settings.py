@@ -120,9 +120,9 @@ def _anchor(recipe: Recipe) -> str:
 
 
 def _gates(recipe: Recipe) -> str:
-    """Return the gates of a recipe in order, with settings that are not defaults; `none` without a gate.
+    """Return the gates of a recipe in order, with settings that are not defaults.
 
-    The number of documents to choose from stands at the end.
+    The number of documents to choose from stands at the end. Without a gate the text is `none`.
     """
     if not recipe.gate:
         return "none"

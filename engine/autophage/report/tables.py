@@ -29,10 +29,10 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 
 def headline_table(facts: RunFacts) -> list[tuple[str, list[TableRow]]]:
-    """Return the headline metrics as pairs: label of the metric, one row for each arm that has it.
+    """Return pairs of a headline metric's label and its rows, one row for each arm.
 
     Cells are generation 0, the last generation, its number, the change, and the number of items. A change beyond both
-    intervals looks `beyond`, any other `within`.
+    intervals looks `beyond`, any other `within`. Metrics that no arm has are left out.
     """
     groups = []
     for metric in HEADLINES:

@@ -42,7 +42,10 @@ class Timings:
 
 
 def timings(facts: RunFacts) -> Timings:
-    """Measure the seconds and tokens of each stage from a run's events, or its seconds from metrics."""
+    """Measure the seconds and tokens of each stage from a run's events.
+
+    Without stages in the events, seconds come from metrics.
+    """
     sessions = _sessions(facts.events)
     stages: dict[tuple[str, int], dict[str, float]] = {}
     tokens: dict[tuple[str, int, str], int] = {}
@@ -88,9 +91,9 @@ def timing_words(measured: Timings) -> list[str]:
 
 
 def timing_figures(facts: RunFacts, measured: Timings, looks: dict[str, Style]) -> list[Figure]:
-    """Draw the seconds of each stage as stacked bars for each arm, then tokens per second of all arms.
+    """Draw the seconds of each stage as stacked bars, and the tokens per second.
 
-    Figures without data are left out.
+    Each arm has its own bars. Figures without data are left out.
     """
     figures = []
     present = [stage for stage in (*STAGES, "other") if any(stage in parts for parts in measured.stages.values())]

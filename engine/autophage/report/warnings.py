@@ -37,8 +37,8 @@ RULE = (
 class WarningView:
     """Content of the report's section on early warnings.
 
-    `rows` are the metrics that warned in some arm, earliest first, with one cell for each of `arms`. `never` names the
-    metrics that did not.
+    `rows` are the metrics that warned in some arm, earliest first. Each has one cell for each of `arms`. `never` names
+    the metrics that did not warn.
     """
 
     rule: str
@@ -61,7 +61,7 @@ def warning_view(facts: RunFacts) -> WarningView:
 
 
 def warning_facts(facts: RunFacts) -> dict[str, Any]:
-    """Return the warnings of every arm, the ranking of metrics over arms, and the rule's numbers, as plain values."""
+    """Return warnings by arm, the ranking of metrics, and the rule's numbers, as plain values."""
     warnings = _warnings(facts)
     return {
         "false_alarms": FALSE,
@@ -107,7 +107,10 @@ def _series(facts: RunFacts, arm: ArmFacts, asked: list[str]) -> dict[str, Metri
 
 
 def _siblings(facts: RunFacts, control: ArmFacts | None) -> list[ArmFacts]:
-    """Return the other controls that differ from `control` in their seed and nothing else; empty without a control."""
+    """Return the other controls that differ from `control` in their seed and nothing else.
+
+    Without a control there are none.
+    """
     own = _without_seed(control)
     if control is None or own is None:
         return []
@@ -128,9 +131,10 @@ def _cell(warning: EarlyWarning | None) -> TableCell:
 
 
 def _sentence(arm: str, warnings: list[EarlyWarning]) -> str:
-    """Return the early warnings of one arm in words, or the reasons why no metric could be judged.
+    """Return the early warnings of one arm in words.
 
-    An example is `In alpha-1.0, entropy warned at generation 2, torso accuracy at 4.`
+    An example is `In alpha-1.0, entropy warned at generation 2, torso accuracy at 4.` If no metric could be judged, the
+    sentence gives the reasons.
     """
     judged = [one for one in warnings if one.judged]
     if not judged:

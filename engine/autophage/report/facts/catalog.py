@@ -253,9 +253,9 @@ BASES = {
 
 
 def order(metric: str) -> tuple[int, ...]:
-    """Return a sort key for the suffixed metrics of one family: by frequency bucket, then by question format.
+    """Return a sort key for the suffixed metrics of one family.
 
-    Both are in the order of this module. Unknown suffixes come last.
+    Frequency buckets come before question formats, both in the order of this module. Unknown suffixes come last.
     """
     places = [*BUCKETS, *FORMATS, *QUESTION_FORMATS]
     return tuple(places.index(suffix) if suffix in places else len(places) for suffix in split(metric)[1])

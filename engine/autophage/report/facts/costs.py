@@ -83,7 +83,10 @@ def costs_of(run: RunDirectory, facts: RunFacts) -> Costs:
 
 
 def arm_costs(costs: Costs, last: int | None = None) -> dict[str, Cost]:
-    """Return the summed tokens and seconds of each arm, by name, up to generation `last` if given."""
+    """Return the summed tokens and seconds of each arm, by name.
+
+    Given `last`, later generations do not count.
+    """
     total: dict[str, Cost] = {}
     for (name, generation), cost in costs.items():
         if last is None or generation <= last:
@@ -92,7 +95,10 @@ def arm_costs(costs: Costs, last: int | None = None) -> dict[str, Cost]:
 
 
 def mean_cost(costs: Iterable[Cost]) -> Cost | None:
-    """Return the mean tokens and seconds of several arms, such as the seeds of one; None for no arms."""
+    """Return the mean tokens and seconds of several arms, such as the seeds of one.
+
+    For no arms the result is None.
+    """
     found = list(costs)
     if not found:
         return None
@@ -153,10 +159,10 @@ def _of_generation(run: RunDirectory, facts: RunFacts, arm: ArmFacts, manifest: 
 
 
 def _read_beside(recipe: Recipe, generation: int, trained: int) -> int:
-    """Count the tokens that are read for the training of model `generation` beyond those it trains on.
+    """Count the tokens that are read, but not trained on, for the training of model `generation`.
 
-    `trained` counts those it trains on. An anchor's reference reads all of them. Edited human tokens are read once,
-    whatever the number of epochs.
+    `trained` counts those that it is trained on. An anchor's reference reads all of them. Edited human tokens are read
+    once, whatever the number of epochs.
     """
     referred = trained if recipe.refers else 0
     edits = recipe.mix.human_edit is not None

@@ -22,9 +22,9 @@ SEED = "seed"
 
 
 def pooled(facts: RunFacts) -> RunFacts:
-    """Return a copy of `facts` with one arm for each group of arms that differ only in their seed.
+    """Return a copy of `facts` in which arms that differ only in their seed are one arm.
 
-    Its metrics are those of the groups and of their members. A run with one seed is returned as it is.
+    Its metrics are those of the pooled arms and of their members. A run with one seed is returned as it is.
     """
     groups = pools(facts)
     if not groups:
@@ -40,9 +40,9 @@ def pooled(facts: RunFacts) -> RunFacts:
 
 
 def pools(facts: RunFacts) -> dict[str, list[str]]:
-    """Map the name of each pooled arm to its members: arms that differ only in their seed.
+    """Map the name of each pooled arm to its members.
 
-    The mapping is empty unless the run sweeps its seed.
+    The members differ only in their seed. The mapping is empty unless the run sweeps its seed.
     """
     if not pooled_seeds(facts):
         return {}

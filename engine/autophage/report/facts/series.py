@@ -84,5 +84,5 @@ class Metrics:
 
 
 def _bound(value: float | None) -> float:
-    """Return a bound of an interval as a float, NaN for a bound that is null in the file."""
+    """Return a bound of an interval as a float. A bound that is null in the file is NaN."""
     return math.nan if value is None else float(value)

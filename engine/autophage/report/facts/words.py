@@ -36,7 +36,7 @@ def percent(value: float) -> str:
 
 
 def shown(metric: str, value: float) -> str:
-    """Format a value of a metric: as a percentage for a share, as a number for all others."""
+    """Format a value of a metric: as a percentage for a share, else as a number."""
     return percent(value) if describe(metric).kind == "share" else number(value)
 
 
@@ -47,7 +47,7 @@ def interval(metric: str, point: Point) -> str:
 
 
 def change(metric: str, start: float, end: float) -> str:
-    """Format the change of a metric: in points for shares, in percent of the start for all others.
+    """Format the change of a metric: in points for shares, else in percent of the start.
 
     A threefold value or more is given in times, such as `3.2 times`.
     """

@@ -74,9 +74,10 @@ class Figure:
 
 
 def metric_panel(facts: RunFacts, looks: dict[str, Style], metric: str, title: str = "") -> Panel:
-    """Draw a metric over generations as one line for each arm, with a band if the metric has intervals.
+    """Draw a metric over generations as one line for each arm.
 
-    The closed form of a learner's metric is a dashed line. An empty `title` stands for the metric's label.
+    Intervals are bands. The closed form of a learner's metric is a dashed line. An empty `title` stands for the
+    metric's label.
     """
     traces: list[dict[str, Any]] = []
     values: list[float] = []
@@ -122,9 +123,10 @@ def generation_axis(facts: RunFacts) -> dict[str, Any]:
 
 
 def trajectory_panel(facts: RunFacts, looks: dict[str, Style], across: str, up: str) -> Panel | None:
-    """Draw the path of each arm through the plane of two metrics, labelled with its last generation.
+    """Draw the path of each arm through the plane of two metrics.
 
-    Metric `across` is horizontal, `up` vertical. Without an arm of two points the result is None.
+    Metric `across` is horizontal, `up` vertical. The last generation labels a path. Without an arm of two points the
+    result is None.
     """
     traces: list[dict[str, Any]] = []
     for arm in facts.arms:
@@ -211,9 +213,9 @@ def share_scale(panels: list[Panel]) -> list[Panel]:
 
 
 def _logarithmic(values: list[float]) -> dict[str, Any]:
-    """Return a logarithmic plotly axis for `values`, with ticks at 1, 2 and 5 times the powers of ten.
+    """Return a logarithmic plotly axis for `values`.
 
-    For many powers, ticks are at the powers alone.
+    Ticks are at 1, 2 and 5 times the powers of ten. For many powers, ticks are at the powers alone.
     """
     powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
     factors = (1, 2, 5) if len(powers) <= MOST_DECADES else (1,)
@@ -259,7 +261,7 @@ def _lines(arm: ArmFacts, points: list[Point], metric: str, look: Style) -> list
 
 
 def _theory(arm: ArmFacts, points: list[Point], metric: str, look: Style) -> dict[str, Any]:
-    """Return the plotly line of an arm's closed form: thin and dashed, without marks, in the arm's colour."""
+    """Return the plotly line of an arm's closed form: thin and dashed, in the arm's colour."""
     return {
         "x": [point.generation for point in points],
         "y": [_short(point.value) for point in points],

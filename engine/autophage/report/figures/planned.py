@@ -159,8 +159,8 @@ PLANS = (
 def metric_figures(facts: RunFacts, looks: dict[str, Style], own: Sequence[FigurePlan] = ()) -> list[Figure]:
     """Draw the main figure, then each planned figure that has a metric.
 
-    A metric is drawn in the first figure that names it. `own` holds the first figures of a learner that is not a
-    language model, the main one among them.
+    A metric is drawn in the first figure that names it. For a learner that is not a language model, `own` holds the
+    first figures, the main one among them.
     """
     first = own or (WORLD_MAIN if facts.knows_facts else TEXT_MAIN,)
     used: set[str] = set()
@@ -181,7 +181,7 @@ def metric_figures(facts: RunFacts, looks: dict[str, Style], own: Sequence[Figur
 
 
 def other_figures(facts: RunFacts, looks: dict[str, Style], above: list[Figure]) -> list[Figure]:
-    """Draw every metric that no figure `above` draws, as one figure of small plots for each family.
+    """Draw every metric that no figure `above` draws, one figure for each family.
 
     A family shares a name without suffixes, such as `knowledge/confidence`. For each subject of questions only the
     accuracy is drawn. The CSV holds the rest.
@@ -247,7 +247,7 @@ def _trajectory(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
 
 
 def _repeats(plan: FigurePlan) -> bool:
-    """Return True for the figure of buckets, which shows the torso panel a second time beside the others."""
+    """Return True for the figure of buckets. It shows the torso panel a second time beside the others."""
     return plan.key == "buckets"
 
 

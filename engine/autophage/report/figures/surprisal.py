@@ -103,7 +103,7 @@ def _panel(name: str, values: dict[int, np.ndarray], grid: np.ndarray, look: Sty
 
 
 def density(sample: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Return the Gaussian kernel density of `sample` [N] at the points of `grid` [G], with Silverman's width.
+    """Return the Gaussian kernel density of `sample` [N] on `grid` [G], with Silverman's width.
 
     A point mass keeps a narrow bell.
     """

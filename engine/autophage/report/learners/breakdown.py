@@ -29,9 +29,9 @@ APART = 0.007
 
 
 def breakdown_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
-    """Draw accuracy against the share of wrong labels, one panel for each verifier with several shares.
+    """Draw accuracy against the share of wrong labels, one panel for each verifier.
 
-    Without such a verifier the list is empty.
+    A verifier needs arms with several shares. Without such a verifier the list is empty.
     """
     verifiers: dict[str, list[ArmFacts]] = {}
     for arm in facts.treated:
@@ -50,7 +50,10 @@ def breakdown_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]
 
 
 def _but_for_error(recipe: Recipe) -> str:
-    """Return a recipe as JSON without its error rate: a key that the arms of one panel share."""
+    """Return a recipe as JSON without its error rate.
+
+    The arms of one panel share this key.
+    """
     learner = recipe.learner.model_copy(update={"error": 0.0})
     return recipe.model_copy(update={"learner": learner}).model_dump_json()
 
@@ -117,5 +120,8 @@ def _stroke(facts: RunFacts, arm: ArmFacts, look: Style) -> dict[str, Any]:
 
 
 def _reach(point: Point, side: int) -> float:
-    """Return the length of a point's interval below (`side` 0) or above (`side` 1) its value; 0 without an interval."""
+    """Return the length of a point's interval below (`side` 0) or above (`side` 1) its value.
+
+    Without an interval it is 0.
+    """
     return 0.0 if point.interval is None else round(abs(point.interval[side] - point.value), 5)

@@ -33,9 +33,10 @@ Found = dict[str, dict[int, np.ndarray]]
 
 
 def drawn_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
-    """Draw the numbers that a learner drew, one panel for each arm, or the breakdown of a classifier.
+    """Draw the numbers that a learner drew, one panel for each arm.
 
-    Colours go from faint (generation 0) to full (the last). For other learners the list is empty.
+    Colours go from faint (generation 0) to full (the last). For a classifier the breakdown of verification is drawn.
+    Other learners have no figure.
     """
     figures: dict[str, Callable[[RunDirectory, RunFacts, dict[str, Style]], list[Figure]]] = {
         "gaussian": _densities,

@@ -59,9 +59,9 @@ def _of(run: RunDirectory, arm: ArmFacts) -> ArmPictures:
 
 
 def grid(images: np.ndarray) -> np.ndarray:
-    """Arrange square images [n, side * side] with values in 0 to 1 as one grey image, row by row.
+    """Arrange square images [n, side * side] row by row as one grey image.
 
-    The result is [height, width] of bytes.
+    Their values are 0 to 1. The result is [height, width] of bytes.
     """
     side = math.isqrt(images.shape[1])
     rows = -(-len(images) // COLUMNS)

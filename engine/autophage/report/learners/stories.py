@@ -131,14 +131,14 @@ def writes_text(recipe: Recipe) -> bool:
 
 
 def origin(recipe: Recipe) -> str:
-    """Return the source or the learner of a run in words, for the line under its name."""
+    """Return the source or learner of a run in words, for the line under its name."""
     kind = recipe.learner.kind
     source = f"{recipe.source.kind} source"
     return source if kind == LANGUAGE_MODEL else f"{kind} learner" + (f", {source}" if kind == "ngram" else "")
 
 
 def learner_settings(recipe: Recipe) -> dict[str, str]:
-    """Return the settings of a learner that can decide the outcome of a run, as name -> value in words."""
+    """Return the settings of a learner that can decide the outcome, as name -> value in words."""
     mix, train, learner = recipe.mix, recipe.train, recipe.learner
     fitted = {
         "gaussian": {"chains": f"{learner.repetitions:,}"},

@@ -25,7 +25,7 @@ from autophage.report.facts.pooling import SEED, pools
 
 REMEDY = "remedy"
 HELD = ("knowledge/accuracy.torso", "knowledge/accuracy.tail")
-"""Metrics that decide the verdict on a remedy: accuracies in the buckets that the loop without remedy loses."""
+"""Metrics that decide the verdict on a remedy. The loop without remedy loses these buckets."""
 FLUENCY = ("fluency/ppl_form", "fluency/ppl_human")
 """Fluency metrics. The first that was measured is shown: form for a world, all text for a text."""
 DRIFT = "drift/kl_to_base"
@@ -37,10 +37,10 @@ BySeed = dict[int, float]
 
 @dataclass(frozen=True)
 class Beside:
-    """A metric of a remedy: its mean over seeds, and its differences from two other arms.
+    """Mean of a metric over a remedy's seeds, with its differences from two other arms.
 
-    The others are the loop without remedy (`naked`) and the remedy's own control, which trains on human text alone.
-    Differences of shares are plain. Differences of other metrics are of logarithms if all values are positive
+    `naked` is the difference from the loop without remedy. `control` is that from the remedy's own control on human
+    text. Differences of shares are plain. Differences of other metrics are of logarithms if all values are positive
     (`ratio`). An estimate is None without a common seed.
     """
 
@@ -52,12 +52,12 @@ class Beside:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Metrics, cost and verdict of one remedy over its seeds, or of the loop without remedy (the naked loop).
+    """Metrics, cost and verdict of one remedy over its seeds.
 
-    The `verdict` of the naked loop is empty. `arm` and `control` are the names of the pooled arms in the report.
-    `gains` are accuracies minus those of the naked loop. `left` are those of the remedy's own control minus its own.
-    Both hold one estimate for each metric of `HELD`, then their mean. Both are empty if these metrics were not
-    measured. `retained` maps a seed to the mean accuracy.
+    The naked loop, which has no remedy, is an outcome without a verdict. `arm` and `control` are the names of the
+    pooled arms in the report. `gains` are accuracies minus those of the naked loop. `left` are those of the remedy's
+    own control minus its own. Both hold one estimate for each metric of `HELD`, then their mean. Both are empty if
+    these metrics were not measured. `retained` maps a seed to the mean accuracy.
     """
 
     name: str
@@ -92,7 +92,10 @@ class RemedyComparison:
 
     @property
     def lost(self) -> tuple[Estimate, ...]:
-        """Accuracy that the naked loop lacks beside its control, by bucket and as a mean; empty without a control."""
+        """Accuracy that the naked loop lacks beside its control, by bucket and as a mean.
+
+        Without a control it is empty.
+        """
         return self.naked.left
 
     @property
@@ -200,7 +203,10 @@ class _Maker:
 
 
 def _name(facts: RunFacts, arm: Arm, remedy: str) -> str:
-    """Return the name of a remedy: `half`, or `half, count-200` if a run sweeps more than remedies and seeds."""
+    """Return the name of a remedy, such as `half`.
+
+    If a run sweeps more than remedies and seeds, the name says so: `half, count-200`.
+    """
     others = {
         key: value
         for key, value in arm.settings.items()

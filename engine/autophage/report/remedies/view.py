@@ -19,7 +19,7 @@ from autophage.report.facts.words import number, percent, shown
 from autophage.report.remedies.outcomes import DRIFT, HELD, ORDER, Beside, Outcome, RemedyComparison
 
 BUDGET = 0.05
-"""Relative difference of a remedy's tokens from the naked loop's above which the page says that budgets differ."""
+"""Relative difference in tokens from the naked loop above which the page says that budgets differ."""
 STILL = 1e-3
 """KL from model 0, in nats per token, below which a model counts as model 0."""
 TITLES = {
@@ -63,7 +63,7 @@ def remedy_view(found: RemedyComparison | None) -> RemedyView:
 
 
 def _control_row(name: str, means: dict[str, float], columns: Sequence[str]) -> TableRow:
-    """Return the table row of the control, which trains on human text alone, from its mean metrics."""
+    """Return the table row of the control (human text alone) from its mean metrics."""
     cells = [TableCell(shown(metric, means[metric])) if metric in means else TableCell(DASH) for metric in columns]
     buckets = [means[metric] for metric in HELD if metric in means]
     retained = percent(sum(buckets) / len(HELD)) if len(buckets) == len(HELD) else DASH
@@ -81,9 +81,9 @@ def _row(found: RemedyComparison, one: Outcome, columns: Sequence[str]) -> Table
 
 
 def _retention(found: RemedyComparison, one: Outcome) -> TableCell:
-    """Return the cell with a remedy's mean accuracy in torso and tail, and its gain over the naked loop.
+    """Return the cell with a remedy's mean accuracy in torso and tail.
 
-    The title holds the share of the naked loop's loss that is retained.
+    Its note is the gain over the naked loop. Its title holds the share of the naked loop's loss that is retained.
     """
     if not one.retained:
         return TableCell(DASH)
