@@ -156,7 +156,7 @@ def _answers_of(run: RunDirectory, arm: str, generation: int) -> dict[tuple[str,
 def _fluency(facts: RunFacts, names: Sequence[str], generations: int) -> np.ndarray | None:
     """Return the perplexity of form for S arms and G generations, [S, G].
 
-    If it is not known, human text takes its place. If a value is missing, the result is None.
+    If it is not known, the perplexity of human text takes its place. If a value is missing, the result is None.
     """
     for metric in FLUENCY:
         points = [[facts.metrics.at(name, metric, g) for g in range(generations)] for name in names]
@@ -198,7 +198,7 @@ def _shares(found: Estimate) -> str:
 
 
 def _stages(courses: Mapping[tuple[str, str], Course], groups: Mapping[str, SeedGroup]) -> Iterator[str]:
-    """Yield a sentence for each group on the formats that show stages B and C, and on their onsets."""
+    """Yield a sentence for each group: formats that show stages B and C, with their onsets."""
     for name, group in groups.items():
         mine = {form: courses[name, form] for form in group.answers}
         shown = [

@@ -40,7 +40,7 @@ class Finding:
 
 
 def findings(facts: RunFacts) -> list[Finding]:
-    """Return the sentences at the top of the report; never empty."""
+    """Return the sentences at the top of the report, on the change in each arm; never empty."""
     metric = _knowledge(facts)
     tell: Callable[[RunFacts, ArmFacts], str] = _text_finding
     if metric is not None:
@@ -54,7 +54,7 @@ def findings(facts: RunFacts) -> list[Finding]:
 
 
 def knowledge_metric(metrics: Metrics) -> str | None:
-    """Return the name of the accuracy that sentences use.
+    """Return the name of the accuracy metric that the report's sentences tell.
 
     It covers people of medium frequency, else all people. The result is None if neither was measured.
     """
@@ -62,12 +62,12 @@ def knowledge_metric(metrics: Metrics) -> str | None:
 
 
 def _knowledge(facts: RunFacts) -> str | None:
-    """Return the name of the accuracy that sentences use; None if they are about other metrics."""
+    """Return the name of the accuracy metric that sentences tell; None if they tell other metrics."""
     return None if story(facts.recipe) else knowledge_metric(facts.metrics)
 
 
 def _told(facts: RunFacts) -> tuple[str, ...]:
-    """Return the names of the metrics of a sentence that is not about answers."""
+    """Return the names of the metrics that sentences tell if they do not tell accuracy."""
     own = story(facts.recipe)
     return own.told if own else TEXT_METRICS
 

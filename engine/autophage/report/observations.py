@@ -151,9 +151,9 @@ def _order_of_forgetting(facts: RunFacts) -> list[str]:
 
 
 def _left_start(facts: RunFacts, arm: ArmFacts, metric: str) -> int | None:
-    """Return the first generation at which a metric lies wholly below its interval of generation 0.
+    """Return the first generation at which a metric's interval lies wholly below that of generation 0.
 
-    The metric's own interval counts. If there is no such generation, the result is None.
+    If there is none, the result is None.
     """
     start = facts.metrics.at(arm.name, metric, 0)
     for point in facts.metrics.series(arm.name, metric):

@@ -32,7 +32,7 @@ LOGARITHMIC = 20.0
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot with its text.
+    """One plotly plot with its text.
 
     `traces` and `layout` are plotly's. `title` and `note` are text around the plot. `metric` is empty for a plot of
     several metrics.

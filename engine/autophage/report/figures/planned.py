@@ -247,7 +247,7 @@ def _trajectory(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
 
 
 def _repeats(plan: FigurePlan) -> bool:
-    """Return True for the figure of buckets. It shows the torso panel a second time beside the others."""
+    """Return True for a figure that draws a metric again: that of buckets, for the torso beside the others."""
     return plan.key == "buckets"
 
 

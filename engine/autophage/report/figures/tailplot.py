@@ -89,7 +89,7 @@ def _panel(name: str, values: dict[int, np.ndarray], edges: np.ndarray, look: St
 
 
 def outline(sample: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the share of perplexities in each bin of their decimal logarithm, and a final 0.
+    """Return the share of the perplexities `sample` in each bin of their decimal logarithm, and a final 0.
 
     `edges` are the bounds of the bins. The 0 closes the outline. The outermost bins count the samples outside.
     """
