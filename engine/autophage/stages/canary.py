@@ -55,7 +55,8 @@ class Canary:
         sequences = [[*prompt, *completion.token_ids] for prompt, completion in pairs]
         scored = self._resident.score(sequences, [len(prompt) for prompt in self.prompts])
         # numpy's max keeps a NaN, Python's max may drop it.
-        differences = [np.abs(own.logprob - np.array(completion.logprobs)) for own, completion in zip(scored, completions, strict=True)]
+        served = [np.array(completion.logprobs) for completion in completions]
+        differences = [np.abs(one.logprob - logprobs) for one, logprobs in zip(scored, served, strict=True)]
         worst = float(np.concatenate(differences).max())
         dtype = str(element_type(self._resident.recipe.model.dtype)).removeprefix("torch.")
         tolerance = CANARY_TOLERANCE[dtype]
