@@ -42,7 +42,7 @@ def observations(facts: RunFacts) -> list[str]:
 
 
 def _several(items: list[str]) -> str:
-    """Join items as `a, b and c`. Beyond `NAMED` items, only the number of the rest is given."""
+    """Join items as `a, b and c`. Items after the first `NAMED` are only counted."""
     return listed(items if len(items) <= NAMED else [*items[:NAMED], f"{len(items) - NAMED} more"])
 
 
@@ -68,9 +68,9 @@ def _main_metric(facts: RunFacts) -> str:
 
 
 def _clear_changes(facts: RunFacts, arms: list[ArmFacts], metric: str) -> Iterator[tuple[ArmFacts, Point, Point]]:
-    """Yield each arm whose `metric` changed beyond both intervals.
+    """Yield arm, start and end for each arm whose `metric` changed beyond both intervals.
 
-    Its points at generation 0 and at the last generation follow it.
+    The start is its point at generation 0, the end that at its last generation.
     """
     for arm in arms:
         ends = facts.metrics.ends(arm.name, metric)

@@ -116,8 +116,8 @@ def write_report(run: RunDirectory, account: Account | None = None) -> Path:
 def render(run: RunDirectory, account: Account) -> str:
     """Return the whole page of a report as HTML text.
 
-    No files of the run are read but corpora, answers and the prediction. Only text that the package wrote is marked
-    safe: its style, its scripts, and JSON from `script_json`.
+    The data of `account` are not read again. Corpora, answers and the prediction are read. Only text that the package
+    wrote is marked safe: its style, its scripts, and JSON from `script_json`.
     """
     facts, costs, compared = account.facts, account.costs, account.compared
     shown, groups = pooled(facts), pools(facts)

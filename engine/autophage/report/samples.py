@@ -112,7 +112,7 @@ def _shown(row: dict[str, Any]) -> Shown:
 def _bars(surprisal: np.ndarray) -> str:
     """Draw the surprisal (nats) of each token as a vertical stroke of an SVG path.
 
-    Strokes are 0 to 20 units high and 3 units apart, on the line y = 20.
+    Strokes are up to 20 units high and 3 units apart, on the line y = 20.
     """
     heights = 20 * np.clip(surprisal / TALLEST, 0.03, 1)
     return "".join(f"M{3 * place + 2} 20v-{height:.1f}" for place, height in enumerate(heights))

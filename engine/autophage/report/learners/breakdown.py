@@ -31,7 +31,7 @@ APART = 0.007
 def breakdown_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
     """Draw accuracy against the share of wrong labels, one panel for each verifier.
 
-    A verifier needs arms with several shares. Without such a verifier the list is empty.
+    A verifier with a single share has no panel. Without panels the list is empty.
     """
     verifiers: dict[str, list[ArmFacts]] = {}
     for arm in facts.treated:
