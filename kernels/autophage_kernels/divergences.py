@@ -51,8 +51,8 @@ ONE_PASS = sum(ORDER) - Divergence.JSD
 class TokenDivergence(NamedTuple):
     """Divergences of two next-token distributions in nats. Fields have the logits' shape without the last dimension.
 
-    A field is None if the call did not ask for it. Values are float32, or float64 for float64 logits. Gradients flow to the
-    first logits through all fields but reference_entropy.
+    A field is None if the call did not ask for it. Values are float32, or float64 for float64 logits. Gradients flow
+    to the first logits through all fields but reference_entropy.
     """
 
     kl: torch.Tensor | None = None

@@ -94,7 +94,7 @@ class LinearClassifier(NumericLearner):
         return metrics
 
     def _points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw classes, +1 or -1, `[count, repetitions]`. Return them and features `[count, repetitions, dimensions]`."""
+        """Draw points: classes +1 or -1 `[count, repetitions]`, and features `[count, repetitions, dimensions]`."""
         classes = rng.choice((-1.0, 1.0), (count, self._repetitions))
         noise = rng.standard_normal((count, self._repetitions, self._dimensions))
         return classes, classes[..., None] * self._mean + noise

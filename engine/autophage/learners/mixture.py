@@ -58,8 +58,8 @@ class Mixture(NumericLearner):
     def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
         """Return the fitted parameters of R chains with K components each, float64.
 
-        They are `weights` `[R, K]`, `means` `[R, K, 2]` and `covariances` `[R, K, 2, 2]`. A cumulative chain starts EM at
-        `previous`.
+        They are `weights` `[R, K]`, `means` `[R, K, 2]` and `covariances` `[R, K, 2, 2]`. A cumulative chain starts
+        EM at `previous`.
         """
         points = np.stack(rows).reshape(len(rows), self._repetitions, 2).astype(np.float64)
         fits = []

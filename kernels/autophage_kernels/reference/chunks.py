@@ -21,8 +21,11 @@ SPREAD_ELEMENTS = 1 << 22
 SPREAD_CHUNKS = 8
 SPINS = os.environ.get("GOMP_SPINCOUNT", "0") != "0"
 PASSIVE = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive" and not SPINS
-"""True if OpenMP's threads sleep as soon as they wait. An operation then wakes them first, which takes longer than a chunk's
-work. Chunks are therefore too small to be spread. Many logits are divided into few large chunks."""
+"""True if OpenMP's threads sleep as soon as they wait.
+
+An operation then wakes them first, which takes longer than a chunk's work. Chunks are therefore too small to be
+spread. Many logits are divided into few large chunks.
+"""
 
 FLOOR = {torch.float32: -150.0, torch.float64: -800.0}
 """Lowest exponent in nats. e^FLOOR is exactly 0. 0 * FLOOR is 0, whereas 0 * -inf would be NaN."""

@@ -24,8 +24,10 @@ from autophage_kernels.reference.chunks import (
 from autophage_kernels.statistics import OF_TARGET, Statistic
 
 SHORT = 8192
-"""Vocabularies below it are searched for their argmax in blocks of 64, others in blocks of 256. Vector instructions find the
-maxima of blocks. Only the winning block is searched for an index, element by element."""
+"""Vocabulary size that decides the search for an argmax: blocks of 64 columns below it, of 256 from it on.
+
+Vector instructions find the maxima of blocks. Only the winning block is searched for an index, element by element.
+"""
 
 
 def partial_stats(

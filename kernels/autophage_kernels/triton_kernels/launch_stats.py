@@ -23,8 +23,10 @@ At 4096 the accumulators leave no room for two blocks in flight.
 """
 WARPS = 4
 STAGES = 4
-"""One block is worked on while three are loaded. This covers the latency of memory with two programs a processor, which fit if
-every statistic is asked for."""
+"""Number of blocks in flight: one is worked on while three are loaded.
+
+This covers the latency of memory with two programs a processor, which fit if every statistic is asked for.
+"""
 WAVES = 2
 """Number of times that the programs of a short batch fill the GPU. The last ones then leave little of it idle."""
 SHORTEST_SPLIT = 2
@@ -148,8 +150,8 @@ def temperature_stride(temperature: torch.Tensor | None) -> int:
 def alignment(logits_BLV: torch.Tensor, batch_invariant: bool) -> int:
     """Return the alignment of the rows' first logits: `UNKNOWN`, `ALIGNED` or `PEEL`.
 
-    A batch-invariant pass may not peel, as peeling moves columns to other lanes row by row. It treats a single row as one of
-    several.
+    A batch-invariant pass may not peel, as peeling moves columns to other lanes row by row. It treats a single row as
+    one of several.
     """
     outer, inner, _ = logits_BLV.shape
     if logits_BLV.stride(2) != 1 or logits_BLV.data_ptr() % 16:
