@@ -8,9 +8,10 @@ from autophage.recipe.tables.model import FROM_SOURCE
 
 
 def base_is_cached(recipe: Recipe) -> bool:
-    """Return True if the recipe's `from-source` base model is trained already.
+    """Return True if the base model that a recipe trains from its source is in the cache.
 
-    Reads the source, whose content names the model. A dataset is not loaded; its base model counts as not cached.
+    The source is read, because its content decides the name of the model's folder. The result is False for any other
+    model, for a dataset, which is not loaded, and for a source that cannot be read.
     """
     from autophage.data.base_folder import base_model_folder
     from autophage.data.build import read_source
