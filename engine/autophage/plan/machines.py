@@ -45,7 +45,8 @@ class Machine:
         disk_bandwidth    bytes per second of the disk
         start             seconds until the first stage
         first             extra seconds of a stage's first time: imports, compilation
-        origin            origin of the constants, in words
+
+    `origin` tells users the origin of the constants.
     """
 
     name: str
@@ -127,7 +128,7 @@ def machines() -> dict[str, Machine]:
 
 
 def rows_of(machine: Machine) -> list[SpeedRow]:
-    """Return the speeds measured on `machine`: the user's own rows if there are any, else the shipped ones."""
+    """Return the speeds measured on `machine`: the user's own, else the shipped ones."""
     own = [row for row in read_rows(cache_path()) if row.machine == machine.name]
     return own or [row for row in map(row_from, _table()["rows"]) if row.machine == machine.name]
 

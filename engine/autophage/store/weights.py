@@ -33,7 +33,7 @@ _FILES: dict[Method, tuple[str, str, str]] = {
     "full": (MODEL, "model.safetensors", "config.json"),
     "small": (LEARNER, "state.safetensors", "learner.json"),
 }
-"""Folder, tensors and config of each method, by the names that PEFT and transformers expect."""
+"""Names of the folder, the tensors and the config of each method, as PEFT and transformers expect them."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class Weights:
     config: dict[str, Any]
     method: Method = "lora"
     reference: str | None = None
-    """Digest of the base model, if the weights are the base model's; `tensors` is empty then."""
+    """Digest of the base model, if these are its weights. `tensors` is empty then. None for all other weights."""
 
     @cached_property
     def digest(self) -> str:
         return self.reference or digest_of(self.tensors)
 
     def save(self, generation: Path) -> None:
-        """Write the weights into a generation's folder."""
+        """Write tensors and config into the folder `generation`."""
         folder, tensors, config = _FILES[self.method]
         if self.reference is None:
             write_bytes(generation / folder / tensors, self.tensors)
@@ -61,12 +61,12 @@ class Weights:
 
 
 def digest_of(tensors: bytes) -> str:
-    """Return the SHA-256 of safetensors bytes, as it stands in an adapter's name and in its manifest."""
+    """Return the SHA-256 of safetensors bytes in hex. Adapter names and manifests contain it."""
     return hashlib.sha256(tensors).hexdigest()
 
 
 def refuse_pickle(folder: Path) -> None:
-    """Refuse an adapter folder without safetensors.
+    """Refuse an adapter folder without safetensors, such as one that holds a pickle.
 
     Raises:
         UserError: The folder has no safetensors file.
@@ -85,7 +85,7 @@ def refuse_pickle(folder: Path) -> None:
 
 
 def load_weights(generation: Path) -> Weights:
-    """Read the weights that `Weights.save` wrote.
+    """Read the weights that `Weights.save` wrote into the folder `generation`.
 
     Raises:
         StoreError: The folder has no weights, or they cannot be read.
