@@ -153,7 +153,7 @@ def verify(directory: Path, /, *, repair: Repair = False, as_json: AsJson = Fals
 
 
 def _expected(run: RunDirectory) -> tuple[list[str], list[str]]:
-    """Return the names of the arms of the run's recipe, and the faults of a recipe that cannot be read."""
+    """Return the names of the arms of the run's recipe. If it cannot be read, return its faults too."""
     try:
         return [arm.name for arm in arms_of(run)], []
     except RecipeError as error:

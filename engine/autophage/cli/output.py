@@ -31,7 +31,7 @@ PIPED_WIDTH = 200
 
 
 def say(text: object = "") -> None:
-    """Print `text` and a line end to standard output, without control characters."""
+    """Print `text` and a line end to standard output. Invisible characters are escaped."""
     print(safe(text))
 
 

@@ -62,7 +62,7 @@ def run(
 
 
 def _sum_up(directory: RunDirectory, arms: Sequence[str], worked: bool) -> None:
-    """Print the outcome of a run: each arm's headline metrics, and the path of the report.
+    """Print each arm's headline metrics and the path of the report.
 
     Args:
         worked: False if the run was finished already.
@@ -107,7 +107,7 @@ def watch(directory: Path, /) -> int:
 
 
 def _hand_over(tail: EventTail, view: View) -> dict[str, Any] | None:
-    """Pass the new events of a run to the view, and return the last of them; None if there are none."""
+    """Pass the new events of a run to the view. Return the last of them; None if there are none."""
     events = tail.read()
     for event in events:
         view.handle(event)

@@ -9,7 +9,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memo
 
 
 def device() -> torch.device:
-    """Return the device of this process: CUDA if it is available, else the CPU."""
+    """Return the device of this process. It is CUDA if available, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -29,7 +29,7 @@ def device_memory() -> int:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Return True if `error` reports exhausted memory, of a GPU or of the machine."""
+    """Return True if `error` reports exhausted memory of a GPU or of the machine."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)

@@ -26,12 +26,12 @@ from autophage.host.machine import GIB, CudaDriver, cpu_quota, memory_available,
 MEMORY_GIB = 3.0
 """Minimum available memory in GiB.
 
-With less, the kernel kills the sampler at its start: vLLM, torch and a small model in one process.
+With less, the kernel kills the sampler at its start. One process holds vLLM, torch and a small model.
 """
 DISK_GIB = 2.0
 """Minimum free disk in GiB.
 
-With less, even a small run may stop at a commit: adapters, corpora and the cached base model.
+With less, even a small run may stop at a commit. It writes adapters, corpora and the cached base model.
 """
 SHM_GIB = 1.0
 """Minimum shared memory in GiB.

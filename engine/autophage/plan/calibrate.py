@@ -22,7 +22,7 @@ from autophage.recipe.schema import Recipe
 from autophage.store.rundir import RunDirectory, read_events
 
 TimedStage = tuple[str, int, str]
-"""Key of a timed stage: name of the arm, number of the generation, name of the stage."""
+"""Key of a timed stage: arm, generation, name of the stage."""
 
 
 def row_of(run: RunDirectory, machine: Machine | None = None) -> SpeedRow:
@@ -86,16 +86,16 @@ def _first_times(events: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, 
 
 
 def _extra(first: Mapping[str, Any], timed: Mapping[TimedStage, Mapping[str, Any]], stage: str) -> float:
-    """Return the seconds by which the first time of a stage exceeds the median of its other times.
+    """Return the seconds by which the first time of a stage exceeds the median of its others.
 
-    The result is at least 0, and 0 without other times.
+    The result is at least 0, and 0 without others.
     """
     others = [float(event["seconds"]) for key, event in timed.items() if key[2] == stage]
     return max(0.0, float(first["seconds"]) - median(others)) if others else 0.0
 
 
 def _typical(timed: Mapping[TimedStage, Mapping[str, Any]], stage: str, tokens: Sequence[float] = ()) -> float:
-    """Return the seconds of a stage in the mean generation; 0 if the stage was never timed.
+    """Return the seconds of a stage in the mean generation; 0 if it was never timed.
 
     The median is used, because a disturbed stage does not move it.
 
@@ -162,9 +162,9 @@ def _mean_work(works: Mapping[str, Sequence[Workload]]) -> Workload:
 
 
 def _start(recipe: Recipe, events: Sequence[Mapping[str, Any]]) -> tuple[MeasuredBase, float]:
-    """Return the measured training of the base model, and the other seconds from the run's start to its first stage.
+    """Return the measured training of the base model, and the other seconds before the first stage.
 
-    The training is all 0 if the base model was cached, or if it was too short to be timed.
+    They count from the start of the run. If the base model was cached, or too short to be timed, its training is all 0.
     """
     begun = next((float(event["time"]) for event in events if event.get("kind") == "run-start"), 0.0)
     first = next((float(event["time"]) for event in events if event.get("kind") == "stage-start"), begun)

@@ -106,7 +106,7 @@ def _corpus_bytes(recipe: Recipe) -> int:
 
 
 def _weights_bytes(recipe: Recipe) -> int:
-    """Return the bytes of a generation's trained weights in float32, and of a carried optimizer's state.
+    """Return the bytes of a generation's trained weights in float32. A carried optimizer's state counts too.
 
     The result is 0 if the model's shape is unknown.
     """

@@ -177,7 +177,10 @@ def overlaps(recipe: Recipe, machine: Machine) -> bool:
 
 
 def basis(machine: Machine, rows: Sequence[SpeedRow]) -> str:
-    """Return the origin of a machine's speeds in words: the measured runs of `rows`, else an estimate."""
+    """Return the origin of a machine's speeds in words.
+
+    It is the measured runs of `rows`. Without rows, it is the machine's own note.
+    """
     if not rows:
         return machine.origin
     return f"measured: {len(rows)} run{'s' * (len(rows) > 1)} ({', '.join(sorted({row.recipe for row in rows}))})"

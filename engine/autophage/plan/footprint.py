@@ -27,7 +27,10 @@ SAMPLER_LIBRARIES, TRAINER_LIBRARIES, DRIVER_LIBRARIES = 900 << 20, 700 << 20, 5
 The sampler loads vLLM and torch. The trainer loads torch, TRL and transformers. The driver is the command with Ray.
 """
 CPU_KV_BLOCK, CPU_LEAST_KV, CPU_MOST_KV = 128, 64 << 20, 4.0
-"""Limits of vLLM's KV cache on a CPU: tokens per block, least bytes, most GiB without `sample.memory`."""
+"""Limits of vLLM's KV cache on a CPU, in this order.
+
+They are the tokens per block, the least bytes, and the most GiB if `sample.memory` is left out.
+"""
 LOGIT_COPIES = 4
 """Copies of the logits that base-model training holds: two element types, the gradient, the softmax."""
 SLOTS = 1
@@ -36,10 +39,10 @@ SLOTS = 1
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of memory that a run takes on each GPU of the sampler and of the trainer, or in each process on a CPU.
+    """Bytes of memory that a run takes on one GPU of each side. On a CPU, bytes of each process.
 
-    `other` is the driver process on a CPU, and 0 on GPUs. `device` is the memory of one GPU or of the machine, 0 if
-    unknown. `division` describes the sharing of one GPU. It is None on a CPU.
+    `sampler` and `trainer` are the two sides. `other` is the driver process on a CPU, and 0 on GPUs. `device` is the
+    memory of one GPU or of the machine, 0 if unknown. `division` describes the sharing of one GPU. It is None on a CPU.
     """
 
     sampler: int
@@ -54,7 +57,7 @@ class Memory:
 
 
 def memory(machine: Machine, recipe: Recipe, arms: Sequence[Arm], shape: Shape, gpus: tuple[int, int]) -> Memory:
-    """Estimate the memory of a run in bytes, as the arm that needs most takes it.
+    """Estimate the memory of a run in bytes. The arm that needs most decides.
 
     Args:
         gpus: Number of GPUs of one sampler and of one trainer.

@@ -46,7 +46,7 @@ class LearnerPlan:
 
 
 def learner_plan(recipe: Recipe, arms: Sequence[Arm]) -> LearnerPlan:
-    """Return the samples, fitted rows and disk bytes of a run whose learner is no language model.
+    """Return the planned samples, rows and bytes of a run whose learner is no language model.
 
     Args:
         arms: The arms that `recipe` expands to.

@@ -46,10 +46,10 @@ With less, sampling is too slow to share a device.
 OPTIMIZER_BYTES = 16
 """Bytes per trained parameter in float32: the parameter, its gradient, AdamW's two moments."""
 KEPT_HIDDEN, KEPT_INNER = 12, 6
-"""Activations per token that a layer keeps for backward, in units of the hidden width and of the feed-forward width.
+"""Activations per token that a layer keeps for backward, in units of the hidden and of the feed-forward width.
 
-Each linear layer keeps its input for the adapter. Norms, the attention's output, and gate, up and product of the
-feed-forward are kept too, and once more where they are cast.
+Each linear layer keeps its input for the adapter. Norms and the attention's output are kept too. So are gate, up and
+product of the feed-forward. Values that are cast are kept once more.
 """
 HEAD_TILE_BYTES = 512 << 20
 """Bytes of the tiles of the fused LM head, which never materialises all logits."""
@@ -184,9 +184,10 @@ def share_gpu(device_bytes: int, demand: Demand, devices: str) -> Division:
 
 
 def divide(device_bytes: int, demand: Demand, devices: str) -> Division:
-    """Return the first division of a GPU's memory that fits: side by side, then taking turns if the recipe does.
+    """Return the first division of a GPU's memory that fits.
 
-    If nothing fits, the division says so: `fits` is False, and `reason` names remedies.
+    Side by side comes first, then taking turns if the recipe does. If nothing fits, `fits` of the division is False,
+    and its `reason` names remedies.
     """
     sharing, room = _way(device_bytes, demand, devices)
     sampler, trainer = sampler_bytes(demand), trainer_bytes(demand)
@@ -206,7 +207,10 @@ def divide(device_bytes: int, demand: Demand, devices: str) -> Division:
 
 
 def _way(device_bytes: int, demand: Demand, devices: str) -> tuple[Sharing, int]:
-    """Return the way to share a GPU, and the bytes that the sampler may take; 0 bytes if nothing fits."""
+    """Return the way to share a GPU, and the bytes that the sampler may take.
+
+    If nothing fits, the bytes are 0.
+    """
     sampler, trainer, least = sampler_bytes(demand), trainer_bytes(demand), _least(demand)
     usable, own = round(device_bytes * (1 - RESERVE)), round(device_bytes * OWN_GPU_SHARE)
     each = least <= own and trainer.total <= usable
@@ -265,7 +269,10 @@ def _fewest(demand: Demand) -> int:
 
 
 def _refusal(device_bytes: int, demand: Demand, devices: str) -> str:
-    """Return the message that nothing fits: the bytes needed, the GPU's memory, and each single change that fits."""
+    """Return the message that nothing fits on a GPU.
+
+    It names the bytes needed, the GPU's memory, and each single change that fits.
+    """
     sampler, trainer = sampler_bytes(demand), trainer_bytes(demand)
     least = _least(demand)
     asked = (

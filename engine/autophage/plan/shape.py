@@ -55,20 +55,23 @@ class Shape:
 
 
 def shape_of(recipe: Recipe) -> Shape | None:
-    """Return the shape of the model that a recipe trains; None if neither its folder nor its name tells."""
+    """Return the shape of the model that a recipe trains.
+
+    None if neither the model's folder nor its name tells.
+    """
     return base_shape(recipe) if recipe.model.path == FROM_SOURCE else shape_at(recipe.model.path)
 
 
 def teacher_shape(recipe: Recipe) -> Shape | None:
-    """Return the shape of the model that `anchor.reference` names.
+    """Return the shape of the model that `anchor.reference` names; None if it is unknown.
 
-    None if training uses no reference, if the reference is model 0, or if its shape is unknown.
+    None too if training uses no reference, or if the reference is model 0.
     """
     return shape_at(recipe.anchor.reference) if recipe.refers and recipe.anchor.reference != BASE else None
 
 
 def shape_at(path: str) -> Shape | None:
-    """Return the shape of the model in a folder or with a hub id; None if it is unknown.
+    """Return the shape of the model in a folder or with a hub id; None if unknown.
 
     A folder's `config.json` states the shape. Without that file, it is guessed from a size in the name, such as 8B.
     """

@@ -33,10 +33,15 @@ STAGES = ("train", "swap", "sample", "measure", "commit")
 SAMPLER_STAGES = frozenset({"sample"})
 BOTH_SIDES = frozenset({"swap"})
 NEARNESS = 0.1
-"""Distance, as a natural logarithm of ratios, at which a measured row has a quarter of the weight of an identical one.
+"""Distance at which a measured row has a quarter of the weight of an identical one.
+
+Distances are natural logarithms of ratios.
 """
 CORPUS_BYTES_PER_TOKEN = 4 * 4 + 8 + 4
-"""Bytes of a sampled token in a corpus: four float32 statistics, an int64 rank, an int32 token id."""
+"""Bytes of a sampled token in a corpus before compression.
+
+It has four float32 statistics, an int64 rank and an int32 token id.
+"""
 
 
 @dataclass(frozen=True)
@@ -112,8 +117,8 @@ def corrections(machine: Machine, rows: Sequence[SpeedRow], model: PlannedModel,
 def distance(row: SpeedRow, model: PlannedModel, work: Workload) -> float:
     """Return the distance of a measured row from a planned model and its workload; 0 if both are equal.
 
-    The distance adds three terms. They are the log-ratio of the parameters, 1 if only one of the two trains all
-    weights, and half the log-ratio of the sampled tokens.
+    It is the sum of two log-ratios: all of that of the parameters, half of that of the sampled tokens. If only one of
+    the two trains all weights, 1 is added.
     """
     apart = abs(math.log(row.shape.parameters / model.shape.parameters)) + (row.full != model.full)
     return apart + 0.5 * abs(math.log(max(1.0, row.work.sample.tokens) / max(1.0, work.sample.tokens)))
@@ -128,8 +133,7 @@ def stage_seconds(machine: Machine, rows: Sequence[SpeedRow], model: PlannedMode
 def start_seconds(machine: Machine, rows: Sequence[SpeedRow], parameters: int) -> tuple[float, dict[str, float]]:
     """Return the seconds before the first stage, and the extra seconds of each stage's first time.
 
-    The seconds before the first stage include loading the weights. Means over `rows` replace the constants of the
-    machine, if there are rows.
+    Loading the weights counts as start. If there are rows, their means replace the constants of the machine.
 
     Args:
         parameters: Number of parameters of the model; 0 if unknown.
@@ -143,7 +147,7 @@ def start_seconds(machine: Machine, rows: Sequence[SpeedRow], parameters: int) -
 def base_seconds(machine: Machine, rows: Sequence[SpeedRow], recipe: Recipe) -> float:
     """Return the seconds of training the recipe's `[base]` model.
 
-    The measured base model that is nearest in size corrects the formula, if there is one.
+    If base models were measured, the one nearest in size corrects the formula.
     """
     base = recipe.base
     steps = max(1, base.tokens // (base.batch_size * base.length))
@@ -163,8 +167,8 @@ def _base_formula(machine: Machine, shape: Shape, tokens: int, steps: int) -> fl
 def makespan(arms: Sequence[Sequence[Mapping[str, float]]], *, overlap: bool) -> float:
     """Return the seconds that one sampler and one trainer take for all arms.
 
-    Without `overlap`, all stages are added. With `overlap`, the result is the two-machine flow-shop bound: each side's
-    total plus the other's shortest lead-in or tail. No arm is faster than the sum of its own stages.
+    Without `overlap`, all stages are added. With `overlap`, the result is the two-machine flow-shop bound. It is each
+    side's total plus the other's shortest lead-in or tail. No arm is faster than the sum of its own stages.
 
     Args:
         arms: `arms[a][g]` maps each stage of generation g of arm a to its seconds.
@@ -193,9 +197,10 @@ def _sides(stages: Mapping[str, float]) -> tuple[float, float]:
 
 
 def cells_seconds(arms: Sequence[Sequence[Mapping[str, float]]], cells: int, *, overlap: bool) -> float:
-    """Return the seconds that `cells` pairs of sampler and trainer take for all arms; 0 without arms.
+    """Return the seconds that `cells` pairs of sampler and trainer take for all arms.
 
-    The longest arm goes first, and each to the least loaded pair. `arms` and `overlap` are as in `makespan`.
+    The longest arm goes first, and each to the least loaded pair. Without arms the result is 0. `arms` and `overlap`
+    are as in `makespan`.
     """
     dealt: list[list[Sequence[Mapping[str, float]]]] = [[] for _ in range(max(1, min(cells, len(arms))))]
     for generations in sorted(arms, key=lambda one: -makespan([one], overlap=False)):

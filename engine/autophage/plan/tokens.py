@@ -17,7 +17,7 @@ from autophage.recipe.tables.model import FROM_SOURCE
 WORLD_DOCUMENT_TOKENS = 41
 """Mean tokens of a document of the built-in world, with its end token. The tokenizer is the world's own."""
 WORLD_OPENING_TOKENS = {"blocks": 11, "annotated": 5}
-"""Tokens of the beginning of a world's document that serves as its prompt, by form of the prompts.
+"""Tokens of the prompts that are the beginning of a world's document, by form.
 
 With blocks it is the first statement. With annotated it is the text up to the first name.
 """
@@ -31,14 +31,14 @@ MMLU_TOKENS = {"multiple-choice": 110, "few-shot": 290, "short-answer": 95, "no-
 WORLD_QUESTION_TOKENS = {"multiple-choice": 20, "few-shot": 44, "short-answer": 10, "no-instruction": 8}
 """Mean tokens of a question's prompt in each format. Few-shot MMLU has three answered questions."""
 MMLU_SUBJECTS = 57
-"""Number of MMLU subjects, for a recipe that names none and whose files are not here."""
+"""Number of MMLU subjects. It is used if a recipe names none and the files are not here."""
 OPTIONS = 4
 TEMPLATE_TOKENS = 40
 """Tokens that a chat template and the system message add to a prompt."""
 SCORED_BATCH = 64
 """Number of sequences in a scoring batch."""
 CANARY_TOKENS = 16
-"""Tokens that the sampler writes greedily for each canary prompt, the check of new weights after a swap."""
+"""Tokens that the sampler writes greedily for each canary prompt. They check new weights after a swap."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ class Workload:
 def workload(recipe: Recipe, generation: int) -> Workload:
     """Count the work of one generation of an arm.
 
-    The work is the training of model `generation`, the sampling of its corpus, and the measuring of both. Model 0 is
-    not trained.
+    It is the training of model `generation`, the sampling of its corpus, and the measuring of both. Model 0 is not
+    trained.
     """
     return Workload(_sampling(recipe), _measuring(recipe, generation), _training(recipe, generation))
 
@@ -206,10 +206,10 @@ def _training(recipe: Recipe, generation: int) -> Training:
 def _measuring(recipe: Recipe, generation: int) -> Measuring:
     """Count the passes of measuring and of gates in one generation.
 
-    Probes, questions and held-out documents are scored once. With drift, samples are scored once under each of their
-    own model, model 0 and the previous model. Each pass of a gate scores the samples once more. A gate may train on
-    each sample, and read human documents before the first sample and after each. Statistics of sampled tokens need no
-    pass.
+    Probes, questions and held-out documents are scored once. With drift, samples are scored under their own model,
+    model 0 and the previous model. Each of these scores them once. Each pass of a gate scores the samples once more. A
+    gate may train on each sample. It may also read human documents, before the first sample and after each. Statistics
+    of sampled tokens need no pass.
     """
     settings, count = recipe.measure, recipe.sample.written
     passes = (1 + min(generation, 2)) if settings.drift else 0
@@ -275,7 +275,7 @@ def _scored_questions(recipe: Recipe) -> tuple[int, float]:
 
 
 def _files(folder: Path) -> int:
-    """Count the test files of MMLU in or under a folder; 0 if there is no folder."""
+    """Count the test files of MMLU in or under a folder. Without a folder the count is 0."""
     return len(set(folder.glob("**/*_test.csv"))) if folder.is_dir() else 0
 
 
@@ -295,7 +295,10 @@ def _held_out(recipe: Recipe) -> tuple[int, float]:
 
 
 def _human_tokens(recipe: Recipe) -> float:
-    """Return the mean number of tokens of a human document of a world, or of a window of a text."""
+    """Return the mean number of tokens of a human document.
+
+    In a text, a document is one window.
+    """
     if recipe.source.kind == "world":
         return WORLD_DOCUMENT_TOKENS * _pieces(recipe)
     return recipe.source.block + recipe.source.continuation + 1.0

@@ -69,5 +69,8 @@ def resume_level(device: str, *, continuous: bool = False) -> str:
     """Return the level at which a resumed run equals an uninterrupted one: "exact" (bitwise) or "statistical".
 
     "exact" needs fixed batches on a CPU. Other rows of a batch change the last bits of a row, and so do GPU kernels.
+
+    Args:
+        device: "cpu", or the name of a GPU.
     """
     return "exact" if device == "cpu" and not continuous else "statistical"

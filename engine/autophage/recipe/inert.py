@@ -50,9 +50,9 @@ def _no_questions(recipe: Recipe) -> bool:
 
 
 def _reads_world(recipe: Recipe) -> bool:
-    """Return True if a learner reads the world.
+    """Return True if the source is a world that the learner reads.
 
-    The vae does not. It reads images from `source.path` whatever `source.kind` says.
+    The vae does not read it. It reads images from `source.path` whatever `source.kind` says.
     """
     return _world(recipe) and recipe.learner.kind != "vae"
 

@@ -45,7 +45,7 @@ def find_recipe(name_or_path: str) -> tuple[Path, str]:
     A file comes before a shipped recipe of the same name.
 
     Raises:
-        RecipeError: there is neither.
+        RecipeError: neither a file nor a shipped recipe has that name.
     """
     path = Path(name_or_path)
     shipped = shipped_recipes()

@@ -61,9 +61,9 @@ def flatten_sweep(document: TomlDocument) -> None:
 
 
 def check_values(document: TomlDocument) -> tuple[dict[str, list[Any]], list[Fault]]:
-    """Check the written sweep. Return it with each value as its key holds it, and the faults.
+    """Check the written sweep. Return the values by dotted key, each as its key holds it, and the faults.
 
-    An integer of a fraction becomes a float, for example. Keys with a fault are left out.
+    An integer becomes a float for a fraction. Values with a fault are left out.
     """
     written = document.data.get(SWEEP, {})
     if not isinstance(written, dict):

@@ -48,10 +48,10 @@ USES: dict[str, tuple[str, ...]] = {
 
 
 def used(kind: str) -> frozenset[str]:
-    """Return the dotted keys that a learner of this kind uses. The kind is not a language model."""
+    """Return the dotted keys that a small learner of this kind uses. The language model has no entry."""
     return frozenset((*EVERY, *MIX, *USES[kind]))
 
 
 def unused(kind: str) -> tuple[str, ...]:
-    """Return the dotted keys without effect in a run of a learner of this kind. The kind is not a language model."""
+    """Return the dotted keys without effect in a run of a small learner of this kind."""
     return tuple(key for key in KEYS if key not in used(kind))

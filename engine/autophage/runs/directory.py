@@ -87,7 +87,7 @@ def begin_environment(run: RunDirectory, model: dict[str, Any], *, resumed: bool
 
 
 def check_same(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Compare the environment at the start of a run, `before`, with the present one, `now`.
+    """Compare the environment at the start of a run (`before`) with the present one.
 
     Returns:
         Notes for the user about changes of machine and software; empty if there are none.

@@ -93,7 +93,7 @@ def execute(
 
 
 def _prepared(loaded: LoadedRecipe, address: str | None, *, insecure: bool) -> GenerationMaker:
-    """Refuse early what cannot run, and return the function that makes the missing generations."""
+    """Refuse early what cannot run. Return the function that makes the missing generations."""
     if loaded.recipe.trains_language_model:
         environment.apply()
         vllm_window.require()

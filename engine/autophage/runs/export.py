@@ -29,9 +29,9 @@ CORPUS = "corpus.parquet"
 
 
 def export(run: RunDirectory, arm: str, generation: int, what: str, out: Path) -> Path:
-    """Write one generation of an arm into the folder `out`, with its card as README.md.
+    """Write one generation of an arm into the folder `out`. Its card becomes README.md.
 
-    `recipe.toml` and the generation's `manifest.json` are copied too, so that the hashes on the card can be checked.
+    `recipe.toml` and the generation's `manifest.json` are copied too. With them, the hashes on the card can be checked.
 
     Args:
         what: One of `WHAT`.
@@ -130,7 +130,7 @@ def _copy_folder(run: RunDirectory, arm: ArmFacts, generation: int, name: str, f
 def _copy_corpus(run: RunDirectory, arm: ArmFacts, generation: int, folder: Path) -> None:
     """Write all corpus shards as one Parquet file.
 
-    One row group is copied at a time, so that a large corpus needs little memory.
+    Row groups are copied one at a time. A large corpus then needs little memory.
     """
     import pyarrow.parquet as pq
 
@@ -149,7 +149,7 @@ def _method(arm: ArmFacts, generation: int) -> str:
 def _whole_model(run: RunDirectory, facts: RunFacts, arm: ArmFacts, generation: int, folder: Path) -> None:
     """Write the model of one generation in the base model's element type, with its tokenizer.
 
-    An adapter is added to the base model in float32, and the sum is rounded once. In bfloat16 the rounding error could
+    An adapter is added to the base model in float32. The sum is rounded once. In bfloat16 the rounding error could
     exceed a small adapter. A run itself never merges.
     """
     from autophage.data.tokens import load_tokenizer

@@ -96,7 +96,7 @@ def copy_fork(run: RunDirectory) -> list[str]:
     """Copy the generations of the origin that a fork still lacks.
 
     Returns:
-        Notes for the user about the copies; none for a run that is no fork, or lacks nothing.
+        Notes for the user about the copies; empty if none was needed.
 
     Raises:
         UserError: The origin is missing or changed, though generations must still be copied.
@@ -131,7 +131,7 @@ def _facts(fork: dict[str, Any]) -> dict[str, Any]:
 def _parent_of(arm: Arm, parents: Sequence[Arm], origin: Origin) -> Arm:
     """Return the arm of the origin that `arm` continues.
 
-    It has the same name. Failing that, it is the origin's only control, or its only other arm, as `arm` is.
+    It has the same name. Failing that, it is the only one of its kind, which is control or not.
 
     Raises:
         UserError: Several arms of the origin would do, or none.

@@ -74,7 +74,7 @@ def run(
 
 
 def run_directory(loaded: LoadedRecipe, out: Path | None) -> RunDirectory:
-    """Return the directory of a run: `out`, or `runs/NAME` with the recipe's name if `out` is None."""
+    """Return the directory of a run. If `out` is None, it is `runs/NAME` with the recipe's name."""
     return RunDirectory(Path(RUNS) / loaded.recipe.name if out is None else out)
 
 
@@ -137,7 +137,9 @@ def _settings(overrides: Mapping[str, Any] | Sequence[str]) -> list[str]:
 
 
 def _plain(key: str, value: Any) -> Any:
-    """Return `value` in types that TOML has: tuples become lists, paths texts, NumPy scalars numbers.
+    """Return `value` in types that TOML has.
+
+    Tuples become lists. Paths become texts. NumPy scalars become numbers.
 
     Args:
         key: Dotted key of the value, for messages.

@@ -72,7 +72,9 @@ def write_answers(folder: Path, answers: Sequence[Answer]) -> None:
 
 
 def read_answers(folder: Path) -> pa.Table:
-    """Read the answers in a generation's folder as a table; no rows if the generation was asked nothing.
+    """Read the answers in a generation's folder as a table.
+
+    It has no rows if the generation was asked nothing.
 
     Raises:
         StoreError: The file cannot be read.

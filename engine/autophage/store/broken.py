@@ -30,8 +30,8 @@ SCHEMA = pa.schema(
 class BrokenDocument:
     """One document of a training batch whose loss or gradient was not finite.
 
-    The lists have a value per token. `trained` is True for tokens that carry loss. `logprob` is None where no log-prob
-    is known.
+    The lists have a value per token. `trained` is True for tokens that carry loss. `logprob` is in nats. It is None for
+    tokens without loss, and for tokens that the model did not reach.
     """
 
     token_ids: list[int]

@@ -21,7 +21,7 @@ from autophage.store.weights import Weights, load_weights
 
 @dataclass(frozen=True)
 class Generation:
-    """Results of generation g of an arm: the weights of model g, corpus g, and the metrics of both.
+    """Results of generation g of an arm: model g, corpus g, and the metrics of both.
 
     `served_as` is the name of the weights in the sampler. `canary` is the difference in nats between the log-probs of
     sampler and trainer. Both are None for a learner without a sampler.
@@ -51,7 +51,7 @@ def commit_generation(
     Args:
         level: Resume level that the manifest states.
         versions: Versions of the packages, by name.
-        arms: All arms of the table, in order. None leaves the table alone: a caller with thousands of short generations
+        arms: All arms of the table, in order. None leaves the table alone. A caller with thousands of short generations
             rewrites it from time to time.
     """
     folder = run.generation(made.arm, made.generation)
@@ -117,7 +117,10 @@ def committed_weights(run: RunDirectory, arm: str, generation: int) -> Weights:
 
 
 def committed_optimizer(run: RunDirectory, arm: str, generation: int) -> bytes | None:
-    """Read AdamW's state after the training of model `generation`, as safetensors bytes; None if it was not kept."""
+    """Read AdamW's state after the training of model `generation`, as safetensors bytes.
+
+    None if the state was not kept.
+    """
     manifest = _require_manifest(run, arm, generation)
     return true_file(run, manifest, OPTIMIZER).read_bytes() if OPTIMIZER in manifest.files else None
 

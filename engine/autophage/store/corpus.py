@@ -81,9 +81,9 @@ class Sample:
 
 
 def sample_id(run_seed: int, arm: str, generation: int, index: int, prompt_ids: Iterable[int], seed: int) -> str:
-    """Return the id of a sample: 32 hex digits, a hash of everything that decides the sample.
+    """Return the id of a sample: 32 hex digits, a hash of everything that decides it.
 
-    That is the run's seed, the arm, the generation, the prompt, the index and the sample's own seed.
+    That is the seed of the run, the arm, the generation, the index and the prompt. The sample's own seed decides too.
     """
     key = f"{run_seed}/{arm}/{generation}/{index}/{seed}/" + ",".join(map(str, prompt_ids))
     return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()

@@ -58,7 +58,7 @@ def arm(point: CrashPoint | None) -> None:
 
 
 def reach(step: str, what: object = "", *, torn: Path | None = None) -> None:
-    """Record that the run passes the point `step` of `what`, and die there if the crash point says so.
+    """Record that the run passes the point `step` of `what`. Die there if the crash point says so.
 
     Without a crash point nothing happens.
 

@@ -16,7 +16,7 @@ UNSAID = "no reason"
 
 
 def count_judged(judged: Iterable[tuple[bool, str]]) -> dict[str, int]:
-    """Count the accepted and rejected samples of a corpus, and each reason and remark of its gates.
+    """Count the accepted and rejected samples of a corpus, and the gates' reasons and remarks.
 
     The keys are `samples`, `accepted` and `rejected`, then `accepted.REMARK` and `rejected.REASON`.
 

@@ -122,7 +122,10 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def committed(run: RunDirectory, arm: str) -> list[Manifest]:
-    """Read the manifests of an arm's committed generations, from 0 to the first gap; empty if there are none."""
+    """Read the manifests of an arm's committed generations, from 0 to the first gap.
+
+    The list is empty if generation 0 is not committed.
+    """
     manifests: list[Manifest] = []
     while (manifest := read_manifest(run.generation(arm, len(manifests)))) is not None:
         manifests.append(manifest)
@@ -158,7 +161,7 @@ def true_shards(run: RunDirectory, manifest: Manifest) -> list[Path]:
 
 
 def _fault_of(path: Path, facts: dict[str, Any]) -> str | None:
-    """Describe how a file differs from its entry in the manifest; None if it is the same."""
+    """Return the difference between a file and its entry in the manifest, in words; None if there is none."""
     if not path.is_file():
         return f"{path}: is missing"
     if path.stat().st_size != facts["bytes"]:
@@ -182,7 +185,10 @@ def clear_uncommitted(folder: Path) -> None:
 
 
 def check(run: RunDirectory, arm: str, generation: int) -> list[str]:
-    """Return the faults of a committed generation against its manifest, in words; empty if it is intact."""
+    """Return the faults of a committed generation in words; empty if it is intact.
+
+    Its files and its parent are compared with its manifest.
+    """
     folder = run.generation(arm, generation)
     manifest = read_manifest(folder)
     if manifest is None:

@@ -66,8 +66,8 @@ def add_to_metrics_table(
 ) -> None:
     """Insert the metrics of one generation into `metrics.parquet`, in the order of `arms`.
 
-    Earlier rows of that generation are replaced. The other generations are not read again, because each commit would
-    then be slower than the last.
+    Earlier rows of that generation are replaced. The other rows are kept unread. Reading all generations again would
+    make each commit slower than the last.
     """
     table = read_metrics_table(run)
     replaced = pc.and_(pc.equal(table["arm"], arm), pc.equal(table["generation"], generation))

@@ -88,7 +88,10 @@ class RunDirectory:
         write_text(self.environment, sealed(facts, INDENT))
 
     def read_fork(self) -> dict[str, Any]:
-        """Read `fork.json`, which names the origin of the first generations; empty for a run that is no fork."""
+        """Read `fork.json`, which names the origin of the first generations.
+
+        A run that is no fork gives an empty dictionary.
+        """
         return unsealed(self.fork, INDENT) if self.fork.is_file() else {}
 
     def write_fork(self, facts: dict[str, Any]) -> None:
@@ -112,7 +115,7 @@ class EventLog:
         reach("append", event, torn=self.path)
 
     def _end_torn_line(self) -> None:
-        """End a line that a crash tore, so that the next event starts on its own line."""
+        """End a line that a crash tore. The next event then starts on its own line."""
         if self.path.is_file() and self.path.stat().st_size:
             with self.path.open("rb+") as file:
                 file.seek(-1, os.SEEK_END)

@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
 class StepStatistics:
     """Means over the trained tokens of one optimizer step.
 
-    A mean is NaN if the step had no such tokens, or if the statistic does not apply.
+    A mean is NaN if the step had no such tokens. It is NaN too if the statistic does not apply.
     """
 
     step: int

@@ -167,7 +167,7 @@ def _verify_corpus(run: RunDirectory, manifest: Manifest, result: Verification) 
 
 
 def _judged(run: RunDirectory, manifest: Manifest) -> dict[str, int]:
-    """Count the gates' verdicts in a corpus, by verdict and reason; empty for a corpus of numbers."""
+    """Count the gates' verdicts in a corpus, by verdict and reason. A corpus of numbers has none."""
     from autophage.store.corpus import read_corpus
     from autophage.store.judged import count_judged
 
@@ -178,7 +178,7 @@ def _judged(run: RunDirectory, manifest: Manifest) -> dict[str, int]:
 
 
 def _verify_table(run: RunDirectory, arms: list[str], result: Verification) -> None:
-    """Compare the table of metrics with the generations, and add a difference to the faults of `result`.
+    """Compare the table of metrics with the generations. A difference is added to the faults of `result`.
 
     The table may lack the newest generations, but no row may differ.
     """

@@ -26,25 +26,28 @@ ADAPTER, MODEL, LEARNER = "adapter", "model", "learner"
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 REFERENCE = "base.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
-"""File patterns of weights that are Python pickles, which can run any code when they are read."""
+"""File patterns of weights that are Python pickles. Reading a pickle can run any code."""
 
 _FILES: dict[Method, tuple[str, str, str]] = {
     "lora": (ADAPTER, WEIGHTS, CONFIG),
     "full": (MODEL, "model.safetensors", "config.json"),
     "small": (LEARNER, "state.safetensors", "learner.json"),
 }
-"""Names of the folder, the tensors and the config of each method, as PEFT and transformers expect them."""
+"""Folder, tensors and config of each method. PEFT and transformers expect these names."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of one model: safetensors bytes, and the config of PEFT, transformers or a learner in JSON types."""
+    """Weights of one model as safetensors bytes, with their config in JSON types.
+
+    The config is that of PEFT, of transformers or of a learner.
+    """
 
     tensors: bytes
     config: dict[str, Any]
     method: Method = "lora"
     reference: str | None = None
-    """Digest of the base model, if these are its weights. `tensors` is empty then. None for all other weights."""
+    """Digest of the base model, if these are its weights; else None. `tensors` is empty with a digest."""
 
     @cached_property
     def digest(self) -> str:

@@ -90,7 +90,7 @@ def domain_without_prompts(recipe: Recipe) -> Conflict | None:
 
 
 def schedule_in_wrong_direction(recipe: Recipe) -> Conflict | None:
-    """Find a schedule that moves the synthetic fraction the wrong way; None if the schedule is right.
+    """Return a conflict if the schedule moves the synthetic fraction the wrong way, else None.
 
     decay must raise the fraction, and last-chance must lower it. Anything else is a slip.
     """

@@ -8,9 +8,9 @@ from autophage.recipe.schema import Recipe
 
 
 def too_few_rows(recipe: Recipe) -> Conflict | None:
-    """Find a sample count that is too small for the learner's fit; None if it is large enough.
+    """Return a conflict if `sample.count` is too small for the learner's fit, else None.
 
-    Regression needs T >= d + 2 rows of d features. With fewer, E[(X^T X)^-1] of T rows of N(0, I_d) is infinite. A
+    Regression on d features needs T >= d + 2 rows. With fewer, E[(X^T X)^-1] of T rows of N(0, I_d) is infinite. A
     variance needs two values.
     """
     learner, count = recipe.learner, recipe.sample.count

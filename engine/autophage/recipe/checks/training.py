@@ -96,7 +96,7 @@ def best_epoch_not_kept(recipe: Recipe) -> Conflict | None:
 
 
 def no_document_to_validate_on(recipe: Recipe) -> Conflict | None:
-    """Find a `train.keep = "best"` without held-out documents to judge the epochs by; None if there are some.
+    """Return a conflict if `train.keep = "best"` has no held-out document to judge epochs by, else None.
 
     Only a world is checked. The windows of a text are counted once its tokenizer is known.
     """
