@@ -36,6 +36,9 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def give_back_memory() -> None:
-    """Return the freed GPU memory that torch caches to the driver, for another process."""
+    """Give the freed GPU memory that torch caches back to the driver, for other processes.
+
+    Without a GPU, nothing happens.
+    """
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -143,9 +143,9 @@ def requirement(name: str, detail: str = "") -> Check:
 
 
 def trl_and_vllm() -> Check:
-    """Compare vLLM with the versions that TRL supports for its own generation, which Autophage does not use.
+    """Compare the installed vLLM with the versions that TRL supports.
 
-    Outside of them TRL prints a warning.
+    TRL generates with them, which Autophage does not use. Outside of them TRL prints a warning.
     """
     found = vllm_window.installed()
     wanted = next((want for want in _requirements("trl") if want.name == "vllm"), None)
@@ -223,7 +223,10 @@ def cuda_match(driver: CudaDriver | None) -> Check:
 
 
 def compiler(driver: CudaDriver | None) -> Check:
-    """Check for a C compiler and Python's headers. Triton builds a small C launcher for every kernel."""
+    """Check for a C compiler and Python's headers.
+
+    Triton builds a small C launcher for every kernel. Without a driver, a missing compiler stops no run.
+    """
     tool = next((name for name in (os.environ.get("CC"), "gcc", "clang", "cc") if name and shutil.which(name)), None)
     headers = (Path(sysconfig.get_path("include")) / "Python.h").is_file()
     found = f"{tool or 'no C compiler'}, {'with' if headers else 'without'} Python's headers"

@@ -62,7 +62,7 @@ def stay_on_loopback() -> None:
 
 
 def isolate_ray() -> None:
-    """Restrict a private Ray to this machine's loopback, and require a token."""
+    """Set variables that restrict a private Ray to this machine's loopback and require a token."""
     stay_on_loopback()
     os.environ.setdefault("RAY_worker_niceness", "0")  # keep the priority that the user gave the run
     os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 GIB = 1 << 30
 SMI_SECONDS = 20
-"""Deadline for `nvidia-smi`. Several GPUs without persistence mode take some seconds; a hung driver never answers."""
+"""Seconds that `nvidia-smi` may take. Several GPUs without persistence mode take some; a hung driver never answers."""
 
 
 @dataclass(frozen=True)

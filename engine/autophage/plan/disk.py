@@ -38,7 +38,7 @@ class Need:
     corpus: int
     """Bytes of the corpus shards before compression. Most of them are per-token statistics."""
     weights: int
-    """Bytes of the weights, and of the optimizer's state if it is kept."""
+    """Bytes of the trained weights, and of the optimizer's state if it is kept."""
 
     @property
     def total(self) -> int:

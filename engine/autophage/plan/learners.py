@@ -19,7 +19,7 @@ IMAGE_SHARE = 0.35
 TOKEN_BYTES = 24
 """Compressed bytes of a word with its statistics in a corpus of texts."""
 FILES = 6000
-"""Bytes of a generation's metrics, manifest and settings."""
+"""Bytes on disk of a generation's metrics, manifest and settings."""
 
 
 @dataclass(frozen=True)

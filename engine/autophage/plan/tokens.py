@@ -34,7 +34,7 @@ MMLU_SUBJECTS = 57
 """Number of MMLU subjects. It is used if a recipe names none and the files are not here."""
 OPTIONS = 4
 TEMPLATE_TOKENS = 40
-"""Tokens that a chat template and the system message add to a prompt."""
+"""Number of tokens that a chat template and the system message add to a prompt."""
 SCORED_BATCH = 64
 """Number of sequences in a scoring batch."""
 CANARY_TOKENS = 16
@@ -152,7 +152,10 @@ def row_tokens(recipe: Recipe, alpha: float | None = None) -> float:
 
 
 def longest_tokens(recipe: Recipe) -> int:
-    """Return the most tokens of a prompt with its sample, or of a question with its answer."""
+    """Return the maximum number of tokens in one sequence of the sampler.
+
+    A sequence is a prompt with its sample, or a question with its answer.
+    """
     document = math.ceil(prompt_tokens(recipe)) + recipe.max_tokens
     table = recipe.questions
     if table.kind == "none":

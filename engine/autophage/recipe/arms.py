@@ -24,21 +24,21 @@ from autophage.recipe.settings import NO_REMEDY
 
 CONTROL = "control"
 ONLY_LORA = ("model.rank", "model.lora_alpha")
-"""Keys without meaning for an arm that trains all weights."""
+"""Dotted keys without meaning for an arm that trains all weights."""
 ONLY_HUMAN: dict[str, object] = {
     "mix.alpha": 0.0,
     "mix.schedule": "constant",
     "mix.alpha_final": None,
     "mix.human_edit": None,
 }
-"""Settings of a control: none of its training data comes from a model."""
+"""Values of a control by dotted key. With them, none of its training data comes from a model."""
 OF_SAMPLES = (
     *ONLY_HUMAN,
     *("gate", "mix.short", "sample.oversample", "sample.prompt_set"),
     *("sample.temperature", "sample.top_p", "sample.top_k", "sample.repetition_penalty"),
     *("anchor.objective", "anchor.trust", "anchor.outliers"),
 )
-"""Keys of a remedy that have no effect if all training data is human."""
+"""Dotted keys of a remedy that have no effect if all training data is human."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Arm:
 
     @property
     def added(self) -> bool:
-        """True for a control that is not itself a combination of the sweep."""
+        """True for a control that is not itself a combination of the sweep. `expand` added it."""
         return self.name == CONTROL or self.name.startswith(f"{CONTROL}_")
 
 

@@ -21,12 +21,12 @@ from autophage.recipe.tables.gate import GATE
 
 SWEEP, REMEDIES = "sweep", "remedies"
 APART = (SWEEP, REMEDIES)
-"""Tables whose keys are dotted names of other keys."""
+"""Tables of a recipe whose keys are dotted names of other keys."""
 PATHS = (
     *("model.path", "source.path", "questions.path", "questions.entailment", "measure.harness_path"),
     "anchor.reference",
 )
-"""Keys whose value may be a file or a folder."""
+"""Dotted keys whose value may be a file or a folder."""
 
 _PATTERNS = {r"^[A-Za-z0-9][A-Za-z0-9._-]*$": 'letters, digits, ".", "_" and "-", the first a letter or a digit'}
 _TYPES = {"integer": "an integer", "number": "a number", "string": "a string in quotes", "boolean": "true or false"}
@@ -175,7 +175,7 @@ def _read_schema() -> tuple[dict[str, Key], tuple[str, ...]]:
 
 
 KEYS, TABLES = _read_schema()
-"""Every key by its dotted name, and the names of the tables, without those of `APART`."""
+"""Every key of the schema by its dotted name, and the names of the tables, without those of `APART`."""
 
 
 def keys_of(table: str) -> list[str]:

@@ -34,7 +34,8 @@ DEFAULT = "default"
 class LoadedRecipe:
     """A checked recipe with its arms.
 
-    `provenance` maps every dotted key to "default", "FILE:LINE" or "--set". `path` is the file that was read.
+    `provenance` maps every dotted key to "default", "FILE:LINE" or "--set". `warnings` are lines about keys without
+    effect. `path` is the file that was read.
     """
 
     recipe: Recipe

@@ -25,7 +25,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 """The folder of the package `autophage`, in a source checkout or installed."""
 SUFFIX = ".toml"
 NO_PATH = {"model.path": FROM_SOURCE, "anchor.reference": BASE}
-"""Values of path keys that are never paths, even if a folder has the same name."""
+"""Dotted path key to its value that is never a path, even if a folder has the same name."""
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -74,9 +74,10 @@ def _hidden(path: Path) -> bool:
 
 
 def with_absolute_paths(recipe: Recipe, document: TomlDocument) -> Recipe:
-    """Return `recipe` with absolute paths, in its tables, sweep, gates and remedies.
+    """Return a copy of `recipe` with absolute paths, in its tables, sweep, gates and remedies.
 
-    The path of a text or of images always becomes absolute. A path of a dataset or model becomes absolute if it exists locally.
+    The path of a text or of images always becomes absolute. A path of a dataset or model becomes absolute if it exists
+    locally.
     """
     changes: dict[str, Any] = {}
     for dotted in PATHS:

@@ -26,7 +26,7 @@ from autophage.recipe.written_gates import check_gates
 REMEDY = "remedy"
 NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 ALIKE = ("seed", REMEDY)
-"""Keys that a remedy may not set: arms are compared seed by seed."""
+"""Dotted keys that a remedy may not set. Arms are compared seed by seed."""
 
 
 def flatten_remedies(document: TomlDocument) -> None:

@@ -23,7 +23,7 @@ from autophage.recipe.tables.table import Seed, Table
 from autophage.recipe.tables.train import TrainTable
 
 NO_REMEDY: Final = "none"
-"""Name of the loop without a remedy. Every recipe has it."""
+"""Name that stands for no remedy: the plain loop, in which models train on their samples."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Pattern of the names of runs and remedies. Such a name is safe as a folder name."""
 WORLD_TOKENS = 64

@@ -32,7 +32,10 @@ WHOLE_RUN = (
     *("model.path", "model.dtype", "sample.concurrency", "sample.batching", "sample.memory", "sample.beams"),
 )
 WHOLE_RUN_TABLES = ("base", "source", "questions", "cluster", "control")
-"""Keys and tables that all arms of a run share. One engine serves all arms, with one base model, source and set of questions."""
+"""Tables that all arms of a run share, as they do the keys of `WHOLE_RUN`.
+
+One engine serves all arms, with one base model, source and set of questions.
+"""
 
 
 def flatten_sweep(document: TomlDocument) -> None:

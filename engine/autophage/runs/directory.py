@@ -36,7 +36,7 @@ def open_directory(run: RunDirectory) -> Iterator[None]:
 
 
 def _foreign(run: RunDirectory) -> bool:
-    """Return True if the directory holds files that no run leaves before its recipe is written."""
+    """Return True if the directory holds other files than a run leaves before its recipe is written."""
     own = {run.lock.name, run.recipe.name + TEMPORARY, run.fork.name, run.fork.name + TEMPORARY}
     empty = {folder.name for folder in (run.arms, run.logs) if folder.is_dir() and not any(folder.iterdir())}
     return any(path.name not in own | empty for path in run.root.iterdir())

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from autophage.live import View
 
 HISTORY_SECONDS = 5.0
-"""Least time between two progress events in the history. A view receives every event."""
+"""Least seconds between two progress events in the history. A view receives every event."""
 
 GenerationMaker = Callable[[RunDirectory, Emit, Stopping], None]
 
@@ -56,7 +56,7 @@ def execute(
         insecure: Join a cluster of several machines that asks for no token.
 
     Returns:
-        False if the run was complete already.
+        True if generations were made; False if the run was complete already.
 
     Raises:
         UserError: The request cannot be met. A directory that this call made is removed.
@@ -127,7 +127,7 @@ def _leave_nothing(run: RunDirectory) -> None:
 
 
 def _undo(root: Path, before: set[str] | None) -> None:
-    """Remove the files of a run that never began.
+    """Remove the files of a run that made no generation.
 
     Args:
         before: Names in the directory before the run; None if the directory did not exist.
@@ -158,7 +158,11 @@ def _refresh_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
 
 
 def _refuse_early(loaded: LoadedRecipe) -> None:
-    """Check source, questions, gates and model before anything is written or started."""
+    """Check source, questions, gates and model before anything is written or started.
+
+    Raises:
+        UserError: One of them is missing, or cannot be used.
+    """
     from autophage.data.build import read_source
     from autophage.data.posing import read_questions
 

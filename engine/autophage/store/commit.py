@@ -38,9 +38,9 @@ class Generation:
     steps: list[StepStatistics] = field(default_factory=list)
     """Statistics of the training that made the model; empty at generation 0."""
     optimizer: bytes | None = None
-    """AdamW's moments after training, as safetensors; None unless the next generation continues with them."""
+    """AdamW's moments after training, as safetensors bytes; None unless the next generation continues with them."""
     answers: list[Answer] = field(default_factory=list)
-    """Answers to the recipe's questions."""
+    """Answers to the recipe's questions; empty without questions."""
 
 
 def commit_generation(
@@ -100,7 +100,7 @@ def _write_samples(folder: Path, samples: list[Sample] | Numbers) -> dict[str, i
 
 
 def committed_weights(run: RunDirectory, arm: str, generation: int) -> Weights:
-    """Read the weights of model `generation` of an arm.
+    """Read the weights of model `generation` of an arm, after comparing them with the manifest.
 
     Raises:
         StoreError: The generation is not committed, or its weights are not what the manifest lists.

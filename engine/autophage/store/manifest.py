@@ -97,7 +97,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Read the manifest of a generation; None if the generation is not committed.
+    """Read the manifest in a generation's folder; None if the generation is not committed.
 
     Raises:
         StoreError: The manifest is damaged, of another format, or of another generation.

@@ -67,7 +67,7 @@ class RunDirectory:
         """Return this directory if it holds a run.
 
         Raises:
-            UserError: It does not exist, or holds no run.
+            UserError: The directory does not exist, or holds no run.
         """
         if not self.root.is_dir():
             raise UserError(

@@ -25,9 +25,10 @@ GENERATION = re.compile(r"gen-(\d{3,})")
 class Verification:
     """Result of a verification. `ok` is True if there are no faults.
 
-    `arms` maps each arm to its number of committed generations; `samples` counts the rows of their corpora. `false_from`
-    maps an arm to its first damaged generation, whose descendants are invalid too. `foreign` lists files that belong to no
-    generation. `table` is True if the table of metrics equals the generations' metrics.
+    `arms` maps each arm to its number of committed generations. `samples` counts the rows of their corpora. `faults`
+    and `notes` are lines for the user. `false_from` maps an arm to its first damaged generation, whose descendants are
+    invalid too. `foreign` lists files that belong to no generation. `table` is True if the table of metrics equals the
+    generations' metrics.
     """
 
     arms: dict[str, int] = field(default_factory=dict)

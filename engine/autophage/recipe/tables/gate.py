@@ -49,7 +49,7 @@ class GateTable(Table):
         return ()
 
     def require(self) -> None:
-        """Look for the named files and models before a run begins. Loads no weights.
+        """Check that the named files and models exist, before a run begins. Loads no weights.
 
         Raises:
             UserError: a file or model is missing or of another kind.
