@@ -145,7 +145,7 @@ def requirement(name: str, detail: str = "") -> Check:
 def trl_and_vllm() -> Check:
     """Compare the installed vLLM with the versions that TRL supports.
 
-    TRL generates with them, which Autophage does not use. Outside of them TRL prints a warning.
+    TRL needs them for its own generation, which Autophage does not use. Outside of them TRL prints a warning.
     """
     found = vllm_window.installed()
     wanted = next((want for want in _requirements("trl") if want.name == "vllm"), None)

@@ -40,7 +40,7 @@ def alpha_of(recipe: Recipe, generation: int) -> float:
 def pool_alpha(recipe: Recipe, generation: int) -> float:
     """Return the synthetic fraction of all training data of model `generation`, which is 1 or later.
 
-    Under an accumulating pool these are the data of all generations so far.
+    An accumulating pool holds the data of all generations so far, and the human data from before the loop.
     """
     last = alpha_of(recipe, generation - 1)
     if recipe.mix.pool == "replace":
