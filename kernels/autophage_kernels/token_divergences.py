@@ -20,16 +20,16 @@ def token_divergence(
     softcap: float | None = None,
     batch_invariant: bool = False,
 ) -> TokenDivergence:
-    """Divergences between `p = softmax(logits)` and `q = softmax(reference)` for each row, in nats.
+    """Return divergences between `p = softmax(logits)` and `q = softmax(reference)` for each row, in nats.
 
     Args:
-        logits: `[..., V]` of any floating type and strides.
+        logits: `[..., V]` over a vocabulary of V tokens, of any floating type and strides.
         reference: logits of the other distribution, of the same shape and type.
         divergences: names of `TokenDivergence` fields (`divergences.py` has the formulas). Default: all but `jsd`, which takes a
             second pass.
         temperature: divides both (softcapped) logits. A number, a tensor of one number, or a tensor `[...]`.
         softcap: c in `c tanh(x / c)`, applied to both logits before the temperature.
-        batch_invariant: the bits of a row do not depend on other rows.
+        batch_invariant: if true, the bits of a row's results do not depend on other rows.
 
     Returns:
         `TokenDivergence`. It is differentiable once with respect to the first logits.

@@ -21,10 +21,11 @@ def token_stats(
     ignore_index: int = -100,
     batch_invariant: bool = False,
 ) -> TokenStats:
-    """Statistics of the next-token distribution of each row of logits, and of one target token in it.
+    """Return statistics of the next-token distribution of each row of logits, and of one target token in it.
 
     Args:
-        logits: `[..., V]` of any floating type and strides. V is at most 2^24. Logits are never copied or written.
+        logits: `[..., V]` over a vocabulary of V tokens, of any floating type and strides. V is at most 2^24. Logits
+            are never copied or written.
         target: `[...]` integers, one token for each row. Without it, statistics of a target are left out.
         statistics: names of statistics (`statistics.py` has the formulas). Default: all that can be computed. Each costs time.
         temperature: divides the (softcapped) logits. A number, a tensor of one number, or a tensor `[...]`. Statistics are NaN
@@ -32,8 +33,8 @@ def token_stats(
         softcap: c in `c tanh(x / c)`, applied before the temperature, as Gemma does.
         ignore_index: a row with this target has log-prob 0 without a gradient, as in `cross_entropy`. Its mass above is 0, its
             rank and ties are -1. Its other statistics are those of any row.
-        batch_invariant: the bits of a row depend neither on other rows nor on its place. Logits must have one type and stride.
-            Costs some speed on short batches.
+        batch_invariant: if true, the bits of a row's results depend neither on other rows nor on the row's place.
+            Logits must have one type and stride. Costs some speed on short batches.
 
     Returns:
         `TokenStats`, each field `[...]`. Logprob, lse, entropy and varentropy are differentiable once with respect to the logits.
