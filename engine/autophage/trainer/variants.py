@@ -106,7 +106,9 @@ def _stored_buffers(model: Any) -> Tensors:
 
 
 def to_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """Return named tensors as safetensors bytes in float32. Order, type and device of the tensors do not change them.
+    """Return named tensors as safetensors bytes in float32.
+
+    Order, type and device of the tensors do not change them.
     """
     plain = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in sorted(tensors.items())}
     return safetensors.torch.save(plain)
