@@ -27,7 +27,7 @@ import torch
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
 MOST_PADDING = 2
-"""A group of rows joins a bucket of at most this many times its rows.
+"""A group of rows joins a bucket whose largest group has at most this many times its rows.
 
 Beyond, padding costs more than a product of its own.
 """
