@@ -11,9 +11,9 @@ import random
 
 
 def derive(seed: int, *path: str | int) -> int:
-    """Return a 63-bit seed for `path` under `seed`: BLAKE2b of both.
+    """Return a 63-bit seed for `path` under `seed`.
 
-    Different paths give independent seeds.
+    It comes from BLAKE2b of both. Different paths give independent seeds.
     """
     key = "/".join([str(seed), *map(str, path)])
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1

@@ -38,6 +38,8 @@ MOST_HELD = 2 * MOST_MIXED
 
 
 class Stage(Enum):
+    """A stage of a generation, in the order in which they run."""
+
     TRAIN = "train"
     SWAP = "swap"
     SAMPLE = "sample"
@@ -46,6 +48,8 @@ class Stage(Enum):
 
 
 class Side(Enum):
+    """An actor of a cell."""
+
     TRAINER = "trainer"
     SAMPLER = "sampler"
 
@@ -57,6 +61,7 @@ SIDES: Mapping[Stage, frozenset[Side]] = {
     Stage.MEASURE: frozenset({Side.TRAINER}),
     Stage.COMMIT: frozenset(),
 }
+"""The sides that each stage needs."""
 ORDER = (Stage.TRAIN, Stage.SWAP, Stage.SAMPLE, Stage.MEASURE, Stage.COMMIT)
 
 
@@ -70,7 +75,7 @@ class Work:
 
     @property
     def key(self) -> str:
-        """The name of the (arm, generation), shared by all its stages."""
+        """Name of the stage's (arm, generation), shared by all its stages."""
         return f"{self.arm}@{self.generation}"
 
     @property
@@ -92,7 +97,10 @@ class Done:
 
 @dataclass(frozen=True)
 class State:
-    """Progress of every arm. `waiting` holds each arm's next work; `running` holds works that were started and have not ended."""
+    """Progress of every arm of a cell.
+
+    `waiting` holds each arm's next work. `running` holds works that were started and have not ended.
+    """
 
     generations: int
     serial: bool
@@ -130,7 +138,7 @@ def begin(
     continuous: bool = False,
     streams: Iterable[str] = (),
 ) -> tuple[State, list[Work]]:
-    """Make the state of a run. Returns it with the works to start.
+    """Return the state of a new or resumed run, with the works to start.
 
     Args:
         committed: Committed generations of each arm, 0 to `generations` + 1.
@@ -141,7 +149,10 @@ def begin(
 
 
 def join(state: State, cohorts: Iterable[Sequence[str]], committed: Mapping[str, int]) -> tuple[State, list[Work]]:
-    """Add arms, as those of a machine that is gone. Returns the state with the works to start."""
+    """Add arms, as those of a machine that is gone. Return the state with the works to start.
+
+    `committed` has the number of committed generations of each arm.
+    """
     added = tuple(tuple(cohort) for cohort in cohorts)
     waiting = [
         _first(arm, committed.get(arm, 0))
@@ -153,7 +164,9 @@ def join(state: State, cohorts: Iterable[Sequence[str]], committed: Mapping[str,
 
 
 def step(state: State, event: Done) -> tuple[State, list[Work]]:
-    """Apply an event. Returns the state with the works to start. Works of stage SAMPLE that start together are one batch.
+    """Record that a work has ended. Return the state with the works to start.
+
+    Works of stage SAMPLE that start together are one batch.
 
     Raises:
         ValueError: The event is of work that is not running.
@@ -169,16 +182,20 @@ def step(state: State, event: Done) -> tuple[State, list[Work]]:
 
 
 def dependents(state: State, sides: frozenset[Side]) -> frozenset[Side]:
-    """Return the sides that must be given up with `sides`: a training that began early waits for the lost sampler's samples."""
+    """Return the sides that must be given up with the lost `sides`, these included.
+
+    A training that began early waits for the lost sampler's samples.
+    """
     early = Side.SAMPLER in sides and any(work in state.early for work in state.running)
     return frozenset(Side) if early else sides
 
 
 def lose(state: State, sides: frozenset[Side], unstarted: Iterable[Work] = ()) -> tuple[State, list[Work], list[Work]]:
-    """Lose sides. Returns the state, the running works that came to nothing, and the works to start.
+    """Lose sides. Return the state, the running works that came to nothing, and the works to start.
 
     Args:
-        unstarted: Works that the state takes for running and that were never started, or that failed with another's loss.
+        unstarted: Works that the state takes for running and that were never started, or that failed with another's
+            loss.
     """
     gone = [work for work in state.running if SIDES[work.stage] & sides or work in unstarted]
     unserved = [work for work in state.waiting if work.stage is Stage.SAMPLE and Side.SAMPLER in sides]
@@ -197,7 +214,7 @@ def lose(state: State, sides: frozenset[Side], unstarted: Iterable[Work] = ()) -
 
 
 def regain(state: State, sides: frozenset[Side]) -> tuple[State, list[Work]]:
-    """Regain sides. Returns the state with the works to start."""
+    """Regain lost sides. Return the state with the works to start."""
     return _start(replace(state, down=state.down - sides))
 
 
@@ -235,7 +252,7 @@ def _after(work: Work, state: State) -> Work | None:
 
 
 def _start(state: State) -> tuple[State, list[Work]]:
-    """Start every work that the free sides allow, in the order of `_urgency`."""
+    """Start every work that the free sides allow, in the order of `_urgency`. Return the state with these works."""
     started: list[Work] = []
     for work in sorted(state.waiting, key=lambda work: _urgency(state, work)):
         if work in state.running or _blocked(state, work):
@@ -254,7 +271,10 @@ def _start(state: State) -> tuple[State, list[Work]]:
 
 
 def _early(state: State) -> Work | None:
-    """Return the training that may begin on a corpus still being written, if there is one: its arm is alone and streams."""
+    """Return the training that may begin on a corpus still being written; None if there is none.
+
+    Its arm is alone and its samples come in several waves.
+    """
     if state.waiting or len(state.running) != 1 or state.down or state.draining:
         return None
     [work] = state.running
@@ -283,7 +303,10 @@ def _members(state: State, work: Work) -> tuple[str, ...]:
 
 
 def _begun(state: State, members: Sequence[str], generation: int) -> tuple[int, int]:
-    """Count the models in or on their way to the sampler, and those trained or in training. Both counts are negated."""
+    """Count the models of one generation of the arms `members`, and return both counts negated.
+
+    The first counts those in or on their way to the sampler, the second those trained or in training.
+    """
     own = [
         (ORDER.index(work.stage), work in state.running)
         for work in (*state.waiting, *state.running)
