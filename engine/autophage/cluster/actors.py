@@ -65,7 +65,10 @@ class TrainerActor(Shell):
         self._log = Path(log)
 
     def prepare(self) -> dict[str, Any]:
-        """Read the source, train or find the base model, and load it. Return `model_facts`."""
+        """Read the source, train or find the base model, and load it.
+
+        Return the facts of `stages.facts.model_facts`.
+        """
         from autophage.trainer.group import keep_first_gpu
 
         reach("trainer", "prepare")

@@ -186,9 +186,10 @@ class Driver:
             self._recover(cell, lost, cell.sides_of(lost))
 
     def _recover(self, cell: Cell, lost: ActorLostError, sides: frozenset[Side]) -> None:
-        """Restart lost actors. A cell whose machine is gone or whose budget is spent gives its arms to the others.
+        """Restart the lost actors of a cell, those of `sides`, and repeat the stages that were lost.
 
-        `sides` is empty where the actor has been replaced already. Only the stages that needed it are lost then.
+        A cell whose machine is gone or whose budget is spent gives its arms to the others. `sides` is empty where the
+        actor has been replaced already. Only the stages that needed it are lost then.
 
         Raises:
             RunError: There is no other cell.

@@ -25,11 +25,11 @@ class EarlyDocuments:
         """Documents that the trainer may not have yet, by corpus (`Work.key`)."""
 
     def begin(self, training: Work) -> None:
-        """Start to pass on the corpus that this training reads."""
+        """Start passing on the corpus that this training reads."""
         self._unfed[training.previous.key] = {}
 
     def end(self, corpus: Work) -> None:
-        """Stop to pass on this corpus."""
+        """Stop passing on this corpus."""
         self._unfed.pop(corpus.key, None)
 
     def relay(self, running: Work) -> None:

@@ -54,13 +54,13 @@ class ServedModels:
         return served
 
     def remove(self, work: Work, partial: PartialGeneration) -> None:
-        """Remove a generation's model whose samples are written, and its companions."""
+        """Remove a generation's model whose samples are written, and the models that only filled its batch."""
         for served in [ended(partial.served), *self._companions.pop(work, [])]:
             self._actors.get(self._actors.sampler.remove(served), Side.SAMPLER)
         partial.installation = None
 
     def abandon(self, work: Work, partial: PartialGeneration | None, *, sampler_lost: bool) -> None:
-        """Undo what was installed for a stage that was lost. A lost sampler has taken its models along."""
+        """Remove the models that were installed for a lost stage. A lost sampler has taken its models along."""
         companions = self._companions.pop(work, [])
         if sampler_lost:
             return
@@ -70,7 +70,7 @@ class ServedModels:
             self._actors.get(self._actors.sampler.remove(served), Side.SAMPLER)
 
     def roll_back(self, partial: PartialGeneration) -> None:
-        """Remove a model whose check failed. A model that the sampler refused is not there."""
+        """Remove a generation's model whose check failed. A model that the sampler refused is not there."""
         installation, partial.installation = partial.installation, None
         if installation is None:
             return

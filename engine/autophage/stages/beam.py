@@ -71,7 +71,7 @@ class BeamSampler:
         return served
 
     def remove(self, served: Served) -> None:
-        """Forget installed weights."""
+        """Forget the weights of an installed model."""
         del self._held[served.name]
 
     def notes(self) -> list[str]:
@@ -79,7 +79,10 @@ class BeamSampler:
         return []
 
     def prove(self, seconds: float = 0.0) -> bool:
-        """Generate one token, unless a search is running. Returns False: progress inside a search is not visible."""
+        """Generate one token, unless a search is running.
+
+        Return False: progress inside a search is not visible.
+        """
         if not self._turn.acquire(blocking=False):
             return False
         try:
