@@ -152,20 +152,20 @@ class TrainerActor(Shell):
             late.put(documents)
         return late is not None
 
-    def check_canary(self, weights: Weights, answers: Sequence[Completion]) -> float:
+    def check_canary(self, weights: Weights, completions: Sequence[Completion]) -> float:
         reach("trainer", "check_canary")
         try:
-            return self._bench.check_canary(weights, answers)
+            return self._bench.check_canary(weights, completions)
         finally:
             self._give_back()
 
     def measure(
-        self, arm: str, generation: int, weights: Weights, previous: Weights | None, answers: Sequence[Completion]
+        self, arm: str, generation: int, weights: Weights, previous: Weights | None, completions: Sequence[Completion]
     ) -> Measured:
         reach("trainer", "measure")
         self._meter = Meter(_step_ended)
         try:
-            return self._bench.measure(self._arms[arm], generation, weights, previous, answers, self._meter)
+            return self._bench.measure(self._arms[arm], generation, weights, previous, completions, self._meter)
         finally:
             self._give_back()
 

@@ -138,9 +138,9 @@ class Sampler:
             )
             for index, prompt in enumerate(prompts)
         ]
-        answers = self._run(asked, [0] * len(asked), lambda *_: None, observe=True)
-        _agree(answers)
-        return answers
+        completions = self._run(asked, [0] * len(asked), lambda *_: None, observe=True)
+        _agree(completions)
+        return completions
 
     def sample(self, jobs: Sequence[Job], ended: Ended, *, observe: bool = True) -> list[list[Completion]]:
         """Return one document for each request, by job and in the order of the requests.
@@ -360,16 +360,16 @@ def _sampling(request: Request, decoding: Decoding) -> Any:
     )
 
 
-def _agree(answers: Sequence[Completion]) -> None:
-    """Compare the recorded log-probs of canary answers with those that vLLM reports for the same tokens.
+def _agree(completions: Sequence[Completion]) -> None:
+    """Compare the recorded log-probs of canary completions with those that vLLM reports for the same tokens.
 
     Raises:
         RunError: They differ, so the record is of another token, row or distribution.
     """
-    for answer in answers:
-        if answer.statistics is None or answer.logprobs is None:
+    for completion in completions:
+        if completion.statistics is None or completion.logprobs is None:
             raise RunError("a canary came back without its log-probs")
-        worst = float(np.abs(answer.statistics.logprob - np.array(answer.logprobs)).max())
+        worst = float(np.abs(completion.statistics.logprob - np.array(completion.logprobs)).max())
         if not worst <= OWN_LOGPROB_TOLERANCE:
             raise RunError(
                 f"recorded log-probs differ from vLLM's own by {worst:.3g} nats (at most {OWN_LOGPROB_TOLERANCE:g}): the "

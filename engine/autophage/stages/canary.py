@@ -44,23 +44,25 @@ class Canary:
         """Number of tokens of the longest canary prompt with its answer."""
         return max(map(len, self.prompts)) + CANARY_TOKENS
 
-    def check(self, weights: Weights, answers: Sequence[Completion]) -> float:
+    def check(self, weights: Weights, completions: Sequence[Completion]) -> float:
         """Return the largest difference (nats) between the sampler's log-probs and those of `weights`.
 
-        It covers every token of the answers. `weights` are loaded.
+        It covers every token of the completions. `weights` are loaded.
 
         Args:
-            answers: The sampler's completions of `prompts`.
+            completions: The sampler's completions of `prompts`.
 
         Raises:
             SwapError: the difference exceeds `CANARY_TOLERANCE`: the sampler serves other weights.
         """
         self._resident.load(weights)
-        sequences = [[*prompt, *answer.token_ids] for prompt, answer in zip(self.prompts, answers, strict=True)]
+        pairs = zip(self.prompts, completions, strict=True)
+        sequences = [[*prompt, *completion.token_ids] for prompt, completion in pairs]
         scored = self._resident.score(sequences, [len(prompt) for prompt in self.prompts])
-        pairs = zip(scored, answers, strict=True)
         # numpy's max keeps a NaN, Python's max may drop it.
-        worst = float(np.concatenate([np.abs(own.logprob - np.array(answer.logprobs)) for own, answer in pairs]).max())
+        served = [np.array(completion.logprobs) for completion in completions]
+        differences = [np.abs(one.logprob - logprobs) for one, logprobs in zip(scored, served, strict=True)]
+        worst = float(np.concatenate(differences).max())
         dtype = str(element_type(self._resident.recipe.model.dtype)).removeprefix("torch.")
         tolerance = CANARY_TOLERANCE[dtype]
         if not worst <= tolerance:

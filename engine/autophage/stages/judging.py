@@ -46,20 +46,20 @@ def make_samples(
         RunError: a completion has no statistics.
     """
     samples = []
-    for index, (request, answer) in enumerate(zip(requests, completions, strict=True)):
-        if answer.statistics is None:
+    for index, (request, completion) in enumerate(zip(requests, completions, strict=True)):
+        if completion.statistics is None:
             raise RunError(f"{arm.name}, generation {generation}: sample {index} came without its statistics")
-        prompt, text = prompt_and_text(request.prompt_ids, answer.token_ids, arm.recipe, tokenizer)
+        prompt, text = prompt_and_text(request.prompt_ids, completion.token_ids, arm.recipe, tokenizer)
         samples.append(
             Sample(
                 sample_id=sample_id(arm.recipe.seed, arm.name, generation, index, request.prompt_ids, request.seed),
                 prompt=prompt,
                 text=text,
                 prompt_ids=request.prompt_ids,
-                token_ids=answer.token_ids,
-                finish_reason=answer.finish_reason,
+                token_ids=completion.token_ids,
+                finish_reason=completion.finish_reason,
                 seed=request.seed,
-                **vars(answer.statistics),
+                **vars(completion.statistics),
             )
         )
     return samples
