@@ -274,7 +274,7 @@ class Sampler:
     def _step(self) -> None:
         """Take one step of the engine, and collect the documents that end.
 
-        A failed step leaves requests that never end. The engine is not used again.
+        A failed step leaves requests that never end. Unless memory ran out, the engine is not used again.
         """
         if self._failure is not None:
             raise EngineDeadError(f"vLLM failed in another request: {self._failure}") from self._failure
