@@ -24,7 +24,7 @@ Rounding alone gives 1e-5 in float32 and a few hundredths in bfloat16. Stale or 
 
 
 class Canary:
-    """Compare log-probs of sampled tokens with those of the resident model."""
+    """Compare the sampler's log-probs of sampled tokens with those of the resident model."""
 
     def __init__(self, resident: ResidentModel, source: Source) -> None:
         self._resident = resident
@@ -32,17 +32,22 @@ class Canary:
 
     @cached_property
     def prompts(self) -> list[list[int]]:
-        """First halves of held-out documents. They are never trained on, so no model knows them by heart."""
+        """First halves of held-out documents, as token ids.
+
+        They are never trained on, so no model knows them by heart.
+        """
         documents = self._source.held_out()[:CANARIES]
         return [document.token_ids[: max(document.context, len(document.token_ids) // 2)] for document in documents]
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest canary with its answer."""
+        """Number of tokens of the longest canary prompt with its answer."""
         return max(map(len, self.prompts)) + CANARY_TOKENS
 
     def check(self, weights: Weights, completions: Sequence[Completion]) -> float:
-        """Largest difference (nats) between the log-probs of the sampler and of `weights`, which are loaded.
+        """Return the largest difference (nats) between the sampler's log-probs and those of `weights`.
+
+        It covers every token of the completions. `weights` are loaded.
 
         Args:
             completions: The sampler's completions of `prompts`.

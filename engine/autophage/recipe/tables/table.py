@@ -20,7 +20,11 @@ Names = TypeVar("Names", bound=list[str] | None)
 
 
 def require_distinct(names: Names) -> Names:
-    """Return `names`. Raises `ValueError` if a name stands twice."""
+    """Return `names` unchanged, if no name stands there twice. None passes.
+
+    Raises:
+        ValueError: A name stands there twice.
+    """
     if names is not None and len(set(names)) != len(names):
         raise ValueError("an entry is there twice")
     return names
