@@ -186,7 +186,8 @@ def divergence_gradient(
 
     `coefficients_CT` are the gradients g to the divergences. The gradient of an infinite divergence is NaN.
 
-        dz = p [g_kl (log p - log q - kl) - g_ce (log q + H(p, q)) - g_h (log p + H(p)) + g_jsd (log p - log m - KL(p || m)) / 2]
+        dz = p [g_kl (log p - log q - kl) - g_ce (log q + H(p, q)) - g_h (log p + H(p))
+                + g_jsd (log p - log m - KL(p || m)) / 2]
              + g_reverse (p - q)
     """
     outer, inner, vocabulary = logits_BLV.shape

@@ -118,8 +118,8 @@ def _of_target(
 ) -> dict[Statistic, torch.Tensor]:
     """Return the statistics of the target token of T rows, each `[T]`.
 
-    An ignored target has log-prob and mass above 0. One outside the vocabulary has NaN for both. Rank and ties are
-    then -1.
+    An ignored target has 0 for log-prob and for mass above. A target outside the vocabulary has NaN for both. Rank
+    and ties are then -1.
     """
     ignored_T = target_T == ignore_index
     outside_T = (target_T < 0) | (target_T >= vocabulary)
