@@ -21,12 +21,15 @@ PICTOGRAPHS = frozenset({"So", "Sk", "Mn"})
 
 
 def safe(text: object, keep: str = "") -> str:
-    """Escape the invisible characters of `text`, as in `\\x1b`. Characters in `keep` stay as they are."""
+    """Return `text` with its invisible characters escaped, as in `\\x1b`. Characters in `keep` stay as they are."""
     return "".join(piece for piece, _ in visible(str(text), keep))
 
 
 def visible(text: str, keep: str = "\n") -> list[tuple[str, bool]]:
-    """Cut `text` into runs of (characters, is an escape). Characters in `keep` stay as they are."""
+    """Cut `text` into runs of visible and of escaped characters, each as (characters, is an escape).
+
+    Invisible characters are escaped. Those in `keep` stay as they are.
+    """
     runs: list[tuple[str, bool]] = []
     before = ""
     for character in text:
@@ -43,12 +46,12 @@ def visible(text: str, keep: str = "\n") -> list[tuple[str, bool]]:
 
 
 def shortened(text: str, width: int) -> str:
-    """Cut `text` to `width` characters. A full stop marks the cut."""
+    """Cut `text` to at most `width` characters. A full stop marks the cut."""
     return text if len(text) <= width else text[: max(width - 1, 0)] + "."
 
 
 def duration(seconds: float | None) -> str:
-    """Format a duration: `4.2 s`, `35 s`, `2 min 03 s`, `1 h 02 min`, `2 d 03 h`; `?` if it is unknown."""
+    """Format seconds, as in `4.2 s` or `2 min 03 s` or `2 d 03 h`. An unknown duration is `?`."""
     if seconds is None or not math.isfinite(seconds):
         return "?"
     whole = max(0, round(seconds))
@@ -65,7 +68,7 @@ def duration(seconds: float | None) -> str:
 
 
 def count(number: float) -> str:
-    """Format a count: `812`, `12.3k`, `4.56M`, `7.00B`."""
+    """Format a count, as in `812` or `12.3k` or `4.56M`."""
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
         if number >= size:
             scaled = number / (1e3 if letter == "k" else size)
@@ -74,7 +77,7 @@ def count(number: float) -> str:
 
 
 def size(number: float) -> str:
-    """Format bytes in binary units: `412 B`, `3.4 MiB`."""
+    """Format a number of bytes in binary units, as in `412 B` or `3.4 MiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if number < 1024:
             return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
@@ -83,7 +86,7 @@ def size(number: float) -> str:
 
 
 def value(number: float | None) -> str:
-    """Format a metric with about three digits; `-` if there is none."""
+    """Format the value of a metric with about three digits. None is `-`."""
     if number is None:
         return "-"
     if not math.isfinite(number):
@@ -95,17 +98,23 @@ def value(number: float | None) -> str:
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """Format a number of things: `1 arm`, `3 arms`, `2 remedies`."""
+    """Format a number with its noun, as in `1 arm` or `3 arms`.
+
+    `many` is the plural of `one`; without it an s is added.
+    """
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def listed(items: list[str]) -> str:
-    """Join `items` as in `a, b and c`."""
+    """Join `items` as in `a, b and c`. No items give an empty string."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
 
 
 def json_ready(facts: Any) -> Any:
-    """Copy `facts` with string keys, lists for tuples, and null for numbers that JSON does not have."""
+    """Return a copy of `facts` that JSON can hold.
+
+    Keys become strings and tuples become lists. Numbers that are not finite become None.
+    """
     if isinstance(facts, dict):
         return {str(key): json_ready(item) for key, item in facts.items()}
     if isinstance(facts, list | tuple):

@@ -48,5 +48,8 @@ UNREADABLE = (OSError, ValueError, KeyError, NotImplementedError, MemoryError)
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, at most 200 characters, for messages that quote it."""
+    """Return the first line of an error's text, at most 200 characters, for messages that quote it.
+
+    An error without text gives the name of its type.
+    """
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

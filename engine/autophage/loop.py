@@ -77,9 +77,9 @@ def run_loop(recipe_name: str, out: Path, overrides: Sequence[str] = ()) -> None
             together = [lineages[name] for name in cohort]
             jobs = [train_and_swap(bench, sampler, lineage, generation) for lineage in together]
             corpora = sampler.sample(jobs, lambda *_: None)
-            for lineage, job, answers in zip(together, jobs, corpora, strict=True):
+            for lineage, job, completions in zip(together, jobs, corpora, strict=True):
                 sampler.remove(job.served)
-                made = measure(bench, lineage, generation, answers, job.served.name)
+                made = measure(bench, lineage, generation, completions, job.served.name)
                 level = resume_level(device().type)
                 commit_generation(run, made, level=level, versions=versions(), arms=list(lineages))
                 print(f"{made.arm:>12}  generation {generation}  ({time.perf_counter() - begun:.1f} s)", flush=True)
@@ -98,11 +98,11 @@ def train_and_swap(bench: Workbench, sampler: AnySampler, lineage: Lineage, gene
 
 
 def measure(
-    bench: Workbench, lineage: Lineage, generation: int, answers: Sequence[Completion], served_as: str
+    bench: Workbench, lineage: Lineage, generation: int, completions: Sequence[Completion], served_as: str
 ) -> Generation:
     """Measure an arm's newest model and the corpus that it wrote. Returns the generation to commit."""
     arm, model = lineage.arm, lineage.model
-    measured = bench.measure(arm, generation, model.weights, lineage.previous, answers, Meter())
+    measured = bench.measure(arm, generation, model.weights, lineage.previous, completions, Meter())
     lineage.corpora[generation] = measured.samples
     metrics = [*measured.metrics, *model.metrics]
     return Generation(

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Progress:
-    """Finished units of work.
+    """Finished units of work of one stage.
 
     A unit is a sequence in sampling and scoring, an optimizer step in training, and a token in base-model training.
     """
 
     done: int = 0
+    """Finished units."""
     total: int = 0
     """Units of the whole stage; 0 until the stage knows it."""
     tokens: int = 0
@@ -26,10 +27,10 @@ class Progress:
 
 
 class Meter:
-    """Count units of work and pass each count to a callback."""
+    """Count the finished units of a stage, and pass each count to a callback."""
 
     def __init__(self, show: Callable[[Progress], None] | None = None, total: int = 0) -> None:
-        """Start at 0 of `total`. `show` runs after each advance, in the thread that advances."""
+        """Start at 0 of `total` units. `show` runs after each advance, in the thread that advances."""
         self.progress = Progress(total=total)
         self._show = show
 
@@ -38,7 +39,7 @@ class Meter:
         self.progress = replace(self.progress, total=total)
 
     def advance(self, units: int = 1, *, tokens: int = 0, loss: float = 0.0) -> None:
-        """Add finished units and their tokens."""
+        """Add finished units and their tokens. `loss` replaces the last loss (nats)."""
         now = self.progress
         self.progress = Progress(now.done + units, now.total, now.tokens + tokens, loss)
         if self._show is not None:

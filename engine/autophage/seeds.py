@@ -11,11 +11,14 @@ import random
 
 
 def derive(seed: int, *path: str | int) -> int:
-    """A 63-bit seed for `path` under `seed`: BLAKE2b of both. Different paths give independent seeds."""
+    """Return a 63-bit seed for `path` under `seed`.
+
+    It comes from BLAKE2b of both. Different paths give independent seeds.
+    """
     key = "/".join([str(seed), *map(str, path)])
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def generator(seed: int, *path: str | int) -> random.Random:
-    """A new generator for `path` under `seed`."""
+    """Return a new random generator for `path` under `seed`."""
     return random.Random(derive(seed, *path))

@@ -22,9 +22,9 @@ log = logging.getLogger("autophage_kernels")
 
 
 def backend_in_use(device: torch.device | str | None = None, dtype: torch.dtype = torch.float32) -> Backend:
-    """Backend for tensors of this kind. The device defaults to a GPU if there is one.
+    """Return the name of the backend that serves tensors of this device and type.
 
-    Torch always serves float64 logits, in float64.
+    The device defaults to a GPU if there is one. Torch always serves float64 logits, in float64.
 
     Raises:
         ValueError: `AUTOPHAGE_KERNELS` is neither `triton` nor `torch`.
@@ -36,7 +36,7 @@ def backend_in_use(device: torch.device | str | None = None, dtype: torch.dtype 
 
 
 def operations(tensor: torch.Tensor) -> Any:
-    """Module whose functions compute on this tensor: `reference` or `triton_kernels`."""
+    """Return the module whose functions compute on this tensor: `reference` or `triton_kernels`."""
     if backend_in_use(tensor.device, tensor.dtype) == "torch":
         return importlib.import_module("autophage_kernels.reference")
     return importlib.import_module("autophage_kernels.triton_kernels")

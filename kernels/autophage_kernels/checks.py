@@ -5,16 +5,26 @@ from __future__ import annotations
 import torch
 
 LARGEST_VOCABULARY = 1 << 24
-"""Largest V. Counts and indices travel in float32, which holds integers exactly up to here."""
+"""Maximum number of tokens in a vocabulary.
+
+Counts and indices travel in float32, which holds integers exactly up to here.
+"""
 
 
 def describe(**tensors: torch.Tensor | None) -> str:
-    """Names and shapes for a message, as in `logits (4, 9), target (3,)`."""
+    """Return the names and shapes of tensors for a message, as in `logits (4, 9), target (3,)`.
+
+    Arguments that are None are left out.
+    """
     return ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items() if tensor is not None)
 
 
 def check_logits(logits: torch.Tensor, caller: str, **others: torch.Tensor | None) -> None:
-    """Refuse logits that are not floating-point `[..., V]` with V > 0, and other tensors on another device."""
+    """Check that logits are floating-point `[..., V]` of V tokens, and that `others` are on their device.
+
+    Raises:
+        ValueError: They are not, V is 0, or V exceeds `LARGEST_VOCABULARY`. The message names `caller`.
+    """
     if logits.ndim < 1 or logits.shape[-1] == 0:
         raise ValueError(f"{caller} needs logits [..., V] with a vocabulary; got {describe(logits=logits, **others)}")
     if logits.shape[-1] > LARGEST_VOCABULARY:
@@ -27,7 +37,11 @@ def check_logits(logits: torch.Tensor, caller: str, **others: torch.Tensor | Non
 
 
 def check_devices(caller: str, **tensors: torch.Tensor | None) -> None:
-    """Refuse tensors on different devices."""
+    """Check that all tensors are on one device. Arguments that are None do not count.
+
+    Raises:
+        ValueError: They are on several. The message names `caller`.
+    """
     given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     if len({tensor.device for tensor in given.values()}) > 1:
         where = ", ".join(f"{name} on {tensor.device}" for name, tensor in given.items())
@@ -35,7 +49,11 @@ def check_devices(caller: str, **tensors: torch.Tensor | None) -> None:
 
 
 def check_target(target: torch.Tensor | None, rows: torch.Size, caller: str, **others: torch.Tensor | None) -> None:
-    """Refuse targets that are not one integer for each row."""
+    """Check that a target is None, or one integer for each row of logits. `rows` is the shape of the rows.
+
+    Raises:
+        ValueError: It is not. The message names `caller` and the shapes of `others`.
+    """
     if target is None:
         return
     if target.shape != rows:
@@ -46,14 +64,18 @@ def check_target(target: torch.Tensor | None, rows: torch.Size, caller: str, **o
 
 
 def as_target(target: torch.Tensor | None) -> torch.Tensor | None:
-    """The target as contiguous `[T]` int64, as kernels read it."""
+    """Return the target tokens of T rows as contiguous int64 `[T]`, as kernels read them. None stays None."""
     return None if target is None else target.reshape(-1).long().contiguous()
 
 
 def as_temperature(
     temperature: float | torch.Tensor | None, rows: torch.Size, device: torch.device, caller: str
 ) -> torch.Tensor | None:
-    """The temperature as float32: `[T]` for one a row, `[1]` for one in all, None for 1."""
+    """Return a temperature as kernels read it: float32 `[T]` for one per row, `[1]` for one in all, None for 1.
+
+    Raises:
+        ValueError: A number is not above 0, or a tensor has another shape or device. Values in a tensor are not read.
+    """
     if temperature is None:
         return None
     if isinstance(temperature, torch.Tensor):
@@ -72,7 +94,11 @@ def as_temperature(
 
 
 def as_softcap(softcap: float | None, caller: str) -> float:
-    """The softcap as a number. 0 stands for none."""
+    """Return the softcap as a number. 0 stands for None.
+
+    Raises:
+        ValueError: The softcap is not above 0.
+    """
     if softcap is None:
         return 0.0
     if not softcap > 0:
@@ -81,7 +107,7 @@ def as_softcap(softcap: float | None, caller: str) -> float:
 
 
 def as_rows(logits: torch.Tensor) -> torch.Tensor:
-    """`[..., V]` as `[B, L, V]`. Up to three dimensions of any strides are not copied."""
+    """Return logits `[..., V]` in the shape `[B, L, V]`. Up to three dimensions of any strides are not copied."""
     if logits.ndim == 3:
         return logits
     if logits.ndim < 3:
@@ -92,9 +118,12 @@ def as_rows(logits: torch.Tensor) -> torch.Tensor:
 def check_head(
     hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, caller: str, **others: torch.Tensor | None
 ) -> None:
-    """Refuse all but hidden `[..., H]`, weight `[V, H]` with V > 0 and bias `[V]` or None.
+    """Check an LM head and its input: hidden `[..., H]`, weight `[V, H]`, and bias `[V]` or None.
 
-    All have one floating type and one device.
+    All have one floating type. They and `others` have one device. V is the vocabulary, H the hidden size.
+
+    Raises:
+        ValueError: A shape, type or device does not fit, or V is 0 or above `LARGEST_VOCABULARY`.
     """
     given = {"hidden": hidden, "weight": weight, "bias": bias, **others}
     if hidden.ndim < 1 or weight.ndim != 2 or hidden.shape[-1] != weight.shape[1] or hidden.shape[-1] == 0:

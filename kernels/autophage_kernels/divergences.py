@@ -33,7 +33,7 @@ import torch
 
 
 class Divergence(IntEnum):
-    """One bit for each divergence."""
+    """Divergences of two next-token distributions, one bit each. A sum of them names a set."""
 
     KL = 1 << 0
     REVERSE_KL = 1 << 1
@@ -44,15 +44,15 @@ class Divergence(IntEnum):
 
 
 ORDER = tuple(Divergence)
-"""Rows of the packed output, in this order. Divergences that were not asked for have no row."""
+"""Order of the divergences in the rows of the packed output. Divergences that were not asked for have no row."""
 ONE_PASS = sum(ORDER) - Divergence.JSD
 
 
 class TokenDivergence(NamedTuple):
-    """Divergences of each row, in the shape of the logits without their last dimension.
+    """Divergences of two next-token distributions in nats. Fields have the logits' shape without the last dimension.
 
-    A field is None if the call did not ask for it. Values are float32, or float64 for float64 logits. Gradients flow to the
-    first logits through all fields but reference_entropy.
+    A field is None if the call did not ask for it. Values are float32, or float64 for float64 logits. Gradients flow
+    to the first logits through all fields but reference_entropy.
     """
 
     kl: torch.Tensor | None = None
@@ -64,7 +64,10 @@ class TokenDivergence(NamedTuple):
 
 
 class DivergenceField(IntEnum):
-    """First index of a partial result."""
+    """First index of a partial result of the divergences, `[DIVERGENCE_FIELDS, S, T]`.
+
+    Each of T rows has S ranges of columns.
+    """
 
     PEAK = 0
     SUM = 1
@@ -81,7 +84,7 @@ DIVERGENCE_FIELDS = len(DivergenceField)
 
 
 class DivergenceMoment(IntEnum):
-    """First index of the moments `[DIVERGENCE_MOMENTS, T]`, which the backward and the second pass read."""
+    """First index of the moments `[DIVERGENCE_MOMENTS, T]` of T rows, which the backward and the second pass read."""
 
     PEAK = 0
     LOG_SUM = 1
@@ -96,7 +99,7 @@ DIVERGENCE_MOMENTS = len(DivergenceMoment)
 
 
 class DivergenceCoefficient(IntEnum):
-    """First index of the incoming gradients `[DIVERGENCE_COEFFICIENTS, T]`."""
+    """First index of the gradients of a loss to the divergences, `[DIVERGENCE_COEFFICIENTS, T]` for T rows."""
 
     KL = 0
     REVERSE_KL = 1
@@ -109,10 +112,10 @@ DIVERGENCE_COEFFICIENTS = len(DivergenceCoefficient)
 
 
 def chosen_divergences(names: Collection[str] | None) -> int:
-    """Bits of the named divergences. None stands for those of one pass.
+    """Return the bits of the named divergences as one integer. None stands for all that take one pass over the logits.
 
     Raises:
-        ValueError: a name is unknown, or no name is given.
+        ValueError: A name is unknown, or no name is given.
     """
     if names is None:
         return ONE_PASS
@@ -124,12 +127,15 @@ def chosen_divergences(names: Collection[str] | None) -> int:
 
 
 def divergence_slots(bits: int) -> dict[Divergence, int]:
-    """Row of each chosen divergence in the packed output."""
+    """Return the row of each divergence in the packed output, for those whose bit is set in `bits`."""
     return {divergence: row for row, divergence in enumerate(kept for kept in ORDER if kept & bits)}
 
 
 def unpack_divergences(values_DT: torch.Tensor, bits: int, shape: torch.Size) -> TokenDivergence:
-    """Fields of the given shape from the packed output `[D, T]`."""
+    """Return the divergences as fields of the given shape, from D divergences of T rows packed in `[D, T]`.
+
+    `bits` tells which divergences the packed output holds. All other fields are None.
+    """
     fields = {}
     for divergence, row in divergence_slots(bits).items():
         values = values_DT[row].view(shape)

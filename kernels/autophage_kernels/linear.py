@@ -31,14 +31,15 @@ def linear_token_stats(
     softcap: float | None = None,
     ignore_index: int = -100,
 ) -> TokenStats:
-    """`token_stats` of `hidden @ weight^T + bias`. The logits are never in memory as a whole.
+    """Return statistics of the next-token distribution of each hidden state, with the LM head fused in.
 
-    Logits are float32 products for 16-bit inputs too. The statistics are more exact than those of 16-bit logits.
+    The result is `token_stats` of the logits `hidden @ weight^T + bias`. They are never in memory as a whole. Logits
+    are float32 products for 16-bit inputs too. The statistics are more exact than those of 16-bit logits.
 
     Args:
-        hidden: `[..., H]`, the output of the model's last norm.
-        weight: `[V, H]`, the LM head. It gets a gradient only if it requires one.
-        target: `[...]` integers, or None.
+        hidden: `[..., H]`, the output of the model's last norm, of hidden size H.
+        weight: `[V, H]`, the LM head of V tokens. It gets a gradient only if it requires one.
+        target: `[...]` integers, one token for each hidden state, or None.
         bias: `[V]`, or None.
         statistics, temperature, softcap, ignore_index: as in `token_stats`.
 
@@ -78,13 +79,14 @@ def linear_token_divergence(
     temperature: float | torch.Tensor | None = None,
     softcap: float | None = None,
 ) -> TokenDivergence:
-    """`token_divergence` of two LM heads on two hidden states. The logits are never in memory as a whole.
+    """Return divergences between the next-token distributions of two models, with both LM heads fused in, in nats.
 
-    The models may differ in hidden size, not in vocabulary.
+    The result is `token_divergence` of the logits of each model, `hidden @ weight^T + bias`. They are never in memory
+    as a whole. The models may differ in hidden size, not in vocabulary.
 
     Args:
-        hidden, reference_hidden: `[..., H]` and `[..., K]` with the same leading dimensions.
-        weight, reference_weight: `[V, H]` and `[V, K]`.
+        hidden, reference_hidden: `[..., H]` and `[..., K]` with the same leading dimensions and hidden sizes H and K.
+        weight, reference_weight: `[V, H]` and `[V, K]`, the LM heads of V tokens.
         bias, reference_bias: `[V]`, or None.
         divergences, temperature, softcap: as in `token_divergence`. `jsd` computes every product twice.
 

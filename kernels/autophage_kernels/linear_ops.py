@@ -33,7 +33,10 @@ def _of_rows(values: torch.Tensor | None, rows: slice) -> torch.Tensor | None:
 
 
 def _empty_gradients(hidden_TH: torch.Tensor, weight_VH: torch.Tensor, *arguments: Any) -> Gradients:
-    """Gradients of a backward op with shapes and types but without values. The last three arguments tell which are needed."""
+    """Return the gradients of a backward op with shapes and types but uninitialised.
+
+    The last three arguments tell which are needed. The others are empty.
+    """
     needs_hidden, needs_weight, needs_bias = arguments[-3:]
     return (
         torch.empty_like(hidden_TH) if needs_hidden else hidden_TH.new_empty(0),
@@ -57,7 +60,10 @@ def linear_token_stats_op(
     ignore_index: int,
     statistics: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Packed floats `[F, T]`, packed int64 `[I, T]` and moments `[MOMENTS, T]`."""
+    """Return the statistics of an LM head's T rows: F floats `[F, T]`, I integers `[I, T]`, and moments `[MOMENTS, T]`.
+
+    `statistics` is a set of `Statistic` bits. The moments serve the backward op.
+    """
     head, serving = LinearHead(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
     shape = forward_tile(head)
     tiles = -(-head.vocabulary // shape[1])
@@ -120,7 +126,10 @@ def linear_token_stats_backward_op(
     needs_weight: bool,
     needs_bias: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients to hidden, weight and bias, empty where not needed."""
+    """Return the gradients of a loss to hidden, weight and bias of an LM head, in their types. Unneeded ones are empty.
+
+    `coefficients_CT` are the gradients to the statistics, `moments_MT` those that the forward op returned.
+    """
     head, serving = LinearHead(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
 
     def gradient(rows: slice, columns: slice, logits_RC: torch.Tensor) -> torch.Tensor:
@@ -176,7 +185,10 @@ def linear_token_divergence_op(
     softcap: float,
     divergences: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Packed values `[D, T]` and moments `[DIVERGENCE_MOMENTS, T]`."""
+    """Return D divergences of two LM heads' T rows, `[D, T]` in nats, and moments `[DIVERGENCE_MOMENTS, T]`.
+
+    `divergences` is a set of `Divergence` bits. The moments serve the backward op.
+    """
     head, serving = LinearHead(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
     reference = LinearHead(reference_hidden_TK, reference_weight_VK, reference_bias_V)
     shape = forward_tile(head)
@@ -247,7 +259,10 @@ def linear_token_divergence_backward_op(
     needs_weight: bool,
     needs_bias: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients to hidden, weight and bias of the first head, empty where not needed."""
+    """Return the gradients of a loss to hidden, weight and bias of the first head. Unneeded ones are empty.
+
+    `coefficients_CT` are the gradients to the divergences, `moments_MT` those that the forward op returned.
+    """
     head, serving = LinearHead(hidden_TH, weight_VH, bias_V), operations(hidden_TH)
     reference = LinearHead(reference_hidden_TK, reference_weight_VK, reference_bias_V)
     buffer = reference.buffer(backward_tile(head))

@@ -35,7 +35,10 @@ def token_stats_op(
     statistics: int,
     batch_invariant: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Packed floats `[F, T]`, packed int64 `[I, T]` and moments `[MOMENTS, T]`."""
+    """Return the statistics of T rows of logits: F floats `[F, T]`, I integers `[I, T]`, and moments `[MOMENTS, T]`.
+
+    `statistics` is a set of `Statistic` bits. The moments serve the backward op.
+    """
     serving = operations(logits_BLV)
     partial_PST = serving.partial_stats(
         logits_BLV, target_T, None, temperature, softcap, 0, statistics, batch_invariant
@@ -68,7 +71,10 @@ def token_stats_backward_op(
     moments_MT: torch.Tensor,
     coefficients_CT: torch.Tensor,
 ) -> torch.Tensor:
-    """Gradient with respect to the logits. It is contiguous and has their type."""
+    """Return the gradient of a loss to the logits, contiguous and in their type.
+
+    `coefficients_CT` are the gradients to the statistics, `moments_MT` those that the forward op returned.
+    """
     gradient: torch.Tensor = operations(logits_BLV).stats_gradient(
         logits_BLV, target_T, temperature, softcap, 0, moments_MT, coefficients_CT, logits_BLV.dtype
     )
@@ -83,7 +89,7 @@ token_stats_backward_op.register_fake(_like_logits)
 
 
 def empty_outputs(like: torch.Tensor, rows: Any, statistics: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Outputs of a statistics op with shapes and types but without values."""
+    """Return the outputs of a statistics op for `rows` rows, with shapes and types but uninitialised."""
     dtype = work_type(like)
     return (
         like.new_empty(len(slots(statistics, FLOATS)), rows, dtype=dtype),
@@ -95,9 +101,10 @@ def empty_outputs(like: torch.Tensor, rows: Any, statistics: int) -> tuple[torch
 def coefficients(
     grad_floats_FT: torch.Tensor, target_T: torch.Tensor | None, ignore_index: int, vocabulary: int, statistics: int
 ) -> torch.Tensor:
-    """Incoming gradients of the differentiable statistics, `[COEFFICIENTS, T]`.
+    """Return the gradients of a loss to the differentiable statistics of T rows, `[COEFFICIENTS, T]`.
 
-    The log-prob's gradient is 0 if the target is ignored or outside the vocabulary.
+    They come from the gradients to the packed floats, `[F, T]`. Statistics that were not asked for have 0. So has the
+    log-prob of a target that is ignored or outside the vocabulary.
     """
     place = slots(statistics, FLOATS)
     coefficients_CT = grad_floats_FT.new_zeros(COEFFICIENTS, grad_floats_FT.shape[1])
@@ -139,7 +146,10 @@ def token_divergence_op(
     divergences: int,
     batch_invariant: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Packed values `[D, T]` and moments `[DIVERGENCE_MOMENTS, T]`."""
+    """Return D divergences of T rows of two logits, `[D, T]` in nats, and moments `[DIVERGENCE_MOMENTS, T]`.
+
+    `divergences` is a set of `Divergence` bits. The moments serve the backward op.
+    """
     serving = operations(logits_BLV)
     pair = (logits_BLV, reference_BLV, temperature, softcap)
     values_DT, moments_MT = serving.merge_divergence(
@@ -172,7 +182,10 @@ def token_divergence_backward_op(
     moments_MT: torch.Tensor,
     coefficients_CT: torch.Tensor,
 ) -> torch.Tensor:
-    """Gradient with respect to the first logits. It is contiguous and has their type."""
+    """Return the gradient of a loss to the first logits, contiguous and in their type.
+
+    `coefficients_CT` are the gradients to the divergences, `moments_MT` those that the forward op returned.
+    """
     gradient: torch.Tensor = operations(logits_BLV).divergence_gradient(
         logits_BLV, reference_BLV, temperature, softcap, divergences, moments_MT, coefficients_CT, logits_BLV.dtype
     )
@@ -183,13 +196,16 @@ token_divergence_backward_op.register_fake(_like_logits)
 
 
 def with_mixture(values_DT: torch.Tensor, moments_MT: torch.Tensor, mixture_2T: torch.Tensor, divergences: int) -> None:
-    """Store the results of the second pass in values and moments."""
+    """Write jsd to the packed divergences `[D, T]`, and KL(p || m) to the moments `[DIVERGENCE_MOMENTS, T]`.
+
+    `mixture_2T` holds KL(p || m) and KL(q || m) of T rows, with the mixture m = (p + q) / 2.
+    """
     values_DT[divergence_slots(divergences)[Divergence.JSD]] = mixture_2T.mean(0).clamp_(min=0.0)
     moments_MT[DivergenceMoment.TO_MIXTURE] = mixture_2T[0]
 
 
 def empty_divergences(like: torch.Tensor, rows: Any, divergences: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Outputs of a divergence op with shapes and types but without values."""
+    """Return the outputs of a divergence op for `rows` rows, with shapes and types but uninitialised."""
     dtype = work_type(like)
     return (
         like.new_empty(len(divergence_slots(divergences)), rows, dtype=dtype),
@@ -198,7 +214,10 @@ def empty_divergences(like: torch.Tensor, rows: Any, divergences: int) -> tuple[
 
 
 def divergence_coefficients(grad_values_DT: torch.Tensor, divergences: int) -> torch.Tensor:
-    """Incoming gradients, `[DIVERGENCE_COEFFICIENTS, T]`."""
+    """Return the gradients of a loss to the divergences of T rows, `[DIVERGENCE_COEFFICIENTS, T]`.
+
+    They come from the gradients to the packed divergences, `[D, T]`. Divergences that were not asked for have 0.
+    """
     coefficients_CT = grad_values_DT.new_zeros(DIVERGENCE_COEFFICIENTS, grad_values_DT.shape[1])
     for divergence, row in divergence_slots(divergences).items():
         if divergence != Divergence.REFERENCE_ENTROPY:

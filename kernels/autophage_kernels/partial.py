@@ -26,7 +26,7 @@ from enum import IntEnum
 
 
 class Field(IntEnum):
-    """First index of a partial result."""
+    """First index of a partial result of the statistics, `[FIELDS, S, T]`. Each of T rows has S ranges of columns."""
 
     PEAK = 0
     SUM = 1
@@ -44,7 +44,7 @@ FIELDS = len(Field)
 
 
 class Moment(IntEnum):
-    """First index of the moments `[MOMENTS, T]`, which a backward pass reads. Callers never see the tensor."""
+    """First index of the moments `[MOMENTS, T]` of T rows, which a backward pass reads. Callers never see them."""
 
     PEAK = 0
     LOG_SUM = 1
@@ -56,7 +56,7 @@ MOMENTS = len(Moment)
 
 
 class Coefficient(IntEnum):
-    """First index of the incoming gradients `[COEFFICIENTS, T]`."""
+    """First index of the gradients of a loss to the statistics, `[COEFFICIENTS, T]` for T rows."""
 
     LOGPROB = 0
     LSE = 1

@@ -27,7 +27,10 @@ import torch
 
 
 class Statistic(IntEnum):
-    """One bit for each statistic. Kernels compute only the statistics asked for."""
+    """Statistics of a next-token distribution, one bit each. A sum of them names a set.
+
+    Kernels compute only the statistics asked for.
+    """
 
     LOGPROB = 1 << 0
     LSE = 1 << 1
@@ -50,23 +53,24 @@ FLOATS = (
     Statistic.RENYI2,
     Statistic.MASS_ABOVE,
 )
-"""Rows of the packed float output, in this order. Statistics that were not asked for have no row."""
+"""Order of the statistics in the rows of the packed float output. Those that were not asked for have no row."""
 INTEGERS = (Statistic.RANK, Statistic.TIES, Statistic.ARGMAX)
-"""Rows of the packed int64 output, in this order."""
+"""Order of the statistics in the rows of the packed int64 output."""
 DIFFERENTIABLE = (Statistic.LOGPROB, Statistic.LSE, Statistic.ENTROPY, Statistic.VARENTROPY)
 """Statistics with a gradient. The others are returned detached."""
 OF_TARGET = Statistic.LOGPROB | Statistic.MASS_ABOVE | Statistic.RANK | Statistic.TIES
-"""Statistics that need a target."""
+"""Bits of the statistics that need a target token."""
 ALL = sum(FLOATS) + sum(INTEGERS)
 NAMES = tuple(statistic.name.lower() for statistic in Statistic)
-"""Names that a call may ask for."""
+"""Names of all statistics, as calls of `token_stats` give them."""
 
 
 class TokenStats(NamedTuple):
-    """Statistics of each row, in the shape of the logits without their last dimension.
+    """Statistics of next-token distributions. Fields have the logits' shape without the last dimension.
 
-    A field is None if the call did not ask for it. Rank, ties and argmax are int64. The other fields are float32, or float64
-    for float64 logits. Gradients flow through logprob, lse, entropy and varentropy.
+    Log-probs, lse and entropies are in nats, varentropy in nats^2. A field is None if the call did not ask for it.
+    Rank, ties and argmax are int64. The other fields are float32, or float64 for float64 logits. Gradients flow
+    through logprob, lse, entropy and varentropy.
     """
 
     logprob: torch.Tensor | None = None
@@ -82,10 +86,12 @@ class TokenStats(NamedTuple):
 
 
 def chosen(statistics: Collection[str] | None, *, with_target: bool) -> int:
-    """Bits of the named statistics. None stands for all of them, or for all that need no target.
+    """Return the bits of the named statistics as one integer.
+
+    None stands for all statistics, or without a target for all that need none.
 
     Raises:
-        ValueError: a name is unknown, no name is given, or a name needs a target and there is none.
+        ValueError: A name is unknown, no name is given, or a name needs a target and there is none.
     """
     if statistics is None:
         return ALL if with_target else ALL & ~OF_TARGET
@@ -103,13 +109,16 @@ def chosen(statistics: Collection[str] | None, *, with_target: bool) -> int:
 
 
 def slots(bits: int, order: tuple[Statistic, ...]) -> Mapping[Statistic, int]:
-    """Row of each chosen statistic in the packed output of this order."""
+    """Return the row of each statistic in the packed output of this order, for those whose bit is set in `bits`."""
     kept = [statistic for statistic in order if statistic & bits]
     return {statistic: row for row, statistic in enumerate(kept)}
 
 
 def unpack(floats_FT: torch.Tensor, integers_IT: torch.Tensor, bits: int, shape: torch.Size) -> TokenStats:
-    """Fields of the given shape from the packed outputs `[F, T]` and `[I, T]`."""
+    """Return the statistics as fields of the given shape, from packed floats `[F, T]` and integers `[I, T]` of T rows.
+
+    `bits` tells which statistics the packed outputs hold. All other fields are None.
+    """
     fields: dict[str, torch.Tensor] = {}
     for packed, order in ((floats_FT, FLOATS), (integers_IT, INTEGERS)):
         for statistic, row in slots(bits, order).items():

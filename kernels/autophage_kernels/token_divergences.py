@@ -20,23 +20,23 @@ def token_divergence(
     softcap: float | None = None,
     batch_invariant: bool = False,
 ) -> TokenDivergence:
-    """Divergences between `p = softmax(logits)` and `q = softmax(reference)` for each row, in nats.
+    """Return divergences between `p = softmax(logits)` and `q = softmax(reference)` for each row, in nats.
 
     Args:
-        logits: `[..., V]` of any floating type and strides.
+        logits: `[..., V]` over a vocabulary of V tokens, of any floating type and strides.
         reference: logits of the other distribution, of the same shape and type.
-        divergences: names of `TokenDivergence` fields (`divergences.py` has the formulas). Default: all but `jsd`, which takes a
-            second pass.
+        divergences: names of `TokenDivergence` fields (`divergences.py` has the formulas). Default: all but `jsd`,
+            which takes a second pass.
         temperature: divides both (softcapped) logits. A number, a tensor of one number, or a tensor `[...]`.
         softcap: c in `c tanh(x / c)`, applied to both logits before the temperature.
-        batch_invariant: the bits of a row do not depend on other rows.
+        batch_invariant: if true, the bits of a row's results do not depend on other rows.
 
     Returns:
         `TokenDivergence`. It is differentiable once with respect to the first logits.
 
-    Equal logits give exactly 0. Otherwise the absolute error is about 1e-6, for smaller divergences too. A token with p > 0 and
-    q = 0 makes kl and cross_entropy +inf and their gradient NaN. A token with p = q = 0 adds nothing. A row is NaN if either
-    distribution is undefined (all -inf, +inf, or NaN).
+    Equal logits give exactly 0. Otherwise the absolute error is about 1e-6, for smaller divergences too. A token with
+    p > 0 and q = 0 makes kl and cross_entropy +inf and their gradient NaN. A token with p = q = 0 adds nothing. A row
+    is NaN if either distribution is undefined (all -inf, +inf, or NaN).
 
     Raises:
         ValueError: a shape, type or device does not fit. The message names the given value.

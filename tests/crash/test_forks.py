@@ -82,7 +82,7 @@ def test_a_changed_recipe_is_refused_with_what_differs_and_the_way_out(
     ("options", "told"),
     [
         (("--fork-from", "PARENT@3"), "leaves nothing to make after generation 3"),
-        (("--fork-from", "PARENT"), "as in runs/demo@3"),
+        (("--fork-from", "PARENT"), "runs/demo@3"),
         (("--fork-from", "nowhere@1"), "there is no such directory"),
         (("--fork-from", "PARENT@7", "--set", "generations=9"), "has no generation 7 of main; its newest is 3"),
         (("--fork-from", "PARENT@1", "--set", "learner.repetitions=5"), "learner.repetitions: 4 -> 5"),

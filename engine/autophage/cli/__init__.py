@@ -25,11 +25,15 @@ from autophage.host.credentials import without_credentials
 
 FAILURE, USER_ERROR, INTERRUPTED = 1, 2, 130
 REQUEUE = 75
-"""EX_TEMPFAIL of sysexits.h: the same command may succeed later."""
+"""Exit code for a scheduler: the same command may succeed later (EX_TEMPFAIL of sysexits.h)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb and return the exit code."""
+    """Run one verb of the command line and return the exit code.
+
+    Args:
+        arguments: Words after the name of the program; None takes those of this process.
+    """
     from autophage.cli.app import build_app
     from autophage.cli.benchmarking import names_benchmark, run_benchmark
 
@@ -71,7 +75,10 @@ def _verb(tokens: Sequence[str]) -> str:
 
 @contextmanager
 def _termination_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM, which clusters end jobs with, as Ctrl-C: terminal and run directory are left tidy."""
+    """Raise `KeyboardInterrupt` on SIGTERM, with which clusters end jobs.
+
+    Terminal and run directory are then left tidy, as after Ctrl-C.
+    """
 
     def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt("terminated")

@@ -26,7 +26,7 @@ VERBS: dict[str, tuple[Callable[..., int], str]] = {
 
 
 def build_app() -> App:
-    """Return the parser. It raises errors; `main` prints them."""
+    """Build the parser of the command line with all verbs. It raises errors, which `main` prints."""
     app = App(
         name="autophage",
         help="Train language models on their own output, generation after generation, and watch them collapse.",

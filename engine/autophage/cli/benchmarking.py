@@ -19,7 +19,7 @@ from autophage.errors import UserError
 
 VERB = "bench"
 PATIENCE_SECONDS = 20.0
-"""Time for an interrupted benchmark to end its own processes, before it is killed."""
+"""Seconds for an interrupted benchmark to end its own processes, before it is killed."""
 
 
 def bench(name: str | None = None, /, *, as_json: AsJson = False) -> int:
@@ -41,12 +41,15 @@ def bench(name: str | None = None, /, *, as_json: AsJson = False) -> int:
 
 
 def names_benchmark(tokens: Sequence[str]) -> bool:
-    """Return True if the command line names a benchmark, whose options are its own."""
+    """Return True if the words of a command line start with `bench NAME`. The other words belong to that benchmark."""
     return len(tokens) > 1 and tokens[0] == VERB and not tokens[1].startswith("-")
 
 
 def benchmarks() -> dict[str, Path]:
-    """Return the benchmarks by name, from an installed package or a source checkout."""
+    """Return the scripts of all benchmarks, by name; none if their folder is missing.
+
+    The folder lies in the installed package, or beside the sources.
+    """
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "bench", package.parents[1] / "bench"):
         if folder.is_dir():
@@ -55,7 +58,7 @@ def benchmarks() -> dict[str, Path]:
 
 
 def run_benchmark(name: str, arguments: Sequence[str]) -> int:
-    """Run a benchmark to its end.
+    """Run a benchmark in a process of its own, and wait for its end.
 
     Returns:
         The exit code of the benchmark; 1 if a signal ended it.
@@ -83,11 +86,14 @@ def run_benchmark(name: str, arguments: Sequence[str]) -> int:
 
 
 def _heed_interrupts() -> None:
-    """Restore the default for SIGINT. A shell starts background jobs with SIGINT ignored, and children inherit that."""
+    """Restore the default for SIGINT.
+
+    A shell starts background jobs with SIGINT ignored, and children inherit that.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _summary(path: Path) -> str:
-    """Return the first line of a script's docstring."""
+    """Return the first line of a script's docstring, without its command; empty if it has none."""
     text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
     return text.split("\n", 1)[0].split(": `autophage", 1)[0].rstrip(".")

@@ -80,7 +80,10 @@ def _status(run: RunDirectory, arms: list[Arm]) -> dict[str, Any]:
 
 
 def _state(writer: bool, finished: bool, outcome: str) -> str:
-    """Return the state in one word. Commits decide; events only tell why an unfinished run stopped."""
+    """Return the state of a run in one word, such as running or finished.
+
+    Commits decide. Events only tell why an unfinished run stopped.
+    """
     if writer:
         return "running"
     if finished:
@@ -150,7 +153,7 @@ def verify(directory: Path, /, *, repair: Repair = False, as_json: AsJson = Fals
 
 
 def _expected(run: RunDirectory) -> tuple[list[str], list[str]]:
-    """Return the arms of the run's recipe, and the faults of a recipe that cannot be read."""
+    """Return the names of the arms of the run's recipe. If it cannot be read, return its faults too."""
     try:
         return [arm.name for arm in arms_of(run)], []
     except RecipeError as error:

@@ -23,12 +23,12 @@ CRASH_LOG = "crash.log"
 
 
 class CrashError(AutophageError):
-    """A bug in this program; the traceback is in the run's `logs/crash.log`."""
+    """An unexpected error, which is a bug in this program. The run's `logs/crash.log` has the traceback."""
 
 
 @contextmanager
 def opened(directory: Path) -> Iterator[RunDirectory]:
-    """Yield the run in `directory`.
+    """Yield the run in `directory`, and log unexpected errors of the block.
 
     Raises:
         UserError: The directory holds no run, or a link in it leads out of it.
@@ -41,7 +41,10 @@ def opened(directory: Path) -> Iterator[RunDirectory]:
 
 @contextmanager
 def crashes_logged(run: RunDirectory) -> Iterator[None]:
-    """Write the traceback of an unexpected exception to the run's log, and raise `CrashError` with a short message."""
+    """Write the traceback of an unexpected exception to the run's log, and raise a short `CrashError` instead.
+
+    Foreseen errors pass unchanged. So does any error before the run exists.
+    """
     try:
         yield
     except (AutophageError, CycloptsError, BrokenPipeError):
@@ -60,7 +63,7 @@ def crashes_logged(run: RunDirectory) -> Iterator[None]:
 
 
 def arms_of(run: RunDirectory) -> list[Arm]:
-    """Return the arms of the run's own recipe, in its order."""
+    """Return the arms that the run's own recipe expands to, in order."""
     from autophage.recipe import expand, read_resolved
 
     return expand(read_resolved(run.recipe))

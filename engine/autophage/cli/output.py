@@ -27,21 +27,24 @@ Profile = Annotated[
 
 
 PIPED_WIDTH = 200
-"""Width in columns of a table that no terminal cuts."""
+"""Width in characters of a table that goes to no terminal."""
 
 
 def say(text: object = "") -> None:
-    """Print one line for people."""
+    """Print `text` and a line end to standard output. Invisible characters are escaped."""
     print(safe(text))
 
 
 def print_json(facts: Any) -> None:
-    """Print `facts` as JSON. NaN and infinities become null."""
+    """Print `facts` as indented JSON. NaN and infinities become null."""
     print(json.dumps(json_ready(facts), indent=2, default=str, allow_nan=False))
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table. A header that starts with `>` aligns its column to the right, as numbers are."""
+    """Print rows under their headers as aligned columns.
+
+    A header that starts with `>` aligns its column to the right, as numbers are.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table

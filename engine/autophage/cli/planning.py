@@ -99,7 +99,10 @@ def _plan(
 
 
 def _plan_learner(loaded: LoadedRecipe, *, as_json: bool) -> int:
-    """Print counts and bytes. A learner that is no language model has no tokens and no device to plan for."""
+    """Print planned counts and bytes of a learner that is no language model, and return the exit code.
+
+    Such a learner has no tokens, and no device to plan for.
+    """
     from autophage.plan.learners import learner_plan
 
     one = loaded.recipe

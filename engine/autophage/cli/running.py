@@ -62,7 +62,11 @@ def run(
 
 
 def _sum_up(directory: RunDirectory, arms: Sequence[str], worked: bool) -> None:
-    """Print the outcome: each arm's headline metrics and the path of the report."""
+    """Print each arm's headline metrics and the path of the report.
+
+    Args:
+        worked: False if the run was finished already.
+    """
     from autophage.cli.summary import headline_lines, headlines
 
     if not worked:
@@ -103,7 +107,7 @@ def watch(directory: Path, /) -> int:
 
 
 def _hand_over(tail: EventTail, view: View) -> dict[str, Any] | None:
-    """Hand new events to the view; return the last of them."""
+    """Pass the new events of a run to the view. Return the last of them; None if there are none."""
     events = tail.read()
     for event in events:
         view.handle(event)

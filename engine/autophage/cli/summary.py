@@ -13,7 +13,7 @@ from autophage.store.rundir import RunDirectory
 
 @dataclass(frozen=True)
 class Headline:
-    """A metric of an arm at generation 0 and at its last committed generation."""
+    """Values of one metric of an arm at generation 0 and at its last committed generation."""
 
     first: float
     last: float
@@ -24,7 +24,10 @@ class Headline:
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """Headlines of an arm. `last` is its last committed generation, None if nothing is committed."""
+    """Headline metrics of an arm, by name of the metric.
+
+    `last` is the arm's last committed generation. It is None if nothing is committed.
+    """
 
     arm: str
     last: int | None
@@ -32,7 +35,10 @@ class ArmSummary:
 
 
 def headlines(run: RunDirectory, arms: Sequence[str]) -> list[ArmSummary]:
-    """Read the headlines from committed generations, not from events, which a crash may have cut short."""
+    """Return the headline metrics of each arm at its first and last committed generation.
+
+    They come from committed generations, not from events, which a crash may have cut short.
+    """
     return [_summary(run, arm) for arm in arms]
 
 
@@ -41,7 +47,10 @@ def shown_metrics(summaries: Sequence[ArmSummary]) -> list[str]:
 
 
 def headline_lines(summaries: Sequence[ArmSummary]) -> list[str]:
-    """Return one line per arm: `control  generation 0 -> 5: torso accuracy 0.87 -> 0.86, ...`."""
+    """Return one line of text per arm: `control  generation 0 -> 5: torso accuracy 0.87 -> 0.86, ...`.
+
+    Arms without headline metrics have no line.
+    """
     width = max((len(summary.arm) for summary in summaries), default=0)
     lines = []
     for summary in summaries:

@@ -40,21 +40,23 @@ class Shell:
         self._meter = Meter()
 
     def whereabouts(self) -> tuple[str, int]:
-        """Return the id of this process's node, and its pid."""
+        """Return the id of this process's Ray node, and its pid."""
         import ray
 
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
     def progress(self, key: str) -> Progress:
-        """Return the progress of the work `key`. A separate thread answers while work continues."""
+        """Return the progress of the work `key`. A separate thread answers while the work continues."""
         return self._meter.progress
 
     def notes(self) -> list[str]:
-        """Return the new messages for the user."""
+        """Return the new messages for the user; none by default."""
         return []
 
 
 class TrainerActor(Shell):
+    """The trainer of a cell. It holds the model and the stages that use it."""
+
     def __init__(self, log: str, recipe: str) -> None:
         super().__init__(log)
         self._recipe = Recipe.model_validate_json(recipe)
@@ -63,7 +65,10 @@ class TrainerActor(Shell):
         self._log = Path(log)
 
     def prepare(self) -> dict[str, Any]:
-        """Read the source, train or find the base model, and load it. Returns `model_facts`."""
+        """Read the source, train or find the base model, and load it.
+
+        Return the facts of `stages.facts.model_facts`.
+        """
         from autophage.trainer.group import keep_first_gpu
 
         reach("trainer", "prepare")
@@ -97,7 +102,7 @@ class TrainerActor(Shell):
         return self._bench.canary_prompts
 
     def orders(self, arm: str, generation: int) -> tuple[list[Request], Decoding]:
-        """Return the requests of a generation, and their decoding."""
+        """Return the requests to model `generation` of an arm, and the decoding of its documents."""
         reach("trainer", "orders")
         return self._bench.requests(self._arms[arm], generation), self._bench.decoding(self._arms[arm])
 
@@ -115,9 +120,11 @@ class TrainerActor(Shell):
         *,
         early: bool = False,
     ) -> Trained:
-        """Train from `start`, or from the base model where it is None.
+        """Train model `generation` of an arm from `start`, or from the base model where it is None.
 
         Args:
+            corpora: Committed samples by generation.
+            optimizer: AdamW state of the previous generation as bytes, if the recipe carries it.
             early: The newest corpus is still being written. It is not among `corpora`, and arrives through `feed`.
         """
         reach("trainer", "fit")
@@ -136,31 +143,34 @@ class TrainerActor(Shell):
             self._give_back()
 
     def feed(self, documents: Mapping[int, list[int]]) -> bool:
-        """Take further documents of the corpus that `fit` trains on early. Returns False before `fit` has begun."""
+        """Take further documents of the corpus that `fit` trains on early: token ids by place.
+
+        Return False before `fit` has begun.
+        """
         late = self._late
         if late is not None:
             late.put(documents)
         return late is not None
 
-    def check_canary(self, weights: Weights, answers: Sequence[Completion]) -> float:
+    def check_canary(self, weights: Weights, completions: Sequence[Completion]) -> float:
         reach("trainer", "check_canary")
         try:
-            return self._bench.check_canary(weights, answers)
+            return self._bench.check_canary(weights, completions)
         finally:
             self._give_back()
 
     def measure(
-        self, arm: str, generation: int, weights: Weights, previous: Weights | None, answers: Sequence[Completion]
+        self, arm: str, generation: int, weights: Weights, previous: Weights | None, completions: Sequence[Completion]
     ) -> Measured:
         reach("trainer", "measure")
         self._meter = Meter(_step_ended)
         try:
-            return self._bench.measure(self._arms[arm], generation, weights, previous, answers, self._meter)
+            return self._bench.measure(self._arms[arm], generation, weights, previous, completions, self._meter)
         finally:
             self._give_back()
 
     def _give_back(self) -> None:
-        """Free cached memory where sampler and trainer take turns on a device."""
+        """Free cached GPU memory where sampler and trainer take turns on a device."""
         if self._recipe.devices == "serial":
             from autophage.host.devices import give_back_memory
 
@@ -168,6 +178,8 @@ class TrainerActor(Shell):
 
 
 class SamplerActor(Shell):
+    """The sampler of a cell. It holds the engine that writes documents."""
+
     def __init__(self, log: str, beams: bool = False) -> None:
         super().__init__(log)
         self._sampling: dict[str, Meter] = {}
@@ -177,6 +189,7 @@ class SamplerActor(Shell):
             import vllm  # noqa: F401
 
     def start(self, settings: EngineSettings) -> None:
+        """Start the engine and let it write one token."""
         from autophage.stages.beam import sampler_for
 
         reach("sampler", "start")
@@ -185,7 +198,10 @@ class SamplerActor(Shell):
         self._sampler.rest()
 
     def prove(self, seconds: float) -> bool:
-        """Prove that the engine writes tokens. Returns True if it writes requested documents, False if it is idle."""
+        """Prove that the engine writes tokens. Return True if it writes requested documents, False if it is idle.
+
+        `seconds` is the longest silence of an engine at work.
+        """
         return self._sampler.prove(seconds)
 
     def install(self, label: str, weights: Weights) -> Served:
@@ -203,12 +219,14 @@ class SamplerActor(Shell):
     def sample(
         self, keys: Sequence[str], served: Sequence[Served], *orders: tuple[Sequence[Request], Decoding]
     ) -> list[Completion] | list[list[Completion]]:
-        """Sample one batch of several models' documents. A lone job's documents are returned bare.
+        """Sample one batch of several models' documents. Return them by job, or bare for a lone job.
 
         Calls may overlap, each in a thread of its own. Their requests share the engine's queue.
 
         Args:
             keys: Name of each job, for `progress` and `written`.
+            served: The model of each job.
+            orders: The requests of each job, and their decoding.
         """
         from autophage.sampler.protocol import Job
 
@@ -232,7 +250,10 @@ class SamplerActor(Shell):
         return self._sampler.notes()
 
     def written(self, key: str) -> dict[int, list[int]]:
-        """Return the token ids of the documents of `key` that have ended, by their places."""
+        """Return the token ids of the documents of job `key` that have ended, by their places.
+
+        There are none after the job.
+        """
         return dict(self._written.get(key, {}))
 
     def progress(self, key: str) -> Progress:
@@ -245,7 +266,7 @@ def _step_ended(_: Progress) -> None:
 
 
 def _redirect(log: Path) -> None:
-    """Append stdout and stderr of this process to `log`, those of native libraries included."""
+    """Append stdout and stderr of this process to the file `log`, those of native libraries included."""
     log.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()

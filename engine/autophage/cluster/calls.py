@@ -64,24 +64,25 @@ class Handle(Protocol):
 
 @dataclass
 class Actor:
-    """An actor process, from its start on."""
+    """An actor process, from its start on, and the calls on it."""
 
     name: str
     handle: Handle
     log: Path
     whereabouts: ObjectRef[tuple[str, int]]
-    """The id of its node, and its pid."""
+    """Reference to the id of the actor's Ray node, and its pid."""
     since: int
-    """Byte of the log at which this actor's part begins. Earlier processes wrote what precedes it."""
+    """Byte of the log at which this process's part begins. Earlier processes wrote what precedes it."""
 
     @property
     def id(self) -> str:
         return str(self.handle._actor_id.hex())
 
     def get(self, reference: ObjectRef[T], seconds: float, otherwise: str = "did not answer") -> T:
-        """Return the result of a call on this actor.
+        """Wait for the result of a call on this actor, and return it.
 
         Args:
+            seconds: Longest wait.
             otherwise: Predicate of the error message once `seconds` have passed.
 
         Raises:
@@ -107,7 +108,7 @@ class Actor:
             raise _lost(self, error) from error
 
     def notes(self, seconds: float) -> list[str]:
-        """Return the actor's new messages for the user."""
+        """Return the actor's new messages for the user, after at most `seconds`."""
         reference: ObjectRef[list[str]] = self.handle.notes.options(concurrency_group="watch").remote()
         return self.get(reference, seconds)
 
@@ -123,7 +124,7 @@ class Actor:
             return before  # the result of the running stage says which actor died
 
     def where(self) -> tuple[str, int] | None:
-        """Return its node's id and its pid, or None before the process is up and where it never came up."""
+        """Return the id of the actor's node, and its pid. None before the process is up, and where it never came up."""
         import ray
 
         try:
@@ -132,7 +133,7 @@ class Actor:
             return None
 
     def hung(self, what: str) -> HungError:
-        """Dump the Python stack of this silent actor, kill it, and make the error that reports both.
+        """Dump the Python stack of this silent actor and kill it. Return the error that reports both.
 
         Args:
             what: Predicate of the message, as "did not answer within 600 s".
@@ -145,21 +146,24 @@ class Actor:
         )
 
     def kill(self) -> None:
-        """Kill the process. A dead one stays dead."""
+        """Kill the actor's process. A dead one stays dead."""
         import ray
 
         ray.kill(cast("ActorHandle[Any]", self.handle), no_restart=True)
 
 
 def lost(actor: Actor, cause: str) -> ActorLostError:
-    """Make the error of a dead actor. The actor's own last words go before Ray's `cause`."""
+    """Return the error of a dead actor. The actor's own last words go before Ray's `cause`."""
     return ActorLostError(
         f"the {actor.name} died ({last_words(actor) or cause}). Its log: {actor.log}.", actor.id, cause
     )
 
 
 def _lost(actor: Actor, error: Exception) -> ActorLostError:
-    """`error` names the actor that died, which need not be the one that was called."""
+    """Return the error of a lost actor for Ray's `error` of a call on `actor`.
+
+    Ray's error names the actor that died, which need not be the one that was called.
+    """
     actor_id, cause = str(getattr(error, "actor_id", None) or ""), exit_cause(str(error))
     if actor_id == actor.id:
         return lost(actor, cause)
@@ -169,7 +173,7 @@ def _lost(actor: Actor, error: Exception) -> ActorLostError:
 
 
 def exit_cause(text: str) -> str:
-    """Return the cause of a process's end from Ray's account of it."""
+    """Return the cause of a process's end in words, from Ray's account of it."""
     if found := CAUSE.search(" ".join(text.split())):
         kind, detail = found.groups()
         if "unexpectedly exits" in detail:
@@ -181,7 +185,7 @@ def exit_cause(text: str) -> str:
 
 
 def last_words(actor: Actor) -> str:
-    """Return the line that `faulthandler` wrote about a crash to the actor's part of the log, or an empty string."""
+    """Return the line that `faulthandler` wrote about a crash to the actor's part of the log; "" without one."""
     if not actor.log.is_file():
         return ""
     with actor.log.open("rb") as file:

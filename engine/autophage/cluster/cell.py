@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 
 class Cell:
+    """One sampler and one trainer, with the stages that run on them."""
+
     def __init__(
         self,
         actors: CellActors,
@@ -40,7 +42,7 @@ class Cell:
     ) -> None:
         self.name = actors.name
         self.running: dict[ObjectRef[Any], Running] = {}
-        """By the reference to the stage's result."""
+        """The running stages, by the reference to the stage's result."""
         self._actors = actors
         self._partials = PartialGenerations()
         self._early = EarlyDocuments(actors, arms)
@@ -52,16 +54,16 @@ class Cell:
 
     @property
     def starting(self) -> Mapping[ObjectRef[Any], Starting]:
-        """Lost actors on their way up, by the reference that is ready once the actor is."""
+        """Lost actors that start again, by the reference that is ready once the actor is."""
         return self._replacements.starting
 
     @property
     def works(self) -> list[Work]:
-        """The stages that run."""
+        """The stages that run in this cell."""
         return [running.work for running in self.running.values()]
 
     def actor_name(self, side: Side) -> str:
-        """Return the name of a side's actor, with its article."""
+        """Return the name of a side's actor for messages, with its article."""
         return f"the {self._actors.of(side).name}"
 
     def lost_machine(self) -> bool:
@@ -69,7 +71,7 @@ class Cell:
         return self._actors.lost_machine()
 
     def sides_of(self, gone: ActorLostError) -> frozenset[Side]:
-        """Return the side whose actor was lost: both where Ray names none, none where it is replaced already."""
+        """Return the side whose actor was lost. Both sides where Ray names none, none where it is replaced already."""
         return self._actors.sides_of(gone)
 
     def start(self, works: Sequence[Work]) -> None:
@@ -84,16 +86,19 @@ class Cell:
                 self.running[reference] = Running(work, now, now)
 
     def finish(self, reference: ObjectRef[Any]) -> Finished:
-        """Take the result of a stage that has ended. Raises as `StageResults.take` does."""
+        """Take the result of a stage that has ended, and return the stage's duration and tokens.
+
+        Raises as `StageResults.take` does.
+        """
         return self._results.take(self.running.pop(reference), reference)
 
     def take(self, work: Work) -> PartialGeneration:
-        """Hand over a finished generation for its commit. The cell forgets it."""
+        """Return a finished generation for its commit. The cell forgets it."""
         self._early.end(work)
         return self._partials.pop(work)
 
     def look(self) -> list[Seen]:
-        """Return the progress of the stages that have moved since the last look.
+        """Return the progress of the stages that have moved since the last look; none if none has.
 
         Raises:
             HungError: A stage hangs, or a lost actor does not come up again.
@@ -107,7 +112,7 @@ class Cell:
         return seen
 
     def lose(self, sides: frozenset[Side], gone: Iterable[Work]) -> None:
-        """Start the actors of `sides` again, and drop the stages that were lost with them."""
+        """Start the actors of `sides` again, and drop the stages `gone` that were lost with them."""
         works = set(gone)
         self.running = {reference: one for reference, one in self.running.items() if one.work not in works}
         self._replacements.replace(sides)
@@ -117,5 +122,8 @@ class Cell:
             self._served.abandon(work, self._partials.find(work), sampler_lost=Side.SAMPLER in sides)
 
     def regain(self, reference: ObjectRef[Any]) -> Side:
-        """Return the side whose actor is up again. Raises as `Replacements.finish` does."""
+        """Return the side whose actor is up again, from the reference in `starting`.
+
+        Raises as `Replacements.finish` does.
+        """
         return self._replacements.finish(reference)

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class CellActors:
-    """A sampler and a trainer. `name` is the cell's, and empty in a run of one cell."""
+    """The sampler and the trainer of a cell. `name` is the cell's, and empty in a run of one cell."""
 
     def __init__(self, name: str, start: Callable[[Side], Actor], deadlines: Deadlines) -> None:
         """Start both actors.
@@ -45,6 +45,7 @@ class CellActors:
         return TrainerClient(self._of[Side.TRAINER].handle)
 
     def of(self, side: Side) -> Actor:
+        """Return the actor of a side."""
         return self._of[side]
 
     def side_at(self, work: Work) -> Side:
@@ -54,10 +55,10 @@ class CellActors:
     def get(
         self, reference: ObjectRef[T], side: Side, seconds: float | None = None, otherwise: str = "did not answer"
     ) -> T:
-        """Return the result of a call on a side's actor, as `Actor.get` does.
+        """Wait for the result of a call on a side's actor and return it, as `Actor.get` does.
 
         Args:
-            seconds: Deadline in place of the one of a call that reports no progress.
+            seconds: Longest wait. None is the deadline of a call that reports no progress.
 
         Raises:
             ActorLostError: It names the actor that died, also where the other one waited for its result.
@@ -77,14 +78,14 @@ class CellActors:
             raise
 
     def sides_of(self, gone: ActorLostError) -> frozenset[Side]:
-        """Return the side whose actor was lost: both where Ray names none, none where it is replaced already."""
+        """Return the side whose actor was lost. Both sides where Ray names none, none where it is replaced already."""
         if gone.actor_id in self._replaced:
             return frozenset()
         found = frozenset(side for side, actor in self._of.items() if actor.id == gone.actor_id)
         return found or frozenset(Side)
 
     def replace(self, side: Side) -> None:
-        """Kill the process of a side and start another in its place."""
+        """Kill the actor of a side and start another in its place."""
         self._locate()
         self._replaced.add(self._of[side].id)
         self._of[side].kill()

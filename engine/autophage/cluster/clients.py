@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from ray import ObjectRef
 
 Orders: TypeAlias = tuple[list[Request], Decoding]
-"""The requests to one model, and the decoding of those that have none of their own."""
+"""The requests to one model, and the decoding of requests that have none of their own."""
 
 
 class TrainerClient:
-    """Calls on `actors.TrainerActor`."""
+    """Calls on `actors.TrainerActor`. Each returns a reference to its result at once."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
@@ -55,7 +55,10 @@ class TrainerClient:
         return self._handle.fit.remote(arm, generation, start, corpora, optimizer, early=early)
 
     def feed(self, documents: Mapping[int, list[int]]) -> ObjectRef[bool]:
-        """Hand documents to a training that began early, while it runs."""
+        """Hand documents (token ids by place) to a training that began early, while it runs.
+
+        The result is False if the training has not begun.
+        """
         return self._handle.feed.options(concurrency_group="watch").remote(documents)
 
     def check_canary(self, weights: Weights, completions: ObjectRef[list[Completion]]) -> ObjectRef[float]:
@@ -73,7 +76,7 @@ class TrainerClient:
 
 
 class SamplerClient:
-    """Calls on `actors.SamplerActor`."""
+    """Calls on `actors.SamplerActor`. Each returns a reference to its result at once."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
@@ -82,7 +85,10 @@ class SamplerClient:
         return self._handle.start.remote(settings)
 
     def prove(self, seconds: float) -> ObjectRef[bool]:
-        """Ask, while the engine runs, whether it writes tokens within `seconds`."""
+        """Check, while the engine runs, that it writes a token within `seconds`.
+
+        The result is True if the token is of a requested document.
+        """
         return self._handle.prove.options(concurrency_group="probe").remote(seconds)
 
     def install(self, key: str, weights: Weights) -> ObjectRef[Served]:
@@ -97,11 +103,11 @@ class SamplerClient:
     def sample(
         self, keys: Sequence[str], served: Sequence[Served], orders: Sequence[ObjectRef[Orders]]
     ) -> list[ObjectRef[list[Completion]]]:
-        """Sample from several models in one batch. Each gets a reference of its own."""
+        """Sample from several models in one batch. Return a reference to each model's documents."""
         call = self._handle.sample.options(num_returns=len(keys), concurrency_group="sample")
         references: Any = call.remote(list(keys), list(served), *orders)
         return [references] if len(keys) == 1 else references  # Ray returns a lone reference bare
 
     def written(self, key: str) -> ObjectRef[dict[int, list[int]]]:
-        """Token ids of the documents that have ended, by their places, while sampling runs."""
+        """Read, while sampling runs, the token ids of the documents of job `key` that have ended, by their places."""
         return self._handle.written.options(concurrency_group="watch").remote(key)

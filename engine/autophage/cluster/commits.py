@@ -17,6 +17,8 @@ from autophage.store.rundir import Emit, RunDirectory
 
 
 class Committer:
+    """Write finished generations into the run directory."""
+
     def __init__(self, run: RunDirectory, arms: Mapping[str, Arm], level: str, emit: Emit) -> None:
         """`level` is the resume level that manifests declare (`recipe.batching.resume_level`)."""
         self._run, self._arms, self._level, self._emit = run, arms, level, emit
@@ -26,7 +28,7 @@ class Committer:
         return {arm: len(committed(self._run, arm)) for arm in self._arms}
 
     def require_room(self, works: Iterable[Work]) -> None:
-        """Refuse stages whose files would not fit on the disk.
+        """Refuse stages whose files do not fit on the disk.
 
         Raises:
             UserError: `plan.disk.require_room` has the conditions.
@@ -37,7 +39,7 @@ class Committer:
             require_room(self._run, arms, generation, stage.value)
 
     def commit(self, work: Work, partial: PartialGeneration, names: Mapping[str, str | int]) -> float:
-        """Write a generation so that it counts, and report it.
+        """Commit a finished generation to the run directory, and report it as an event.
 
         Args:
             names: Fields that identify the stage in events.

@@ -24,9 +24,12 @@ TOKEN_SECONDS = 120.0
 """Longest time to write one token: a step of the largest models takes seconds, a prefill of all requests more."""
 
 Planned = Mapping[tuple[str, int, Stage], float]
+"""Expected seconds of each (arm, generation, stage)."""
 
 
 class Deadlines:
+    """The deadlines of one run, in seconds since an actor's last progress."""
+
     def __init__(self, patience: float, planned: Planned | None = None, start: float = 0.0) -> None:
         """Set up deadlines for one run.
 
@@ -41,16 +44,16 @@ class Deadlines:
         self._longest: dict[Stage, float] = {}
 
     def measured(self, work: Work, seconds: float) -> None:
-        """Take the measured duration of a stage into account."""
+        """Take the measured duration of a stage into account, for later stages of its kind."""
         self._longest[work.stage] = max(seconds, self._longest.get(work.stage, 0.0))
 
     def expected(self, work: Work) -> float:
-        """Return the seconds that the whole stage should take, 0 where nothing is known."""
+        """Return the seconds that the whole stage should take. It is 0 where nothing is known."""
         planned = self._planned.get((work.arm, work.generation, work.stage), 0.0)
         return max(planned, self._longest.get(work.stage, 0.0))
 
     def until_commit(self, work: Work, spent: float) -> float:
-        """Return the seconds until the commit of a running stage's generation. Unknown stages count as 0.
+        """Return the expected seconds until the commit of a running stage's generation. Unknown stages count as 0.
 
         Args:
             spent: Seconds for which the stage has run.
@@ -59,19 +62,21 @@ class Deadlines:
         return stages - min(spent, self.expected(work))
 
     def soft(self, work: Work) -> float:
+        """Return the seconds of silence after which a stage's actor is examined."""
         return self._soft(self.expected(work))
 
     def hard(self, work: Work) -> float:
+        """Return the seconds of silence after which a stage's actor counts as hung."""
         return HARD_OVER_SOFT * self.soft(work)
 
     @property
     def call(self) -> float:
-        """Deadline of a call that reports no progress. Such a call at most moves or loads a model."""
+        """Deadline in seconds of a call that reports no progress. Such a call at most moves or loads a model."""
         return HARD_OVER_SOFT * self._soft(self._start)
 
     @property
     def token(self) -> float:
-        """Deadline of an engine that is asked for a token."""
+        """Deadline in seconds of an engine that is asked for a token."""
         return min(TOKEN_SECONDS, self._patience)
 
     def _soft(self, expected: float) -> float:
@@ -79,7 +84,10 @@ class Deadlines:
 
 
 def planned_stages(prediction: Mapping[str, Any] | None) -> tuple[dict[tuple[str, int, Stage], float], float]:
-    """Read the seconds of every stage, and of the start, from a run's `plan.json`. A plan without them yields none."""
+    """Return the planned seconds of each stage, and of the start, from a run's `plan.json`.
+
+    Without a plan, or with one that lacks them, no stage is planned and the start takes 0.
+    """
     if prediction is None:
         return {}, 0.0
     try:

@@ -35,6 +35,8 @@ P = ParamSpec("P")
 
 
 class Driver:
+    """Run the cells until every generation of every arm is committed."""
+
     def __init__(
         self,
         loaded: LoadedRecipe,
@@ -84,7 +86,7 @@ class Driver:
         return [self._cells[name] for name in self._schedule.cells]
 
     def _drain(self) -> None:
-        """Begin nothing new, and leave at once if no generation in progress can be committed in the time left.
+        """Begin no further generation. Leave at once if none in progress can be committed in the time left.
 
         Raises:
             KeyboardInterrupt: There is nothing to wait for, or no time is left.
@@ -112,7 +114,10 @@ class Driver:
                 self._guarded(self._look, cell)
 
     def _finish(self, cell: Cell, reference: ObjectRef[Any]) -> None:
-        """Take a result. References that belonged to a lost actor are in neither table and are dropped."""
+        """Take the result of a stage, or an actor that is up again.
+
+        References that belonged to a lost actor are in neither table and are dropped.
+        """
         if reference in cell.starting:
             side = cell.regain(reference)
             self._emit("note", text=f"{cell.actor_name(side)} has restarted")
@@ -130,7 +135,7 @@ class Driver:
             self._guarded(self._begin, self._cells[name], todo)
 
     def _begin(self, cell: Cell, todo: Sequence[Work]) -> None:
-        """Start stages that the schedule has just decided on, commits included."""
+        """Start stages of a cell that the schedule has just decided on, commits included."""
         # The loss of another cell may have begun or taken back some of them meanwhile.
         todo = [work for work in todo if work in self._schedule.running(cell.name) and work not in cell.works]
         self._committer.require_room(todo)
@@ -143,7 +148,10 @@ class Driver:
                 self._commit(cell, work)
 
     def _calls(self, works: Sequence[Work]) -> Iterable[Sequence[Work]]:
-        """Group stages by call: a cohort's sampling is one, and each stage is its own where batches are continuous."""
+        """Group stages by the call that starts them.
+
+        A cohort's sampling is one call. In a continuous batch each stage is its own call.
+        """
         return [[work] for work in works] if self._continuous else [works] if works else []
 
     def _commit(self, cell: Cell, work: Work) -> None:
@@ -167,7 +175,10 @@ class Driver:
             )
 
     def _guarded(self, act: Callable[Concatenate[Cell, P], None], cell: Cell, *args: P.args, **named: P.kwargs) -> None:
-        """Act on a cell that has not been dropped, and recover if it turns out to have lost an actor."""
+        """Call `act` on a cell, and recover if the cell turns out to have lost an actor.
+
+        Nothing happens to a cell that has been dropped.
+        """
         if cell.name not in self._schedule.cells:
             return
         try:
@@ -176,9 +187,10 @@ class Driver:
             self._recover(cell, lost, cell.sides_of(lost))
 
     def _recover(self, cell: Cell, lost: ActorLostError, sides: frozenset[Side]) -> None:
-        """Restart lost actors. A cell whose machine is gone or whose budget is spent gives its arms to the others.
+        """Restart the lost actors of a cell, those of `sides`, and repeat the stages that were lost.
 
-        `sides` is empty where the actor has been replaced already. Only the stages that needed it are lost then.
+        A cell whose machine is gone or whose budget is spent gives its arms to the others. `sides` is empty where the
+        actor has been replaced already. Only the stages that needed it are lost then.
 
         Raises:
             RunError: There is no other cell.
@@ -200,7 +212,7 @@ class Driver:
         self._begin(cell, losses.todo)
 
     def _drop(self, cell: Cell, lost: ActorLostError) -> None:
-        """Give a cell up and hand its arms to the others.
+        """Give a cell up because of the error `lost`, and hand its arms to the others.
 
         Raises:
             RunError: There is no other cell.
@@ -215,6 +227,6 @@ class Driver:
         self._begin_all(self._schedule.drop(cell.name, self._committer.counts()))
 
     def _names(self, cell: Cell, work: Work) -> dict[str, str | int]:
-        """Return the fields that identify a stage in events."""
+        """Return the fields that identify a stage in events; `cell` only in a run of several."""
         names: dict[str, str | int] = {"arm": work.arm, "generation": work.generation, "stage": work.stage.value}
         return names if len(self._cells) == 1 else {**names, "cell": cell.name}

@@ -17,21 +17,26 @@ Documents = dict[int, list[int]]
 
 
 class EarlyDocuments:
+    """Pass finished documents of a corpus to the training that began before the corpus was complete."""
+
     def __init__(self, actors: CellActors, arms: Mapping[str, Arm]) -> None:
         self._actors, self._arms = actors, arms
         self._unfed: dict[str, Documents] = {}
-        """By corpus (`Work.key`), the documents that the trainer may not have yet."""
+        """Documents that the trainer may not have yet, by corpus (`Work.key`)."""
 
     def begin(self, training: Work) -> None:
-        """Relay the corpus of a training that begins early."""
+        """Start passing on the corpus that this training reads."""
         self._unfed[training.previous.key] = {}
 
     def end(self, corpus: Work) -> None:
-        """Relay a corpus no longer."""
+        """Stop passing on this corpus."""
         self._unfed.pop(corpus.key, None)
 
     def relay(self, running: Work) -> None:
-        """Pass on the documents written since the last call, if a training waits for them."""
+        """Pass new documents of a corpus to the training that waits for them.
+
+        `running` is the corpus's sampling, or that training. Nothing happens where no training waits.
+        """
         if running.stage not in (Stage.SAMPLE, Stage.TRAIN):
             return
         corpus = running if running.stage is Stage.SAMPLE else running.previous
@@ -43,14 +48,17 @@ class EarlyDocuments:
         self._feed(corpus)
 
     def complete(self, corpus: Work, completions: Sequence[Completion]) -> None:
-        """Hand over a corpus that is complete, where a training waits for it."""
+        """Pass all documents of a finished corpus to the training that waits for them, if one does."""
         if corpus.key in self._unfed:
             written = {place: completion.token_ids for place, completion in enumerate(completions)}
             self._unfed[corpus.key] = self._documents(corpus, written)
             self._feed(corpus)
 
     def _documents(self, corpus: Work, written: Mapping[int, list[int]]) -> Documents:
-        """Select the documents of the corpus. Answers to questions follow them in the same batch."""
+        """Return the token ids of the corpus's documents by place, without answers to questions.
+
+        The answers follow the documents in the same batch.
+        """
         count = self._arms[corpus.arm].recipe.sample.written
         return {place: token_ids for place, token_ids in written.items() if place < count}
 

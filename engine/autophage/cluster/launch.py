@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 
 class Launcher:
+    """Start the stages of a cell on its actors."""
+
     def __init__(
         self,
         actors: CellActors,
@@ -40,7 +42,7 @@ class Launcher:
         self._partials, self._served, self._early = partials, served, early
 
     def launch(self, work: Work) -> ObjectRef[Any]:
-        """Start one stage that is neither a sampling nor a commit."""
+        """Start one stage that is neither a sampling nor a commit. Return the reference to its result."""
         if work.stage is Stage.TRAIN:
             return self._train(work)
         if work.stage is Stage.SWAP:
@@ -48,10 +50,10 @@ class Launcher:
         return self._measure(work)
 
     def sample(self, works: Sequence[Work]) -> list[ObjectRef[list[Completion]]]:
-        """Start the sampling of one batch.
+        """Start the sampling of one batch. Return a reference to each stage's documents.
 
-        After a restart some arms of the cohort may be further. Their committed models are sampled again and the result is
-        dropped: with another batch the last bits of the corpora would differ.
+        After a restart some arms of the cohort may be further. Their committed models are sampled again and the result
+        is dropped: with another batch the last bits of the corpora would differ.
         """
         first = works[0]
         cohort = next((one for one in self._cohorts if first.arm in one), [work.arm for work in works])
@@ -69,7 +71,7 @@ class Launcher:
         return [references[keys.index(work.key)] for work in works]
 
     def _train(self, work: Work) -> ObjectRef[Trained]:
-        """Train on the committed corpora, or early on one that is still being written."""
+        """Start a training on the committed corpora, or early on one that is still being written."""
         arm, before = self._arms[work.arm].recipe, self._partials.find(work.previous)
         needed = needed_corpora(arm, work.generation)
         start = optimizer = None

@@ -33,7 +33,7 @@ class Installation:
 
 @dataclass
 class PartialGeneration:
-    """A generation in the making."""
+    """The results of a generation that is not committed yet. A field is None until its stage has ended."""
 
     weights: Weights | None = None
     trained: Trained | None = None
@@ -44,14 +44,14 @@ class PartialGeneration:
     """Requested at the swap, while the trainer is free, and used when sampling begins."""
     served: Served | None = None
     canary: float | None = None
-    """Largest difference in log-probability (nats) between sampler and trainer on the canary."""
+    """Largest difference in log-prob (nats) between sampler and trainer on the canary."""
     completions: list[Completion] | None = None
     measured: Measured | None = None
     speed: dict[Stage, list[Metric]] = field(default_factory=dict)
     """Metrics of each stage's duration. A stage that is repeated replaces its own."""
 
     def as_generation(self, work: Work, seed: int) -> Generation:
-        """Return the finished generation, ready for its commit."""
+        """Return the finished generation, ready for its commit. `seed` is the seed of the run."""
         trained, measured = self.trained, ended(self.measured)
         return Generation(
             arm=work.arm,
@@ -73,7 +73,7 @@ class PartialGeneration:
 
 
 class PartialGenerations:
-    """The partial generations of a cell, by arm and generation."""
+    """The generations of a cell that are not committed yet, by arm and generation."""
 
     def __init__(self) -> None:
         self._of: dict[str, PartialGeneration] = {}
@@ -83,7 +83,7 @@ class PartialGenerations:
         return self._of.setdefault(work.key, PartialGeneration())
 
     def find(self, work: Work) -> PartialGeneration | None:
-        """Return the generation that a stage belongs to, or None where none of its stages was started here."""
+        """Return the generation that a stage belongs to. None where none of its stages was started here."""
         return self._of.get(work.key)
 
     def pop(self, work: Work) -> PartialGeneration:
@@ -92,7 +92,7 @@ class PartialGenerations:
 
 
 def ended(result: T | None) -> T:
-    """Return a stage's result.
+    """Return the result of a stage that must have ended. None is that of one that has not.
 
     Raises:
         RuntimeError: The stage has not ended, so the scheduler started the next one too soon.

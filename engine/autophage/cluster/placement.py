@@ -22,10 +22,11 @@ PLACING_SECONDS = 120.0
 """Longest wait for a placement group. A cluster that is large enough and takes longer is busy with other work."""
 
 Bundle = dict[str, float]
+"""Amounts of Ray's resources, by name."""
 
 
 def bundles_of(recipe: Recipe, *, gpus: bool) -> list[Bundle]:
-    """Return the bundles of one cell: one that both sides share, or the sampler's and the trainer's.
+    """Return the resource bundles of one cell: one that both sides share, or the sampler's and the trainer's.
 
     Raises:
         UserError: `devices` shares one GPU and a side requests several.
@@ -48,7 +49,10 @@ def bundles_of(recipe: Recipe, *, gpus: bool) -> list[Bundle]:
 
 
 def fitting(bundles: Sequence[Bundle], nodes: Sequence[Mapping[str, float]]) -> int:
-    """Return the number of cells that the nodes hold, by first fit: the largest bundle first, each on one node."""
+    """Return the number of cells with these bundles that the nodes hold.
+
+    The search is first fit: the largest bundle first, each on one node.
+    """
     free = [dict(node) for node in nodes]
     cells = 0
     while all(_take(bundle, free) for bundle in sorted(bundles, key=lambda one: -one.get("GPU", 0.0))):
@@ -67,6 +71,8 @@ def _take(bundle: Bundle, free: list[dict[str, float]]) -> bool:
 
 def require_room(recipe: Recipe, bundles: Sequence[Bundle], nodes: Sequence[Mapping[str, float]]) -> None:
     """Refuse cells that these nodes can never hold.
+
+    `bundles` are those of one cell, `nodes` the resources of each machine.
 
     Raises:
         UserError: It names the request, the available resources and a request that fits.
@@ -94,7 +100,7 @@ def _words(resources: Mapping[str, float]) -> str:
 
 
 def place(recipe: Recipe, logs: Path, deadlines: Deadlines, *, at_once: int) -> list[CellActors]:
-    """Start the actors of every cell, each cell in a placement group of its own.
+    """Start the sampler and the trainer of every cell, each cell in a placement group of its own.
 
     Args:
         at_once: Sampling calls that a sampler takes at a time. Their requests share its queue.

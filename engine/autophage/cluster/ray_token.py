@@ -41,7 +41,7 @@ class Door(Enum):
 
 
 def require_token() -> None:
-    """Check the cluster that this process has just joined.
+    """Check that the cluster which this process has just joined asks for a token.
 
     Raises:
         UserError: The cluster has several machines, or one that others reach, and requires no token.
@@ -63,7 +63,7 @@ def require_token() -> None:
 
 
 def door(address: str) -> Door:
-    """Return the reaction of the cluster's head at `address` to a wrong token."""
+    """Return the reaction of the cluster's head at `address` (HOST:PORT) to a wrong token."""
     strange = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
     strange |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     command = [sys.executable, "-c", _PROBE, address]

@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Starting:
-    """An actor on its way up. `since` is of the monotonic clock, in seconds."""
+    """A lost actor that starts again. `since` is of the monotonic clock, in seconds."""
 
     side: Side
     since: float
 
 
 class Replacements:
+    """The lost actors of a cell that start again."""
+
     def __init__(self, actors: CellActors, model: PreparedModel) -> None:
         self.starting: dict[ObjectRef[Any], Starting] = {}
-        """By the reference that is ready once the actor is."""
+        """Actors that start again, by the reference that is ready once the actor is."""
         self._actors, self._model = actors, model
 
     def replace(self, sides: Iterable[Side]) -> None:
@@ -48,7 +50,7 @@ class Replacements:
             self.starting[up] = Starting(side, time.monotonic())
 
     def finish(self, reference: ObjectRef[Any]) -> Side:
-        """Return the side whose actor is up again.
+        """Return the side whose actor is up again, from its reference in `starting`.
 
         Raises:
             UserError: The trainer found another model or source than the run began with.
@@ -63,7 +65,7 @@ class Replacements:
         return side
 
     def require_in_time(self) -> None:
-        """Give up an actor that does not come up.
+        """Give up an actor that is not up within the deadline of a call.
 
         Raises:
             HungError: It names the actor.

@@ -12,21 +12,21 @@ from autophage.store.rundir import Emit
 
 
 class RestartBudget:
-    """At most `most` restarts without a commit in between."""
+    """At most `most` restarts of a cell's actors without a commit in between."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.taken = 0
 
     def take(self) -> bool:
-        """Count one more restart and return True, or return False where the budget is spent."""
+        """Count one more restart and return True. Return False where the budget is spent."""
         if self.taken >= self.most:
             return False
         self.taken += 1
         return True
 
     def report(self, emit: Emit, actors: Sequence[str], lost: Exception) -> None:
-        """Record which actors are started again and why, and tell the user."""
+        """Record the names of the actors that start again and the error `lost`, and tell the user."""
         emit("restart", actors=actors, cause=str(lost), number=self.taken, most=self.most)
         emit("note", text=f"{lost} Restarting it ({self.taken} of {self.most} restarts without a commit)")
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finished:
-    """A stage that has ended: its duration, and the tokens it wrote or was trained on."""
+    """A stage that has ended: its duration, and the tokens that it wrote or trained on."""
 
     work: Work
     seconds: float
@@ -35,6 +35,8 @@ class Finished:
 
 
 class StageResults:
+    """Take the results of a cell's stages into its partial generations."""
+
     def __init__(
         self, actors: CellActors, partials: PartialGenerations, served: ServedModels, early: EarlyDocuments
     ) -> None:
@@ -42,7 +44,7 @@ class StageResults:
         self._served, self._early = served, early
 
     def take(self, running: Running, reference: ObjectRef[Any]) -> Finished:
-        """Take the result of a stage that has ended.
+        """Take the result of a stage that has ended. Return the stage's duration and tokens.
 
         Raises:
             AutophageError: The actor raised it.
@@ -66,7 +68,7 @@ class StageResults:
     def _record(
         self, work: Work, partial: PartialGeneration, result: Trained | float | list[Completion] | Measured
     ) -> int:
-        """Record a result and act on it. Returns the tokens of the stage."""
+        """Record a stage's result and act on it. Return the stage's tokens; 0 unless it samples or trains."""
         match result:
             case Trained():
                 partial.weights, partial.trained = result.weights, result
@@ -85,7 +87,7 @@ class StageResults:
 
 
 def speed_of(stage: Stage, seconds: float, tokens: int) -> list[Metric]:
-    """Return the `speed/*` metrics of a stage. One without tokens has no rate."""
+    """Return the `speed/*` metrics of a stage: its seconds, and its tokens per second if it has tokens."""
     metrics = [Metric(f"speed/{stage.value}_seconds", seconds)]
     if tokens:
         metrics.append(Metric(f"speed/{stage.value}_tokens_per_second", tokens / seconds))

@@ -19,7 +19,7 @@ Todo: TypeAlias = list[Work]
 
 
 class Lost(NamedTuple):
-    """Consequences of a loss: the sides that must start again, the stages that came to nothing, and the stages to start."""
+    """Consequences of a loss: sides that start again, stages that came to nothing, and stages to start now."""
 
     sides: frozenset[Side]
     gone: Todo
@@ -27,6 +27,8 @@ class Lost(NamedTuple):
 
 
 class Schedule:
+    """The schedule of a run over its cells. Each cell has a state of its own."""
+
     def __init__(
         self,
         cells: Sequence[str],
@@ -44,7 +46,7 @@ class Schedule:
 
     @property
     def cells(self) -> list[str]:
-        """The cells that have not been dropped."""
+        """Names of the cells that have not been dropped."""
         return list(self._states)
 
     @property
@@ -59,6 +61,7 @@ class Schedule:
 
     @property
     def draining(self) -> bool:
+        """True once the schedule begins no further generation."""
         return all(state.draining for state in self._states.values())
 
     def running(self, cell: str) -> frozenset[Work]:
@@ -66,16 +69,19 @@ class Schedule:
         return self._states[cell].running
 
     def begin(self, committed: Mapping[str, int]) -> dict[str, Todo]:
-        """Assign all arms to cells. Return the stages to start in each. `committed` counts the generations of each arm."""
+        """Assign all arms to cells. Return the stages that each cell starts.
+
+        `committed` has the number of committed generations of each arm.
+        """
         return self._deal(self._cohorts, committed)
 
     def end(self, cell: str, event: Done) -> Todo:
-        """Record the end of a stage."""
+        """Record that a stage has ended. Return the stages that the cell starts."""
         self._states[cell], todo = scheduler.step(self._states[cell], event)
         return todo
 
     def lose(self, cell: str, sides: frozenset[Side], begun: Collection[Work]) -> Lost:
-        """Record the loss of actors.
+        """Record that a cell lost the actors of `sides`. Return the consequences.
 
         Args:
             begun: The stages that were really started. Other stages that count as running start again.
@@ -87,12 +93,15 @@ class Schedule:
         return Lost(sides, gone, todo)
 
     def regain(self, cell: str, side: Side) -> Todo:
-        """Record that a side is at work again."""
+        """Record that a side of a cell is at work again. Return the stages that the cell starts."""
         self._states[cell], todo = scheduler.regain(self._states[cell], frozenset({side}))
         return todo
 
     def drop(self, cell: str, committed: Mapping[str, int]) -> dict[str, Todo]:
-        """Drop a cell, assign its arms to the others, and return the stages that these start."""
+        """Drop a cell and assign its arms to the others. Return the stages that each of these starts.
+
+        `committed` has the number of committed generations of each arm.
+        """
         orphans = self._states.pop(cell).cohorts
         return self._deal([cohort for cohort in self._cohorts if tuple(cohort) in orphans], committed)
 
@@ -112,13 +121,19 @@ class Schedule:
 
 
 def effort(arm: Arm) -> float:
-    """Return the relative effort of one generation: tokens written, and tokens read in `epochs` passes."""
+    """Return the relative effort of one generation of an arm in tokens.
+
+    It counts the tokens written, and those read in `epochs` passes.
+    """
     sample = arm.recipe.sample
     return (sample.written + sample.count * arm.recipe.train.epochs) * arm.recipe.max_tokens
 
 
 def shares(cohorts: Sequence[Cohort], efforts: Mapping[str, float], cells: int) -> list[list[Cohort]]:
-    """Deal cohorts to cells by Graham's longest processing time first: each to the cell that has least."""
+    """Deal cohorts to cells by Graham's longest processing time first. Return the cohorts of each cell.
+
+    Each cohort goes to the cell that has least. `efforts` has the relative effort of each arm.
+    """
     dealt: list[list[Cohort]] = [[] for _ in range(cells)]
     loads = [0.0] * cells
     for cohort in sorted(cohorts, key=lambda cohort: -sum(efforts[arm] for arm in cohort)):

@@ -38,6 +38,8 @@ MOST_HELD = 2 * MOST_MIXED
 
 
 class Stage(Enum):
+    """A stage of a generation, in the order in which they run."""
+
     TRAIN = "train"
     SWAP = "swap"
     SAMPLE = "sample"
@@ -46,6 +48,8 @@ class Stage(Enum):
 
 
 class Side(Enum):
+    """An actor of a cell."""
+
     TRAINER = "trainer"
     SAMPLER = "sampler"
 
@@ -57,6 +61,7 @@ SIDES: Mapping[Stage, frozenset[Side]] = {
     Stage.MEASURE: frozenset({Side.TRAINER}),
     Stage.COMMIT: frozenset(),
 }
+"""The sides that each stage needs."""
 ORDER = (Stage.TRAIN, Stage.SWAP, Stage.SAMPLE, Stage.MEASURE, Stage.COMMIT)
 
 
@@ -70,7 +75,7 @@ class Work:
 
     @property
     def key(self) -> str:
-        """The name of the (arm, generation), shared by all its stages."""
+        """Name of the stage's (arm, generation), shared by all its stages."""
         return f"{self.arm}@{self.generation}"
 
     @property
@@ -92,7 +97,10 @@ class Done:
 
 @dataclass(frozen=True)
 class State:
-    """Progress of every arm. `waiting` holds each arm's next work; `running` holds works that were started and have not ended."""
+    """Progress of every arm of a cell.
+
+    `waiting` holds each arm's next work. `running` holds works that were started and have not ended.
+    """
 
     generations: int
     serial: bool
@@ -130,7 +138,7 @@ def begin(
     continuous: bool = False,
     streams: Iterable[str] = (),
 ) -> tuple[State, list[Work]]:
-    """Make the state of a run. Returns it with the works to start.
+    """Return the state of a new or resumed run, with the stages to start.
 
     Args:
         committed: Committed generations of each arm, 0 to `generations` + 1.
@@ -141,7 +149,10 @@ def begin(
 
 
 def join(state: State, cohorts: Iterable[Sequence[str]], committed: Mapping[str, int]) -> tuple[State, list[Work]]:
-    """Add arms, as those of a machine that is gone. Returns the state with the works to start."""
+    """Add the arms of `cohorts`, as those of a machine that is gone. Return the state with the stages to start.
+
+    `committed` has the number of committed generations of each arm.
+    """
     added = tuple(tuple(cohort) for cohort in cohorts)
     waiting = [
         _first(arm, committed.get(arm, 0))
@@ -153,10 +164,12 @@ def join(state: State, cohorts: Iterable[Sequence[str]], committed: Mapping[str,
 
 
 def step(state: State, event: Done) -> tuple[State, list[Work]]:
-    """Apply an event. Returns the state with the works to start. Works of stage SAMPLE that start together are one batch.
+    """Record that a stage has ended. Return the state with the stages to start.
+
+    Works of stage SAMPLE that start together are one batch.
 
     Raises:
-        ValueError: The event is of work that is not running.
+        ValueError: The stage is not running.
     """
     work = event.work
     if work not in state.running:
@@ -169,16 +182,22 @@ def step(state: State, event: Done) -> tuple[State, list[Work]]:
 
 
 def dependents(state: State, sides: frozenset[Side]) -> frozenset[Side]:
-    """Return the sides that must be given up with `sides`: a training that began early waits for the lost sampler's samples."""
+    """Return the sides (sampler, trainer) to give up with the lost `sides`, these included.
+
+    A training that began early waits for the lost sampler's samples.
+    """
     early = Side.SAMPLER in sides and any(work in state.early for work in state.running)
     return frozenset(Side) if early else sides
 
 
 def lose(state: State, sides: frozenset[Side], unstarted: Iterable[Work] = ()) -> tuple[State, list[Work], list[Work]]:
-    """Lose sides. Returns the state, the running works that came to nothing, and the works to start.
+    """Record that the actors of `sides` are lost.
+
+    Return the state, the running stages that came to nothing, and the stages to start.
 
     Args:
-        unstarted: Works that the state takes for running and that were never started, or that failed with another's loss.
+        unstarted: Stages that the state takes for running and that were never started, or that failed with another's
+            loss.
     """
     gone = [work for work in state.running if SIDES[work.stage] & sides or work in unstarted]
     unserved = [work for work in state.waiting if work.stage is Stage.SAMPLE and Side.SAMPLER in sides]
@@ -197,7 +216,7 @@ def lose(state: State, sides: frozenset[Side], unstarted: Iterable[Work] = ()) -
 
 
 def regain(state: State, sides: frozenset[Side]) -> tuple[State, list[Work]]:
-    """Regain sides. Returns the state with the works to start."""
+    """Record that the actors of `sides` are at work again. Return the state with the stages to start."""
     return _start(replace(state, down=state.down - sides))
 
 
@@ -212,7 +231,7 @@ def stages_left(work: Work) -> tuple[Stage, ...]:
 
 
 def _again(work: Work) -> Work:
-    """Return the work that repeats one that came to nothing. A model must be in the sampler before it is sampled."""
+    """Return the stage that repeats one that came to nothing. A model must be in the sampler before it is sampled."""
     return replace(work, stage=Stage.SWAP) if work.stage is Stage.SAMPLE else work
 
 
@@ -235,7 +254,7 @@ def _after(work: Work, state: State) -> Work | None:
 
 
 def _start(state: State) -> tuple[State, list[Work]]:
-    """Start every work that the free sides allow, in the order of `_urgency`."""
+    """Start every stage that the free sides allow, in the order of `_urgency`. Return the state with these stages."""
     started: list[Work] = []
     for work in sorted(state.waiting, key=lambda work: _urgency(state, work)):
         if work in state.running or _blocked(state, work):
@@ -254,7 +273,10 @@ def _start(state: State) -> tuple[State, list[Work]]:
 
 
 def _early(state: State) -> Work | None:
-    """Return the training that may begin on a corpus still being written, if there is one: its arm is alone and streams."""
+    """Return the training that may begin on a corpus still being written; None if there is none.
+
+    Its arm is alone and its samples come in several waves.
+    """
     if state.waiting or len(state.running) != 1 or state.down or state.draining:
         return None
     [work] = state.running
@@ -265,7 +287,10 @@ def _early(state: State) -> Work | None:
 
 
 def _urgency(state: State, work: Work) -> tuple[int, int, int, int, int, float, int]:
-    """Return the sort key of a work by the criteria of this module's docstring; ties go by cohort."""
+    """Return the sort key of a stage, of which the smallest starts first.
+
+    The criteria are those of this module's docstring. Ties go by cohort.
+    """
     members = _members(state, work)
     train = sum(state.seconds.get((arm, Stage.TRAIN), 0.0) for arm in members)
     sample = max(state.seconds.get((arm, Stage.SAMPLE), 0.0) for arm in members)
@@ -283,7 +308,10 @@ def _members(state: State, work: Work) -> tuple[str, ...]:
 
 
 def _begun(state: State, members: Sequence[str], generation: int) -> tuple[int, int]:
-    """Count the models in or on their way to the sampler, and those trained or in training. Both counts are negated."""
+    """Count the models of one generation of the arms `members`, and return both counts negated.
+
+    The first counts those in or on their way to the sampler, the second those trained or in training.
+    """
     own = [
         (ORDER.index(work.stage), work in state.running)
         for work in (*state.waiting, *state.running)
@@ -309,7 +337,10 @@ def _blocked(state: State, work: Work) -> bool:
 
 
 def _is_premature(state: State, work: Work) -> bool:
-    """Return True if the prepared model would only wait, for an arm of its cohort or for room in the sampler."""
+    """Return True if the model that `work` prepares would only wait.
+
+    It waits for an arm of its cohort, or for room in the sampler.
+    """
     known = (*state.waiting, *state.running)
     if not state.continuous:
         return any(other.arm in _members(state, work) and other.generation < work.generation for other in known)
@@ -322,12 +353,12 @@ def _is_premature(state: State, work: Work) -> bool:
 
 
 def _shareable(other: Work, work: Work) -> bool:
-    """Return True if the sampler takes `work` while `other` is in its queue."""
+    """Return True if the sampler takes the stage `work` while the stage `other` is in its queue."""
     return other.stage is Stage.SAMPLE and work.stage in (Stage.SWAP, Stage.SAMPLE)
 
 
 def _batch(state: State, work: Work) -> list[Work]:
-    """Return the works that start together with `work`, itself included; none while the cohort lacks an arm."""
+    """Return the stages that start together with `work`, itself included; none while the cohort lacks an arm."""
     if work.stage is not Stage.SAMPLE or state.continuous:
         return [work]
     members = _members(state, work)

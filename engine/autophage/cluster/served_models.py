@@ -21,12 +21,17 @@ if TYPE_CHECKING:
 
 
 class ServedModels:
+    """The models that a cell's sampler holds."""
+
     def __init__(self, actors: CellActors, run: RunDirectory, canary_prompts: list[list[int]]) -> None:
         self._actors, self._run, self._canary_prompts = actors, run, canary_prompts
         self._companions: dict[Work, list[Served]] = {}
 
     def swap(self, work: Work, partial: PartialGeneration) -> ObjectRef[float]:
-        """Install a generation's model and start its canary check. The reference is to the check's result."""
+        """Install a generation's model and start its canary check.
+
+        Return the reference to the largest difference in log-prob (nats).
+        """
         trainer, sampler = self._actors.trainer, self._actors.sampler
         if work.generation == 0:
             partial.weights = self._actors.get(trainer.base_weights(work.arm), Side.TRAINER)
@@ -38,24 +43,24 @@ class ServedModels:
         return trainer.check_canary(weights, partial.installation.canary)
 
     def confirm(self, partial: PartialGeneration) -> None:
-        """Record that the canary check of an installed model has passed."""
+        """Record that the canary check of a generation's installed model has passed."""
         partial.served = self._actors.get(ended(partial.installation).served, Side.SAMPLER)
 
     def install_companion(self, arm: str, beside: Work) -> Served:
-        """Install a committed model that only fills the batch of `beside`."""
+        """Install an arm's committed model that only fills the batch of `beside`. Return its handle."""
         key, weights = replace(beside, arm=arm).key, committed_weights(self._run, arm, beside.generation)
         served = self._actors.get(self._actors.sampler.install(key, weights), Side.SAMPLER)
         self._companions.setdefault(beside, []).append(served)
         return served
 
     def remove(self, work: Work, partial: PartialGeneration) -> None:
-        """Remove a model whose samples are written, and its companions."""
+        """Remove a generation's model whose samples are written, and the models that only filled its batch."""
         for served in [ended(partial.served), *self._companions.pop(work, [])]:
             self._actors.get(self._actors.sampler.remove(served), Side.SAMPLER)
         partial.installation = None
 
     def abandon(self, work: Work, partial: PartialGeneration | None, *, sampler_lost: bool) -> None:
-        """Remove the models that a lost stage installed. A lost sampler has no models left."""
+        """Remove the models that were installed for a lost stage. A lost sampler has no models left."""
         companions = self._companions.pop(work, [])
         if sampler_lost:
             return
@@ -65,7 +70,7 @@ class ServedModels:
             self._actors.get(self._actors.sampler.remove(served), Side.SAMPLER)
 
     def roll_back(self, partial: PartialGeneration) -> None:
-        """Remove a model whose check failed. A model that the sampler refused is not there."""
+        """Remove a generation's model whose check failed. A model that the sampler refused is not there."""
         installation, partial.installation = partial.installation, None
         if installation is None:
             return

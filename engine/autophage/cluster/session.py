@@ -40,10 +40,11 @@ SCRATCH = "autophage-ray-"
 
 @contextmanager
 def ray_for(address: str | None, *, insecure: bool = False) -> Iterator[None]:
-    """Join the Ray at `address`, or start a private one where it is None. Leaves or stops it afterwards.
+    """Join the Ray at `address`, or start a private one where it is None. Leave or stop it after the body.
 
     Args:
         address: HOST:PORT, or "auto" for the Ray that this machine is part of.
+        insecure: Also join a cluster that requires no token.
 
     Raises:
         RunError: Ray itself failed during the run.
@@ -62,7 +63,7 @@ def ray_for(address: str | None, *, insecure: bool = False) -> Iterator[None]:
 
 @contextmanager
 def joined_ray(address: str, *, insecure: bool = False) -> Iterator[None]:
-    """Join an existing cluster as a driver.
+    """Join the existing cluster at `address` (HOST:PORT or "auto") as a driver, and leave it after the body.
 
     Args:
         insecure: Also join a cluster that requires no token.
@@ -101,7 +102,7 @@ def joined_ray(address: str, *, insecure: bool = False) -> Iterator[None]:
 
 @contextmanager
 def local_ray() -> Iterator[None]:
-    """Start Ray for this process and stop it afterwards in any case."""
+    """Start a private Ray for this process, and stop it after the body in any case."""
     environment.isolate_ray()  # before the import, since Ray reads its variables once
     import ray
 
@@ -123,7 +124,9 @@ def local_ray() -> Iterator[None]:
 
 
 def _start(scratch: str) -> None:
-    """Start Ray, again where it was too slow. Ray gives its processes half a minute, too little on a busy machine.
+    """Start Ray with its files in `scratch`, again where it was too slow.
+
+    Ray gives its processes half a minute, too little on a busy machine.
 
     Raises:
         RunError: Ray was too slow `STARTS` times.
@@ -157,7 +160,7 @@ def _start(scratch: str) -> None:
 
 
 def _set_temporary(folder: str | None) -> None:
-    """Set the folder for temporary files of child processes; None restores the system's."""
+    """Set the folder for temporary files of child processes. None restores the system's."""
     os.environ.pop("TMPDIR", None) if folder is None else os.environ.update(TMPDIR=folder)
 
 

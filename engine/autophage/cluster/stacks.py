@@ -39,7 +39,7 @@ def dump_stack(where: tuple[str, int] | None, log: Path) -> str:
 
 
 def _signal_on(node: str, pid: int) -> str:
-    """Run `ask_for_stack` on the process's node and return its answer."""
+    """Ask a process on a Ray node for its stack, and return its kernel state in words."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -70,7 +70,7 @@ def ask_for_stack(pid: int) -> str:
 
 
 def _dumped(log: Path, size: int) -> str:
-    """Return the text appended to a log of `size` bytes, once the log has stopped growing."""
+    """Return the text that was appended to a log of `size` bytes, after it has stopped growing; "" if nothing came."""
     deadline = time.monotonic() + DUMP_SECONDS
     last, changed = size, time.monotonic()
     while time.monotonic() < deadline and (last == size or time.monotonic() - changed < DUMP_SETTLED):
@@ -85,7 +85,7 @@ def _dumped(log: Path, size: int) -> str:
 
 
 def size_of(log: Path) -> int:
-    """Return the bytes of a log, 0 before it exists."""
+    """Return the size of a log in bytes. It is 0 before the log exists."""
     return log.stat().st_size if log.is_file() else 0
 
 

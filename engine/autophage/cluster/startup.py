@@ -33,17 +33,19 @@ class PreparedModel:
     canary_prompts: list[list[int]]
 
     def changed(self, facts: Mapping[str, Any]) -> list[str]:
-        """Return the names of the decisive facts that another trainer sees differently."""
+        """Return the names of the decisive facts that another trainer sees differently; none if it agrees."""
         return changed_facts(self.facts, facts)
 
 
 def changed_facts(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Return the names of the decisive facts in which two trainers differ."""
+    """Return the names of the decisive facts in which two trainers differ; none if they agree."""
     return [name for name in DECISIVE if other[name] != first.get(name)]
 
 
 def prepare(cells: Sequence[CellActors], budget: RestartBudget, emit: Emit) -> PreparedModel:
-    """Load the model everywhere. If an actor dies, all are started again: none has anything to lose yet.
+    """Load the model in the actors of every cell. Return its facts and settings.
+
+    If an actor dies, all are started again: none has anything to lose yet.
 
     Raises:
         ActorLostError: Actors died more often than `budget` allows.
@@ -63,7 +65,10 @@ def prepare(cells: Sequence[CellActors], budget: RestartBudget, emit: Emit) -> P
 
 
 def _prepare(cells: Sequence[CellActors], emit: Emit) -> PreparedModel:
-    """Load the model in every trainer, then in every sampler. The first trainer makes a base model that is missing."""
+    """Load the model in every trainer, then in every sampler. Return its facts and settings.
+
+    The first trainer makes a base model that is missing.
+    """
     first = cells[0]
     facts = _prepare_first(first, emit)
     for actors, preparing in [(actors, actors.trainer.prepare()) for actors in cells[1:]]:
@@ -104,5 +109,8 @@ def _prepare_first(actors: CellActors, emit: Emit) -> dict[str, Any]:
 
 
 def _result(actors: CellActors, side: Side, reference: ObjectRef[T]) -> T:
-    """Return the result of a call. An engine that dies before the first stage ends the run: it would die again."""
+    """Wait for the result of a call on a side's actor, and return it.
+
+    An engine that dies before the first stage ends the run: it would die again.
+    """
     return actors.of(side).get(reference, actors.deadlines.call)

@@ -31,7 +31,7 @@ HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stopping:
-    """State of a request to stop."""
+    """The request to stop a run, if a signal has made one."""
 
     def __init__(self, grace: float, leave_nothing: Callable[[], None]) -> None:
         """Set up the state before any request.
@@ -48,20 +48,21 @@ class Stopping:
 
     @property
     def asked(self) -> str:
-        """Name of the signal that asked the run to stop, or an empty string."""
+        """Name of the signal that asked the run to stop; "" before one has."""
         return "" if self._by is None else self._by.name
 
     @property
     def grace(self) -> float:
-        """Seconds that the signal grants."""
+        """Seconds that the signal grants; 0 without a signal, or one that grants none."""
         return 0.0 if self._by is None else self._graces.get(self._by, 0.0)
 
     def seconds_left(self) -> float:
+        """Return the seconds that are left of the grace."""
         return self._until - time.monotonic()
 
     @contextmanager
     def waited_for(self) -> Iterator[None]:
-        """Promise that `asked` is polled inside this context. Outside of it a signal ends the run at once."""
+        """Promise that `asked` is polled during the body. Outside of it a signal ends the run at once."""
         self._waiting = True
         try:
             yield
@@ -76,7 +77,10 @@ class Stopping:
         raise KeyboardInterrupt
 
     def hear(self, signum: int, frame: FrameType | None = None) -> None:
-        """Handle a signal."""
+        """Handle a signal. The first may grant time, a further one ends the run.
+
+        A signal while the run ends kills every process.
+        """
         if self._leaving:
             self._end_on_the_spot()
             return
@@ -101,7 +105,10 @@ class Stopping:
 
 @contextmanager
 def heeding(stopping: Stopping) -> Iterator[None]:
-    """Send the signals of this process to `stopping` inside this context. Outside of the main thread nothing changes."""
+    """Send the stop signals of this process to `stopping` during the body.
+
+    Outside of the main thread nothing changes.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -26,13 +26,14 @@ class Running:
     last: float
     """Time of the last sign of progress."""
     seen: Progress | None = None
+    """Progress at the last look; None before the first."""
     proved: bool = False
     """True once the silent engine was asked for a token and wrote none."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Progress of a running stage."""
+    """Progress of a running stage: `done` of `total` units."""
 
     work: Work
     done: int
@@ -41,12 +42,14 @@ class Seen:
 
 
 class Watchdog:
+    """Watch the stages of a cell for progress and silence."""
+
     def __init__(self, actors: CellActors, partials: PartialGenerations) -> None:
         self._actors, self._partials = actors, partials
         self._deadlines = actors.deadlines
 
     def look(self, running: Running, others: Collection[Work]) -> Seen | None:
-        """Return the progress of a stage if it has changed since the last look.
+        """Return the progress of a stage if it has changed since the last look, else None.
 
         Args:
             others: The stages that run in this cell.
@@ -68,7 +71,10 @@ class Watchdog:
         return None
 
     def _judge(self, running: Running, silent: float) -> None:
-        """Kill an actor whose stage was silent too long. Before that, ask a sampler's engine for a token."""
+        """Kill an actor whose stage was silent for too many seconds.
+
+        Before that, ask a sampler's engine for a token.
+        """
         work = running.work
         if silent > self._deadlines.hard(work):
             raise self._culprit(work).hung(f"made no progress for {silent:.0f} s in {work}")

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 
 def document_ids(start: Sequence[int], prompt: list[int], continuation: list[int], recipe: Recipe) -> list[int]:
-    """Return the tokens of a document after its `start`.
+    """Return the token ids of a sampled document, without the opening tokens `start`.
 
-    An annotation precedes the continuation. Any other prompt is left out.
+    A prompt that is an annotation belongs to the document and precedes the continuation. Any other prompt is left
+    out.
     """
     return [*prompt[len(start) :], *continuation] if recipe.annotated else continuation
 
@@ -30,7 +31,10 @@ def document_ids(start: Sequence[int], prompt: list[int], continuation: list[int
 def prompt_and_text(
     prompt: list[int], continuation: list[int], recipe: Recipe, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[str, str]:
-    """Return the prompt and the text of a sample. An annotation belongs to the text."""
+    """Return the prompt and the document of a sample, decoded from token ids `prompt` and `continuation`.
+
+    An annotation moves from the prompt to the document. Only the start token is then left as the prompt.
+    """
     start = start_ids(tokenizer)
     text = decode(tokenizer, document_ids(start, prompt, continuation, recipe), special=False)
     return decode(tokenizer, start if recipe.annotated else prompt), text

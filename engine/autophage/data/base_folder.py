@@ -15,21 +15,24 @@ from autophage.host.cache import cache_folder
 from autophage.recipe.schema import Recipe
 
 VERSION = 1
-"""Raise when the architecture, the tokenizer or the training procedure of base models changes."""
+"""Version of cached base models. Raise it when their architecture, tokenizer or training procedure changes."""
 WORLD_PROMPT_TOKENS = 64
-"""Longest prompt of the built-in world."""
+"""Maximum tokens of a prompt from the built-in world."""
 SPARE_POSITIONS = 8
 LEAST_POSITIONS = 256
 
 
 def base_model_folder(recipe: Recipe, raw: RawSource) -> Path:
-    """Return the folder of this recipe's base model, trained or not."""
+    """Return the cache folder of a recipe's `from-source` base model. The folder may not exist yet."""
     key = json.dumps([VERSION, raw.digest, recipe.base.model_dump(), base_positions(recipe)], sort_keys=True)
     return cache_folder() / "models" / hashlib.sha256(key.encode()).hexdigest()[:24]
 
 
 def base_positions(recipe: Recipe) -> int:
-    """Return the positions of the base model: a power of two with room for training rows and for a prompt with its sample."""
+    """Return the maximum sequence length of the base model, in tokens.
+
+    It is a power of two. A training row fits, and so does a prompt with its sample.
+    """
     prompt = WORLD_PROMPT_TOKENS if recipe.source.kind == "world" else recipe.source.block
     need = max(recipe.base.length, prompt + max(recipe.max_tokens, recipe.source.continuation)) + SPARE_POSITIONS
     return max(LEAST_POSITIONS, 1 << (need - 1).bit_length())

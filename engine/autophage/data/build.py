@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RawSource:
-    """A world or a text that has been read and checked. It is not tokenized."""
+    """The human data of a recipe, read and checked but not tokenized: a world of facts or a text."""
 
     content: World | Text
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the human data. Equal digests mean equal documents."""
+        """SHA-256 of the human data, in hexadecimal. Equal digests mean equal documents."""
         if isinstance(self.content, World):
             sample = [self.content.document(0, index) for index in range(100)]
             text = repr((self.content.vocabulary, self.content.held_out, sample))
@@ -43,15 +43,22 @@ class RawSource:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     def make_tokenizer(self, recipe: Recipe) -> PreTrainedTokenizerBase:
-        """Return a tokenizer of the source's own, trained on the training part only."""
+        """Return a new tokenizer for this data: one token per word of a world, or byte-level BPE for a text.
+
+        BPE is trained on the training part only. It has at most `base.vocabulary` entries.
+        """
         if isinstance(self.content, World):
             return word_tokenizer(self.content.vocabulary)
         return byte_pair_tokenizer(self.content.train.splitlines(keepends=True), recipe.base.vocabulary)
 
     def rows(self, tokenizer: PreTrainedTokenizerBase, length: int, seed: int) -> Iterator[list[int]]:
-        """Yield training rows for a base model without end.
+        """Yield training rows for a base model without end. A row has `length` token ids.
 
-        A row is `length` tokens of consecutive documents, each from its start token to its end token.
+        In a world a row holds consecutive documents with their start and end tokens. In a text a row is the start
+        token and a window at a random offset.
+
+        Raises:
+            UserError: The text has fewer than `length` tokens.
         """
         if isinstance(self.content, World):
             yield from self._world_rows(WorldSource(self.content, tokenizer), length, seed)
@@ -70,7 +77,10 @@ class RawSource:
             yield row[:length]
 
     def _text_rows(self, tokenizer: PreTrainedTokenizerBase, length: int, seed: int) -> Iterator[list[int]]:
-        """Yield windows at random offsets. Each opens with the start token, as samples and measured windows do."""
+        """Yield windows of the text at random offsets, as token ids.
+
+        Each opens with the start token, as samples and measured windows do.
+        """
         assert isinstance(self.content, Text)
         ids = tokenizer.encode(self.content.train, add_special_tokens=False)
         if len(ids) < length:
@@ -84,10 +94,10 @@ class RawSource:
 
 
 def read_source(recipe: Recipe) -> RawSource:
-    """Read the source of `recipe`.
+    """Read the human data that the `[source]` table of `recipe` names.
 
     Raises:
-        UserError: The source cannot be read.
+        UserError: The data cannot be read.
     """
     if recipe.source.kind == "world":
         return RawSource(World.of(recipe.source))
@@ -95,9 +105,10 @@ def read_source(recipe: Recipe) -> RawSource:
 
 
 def prompt_style(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Resolve `sample.prompts = "auto"` for this source and model.
+    """Return the style of the recipe's prompts, such as "bos", "blocks" or "instruct".
 
-    The style is `MADE` where a maker writes the prompts.
+    `sample.prompts = "auto"` is resolved for the source and the tokenizer. The style is `MADE` if a maker writes the
+    prompts.
 
     Raises:
         UserError: The style needs a chat template, and the model has none.
@@ -129,10 +140,13 @@ def bind(
     maker: PromptMaker | None = None,
     earlier: Source | None = None,
 ) -> Source:
-    """Return the source as token ids of `tokenizer`, with the prompts and the domain of `recipe`.
+    """Return the human data `raw` as a source of token ids of `tokenizer`.
 
-    `maker` writes the prompts of a recipe with a `[maker]`. `earlier` is the same source bound for another arm. Its
-    tokenized text is then reused.
+    Prompts and domain are those of `recipe`. `maker` writes the prompts of a recipe with a `[maker]`. `earlier` is
+    the same data bound for another arm. Its tokenized text is then reused.
+
+    Raises:
+        UserError: The data does not suit the recipe, as with too short a text.
     """
     style = prompt_style(recipe, tokenizer)
     if isinstance(earlier, TextSource):

@@ -14,14 +14,17 @@ from typing import Any
 from autophage.errors import RunError
 
 LATE_SECONDS = 3600.0
-"""Longest wait for one document. The largest models on a busy device write hundreds in that time."""
+"""Longest wait for one document, in seconds. The largest models on a busy device write hundreds in that time."""
 
 
 @dataclass(frozen=True)
 class LateSample:
-    """The part of a sample that training needs.
+    """A sample of a corpus that is still being written, reduced to the fields that training needs.
 
     No gate judges it. Gates need the whole corpus, and arms with gates wait for it.
+
+    Attributes:
+        place: Index of the sample in the corpus, from 0.
     """
 
     corpus: LateCorpus
@@ -35,7 +38,10 @@ class LateSample:
 
 
 class LateCorpus(Sequence[LateSample]):
-    """Samples by their place in the corpus, available before their tokens are."""
+    """A sequence of all samples of a corpus, available before their token ids are.
+
+    A sample is created for each of `prompts`, which are token ids.
+    """
 
     def __init__(self, prompts: Sequence[list[int]]) -> None:
         self._samples = [LateSample(self, place, prompt) for place, prompt in enumerate(prompts)]
@@ -43,13 +49,13 @@ class LateCorpus(Sequence[LateSample]):
         self._changed = Condition()
 
     def put(self, documents: Mapping[int, list[int]]) -> None:
-        """Store token ids by the places of their samples. Stored ids are never replaced."""
+        """Store `documents`, which map the index of a sample to its token ids. Stored ids are never replaced."""
         with self._changed:
             self._tokens = {**documents, **self._tokens}
             self._changed.notify_all()
 
     def tokens(self, place: int) -> list[int]:
-        """Return the token ids of a sample, and wait for them if necessary.
+        """Return the token ids of the sample at index `place`. Block until they are stored.
 
         Raises:
             RunError: The ids did not come within `LATE_SECONDS`.

@@ -25,16 +25,19 @@ from autophage.store.corpus import Sample
 T = TypeVar("T")
 
 BUCKET_BATCHES = 8
-"""Batches that are sorted by length together. More would order the corpus by length, fewer would pad more."""
+"""Number of batches that are sorted by length together.
+
+More would order the corpus by length. Fewer would pad more.
+"""
 
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """One training document.
+    """One training document as token ids.
 
     Attributes:
-        context: Leading tokens that carry no loss.
-        newest: Place of a sample in the newest corpus. None for all other rows.
+        context: Number of leading tokens that carry no loss.
+        newest: Index of the row among the samples of the newest corpus, from 0. None for all other rows.
         synthetic: True if a model wrote the tokens after the context.
         weight: Factor of the row's tokens in the loss.
     """
@@ -48,7 +51,10 @@ class TrainingRow:
 
 @dataclass(frozen=True)
 class LateRow:
-    """A `TrainingRow` of a sample that may not be written yet. Its tokens are waited for."""
+    """A training document whose sample may not be written yet.
+
+    Reading its tokens blocks until they exist. Otherwise it has the attributes of a `TrainingRow`.
+    """
 
     sample: LateSample
     start: list[int]
@@ -78,28 +84,31 @@ AnySamples = Sequence[Sample] | Sequence[LateSample]
 
 
 def human_items(source: Source, recipe: Recipe, generation: int, count: int) -> list[Item]:
-    """Return the human items that model `generation` + 1 is trained beside. Arms with equal seeds share them."""
+    """Return `count` human documents to train model `generation` + 1 on, beside the samples.
+
+    Recipes with equal seeds get the same documents.
+    """
     return source.items(human_draw(recipe, generation), count, recipe.mix.rare)
 
 
 def human_draw(recipe: Recipe, generation: int) -> int:
-    """Return the seed of the human data that model `generation` + 1 is trained beside."""
+    """Return the seed that draws the human part of the training data of model `generation` + 1."""
     path = ("human", generation) if recipe.mix.human == "fresh" else ("human",)
     return derive(recipe.seed, *path)
 
 
 def original_draw(recipe: Recipe) -> int:
-    """Return the seed of the human data that an accumulating pool begins with."""
+    """Return the seed that draws the human documents from before the loop, for pools that accumulate."""
     return derive(recipe.seed, "original")
 
 
 def synthetic_count(recipe: Recipe, generation: int) -> int:
-    """Return the number of synthetic rows in the mix of corpus `generation`."""
+    """Return the number of synthetic documents wanted in the mix of corpus `generation` with human data."""
     return round(alpha_of(recipe, generation) * recipe.sample.count)
 
 
 def prompt_ids(source: Source, recipe: Recipe, generation: int) -> list[list[int]]:
-    """Return the prompts of corpus `generation`, one for each document."""
+    """Return the prompts of corpus `generation` as token ids, one for each document to be sampled."""
     path = ("prompts", generation) if recipe.sample.prompt_set == "fresh" else ("prompts",)
     return source.prompts(derive(recipe.seed, *path), recipe.sample.written)
 
@@ -107,11 +116,12 @@ def prompt_ids(source: Source, recipe: Recipe, generation: int) -> list[list[int
 def mixed_rows(
     source: Source, recipe: Recipe, generation: int, samples: AnySamples, *, newest: bool = False
 ) -> list[AnyRow]:
-    """Mix corpus `generation` with human data at its alpha, to `sample.count` rows.
+    """Return training rows that mix the `samples` of corpus `generation` with human documents.
 
-    The synthetic rows are the first accepted samples. `mix.short` decides if too few are accepted. The mix is then
-    shorter, repeats the accepted samples in order, or takes further human rows. A corpus without accepted samples
-    repeats nothing.
+    The mix aims at `sample.count` rows, of which the fraction alpha is synthetic. Synthetic rows come first. They are
+    the first accepted samples. `mix.short` decides if too few are accepted. The mix is then shorter, repeats the
+    accepted samples in order, or takes further human rows. A corpus without accepted samples repeats nothing. `newest`
+    marks the synthetic rows as those of the newest corpus.
     """
     count = recipe.sample.count
     synthetic = synthetic_count(recipe, generation)
@@ -134,7 +144,10 @@ def mixed_rows(
 
 
 def pool_rows(source: Source, recipe: Recipe, corpora: Mapping[int, AnySamples]) -> list[AnyRow]:
-    """Return the training rows of the model after the last of `corpora`, which maps generations to samples."""
+    """Return all training rows of the next model, pooled over generations as `mix.pool` says.
+
+    `corpora` maps generations to their samples. The next model follows the last of these generations.
+    """
     last = max(corpora)
 
     def original() -> list[AnyRow]:
@@ -148,9 +161,10 @@ def pool_rows(source: Source, recipe: Recipe, corpora: Mapping[int, AnySamples])
 
 
 def pooled(recipe: Recipe, last: int, original: Callable[[], list[T]], mixed: Callable[[int], list[T]]) -> list[T]:
-    """Return the rows of any kind that the model after generation `last` is trained on.
+    """Return the rows that the model after generation `last` is trained on. Rows may be of any type.
 
-    `mixed(g)` returns the rows of generation g. The pools are those of arXiv 2404.01413 and 2410.16713:
+    `original()` returns the human rows from before the loop. `mixed(g)` returns the rows of generation g. The pools
+    are those of arXiv 2404.01413 and 2410.16713:
 
     - replace: the last mix.
     - accumulate: `sample.count` human rows from before the loop, then every mix so far.
@@ -168,15 +182,19 @@ def pooled(recipe: Recipe, last: int, original: Callable[[], list[T]], mixed: Ca
 
 
 def needed_corpora(recipe: Recipe, generation: int) -> list[int]:
-    """Return the generations whose corpora `pool_rows` needs for model `generation`."""
+    """Return the generations whose corpora model `generation` is trained on.
+
+    They are the previous one under `mix.pool = "replace"`, and all previous ones otherwise.
+    """
     return [generation - 1] if recipe.mix.pool == "replace" else list(range(generation))
 
 
 class TrainingOrder(Sequence[AnyRow]):
-    """Rows in the order of training: `epochs` permutations in batches of similar length. The last epoch may be cut.
+    """A sequence of training rows in the order of training.
 
-    The length is known at once. A row is chosen when it is read. Rows that are still being written are therefore
-    waited for as late as possible.
+    Each epoch is a permutation of `rows` in batches of similar length. The last epoch may be cut, since
+    `train.epochs` need not be whole. The length is known at once. A row is chosen when it is read. Rows that are
+    still being written are therefore waited for as late as possible.
     """
 
     def __init__(self, rows: Sequence[AnyRow], recipe: Recipe, seed: int) -> None:
@@ -198,9 +216,10 @@ class TrainingOrder(Sequence[AnyRow]):
 
 
 def _epoch(rows: Sequence[AnyRow], recipe: Recipe, seed: int, epoch: int) -> Iterator[list[AnyRow]]:
-    """Yield the batches of one epoch.
+    """Yield the batches of rows of one epoch, in the order of training.
 
-    Rows are shuffled, then sorted by length within buckets. The batches of a bucket are shuffled.
+    Rows are shuffled and cut into buckets of `BUCKET_BATCHES` batches. A bucket is sorted by length. Its full batches
+    are then shuffled, and a short batch comes last.
     """
     size = recipe.train.batch_size
     rng = generator(seed, "order", epoch)
@@ -217,7 +236,7 @@ def _epoch(rows: Sequence[AnyRow], recipe: Recipe, seed: int, epoch: int) -> Ite
 
 
 def _newest_in_order(rows: Sequence[AnyRow]) -> list[AnyRow]:
-    """Return `rows` with the newest samples in corpus order. Their places as a set do not change."""
+    """Return `rows` with the samples of the newest corpus put in corpus order. All other rows keep their places."""
     newest = iter(sorted((row for row in rows if row.newest is not None), key=lambda row: row.newest or 0))
     return [row if row.newest is None else next(newest) for row in rows]
 
@@ -225,7 +244,10 @@ def _newest_in_order(rows: Sequence[AnyRow]) -> list[AnyRow]:
 def written_row(
     start: list[int], sample: Sample | LateSample, recipe: Recipe, newest: int | None = None
 ) -> TrainingRow:
-    """Return the training row of a sample, after the `start` of a document."""
+    """Return the training row of a sample. A document opens with the token ids `start`.
+
+    `newest` is the index of the sample in the newest corpus, None for earlier corpora.
+    """
     row = _row(start, sample.prompt_ids, sample.token_ids, recipe)
     return replace(row, newest=newest, synthetic=True)
 

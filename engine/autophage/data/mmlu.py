@@ -26,23 +26,28 @@ NO_SUBJECTS = ("all", "auxiliary_train")
 """Configurations of hub datasets that are not subjects."""
 
 QuestionRecord = tuple[str, str, Sequence[str], object]
-"""Place for messages, question, options, and the answer as written."""
+"""A question as read: its place for error messages, its text, its options, and the answer as written."""
 
 
 class QuestionBank(Protocol):
-    """Questions of several subjects."""
+    """A reader of multiple-choice questions, by subject and split."""
 
     subjects: list[str]
+    """Names of all subjects, sorted."""
 
-    def place(self, subject: str, split: str) -> str: ...
+    def place(self, subject: str, split: str) -> str:
+        """Return the file, or the dataset and its split, that holds the questions. It is for error messages."""
+        ...
 
     def rows(self, subject: str, split: str) -> Iterator[QuestionRecord]:
-        """Yield the rows of the split "test" or "dev" in order. A missing split has no rows."""
+        """Yield the questions of a subject in the split "test" or "dev", in order. A missing split has none."""
         ...
 
 
 def read_mmlu(table: QuestionsTable) -> list[Question]:
-    """Return the first `table.count` test questions of each subject. Few-shot formats add answered questions.
+    """Read the first `table.count` test questions of each subject from the folder or dataset `table.path`.
+
+    For few-shot formats, each question also holds `table.shots` answered questions of its subject.
 
     Raises:
         UserError: A subject, a file or a row is missing or unusable.
@@ -132,7 +137,10 @@ def _records(path: Path, reader: csv.DictReader[str]) -> Iterator[Mapping[str | 
 
 
 def _files(folder: Path, split: str) -> dict[str, Path]:
-    """Return the files of a split by subject, from the split's folder or else from `folder`."""
+    """Return the CSV files of a split by subject.
+
+    Without files in the split's own subfolder, those of `folder` count. The mapping is empty without either.
+    """
     ending = f"_{split}.csv"
     found = sorted((folder / split).glob(f"*{ending}")) or sorted(folder.glob(f"*{ending}"))
     return {path.name.removesuffix(ending): path for path in found}

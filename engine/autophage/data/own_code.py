@@ -16,7 +16,9 @@ CONFIGURATIONS = ("config.json", "tokenizer_config.json")
 
 
 def refuse_own_code(path: str, error: BaseException) -> None:
-    """Raise if `error` is transformers' refusal to run the code of the model at `path`.
+    """Explain an `error` that transformers raised while loading `path`, if the model brings its own code.
+
+    Any other error is ignored, and the call returns.
 
     Raises:
         UserError: The model brings its own code.
@@ -32,9 +34,9 @@ def refuse_own_code(path: str, error: BaseException) -> None:
 
 
 def code_files(path: str) -> list[str]:
-    """Return the Python files that a model folder's configurations name.
+    """Return the names of the Python files that `auto_map` entries of the model at `path` refer to.
 
-    The list is empty if they are unreadable, as for a hub id.
+    The list is sorted. It is empty if the model's configurations are unreadable, as for a hub id.
     """
     named: set[str] = set()
     for configuration in CONFIGURATIONS:

@@ -19,13 +19,16 @@ LETTER = re.compile(r"(?<![\w'\u2019.])(?:(A)(?! +(?!is\b)[a-z])|([B-D]))(?![\w'
 
 
 def named_letter(text: str) -> int | None:
-    """Return the place of the letter that `text` names, or None."""
+    """Return the option that an answer `text` names by its letter: 0 for A to 3 for D. None without a letter."""
     found = LETTER.search(text)
     return None if found is None else "ABCD".index(found[1] or found[2])
 
 
 def named_option(text: str, options: Sequence[str]) -> int | None:
-    """Return the place of the option whose text `text` contains. None if no option or more than one fits."""
+    """Return the index in `options` of the one that an answer `text` states in words.
+
+    None if no option or more than one fits.
+    """
     answer = _plain(text)
     known = [_plain(option) for option in options]
     first = [place for place, option in enumerate(known) if re.match(rf"{re.escape(option)}(?!\w)", answer)]

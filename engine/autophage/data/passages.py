@@ -18,37 +18,37 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Conversation = list[dict[str, str]]
-"""Turns with the keys `role` and `content`, as chat templates take them."""
+"""Turns of a chat, each with the keys `role` and `content`, as chat templates take them."""
 
 
 class Passages(Protocol):
-    """Human training text of the recipe's domain."""
+    """Human training text of the recipe's domain, as passages about which a maker writes prompts."""
 
     def draw(self, seed: int, count: int) -> list[str]:
-        """Return `count` passages. None repeats before every passage has been drawn."""
+        """Return the texts of `count` random passages. Each is drawn once before any repeats."""
         ...
 
     def all(self) -> list[str]:
-        """Return every passage in the order of the text."""
+        """Return the text of every passage, in the order of the source."""
         ...
 
     def once(self, make: Callable[[list[str]], T]) -> T:
-        """Return `make(self.all())`. The result is cached per `make`."""
+        """Return `make(passages)`, computed once from the texts of all passages. The cache's key is `make` itself."""
         ...
 
 
 class PromptMaker(Protocol):
-    """Writes prompts about passages."""
+    """A maker as the sources of data see it: it writes prompts about human passages."""
 
     settings: MakerTable
 
     def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
-        """Return `count` conversations, each open for the model's turn."""
+        """Return `count` prompts about `passages`, as conversations that are open for the model's turn."""
         ...
 
 
 class WindowPassages:
-    """Windows of a tokenized text as passages."""
+    """Passages that are windows of a tokenized text. They are decoded when asked for."""
 
     def __init__(
         self,
@@ -56,7 +56,10 @@ class WindowPassages:
         windows: Sequence[list[int]],
         draws: Callable[[int, int], list[list[int]]],
     ) -> None:
-        """`windows` are the token ids of all windows of a domain. `draws(seed, count)` returns a random selection."""
+        """Wrap `windows`, the token ids of all windows of a domain.
+
+        `draws(seed, count)` returns a random selection of windows.
+        """
         self._tokenizer = tokenizer
         self._windows, self._draws = windows, draws
         self._made: dict[Callable[..., Any], Any] = {}
@@ -73,7 +76,7 @@ class WindowPassages:
         return cast(T, self._made[make])
 
     def prompts(self, maker: PromptMaker, seed: int, count: int) -> list[list[int]]:
-        """Return the maker's prompts as token ids of the model's chat template.
+        """Return `count` prompts that `maker` writes about these passages, as token ids of the model's chat template.
 
         Raises:
             RunError: The maker wrote more or fewer than `count` prompts.

@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Posed:
-    """A prompt as token ids, its four options as continuations, and the first tokens of all valid answers."""
+    """A four-way question as token ids of one model.
+
+    Attributes:
+        option_ids: Token ids of each of the four options, as continuations of the prompt.
+        valid_first: First tokens of all answers of the requested kind, right or wrong.
+    """
 
     prompt: Prompt
     prompt_ids: list[int]
@@ -40,12 +45,14 @@ class Posed:
 
     @property
     def longest(self) -> int:
-        """Tokens of the prompt with its longest option."""
+        """Number of tokens of the prompt with its longest option."""
         return len(self.prompt_ids) + max(map(len, self.option_ids))
 
 
 def read_questions(recipe: Recipe, raw: RawSource) -> list[Prompt]:
-    """Return the questions of `recipe` in each of its formats. The list is empty if the recipe asks none.
+    """Return the knowledge questions of `recipe` as prompts, in each of its formats.
+
+    `raw` provides the facts if the questions are about a world. The list is empty if the recipe asks no questions.
 
     Raises:
         UserError: The questions are not available as requested.
@@ -65,14 +72,14 @@ def read_questions(recipe: Recipe, raw: RawSource) -> list[Prompt]:
 
 
 def questions_digest(prompts: Sequence[Prompt]) -> str | None:
-    """Return the SHA-256 of all prompts, or None without prompts."""
+    """Return the SHA-256 of all prompts in hexadecimal, or None without prompts."""
     return hashlib.sha256(repr(prompts).encode("utf-8", "surrogatepass")).hexdigest() if prompts else None
 
 
 def bind_questions(
     prompts: Sequence[Prompt], raw: RawSource, tokenizer: PreTrainedTokenizerBase, recipe: Recipe
 ) -> list[Posed]:
-    """Return `prompts` as token ids of `tokenizer`, in the order given."""
+    """Return each of `prompts` with its answer options as token ids of `tokenizer`, in the order given."""
     if not prompts:
         return []
     if recipe.questions.kind == "world":
@@ -84,10 +91,10 @@ def bind_questions(
 
 
 def in_chat(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Return True if questions go through the model's chat template.
+    """Return True if questions go through the model's chat template, as `questions.chat` decides.
 
     Raises:
-        UserError: The recipe asks for the template, and the model has none.
+        UserError: The recipe requires the template, and the model has none.
     """
     asked, has_template = recipe.questions.chat, bool(getattr(tokenizer, "chat_template", None))
     if asked is True and recipe.questions.kind == "mmlu" and not has_template:
@@ -106,7 +113,10 @@ def _in_words(prompt: Prompt, source: WorldSource) -> Posed:
 
 
 class _Plain:
-    """Plain prompts after the start token. An answer follows a blank."""
+    """Encodes questions as plain text after the start token. An answer follows a blank.
+
+    `before` is the text that precedes every answer.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, before: str = OPEN, blank: str = " ") -> None:
         self._tokenizer = tokenizer
@@ -136,7 +146,7 @@ class _Plain:
 
 
 class _Turns(_Plain):
-    """Prompts as one user turn. An answer opens the assistant's turn."""
+    """Encodes questions as a user's turn in the model's chat template. An answer opens the assistant's turn."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         turn = [{"role": "user", "content": OPEN}]

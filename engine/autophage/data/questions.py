@@ -23,7 +23,7 @@ class Question:
     """A question with four options.
 
     Attributes:
-        answer: Place of the right option.
+        answer: Index of the right option, 0 to 3.
         shots: Answered questions of the same subject, for few-shot prompts.
     """
 
@@ -37,12 +37,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question in one format.
+    """A question as prompt text in one format.
 
     Attributes:
-        letters: True if a letter is the answer, False if the text of an option is.
-        valid: Every answer of the requested kind, right or wrong. It has more than the options if the prompt lists
-            none.
+        letters: True if the expected answer is a letter, False if it is the text of an option.
+        valid: Every answer of the requested kind, right or wrong. There are more than the four options if the prompt
+            lists none.
     """
 
     question: Question
@@ -53,24 +53,24 @@ class Prompt:
 
 
 def multiple_choice(question: Question) -> str:
-    """Return the question with lettered options after a heading."""
+    """Return a prompt: a heading that names the subject, the question, lettered options, and an open answer."""
     return f"{_heading(question)}{no_instruction(question)}"
 
 
 def no_instruction(question: Question) -> str:
-    """Return the question with lettered options and no heading."""
+    """Return a prompt without a heading: the question, lettered options, and an open answer."""
     options = "".join(f"{letter}. {text}\n" for letter, text in zip(LETTERS, question.options, strict=True))
     return f"{question.text}\n{options}{OPEN}"
 
 
 def short_answer(question: Question) -> str:
-    """Return the question with its options as a list of texts."""
+    """Return a prompt for an answer in words: the question, its options without letters, and an open answer."""
     about = f"Give a short answer to the following question about {_name(question)}.\n\n"
     return f"{about}{question.text}\n{' / '.join(question.options)}\n{OPEN}"
 
 
 def few_shot(question: Question) -> str:
-    """Return the question after answered questions of its subject."""
+    """Return a prompt: a heading, the answered questions `question.shots`, then the question with an open answer."""
     shots = "\n\n".join(
         f"Q: {shot.text}\n{OPEN} {LETTERS[shot.answer]}. {shot.options[shot.answer]}" for shot in question.shots
     )
@@ -95,10 +95,10 @@ def _name(question: Question) -> str:
 
 
 def require_subjects(wanted: Sequence[str], there: Sequence[str]) -> None:
-    """Check that every wanted subject exists.
+    """Check that every subject in `wanted` is one of the known subjects `there`.
 
     Raises:
-        UserError: A subject of `wanted` is missing from `there`. The message lists the subjects and suggests one.
+        UserError: A wanted subject is unknown. The message lists the known ones and suggests a similar one.
     """
     for subject in wanted:
         if subject not in there:

@@ -16,15 +16,15 @@ from autophage.seeds import generator
 T = TypeVar("T")
 
 RARE_TOKENS = 0.1
-"""Share of all tokens of a text that its rarest types make up. It equals the tail of `metrics.human`."""
+"""Share of all tokens of a text that its rare token types make up together. It equals the tail of `metrics.human`."""
 RARE_WINDOWS = 0.25
 """Share of the windows that count as rare: those with the most rare tokens."""
 
 
 def thinned(stream: Iterable[T], is_rare: Callable[[T], bool], weight: float, draw: int) -> Iterator[T]:
-    """Yield `stream` with rare items `weight` times as frequent relative to the others.
+    """Yield the items of `stream`, thinned so that rare ones are `weight` times as frequent relative to the others.
 
-    `weight` is at least 1, `draw` the seed.
+    Rare items all stay. Another item stays with probability 1 / `weight`. `weight` is at least 1. `draw` is the seed.
     """
     rng = generator(draw, "rare")
     for one in stream:
@@ -33,7 +33,10 @@ def thinned(stream: Iterable[T], is_rare: Callable[[T], bool], weight: float, dr
 
 
 def rare_windows(windows: Sequence[Sequence[int]]) -> frozenset[int]:
-    """Return the places of the rare windows, at least one. Ties go to the first."""
+    """Return the indices of the windows with the most rare tokens. `windows` are token ids.
+
+    They are the share `RARE_WINDOWS` of all windows, and at least one. Ties go to the first.
+    """
     counts = Counter(token for window in windows for token in window)
     left = RARE_TOKENS * counts.total()
     rare: set[int] = set()

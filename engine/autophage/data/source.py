@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Role(IntEnum):
-    """Kind of a held-out token. Every token of an unlabelled text is TEXT."""
+    """Label of a held-out token. In a world it is a template word, part of a name, or a fact. In a text it is TEXT."""
 
     TEXT = 0
     FORM = 1
@@ -25,7 +25,7 @@ class Role(IntEnum):
 
 @dataclass(frozen=True)
 class Item:
-    """A prompt and its human continuation. A complete continuation ends with the end token."""
+    """A human example as token ids: a prompt and its continuation. A complete continuation ends with the end token."""
 
     prompt_ids: list[int]
     continuation_ids: list[int]
@@ -33,7 +33,7 @@ class Item:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A human document that is never trained on.
+    """A human document as token ids that is never trained on.
 
     `roles[i]` labels `token_ids[i]`. The first `context` tokens are not scored.
     """
@@ -45,10 +45,11 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Probe:
-    """A question with a known answer.
+    """A question about a fact, as token ids, with the known answer.
 
     Attributes:
         fact: Name of the fact, equal in all formats. Probes of one fact are not independent.
+        bucket: Frequency class of the fact's subject: "head", "torso" or "tail".
         valid_first: First tokens of every answer of the requested kind.
     """
 
@@ -65,38 +66,43 @@ class Source(Protocol):
 
     @property
     def start_ids(self) -> list[int]:
-        """Opening of a document: the start token, or the end token for tokenizers without a start token."""
+        """Token ids that open a document: the start token, or the end token for tokenizers without a start token."""
         ...
 
     def items(self, draw: int, count: int, rare: float = 1.0) -> list[Item]:
-        """Return `count` items of the draw with seed `draw`. Equal seeds give equal items.
+        """Return `count` human documents of the recipe's domain, drawn with the seed `draw`.
 
-        Rare items, as the source defines them, come `rare` times as often.
+        Equal seeds give equal documents. Rare documents, as the source defines them, come `rare` times as often.
         """
         ...
 
     def prompts(self, draw: int, count: int) -> list[list[int]]:
-        """Return `count` prompts for sampling by the seed `draw`."""
+        """Return `count` prompts for sampling as token ids, drawn with the seed `draw`."""
         ...
 
-    def held_out(self) -> list[HeldOut]: ...
+    def held_out(self) -> list[HeldOut]:
+        """Return all human documents that are kept for measurement."""
+        ...
 
     def reference(self, count: int) -> list[list[int]]:
-        """Return at most `count` documents of the training text, without start and end tokens.
+        """Return at most `count` human training documents as token ids, without start and end tokens.
 
         All runs on one source get the same documents. Seed and prompts have no effect.
         """
         ...
 
     def probes(self, formats: list[str], people: int | None) -> list[Probe]:
-        """Return questions about the source's facts. The list is empty if no fact is known."""
+        """Return questions with known answers about `people` of the source's persons, in each of `formats`.
+
+        None asks about all persons. A source without known facts, such as a text, returns an empty list.
+        """
         ...
 
 
 def spread(ordered: Sequence[T], count: int) -> list[T]:
-    """Return `count` of `ordered` at equal distances, so that every part keeps its share.
+    """Return `count` elements of `ordered` at equal distances, so that every part keeps its share.
 
-    Shorter sequences are returned whole.
+    A sequence of at most `count` elements is returned whole.
     """
     if count >= len(ordered):
         return list(ordered)

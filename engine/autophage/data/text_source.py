@@ -36,17 +36,21 @@ SUFFIXES = (".txt", ".md", ".text")
 
 @dataclass(frozen=True)
 class Text:
-    """Human text in two parts, for training and held out."""
+    """Human text in two parts: one for training, and one that is held out for measurement."""
 
     train: str
     held_out: str
 
 
 class TextSource:
-    """Windows of a text under a tokenizer.
+    """A text as a source of human documents, which are windows of its token ids.
 
-    Prompts of the style `instruct` wrap the block in the model's chat template. `annotated` replaces the block by the
-    first tokens after it. `made` prompts are written by the maker.
+    A window is a block followed by its human continuation. A prompt of the style `blocks` is the block. `instruct`
+    wraps the block in the model's chat template. `annotated` gives the first tokens of the continuation instead.
+    `made` prompts are written by the maker.
+
+    Raises:
+        UserError: A part of the text is shorter than one window, or no window contains a keyword of the domain.
     """
 
     def __init__(
@@ -71,7 +75,10 @@ class TextSource:
         self._ask(recipe, prompts, maker)
 
     def asked_by(self, recipe: Recipe, prompts: str, maker: PromptMaker | None = None) -> TextSource:
-        """Return the same windows with the prompts and the domain of another recipe."""
+        """Return a source of the same tokenized text with the prompts and the domain of another recipe.
+
+        `prompts` is the resolved style. `maker` belongs to the style `made` and to no other.
+        """
         other = copy.copy(self)
         other._ask(recipe, prompts, maker)
         return other
@@ -97,7 +104,11 @@ class TextSource:
         return start_ids(self.tokenizer)
 
     def items(self, draw: int, count: int, rare: float = 1.0) -> list[Item]:
-        """Return items by the seed `draw`. Rare is the quarter of the domain's windows with the most rare tokens."""
+        """Return `count` windows as prompt and human continuation, drawn with the seed `draw`.
+
+        Rare windows come `rare` times as often. They are the quarter of the domain's windows with the most rare
+        tokens.
+        """
         drawn = self._drawn(draw)
         if rare > 1.0:
             drawn = thinned(drawn, self._rare.__contains__, rare, draw)
@@ -125,14 +136,21 @@ class TextSource:
         return []
 
     def _drawn(self, draw: int) -> Iterator[int]:
-        """Yield places of the domain's windows without end. All windows are drawn once before each new shuffle."""
+        """Yield random indices in the list of the domain's windows, without end.
+
+        All windows are drawn once before each new shuffle.
+        """
         for rounds in itertools.count():
             order = list(range(len(self._own)))
             generator(draw, "windows", rounds).shuffle(order)
             yield from order
 
     def _about(self, domain: str) -> list[list[int]]:
-        """Return the windows that contain a keyword of `domain` as a whole word in any case."""
+        """Return the training windows that contain a keyword of `domain` as a whole word in any case.
+
+        Raises:
+            UserError: No window contains one, or there is no keyword.
+        """
         words = [re.escape(word) for word in re.split(r"[,\s]+", domain) if word]
         keyword = re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)
         found = [window for window in self._windows if keyword.search(decode(self.tokenizer, window))]
@@ -163,7 +181,9 @@ class TextSource:
 
 
 def read_text(table: SourceTable) -> Text:
-    """Read the source's text and split off its held-out end.
+    """Read the text of a file, a folder or a dataset, and split off the held-out part.
+
+    The held-out part is the end of the text, or the dataset's test split if the table names one.
 
     Raises:
         UserError: The text is missing, empty or not UTF-8. The message gives the position of the byte.
@@ -189,12 +209,12 @@ def _read_path(path: Path) -> str:
 
 
 def text_files(folder: Path) -> list[Path]:
-    """Return the text files of a folder in the order of their names."""
+    """Return the files of a folder and its subfolders with a suffix in `SUFFIXES`, sorted by path."""
     return sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES and file.is_file())
 
 
 def read_file(path: Path) -> str:
-    """Return the text of a UTF-8 file.
+    """Return the text of a UTF-8 file, without a byte order mark.
 
     Raises:
         UserError: The file cannot be read or is not UTF-8. The message gives the position of the byte.

@@ -20,9 +20,9 @@ SPECIAL = [PAD, START, END, UNKNOWN]
 
 
 def word_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerBase:
-    """Return a tokenizer with one token per whitespace-separated word.
+    """Return a tokenizer with one token per whitespace-separated word of `vocabulary`.
 
-    Special tokens come first, then `vocabulary` in order.
+    Special tokens have the first ids, then `vocabulary` in order. Any other word is the unknown token.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -33,7 +33,10 @@ def word_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerBase:
 
 
 def byte_pair_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerBase:
-    """Return byte-level BPE with at most `size` entries, trained on `texts`. Any text round-trips."""
+    """Return a tokenizer with byte-level BPE, trained on `texts`.
+
+    `size` limits the number of entries, special tokens included. Any text survives encoding and decoding.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -73,15 +76,19 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
 
 
 def start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the opening of a document: the start token, or the end token if there is none (GPT-2, OPT, Qwen)."""
+    """Return the token ids that open a document: the start token alone.
+
+    Tokenizers without a start token (GPT-2, OPT, Qwen) open with the end token.
+    """
     start = tokenizer.bos_token_id
     return [tokenizer.eos_token_id if start is None else start]
 
 
 def apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
-    """Return the token ids of a conversation that is open for the assistant's turn.
+    """Return the token ids of the conversation `messages` in the model's chat template.
 
-    Templates without a system role get the system message in the user's turn.
+    The conversation is open for the assistant's turn. Templates without a system role get the system message in the
+    user's turn.
     """
     from jinja2.exceptions import TemplateError
 
@@ -94,7 +101,7 @@ def apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, 
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, token_ids: list[int], *, special: bool = True) -> str:
-    """Return the text of one sequence, without special tokens if `special` is False."""
+    """Return the text of one sequence of token ids, without special tokens if `special` is False."""
     return str(tokenizer.decode(token_ids, skip_special_tokens=not special))
 
 

@@ -55,15 +55,24 @@ OPTIONS, OPTION_SEPARATOR = ("Options", ":"), "/"
 DISTRACTORS = 3
 
 ATTEMPTS = 50
-"""Documents written per held-out document wanted, before the world counts as too small."""
+"""Maximum documents written per held-out document wanted. Beyond this, the world counts as too small."""
 
 HEAD, TORSO = 0.1, 0.5
-"""Rank shares that bound the buckets: head below the first, torso below the second, tail above."""
+"""Bounds of the frequency classes, as shares of all people by rank.
+
+The head lies below the first bound, the torso below the second, the tail above.
+"""
 
 
 @dataclass(frozen=True)
 class Person:
-    """A person of the world. Rank 0 is mentioned most often."""
+    """A person of an invented world.
+
+    Attributes:
+        rank: Rank by frequency, from 0. Person 0 is mentioned most often.
+        name: First and last name.
+        facts: Value of each attribute, such as city or job.
+    """
 
     rank: int
     name: tuple[str, str]
@@ -71,7 +80,18 @@ class Person:
 
 
 class World:
-    """The people of one world and the documents about them."""
+    """An invented world: its people, their facts, and the documents about them.
+
+    Args:
+        people: Number of persons.
+        zipf: Exponent of Zipf's law. Rank r is mentioned in proportion to (r + 1)^-zipf.
+        seed: Seed of the whole world.
+        held_out: Number of documents that are kept for measurement.
+        choices: Share of documents that are multiple-choice questions.
+
+    Raises:
+        UserError: The world is too small for `held_out` different documents.
+    """
 
     def __init__(self, people: int, zipf: float, seed: int, held_out: int = 200, choices: float = 0.0) -> None:
         self.seed = seed
@@ -90,16 +110,16 @@ class World:
 
     @classmethod
     def of(cls, table: SourceTable) -> World:
-        """Return the world of a recipe's `[source]`."""
+        """Return the world that a recipe's `[source]` table describes."""
         return cls(table.people, table.zipf, table.seed, table.held_out_documents, table.choices)
 
     def bucket(self, person: Person) -> str:
-        """Return "head", "torso" or "tail" for a person."""
+        """Return the frequency class of a person by rank: "head", "torso" or "tail"."""
         share = person.rank / len(self.people)
         return "head" if share < HEAD else "torso" if share < TORSO else "tail"
 
     def is_rare(self, document: list[Word]) -> bool:
-        """Return True if the first person in the document belongs to the tail."""
+        """Return True if the first person in the document belongs to the tail, the rarely mentioned half of people."""
         name = tuple(itertools.islice((word for word, role in document if role is Role.SUBJECT), 2))
         return self.bucket(self._named[name]) == "tail"
 
@@ -109,7 +129,7 @@ class World:
 
     @cached_property
     def vocabulary(self) -> list[str]:
-        """All words of the world, sorted."""
+        """All different words of the world's documents, sorted."""
         words = {word for person in self.people for word in person.name}
         words.update(value for values in self.values.values() for value in values)
         for template in [*QUESTIONS.values(), *itertools.chain.from_iterable(STATEMENTS.values())]:
@@ -119,9 +139,10 @@ class World:
         return sorted(words)
 
     def document(self, draw: int, index: int, domain: str = ALL) -> list[Word]:
-        """Return document `index` of the draw with seed `draw`. It is never a held-out document.
+        """Return document number `index` of the stream with seed `draw`, as words with roles.
 
-        A `domain` is an attribute. Its documents are the quizzes about that attribute alone.
+        It is never a held-out document. `domain` names an attribute. The document is then a quiz about that attribute
+        alone.
         """
         for attempt in itertools.count():
             rng = generator(draw, "document", index, attempt)
@@ -131,7 +152,7 @@ class World:
         raise AssertionError("unreachable")
 
     def statement(self, person: Person, attribute: str, template: str) -> list[Word]:
-        """Return a template filled in for one person and attribute, with the role of each word."""
+        """Return the words of `template`, each with its role, filled in with the person's name and attribute value."""
         words: list[Word] = []
         for word in template.split():
             if word == "{n}":
@@ -143,9 +164,9 @@ class World:
         return words
 
     def choice(self, person: Person, attribute: str, options: Sequence[str]) -> list[Word]:
-        """Return the question about a fact with `options` to choose from.
+        """Return the question about a person's attribute, with `options` to choose from and the right answer.
 
-        Options are given like the name. They have the role SUBJECT, because they state no fact.
+        The result is words with roles. Options have the role SUBJECT like the name, because they state no fact.
         """
         words = self.statement(person, attribute, QUESTIONS[attribute])
         asked = words.index(("Answer", Role.FORM))
@@ -155,7 +176,7 @@ class World:
         return words[:asked] + [(word, Role.FORM) for word in OPTIONS] + listed + words[asked:]
 
     def options(self, person: Person, attribute: str, rng: random.Random) -> list[str]:
-        """Return the right value and `DISTRACTORS` other values of the attribute in random order."""
+        """Return the person's value of the attribute and `DISTRACTORS` other values, in the random order of `rng`."""
         right = person.facts[attribute]
         options = [right, *rng.sample([value for value in self.values[attribute] if value != right], DISTRACTORS)]
         rng.shuffle(options)
@@ -186,7 +207,11 @@ class World:
         return rng.choices(self.people, cum_weights=self._cumulative)[0]
 
     def _reserve(self, count: int) -> list[list[Word]]:
-        """Return `count` different documents. They are written before any draw, and no draw returns them."""
+        """Return `count` different documents to hold out. No later draw returns them.
+
+        Raises:
+            UserError: The world is too small for so many documents.
+        """
         draw = derive(self.seed, "held-out")
         documents: dict[str, list[Word]] = {}
         for index in range(ATTEMPTS * count):
@@ -201,12 +226,12 @@ class World:
 
 
 def text_of(words: list[Word]) -> str:
-    """Join the words of a document with blanks."""
+    """Return the text of a document: its words joined by blanks, without their roles."""
     return " ".join(word for word, _ in words)
 
 
 def _invent_names(rng: random.Random, people: int) -> tuple[list[tuple[str, str]], list[str], list[str]]:
-    """Return names, cities and employers without a repeated word.
+    """Return invented full names, one per person, then cities, then employers. No word is in two of these lists.
 
     There are about sqrt(people) first names, so only a full name identifies a person.
     """

@@ -19,9 +19,11 @@ _PUNCTUATION = frozenset(".:?")
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement `text` that `attribute` of `subject` is `value`. `right` is True if the world agrees.
+    """A statement found in a text: `attribute` of the person `subject` is `value`.
 
-    A statement about a person who does not exist is wrong.
+    Attributes:
+        text: The statement as written.
+        right: True if the world agrees. A statement about a person who does not exist is wrong.
     """
 
     text: str
@@ -32,7 +34,7 @@ class Claim:
 
 
 class ClaimReader:
-    """Finds the statements of a text about `world`."""
+    """Finds statements about people of `world` in a text, and checks them against the facts."""
 
     def __init__(self, world: World) -> None:
         self._facts = {" ".join(person.name): person.facts for person in world.people}
@@ -41,7 +43,7 @@ class ClaimReader:
         self._phrasings = [(attribute, re.compile(_pattern(template))) for attribute, template in templates]
 
     def claims(self, text: str) -> list[Claim]:
-        """Return the statements of a text in order of appearance."""
+        """Return the checked statements of a text, in order of appearance. The list is empty without any."""
         found = sorted(self._matches(text), key=lambda match: match[1].start())
         return [self._claim(attribute, match) for attribute, match in found]
 
@@ -57,7 +59,7 @@ class ClaimReader:
 
 
 def _pattern(template: str) -> str:
-    """Return a template as a regular expression.
+    """Return a regular expression that matches a template with any name as group `n` and any value as group `v`.
 
     Punctuation may touch the word before it, as detokenizers write it. A question may list options before its answer.
     """

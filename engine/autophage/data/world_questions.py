@@ -24,7 +24,10 @@ SUBJECTS = ("head", "torso", "tail")
 
 
 def world_prompts(world: World, table: QuestionsTable) -> list[Prompt]:
-    """Return at most `table.count` questions per subject in each format, spread over the subject's people.
+    """Return four-way questions about the facts of `world`, in each format of the `[questions]` table.
+
+    A subject is a frequency class of people. Each subject gets at most `table.count` questions, spread over its
+    people.
 
     Raises:
         UserError: A subject does not exist, or the world has too few people for the shots.
@@ -58,7 +61,11 @@ def _prompt(world: World, person: Person, attribute: str, form: str, shots: int)
 
 
 def _words(world: World, person: Person, attribute: str, form: str, options: list[str], shots: int) -> list[Word]:
-    """Return the words up to the open answer."""
+    """Return a question in the format `form` as words with roles, up to the open answer.
+
+    Raises:
+        UserError: Fewer than `shots` people have an answer outside `options`.
+    """
     if form == "no-instruction":
         return until_fact(world.statement(person, attribute, STATEMENTS[attribute][0]))
     if form == "multiple-choice":

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SHOTS = 3
-"""Answered questions before the open question of a few-shot probe."""
+"""Number of answered questions before the open question of a few-shot probe."""
 
 
 class WorldSource:
-    """Documents of a world under a tokenizer.
+    """An invented world as a source of human documents, in token ids of a tokenizer.
 
-    `prompts` names the part of a document that is given, a key of `OPENINGS`. `domain` is an attribute or `ALL`.
+    `prompts` names the part of a document that serves as the prompt, a key of `OPENINGS`. `domain` limits the
+    documents to one attribute of people, or is `ALL`.
     """
 
     def __init__(
@@ -45,7 +46,10 @@ class WorldSource:
         return start_ids(self.tokenizer)
 
     def items(self, draw: int, count: int, rare: float = 1.0) -> list[Item]:
-        """Return items by the seed `draw`. Rare documents are those whose first person belongs to the tail."""
+        """Return `count` documents as prompt and continuation, written with the seed `draw`.
+
+        Rare documents come `rare` times as often. Their first person belongs to the tail.
+        """
         written: Iterator[list[Word]] = (self.world.document(draw, index, self._domain) for index in itertools.count())
         if rare > 1.0:
             written = thinned(written, self.world.is_rare, rare, draw)
@@ -85,7 +89,7 @@ class WorldSource:
         ]
 
     def encode(self, words: list[Word]) -> tuple[list[int], list[Role]]:
-        """Return the token ids of a document and the role of each, without start and end tokens."""
+        """Return the token ids of a document's words and the role of each id, without start and end tokens."""
         ids: list[int] = []
         roles: list[Role] = []
         for position, (word, role) in enumerate(words):
@@ -114,7 +118,7 @@ class WorldSource:
         )
 
     def _question(self, form: str, person: Person, attribute: str) -> list[Word]:
-        """Return the words up to the open answer.
+        """Return the words of a probe in the format `form`, with roles, up to the open answer.
 
         Few-shot examples are about well-known people with another answer. The prompt therefore never contains the
         answer.
@@ -133,14 +137,17 @@ class WorldSource:
 
 
 def _first_statement(words: list[Word]) -> list[Word]:
-    """Return the words up to the full stop after the first fact."""
+    """Return the first words of a document, up to the full stop after the first fact."""
     fact = next(index for index, (_, role) in enumerate(words) if role is Role.FACT)
     stop = next(index for index, (word, _) in enumerate(words) if index > fact and word == ".")
     return words[: stop + 1]
 
 
 def _annotation(words: list[Word]) -> list[Word]:
-    """Return the words up to the end of the first name. They fix the subject and the form."""
+    """Return the first words of a document, up to the end of the first person's name.
+
+    They fix the subject and part of the wording.
+    """
     name = next(index for index, (_, role) in enumerate(words) if role is Role.SUBJECT)
     end = next(index for index, (_, role) in enumerate(words) if index > name and role is not Role.SUBJECT)
     return words[:end]
@@ -151,11 +158,14 @@ OPENINGS: dict[str, Callable[[list[Word]], list[Word]]] = {
     "blocks": _first_statement,
     "annotated": _annotation,
 }
-"""Prompt style to the part of a human document that is given."""
+"""Map from prompt style to a function that cuts the prompt's words from a human document."""
 
 
 def examples(world: World, person: Person, attribute: str, shots: int, avoid: Collection[str]) -> list[Person]:
-    """Return up to `shots` well-known people whose answer is not in `avoid`."""
+    """Return up to `shots` well-known people as few-shot examples for a question about `person`.
+
+    Well-known is about the first tenth by rank. Their values of `attribute` are not in `avoid`.
+    """
     others = [other for other in world.people if other.facts[attribute] not in avoid]
     known = others[: max(shots, len(world.people) // 10)]
     rng = generator(world.seed, "shots", attribute, person.rank)
@@ -163,5 +173,5 @@ def examples(world: World, person: Person, attribute: str, shots: int, avoid: Co
 
 
 def until_fact(words: list[Word]) -> list[Word]:
-    """Return the words before the first fact."""
+    """Return the words of a document before its first fact."""
     return words[: next(index for index, (_, role) in enumerate(words) if role is Role.FACT)]

@@ -16,11 +16,11 @@ from autophage.store.corpus import Sample
 
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
 Checker = Callable[[Sample], bool | None]
-"""Returns True for a right sample, False for a wrong one, None if the check cannot decide."""
+"""A function from a sample to True if it is right, False if it is wrong, None if the check cannot decide."""
 
 
 def read_answers(path: str) -> dict[str, str]:
-    """Return the answer to each prompt in a file of JSON lines.
+    """Read a file of JSON lines and return a mapping from prompt to right answer. Blank lines are ignored.
 
     Raises:
         UserError: The file is unreadable, or a line has another form. The message gives the line number.
@@ -44,7 +44,10 @@ def read_answers(path: str) -> dict[str, str]:
 
 
 def exact_checker(answers: dict[str, str]) -> Checker:
-    """Return a check for equal text. Case and runs of blanks do not count."""
+    """Return a check that a sample's text equals the answer to its prompt. Case and runs of blanks do not count.
+
+    The check cannot decide if `answers` lacks the prompt.
+    """
 
     def is_right(sample: Sample) -> bool | None:
         answer = answers.get(sample.prompt.strip())
@@ -54,7 +57,11 @@ def exact_checker(answers: dict[str, str]) -> Checker:
 
 
 def numeric_checker(answers: dict[str, str], tolerance: float) -> Checker:
-    """Return a check for an equal last number within a relative `tolerance`."""
+    """Return a check that the last number in a sample equals the last number in the answer to its prompt.
+
+    The error may be `tolerance` times the answer, or `tolerance` for answers below 1. The check cannot decide if
+    `answers` lacks the prompt or its answer has no number.
+    """
 
     def is_right(sample: Sample) -> bool | None:
         answer = _number(answers.get(sample.prompt.strip(), ""))
@@ -71,6 +78,6 @@ def _plain(text: str) -> str:
 
 
 def _number(text: str) -> float | None:
-    """Return the last number of a text. Commas may separate its thousands."""
+    """Return the last number in a text, or None without one. Commas may separate thousands."""
     found = NUMBER.findall(text)
     return float(found[-1].replace(",", "")) if found else None

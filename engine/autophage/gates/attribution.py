@@ -19,7 +19,7 @@ from autophage.store.corpus import Sample
 
 
 class Attribution(Gate):
-    """The settings of `[[gate]] kind = "attribution"`."""
+    """Gate `attribution` with its settings. It rejects samples with a sentence that no human passage covers."""
 
     kind: Literal["attribution"] = Field("attribution", description="name of the gate")
     overlap: Fraction = Field(

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class ByModel(Gate, ABC):
-    """A gate with a default that needs no model, and a key `model` that replaces the default."""
+    """Base class of gates with a default that needs no further model. The setting `model` replaces the default."""
 
     model: PathText | None = Field(None, description="model folder or hub id; replaces the default")
     paths: ClassVar[tuple[str, ...]] = ("model",)
@@ -33,9 +33,9 @@ class ByModel(Gate, ABC):
 
 
 class ByClassifier(ByModel, ABC):
-    """A gate whose model is a sequence classifier or a reward model with a single output.
+    """Base class of gates whose model is a sequence classifier, or a reward model with a single output.
 
-    One label of the classifier counts.
+    The setting `label` names the one label of the classifier whose probability counts.
     """
 
     label: str | None = Field(
@@ -51,9 +51,9 @@ class ByClassifier(ByModel, ABC):
             require_judge(self.model, self.label, "gate.model")
 
     def judged_values(self, samples: Sequence[Sample], context: Context, what: str) -> list[float]:
-        """Return the classifier's value for each sample's text. The classifier is loaded once in a run.
+        """Return one number for each sample's text: the probability of `label`, or the model's single raw output.
 
-        `what` names the value in messages.
+        The classifier is loaded once in a run. `what` names the number in messages.
 
         Raises:
             RunError: A value is not finite.
@@ -74,9 +74,10 @@ def ruled(
     ruling: Callable[[T], Verdict],
     unread: Verdict,
 ) -> list[Verdict]:
-    """Return one verdict for each of `samples`.
+    """Return one verdict for each of `samples`, in order.
 
-    A sample in `read` gets the `ruling` of its value. `values` belong to `read`. Any other sample gets `unread`.
+    `read` are the samples that could be judged, and `values` their values in the same order. Such a sample gets the
+    `ruling` of its value. Any other sample gets the verdict `unread`.
     """
     known = dict(zip([sample.sample_id for sample in read], values, strict=True))
     return [ruling(known[sample.sample_id]) if sample.sample_id in known else unread for sample in samples]

@@ -18,7 +18,7 @@ from autophage.store.corpus import Sample
 
 
 class Consistency(Gate):
-    """The settings of `[[gate]] kind = "consistency"`."""
+    """Gate `consistency` with its settings. It keeps samples with the majority's answer to their prompt."""
 
     kind: Literal["consistency"] = Field("consistency", description="name of the gate")
     marker: str = Field(
@@ -42,15 +42,18 @@ class Consistency(Gate):
         ]
 
     def _answer(self, text: str) -> str:
-        """Return the text after the last marker up to the end of its line, or an empty string.
+        """Return the answer in a sample: the text after the last marker, up to the end of that line.
 
-        Case, runs of blanks and a final full stop do not count.
+        Case, runs of blanks and a final full stop are removed. The answer is empty without a marker.
         """
         _, found, rest = text.rpartition(self.marker)
         return " ".join(rest.strip().partition("\n")[0].casefold().split()).rstrip(".") if found else ""
 
     def _majority(self, answers: Sequence[str]) -> str:
-        """Return the most frequent answer if it is unique and frequent enough. Otherwise return an empty string."""
+        """Return the most frequent of the answers to one prompt.
+
+        The result is an empty string if two answers tie or if the share of the first is below `least`.
+        """
         ranked = Counter(answer for answer in answers if answer).most_common(2)
         if not ranked or ranked[0][1] < self.least * len(answers):
             return ""

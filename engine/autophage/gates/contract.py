@@ -30,17 +30,17 @@ from autophage.store.corpus import Sample
 from autophage.store.judged import count_judged
 
 HUMAN, FALSE = 12, 6
-"""Numbers of right and of false documents in the example corpus."""
+"""Numbers of human documents and of shuffled ones in the example corpus."""
 
 
 class ContractError(AssertionError):
-    """A gate breaks the contract. The message names the rule."""
+    """A gate breaks a rule that every gate must keep. The message names the rule."""
 
 
 def check_gate(gate: Gate, context: Context | None = None, samples: Sequence[Sample] | None = None) -> list[Verdict]:
-    """Check a gate against the contract and return its verdicts on the corpus.
+    """Check a gate against the rules for gates, and return its verdicts on `samples`, one each.
 
-    An example stands in for a missing context or corpus.
+    Without `context` or `samples`, small examples are judged.
 
     Raises:
         ContractError: The gate breaks a rule.
@@ -71,7 +71,11 @@ def check_gate(gate: Gate, context: Context | None = None, samples: Sequence[Sam
 
 
 def example_context(gate: Gate) -> Context:
-    """Return a context of a small world, or of a small text if the gate cannot judge a world."""
+    """Return the context for checks of `gate`: a small world of facts, or a small text if it cannot judge a world.
+
+    Raises:
+        ContractError: The gate can judge neither.
+    """
     world = World(people=20, zipf=0.8, seed=0, held_out=10)
     text = " ".join(text_of(world.document(0, index)) for index in range(120))
     kinds: dict[str, tuple[RawSource, SourceTable]] = {
@@ -103,7 +107,10 @@ def example_context(gate: Gate) -> Context:
 
 
 def example_samples(context: Context) -> list[Sample]:
-    """Return human documents, shuffled ones, a repeated one, a single word and an empty text."""
+    """Return samples for checks of a gate, made from the human documents of `context`.
+
+    They are human documents, shuffled ones, a repeated one, a single token and an empty text.
+    """
     rng = np.random.default_rng(0)
     human = context.source.reference(HUMAN + FALSE)
     exchanged = [[int(token) for token in rng.permutation(one)] for one in human[HUMAN:]]
@@ -112,7 +119,7 @@ def example_samples(context: Context) -> list[Sample]:
 
 
 def _sample(context: Context, number: int, token_ids: list[int], rng: np.random.Generator) -> Sample:
-    """Return a sample with random statistics of a moderately certain model."""
+    """Return the sample `token_ids` with random statistics, like those of a moderately certain model."""
     length = len(token_ids)
     logprob, entropy, varentropy = (rng.gamma(2.0, 1.0, length).astype(np.float32) for _ in range(3))
     start = context.source.start_ids
@@ -133,7 +140,7 @@ def _sample(context: Context, number: int, token_ids: list[int], rng: np.random.
 
 
 class _RandomModel:
-    """A model of random weights that is both writer and base. It is built on the first request."""
+    """A tiny model of random weights that scores as the writer and as model 0. It is built on the first request."""
 
     def __init__(self, recipe: Recipe, tokenizer: Any) -> None:
         self._recipe, self._tokenizer = recipe, tokenizer
@@ -170,7 +177,7 @@ class _RandomModel:
 
 
 def _anew(context: Context) -> Context:
-    """Return the context with an empty memory, as in another process."""
+    """Return a copy of `context` with an empty cache, as a gate sees it in a new process."""
     return Context(**{**vars(context), "memory": {}})
 
 

@@ -29,7 +29,7 @@ from autophage.store.corpus import Sample
 
 
 class Detector(ByClassifier):
-    """The settings of `[[gate]] kind = "detector"`."""
+    """Gate `detector` with its settings. It resamples a corpus towards text that looks human."""
 
     kind: Literal["detector"] = Field("detector", description="name of the gate")
     exponent: float = Field(
@@ -61,7 +61,10 @@ class Detector(ByClassifier):
         )
 
     def _by_curvature(self, samples: Sequence[Sample], context: Context) -> np.ndarray:
-        """Return P(machine-written) of each sample [N], from a logistic regression on the curvature."""
+        """Return the probability that each sample is machine-written, `[N]`.
+
+        It comes from a logistic regression on conditional probability curvature, fitted to samples and human text.
+        """
         from sklearn.linear_model import LogisticRegression
 
         items = context.source.items(derive(context.seed, "human"), self.human)
@@ -83,10 +86,10 @@ def _statistics(sample: Sample) -> Statistics:
 
 
 def draw_in_proportion(weights_N: np.ndarray, count: int, repeats: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the number of draws of each of N items [N]. `count` items are drawn in proportion to the weights.
+    """Draw `count` of N items in proportion to their weights, and return the number of draws of each, `[N]`.
 
     No item is drawn more than `repeats` times. Fewer than `count` draws result if every item with a weight reaches
-    that limit. Weights of 0 draw nothing.
+    that limit. An item of weight 0 is never drawn.
     """
     drawn_N = np.zeros(len(weights_N), dtype=np.int64)
     while (left := count - int(drawn_N.sum())) > 0:

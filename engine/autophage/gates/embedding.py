@@ -11,7 +11,9 @@ from autophage.trainer.classifier import BATCH, at_work, load_reader, longest_in
 
 
 class Encoder:
-    """An encoder in float32, loaded on construction. It occupies the device only while it encodes.
+    """A transformers text encoder in float32, loaded from `path` on construction.
+
+    It occupies the device only while it encodes. `tokens_read` counts the tokens encoded so far, without padding.
 
     Raises:
         UserError: The model at `path` cannot be loaded.
@@ -25,7 +27,10 @@ class Encoder:
         self.tokens_read = 0
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Return float32 vectors [texts, width]. A text without tokens is all zero, and near nothing."""
+        """Return one unit vector per text, float32 `[texts, width]`.
+
+        A text without tokens gives a zero vector. Without texts the shape is `[0, 1]`.
+        """
         if not texts:
             return np.zeros((0, 1), dtype=np.float32)
         with at_work(self._model):

@@ -23,7 +23,7 @@ UNENTAILED = "not entailed"
 
 
 class EntailmentGate(ByModel):
-    """The settings of `[[gate]] kind = "entailment"`."""
+    """Gate `entailment` with its settings. It keeps samples that human passages or the facts of a world entail."""
 
     kind: Literal["entailment"] = Field("entailment", description="name of the gate")
     model: PathText | None = Field(

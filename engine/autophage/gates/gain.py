@@ -22,7 +22,7 @@ HARMS, LITTLE, LESS = "harms", "gains too little", "gains less than others"
 
 
 class Gain(Gate):
-    """The settings of `[[gate]] kind = "gain"`."""
+    """Gate `gain` with its settings. It keeps samples from which the writer learns most about human text."""
 
     kind: Literal["gain"] = Field("gain", description="name of the gate")
     keep: float = Field(0.5, gt=0.0, le=1.0, description="share of the samples that is kept, largest gains first")

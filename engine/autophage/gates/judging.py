@@ -21,9 +21,10 @@ ABSTAINS = "abstains, "
 def apply_gates(
     gates: Sequence[GateTable], samples: Sequence[Sample], context_of: Callable[[int, GateTable], Context]
 ) -> None:
-    """Let each gate judge the samples that passed all gates before it. Write the outcome into `samples`.
+    """Let each gate in turn judge the samples that passed all gates before it.
 
-    `context_of` maps the place of a gate, and the gate, to its context.
+    The outcome is written into `samples`: acceptance, weight and reasons. `context_of(index, gate)` returns the
+    context of a gate. Without gates, samples do not change.
 
     Raises:
         RunError: A gate failed, returned no verdicts, or gave a weight that is not finite and above 0. The message

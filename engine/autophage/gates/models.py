@@ -21,7 +21,9 @@ from autophage.trainer.scoring import score
 
 
 class NamedModel:
-    """A causal language model that scores texts with its own tokenizer. It occupies the device only while it scores.
+    """A causal language model that scores texts with its own tokenizer, loaded from a folder or hub id.
+
+    It occupies the device only while it scores. `tokens_read` counts the tokens scored so far, contexts included.
 
     Raises:
         UserError: The model cannot be loaded.
@@ -35,9 +37,9 @@ class NamedModel:
         self.tokens_read = 0
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Scored]:
-        """Return statistics of each text's tokens, given the text before it.
+        """Return the statistics of each text's tokens. `pairs` hold the context and then the text to score.
 
-        Tokens beyond the model's positions are cut.
+        A text longer than the model's positions is cut at its end. A longer context is cut at its start.
         """
         sequences, contexts = [], []
         for before, text in pairs:
@@ -54,9 +56,9 @@ class NamedModel:
 
 
 class Judge:
-    """A sequence classifier as a judge of quality.
+    """A sequence classifier that gives a text one number: the probability of `label`, or its single raw output.
 
-    A text gets one number: the probability of a label, or the single output.
+    `key` is the recipe key that messages name.
 
     Raises:
         UserError: The model cannot be loaded, or `label` does not name one of its labels.
@@ -67,7 +69,7 @@ class Judge:
         self._place = _place(self._classifier.labels, path, label, key)
 
     def values(self, texts: Sequence[str]) -> list[float]:
-        """Return P(label) of each text, or the raw output of a model with a single one."""
+        """Return one number per text: the probability of the label, or the raw output of a single-output model."""
         logits_NC = self._classifier.logits(texts)
         chosen_N = logits_NC[:, 0] if self._place is None else logits_NC.softmax(-1)[:, self._place]
         return [float(value) for value in chosen_N]
@@ -89,9 +91,11 @@ def _place(labels: Sequence[str], path: str, label: str | None, key: str) -> int
 
 
 def require_judge(path: str, label: str | None, key: str) -> None:
-    """Check the model's configuration for `Judge`. No weights are loaded.
+    """Check by its configuration that the classifier at `path` can judge by `label`. No weights are loaded.
+
+    Without `label` the model must have a single output. `key` is the recipe key that messages name.
 
     Raises:
-        UserError: `Judge` would refuse the model or the label.
+        UserError: The model cannot be read, or the label is missing or unknown.
     """
     _place(read_labels(path, key), path, label, key)

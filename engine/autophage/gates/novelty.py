@@ -26,7 +26,7 @@ HUMAN, OWN = "near human text", "near another sample"
 
 
 class Novelty(ByModel):
-    """The settings of `[[gate]] kind = "novelty"`."""
+    """Gate `novelty` with its settings. It rejects near duplicates of human text and of accepted samples."""
 
     kind: Literal["novelty"] = Field("novelty", description="name of the gate")
     distance: float = Field(
@@ -107,7 +107,7 @@ class Novelty(ByModel):
 
 
 def _hashed(text: str, shingle: int, permutations: int) -> Any:
-    """Return the MinHash of a text's word n-grams, or None for a text without words.
+    """Return the MinHash of a text's n-grams of `shingle` words, or None for a text without words.
 
     A text with fewer words than an n-gram is hashed as a whole.
     """
@@ -123,9 +123,9 @@ def _hashed(text: str, shingle: int, permutations: int) -> Any:
 
 
 def _index(distance: float, permutations: int) -> Any:
-    """Return an index of candidate neighbours.
+    """Return an empty index that finds candidates within a Jaccard `distance` of a MinHash.
 
-    It prefers false candidates to missed ones, because every candidate is compared exactly.
+    It prefers false candidates to missed ones, because every candidate's distance is estimated anew.
     """
     from datasketch import MinHashLSH
 

@@ -38,7 +38,7 @@ _REASON = re.compile(r"[a-z0-9][a-z0-9 ,'-]{0,59}")
 
 
 class Ruling(Enum):
-    """Outcome of a verdict."""
+    """Decision of a gate about a sample. A gate abstains if it cannot judge. The sample then passes."""
 
     ACCEPT = "accept"
     REJECT = "reject"
@@ -47,12 +47,12 @@ class Ruling(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Judgement of one sample.
+    """Judgement of one sample by a gate.
 
     Attributes:
         weight: Factor of the sample in the training loss. Other documents count 1.
-        reason: Countable kind in a few words, without the sample's own numbers. Required to reject or abstain, a
-            remark otherwise.
+        reason: Reason in a few words, without the sample's own numbers, so that equal reasons can be counted. It is
+            required to reject or abstain, and an optional remark otherwise.
     """
 
     ruling: Ruling
@@ -70,7 +70,7 @@ class Verdict:
 
 
 def accept(weight: float = 1.0, remark: str = "") -> Verdict:
-    """Return a verdict that accepts the sample with a weight in the training loss."""
+    """Return a verdict that accepts the sample. `weight` is its factor in the training loss."""
     return Verdict(Ruling.ACCEPT, weight, remark)
 
 
@@ -85,23 +85,30 @@ def abstain(reason: str) -> Verdict:
 
 
 class Scoring(Protocol):
-    """Token statistics under one of the two models in memory."""
+    """A function that scores token sequences under one of the two models in memory."""
 
     def __call__(self, sequences: Sequence[Sequence[int]], contexts: Sequence[int], under: str) -> list[Scored]:
-        """Score `sequences[i][contexts[i]:]` under `WRITER` or `BASE`. Contexts are at least 1."""
+        """Return the statistics of the tokens `sequences[i][contexts[i]:]` for each i, given the tokens before.
+
+        `under` is `WRITER`, the model that wrote the samples, or `BASE`, model 0. Contexts are at least 1.
+        """
         ...
 
 
 class Gains(Protocol):
-    """Gains of the writer from learning single documents. The writer's weights do not change."""
+    """A function that measures the model's gain from learning single documents.
+
+    The model is the writer of the samples. Its weights are restored afterwards.
+    """
 
     def __call__(
         self, rows: Sequence[TrainingRow], held: Sequence[TrainingRow], steps: int, rate: float
     ) -> list[float]:
-        """Return the gain from each of `rows`, in nats per token.
+        """Return the gain from each of the training documents `rows`, in nats per token.
 
-        The gain is the fall of the loss on `held` after `steps` gradient steps on that row alone. Each row has at
-        least one token after its `context`. A gain is not finite if `rate` is too high.
+        The gain is the fall of the loss on the documents `held` after `steps` gradient steps on that row alone. `rate`
+        is the learning rate. Each row has at least one token after its `context`. A gain is not finite if `rate` is
+        too high.
         """
         ...
 
@@ -112,17 +119,20 @@ class Reader(Protocol):
 
     @property
     def tokens_read(self) -> int:
-        """Tokens read since loading, in the model's own tokens, without padding."""
+        """Number of tokens read since loading, in the model's own tokens, without padding."""
         ...
 
 
 @dataclass(frozen=True)
 class Context:
-    """Information for a gate besides the samples.
+    """Information that a gate gets beside the samples, and models that it may ask.
 
     Attributes:
         seed: Seed of this gate for this arm and generation.
-        world: Facts of a world. None for any other source.
+        source: Human data in token ids of `tokenizer`.
+        world: The world of facts, or None if the source is a text.
+        score: Scores tokens under the writer of the samples or under model 0.
+        gains: Measures the writer's gain from learning documents.
         memory: Cache of `once`. It outlives the generation.
     """
 
@@ -138,16 +148,17 @@ class Context:
     memory: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return `make()`, called once in a run. `key` names everything that the result depends on.
+        """Return the result of `make()`, cached for the whole run under `key`.
 
-        Typical results are a loaded model or an index of human text.
+        `key` names everything that the result depends on. Typical results are a loaded model or an index of human
+        text.
         """
         if key not in self.memory:
             self.memory[key] = make()
         return cast(T, self.memory[key])
 
     def human(self, count: int) -> list[str]:
-        """Return at most `count` human training documents. All arms and generations get the same ones."""
+        """Return the texts of at most `count` human training documents, the same for all arms and generations."""
 
         def texts() -> list[str]:
             return [decode(self.tokenizer, one) for one in self.source.reference(count)]
@@ -155,7 +166,9 @@ class Context:
         return self.once(("human", count), texts)
 
     def claims(self, text: str) -> list[Claim]:
-        """Return the statements of a text about the world of facts, each marked right or wrong.
+        """Return the statements in a text about the world of facts, each marked right or wrong.
+
+        The list is empty if the text states nothing.
 
         Raises:
             UserError: The source is not a world.
@@ -166,10 +179,10 @@ class Context:
         return self.once("claims", lambda: ClaimReader(world)).claims(text)
 
     def score_samples(self, samples: Sequence[Sample], under: str) -> list[Scored]:
-        """Return statistics of each sample's tokens after its prompt, under another model.
+        """Return the statistics of each sample's tokens after its prompt, such as log-probs, under a model.
 
-        `under` is `WRITER`, `BASE`, or a model folder or hub id. A named model reads prompt and text with its own
-        tokenizer.
+        `under` is `WRITER`, `BASE`, or a model folder or hub id. A model from a folder or hub reads prompt and text
+        with its own tokenizer.
         """
         if under in (WRITER, BASE):
             sequences = [[*sample.prompt_ids, *sample.token_ids] for sample in samples]
@@ -181,16 +194,16 @@ class Context:
 
 
 def greatest(values: Sequence[float | None], share: float) -> set[int]:
-    """Return the places of the largest values, a `share` of them rounded up.
+    """Return the indices of the largest of `values`. Their number is a `share` of all values, rounded up.
 
-    Ties go to the first. None is not a value.
+    Ties go to the first. None is no value and does not count.
     """
     ranked = [(-value, place) for place, value in enumerate(values) if value is not None]
     return {place for _, place in sorted(ranked)[: math.ceil(share * len(ranked))]}
 
 
 def require_finite(values: Sequence[float], samples: Sequence[Sample], what: str, remedy: str = "") -> None:
-    """Check that every sample's value is finite.
+    """Check that the value of each of `samples` is finite. `what` names the value in the message.
 
     Raises:
         RunError: A value is NaN or infinite. The message names the first such sample and the `remedy`.
@@ -202,12 +215,13 @@ def require_finite(values: Sequence[float], samples: Sequence[Sample], what: str
 
 
 class Gate(GateTable, ABC):
-    """Base class of gates. Fields are settings, each with bounds, a description and, if possible, a default.
+    """Base class of gates, which accept, reject or abstain on each sample of a corpus.
 
-    `kind` is a `Literal` with a default, equal to the name of the entry point. Subclasses may override `passes`,
+    Fields are the settings of a `[[gate]]` table. Each has bounds, a description and, if possible, a default. `kind`
+    is a `Literal` with a default, equal to the name of the entry point. Subclasses may override `passes`,
     `gradient_steps`, `human_passes`, `unfit` and `require`.
     """
 
     @abstractmethod
     def judge(self, samples: Sequence[Sample], context: Context) -> list[Verdict]:
-        """Return one verdict per sample, in order. `samples` may be empty, and so may their texts."""
+        """Return one verdict per sample, in order. `samples` may be empty, and so may the text of a sample."""

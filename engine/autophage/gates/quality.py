@@ -25,7 +25,7 @@ HALVES = 2
 
 
 class Quality(ByClassifier):
-    """The settings of `[[gate]] kind = "quality"`."""
+    """Gate `quality` with its settings. It keeps samples that a classifier calls good text."""
 
     kind: Literal["quality"] = Field("quality", description="name of the gate")
     threshold: float = Field(
@@ -52,7 +52,10 @@ class Quality(ByClassifier):
         return ruled(samples, readable, values, ruling, abstain("no words"))
 
     def _by_words(self, samples: Sequence[Sample], context: Context) -> list[float]:
-        """Return P(human) of each sample under the classifier that was fitted without it."""
+        """Return the probability that each sample is human, under a classifier of word n-grams fitted without it.
+
+        It is 0.5 if that classifier had no sample or no human document to learn from.
+        """
         from sklearn.feature_extraction.text import HashingVectorizer
         from sklearn.linear_model import LogisticRegression
 

@@ -21,20 +21,20 @@ SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
 def words_of(text: str) -> list[str]:
-    """Return the lower-case words of a text."""
+    """Return the words of a text in lower case, in order and with repetitions."""
     return WORD.findall(text.lower())
 
 
 def sentences_of(text: str) -> list[str]:
-    """Return the sentences of a text that contain a word.
+    """Return the sentences of a text in order, without those that contain no word.
 
-    A full stop, question mark or exclamation mark ends a sentence.
+    A sentence ends at white space after a full stop, question mark or exclamation mark.
     """
     return [one.strip() for one in SENTENCE.split(text) if WORD.search(one)]
 
 
 class PassageIndex:
-    """BM25 index over human passages."""
+    """A BM25 index that finds the human passages most similar to a text."""
 
     def __init__(self, passages: Sequence[str]) -> None:
         from sklearn.feature_extraction.text import CountVectorizer
@@ -52,9 +52,9 @@ class PassageIndex:
         self._weights = counts
 
     def retrieve(self, texts: Sequence[str], count: int) -> list[list[int]]:
-        """Return the places of the `count` best passages for each text, best first.
+        """Return the indices in `self.texts` of the `count` best passages for each of `texts`, best first.
 
-        Passages that share no word with the text are left out.
+        A passage that shares no word with the text is left out, so a list may be shorter or empty.
         """
         asked = self._vectorizer.transform(texts)
         found = []

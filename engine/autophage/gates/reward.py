@@ -25,7 +25,7 @@ UNREWARDED = abstain("no reward")
 
 
 class Reward(ByClassifier):
-    """The settings of `[[gate]] kind = "reward"`."""
+    """Gate `reward` with its settings. It keeps samples whose reward reaches the threshold of their generation."""
 
     kind: Literal["reward"] = Field("reward", description="name of the gate")
     reward: Literal["likelihood", "world", "model"] = Field(
@@ -79,7 +79,11 @@ class Reward(ByClassifier):
         return ruled(samples, readable, rewards, ruling, UNREWARDED)
 
     def _least(self, rewards_N: np.ndarray, generation: int) -> float:
-        """Return the smallest reward that is kept. Ties with the sample at the threshold's share are kept."""
+        """Return the smallest reward that the gate keeps in a generation. `rewards_N` are those of the whole corpus.
+
+        With `scale = "share"` it is the reward at that share of the sorted corpus. Ties with it are kept. Without
+        rewards it is the threshold itself.
+        """
         threshold = self.thresholds[min(generation, len(self.thresholds) - 1)]
         if self.scale == "value" or not len(rewards_N):
             return threshold
@@ -94,6 +98,6 @@ class Reward(ByClassifier):
 
 
 def _shares_right(samples: Sequence[Sample], context: Context) -> list[float | None]:
-    """Return the share of right statements in each sample, or None without statements."""
+    """Return the share of each sample's statements about a world that are right. None for one without statements."""
     found = [context.claims(sample.text) for sample in samples]
     return [sum(one.right for one in claims) / len(claims) if claims else None for claims in found]

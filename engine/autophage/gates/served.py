@@ -19,9 +19,9 @@ from autophage.errors import RunError, UserError, first_line
 
 KEY = "AUTOPHAGE_JUDGE_API_KEY"
 AT_ONCE = 64
-"""Maximum questions in flight. The server queues them."""
+"""Maximum questions sent and not yet answered. The server queues them."""
 SECONDS = 600.0
-"""Timeout of one answer, including the server's queue."""
+"""Timeout of one answer in seconds, including the server's queue."""
 RETRIES = 4
 """Retries of a question after a busy server or a lost connection, with growing pauses."""
 
@@ -29,7 +29,10 @@ ANSWER = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 
 
 class ServedJudge:
-    """Client of a judge model. `model` is its name at the server, None if the server has one model.
+    """Client of a judge model that an OpenAI-compatible server offers at the address `server`.
+
+    `model` is its name there, or None if the server has one model. `tokens_read` counts the tokens of all questions
+    and answers so far.
 
     Raises:
         UserError: The server is unreachable, refuses the key, or has no such model.
@@ -51,10 +54,13 @@ class ServedJudge:
         self.tokens_read = 0
 
     def close(self) -> None:
+        """Close the connection to the server."""
         self._client.close()
 
     def answers(self, questions: Sequence[str], longest: int, seed: int) -> list[bool | None]:
-        """Return True for yes, False for no and None for neither. `longest` is the maximum tokens of an answer.
+        """Ask the judge each of `questions`. Return True for yes, False for no and None for neither.
+
+        `longest` is the maximum number of tokens of an answer. Without questions the list is empty.
 
         Raises:
             RunError: The server failed, or no answer is a yes or a no.
@@ -72,7 +78,10 @@ class ServedJudge:
         return read
 
     def _ask(self, question: str, longest: int, seed: int) -> tuple[str, int]:
-        """Return the answer and the tokens of question and answer, as far as the server reports them."""
+        """Return the answer's text, and the number of tokens of question and answer.
+
+        The number is 0 if the server does not report it.
+        """
         answer = self._client.chat.completions.create(
             model=self._model,
             messages=[{"role": "user", "content": question}],
@@ -84,14 +93,17 @@ class ServedJudge:
 
 
 def read_answer(text: str) -> bool | None:
-    """Return the last yes or no of a text, or None. A judge that reasons first ends with its answer."""
+    """Return True if the last yes or no in a text is a yes, False if it is a no. None without either.
+
+    The last one counts because a judge that reasons first ends with its answer.
+    """
     found = ANSWER.findall(text)
     return found[-1].lower() == "yes" if found else None
 
 
 @contextmanager
 def _explained(server: str, kind: type[UserError | RunError]) -> Iterator[None]:
-    """Convert errors of the connection to the server into user-facing errors."""
+    """Run the body of a `with` statement. An error of the client or the server becomes an error of the class `kind`."""
     try:
         yield
     except openai.APIConnectionError as error:

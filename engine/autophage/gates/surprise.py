@@ -20,7 +20,7 @@ from autophage.store.corpus import Sample
 
 
 class Surprise(ByModel):
-    """The settings of `[[gate]] kind = "surprise"`."""
+    """Gate `surprise` with its settings. It keeps the samples with the highest perplexity under a model."""
 
     kind: Literal["surprise"] = Field("surprise", description="name of the gate")
     keep: float = Field(0.5, gt=0.0, le=1.0, description="share of the samples that is kept, most surprising first")
@@ -48,7 +48,9 @@ class Surprise(ByModel):
 
 
 def surprisals(samples: Sequence[Sample], context: Context, under: str) -> list[float | None]:
-    """Return the mean surprisal per token of each sample in nats, or None without tokens.
+    """Return the mean negative log-prob per token of each sample, in nats. None for a sample without tokens.
+
+    `under` names the model: the writer of the samples, model 0, or a folder or hub id.
 
     Raises:
         RunError: A value is not finite.

@@ -34,7 +34,7 @@ UNREAD, UNCLEAR = "nothing to check", "neither yes nor no"
 
 
 class Verifier(Gate):
-    """The settings of `[[gate]] kind = "verifier"`."""
+    """Gate `verifier` with its settings. It keeps right samples, as a check or a judge model decides."""
 
     kind: Literal["verifier"] = Field("verifier", description="name of the gate")
     check: Literal["world", "regex", "exact", "numeric", "judge"] = Field(
@@ -153,7 +153,7 @@ class Verifier(Gate):
 
 
 def _world_checker(context: Context) -> Checker:
-    """Return a check of all statements of a document. A document without statements cannot be checked."""
+    """Return a check that all statements of a sample agree with the world. Without statements it cannot decide."""
 
     def is_right(sample: Sample) -> bool | None:
         claims = context.claims(sample.text)

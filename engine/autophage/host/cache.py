@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """The cache folder of this process. It may not exist yet."""
+    """Return the cache folder of this process. It may not exist yet."""
     if own := os.environ.get("AUTOPHAGE_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autophage"

@@ -24,7 +24,7 @@ FORMS = {
 
 
 def credential_in(text: str) -> str | None:
-    """Name the kind of the first credential in `text`, or return None."""
+    """Name the kind of the first credential in `text`, such as "an API key"; None if there is none."""
     for kind, form in FORMS.items():
         if form.search(text):
             return kind
@@ -32,7 +32,7 @@ def credential_in(text: str) -> str | None:
 
 
 def without_credentials(text: str) -> str:
-    """`text` with every credential replaced by its kind or its variable, in brackets."""
+    """Return `text` with every credential replaced by its kind or its variable, in brackets."""
     for name, value in _secrets().items():
         text = text.replace(value, f"[{name}]")
     for kind, form in FORMS.items():
@@ -41,6 +41,9 @@ def without_credentials(text: str) -> str:
 
 
 def _secrets() -> dict[str, str]:
-    """Secrets of this process's environment by variable, the longest first, because one may contain another."""
+    """Return the secrets in this process's environment, by variable.
+
+    The longest come first, because one secret may contain another.
+    """
     found = {name: value for name, value in os.environ.items() if SECRET_NAMES.search(name) and len(value) >= SHORTEST}
     return dict(sorted(found.items(), key=lambda item: -len(item[1])))

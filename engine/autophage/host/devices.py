@@ -9,12 +9,12 @@ OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memo
 
 
 def device() -> torch.device:
-    """CUDA if it is available, else the CPU."""
+    """Return the device of this process. It is CUDA if available, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def element_type(dtype: str) -> torch.dtype:
-    """The compute type of sampler and trainer by name: auto, float32 or bfloat16.
+    """Return the compute type of sampler and trainer for its name: auto, float32 or bfloat16.
 
     "auto" is float32 on a CPU and bfloat16 on a GPU.
     """
@@ -24,18 +24,21 @@ def element_type(dtype: str) -> torch.dtype:
 
 
 def device_memory() -> int:
-    """Total memory of this process's GPU in bytes."""
+    """Return the total memory of this process's first GPU in bytes."""
     return int(torch.cuda.get_device_properties(0).total_memory)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """True if `error` reports exhausted memory, of a GPU or of the machine."""
+    """Return True if `error` reports exhausted memory of a GPU or of the machine."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def give_back_memory() -> None:
-    """Return the freed GPU memory that torch caches to the driver, for another process."""
+    """Give the freed GPU memory that torch caches back to the driver, for other processes.
+
+    Without a GPU, nothing happens.
+    """
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -24,20 +24,33 @@ from autophage.host.cache import cache_folder
 from autophage.host.machine import GIB, CudaDriver, cpu_quota, memory_available, nvidia_driver
 
 MEMORY_GIB = 3.0
-"""Minimum memory. With less, the kernel kills the sampler at its start: vLLM, torch and a small model in one process."""
+"""Minimum available memory in GiB.
+
+With less, the kernel kills the sampler at its start. One process holds vLLM, torch and a small model.
+"""
 DISK_GIB = 2.0
-"""Minimum free disk. With less, even a small run may stop at a commit: adapters, corpora and the cached base model."""
+"""Minimum free disk in GiB.
+
+With less, even a small run may stop at a commit. It writes adapters, corpora and the cached base model.
+"""
 SHM_GIB = 1.0
-"""Minimum shared memory. Containers give 64 MiB by default: Ray's object store then uses the disk, and NCCL cannot start."""
+"""Minimum shared memory in GiB.
+
+Containers give 64 MiB by default. Ray's object store then uses the disk, and NCCL cannot start.
+"""
 OPEN_FILES = 4096
-"""Minimum open files. Ray opens several sockets per worker, and raises the soft limit itself up to the hard limit."""
+"""Minimum limit of open files.
+
+Ray opens several sockets per worker, and raises the soft limit itself up to the hard limit.
+"""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One fact about the machine.
+    """Result of one check of the machine.
 
-    `ok` is False for a fact that stops a run and None for information. The remedy of information is advice.
+    `ok` is False for a fact that stops a run, and None for information. `found` is the fact in words. The remedy of
+    information is advice.
     """
 
     name: str
@@ -47,7 +60,10 @@ class Check:
 
 
 def diagnose() -> list[Check]:
-    """Run every check, software first. Without a GPU this takes less than a second."""
+    """Return the results of all checks of this machine, software first.
+
+    Without a GPU this takes less than a second.
+    """
     driver, problem = nvidia_driver()
     return [
         python(),
@@ -109,7 +125,11 @@ def torch_build(driver: CudaDriver | None) -> Check:
 
 
 def requirement(name: str, detail: str = "") -> Check:
-    """Check that `name` is installed in a version that the metadata of autophage accepts."""
+    """Check that the package `name` is installed in a version that the metadata of autophage accepts.
+
+    Args:
+        detail: Words to add to the version in the result.
+    """
     version = _version(name)
     wanted = _wanted(name)
     if version is None:
@@ -123,9 +143,9 @@ def requirement(name: str, detail: str = "") -> Check:
 
 
 def trl_and_vllm() -> Check:
-    """Compare vLLM with the versions that TRL supports for its own generation, which Autophage does not use.
+    """Compare the installed vLLM with the versions that TRL supports.
 
-    Outside of them TRL prints a warning.
+    TRL needs them for its own generation, which Autophage does not use. Outside of them TRL prints a warning.
     """
     found = vllm_window.installed()
     wanted = next((want for want in _requirements("trl") if want.name == "vllm"), None)
@@ -138,7 +158,10 @@ def trl_and_vllm() -> Check:
 
 
 def torch_cuda() -> tuple[int, int] | None:
-    """The CUDA version of the installed torch, from its `version.py`. None for a CPU build, or without torch."""
+    """Return the CUDA version of the installed torch; None for a CPU build, or without torch.
+
+    The version is read from torch's `version.py`.
+    """
     try:
         text = Path(str(metadata.distribution("torch").locate_file("torch/version.py"))).read_text("utf-8")
     except (metadata.PackageNotFoundError, OSError):
@@ -183,7 +206,10 @@ def gpus(driver: CudaDriver | None, problem: str) -> Check:
 
 
 def cuda_match(driver: CudaDriver | None) -> Check:
-    """Check that the driver supports the CUDA of torch: any CUDA up to the driver's major version."""
+    """Check that the driver supports the CUDA version of torch.
+
+    It supports any CUDA up to its own major version.
+    """
     built = torch_cuda()
     if driver is None or built is None or driver.cuda is None:
         return Check("CUDA of torch and driver", None, "nothing to compare: no CUDA build of torch, or no driver")
@@ -197,7 +223,10 @@ def cuda_match(driver: CudaDriver | None) -> Check:
 
 
 def compiler(driver: CudaDriver | None) -> Check:
-    """Check for a C compiler and Python's headers. Triton builds a small C launcher for every kernel."""
+    """Check for a C compiler and Python's headers.
+
+    Triton builds a small C launcher for every kernel. Without a driver, a missing compiler stops no run.
+    """
     tool = next((name for name in (os.environ.get("CC"), "gcc", "clang", "cc") if name and shutil.which(name)), None)
     headers = (Path(sysconfig.get_path("include")) / "Python.h").is_file()
     found = f"{tool or 'no C compiler'}, {'with' if headers else 'without'} Python's headers"

@@ -11,7 +11,10 @@ import secrets
 
 
 def process_variables() -> dict[str, str]:
-    """The variables of sampler and trainer processes. Values that the user has set take precedence (`apply`)."""
+    """Return the environment variables of sampler and trainer processes, with their values.
+
+    Values that the user has set take precedence (`apply`).
+    """
     cores = str(len(os.sched_getaffinity(0)))
     return {
         # Two processes whose waiting threads spin on the same cores run 20 times slower.
@@ -39,24 +42,27 @@ PASSED_ON = ("AUTOPHAGE_CACHE", "HF_HUB_OFFLINE")
 
 
 def apply() -> None:
-    """Set the variables in this process, except those that are set already."""
+    """Set the variables of `process_variables` in this process, except those that are set already."""
     for name, value in process_variables().items():
         os.environ.setdefault(name, value)
 
 
 def for_workers() -> dict[str, str]:
-    """The variables of this process, for workers that do not inherit them."""
+    """Return the variables of this process that its workers need but do not inherit, with their values."""
     names = [*process_variables(), *(name for name in PASSED_ON if name in os.environ)]
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def stay_on_loopback() -> None:
-    """Make Ray use loopback. Without this variable Ray takes the machine's outside address even if loopback is requested."""
+    """Make Ray use loopback.
+
+    Without this variable Ray takes the machine's outside address, even if loopback is requested.
+    """
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
 def isolate_ray() -> None:
-    """Restrict a private Ray to this machine's loopback, and require a token."""
+    """Set variables that restrict a private Ray to this machine's loopback and require a token."""
     stay_on_loopback()
     os.environ.setdefault("RAY_worker_niceness", "0")  # keep the priority that the user gave the run
     os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -15,14 +15,14 @@ from pathlib import Path
 
 GIB = 1 << 30
 SMI_SECONDS = 20
-"""Deadline for `nvidia-smi`. Several GPUs without persistence mode take some seconds; a hung driver never answers."""
+"""Seconds that `nvidia-smi` may take. Several GPUs without persistence mode take some; a hung driver never answers."""
 
 
 @dataclass(frozen=True)
 class CudaDriver:
-    """The NVIDIA driver.
+    """The NVIDIA driver and its GPUs.
 
-    `cuda` is the newest CUDA version that it supports. `gpus` has one line for each GPU, with name and memory.
+    `cuda` is the newest CUDA version that the driver supports. `gpus` has one text for each GPU, with name and memory.
     """
 
     version: str
@@ -31,7 +31,11 @@ class CudaDriver:
 
 
 def nvidia_driver() -> tuple[CudaDriver | None, str]:
-    """Ask `nvidia-smi`. Returns the driver, or None and the problem; the problem is empty without `nvidia-smi`."""
+    """Ask `nvidia-smi` for the NVIDIA driver and its GPUs.
+
+    Returns:
+        The driver and an empty text, or None and the problem in words. Without `nvidia-smi` the problem is empty.
+    """
     if shutil.which("nvidia-smi") is None:
         return None, ""
     ask = partial(subprocess.run, capture_output=True, text=True, timeout=SMI_SECONDS, stdin=subprocess.DEVNULL)
@@ -52,6 +56,9 @@ def parse_driver(header: str, rows: str) -> tuple[CudaDriver | None, str]:
     """Parse the plain output of `nvidia-smi` (`header`) and its CSV output (`rows`).
 
     Newer drivers print "CUDA UMD Version" in place of "CUDA Version".
+
+    Returns:
+        The driver and an empty text, or None and the problem in words.
     """
     gpus = [[part.strip() for part in row.split(",")] for row in rows.splitlines() if row.count(",") == 2]
     if not gpus:
@@ -62,7 +69,10 @@ def parse_driver(header: str, rows: str) -> tuple[CudaDriver | None, str]:
 
 
 def memory_available(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> tuple[int, bool]:
-    """Available memory in bytes, and True if a control group sets that limit rather than the machine."""
+    """Return the available memory in bytes, and True if a control group sets that limit.
+
+    The second value is False if the machine itself sets the limit.
+    """
     match = re.search(r"^MemAvailable:\s*(\d+) kB", (proc / "meminfo").read_text("ascii"), re.MULTILINE)
     machine = int(match[1]) * 1024 if match else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     groups = [machine]
@@ -75,7 +85,7 @@ def memory_available(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/c
 
 
 def cpu_quota(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """CPU quota of the control groups in cores, or None without a limit."""
+    """Return the CPU quota of the control groups in cores; None without a limit."""
     quotas = []
     for folder in cgroup_folders("cpu", proc, cgroups):
         if (folder / "cpu.max").is_file():
@@ -88,7 +98,10 @@ def cpu_quota(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")
 
 
 def cgroup_folders(controller: str, proc: Path, cgroups: Path) -> list[Path]:
-    """Folders of this process's control group and of its ancestors, in version 2 and in version 1 of `controller`."""
+    """Return the folders of this process's control group and of its ancestors.
+
+    They belong to version 2, or to version 1 of `controller`. Without control groups the list is empty.
+    """
     try:
         lines = (proc / "self" / "cgroup").read_text("utf-8").splitlines()
     except OSError:
@@ -105,7 +118,7 @@ def cgroup_folders(controller: str, proc: Path, cgroups: Path) -> list[Path]:
 
 
 def _number(path: Path) -> int | None:
-    """The integer in a control file. None if the file is missing or says "max"."""
+    """Return the integer in a control file; None if the file is missing or says "max"."""
     try:
         return int(path.read_text("ascii"))
     except (OSError, ValueError):
@@ -113,7 +126,7 @@ def _number(path: Path) -> int | None:
 
 
 def _reclaimable(folder: Path) -> int:
-    """Bytes of page cache, which count as used but are freed under pressure."""
+    """Return the bytes of a control group's page cache. They count as used but are freed under pressure."""
     try:
         text = (folder / "memory.stat").read_text("ascii")
     except OSError:

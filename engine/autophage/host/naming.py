@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 LONGEST_PATH, LONGEST_PART = 4095, 255
-"""Maximum bytes of a path and of a name in it (Linux). The file system refuses longer ones with an error."""
+"""Maximum bytes of a path, and of a name in it (Linux). The file system refuses longer ones with an error."""
 
 
 def require_nameable(path: str) -> str:
-    """Return `path`.
+    """Return `path` unchanged, if a file system can accept it.
 
     Raises:
         ValueError: a file system does not accept the path.
@@ -29,7 +29,7 @@ def require_nameable(path: str) -> str:
 
 
 def require_inside(name: str) -> str:
-    """Return `name`.
+    """Return `name` unchanged, if it names a file inside the folder that it is joined to.
 
     Raises:
         ValueError: joined to a folder, the name may lead out of it.

@@ -19,12 +19,15 @@ POLL_SECONDS = 0.05
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent dies (prctl(2)). Without kernel support, do nothing."""
+    """Become the parent of every descendant whose own parent dies (prctl(2)).
+
+    Without kernel support, nothing happens.
+    """
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def descendants() -> list[int]:
-    """Process ids of living descendants, without zombies."""
+    """Return the process ids of all living descendants of this process, without zombies."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (found := _parent(entry)) is not None:
@@ -45,14 +48,18 @@ def _parent(entry: Path) -> int | None:
 
 
 def kill(pids: Iterable[int]) -> None:
-    """Send SIGKILL to each process; one that has ended is skipped."""
+    """Send SIGKILL to each process id. A process that has ended is skipped."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def end_others(but: Iterable[int], seconds: float) -> list[int]:
-    """Wait until all descendants but `but` have ended; after `seconds`, kill the rest. Returns the killed ones."""
+    """Wait until all descendants but the process ids `but` have ended. After `seconds`, kill the rest.
+
+    Returns:
+        Ids of the killed processes; empty if all ended in time.
+    """
     kept = frozenset(but)
     deadline = time.monotonic() + seconds
     while (left := [pid for pid in descendants() if pid not in kept]) and time.monotonic() < deadline:

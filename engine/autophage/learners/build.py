@@ -9,7 +9,7 @@ from autophage.recipe.schema import Recipe
 
 
 def learner_of(recipe: Recipe) -> Learner[Any]:
-    """Return the learner of one arm.
+    """Return the learner that `learner.kind` of an arm's recipe names.
 
     Raises:
         UserError: The learner's source cannot be read.

@@ -31,11 +31,11 @@ from autophage.recipe.schema import Recipe
 from autophage.store.manifest import Metric
 
 LABEL, RIGHT, KEPT = -3, -2, -1
-"""Places in a row of one chain, after its features."""
+"""Indices of label and flags in a chain's part of a row. They follow the features."""
 
 
 class LinearClassifier(NumericLearner):
-    """The learner of `learner.kind = "classifier"`."""
+    """Learner `classifier`: a linear classifier of two Gaussian classes, fitted to its own verified labels."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe, self._learner = recipe, recipe.learner
@@ -60,7 +60,10 @@ class LinearClassifier(NumericLearner):
         return self._verified(rng, features, classes, np.where(wrong, -classes, classes))
 
     def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
-        """Return `weights`, float64 [repetitions, dimensions]. The fit uses neither `seed` nor `previous`."""
+        """Return the fitted `weights` of each chain, float64 `[repetitions, dimensions]`.
+
+        Each is the mean of label times features over kept rows, or 0 without any. `seed` and `previous` are unused.
+        """
         values = np.stack(rows).reshape(len(rows), self._repetitions, -1).astype(np.float64)
         signed = values[..., LABEL] * values[..., KEPT]
         kept = np.maximum(values[..., KEPT].sum(axis=0), 1)
@@ -91,7 +94,7 @@ class LinearClassifier(NumericLearner):
         return metrics
 
     def _points(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return classes [count, repetitions] and features [count, repetitions, dimensions]."""
+        """Draw points: classes +1 or -1 `[count, repetitions]`, and features `[count, repetitions, dimensions]`."""
         classes = rng.choice((-1.0, 1.0), (count, self._repetitions))
         noise = rng.standard_normal((count, self._repetitions, self._dimensions))
         return classes, classes[..., None] * self._mean + noise
@@ -105,9 +108,9 @@ class LinearClassifier(NumericLearner):
         return rows_of(np.concatenate([features, np.stack([labels, right, kept], axis=-1)], axis=-1))
 
     def _theory(self, generation: int) -> list[Metric]:
-        """Return the expected accuracy for human rows.
+        """Return the metric `theory/accuracy` of model `generation`, or nothing if no closed form is known.
 
-        Errors of a model's labels depend on x, those of human labels do not.
+        The form holds for fits to human rows. Errors of a model's labels depend on x, those of human labels do not.
         """
         mix, rows, learner = self._recipe.mix, self._recipe.sample.count, self._learner
         if generation > 0:

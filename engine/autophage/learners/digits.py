@@ -24,26 +24,33 @@ PIXELS = SIDE * SIDE
 
 
 class Images(Protocol):
-    """Images [count, PIXELS] float32 in 0 to 1, and their digits [count]."""
+    """A source of images of handwritten digits.
+
+    Images are float32 `[count, PIXELS]` with values from 0 to 1.
+    """
 
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str:
+        """Name of the images. Equal names mean equal images."""
+        ...
 
-    def draw(self, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]: ...
+    def draw(self, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return `count` images, drawn with `seed`, and the digit of each as an integer `[count]`."""
+        ...
 
     def held_out(self, count: int) -> np.ndarray:
-        """Return images that no draw returns."""
+        """Return at most `count` images that are kept for measurement. No draw returns them."""
         ...
 
 
 def as_stored(images: np.ndarray) -> np.ndarray:
-    """Round values in 0 to 1 to the 256 levels of an image file."""
+    """Return `images` with values from 0 to 1 rounded to the 256 levels of an image file, as float32."""
     levels: np.ndarray = np.round(np.clip(images, 0.0, 1.0) * 255) / np.float32(255)
     return levels.astype(np.float32)
 
 
 class Drawn:
-    """Digits made of strokes. `seed` fixes the held-out images, and each draw has its own seed."""
+    """A source of digits drawn from strokes. `seed` fixes the held-out images, and each draw has its own seed."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -63,7 +70,10 @@ class Drawn:
 
 
 def _arc(x: float, y: float, rx: float, ry: float, first: float, last: float) -> list[tuple[float, float]]:
-    """Return points of an ellipse between two angles in degrees. 0 points right, 90 down."""
+    """Return 11 points on an ellipse between two angles in degrees. Angle 0 points right, 90 down.
+
+    The centre is `(x, y)`, and `rx` and `ry` are the radii.
+    """
     angles = [math.radians(first + (last - first) * place / 10) for place in range(11)]
     return [(x + rx * math.cos(angle), y + ry * math.sin(angle)) for angle in angles]
 
@@ -80,13 +90,13 @@ STROKES: tuple[tuple[list[tuple[float, float]], ...], ...] = (
     (_arc(0.5, 0.27, 0.23, 0.21, 90, 450), _arc(0.5, 0.72, 0.29, 0.24, 270, 630)),
     ([*_arc(0.5, 0.3, 0.26, 0.24, 0, 360), (0.66, 0.95)],),
 )
-"""Strokes of each digit in the unit square, y downwards."""
+"""Strokes of each digit 0 to 9. A stroke is a list of points `(x, y)` in the unit square, with y downwards."""
 BOX = 18.0
 """Side of the unit square in pixels, before scaling."""
 
 
 def _drawn(strokes: tuple[list[tuple[float, float]], ...], count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return `count` images of one digit, [count, PIXELS]."""
+    """Return `count` randomly distorted images of the digit that `strokes` describe, `[count, PIXELS]`."""
     starts = np.array([point for stroke in strokes for point in stroke[:-1]])
     ends = np.array([point for stroke in strokes for point in stroke[1:]])
     turn, shear = rng.normal(0, 0.13, count), rng.normal(0, 0.18, count)
@@ -107,9 +117,9 @@ def _drawn(strokes: tuple[list[tuple[float, float]], ...], count: int, rng: np.r
 
 
 def _distance(first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Return the distance of every pixel to its nearest segment, [count, PIXELS].
+    """Return the distance in pixels of every pixel to its nearest line segment, `[count, PIXELS]`.
 
-    Segments run from `first` to `last`, both [count, S, 2].
+    Each image has S segments. They run from `first` to `last`, both `[count, S, 2]` in pixels.
     """
     y, x = np.divmod(np.arange(PIXELS), SIDE)
     pixels = np.stack([x, y], 1).astype(np.float64)
@@ -123,7 +133,13 @@ def _distance(first: np.ndarray, last: np.ndarray) -> np.ndarray:
 
 
 class Mnist:
-    """The four files of MNIST, with or without gzip. Its test images are held out."""
+    """A source of digits from the four files of MNIST in `folder`, with or without gzip.
+
+    The test images are held out.
+
+    Raises:
+        UserError: A file is missing or unusable.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._images = _read(folder, "train-images", "idx3-ubyte").reshape(-1, PIXELS)
@@ -135,7 +151,7 @@ class Mnist:
         self.digest = hashlib.sha256(self._images.tobytes() + self._held_out.tobytes()).hexdigest()
 
     def draw(self, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return images and digits by a seed. All images are drawn once before any repeats."""
+        """Return `count` random training images and the digit of each. All images are drawn once before any repeats."""
         rng = np.random.default_rng(seed)
         rounds = [rng.permutation(len(self._images)) for _ in range(-(-count // len(self._images)))]
         places = np.concatenate(rounds)[:count]
@@ -146,7 +162,9 @@ class Mnist:
 
 
 def _read(folder: Path, name: str, suffix: str) -> np.ndarray:
-    """Read an IDX file of bytes: two zeros, type 8, number of axes, their lengths (big-endian), values.
+    """Return the uint8 images or labels in one IDX file of MNIST, in the file's shape.
+
+    The file's bytes are two zeros, type 8, the number of axes, their lengths (big-endian) and the values.
 
     Raises:
         UserError: The file is missing, or does not hold 28 x 28 images or labels.

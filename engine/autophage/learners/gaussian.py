@@ -29,7 +29,7 @@ from autophage.store.manifest import Metric
 
 
 class Gaussian(NumericLearner):
-    """The learner of `learner.kind = "gaussian"`."""
+    """Learner `gaussian`: mean and variance of numbers, fitted to draws from the Gaussian before."""
 
     digest = "N(0, 1)"
 
@@ -45,7 +45,10 @@ class Gaussian(NumericLearner):
         return rows_of(np.random.default_rng(draw).standard_normal((count, self._repetitions)))
 
     def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
-        """Return `mean` and `variance`, each float64 [repetitions]. The fit uses neither `seed` nor `previous`."""
+        """Return the sample `mean` and the unbiased `variance` of each chain, float64 `[repetitions]`.
+
+        `seed` and `previous` are unused.
+        """
         values = np.stack(rows).astype(np.float64)
         return {"mean": values.mean(axis=0), "variance": values.var(axis=0, ddof=1)}
 

@@ -19,16 +19,16 @@ from autophage.learners.words import END, START, EncodedDocument
 from autophage.metrics.scored import Statistics
 
 BACKOFF = 0.01
-"""Share of the uniform distribution in the probability of held-out words.
+"""Share of the uniform distribution in the probability of a held-out word.
 
 Without it an unseen word would make perplexity infinite.
 """
 
 
 def count_grams(documents: Iterable[EncodedDocument], order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct n-grams [K, order] in ascending order, and their counts [K].
+    """Return the distinct n-grams of `order` words, as ids `[K, order]` in ascending order, and their counts `[K]`.
 
-    The end of a complete document counts as a word.
+    The end of a complete document counts as a word. K is 0 without documents.
     """
     counted = Counter(gram for document in documents for gram in _grams(document.token_ids, order))
     grams = sorted(counted)
@@ -37,7 +37,10 @@ def count_grams(documents: Iterable[EncodedDocument], order: int) -> tuple[np.nd
 
 
 class Grams:
-    """The model of `count_grams`. Arrays are [K], one value per n-gram. N-grams of one context are adjacent."""
+    """An n-gram language model without smoothing, given by distinct n-grams `[K, order]` and their counts `[K]`.
+
+    N-grams must be sorted, so that those of one context are adjacent. `statistics` has one value per n-gram, `[K]`.
+    """
 
     def __init__(self, grams: np.ndarray, counts: np.ndarray) -> None:
         self.order = grams.shape[1]
@@ -56,21 +59,26 @@ class Grams:
         self.statistics = _statistics(counts, np.array(starts, dtype=np.int64), lengths)
 
     def draw(self, uniforms: np.ndarray, longest: int) -> list[EncodedDocument]:
-        """Draw one document for each row of `uniforms` [documents, longest + 1]. Each number decides one word.
+        """Draw one document for each row of `uniforms` `[documents, longest + 1]`, random numbers in 0 to 1.
 
-        A document is cut at a context that has no successor.
+        Each number decides one word. A document is cut after `longest` words, or at a context that has no successor.
         """
         return [self._document(row, longest) for row in uniforms.tolist()]
 
     def score(self, token_ids: Sequence[int]) -> Statistics:
-        """Return statistics of each word of a document that has probability under the model."""
+        """Return the statistics of each word of a document, such as its log-prob in nats.
+
+        Raises:
+            KeyError: A word has probability 0 under the model.
+        """
         places = [self._places[gram] for gram in _grams(token_ids, self.order)]
         return Statistics(*(values[places] for values in vars(self.statistics).values()))
 
     def backed_off(self, token_ids: Sequence[int], vocabulary: int) -> np.ndarray:
-        """Return log-probs of any words [T].
+        """Return the smoothed log-prob in nats of each of T words, known or not, `[T]`.
 
-        `BACKOFF` parts are uniform over `vocabulary` words. After an unknown context the whole distribution is.
+        The distribution is mixed with a share `BACKOFF` of the uniform one over `vocabulary` words. After an unknown
+        context it is uniform.
         """
         uniform = 1.0 / vocabulary
         probabilities = []
@@ -104,7 +112,11 @@ def _grams(token_ids: Sequence[int], order: int) -> Iterable[tuple[int, ...]]:
 
 
 def _statistics(counts: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Statistics:
-    """Return log-prob and rank of each n-gram's word, and entropy, varentropy and maximum probability of its context."""
+    """Return the statistics of each n-gram, in nats.
+
+    They are log-prob and rank of its last word, and entropy, varentropy and maximum probability of its context.
+    `starts` and `lengths` are the first index and the number of n-grams of each context in `counts`.
+    """
     if not len(counts):
         return Statistics(*(np.empty(0) for _ in range(5)))
     context = np.repeat(np.arange(len(starts)), lengths)
@@ -117,7 +129,10 @@ def _statistics(counts: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> 
 
 
 def _ranks(counts: np.ndarray, context: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Return 1 plus the number of strictly more frequent words in the same context."""
+    """Return the rank of each n-gram: 1 plus the number of strictly more frequent ones with the same context.
+
+    `context` numbers the contexts. `starts` holds the index of each context's first n-gram.
+    """
     order = np.lexsort((-counts, context))
     ordered, groups = counts[order], context[order]
     places = np.arange(len(counts))

@@ -42,17 +42,23 @@ from autophage.store.rundir import Emit, RunDirectory
 from autophage.store.weights import Weights
 
 TABLE_SECONDS = 10.0
-"""Minimum time between two writes of the metrics table.
+"""Minimum seconds between two writes of the metrics table.
 
 A write reads every generation, of which there may be thousands.
 """
 TOLD_SECONDS = 0.5
-"""Minimum duration of a stage that is shown to users. A Gaussian's stages take milliseconds."""
+"""Minimum seconds of a stage that is shown to users. A Gaussian's stages take milliseconds."""
 
 
 @dataclass
 class Chain:
-    """State of one arm: learner, first and newest model, and the rows of the next fit by generation."""
+    """State of one arm in memory: its learner, its models, and the rows that the next fit needs.
+
+    Attributes:
+        base: Parameters of model 0. Empty before the first fit.
+        model: Parameters of the newest model. Empty before the first fit.
+        rows: Map from generation to the rows that its model drew.
+    """
 
     arm: Arm
     learner: Learner[Any]
@@ -62,7 +68,7 @@ class Chain:
 
 
 class Chains:
-    """All arms of a run. Construction reads the sources before any file is written.
+    """All arms of a run with a learner. Construction reads the human data before any file is written.
 
     Raises:
         UserError: A source cannot be read.
@@ -74,7 +80,7 @@ class Chains:
         self._names = [arm.name for arm in loaded.arms]
 
     def drive(self, run: RunDirectory, emit: Emit) -> None:
-        """Compute and commit every missing generation."""
+        """Compute every generation that is missing from the run's directory, and commit each. `emit` gets events."""
         done = {name: committed(run, name) for name in self._names}
         for chain in self._chains:
             _resume(run, chain, done[chain.arm.name])
@@ -94,7 +100,10 @@ class Chains:
                 written = time.monotonic()
 
     def facts(self) -> dict[str, Any]:
-        """Return facts of learner and source, under the names of `stages.facts.model_facts`."""
+        """Return the learner's kind and device and a hash of its human data, for the record of a run.
+
+        Keys are those of `stages.facts.model_facts`. Facts that a learner lacks are None.
+        """
         digests = {chain.learner.digest: None for chain in self._chains}
         return {
             "path": self._recipe.learner.kind,
@@ -107,7 +116,7 @@ class Chains:
 
 
 def _resume(run: RunDirectory, chain: Chain, done: list[Manifest]) -> None:
-    """Restore a chain from its arm's commits."""
+    """Restore the models and rows of `chain` from its arm's commits, `done`. Without commits it stays empty."""
     if not done:
         return
     name, last = chain.arm.name, len(done) - 1
@@ -122,7 +131,11 @@ def _state(run: RunDirectory, arm: str, generation: int) -> Parameters:
 
 
 def _make(run: RunDirectory, chain: Chain, generation: int, made_with: dict[str, str], emit: Emit) -> None:
-    """Fit, draw, measure and commit one generation of one arm."""
+    """Fit, draw, measure and commit one generation of one arm. `chain` moves on to the new model.
+
+    Raises:
+        RunError: A metric is not finite. Nothing is committed then.
+    """
     arm, learner = chain.arm, chain.learner
     recipe, place = arm.recipe, {"arm": arm.name, "generation": generation}
     with _stage(emit, "train", place) as meter:
@@ -186,7 +199,10 @@ def _require_finite(arm: str, generation: int, metrics: list[Metric]) -> None:
 
 @contextmanager
 def _stage(emit: Emit, name: str, place: dict[str, Any]) -> Iterator[Meter]:
-    """Time a stage. Yields the meter of its progress."""
+    """Emit the start and the end of the stage that is the body of a `with` statement. Yield a meter of its progress.
+
+    The end carries the seconds that the stage took.
+    """
     began = told = time.monotonic()
     emit("stage-start", **place, stage=name)
 

@@ -38,7 +38,7 @@ TOLERANCE, ITERATIONS = 1e-5, 2000
 
 
 class Mixture(NumericLearner):
-    """The learner of `learner.kind = "mixture"`."""
+    """Learner `mixture`: a mixture of Gaussians in the plane, fitted by EM to draws from the mixture before."""
 
     digest = f"{WEIGHTS.tolist()} {MEANS.tolist()} {COVARIANCES.tolist()}"
 
@@ -56,9 +56,10 @@ class Mixture(NumericLearner):
         return rows_of(self._draw(state, count, draw))
 
     def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
-        """Return the parameters of R chains with K components each, float64.
+        """Return the fitted parameters of R chains with K components each, float64.
 
-        They are `weights` [R, K], `means` [R, K, 2] and `covariances` [R, K, 2, 2].
+        They are `weights` `[R, K]`, `means` `[R, K, 2]` and `covariances` `[R, K, 2, 2]`. A cumulative chain starts
+        EM at `previous`.
         """
         points = np.stack(rows).reshape(len(rows), self._repetitions, 2).astype(np.float64)
         fits = []
@@ -107,7 +108,10 @@ class Mixture(NumericLearner):
 
     @staticmethod
     def _draw(state: Parameters, count: int, seed: int) -> np.ndarray:
-        """Draw points [count, R, 2]: first a component by its weight, then a Gaussian of that component."""
+        """Draw `count` points from the mixture of each of R chains, `[count, R, 2]`.
+
+        A component is drawn by its weight, then a point from that component.
+        """
         rng = np.random.default_rng(seed)
         weights = state["weights"]
         chosen = (rng.random((count, len(weights), 1)) > np.cumsum(weights, axis=1)).sum(axis=2)
@@ -124,10 +128,11 @@ HUMAN: Parameters = {"weights": WEIGHTS[None], "means": MEANS[None], "covariance
 
 
 def l2_distance(p: Parameters, q: Parameters) -> float:
-    """Return sqrt of the integral of (p - q)^2 for two mixtures without a chain axis.
+    """Return the L2 distance of two mixture densities in closed form. It is the root of the integral of `(p - q)^2`.
 
-    The integral of a product of two Gaussians is N(a - b; 0, A + B) of their means and covariances. With signed
-    weights the whole integral is one sum over pairs of components.
+    `p` and `q` are the parameters of one chain each, without a chain axis. The integral of a product of two Gaussians
+    is `N(a - b; 0, A + B)` of their means and covariances. With signed weights the whole integral is one sum over
+    pairs of components.
     """
     weights = np.concatenate([p["weights"], -q["weights"]])
     means = np.concatenate([p["means"], q["means"]])
@@ -137,7 +142,7 @@ def l2_distance(p: Parameters, q: Parameters) -> float:
 
 
 def log_density(state: Parameters, points: np.ndarray) -> np.ndarray:
-    """Return the log of the mixture's density at `points` [N, 2]."""
+    """Return the log-density of a mixture at each of `points` `[N, 2]`, `[N]`. `state` has no chain axis."""
     parts = gaussian_log_density(points[:, None] - state["means"], state["covariances"]) + np.log(state["weights"])
     highest = parts.max(axis=1, keepdims=True)
     density: np.ndarray = highest[:, 0] + np.log(np.exp(parts - highest).sum(axis=1))
@@ -145,12 +150,13 @@ def log_density(state: Parameters, points: np.ndarray) -> np.ndarray:
 
 
 def gaussian_density(offsets: np.ndarray, covariances: np.ndarray) -> np.ndarray:
-    """N(offset; 0, covariance) over leading axes."""
+    """Return the density of N(0, covariance) at each offset `[..., 2]`, for `covariances` `[..., 2, 2]`."""
     densities: np.ndarray = np.exp(gaussian_log_density(offsets, covariances))
     return densities
 
 
 def gaussian_log_density(offsets: np.ndarray, covariances: np.ndarray) -> np.ndarray:
+    """Return the log of `gaussian_density`."""
     _, log_determinant = np.linalg.slogdet(2 * np.pi * covariances)
     scaled = np.linalg.solve(covariances, offsets[..., None])[..., 0]
     logs: np.ndarray = -0.5 * (log_determinant + (offsets * scaled).sum(axis=-1))

@@ -23,12 +23,21 @@ from dataclasses import dataclass
 from scipy.special import digamma, polygamma
 
 FIT = 1.5
-"""E[W2^2] of one fit times its number of rows, to first order: 1 for the mean, 1/2 for the standard deviation."""
+"""Expected squared 2-Wasserstein distance of one fit, times its number of rows, to first order.
+
+The mean contributes 1, the standard deviation 1/2.
+"""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """E[v], E[m^2] and first-order E[W2^2] of one model. The human variance is 1."""
+    """Expected moments of one fitted Gaussian. The human data are N(0, 1).
+
+    Attributes:
+        variance: E[v] of the fitted variance v.
+        mean_square: E[m^2] of the fitted mean m.
+        w2: First-order expectation of the squared 2-Wasserstein distance to the human Gaussian.
+    """
 
     variance: float
     mean_square: float
@@ -36,16 +45,15 @@ class Moments:
 
     @property
     def about_origin(self) -> float:
-        """E[x^2] of a row x drawn from the model."""
+        """E[x^2] of a number x drawn from the model, about the human mean 0."""
         return self.variance + self.mean_square
 
 
 def moments(count: int, synthetic: int, generation: int, *, accumulate: bool) -> Moments:
-    """Return the moments of model `generation`.
+    """Return the expected moments of the Gaussian that is fitted in `generation`, in closed form.
 
-    Each generation adds `count` rows, `synthetic` of them from the model before.
-
-    Human rows must be fresh in each generation if they are mixed with others.
+    Each generation adds `count` rows, `synthetic` of them from the model before. `accumulate` keeps the rows of
+    earlier generations. Human rows must be fresh in each generation if they are mixed with others.
     """
     rows, model = count, Moments(1.0, 1 / count, FIT / count)
     for _ in range(generation):
@@ -56,9 +64,9 @@ def moments(count: int, synthetic: int, generation: int, *, accumulate: bool) ->
 
 
 def _next(model: Moments, kept: int, synthetic: int, human: int) -> Moments:
-    """Return the moments of a fit to three kinds of rows.
+    """Return the expected moments of a fit to three kinds of rows, given their numbers.
 
-    They are the `kept` rows that `model` was fitted to, rows that it drew, and human rows.
+    There are `kept` rows that `model` was fitted to, `synthetic` rows that it drew, and `human` rows.
     """
     rows = kept + synthetic + human
     # The sum of all rows is (kept + synthetic) m plus noise with the variance of each new row.
@@ -71,16 +79,17 @@ def _next(model: Moments, kept: int, synthetic: int, human: int) -> Moments:
 
 
 def log_drift(count: int) -> float:
-    """Return E[log(v_{g+1} / v_g)] of a fit to `count` rows of model g: psi(k/2) - log(k/2), k = count - 1.
+    """Return the expected change of the log of the fitted variance v in one generation.
 
-    It is always negative.
+    Each model is fitted to `count` rows of the model before. E[log(v_{g+1} / v_g)] = psi(k/2) - log(k/2) with k =
+    count - 1. It is always negative.
     """
     half = (count - 1) / 2
     return float(digamma(half)) - math.log(half)
 
 
 def median_variance(count: int, fits: int) -> float:
-    """Return the median of v after `fits` fits, each to `count` rows of the model before.
+    """Return the median of the fitted variance v after `fits` fits, each to `count` rows of the model before.
 
     log v is a sum of `fits` independent terms. Its median is its mean minus one sixth of skewness times standard
     deviation (Cornish & Fisher 1938). The correction is the same for any number of fits. The result is exact to 0.2%

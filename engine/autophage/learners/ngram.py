@@ -34,7 +34,7 @@ from autophage.store.manifest import Metric
 
 
 class NGram:
-    """The learner of `learner.kind = "ngram"`."""
+    """Learner `ngram`: an n-gram language model without smoothing, fitted to documents of the model before."""
 
     device = "cpu"
 
@@ -52,7 +52,10 @@ class NGram:
         return self._words.documents(draw, count)
 
     def fit(self, rows: Sequence[EncodedDocument], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
-        """Return `grams` int32 [K, order] and `counts` int64 [K]. The fit uses neither `seed` nor `previous`."""
+        """Return the K distinct n-grams of the documents: ids `grams` int32 `[K, order]` and `counts` int64 `[K]`.
+
+        `seed` and `previous` are unused.
+        """
         grams, counts = count_grams(rows, self._order)
         return {"grams": grams, "counts": counts}
 
@@ -121,6 +124,6 @@ def _model(state: Parameters) -> Grams:
 
 
 def _only_logprob(logprob: np.ndarray) -> Statistics:
-    """Return statistics with a log-prob only. Perplexity needs no other."""
+    """Return token statistics with log-probs, and NaN in all other fields. Perplexity needs no other."""
     nothing = np.full(len(logprob), math.nan)
     return Statistics(logprob, nothing, nothing, nothing, nothing)

@@ -25,55 +25,62 @@ R = TypeVar("R")
 
 
 class Learner(Protocol[R]):
-    """A learner with rows of type `R`, bound to one arm's recipe."""
+    """A small model in place of a language model, bound to one arm's recipe. Its samples are rows of type `R`."""
 
     @property
     def config(self) -> dict[str, Any]:
-        """Meaning of the arrays and the rows, stored beside the parameters as `learner.json`."""
+        """Settings of the learner and meaning of its arrays and rows. The store keeps them as `learner.json`."""
         ...
 
     @property
     def digest(self) -> str:
-        """Name of the human data. Equal digests mean equal rows."""
+        """Name or hash of the human data. Equal digests mean equal human rows for equal seeds."""
         ...
 
     @property
     def device(self) -> str:
-        """`cpu`, or the name of the GPU that fits."""
+        """Device of the fit: `cpu`, or the name of the GPU."""
         ...
 
     def human(self, draw: int, count: int) -> list[R]:
-        """Return `count` human rows of the draw with seed `draw`."""
+        """Return `count` rows of human data, drawn with the seed `draw`."""
         ...
 
     def fit(self, rows: Sequence[R], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
-        """Fit the learner to `rows`.
+        """Fit a new model to `rows` and return its parameters as named arrays.
 
-        `previous` is the model before, which a cumulative chain starts from. It is None for model 0.
+        `previous` is the model before, which a cumulative chain starts from. It is None for model 0. `seed` decides
+        random choices. `meter` receives progress.
         """
         ...
 
     def draw(self, state: Parameters, count: int, seed: int) -> list[R]:
-        """Return `count` rows drawn from the fitted learner."""
+        """Return `count` rows drawn with `seed` from the model with the parameters `state`."""
         ...
 
     def measure(
         self, generation: int, state: Parameters, base: Parameters, rows: Sequence[R], seed: int
     ) -> list[Metric]:
-        """Return the metrics of model `generation` and its drawn rows. `base` is model 0 of the arm."""
+        """Return the metrics of model `generation`, which has the parameters `state` and drew `rows`.
+
+        `base` are the parameters of the arm's model 0. `seed` decides resampling.
+        """
         ...
 
     def pack(self, state: Parameters, rows: Sequence[R], sample_ids: list[str], seed: int) -> list[Sample] | Numbers:
-        """Return the drawn rows in the form of the store."""
+        """Return `rows`, drawn from the model `state` with `seed`, in the form that the store writes to disk."""
         ...
 
     def unpack(self, shards: Sequence[Path]) -> list[R]:
-        """Return the rows of a committed corpus, equal to the drawn ones."""
+        """Read the rows of a committed corpus from its files `shards`. They equal the drawn ones."""
         ...
 
 
 class NumericLearner:
-    """A learner whose rows are float32 arrays [width]. It runs on the CPU unless a subclass sets `device`."""
+    """Base class of learners whose rows are float32 arrays `[width]`.
+
+    `device` is "cpu" unless a subclass sets it.
+    """
 
     device = "cpu"
 
@@ -85,18 +92,21 @@ class NumericLearner:
 
 
 def constant_synthetic(recipe: Recipe) -> int | None:
-    """Return the number of synthetic rows in every mix, or None under a schedule.
+    """Return the number of synthetic rows in the mix of every generation, or None if `mix.schedule` varies it.
 
-    Schedules have no known closed form.
+    Closed forms are known for a constant number only.
     """
     return synthetic_count(recipe, 0) if recipe.mix.schedule == "constant" else None
 
 
 def mean_metric(name: str, values: np.ndarray) -> Metric:
-    """Return the mean over independent chains [repetitions] with Student's interval."""
+    """Return a metric: the mean of `values` `[repetitions]` over independent chains, with Student's interval."""
     return Metric(name, float(values.mean()), *mean_interval(values), len(values))
 
 
 def rows_of(values: np.ndarray) -> list[np.ndarray]:
-    """Return [rows, ...] as float32 rows, the precision of the store. A resumed fit then sees equal numbers."""
+    """Return `values` `[rows, ...]` as a list of flat float32 rows.
+
+    The store has the same precision. A resumed fit therefore sees equal numbers.
+    """
     return list(values.reshape(len(values), -1).astype(np.float32))

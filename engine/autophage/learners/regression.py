@@ -23,7 +23,7 @@ from autophage.store.manifest import Metric
 
 
 class Regression(NumericLearner):
-    """The learner of `learner.kind = "regression"`."""
+    """Learner `regression`: linear regression by least squares, fitted to labels of the model before."""
 
     digest = "x ~ N(0, I), y = w . x + noise"
 
@@ -43,7 +43,10 @@ class Regression(NumericLearner):
         return self._labelled(np.broadcast_to(self._truth, (self._repetitions, self._dimensions)), count, draw)
 
     def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
-        """Return `weights`, float64 [repetitions, dimensions]. The fit uses neither `seed` nor `previous`."""
+        """Return the least-squares `weights` of each chain, float64 `[repetitions, dimensions]`.
+
+        `seed` and `previous` are unused.
+        """
         values = np.stack(rows).reshape(len(rows), self._repetitions, -1).astype(np.float64)
         x, y = values[..., :-1], values[..., -1:]
         gram = np.einsum("nrd,nre->rde", x, x, optimize=True)
@@ -80,9 +83,11 @@ class Regression(NumericLearner):
 
 
 def expected_error(rows: int, dimensions: int, generation: int, *, synthetic: bool, accumulate: bool) -> float:
-    """Return E|w_g - w*|^2 of model `generation` for noise 1 and `rows` = T rows of d features a generation.
+    """Return the expected test error E|w_g - w*|^2 of model g = `generation`, for label noise 1.
 
-    One fit to n rows has the error e(n) = d / (n - d - 1), because E[(X^T X)^-1] = I / (n - d - 1) (inverse Wishart).
+    Each generation has T = `rows` rows of d = `dimensions` features. `synthetic` says that the model before labels
+    them. `accumulate` keeps earlier rows. One fit to n rows has the error `e(n) = d / (n - d - 1)`. The reason is the
+    mean of the inverse Wishart distribution, `E[(X^T X)^-1] = I / (n - d - 1)`.
 
         human rows       e(T), and e((g + 1) T) if they accumulate
         replaced         (g + 1) e(T)                              theorem 1 of arXiv 2404.01413, n = g + 1

@@ -38,13 +38,19 @@ from autophage.seeds import derive
 from autophage.store.manifest import Metric
 
 RECOGNISER_IMAGES = 3000
-"""Human images that the digit recogniser is trained on."""
+"""Number of human images that the digit recogniser is trained on."""
 BLOCK = 2
-"""Side of the blocks whose means the recogniser sees. The fit takes a second, and single pixels have no effect."""
+"""Side in pixels of the blocks whose means the recogniser sees.
+
+The fit takes a second, and single pixels have no effect.
+"""
 
 
 class Autoencoder(nn.Module):
-    """Encoder and decoder of flattened images, with one hidden layer each."""
+    """A variational autoencoder of flattened images: an encoder and a decoder with one hidden layer each.
+
+    `latent` and `hidden` are the numbers of latent dimensions and of hidden units.
+    """
 
     def __init__(self, latent: int, hidden: int) -> None:
         super().__init__()
@@ -52,12 +58,15 @@ class Autoencoder(nn.Module):
         self.decode = nn.Sequential(nn.Linear(latent, hidden), nn.ReLU(), nn.Linear(hidden, PIXELS))
 
     def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log-variance of the latent code of each image."""
+        """Return mean and log-variance of the latent code of each of `images` `[N, PIXELS]`, both `[N, latent]`."""
         mean, log_variance = self.encode(images).chunk(2, dim=1)
         return mean, log_variance
 
     def loss(self, images: Tensor, noise: Tensor) -> Tensor:
-        """Return the negative evidence lower bound in nats, mean over images."""
+        """Return the negative evidence lower bound in nats, a scalar mean over `images` `[N, PIXELS]`.
+
+        `noise` `[N, latent]` is standard normal and decides the sampled codes.
+        """
         mean, log_variance = self.moments(images)
         logits = self.decode(mean + torch.exp(0.5 * log_variance) * noise)
         entropy = functional.binary_cross_entropy_with_logits(logits, images, reduction="sum")
@@ -66,7 +75,7 @@ class Autoencoder(nn.Module):
 
 
 class Vae(NumericLearner):
-    """The learner of `learner.kind = "vae"`."""
+    """Learner `vae`: a variational autoencoder of digit images, trained on images of the decoder before."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
@@ -86,7 +95,10 @@ class Vae(NumericLearner):
         return list(self._images.draw(draw, count)[0])
 
     def fit(self, rows: Sequence[np.ndarray], seed: int, previous: Parameters | None, meter: Meter) -> Parameters:
-        """Return the float32 weights by their names in `Autoencoder`."""
+        """Train an autoencoder on the images `rows` and return its float32 weights by their names in `Autoencoder`.
+
+        A cumulative chain starts from `previous`. Otherwise `seed` decides the first weights.
+        """
         train = self._recipe.train
         images = torch.from_numpy(np.stack(rows)).to(self._device)
         model = self._new(seed)
@@ -105,7 +117,10 @@ class Vae(NumericLearner):
         return {name: part.detach().cpu().numpy() for name, part in model.state_dict().items()}
 
     def _batches(self, rows: int, seed: int) -> list[np.ndarray]:
-        """Return the places of each step's images. An epoch is one permutation, and a fractional last epoch is cut."""
+        """Return the indices in the training data of each step's images, for `rows` images in all.
+
+        An epoch is one permutation, and a fractional last epoch is cut.
+        """
         train = self._recipe.train
         rng = np.random.default_rng(derive(seed, "order"))
         order = np.concatenate([rng.permutation(rows) for _ in range(math.ceil(train.epochs))])
@@ -140,7 +155,7 @@ class Vae(NumericLearner):
         ]
 
     def _reconstruction(self, state: Parameters, images: np.ndarray) -> np.ndarray:
-        """Return the cross-entropy [images] of each image with its reconstruction from the mean code."""
+        """Return the cross-entropy in nats of each of `images` with its reconstruction from the mean code."""
         model, seen = self._loaded(state), self._tensor(images)
         logits = model.decode(model.moments(seen)[0])
         nats = functional.binary_cross_entropy_with_logits(logits, seen, reduction="none").sum(dim=1)
@@ -148,7 +163,10 @@ class Vae(NumericLearner):
 
     @cached_property
     def recogniser(self) -> Any:
-        """Logistic regression of the digit on human images. All arms and generations share one fit."""
+        """Logistic regression that recognises the digit of an image. It is fitted to human images.
+
+        The fit is the same for all arms and generations.
+        """
         images, labels = self._images.draw(derive(self._recipe.source.seed, "recogniser"), RECOGNISER_IMAGES)
         return LogisticRegression(C=0.1, max_iter=200).fit(blocks(images), labels)
 
@@ -172,31 +190,31 @@ class Vae(NumericLearner):
 
 
 def blocks(images: np.ndarray) -> np.ndarray:
-    """Return means over blocks of `BLOCK` x `BLOCK` pixels: [images, PIXELS / BLOCK^2]."""
+    """Return the means of `images` `[N, PIXELS]` over blocks of `BLOCK` x `BLOCK` pixels, `[N, PIXELS / BLOCK^2]`."""
     side = SIDE // BLOCK
     means: np.ndarray = images.reshape(-1, side, BLOCK, side, BLOCK).mean(axis=(2, 4))
     return means.reshape(len(images), -1)
 
 
 def latent_std(codes: np.ndarray) -> float:
-    """Return the standard deviation over images, averaged over dimensions."""
+    """Return the standard deviation of `codes` `[images, latent]` over images, averaged over latent dimensions."""
     return float(codes.std(axis=0).mean())
 
 
 def recognised(digits: np.ndarray) -> float:
-    """Return the mean maximum of the probabilities `digits` [images, 10]."""
+    """Return the mean over images of the largest of the ten probabilities in `digits` `[images, 10]`."""
     return float(digits.max(axis=1).mean())
 
 
 def digit_entropy(digits: np.ndarray) -> float:
-    """Return the entropy in nats of the mean of `digits` [images, 10]."""
+    """Return the entropy in nats of the mean over images of the probabilities `digits` `[images, 10]`."""
     mean = digits.mean(axis=0)
     mean = mean[mean > 0]
     return float(-(mean * np.log(mean)).sum())
 
 
 def _resampled(name: str, values: np.ndarray, statistic: Any, resamples: int, seed: int) -> Metric:
-    """Return a statistic of images [images, ...] with its bootstrap percentile interval."""
+    """Return the metric `name`: a `statistic` of `values` `[images, ...]` with a 95% bootstrap interval over images."""
     rng = np.random.default_rng(derive(seed, name))
     drawn = [statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(resamples)]
     low, high = np.percentile(drawn, [2.5, 97.5])

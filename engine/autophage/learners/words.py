@@ -29,42 +29,56 @@ LONGEST = 64
 
 @dataclass(frozen=True)
 class EncodedDocument:
-    """Word ids of a document. A `complete` document ends with `END`."""
+    """A document as word ids. A `complete` document ends with `END`, and any other was cut."""
 
     token_ids: tuple[int, ...]
     complete: bool
 
     @property
     def words(self) -> tuple[int, ...]:
+        """Ids of the document's words, without `END`."""
         return self.token_ids[:-1] if self.complete else self.token_ids
 
 
 class Words(ABC):
-    """Documents of a source under the source's own vocabulary. Draws are functions of their seed."""
+    """Human documents as word ids, under the vocabulary of their source.
+
+    `known` are the words of the vocabulary. Documents are cut after `longest` words.
+    """
 
     def __init__(self, digest: str, known: Iterable[str], longest: int) -> None:
         self.digest = digest
         self.vocabulary = [*SPECIAL, *known]
-        """Words by id. A held-out word outside the training text has no id."""
+        """All words, with START and END first. The index of a word is its id.
+
+        A held-out word outside the training text has no id.
+        """
         self._ids = {word: place for place, word in enumerate(self.vocabulary)}
         self._longest = longest
 
     @abstractmethod
     def documents(self, draw: int, count: int) -> list[EncodedDocument]:
-        """Return `count` documents of the draw with seed `draw`."""
+        """Return `count` human training documents, drawn with the seed `draw`. Equal seeds give equal documents."""
 
     @abstractmethod
     def reference(self, count: int) -> list[EncodedDocument]:
-        """Return the documents that define rare words. All runs on one source get the same ones."""
+        """Return at most `count` human training documents, in which words are counted to define rare ones.
+
+        All runs on one source get the same ones.
+        """
 
     @abstractmethod
     def _held_out_words(self) -> list[list[Word]]: ...
 
     def held_out(self, count: int) -> list[HeldOut]:
-        """Return documents that no draw returns. Words without an id get one beyond the vocabulary."""
+        """Return at most `count` human documents that no draw returns, for measurement.
+
+        Words without an id get one beyond the vocabulary.
+        """
         return [self._held_out(words) for words in spread(self._held_out_words(), count)]
 
     def text(self, ids: Sequence[int]) -> str:
+        """Return the words with these ids, joined by blanks."""
         return " ".join(self.vocabulary[one] for one in ids)
 
     def _held_out(self, words: list[Word]) -> HeldOut:
@@ -79,7 +93,7 @@ class Words(ABC):
 
 
 class WorldWords(Words):
-    """Documents of a world."""
+    """Documents of an invented world as word ids."""
 
     def __init__(self, world: World, digest: str, longest: int) -> None:
         super().__init__(digest, world.vocabulary, longest)
@@ -96,7 +110,11 @@ class WorldWords(Words):
 
 
 class TextWords(Words):
-    """Lines of a text. A draw uses every line once before any repeats."""
+    """Lines of a text as documents of word ids. A draw uses every line once before any repeats.
+
+    Raises:
+        UserError: The training part or the held-out part has no line with words.
+    """
 
     def __init__(self, text: Text, digest: str, longest: int) -> None:
         self._lines, self._ends = _lines(text.train), _lines(text.held_out)
@@ -120,7 +138,7 @@ class TextWords(Words):
 
 
 def words_of(recipe: Recipe) -> Words:
-    """Return the documents of a recipe's source.
+    """Read the source of a recipe and return its human documents as word ids.
 
     Raises:
         UserError: The source cannot be read.
@@ -132,7 +150,7 @@ def words_of(recipe: Recipe) -> Words:
 
 
 def longest(recipe: Recipe) -> int:
-    """Return the maximum number of words in a document."""
+    """Return the maximum number of words in a document: `sample.max_tokens` if it is set, or else `LONGEST`."""
     return LONGEST if recipe.sample.max_tokens is None else recipe.sample.max_tokens
 
 

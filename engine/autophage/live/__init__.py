@@ -12,7 +12,10 @@ from typing import Any, Protocol, Self
 
 
 class View(Protocol):
-    """Takes events as they happen. Leaving the view restores the terminal, also after an error."""
+    """Context manager that shows the events of a run as they happen.
+
+    Leaving the view restores the terminal, also after an error.
+    """
 
     def __enter__(self) -> Self: ...
 
@@ -24,7 +27,10 @@ class View(Protocol):
 
 
 def open_view(history: Iterable[Mapping[str, Any]] = ()) -> View:
-    """Open a drawn view on an interactive terminal, else plain lines. Events of `history` are not shown again."""
+    """Open a view that draws on an interactive terminal, or one that prints plain lines elsewhere.
+
+    `history` holds events of earlier sessions. They set the state and are not shown again.
+    """
     from rich.console import Console
 
     from autophage.live.plain_view import PlainView

@@ -12,14 +12,17 @@ from __future__ import annotations
 from autophage.live.reducer import STAGES, ArmState, BaseTraining, RunState, StageProgress
 
 PROVISIONAL = 0.1
-"""Share of a stage after which its speed replaces a duration that was not measured yet."""
+"""Share of a running stage from which its own speed estimates a duration that was not measured yet."""
 
 BRIEF = frozenset({"swap", "commit"})
-"""Stages that count as 0 seconds before they are measured."""
+"""Stages that are estimated at 0 seconds before they are measured."""
 
 
 def time_left(state: RunState, now: float) -> float | None:
-    """Seconds to the end of the run: 0 if it is finished, None if too little was measured."""
+    """Estimate the seconds from time `now` to the end of a run.
+
+    A finished run has 0 left. The result is None for a run that has stopped, or if too little was measured.
+    """
     if state.outcome == "finished" or (state.total and state.committed >= state.total):
         return 0.0
     if state.outcome or not state.arms or state.first_stage is None:
@@ -34,7 +37,10 @@ def time_left(state: RunState, now: float) -> float | None:
 
 
 def base_left(base: BaseTraining, now: float) -> float | None:
-    """Seconds to the end of the base model's training."""
+    """Estimate the seconds from time `now` to the end of the base model's training.
+
+    Before the first progress the result is None.
+    """
     elapsed = now - base.started
     return elapsed * (base.total - base.done) / base.done if base.done and elapsed > 0 else None
 

@@ -8,7 +8,10 @@ from typing import Any
 
 
 class EventTail:
-    """New events of `path` at every `read`. An unfinished line waits for its end. Damaged lines are skipped."""
+    """Reader of the events that are appended to the file at `path`.
+
+    An unfinished line waits for its end. Damaged lines are skipped.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -16,6 +19,7 @@ class EventTail:
         self._rest = b""
 
     def read(self) -> list[dict[str, Any]]:
+        """Return the events written since the last call; empty without new events or without a file."""
         if not self.path.is_file():
             return []
         with self.path.open("rb") as file:

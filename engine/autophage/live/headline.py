@@ -24,17 +24,23 @@ LEARNERS = {
     "learner/accuracy": "accuracy",
     "learner/kept_error": "wrong of kept",
 }
-"""Metrics of learners that are not language models."""
+"""Metric -> short label, for learners that are not language models."""
 LABELS = {**LEARNERS, TORSO: "torso accuracy", FORM: "form ppl", HUMAN: "human ppl", ENTROPY: "entropy"}
-"""All headline metrics, in order of interest."""
+"""Metric -> short label of all headline metrics, in order of interest."""
 
 
 def curves(known: Collection[str]) -> list[str]:
-    """The two metrics to draw as curves: knowledge and form in a world, human perplexity and entropy for a text."""
+    """Choose the metrics that are drawn as curves: the first two `known` ones in order of interest.
+
+    For a world these are knowledge and form, for a text human perplexity and entropy.
+    """
     return [metric for metric in LABELS if metric in known][:2]
 
 
 def columns(known: Collection[str]) -> list[str]:
-    """The metrics that sum up a run: for language models knowledge, one perplexity and entropy."""
+    """Choose the `known` metrics that sum up a run in one line.
+
+    For a language model these are knowledge, one perplexity and entropy.
+    """
     perplexity = FORM if FORM in known else HUMAN
     return [metric for metric in (*LEARNERS, TORSO, perplexity, ENTROPY) if metric in known]

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Glyphs:
+    """Characters that drawings consist of. `levels` rise from low to high; empty where curves cannot be drawn."""
+
     done: str
     running: str
     to_come: str
@@ -28,9 +30,10 @@ ASCII = Glyphs("#", ">", ".", "=", "-", "->", "*", "")
 
 
 def cells(committed: int, running: bool, total: int, width: int, glyphs: Glyphs) -> tuple[str, str, str]:
-    """Done, running and remaining generations as three strings of together min(total, width) cells.
+    """Return the cells of finished, running and remaining generations as three strings.
 
-    If generations outnumber cells, a cell is full only if all its generations are done.
+    `committed` of `total` generations are finished. The strings have min(total, width) cells together, at least one. If
+    generations outnumber cells, a cell is full only if all its generations are finished.
     """
     places = max(1, min(total, width))
     done = committed * places // total if total else 0
@@ -39,16 +42,19 @@ def cells(committed: int, running: bool, total: int, width: int, glyphs: Glyphs)
 
 
 def bar(done: float, total: float, width: int, glyphs: Glyphs) -> tuple[str, str]:
-    """Done and remaining part of a bar. The bar is full only if everything is done."""
+    """Return the full and the empty part of a progress bar of `width` characters.
+
+    The bar is full only if everything is done. It is empty if `total` is 0.
+    """
     share = min(1.0, max(0.0, done / total)) if total else 0.0
     full = math.floor(share * width)
     return glyphs.bar * full, glyphs.rest * (width - full)
 
 
 def sparkline(values: Sequence[float], low: float, high: float, width: int, glyphs: Glyphs) -> str:
-    """One character for each value between `low` and `high`.
+    """Draw each value as one character whose height places it between `low` and `high`.
 
-    Longer series are thinned; the first and the last value stay.
+    A series longer than `width` is thinned. Its first and last value stay. Without values or levels the text is empty.
     """
     if not glyphs.levels or not values or width < 1:
         return ""
@@ -59,7 +65,10 @@ def sparkline(values: Sequence[float], low: float, high: float, width: int, glyp
 
 
 def _level(value: float, low: float, high: float, levels: str) -> str:
-    """Character of a value. Values that are not finite are at the top: a perplexity that overflows is high."""
+    """Return the character of a value on the scale from `low` to `high`.
+
+    Values that are not finite are at the top, since a perplexity that overflows is high.
+    """
     if not math.isfinite(value):
         return levels[-1]
     share = (value - low) / (high - low) if high > low else 0.0

@@ -17,10 +17,12 @@ from autophage.live.headline import LABELS, columns
 from autophage.live.reducer import Event, RunState, fold, fold_all
 
 QUIET_SECONDS = 20.0
-"""Shortest time between two lines of progress, over all arms."""
+"""Shortest time in seconds between two lines of progress, over all arms."""
 
 
 class PlainView:
+    """View that prints the events of a run as lines of text to `stream`. Events of `history` are not printed."""
+
     def __init__(self, stream: TextIO, history: Iterable[Mapping[str, Any]] = ()) -> None:
         self._stream = stream
         self._state = fold_all(history)
@@ -47,7 +49,10 @@ class PlainView:
 
 
 def describe(state: RunState, event: Event) -> str:
-    """One line about `event`, which `state` already contains; empty for an event that is not shown."""
+    """Return one line about `event`, given the state of the run after it.
+
+    The line is empty for an event that is not shown.
+    """
     describer = DESCRIBERS.get(str(event.get("kind", "")))
     return "" if describer is None else describer(state, event)
 

@@ -11,7 +11,10 @@ from autophage.progress import Meter
 
 @contextmanager
 def progress_bar(what: str, unit: str) -> Iterator[Meter]:
-    """Yield a function of (done, total) that moves a bar on standard error, if that is a terminal."""
+    """Show a progress bar on standard error, and yield the meter that moves it.
+
+    `what` labels the bar, `unit` its counts. If standard error is no terminal, there is no bar.
+    """
     if not sys.stderr.isatty():
         yield Meter()
         return

@@ -18,16 +18,20 @@ Event = Mapping[str, Any]
 StageKey = tuple[int, str]
 
 STAGES = ("train", "swap", "sample", "measure", "commit")
-"""Stages of one (arm, generation), in order. Generation 0 is the untouched model and has no train stage."""
+"""Stages of each generation of an arm, in order. Generation 0 is the untouched model and has no train stage."""
 
 NOTES_KEPT = 3
 DURATIONS_KEPT = 8
-"""Stage durations that an estimate averages: enough to smooth, few enough to follow a growing pool."""
+"""Latest durations of a stage that an estimate averages. They suffice to smooth, and follow a growing pool."""
 
 
 @dataclass(frozen=True)
 class StageProgress:
-    """One running stage. `done` and `total` count samples or optimizer steps. `total` is 0 until the first progress."""
+    """A running stage of one generation.
+
+    `started` is in seconds since the epoch. `done` and `total` count samples or optimizer steps. `total` is 0 until the
+    first progress.
+    """
 
     generation: int
     name: str
@@ -39,9 +43,10 @@ class StageProgress:
 
 @dataclass(frozen=True)
 class ArmState:
-    """One arm.
+    """Progress of one arm.
 
-    `committed` counts its generations. `ended` are finished stages of generations that are not committed.
+    `committed` counts its committed generations. `running` and `ended` are the running and the finished stages of
+    generations that are not committed. `series` maps a headline metric to (generation, value) pairs.
     """
 
     name: str
@@ -53,13 +58,16 @@ class ArmState:
 
     @property
     def stage(self) -> StageProgress | None:
-        """The stage to show: the one that has run longest."""
+        """The running stage that started first; None if no stage runs."""
         return min(self.running.values(), key=lambda stage: stage.started, default=None)
 
 
 @dataclass(frozen=True)
 class BaseTraining:
-    """Training of the small base model, in tokens. The loss may be missing."""
+    """Training progress of the small base model, in tokens.
+
+    `started` is in seconds since the epoch. `loss` is None if it is not known.
+    """
 
     started: float
     done: int
@@ -69,7 +77,11 @@ class BaseTraining:
 
 @dataclass(frozen=True)
 class RunState:
-    """Everything that a view shows. `outcome` is empty during the run, then finished, interrupted or failed."""
+    """State of a run for a view: name, arms, notes, times and outcome.
+
+    `durations` maps a stage to its latest durations in seconds. `outcome` is empty during the run, then finished,
+    interrupted or failed. `message` is the reason of an interruption or failure.
+    """
 
     name: str = ""
     generations: int = 0
@@ -94,7 +106,7 @@ class RunState:
 
     @property
     def total(self) -> int:
-        """Generations that all arms commit together."""
+        """Number of generations that all arms together commit by the end."""
         return len(self.arms) * (self.generations + 1)
 
     @property
@@ -102,21 +114,27 @@ class RunState:
         return {metric for arm in self.arms.values() for metric in arm.series}
 
     def elapsed(self, now: float) -> float:
-        """Seconds of work over all sessions. Time between sessions is not counted."""
+        """Return the seconds of work until time `now`, over all sessions of a run.
+
+        Time between sessions is not counted. Before the start the result is 0.
+        """
         if self.started is None:
             return 0.0
         return self.spent_before + max(0.0, (self.last if self.outcome else now) - self.started)
 
 
 def fold(state: RunState, event: Event) -> RunState:
-    """The state after `event`."""
+    """Return the state of a run after `event`, given the state before it.
+
+    An event of an unknown kind changes the time alone.
+    """
     time = float(event.get("time", state.last))
     handler = HANDLERS.get(str(event.get("kind", "")))
     return replace(state if handler is None else handler(state, event, time), last=max(state.last, time))
 
 
 def fold_all(events: Iterable[Event], state: RunState | None = None) -> RunState:
-    """The state after all `events`."""
+    """Return the state of a run after all `events`, from `state` or from an empty one."""
     state = RunState() if state is None else state
     for event in events:
         state = fold(state, event)
@@ -124,7 +142,10 @@ def fold_all(events: Iterable[Event], state: RunState | None = None) -> RunState
 
 
 def _run_start(state: RunState, event: Event, time: float) -> RunState:
-    """A start or a resumption. Generations in the run directory are committed; unfinished work is gone."""
+    """Apply the start or resumption of a run to its state.
+
+    Generations in the run directory are committed. Unfinished work is gone.
+    """
     committed: Mapping[str, int] = event.get("committed") or {}
     names = [str(name) for name in event.get("arms", [])]
     arms = {}
@@ -197,7 +218,7 @@ def _stage_end(state: RunState, event: Event, time: float) -> RunState:
 
 
 def _stage_lost(state: RunState, event: Event, time: float) -> RunState:
-    """The stage's actor died. The work is lost, and the stage will start again."""
+    """Remove a running stage whose actor died. The work is lost, and the stage will start again."""
     arm, key = _place(state, event)
     running = {other: stage for other, stage in arm.running.items() if other != key}
     return _with_arm(state, replace(arm, running=running))

@@ -23,16 +23,19 @@ from autophage.live.reducer import ArmState, RunState, StageProgress, fold, fold
 
 FRAMES_PER_SECOND = 6
 WIDE = 120
-"""Width from which an arm is one line, with its curves behind its stage."""
+"""Terminal width in columns from which an arm is one line, with its curves behind its stage."""
 NARROW = 60
-"""Width below which an arm shows name, generation and stage only."""
+"""Terminal width in columns below which an arm shows name, generation and stage only."""
 LONGEST_NAME = 24
 LONGEST_CURVE = 16
 OUTCOME_STYLES = {"finished": "green", "interrupted": "yellow", "failed": "red"}
 
 
 class RichView:
-    """Draws from the first event on. A run without work leaves no trace on the screen."""
+    """View that draws a run on a terminal, from its first event on.
+
+    A run without events leaves no trace on the screen. Events of `history` only set the state.
+    """
 
     def __init__(self, console: Console, history: Iterable[Mapping[str, Any]] = ()) -> None:
         self._state = fold_all(history)
@@ -55,7 +58,7 @@ class RichView:
 
 
 class Frame:
-    """Drawing of `state` at time `now`, fitted to the terminal."""
+    """Drawing of the state of a run at time `now` (seconds since the epoch), fitted to the terminal."""
 
     def __init__(self, state: RunState, now: float) -> None:
         self.state = state
@@ -70,7 +73,10 @@ class Frame:
             yield line
 
     def lines(self, width: int, height: int, glyphs: Glyphs) -> list[Text]:
-        """Lines of the frame, at most `height` of them unless a single arm does not fit."""
+        """Return the lines of the drawing for a terminal of `width` columns and `height` rows.
+
+        There are at most `height` lines, unless a single arm does not fit.
+        """
         head = self._header(width, glyphs)
         foot = self._notes(glyphs) if width >= NARROW else []
         draw, lines_each = self._row_drawer(width, glyphs)
@@ -114,7 +120,10 @@ class Frame:
         return [Text(f"{glyphs.bullet} {safe(note)}", style="dim") for note in self.state.notes]
 
     def _choose(self, room: int) -> tuple[list[ArmState], list[ArmState]]:
-        """Arms to show and arms to count. Arms at work come first if not all fit. The run's order is kept."""
+        """Split the arms into at most `room` that are drawn, and others that are only counted.
+
+        Arms with a running stage are drawn first. Finished arms come last. Both lists keep the run's order.
+        """
         arms = list(self.state.arms.values())
         ranked = sorted(arms, key=lambda arm: (arm.stage is None, arm.committed > self.state.generations))
         chosen = {arm.name for arm in ranked[:room]}
@@ -172,7 +181,10 @@ class Frame:
         return "stopped" if self.state.outcome else "waiting"
 
     def _curves(self, arm: ArmState, metrics: list[str], width: int, glyphs: Glyphs) -> Text:
-        """Label, first value, curve and latest value of each metric, in `width` characters each."""
+        """Return the label, first value, curve and latest value of each metric of an arm.
+
+        Each metric takes `width` characters. A metric without values shows its label alone.
+        """
         line = Text()
         for metric in metrics:
             points = [point[1] for point in arm.series.get(metric, ())]
@@ -189,7 +201,11 @@ class Frame:
         return line
 
     def _range(self, metric: str) -> tuple[float, float]:
-        """One scale for all arms, which makes their curves comparable. An accuracy starts at 0."""
+        """Return the lowest and highest value of a metric over all arms.
+
+        One scale for all arms makes their curves comparable. An accuracy starts at 0. Without finite values the range
+        is (0, 1).
+        """
         points = [point[1] for arm in self.state.arms.values() for point in arm.series.get(metric, ())]
         finite = [point for point in points if abs(point) != float("inf") and point == point]
         if not finite:
@@ -218,7 +234,7 @@ def _percent(done: float, total: float) -> str:
 
 
 def _summary(arms: list[ArmState], generations: int) -> str:
-    """Count of hidden arms: `6 more arms: 1 running, 2 finished, 3 waiting`."""
+    """Count the arms that are not drawn: `6 more arms: 1 running, 2 finished, 3 waiting`."""
     running = sum(arm.stage is not None for arm in arms)
     finished = sum(arm.committed > generations for arm in arms)
     parts = {"running": running, "finished": finished, "waiting": len(arms) - running - finished}

@@ -11,7 +11,7 @@ from autophage.seeds import generator
 
 
 class Domain(Maker):
-    """Fills a random template with each drawn passage."""
+    """Maker `domain`. A prompt is a random template of `maker.templates`, filled with a random human passage."""
 
     def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
         rng = generator(seed, "templates")

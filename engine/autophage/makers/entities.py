@@ -23,22 +23,29 @@ from autophage.seeds import generator
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _NAME = re.compile(r"\b[^\W\d_a-zß-öø-ÿ]\w+(?:[ -][^\W\d_a-zß-öø-ÿ]\w+)*")
 NOTES = 3
-"""Sentences that describe an entity: enough for a question, few enough for a prompt."""
+"""Maximum sentences about an entity in a prompt. They are enough for a question and leave the prompt short."""
 LONGEST = 240
 """Maximum characters of a sentence. It bounds the prompt if a text has no full stops."""
 TERMS = 4
-"""Words that name a cluster."""
+"""Number of words that name a cluster."""
 SHORTEST = 3
 """Minimum letters of an entity. Shorter capitalised words are initials and Roman numbers."""
 DIMENSIONS = 64
 """Maximum dimensions of a description's vector."""
 FEWEST = 3
-"""Minimum number of entities with neighbours and clusters."""
+"""Minimum number of entities in a text. Fewer have no useful neighbours and clusters."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Entities with notes, nearest neighbour and cluster, and the terms of each cluster."""
+    """Entities that a text names, and their relations. An entity is an index into every list but `terms`.
+
+    Attributes:
+        notes: Sentences about each entity.
+        nearest: Most similar other entity.
+        cluster: Cluster of each entity, an index into `terms`.
+        terms: Words that name each cluster, joined by commas.
+    """
 
     names: list[str]
     notes: list[list[str]]
@@ -47,7 +54,11 @@ class Graph:
     terms: list[str]
 
     def others(self, place: int, pair: str) -> list[int]:
-        """Return the possible partners of the entity at `place`. The nearest neighbour stands in for an empty set."""
+        """Return the indices of the entities that a prompt may pair with the entity at index `place`.
+
+        `pair` is "near" for the nearest neighbour, "within" for the same cluster, or else another cluster. The
+        nearest neighbour stands in for an empty set.
+        """
         if pair == "near":
             return [self.nearest[place]]
         same = [
@@ -59,7 +70,7 @@ class Graph:
 
 
 class Entities(Maker):
-    """Asks for a question about two entities."""
+    """Maker `entities`. A prompt shows notes on two entities of the text, and asks for a question about both."""
 
     def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
         graph = passages.once(self._graph)
@@ -93,15 +104,15 @@ class Entities(Maker):
 
 
 def sentences_of(texts: list[str]) -> list[str]:
-    """Return the sentences of passages, cut at `LONGEST` characters."""
+    """Return the sentences of all passages in order, each cut at `LONGEST` characters."""
     return [sentence.strip()[:LONGEST] for text in texts for sentence in _SENTENCE.split(text)]
 
 
 def describe(sentences: list[str]) -> dict[str, list[str]]:
-    """Return the different sentences that name each entity.
+    """Return a mapping from each entity to the different sentences that name it.
 
-    A capital at the start of a sentence proves nothing. The first word counts only if it is capitalised elsewhere
-    too.
+    Capitalised words are an entity. A capital at the start of a sentence proves nothing. The first word counts only
+    if it is capitalised elsewhere too.
     """
     named = [(sentence, match) for sentence in sentences for match in _NAME.finditer(sentence)]
     inside = {word for _, match in named for place, word in enumerate(_words(match.group())) if place or match.start()}
@@ -121,7 +132,10 @@ def _words(name: str) -> list[str]:
 
 
 def connect(names: list[str], notes: list[list[str]], clusters: int) -> Graph:
-    """Return nearest neighbours and clusters of at least three entities, computed from their notes."""
+    """Return the graph of at least three entities: nearest neighbours and clusters, computed from their notes.
+
+    `notes[i]` are the sentences about `names[i]`. `clusters` is the maximum number of clusters.
+    """
     from sklearn.cluster import KMeans  # slow import that only this maker needs
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer

@@ -15,24 +15,27 @@ from autophage.recipe.tables.maker import GROUP, MakerTable
 
 
 class Maker(ABC):
-    """Base class of makers. `settings` is the recipe's `[maker]` table."""
+    """Base class of makers, which write prompts from human passages. `settings` is the recipe's `[maker]` table."""
 
     def __init__(self, settings: MakerTable) -> None:
         self.settings = settings
 
     @abstractmethod
     def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
-        """Return `count` conversations, each open for the model's turn."""
+        """Return `count` prompts about `passages`, as conversations that are open for the model's turn.
+
+        The result is a function of settings, passages and `seed`.
+        """
 
 
 def ask(text: str, system: str = "") -> Conversation:
-    """Return a conversation of one user turn, after a system turn if `system` is not empty."""
+    """Return a conversation with `text` as the user's turn. A system turn precedes it unless `system` is empty."""
     turns = [{"role": "system", "content": system}] if system else []
     return [*turns, {"role": "user", "content": text}]
 
 
 def make_maker(settings: MakerTable) -> Maker:
-    """Return the maker of a recipe.
+    """Return the installed maker that `settings.kind` names, built from a recipe's `[maker]` table.
 
     Raises:
         UserError: No maker of that kind is installed, or the installed object is not a maker.

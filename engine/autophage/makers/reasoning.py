@@ -20,7 +20,7 @@ TASK = 'Which name belongs in the gap? Think step by step, and write the name on
 
 
 class Reasoning(Maker):
-    """Asks each question `maker.answers` times."""
+    """Maker `reasoning`. A prompt is a human sentence with a gap. Each is asked `maker.answers` times."""
 
     def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
         questions = passages.once(_questions)
@@ -33,7 +33,11 @@ class Reasoning(Maker):
 
 
 def _questions(texts: list[str]) -> list[str]:
-    """Return each sentence once per entity in it, with a gap in the entity's place."""
+    """Return questions from passages: each sentence once per entity in it, with a gap in the entity's place.
+
+    Raises:
+        UserError: The passages name no entity.
+    """
     found = describe(sentences_of(texts))
     questions = {
         re.sub(rf"\b{re.escape(name)}\b", GAP, sentence): None for name, where in found.items() for sentence in where

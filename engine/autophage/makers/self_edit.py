@@ -17,11 +17,11 @@ FORMATS = {
     "self-qa": "Write questions that the passage answers, each followed by its answer, one pair after the other, as in "
     '"Question: ... Answer: ...". Each is to be understood without the passage.',
 }
-"""Format to instruction. The passage follows the instruction."""
+"""Map from format to the instruction of a prompt. The passage follows the instruction."""
 
 
 class SelfEdit(Maker):
-    """Asks for several edits of each drawn passage."""
+    """Maker `self-edit`. A prompt asks the model to restructure a human passage, in several formats by turns."""
 
     def conversations(self, passages: Passages, seed: int, count: int) -> list[Conversation]:
         formats, edits = self.settings.formats, self.settings.edits

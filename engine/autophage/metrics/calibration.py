@@ -20,10 +20,14 @@ BINS = 15
 def calibration_error(
     right: np.ndarray, confidence: np.ndarray, units: np.ndarray
 ) -> tuple[float, tuple[float, float]]:
-    """ECE of n answers, with the grouped jackknife interval over independent units.
+    """Return the expected calibration error (0 to 1) of n answers and its 95% jackknife interval.
 
-    `right` and `confidence` are [n]. `units[i]` is the number, from 0, of the fact or question that answer i is about.
-    Answers of one unit stay together.
+    The jackknife keeps the answers of a unit together. Fewer than two units give the interval (nan, nan).
+
+    Args:
+        right: 1 or True for each right answer, [n].
+        confidence: Probability of each answer, [n].
+        units: Number, from 0, of the fact or question of each answer, [n].
     """
     groups = group_count(int(units.max()) + 1)
     bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)

@@ -26,22 +26,23 @@ from autophage.metrics.resampling import TAILS, BootstrapEstimate, Resampling, e
 CHANCE = 0.28
 """Accuracy on four-way questions at which stage C begins: the paper's threshold, 0.03 above guessing."""
 COMPLIANT = 0.5
-"""Share of answers in the requested form below which form is lost. Below one half, most replies are not answers."""
+"""Share of answers in the requested form below which form counts as lost. Below one half, most replies are not answers."""
 FLUENT = 1.5
 """Largest perplexity, relative to generation 0, of a fluent model. The perplexity of facts reaches four times in a
 collapse.
 """
 DROP = 0.05
-"""Smallest fall of accuracy beyond the control's that counts: 100 questions resolve no less."""
+"""Smallest fall of accuracy beyond the control's that counts as a collapse. 100 questions resolve no less."""
 SHOWN = 0.95
-"""Share of resamples that must agree before a stage counts as shown."""
+"""Share of resamples that must contain a stage for the stage to count as shown."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers of one arm in one format.
+    """Answers of one arm to questions in one format, over S seeds, G generations and Q questions.
 
-    `right` and `complies` are 0 or 1, [S, G, Q]. `fluency` is a perplexity, [S, G].
+    `right` and `complies` (the answer has the form asked for) are 0 or 1, [S, G, Q]. `fluency` is the model's
+    perplexity, [S, G].
     """
 
     right: np.ndarray
@@ -51,7 +52,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Onset:
-    """First generation of a stage with its 95% interval; None means never.
+    """First generation of a stage of collapse, with its 95% interval. None means never.
 
     `share` is the share of resamples in which the stage occurs.
     """
@@ -68,10 +69,13 @@ class Onset:
 
 @dataclass(frozen=True)
 class Course:
-    """Stages of one arm in one format.
+    """Stages of knowledge collapse of one arm in one question format.
 
-    `labels` holds A, B or C for each generation. `b` marks fallen accuracy of a model that is not fluent. `drop` is
-    the fall of accuracy from generation 0 to the last, beyond the control's. Without a control it is the fall itself.
+    `labels` has one letter for each generation. A stands for kept knowledge. B stands for lost knowledge in a fluent
+    model. C stands for lost form or for accuracy at chance. The letter b marks fallen accuracy in a model that is not
+    fluent. `collapse` is the onset of B, `loss_of_form` that of C. `slope` is the change of accuracy per generation.
+    `drop` is the fall of accuracy from generation 0 to the last, beyond the control's. Without a control it is the fall
+    itself.
     """
 
     labels: str
@@ -82,7 +86,10 @@ class Course:
 
 
 def course(answers: Answers, control: Answers | None, resampling: Resampling) -> Course:
-    """Find the stages of an arm, compared with its control if there is one."""
+    """Find the generations at which an arm loses its knowledge and its form.
+
+    The fall of accuracy counts beyond that of `control`, if given.
+    """
     accuracy_RG = resampling.series(answers.right)
     compliance_RG = resampling.series(answers.complies)
     control_RG = np.zeros_like(accuracy_RG) if control is None else resampling.series(control.right)
@@ -104,7 +111,10 @@ def course(answers: Answers, control: Answers | None, resampling: Resampling) ->
 
 
 def change_point(series_G: np.ndarray) -> int | None:
-    """First generation of the second of two levels; None for fewer than three generations or a constant series."""
+    """Return the index at which a series [G] splits into two levels with the least squared error.
+
+    The index is the first of the second level. Fewer than three values or a constant series give None.
+    """
     import ruptures  # imports scipy, which is slow; a report without questions does not need it
 
     if len(series_G) < 3 or np.ptp(series_G) == 0:
@@ -113,7 +123,10 @@ def change_point(series_G: np.ndarray) -> int | None:
 
 
 def _fall(accuracy_G: np.ndarray, control_G: np.ndarray) -> int:
-    """Generation at which one resample's accuracy falls by `DROP` more than the control's; the generation count if never."""
+    """Return the generation at which accuracy falls by `DROP` more than the control's.
+
+    Both arguments are the accuracies of one resample over G generations. Without such a fall the result is G.
+    """
     place = change_point(accuracy_G)
     if place is None:
         return len(accuracy_G)
@@ -123,13 +136,16 @@ def _fall(accuracy_G: np.ndarray, control_G: np.ndarray) -> int:
 
 
 def _for_good(lost_RG: np.ndarray) -> np.ndarray:
-    """First generation from which all later ones are lost, [R]; the generation count if the last is not lost."""
+    """Return, for each of R resamples, the first generation from which an arm stays lost to the end.
+
+    The result is G, the generation count, if the last generation is not lost.
+    """
     stays_RG = np.logical_and.accumulate(lost_RG[:, ::-1], axis=1)[:, ::-1]
     return np.asarray(lost_RG.shape[1] - stays_RG.sum(axis=1))
 
 
 def _fluent(fluency_SG: np.ndarray) -> np.ndarray:
-    """True where the mean perplexity over seeds is within `FLUENT` times that of generation 0, [G]."""
+    """Mark the generations [G] whose mean perplexity over seeds is at most `FLUENT` times that of generation 0."""
     mean_G = fluency_SG.mean(axis=0)
     return np.asarray(mean_G <= FLUENT * mean_G[0])
 

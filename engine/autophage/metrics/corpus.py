@@ -19,7 +19,10 @@ from autophage.store.manifest import Metric
 def corpus_metrics(
     texts: Sequence[str], token_ids: Sequence[Sequence[int]], human: HumanText, settings: MeasureTable, seed: int
 ) -> list[Metric]:
-    """Metrics that need no model. `token_ids` have no special tokens, like `texts`."""
+    """Compute all metrics of a corpus that need no model.
+
+    `texts` and `token_ids` hold the same samples, without special tokens. `human` is the human text to compare with.
+    """
     return [
         *text_metrics(texts),
         *novelty_metrics(texts, human, settings.resamples, seed),
@@ -36,7 +39,11 @@ def drift_metrics(
     settings: MeasureTable,
     seed: int,
 ) -> list[Metric]:
-    """Metrics of the samples under model 0 and under the previous model (None for generation 0)."""
+    """Compute the metrics of a corpus that need the statistics of its tokens under other models.
+
+    `base` holds those under model 0, `previous` those under the previous model. Generation 0 has no previous model
+    (None).
+    """
     metrics = tail_perplexity_metrics([sample.ppl_under_base for sample in samples], settings.resamples, seed)
     metrics += detection_metrics([one.scored for one in base], settings.resamples, seed)
     metrics += divergence_metrics("drift/kl_to_base", base, settings.resamples, seed)

@@ -25,7 +25,11 @@ from autophage.store.manifest import Metric
 
 
 def detection_metrics(scored: Sequence[Scored], resamples: int, seed: int) -> list[Metric]:
-    """Detection metrics of samples under the detector. `n` counts samples."""
+    """Compute `detect/fast_detectgpt` and `detect/log_rank_ratio` as means over the samples that have tokens.
+
+    `scored` holds the token statistics of each sample under the detector. `n` counts samples. Without tokens the list
+    is empty.
+    """
     texts = [one for one in scored if len(one.logprob)]
     metrics = []
     for name, statistic in (
@@ -40,7 +44,10 @@ def detection_metrics(scored: Sequence[Scored], resamples: int, seed: int) -> li
 
 
 def curvature(scored: Statistics) -> float:
-    """Conditional probability curvature of one text, in standard deviations."""
+    """Return the conditional probability curvature of one text under the detector, in standard deviations.
+
+    It is sum(log-prob + entropy) / sqrt(sum of varentropies). Zero variance gives 0.
+    """
     variance = float(scored.varentropy.sum(dtype=np.float64))
     if variance <= 0:
         return 0.0
@@ -48,6 +55,9 @@ def curvature(scored: Statistics) -> float:
 
 
 def log_rank_ratio(scored: Scored) -> float:
-    """Log-likelihood log-rank ratio of one text."""
+    """Return the sum of a text's surprisals over the sum of its log ranks (LRR), in natural logarithms.
+
+    The divisor is at least log 2.
+    """
     ranks = float(np.log(scored.rank.astype(np.float64)).sum())
     return float(-log_probs(scored).sum()) / max(ranks, math.log(2))

@@ -30,13 +30,17 @@ from autophage.metrics.intervals import clipped, group_count, jackknife_interval
 from autophage.store.manifest import Metric
 
 BORDER = ""
-"""Marker before the first and after the last word. No word is empty."""
+"""Marker before the first and after the last word of a text. It is empty, and no word is."""
 
 
 def diversity_metrics(
     texts: Sequence[str], token_ids: Sequence[Sequence[int]], human: HumanText, pairs_of: int, resamples: int, seed: int
 ) -> list[Metric]:
-    """All three metrics on one draw of at most `pairs_of` samples. `n` is the size of the draw."""
+    """Compute `text/self_bleu`, `text/vendi` and `text/embedding_diversity` on a seeded draw of the samples.
+
+    The draw holds `pairs_of` samples, or all if there are fewer. `n` is the size of the draw. `token_ids` and `texts`
+    hold the same samples. Without samples the list is empty.
+    """
     if not texts:
         return []
     size = min(pairs_of, len(texts))
@@ -53,7 +57,10 @@ def diversity_metrics(
 
 
 def self_bleu(texts: Sequence[str]) -> np.ndarray:
-    """BLEU of each text with all others as references, 0 to 1."""
+    """Return the BLEU-4 (0 to 1) of each text with all other texts as references.
+
+    A single text has BLEU 0.
+    """
     from sacrebleu.metrics.bleu import BLEU  # slow to import; a finished run does not need it
 
     if len(texts) < 2:
@@ -64,24 +71,34 @@ def self_bleu(texts: Sequence[str]) -> np.ndarray:
 
 
 def vendi(kernel_NN: np.ndarray) -> float:
-    """Vendi score of a similarity matrix with unit diagonal: exp of the von Neumann entropy of K / n."""
+    """Return the Vendi score of a similarity matrix [N, N] with unit diagonal.
+
+    The score is exp of the von Neumann entropy of K / N. It is the effective number of different samples, from 1 to N.
+    """
     values = np.linalg.eigvalsh(kernel_NN / len(kernel_NN))
     kept = values[values > 0]  # rounding leaves some of the zeros slightly below zero
     return float(np.exp(-(kept * np.log(kept)).sum()))
 
 
 def mean_distance(kernel_NN: np.ndarray) -> float:
-    """Mean of 1 - similarity over all pairs of different samples; 0 without pairs."""
+    """Return the mean of 1 - similarity over all pairs of different samples; 0 for a single sample.
+
+    `kernel_NN` holds the similarities of N samples, [N, N].
+    """
     n = len(kernel_NN)
     return float(1 - (kernel_NN.sum() - np.trace(kernel_NN)) / (n * (n - 1))) if n > 1 else 0.0
 
 
 def word_bigrams(text: str) -> list[tuple[str, str]]:
+    """Return the pairs of neighbouring words of a text, with `BORDER` as its first and last word."""
     return list(pairwise([BORDER, *text.split(), BORDER]))
 
 
 def counts(bags: Sequence[Counter[Hashable]]) -> np.ndarray:
-    """Bags as rows [N, U] over the U things that occur in some bag."""
+    """Return a matrix [N, U]: the count of each of U things in each of N bags.
+
+    U is the number of different things in all bags.
+    """
     numbers: dict[Hashable, int] = {}
     places = [[numbers.setdefault(thing, len(numbers)) for thing in bag] for bag in bags]
     rows_NU = np.zeros((len(bags), len(numbers)))
@@ -91,7 +108,10 @@ def counts(bags: Sequence[Counter[Hashable]]) -> np.ndarray:
 
 
 def tf_idf(token_ids: Sequence[Sequence[int]], human: HumanText) -> np.ndarray:
-    """Counts [N, U] of the U tokens that occur, weighted by the rarity of each in human documents."""
+    """Return the TF-IDF weights [N, U] of N samples over the U token ids that occur in them.
+
+    A weight is the count of a token times 1 + ln((1 + D) / (1 + D_v)). Of the D human documents, D_v contain token v.
+    """
     used = np.unique(np.array([token for ids in token_ids for token in ids], dtype=np.int64))
     known = used < len(human.documents)
     documents = np.where(known, human.documents[np.where(known, used, 0)], 0) if len(human.documents) else used * 0
@@ -102,7 +122,10 @@ def tf_idf(token_ids: Sequence[Sequence[int]], human: HumanText) -> np.ndarray:
 
 
 def cosine(rows_NU: np.ndarray) -> np.ndarray:
-    """Cosine similarities [N, N]. A row of zeros equals other rows of zeros and differs from all other rows."""
+    """Return the cosine similarities [N, N] of the rows of a non-negative matrix [N, U].
+
+    A row of zeros has similarity 1 with other rows of zeros and 0 with all other rows.
+    """
     lengths = np.linalg.norm(rows_NU, axis=1)
     empty = lengths == 0
     unit_NU = rows_NU / np.where(empty, 1.0, lengths)[:, None]

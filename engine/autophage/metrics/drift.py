@@ -24,7 +24,10 @@ QUANTILES = {"": 0.5, ".p05": 0.05, ".p95": 0.95}
 
 
 def divergence_metrics(name: str, compared: Sequence[Compared], resamples: int, seed: int) -> list[Metric]:
-    """Mean KL per token under the given `name`. `n` counts tokens."""
+    """Compute the metric `name`: the mean KL divergence per token from another model, in nats.
+
+    `compared` holds each sample's divergence at every token. `n` counts tokens. Without tokens the list is empty.
+    """
     counts = np.array([float(len(one.kl)) for one in compared])
     tokens = counts.sum()
     if tokens == 0:
@@ -34,12 +37,19 @@ def divergence_metrics(name: str, compared: Sequence[Compared], resamples: int, 
 
 
 def perplexities(scored: Sequence[Scored]) -> list[float | None]:
-    """Perplexity of each sequence; None for a sequence without tokens."""
+    """Return the perplexity of each sequence under the model that scored it.
+
+    A sequence without tokens has None.
+    """
     return [float(np.exp(-log_probs(one).mean())) if len(one.logprob) else None for one in scored]
 
 
 def tail_perplexity_metrics(values: Sequence[float | None], resamples: int, seed: int) -> list[Metric]:
-    """Quantiles and mean of the samples' perplexities under model 0. `n` counts the samples that have tokens."""
+    """Compute the median, mean, 5th and 95th percentile of the samples' perplexities under model 0.
+
+    `values` has one perplexity for each sample, None for a sample without tokens. `n` counts the samples that have
+    tokens. Without any, the list is empty.
+    """
     known = np.array([value for value in values if value is not None])
     if not known.size:
         return []

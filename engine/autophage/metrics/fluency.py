@@ -23,7 +23,11 @@ ROLE_METRICS = {"fluency/ppl_form": Role.FORM, "fact/ppl": Role.FACT}
 def perplexity_metrics(
     documents: Sequence[HeldOut], scored: Sequence[Statistics], resamples: int, seed: int
 ) -> list[Metric]:
-    """`fluency/ppl_human` over all tokens, and `fluency/ppl_form` and `fact/ppl` where tokens are labelled."""
+    """Compute the perplexity of held-out human documents over all tokens and over each labelled role.
+
+    `scored[i]` holds the token statistics of `documents[i]` after its context. The names are `fluency/ppl_human`,
+    `fluency/ppl_form` and `fact/ppl`. `n` counts tokens. A metric without tokens is left out.
+    """
     masks = {"fluency/ppl_human": [np.ones(len(stats.logprob), dtype=bool) for stats in scored]}
     for name, role in ROLE_METRICS.items():
         masks[name] = [np.array([r is role for r in document.roles[document.context :]]) for document in documents]
@@ -41,10 +45,10 @@ def perplexity_metrics(
 
 
 def onpolicy_metrics(samples: Sequence[Statistics | Sample], resamples: int, seed: int) -> list[Metric]:
-    """Mean entropy (nats), varentropy (nats^2) and surprisal gap (nats) per token of the model's own samples.
+    """Compute mean entropy (nats), varentropy (nats^2) and surprisal gap (nats) per token of a model's own samples.
 
-    The surprisal gap is surprisal minus entropy. Its expectation is 0 at temperature 1 without truncation; other
-    decoding settings move it.
+    The surprisal gap is surprisal minus entropy. Its expectation is 0 at temperature 1 without truncation. Other
+    decoding settings move it. `n` counts tokens. Without tokens the list is empty.
     """
     counts = np.array([float(len(one.logprob)) for one in samples])
     if counts.sum() == 0:

@@ -15,21 +15,22 @@ import numpy as np
 
 BUCKETS = ("head", "torso", "tail")
 EDGES = (0.5, 0.9)
-"""Shares of human tokens at which head and torso end."""
+"""Shares of human tokens at which head and torso end. Token types count from the most frequent one on."""
 UNSEEN = len(BUCKETS)
 NGRAM = 4
-"""Words of an n-gram that counts as new or known: long enough for a statement, short enough to recur."""
+"""Length, in words, of an n-gram that counts as new or known. It is long enough for a statement, short enough to recur.
+"""
 
 NGrams = frozenset[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class HumanText:
-    """Counts of human text over a vocabulary of V token ids.
+    """Token, document and n-gram counts of human text, over a vocabulary of V token ids.
 
     `counts[v]` is the number of occurrences of token v. `documents[v]` is the number of documents, out of `size`, that
-    contain it. `bucket[v]` is an index into `BUCKETS`, or `UNSEEN`. V is one more than the largest id. `ngrams` holds
-    the word `NGRAM`-grams of the text.
+    contain it. `bucket[v]` is its frequency bucket, an index into `BUCKETS` or `UNSEEN`. V is one more than the largest
+    id. `ngrams` holds the word `NGRAM`-grams of the text.
     """
 
     counts: np.ndarray
@@ -39,19 +40,28 @@ class HumanText:
     size: int
 
     def bucket_of(self, token_ids: Sequence[int]) -> np.ndarray:
-        """Bucket of each token. Ids beyond the human vocabulary are unseen."""
+        """Return the frequency bucket of each token id, an index into `BUCKETS` or `UNSEEN`.
+
+        Ids beyond the human vocabulary are unseen.
+        """
         ids = np.asarray(token_ids, dtype=np.int64)
         known = ids < len(self.bucket)
         return np.where(known, self.bucket[np.where(known, ids, 0)], UNSEEN) if len(self.bucket) else ids * 0 + UNSEEN
 
     def share(self, bucket: int) -> float:
-        """Share of human tokens in a bucket; 0 if there is no text."""
+        """Return the share of human tokens whose type is in a frequency bucket.
+
+        Without text it is 0.
+        """
         total = self.counts.sum()
         return float(self.counts[self.bucket == bucket].sum() / total) if total else 0.0
 
 
 def count_human(token_ids: Sequence[Sequence[int]], texts: Sequence[str]) -> HumanText:
-    """Count documents that are given both as token ids and as text."""
+    """Count the tokens, documents and word n-grams of human documents.
+
+    `token_ids` and `texts` hold the same documents.
+    """
     flat = np.array([token for document in token_ids for token in document], dtype=np.int64)
     counts = np.bincount(flat)
     present = np.array([token for document in token_ids for token in set(document)], dtype=np.int64)
@@ -61,9 +71,10 @@ def count_human(token_ids: Sequence[Sequence[int]], texts: Sequence[str]) -> Hum
 
 
 def buckets_of(counts: np.ndarray) -> np.ndarray:
-    """Bucket of each type by its count.
+    """Return the frequency bucket of each of V token types, given its count, [V].
 
-    The tokens of more frequent types, as a share of all, decide the bucket.
+    Types are ranked by falling count. The share of all tokens that belong to types of a higher rank decides the bucket.
+    A type with count 0 is `UNSEEN`.
     """
     bucket = np.full(len(counts), UNSEEN)
     order = np.argsort(-counts, kind="stable")
@@ -74,4 +85,5 @@ def buckets_of(counts: np.ndarray) -> np.ndarray:
 
 
 def word_ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    """Return all runs of `n` consecutive words; empty for fewer than `n` words."""
     return list(zip(*(words[start:] for start in range(n)), strict=False))

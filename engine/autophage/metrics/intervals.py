@@ -18,14 +18,14 @@ T = TypeVar("T")
 Z = 1.959963984540054
 """97.5th percentile of the standard normal distribution."""
 DRAWS = 1 << 22
-"""Bootstrap counts held at once (32 MiB). Further counts are drawn in turns."""
+"""Most bootstrap counts held in memory at once (32 MiB). Further counts are drawn in turns."""
 GROUPS = 20
 """Groups of the delete-a-group jackknife: enough for a stable variance, few enough to be quick."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95% interval.
+    """A measured value with its 95% interval.
 
     `low` and `high` are NaN if there is no interval. `n` counts the items behind the value.
     """
@@ -37,7 +37,7 @@ class Estimate:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Both bounds, or None unless both are finite."""
+        """Lower and upper bound; None unless both are finite."""
         return (self.low, self.high) if math.isfinite(self.low) and math.isfinite(self.high) else None
 
     @property
@@ -47,17 +47,20 @@ class Estimate:
 
     @property
     def above(self) -> bool:
-        """True if the whole interval lies above 0."""
+        """True if the whole interval lies above 0; False without an interval."""
         return self.low > 0
 
     @property
     def below(self) -> bool:
-        """True if the whole interval lies below 0."""
+        """True if the whole interval lies below 0; False without an interval."""
         return self.high < 0
 
 
 def wilson(successes: float, n: int) -> tuple[float, float]:
-    """Wilson score interval of the share successes / n (Wilson 1927); (0, 1) if n is 0."""
+    """Return the 95% Wilson score interval of the share successes / n (Wilson 1927).
+
+    If n is 0, the interval is (0, 1).
+    """
     if n == 0:
         return 0.0, 1.0
     share = successes / n
@@ -69,10 +72,10 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
 
 
 def ratio_bootstrap(numerators: np.ndarray, denominators: np.ndarray, resamples: int, seed: int) -> tuple[float, float]:
-    """Percentile interval of sum(numerators) / sum(denominators).
+    """Return the 95% percentile interval of sum(numerators) / sum(denominators).
 
-    Both arrays are [units]. Units, such as documents, are drawn with replacement. Fewer than two units have no spread
-    and give (nan, nan).
+    Both arrays are [units]. The bootstrap draws units, such as documents, with replacement. Fewer than two units have
+    no spread and give (nan, nan).
     """
     units = len(numerators)
     if units < 2:
@@ -92,7 +95,10 @@ def ratio_bootstrap(numerators: np.ndarray, denominators: np.ndarray, resamples:
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float]:
-    """Student's t interval of the mean of independent values; (nan, nan) for fewer than two."""
+    """Return Student's 95% interval of the mean of independent values.
+
+    Fewer than two values give (nan, nan).
+    """
     from scipy.special import stdtrit  # slow to import, and most commands need no interval
 
     n = len(values)
@@ -103,9 +109,10 @@ def mean_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def grouped_jackknife(units: Sequence[T], statistic: Callable[[Sequence[T]], float]) -> tuple[float, float]:
-    """Interval of a statistic that is not a mean, such as distinct-n or compression.
+    """Return the 95% interval of a corpus statistic that is not a mean, such as distinct-n.
 
-    The interval is the value +- `Z` standard errors, estimated by leaving out groups of units.
+    `units` are the parts of the corpus, such as samples. The interval is the value +- `Z` standard errors. The error is
+    estimated by leaving out groups of units. Fewer than two units give (nan, nan).
     """
     groups = group_count(len(units))
     if groups < 2:
@@ -115,15 +122,15 @@ def grouped_jackknife(units: Sequence[T], statistic: Callable[[Sequence[T]], flo
 
 
 def group_count(units: int) -> int:
-    """Number of jackknife groups. Unit i belongs to group i modulo this number."""
+    """Return the number of jackknife groups for that many units. Unit i belongs to group i modulo this number."""
     return min(GROUPS, units)
 
 
 def jackknife_interval(value: float, left_out: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """Interval value +- `Z` standard errors (Efron & Tibshirani 1993, ch. 11).
+    """Return the 95% jackknife interval value +- `Z` standard errors (Efron & Tibshirani 1993, ch. 11).
 
-    `left_out[g]` is the statistic without group g. The error is
-    sqrt((G - 1) / G * sum_g (left_out[g] - their mean)^2). Fewer than two groups give (nan, nan).
+    `left_out[g]` is the statistic without group g. The error is sqrt((G - 1) / G * sum_g (left_out[g] - their mean)^2).
+    Fewer than two groups give (nan, nan).
     """
     groups = len(left_out)
     if groups < 2:
@@ -134,16 +141,17 @@ def jackknife_interval(value: float, left_out: Sequence[float] | np.ndarray) -> 
 
 
 def clipped(interval: tuple[float, float], low: float = 0.0, high: float = 1.0) -> tuple[float, float]:
-    """Clip an interval to the range of its statistic. NaN stays NaN."""
+    """Clip both bounds of an interval to [low, high], the range of its statistic. NaN stays NaN."""
     first, last = np.clip(interval, low, high)
     return float(first), float(last)
 
 
 def quantile_interval(values: np.ndarray, quantile: float) -> tuple[float, float]:
-    """Interval of a quantile between two order statistics, for any distribution (Conover 1999, section 3.2).
+    """Return the 95% interval of a quantile, as two of the sorted values (Conover 1999, section 3.2).
 
-    The number of values below the true quantile is binomial. The bounds are the orders that cut 2.5% off either tail.
-    If n is too small for that, the extreme values are the bounds. Fewer than two values give (nan, nan).
+    It holds for any distribution. `quantile` is a share from 0 to 1. The number of values below the true quantile is
+    binomial. The bounds are the orders that cut 2.5% off either tail. If n is too small for that, the extreme values
+    are the bounds. Fewer than two values give (nan, nan).
     """
     from scipy.special import bdtr
 

@@ -21,7 +21,10 @@ from autophage.store.manifest import Metric
 
 
 def judged_metrics(samples: Sequence[Sample]) -> list[Metric]:
-    """Metrics of the gates. `n` counts samples; for the weight, accepted samples."""
+    """Compute the shares of samples that the gates accepted and rejected, by reason, and the mean weight.
+
+    `n` counts samples; for the weight, accepted samples. Without samples the list is empty.
+    """
     if not samples:
         return []
     n = len(samples)

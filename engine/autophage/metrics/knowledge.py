@@ -24,9 +24,11 @@ from autophage.store.manifest import Metric
 def knowledge_metrics(
     probes: Sequence[Probe], scored: Sequence[Scored], confident: float, resamples: int, seed: int
 ) -> list[Metric]:
-    """Metrics over all probes, per bucket, per format, and per bucket in each format.
+    """Compute accuracy, confidence, calibration and form of the answers to probes.
 
-    `scored[i]` holds the answer tokens of `probes[i]`.
+    Each metric covers all probes, each frequency bucket, each format, and each bucket in each format. `scored[i]` holds
+    the statistics of the answer tokens of `probes[i]`. A wrong answer is confidently wrong if its confidence exceeds
+    `confident`. `n` counts probes.
     """
     right, confidence, complies = _answers(probes, scored)
     wrong_and_sure = ~right & (confidence > confident)
@@ -54,7 +56,11 @@ def knowledge_metrics(
 
 
 def _answers(probes: Sequence[Probe], scored: Sequence[Scored]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per probe: right, confidence, complies."""
+    """Return three arrays over the probes: right, confidence, and complies.
+
+    `right` and `complies` (the answer is of the kind asked for) are booleans. `confidence` is the probability of the
+    model's own answer.
+    """
     right = np.zeros(len(probes), dtype=bool)
     confidence = np.zeros(len(probes))
     complies = np.zeros(len(probes), dtype=bool)
@@ -68,7 +74,7 @@ def _answers(probes: Sequence[Probe], scored: Sequence[Scored]) -> tuple[np.ndar
 
 
 def _slices(probes: Sequence[Probe]) -> dict[str, np.ndarray]:
-    """Suffix of the metric's name -> indices of its probes.
+    """Map the suffix of a metric's name to the indices of its probes.
 
     The slices are all probes, each bucket, each format, and each bucket in each format.
     """
@@ -80,6 +86,6 @@ def _slices(probes: Sequence[Probe]) -> dict[str, np.ndarray]:
 
 
 def _fact_numbers(probes: Sequence[Probe], chosen: np.ndarray) -> np.ndarray:
-    """For each of `chosen`, the number of the fact it asks for."""
+    """Return the number, from 0, of the fact that each probe asks for. `chosen` holds the indices of the probes."""
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(probes[index].fact, len(numbers)) for index in chosen])

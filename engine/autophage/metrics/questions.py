@@ -37,7 +37,10 @@ from autophage.store.manifest import Metric
 
 @dataclass(frozen=True)
 class _Slice:
-    """A subset of the answers. `units[i]` is the number, from 0, of the question of answer i."""
+    """A subset of the answers: all of them, or those of one format, subject or both.
+
+    `suffix` ends the names of its metrics. `units[i]` is the number, from 0, of the question of answer i.
+    """
 
     suffix: str
     answers: list[Answer]
@@ -61,7 +64,11 @@ class _Slice:
 
 
 def question_metrics(answers: Sequence[Answer], confident: float, resamples: int, seed: int) -> list[Metric]:
-    """Metrics of a generation's answers; empty without answers."""
+    """Compute all metrics of a generation's answers to four-way questions, overall and per slice.
+
+    A wrong answer is confidently wrong if its confidence exceeds `confident`. A slice has metrics of sampled answers
+    only if each of its answers was sampled. Without answers the list is empty.
+    """
     metrics = []
     for part in _slices(answers):
         metrics += _chosen(part, confident, resamples, seed)
@@ -104,9 +111,9 @@ def _most(gold: np.ndarray) -> float:
 
 
 def _slices(answers: Sequence[Answer]) -> list[_Slice]:
-    """All answers, each format, each subject, and each subject in each format.
+    """Group the answers: all, by format, by subject, and by subject and format.
 
-    A dot would end a metric's suffix, so subjects have none.
+    A dot would end a metric's suffix, so a dot in a subject becomes a hyphen.
     """
     members: dict[str, list[Answer]] = defaultdict(list)
     for answer in answers:

@@ -24,13 +24,16 @@ TAILS = (2.5, 97.5)
 
 @dataclass(frozen=True)
 class BootstrapEstimate(Estimate):
-    """An estimate with the two-sided bootstrap p-value of the hypothesis that it is 0."""
+    """A value with its 95% interval and a bootstrap p-value.
+
+    `p` is two-sided. Its hypothesis is that the value is 0.
+    """
 
     p: float = 1.0
 
 
 class Resampling:
-    """One draw of questions and seeds for all arms.
+    """Random draws of questions and seeds, with replacement, that all arms of a study share.
 
     Two results of `series` may be subtracted or divided, draw by draw.
     """
@@ -41,7 +44,10 @@ class Resampling:
         self._weights_RS: dict[int, np.ndarray] = {}
 
     def series(self, values_SGQ: np.ndarray) -> np.ndarray:
-        """Means over seeds and questions, [1 + resamples, G]. Row 0 is the data itself."""
+        """Average `values_SGQ` over seeds and questions, for the data and for each resample.
+
+        The result is [1 + resamples, G]. Row 0 is the data itself.
+        """
         seeds, generations, questions = values_SGQ.shape
         means_RSG = (self._weights_RQ @ values_SGQ.reshape(seeds * generations, questions).T).reshape(
             -1, seeds, generations
@@ -51,17 +57,21 @@ class Resampling:
         return np.asarray(np.einsum("rs,rsg->rg", self._weights_RS[seeds], means_RSG))
 
     def _drawn(self, count: int, of: str) -> np.ndarray:
-        """Weights of `count` things in every resample, [1 + resamples, count]. Row 0 is the data itself."""
+        """Return the weights of `count` seeds or questions in each resample, [1 + resamples, count].
+
+        A row adds up to 1. Row 0 is the data itself. `of` names the random stream.
+        """
         rng = np.random.default_rng(derive(self._seed, of, count))
         drawn = rng.multinomial(count, np.full(count, 1.0 / count), size=self.resamples)
         return np.vstack([np.ones(count), drawn]) / count
 
 
 def estimate(values_R: np.ndarray) -> BootstrapEstimate:
-    """Row 0 with the 95% percentiles of the other rows.
+    """Return a statistic of the data with its 95% interval and p-value.
 
-    p is twice the smaller share of resamples on either side of 0, at least 1 / (resamples + 1)
-    (Davison & Hinkley 1997, section 4.4).
+    `values_R[0]` is the statistic of the data, the others are those of resamples. Their 2.5% and 97.5% percentiles are
+    the interval. The p-value is twice the smaller share of resamples on either side of 0. It is at least 1 / (resamples
+    + 1) (Davison & Hinkley 1997, section 4.4). Without finite resamples there is no interval, and p is 1.
     """
     value, drawn = float(values_R[0]), values_R[1:]
     drawn = drawn[np.isfinite(drawn)]
@@ -74,14 +84,14 @@ def estimate(values_R: np.ndarray) -> BootstrapEstimate:
 
 
 def slopes(series_RG: np.ndarray) -> np.ndarray:
-    """Least-squares slope of each row per generation, [R]."""
+    """Fit a line to each of R series over G generations, and return the slopes [R] per generation."""
     generations = series_RG.shape[1]
     centred = np.arange(generations) - (generations - 1) / 2
     return np.asarray(series_RG @ centred / (centred @ centred))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values for their number (Holm 1979).
+    """Adjust p-values for their number (Holm 1979), and return them in the same order.
 
     The chance that any adjusted value below a level is a false positive stays below that level.
     """

@@ -15,7 +15,7 @@ import numpy as np
 from autophage.metrics.intervals import Estimate, mean_interval
 
 HELD = 0.5
-"""Share of the naked loop's loss that the lower bound of a remedy's gain must reach for the remedy to hold it."""
+"""Share of the lost accuracy that the lower bound of a remedy's gain must reach for the verdict `HOLDS`."""
 
 HOLDS, PART, NONE, HARMS, UNJUDGED = (
     "holds torso and tail", "holds part", "no effect shown", "harms", "nothing to hold"
@@ -31,7 +31,10 @@ RULE = (
 
 
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estimate | None:
-    """Ours minus theirs over the seeds that both have; None without such a seed. `n` counts the seeds."""
+    """Return the mean of ours - theirs over the seeds that both have, with Student's 95% interval.
+
+    Both arguments map a seed to a value. `n` counts seeds. Without a common seed the result is None.
+    """
     common = sorted(set(ours) & set(theirs))
     if not common:
         return None
@@ -43,10 +46,13 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estimate |
 
 
 def verdict(gains: Sequence[Estimate], lost: Sequence[Estimate]) -> str:
-    """Verdict on a remedy.
+    """Return the verdict on a remedy: `HOLDS`, `PART`, `NONE`, `HARMS` or `UNJUDGED`.
 
-    `gains` are over the naked loop: one for each bucket, then their mean. `lost` is the loss of the naked loop beside
-    its control, in the same order. `lost` is empty without a control; the share of a gain in the loss is then unknown.
+    A single seed gives `NONE`. Without a control, `HOLDS` and `UNJUDGED` are not possible.
+
+    Args:
+        gains: Accuracy of the remedy minus that of the loop without it, for each bucket, then for their mean.
+        lost: Accuracy of the control minus that of the loop without remedy, in the same order. Empty without a control.
     """
     *buckets, both = gains
     if both.interval is None:  # a single seed
@@ -61,15 +67,18 @@ def verdict(gains: Sequence[Estimate], lost: Sequence[Estimate]) -> str:
 
 
 def _held(gain: Estimate, loss: float) -> bool:
-    """True if enough of `loss` is shown to be kept. If nothing was lost, true unless a loss is shown."""
+    """Return True if the lower bound of a gain reaches `HELD` of the lost accuracy.
+
+    If nothing was lost, return True unless the gain is shown to be negative.
+    """
     return gain.low >= HELD * loss if loss > 0 else not gain.below
 
 
 def front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
-    """Indices of the Pareto front, by rising cost.
+    """Return the indices of the Pareto front of points with costs and values, by rising cost.
 
-    A point is beaten by one that costs no more and is worth more, or that costs less and is worth as much. Points that
-    are equal in both are all on the front.
+    A point is beaten by one that is worth more at no higher cost. It is also beaten by one of equal worth at a lower
+    cost. Points that are equal in both are all on the front.
     """
     order = sorted(range(len(costs)), key=lambda place: (costs[place], -values[place]))
     best, cost_of_best = -math.inf, math.nan

@@ -23,11 +23,15 @@ from autophage.store.manifest import Metric
 
 TAIL = BUCKETS.index("tail")
 SUFFIXES = {TAIL: "", **{place: f".{name}" for place, name in enumerate(BUCKETS) if place != TAIL}, UNSEEN: ".unseen"}
-"""Suffixes of the buckets. The tail gives the metric its name and has none."""
+"""Bucket of human token frequency -> suffix of its metrics. The tail gives the metric its name and has no suffix."""
 
 
 def tail_metrics(token_ids: Sequence[Sequence[int]], human: HumanText, resamples: int, seed: int) -> list[Metric]:
-    """Mass and coverage of every bucket; empty without samples."""
+    """Compute `tail/mass`, `tail/mass_vs_human` and `tail/coverage` for the buckets of human token frequency.
+
+    Mass is the share of the samples' tokens that lie in a bucket. Coverage is the share of a bucket's token types that
+    occur in the samples. Without samples the list is empty.
+    """
     if not token_ids:
         return []
     return [*_mass(token_ids, human, resamples, seed), *_coverage(token_ids, human)]

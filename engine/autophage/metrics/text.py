@@ -34,13 +34,16 @@ from autophage.metrics.intervals import (
 from autophage.store.manifest import Metric
 
 ORDERS = (1, 2, 3, 4)
-"""Lengths n of `text/distinct_n`."""
+"""Lengths n, in words, of the n-grams of `text/distinct_n`."""
 LONG = 8
-"""Fewest tokens in which repetition counts: in a shorter answer ("no, no") half is nothing unusual."""
+"""Fewest tokens in a text in which repetition counts. In a shorter answer ("no, no") half is nothing unusual."""
 
 
 def text_metrics(texts: Sequence[str]) -> list[Metric]:
-    """Duplicates, distinct n-grams and compression; empty without samples."""
+    """Compute the duplicates, distinct n-grams and compression of the samples' texts.
+
+    `n` counts samples. Without samples the list is empty.
+    """
     if not texts:
         return []
     repeated = len(texts) - len(set(texts))
@@ -52,10 +55,11 @@ def text_metrics(texts: Sequence[str]) -> list[Metric]:
 
 
 def distinct(texts: Sequence[str]) -> list[tuple[float, tuple[float, float]]]:
-    """Distinct-n with its jackknife interval, for each n of `ORDERS`.
+    """Return distinct-n of the texts with its 95% jackknife interval, for each n of `ORDERS`.
 
-    The number of an n-gram is made from the number of its first n-1 words and its last word. The n-grams that only one
-    group has are those lost when it is left out, so no group is recounted.
+    Distinct-n is the number of different word n-grams over the number of all. The first n-1 words and the last word of
+    an n-gram decide its number. The n-grams that only one group has are those lost when it is left out. No group is
+    therefore recounted.
     """
     groups = group_count(len(texts))
     numbers: dict[str, int] = {}
@@ -75,7 +79,11 @@ def distinct(texts: Sequence[str]) -> list[tuple[float, tuple[float, float]]]:
 
 
 def _distinct(grams: np.ndarray, group_of: np.ndarray, groups: int) -> tuple[float, tuple[float, float]]:
-    """Types over tokens of n-grams numbered without gaps. `group_of` is the jackknife group of each."""
+    """Return the share of different n-grams among all n-grams, with its 95% jackknife interval.
+
+    `grams` numbers each occurrence by its n-gram, without gaps. `group_of` is the jackknife group of each. Without
+    n-grams the share is 0.
+    """
     if not grams.size:
         return 0.0, jackknife_interval(0.0, np.zeros(groups))
     types = int(grams.max()) + 1
@@ -90,13 +98,19 @@ def _distinct(grams: np.ndarray, group_of: np.ndarray, groups: int) -> tuple[flo
 
 
 def compression(texts: Sequence[str]) -> float:
-    """Bytes over gzip bytes of all texts, joined by line feeds; 1 if they are empty."""
+    """Return the UTF-8 bytes of all texts, joined by line feeds, over their gzip bytes.
+
+    Without any bytes the ratio is 1.
+    """
     raw = "\n".join(texts).encode("utf-8", "replace")
     return len(raw) / len(gzip.compress(raw, mtime=0)) if raw else 1.0
 
 
 def novelty_metrics(texts: Sequence[str], human: HumanText, resamples: int, seed: int) -> list[Metric]:
-    """`text/novelty`. `n` counts the samples' n-grams."""
+    """Compute `text/novelty`, the share of the samples' word 4-grams that the human text lacks.
+
+    `n` counts the samples' 4-grams. Without samples the list is empty.
+    """
     if not texts:
         return []
     grams = [word_ngrams(text.split(), NGRAM) for text in texts]
@@ -109,6 +123,7 @@ def novelty_metrics(texts: Sequence[str], human: HumanText, resamples: int, seed
 
 
 def junk_metrics(texts: Sequence[str], token_ids: Sequence[Sequence[int]]) -> list[Metric]:
+    """Compute `text/junk`, the share of samples that `is_junk` rejects; empty without samples."""
     if not texts:
         return []
     junk = sum(is_junk(text, ids) for text, ids in zip(texts, token_ids, strict=True))
@@ -116,7 +131,10 @@ def junk_metrics(texts: Sequence[str], token_ids: Sequence[Sequence[int]]) -> li
 
 
 def is_junk(text: str, token_ids: Sequence[int]) -> bool:
-    """True without a letter, or if one token makes up more than half of at least `LONG` tokens."""
+    """Return True for a text without a letter, or for a repetitive one.
+
+    In a repetitive text, one token makes up more than half of at least `LONG` tokens.
+    """
     if not any(character.isalpha() for character in text):
         return True
     return len(token_ids) >= LONG and 2 * max(Counter(token_ids).values()) > len(token_ids)

@@ -26,16 +26,23 @@ import numpy as np
 from scipy.special import gammaincinv, ndtr, ndtri
 
 POINTS = 256
-"""Equally probable values that represent each of the two distributions."""
+"""Number of equally probable values that represent each of the two distributions of `expected_accuracy`."""
 
 
 def breakdown_point(keep_right: float, keep_wrong: float) -> float:
-    """p*: the share of wrong labels above which a verifier keeps more wrong labels than right ones."""
+    """Return p*, the share of wrong labels above which a verifier keeps more wrong than right ones.
+
+    The arguments are the shares of right and of wrong labels that the verifier keeps.
+    """
     return keep_right / (keep_right + keep_wrong)
 
 
 def limits(separation: float) -> tuple[float, float]:
-    """Accuracy below and above the breakdown point for unlimited rows: of the best classifier, and of its opposite."""
+    """Return the accuracy of a classifier fitted to unlimited rows, below and above the breakdown point.
+
+    The first is that of the best classifier, the second that of its opposite. `separation` is the distance of a class
+    mean from the origin, in standard deviations of a feature.
+    """
     return float(ndtr(separation)), float(ndtr(-separation))
 
 
@@ -43,9 +50,17 @@ def limits(separation: float) -> tuple[float, float]:
 def expected_accuracy(
     rows: int, dimensions: int, separation: float, error: float, keep_right: float, keep_wrong: float
 ) -> float:
-    """Expected accuracy of a classifier fitted to `rows` labels, of which a verifier keeps the given shares.
+    """Return the expected accuracy (0 to 1) of a classifier fitted to labels that a verifier keeps.
 
-    `error` is p. The accuracy is one half if nothing is kept.
+    If no label is kept, the accuracy is one half.
+
+    Args:
+        rows: Number of labels before verification.
+        dimensions: Number of features of a row.
+        separation: Distance of a class mean from the origin, in standard deviations of a feature.
+        error: Share p of wrong labels before verification.
+        keep_right: Share of right labels that the verifier keeps.
+        keep_wrong: Share of wrong labels that the verifier keeps.
     """
     right, wrong = keep_right * (1 - error), keep_wrong * error
     kept = right + wrong

@@ -37,22 +37,25 @@ import numpy as np
 from autophage.metrics.intervals import Estimate
 
 FALSE = 0.05
-"""Largest expected share of false alarms among the metrics that fire in an arm."""
+"""Largest expected share of false alarms among the early warnings of an arm."""
 STAY = 2
-"""Generations that a metric must be outside, up to the last. A single one may be an accident of its samples."""
+"""Fewest generations that a metric must lie outside the control's band to give a warning. The last is one of them.
+
+A single one may be an accident of its samples.
+"""
 
 
 MetricSeries = Mapping[int, Estimate]
-"""Generation -> estimate. A value that is not finite counts as not measured."""
+"""Generation -> estimate of one metric. A value that is not finite counts as not measured."""
 
 
 @dataclass(frozen=True)
 class EarlyWarning:
-    """Result for one metric of one arm.
+    """Early warning by one metric in one arm.
 
-    `generation` is the one at which the metric fired, None if it never did. `direction` is +1 above the control and -1
-    below it. `margin` is the distance from the control at that generation over the band's half-width. `reason` is
-    empty for a metric that was judged.
+    `generation` is the one at which the metric leaves the control's band for good, None if it never does. `direction`
+    is +1 above the control, -1 below it, and 0 without a warning. `margin` is the distance from the control at that
+    generation over the band's half-width. `reason` says why a metric was not judged. It is empty for a metric that was.
     """
 
     metric: str
@@ -70,7 +73,8 @@ class EarlyWarning:
 class ControlComparison:
     """A metric of an arm compared with the control's, at the generations after 0 that both have.
 
-    `scatter` is the standard deviation of a step, with `degrees` of freedom.
+    `differences` maps a generation to arm minus control. `errors` maps it to the standard error of that difference.
+    `scatter` is the standard deviation of the control's step between generations, with `degrees` of freedom.
     """
 
     differences: dict[int, float]
@@ -79,7 +83,10 @@ class ControlComparison:
     degrees: int
 
     def p_value(self) -> float:
-        """Two-sided p-value of the difference at the last generation: the larger of those by steps and by intervals."""
+        """Return the two-sided p-value of the difference from the control at the last generation.
+
+        It is the larger of two: by the scatter of the control's steps, and by the measured intervals.
+        """
         from scipy.special import stdtr  # slow to import
 
         last = max(self.differences)
@@ -90,7 +97,10 @@ class ControlComparison:
         return max(by_steps, by_error)
 
     def half_width(self, generation: int, level: float) -> float:
-        """Half of the band's width at `generation` for a `level` of significance."""
+        """Return half the width of the prediction band at `generation`, in units of the metric.
+
+        `level` is the two-sided level of significance.
+        """
         from scipy.special import stdtrit
 
         t, z = float(stdtrit(self.degrees, 1 - level / 2)), NormalDist().inv_cdf(1 - level / 2)
@@ -102,10 +112,11 @@ def early_warnings(
     control: Mapping[str, MetricSeries] | None,
     siblings: Sequence[Mapping[str, MetricSeries]] = (),
 ) -> list[EarlyWarning]:
-    """Judge every metric of `arm`. Fired metrics come first, by generation; metrics that were not judged come last.
+    """Find the generation at which each metric of an arm leaves the control's prediction band for good.
 
-    `siblings` are further controls that differ from `control` in their seed alone. Their steps add to the estimate of
-    the scatter.
+    The arguments map a metric's name to its series. Without a control no metric is judged. Earlier warnings come first.
+    Metrics that were not judged come last. `siblings` are further controls that differ from `control` in their seed
+    alone. Their steps add to the estimate of the scatter.
     """
     comparisons: dict[str, ControlComparison] = {}
     warnings = []
@@ -124,7 +135,11 @@ def early_warnings(
 def comparison(
     arm: MetricSeries, control: MetricSeries, siblings: Sequence[MetricSeries] = ()
 ) -> ControlComparison | str:
-    """Compare `arm` with `control`. Returns the reason as a string if that is not possible."""
+    """Compare one metric of an arm with that of its control.
+
+    `siblings` are the series of further controls, for the scatter alone. If a comparison is impossible, the result is
+    the reason as a string.
+    """
     arm, control = _finite(arm), _finite(control)
     if not control:
         return "no control"
@@ -139,10 +154,10 @@ def comparison(
 
 
 def scatter(controls: Sequence[MetricSeries]) -> tuple[float, int]:
-    """Standard deviation of the controls' steps after generation 0 about each control's mean step, and its degrees of
-    freedom.
+    """Return the standard deviation of the controls' steps between generations, and its degrees of freedom.
 
-    (0, 0) if no control has two such steps.
+    Only steps after generation 0 count. Deviations are from each control's mean step. The result is (0, 0) if no
+    control has two such steps.
     """
     squares, degrees = 0.0, 0
     for series in controls:
@@ -154,14 +169,20 @@ def scatter(controls: Sequence[MetricSeries]) -> tuple[float, int]:
 
 
 def significance(p_values: Sequence[float]) -> float:
-    """Level of Benjamini and Hochberg: `FALSE` * k / M for the largest k with k p-values at or below it; else 0."""
+    """Return the significance level of Benjamini and Hochberg for M p-values.
+
+    It is `FALSE` * k / M for the largest k with k p-values at or below it. Without such a k it is 0.
+    """
     asked = len(p_values)
     reached = [k for k, p_value in enumerate(sorted(p_values), start=1) if p_value <= FALSE * k / asked]
     return FALSE * reached[-1] / asked if reached else 0.0
 
 
 def warning(metric: str, found: ControlComparison, level: float) -> EarlyWarning:
-    """Find the generation at which a metric fires at a `level` of significance. At level 0 no metric fires."""
+    """Find the generation at which a metric leaves the control's band for good, at a `level` of significance.
+
+    At level 0 no metric leaves it.
+    """
     first: tuple[int, int, float] | None = None
     stayed = 0
     for generation in sorted(found.differences, reverse=True) if level > 0 else ():
@@ -174,9 +195,10 @@ def warning(metric: str, found: ControlComparison, level: float) -> EarlyWarning
 
 
 def ranked(arms: Mapping[str, Sequence[EarlyWarning]], last: int) -> list[str]:
-    """Metrics that some arm judged, by the mean generation at which they fire in those arms.
+    """Return the metrics that some arm judged, by the mean generation of their warnings over those arms.
 
-    Never counts as the generation after `last`. Ties are ordered by the wider margin, then by name.
+    `arms` maps an arm to its warnings. A metric that never warns counts as the generation after `last`. Ties are
+    ordered by the wider mean margin, then by name.
     """
     by_metric: dict[str, list[EarlyWarning]] = {}
     for warnings in arms.values():

@@ -10,7 +10,13 @@ from autophage.recipe.tables.model import FROM_SOURCE
 
 
 def assumptions(recipe: Recipe, machine: Machine, basis: str, *, overlap: bool, base_cached: bool) -> list[str]:
-    """Return the assumptions of a plan, the origin of the speeds first."""
+    """Return the assumptions behind a plan as lines of text, the origin of the speeds first.
+
+    Args:
+        basis: Origin of the machine's speeds, in words.
+        overlap: True if sampler and trainer work at once.
+        base_cached: True if the `from-source` base model is trained already.
+    """
     lines = [f"{machine.title}: speeds {basis}"]
     if machine.kind == "gpu":
         lines.append(

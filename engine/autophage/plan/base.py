@@ -8,9 +8,10 @@ from autophage.recipe.tables.model import FROM_SOURCE
 
 
 def base_is_cached(recipe: Recipe) -> bool:
-    """Return True if the recipe's `from-source` base model is trained already.
+    """Return True if the cache holds the base model that a recipe trains from its source.
 
-    Reads the source, whose content names the model. A dataset is not loaded; its base model counts as not cached.
+    The source is read, because its content decides the name of the model's folder. A dataset is not loaded, so its base
+    model counts as not cached. The result is also False for a model that is not trained here.
     """
     from autophage.data.base_folder import base_model_folder
     from autophage.data.build import read_source

@@ -22,11 +22,13 @@ from autophage.recipe.schema import Recipe
 from autophage.store.rundir import RunDirectory, read_events
 
 TimedStage = tuple[str, int, str]
-"""Arm, generation, stage."""
+"""Key of a timed stage: arm, generation, name of the stage."""
 
 
 def row_of(run: RunDirectory, machine: Machine | None = None) -> SpeedRow:
-    """Return the mean generation of `run`, without the first time of each stage in a session.
+    """Return the measured speeds of a finished run, as its mean generation.
+
+    The first time of each stage is kept apart.
 
     Args:
         machine: Machine of the run; None takes it from the run's environment.
@@ -75,7 +77,7 @@ def row_of(run: RunDirectory, machine: Machine | None = None) -> SpeedRow:
 
 
 def _first_times(events: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return the first `stage-end` event of each stage."""
+    """Return the first `stage-end` event of each stage, by the stage's name."""
     found: dict[str, Mapping[str, Any]] = {}
     for event in events:
         if event.get("kind") == "stage-end" and event["stage"] not in found:
@@ -84,13 +86,18 @@ def _first_times(events: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, 
 
 
 def _extra(first: Mapping[str, Any], timed: Mapping[TimedStage, Mapping[str, Any]], stage: str) -> float:
-    """Return the seconds by which the first time of a stage exceeded the median of the others."""
+    """Return the seconds by which the first time of a stage exceeds the median of its others.
+
+    The result is at least 0, and 0 without others.
+    """
     others = [float(event["seconds"]) for key, event in timed.items() if key[2] == stage]
     return max(0.0, float(first["seconds"]) - median(others)) if others else 0.0
 
 
 def _typical(timed: Mapping[TimedStage, Mapping[str, Any]], stage: str, tokens: Sequence[float] = ()) -> float:
-    """Return the seconds of a stage in the mean generation, as a median, which a disturbed stage does not move.
+    """Return the seconds of a stage in the mean generation; 0 if it was never timed.
+
+    The median is used, because a disturbed stage does not move it.
 
     Args:
         tokens: Tokens of each timed stage. If given, the median is of seconds per token.
@@ -104,7 +111,10 @@ def _typical(timed: Mapping[TimedStage, Mapping[str, Any]], stage: str, tokens: 
 
 
 def _works(recipe: Recipe, timed: Mapping[TimedStage, Mapping[str, Any]]) -> dict[str, list[Workload]]:
-    """Return the workloads of the timed generations by stage. Tokens are those that the events counted, not those planned."""
+    """Return the workloads of the timed generations, by stage.
+
+    Sampled and trained tokens are those that the events counted, not those planned.
+    """
     recipes = {arm.name: arm.recipe for arm in expand(recipe)}
     works: dict[str, list[Workload]] = defaultdict(list)
     for (arm, generation, stage), event in timed.items():
@@ -119,7 +129,10 @@ def _works(recipe: Recipe, timed: Mapping[TimedStage, Mapping[str, Any]]) -> dic
 
 
 def _mean_work(works: Mapping[str, Sequence[Workload]]) -> Workload:
-    """Return the mean workload; each part is averaged over the generations in which its stage was timed."""
+    """Return the mean workload of the timed generations.
+
+    Each part is averaged over the generations in which its stage was timed.
+    """
     samples = [one.sample for one in works["sample"]]
     trains = [one.train for one in works["train"]]
     measures = [one.measure for one in works["measure"]]
@@ -149,7 +162,10 @@ def _mean_work(works: Mapping[str, Sequence[Workload]]) -> Workload:
 
 
 def _start(recipe: Recipe, events: Sequence[Mapping[str, Any]]) -> tuple[MeasuredBase, float]:
-    """Return the base model's training, and the other seconds between the start of the run and its first stage."""
+    """Return the measured training of the base model, and the other seconds before the first stage.
+
+    They count from the start of the run. If the base model was cached, or too short to be timed, its training is all 0.
+    """
     begun = next((float(event["time"]) for event in events if event.get("kind") == "run-start"), 0.0)
     first = next((float(event["time"]) for event in events if event.get("kind") == "stage-start"), begun)
     seen = [(float(event["time"]), int(event["done"])) for event in events if event.get("kind") == "base-progress"]
@@ -166,7 +182,7 @@ def _start(recipe: Recipe, events: Sequence[Mapping[str, Any]]) -> tuple[Measure
 
 
 def _machine_of(environment: Mapping[str, Any]) -> Machine:
-    """Return the machine of a run, if its environment names one; else this machine."""
+    """Return the machine that the environment of a run names; this machine if it names none."""
     device = (environment.get("model") or {}).get("device")
     if device == "cpu" and isinstance(environment.get("threads"), int):
         return named(f"cpu-{environment['threads']}")

@@ -23,22 +23,22 @@ from autophage.store.manifest import Manifest, read_manifest
 from autophage.store.rundir import RunDirectory
 
 TEXT_BYTES_PER_TOKEN = 4 + 8
-"""Bytes of a token of prompt or sample: its int32 id, and its text."""
+"""Bytes per token of prompt or sample: 4 for its int32 id, 8 for its text."""
 ROW_BYTES = 256
-"""Bytes of a sample's columns with one value: id, seed and the like."""
+"""Bytes of the columns that hold one value per sample, such as id and seed."""
 RESERVE = 32 << 20
-"""Bytes for files beside the generations: history, logs, table of metrics, report."""
+"""Bytes kept free for files beside the generations: history, logs, table of metrics, report."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes of one generation."""
+    """Bytes of disk that one generation of an arm needs."""
 
     corpus: int
-    """Bytes of the shards before compression; most of them are per-token statistics."""
+    """Bytes of the corpus shards before compression. Most of them are per-token statistics."""
     weights: int
-    """Bytes of the weights, and of the optimizer's state if it is kept."""
+    """Bytes of the trained weights, and of the optimizer's state if it is kept."""
 
     @property
     def total(self) -> int:
@@ -46,7 +46,10 @@ class Need:
 
 
 def require_room(run: RunDirectory, arms: Sequence[Arm], generation: int, stage: str) -> None:
-    """Check that the disk has room for `generation` of these arms before a stage begins.
+    """Check that the disk of a run has room for one generation of all these arms.
+
+    Args:
+        stage: Stage that is about to begin, for the message.
 
     Raises:
         UserError: There is no room. The message names the bytes needed and the bytes free.
@@ -64,7 +67,10 @@ def require_room(run: RunDirectory, arms: Sequence[Arm], generation: int, stage:
 
 
 def need(run: RunDirectory, arm: Arm, generation: int) -> Need:
-    """Return the most bytes that `generation` of an arm may take."""
+    """Return the largest number of bytes that `generation` of an arm may take on disk.
+
+    The bound follows from the recipe. If the arm's previous generation took more, its bytes count.
+    """
     bound = Need(_corpus_bytes(arm.recipe), _weights_bytes(arm.recipe))
     last = read_manifest(run.generation(arm.name, generation - 1)) if generation else None
     if last is None:
@@ -75,7 +81,13 @@ def need(run: RunDirectory, arm: Arm, generation: int) -> Need:
 
 @contextmanager
 def full_disk_as_user_error(place: Path) -> Iterator[None]:
-    """Turn the error of a full disk or quota into a `UserError`."""
+    """Turn the `OSError` of a full disk or quota into a `UserError` that names the free bytes.
+
+    Other errors pass unchanged.
+
+    Args:
+        place: Folder that is being written. It may not exist yet.
+    """
     try:
         yield
     except OSError as error:
@@ -94,7 +106,10 @@ def _corpus_bytes(recipe: Recipe) -> int:
 
 
 def _weights_bytes(recipe: Recipe) -> int:
-    """Return the bytes of the weights in float32; 0 if the model's shape is unknown before its first generation."""
+    """Return the bytes of a generation's trained weights in float32. A carried optimizer's state counts too.
+
+    The result is 0 if the model's shape is unknown.
+    """
     shape = shape_of(recipe)
     if shape is None:
         return 0

@@ -28,7 +28,7 @@ from autophage.recipe.tables.model import FROM_SOURCE
 
 @dataclass(frozen=True)
 class Speeds:
-    """Tokens per second that the user states for the recipe's model; None takes the machine's."""
+    """Tokens per second of sampling and training that the user states. None takes the speed of the machine."""
 
     sample: float | None = None
     train: float | None = None
@@ -36,21 +36,31 @@ class Speeds:
 
 @dataclass(frozen=True)
 class Layout:
-    """Cells, which are pairs of sampler and trainer that divide the arms, and the GPUs of each side."""
+    """Number of cells, and of the GPUs of the sampler and the trainer in each.
+
+    A cell is one sampler with one trainer. The cells divide the arms among them.
+    """
 
     cells: int = 1
     sampler_gpus: int = 1
     trainer_gpus: int = 1
 
     def gpus(self, devices: str) -> int:
-        """Return the GPUs of the whole run. Sampler and trainer share theirs unless `devices` is disjoint."""
+        """Return the number of GPUs of the whole run.
+
+        Sampler and trainer share theirs unless `devices`, the recipe's value, is "disjoint".
+        """
         own = self.sampler_gpus + self.trainer_gpus
         return self.cells * (own if devices == "disjoint" else max(self.sampler_gpus, self.trainer_gpus))
 
 
 @dataclass(frozen=True)
 class ArmPlan:
-    """One arm over all generations. `generations[g]` maps stages to seconds; it is empty if the model's size is unknown."""
+    """Planned cost of one arm over all generations.
+
+    `sampled`, `trained` and `measured` count tokens. `generations[g]` maps the stages of generation g to seconds.
+    Without the model's size, `generations` is empty and `disk_bytes` is None.
+    """
 
     name: str
     control: bool
@@ -68,10 +78,11 @@ class ArmPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Estimates for a run in bytes and seconds; `cost` is in the currency of the price.
+    """Estimated cost of a run, in bytes and seconds. `cost` is in the currency of the price.
 
     `overlap` is True if sampler and trainer work at once. `stages` maps each stage to its seconds over all arms and
-    generations, and `first` to the extra seconds of its first time. `basis` names the origin of the speeds.
+    generations. `first` maps each stage to the extra seconds of its first time. `basis` names the origin of the speeds.
+    A figure that needs the unknown size of a model is None.
     """
 
     machine: str
@@ -103,13 +114,13 @@ def plan(
     price_per_hour: float | None = None,
     base_cached: bool = False,
 ) -> Plan:
-    """Estimate `recipe` on `machine`.
+    """Estimate the time, memory, disk space and cost of a recipe on `machine`. Nothing is loaded or run.
 
     Args:
-        arms: The expansion of the recipe.
+        arms: The arms that `recipe` expands to.
         speeds: Speeds that replace the machine's.
-        gpus: GPUs of the whole run; None takes the recipe's `[cluster]`.
-        price_per_hour: Price of the whole machine.
+        gpus: Number of GPUs of the whole run; None takes the recipe's `[cluster]`.
+        price_per_hour: Price of the whole machine per hour; None leaves the cost out.
         base_cached: True if the `from-source` base model is trained already.
     """
     rows = rows_of(machine)
@@ -145,7 +156,11 @@ def plan(
 
 
 def layout_of(recipe: Recipe, gpus: int | None = None) -> Layout:
-    """Return the layout of the recipe's `[cluster]`; with `gpus`, as many such cells as fit."""
+    """Return the cells of a run and their GPUs, as the recipe's `[cluster]` states them.
+
+    Args:
+        gpus: Number of GPUs of the whole run. If given, the layout has as many cells as fit, at least one.
+    """
     cluster = recipe.cluster
     layout = Layout(cluster.cells, cluster.sampler_gpus, cluster.trainer_gpus)
     if gpus is None:
@@ -154,12 +169,18 @@ def layout_of(recipe: Recipe, gpus: int | None = None) -> Layout:
 
 
 def overlaps(recipe: Recipe, machine: Machine) -> bool:
-    """Return True if sampler and trainer gain by working at once. On a CPU they share the cores and gain nothing."""
+    """Return True if sampler and trainer gain by working at once.
+
+    On a CPU they share the cores and gain nothing. With `devices = "serial"` they take turns.
+    """
     return machine.kind == "gpu" and recipe.devices != "serial"
 
 
 def basis(machine: Machine, rows: Sequence[SpeedRow]) -> str:
-    """Return the origin of the machine's speeds: measured runs, or an estimate."""
+    """Return the origin of a machine's speeds in words.
+
+    It is the measured runs of `rows`. Without rows, it is the machine's own note.
+    """
     if not rows:
         return machine.origin
     return f"measured: {len(rows)} run{'s' * (len(rows) > 1)} ({', '.join(sorted({row.recipe for row in rows}))})"

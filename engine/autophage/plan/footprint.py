@@ -20,22 +20,29 @@ from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.model import FROM_SOURCE
 
 COMPRESSION = 0.5
-"""Size of a corpus shard after zstd, relative to before."""
+"""Compressed size (zstd) of a corpus shard, relative to its uncompressed size."""
 SAMPLER_LIBRARIES, TRAINER_LIBRARIES, DRIVER_LIBRARIES = 900 << 20, 700 << 20, 500 << 20
-"""Resident code and buffers of each process: vLLM and torch; torch, TRL and transformers; the command and Ray."""
+"""Resident bytes of code and buffers in each process.
+
+The sampler loads vLLM and torch. The trainer loads torch, TRL and transformers. The driver is the command with Ray.
+"""
 CPU_KV_BLOCK, CPU_LEAST_KV, CPU_MOST_KV = 128, 64 << 20, 4.0
-"""KV cache of vLLM on a CPU: tokens of a block, least bytes, most GiB without `sample.memory`."""
+"""Limits of vLLM's KV cache on a CPU, in this order.
+
+They are the tokens per block, the least bytes, and the most GiB if `sample.memory` is left out.
+"""
 LOGIT_COPIES = 4
-"""Copies of the logits in base-model training: two element types, the gradient, the softmax."""
+"""Copies of the logits that base-model training holds: two element types, the gradient, the softmax."""
 SLOTS = 1
-"""Default number of adapters in one batch."""
+"""Default number of adapters in one batch of the sampler."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on each device of the sampler and of the trainer; on a CPU, of each process.
+    """Bytes of memory that a run takes on one GPU of each side. On a CPU, bytes of each process.
 
-    `device` is the memory of one GPU, or of the machine (0 if unknown). `division` is None on a CPU.
+    `sampler` and `trainer` are the two sides. `other` is the driver process on a CPU, and 0 on GPUs. `device` is the
+    memory of one GPU or of the machine, 0 if unknown. `division` describes the sharing of one GPU. It is None on a CPU.
     """
 
     sampler: int
@@ -50,10 +57,10 @@ class Memory:
 
 
 def memory(machine: Machine, recipe: Recipe, arms: Sequence[Arm], shape: Shape, gpus: tuple[int, int]) -> Memory:
-    """Estimate the memory of the arm that needs most.
+    """Estimate the memory of a run in bytes. The arm that needs most decides.
 
     Args:
-        gpus: GPUs of one sampler and of one trainer.
+        gpus: Number of GPUs of one sampler and of one trainer.
     """
     slots = max(map(len, cohorts_of(arms)), default=SLOTS)
     asked = [demand(machine, arm.recipe, shape, gpus, slots) for arm in arms]
@@ -68,7 +75,12 @@ def memory(machine: Machine, recipe: Recipe, arms: Sequence[Arm], shape: Shape, 
 def demand(
     machine: Machine, recipe: Recipe, shape: Shape, gpus: tuple[int, int] = (1, 1), slots: int = SLOTS
 ) -> Demand:
-    """Return the demand of a recipe on `machine`; `slots` is the number of adapters in one batch."""
+    """Return the quantities that decide the memory of a recipe on `machine`.
+
+    Args:
+        gpus: Number of GPUs of one sampler and of one trainer.
+        slots: Number of adapters in one batch of the sampler.
+    """
     width = {"float32": 4, "bfloat16": 2}.get(recipe.model.dtype, machine.width)
     teacher = teacher_shape(recipe)
     return Demand(
@@ -87,7 +99,7 @@ def demand(
 
 
 def disk_bytes(recipe: Recipe, model: PlannedModel) -> float:
-    """Estimate the disk space of one arm: all corpora, and all trained weights in float32.
+    """Estimate the bytes of one arm on disk: all corpora, and all trained weights in float32.
 
     Model 0 of an arm that trains all weights is the base model and takes no space.
     """

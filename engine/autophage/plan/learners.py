@@ -15,16 +15,19 @@ from autophage.recipe.schema import Recipe
 FLOAT = 4
 PIXELS = 28 * 28
 IMAGE_SHARE = 0.35
-"""Size of an image of floats after zstd, relative to before: its pixels have 256 levels."""
+"""Compressed size (zstd) of an image of floats, relative to its uncompressed size. Its pixels have 256 levels."""
 TOKEN_BYTES = 24
 """Compressed bytes of a word with its statistics in a corpus of texts."""
 FILES = 6000
-"""Bytes of a generation's metrics, manifest and settings."""
+"""Bytes on disk of a generation's metrics, manifest and settings."""
 
 
 @dataclass(frozen=True)
 class LearnerArm:
-    """One arm. `samples` counts all generations; `fitted` is the number of rows of the last fit."""
+    """Planned cost of one arm whose learner is no language model.
+
+    `samples` counts the samples of all generations, `fitted` the rows of the last fit.
+    """
 
     name: str
     control: bool
@@ -43,7 +46,11 @@ class LearnerPlan:
 
 
 def learner_plan(recipe: Recipe, arms: Sequence[Arm]) -> LearnerPlan:
-    """Plan `recipe`, whose expansion is `arms`."""
+    """Return the planned samples, rows and bytes of a run whose learner is no language model.
+
+    Args:
+        arms: The arms that `recipe` expands to.
+    """
     made = [_arm(arm) for arm in arms]
     return LearnerPlan(recipe.learner.kind, recipe.generations, made, sum(arm.disk_bytes for arm in made))
 

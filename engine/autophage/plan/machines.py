@@ -25,23 +25,28 @@ from autophage.store.atomic import write_text
 
 TABLE = "throughputs.json"
 REFERENCE = "cpu-2"
-"""Machine from which other numbers of CPU cores are estimated."""
+"""Machine whose constants are scaled to other numbers of CPU cores."""
 MOST_ROWS = 50
-"""Most rows of one user that are kept; the oldest are dropped."""
+"""Maximum number of measured rows in the user's cache. The oldest are dropped."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Constants of the formulas, in operations, bytes and seconds. `gpu` is a part of the driver's name for the GPU.
+    """Constants of one machine, which the formulas of `speeds` use.
 
-    peak, bandwidth   of the device
-    *_share           fraction of the peak that is reached where only arithmetic counts
-    *_call            seconds per stage and generation
-    *_layer           seconds of the host per layer of a step
-    decode_token      seconds of the host per sampled token
-    resample, pair    seconds of metrics per bootstrap draw of one unit, and per compared pair
-    start             seconds until the first stage
-    first             extra seconds of a stage's first time: imports, compilation
+        gpu               part of the driver's name for the GPU
+        peak, bandwidth   operations and bytes of memory per second of the device
+        *_share           fraction of the peak that is reached where only arithmetic counts
+        adapter_tax       factor by which adapters slow a decode step
+        *_call            seconds per stage and generation
+        *_layer           seconds of the host per layer of a step
+        decode_token      seconds of the host per sampled token
+        resample, pair    seconds of metrics per bootstrap draw of one unit, and per compared pair
+        disk_bandwidth    bytes per second of the disk
+        start             seconds until the first stage
+        first             extra seconds of a stage's first time: imports, compilation
+
+    `origin` tells users the origin of the constants.
     """
 
     name: str
@@ -74,7 +79,7 @@ class Machine:
 
     @property
     def width(self) -> int:
-        """Bytes of an element in computation."""
+        """Bytes per element of the weights in computation: 4 on a CPU, 2 on a GPU."""
         return 4 if self.kind == "cpu" else 2
 
     @property
@@ -84,7 +89,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class MeasuredBase:
-    """Training of a run's base model; all 0 if the model was cached."""
+    """Tokens, steps and seconds of the training of a run's base model. All are 0 if the model was cached."""
 
     tokens: int = 0
     steps: int = 0
@@ -93,9 +98,10 @@ class MeasuredBase:
 
 @dataclass(frozen=True)
 class SpeedRow:
-    """The mean generation of a run, without the first time of each stage. A stage that was absent has 0 seconds.
+    """Measured speeds of a run: its mean generation, and the seconds of each stage in it.
 
-    `start` and `first` are as in `Machine`.
+    The first time of each stage is left out of the mean. A stage that was absent has 0 seconds. `start` and `first` are
+    as in `Machine`.
     """
 
     machine: str
@@ -111,24 +117,24 @@ class SpeedRow:
 
     @property
     def tokens_per_second(self) -> dict[str, float]:
-        """Speeds of sampling, training and measuring, for display."""
+        """Tokens per second of sampling, training and measuring, for display. Stages without seconds are left out."""
         done = {"sample": self.work.sample.tokens, "train": self.work.train.tokens, "measure": self.work.measure.read}
         return {stage: tokens / self.seconds[stage] for stage, tokens in done.items() if self.seconds.get(stage)}
 
 
 def machines() -> dict[str, Machine]:
-    """Return the shipped machines by name."""
+    """Return the machines that ship with the package, by name."""
     return {name: Machine(name=name, **facts) for name, facts in _table()["machines"].items()}
 
 
 def rows_of(machine: Machine) -> list[SpeedRow]:
-    """Return the measured rows of `machine`: the user's own if there are any, else the shipped ones."""
+    """Return the speeds measured on `machine`: the user's own, else the shipped ones."""
     own = [row for row in read_rows(cache_path()) if row.machine == machine.name]
     return own or [row for row in map(row_from, _table()["rows"]) if row.machine == machine.name]
 
 
 def choose(name: str | None) -> Machine:
-    """Return the machine called `name`, or this machine if None.
+    """Return the machine called `name`. None means this machine.
 
     Raises:
         UserError: There is no machine of that name.
@@ -154,7 +160,7 @@ def here() -> Machine:
 def recognised(gpu: str) -> Machine:
     """Return the machine of a GPU, given the driver's words: "NVIDIA H100 80GB HBM3, 80 GiB".
 
-    An unknown GPU takes the constants of the known one that is nearest in memory.
+    An unknown GPU takes the constants of the known GPU that is nearest in memory.
     """
     name, _, memory = gpu.rpartition(", ")
     known = [machine for machine in machines().values() if machine.kind == "gpu"]
@@ -191,7 +197,10 @@ def cache_path() -> Path:
 
 
 def keep_row(row: SpeedRow) -> Path:
-    """Add `row` to the user's rows, in place of an older one of the same machine and recipe."""
+    """Add measured speeds to the user's cache, and return the path of the cache file.
+
+    They replace older speeds of the same machine and recipe.
+    """
     kept = [old for old in read_rows(cache_path()) if (old.machine, old.recipe) != (row.machine, row.recipe)]
     cache_path().parent.mkdir(parents=True, exist_ok=True)
     write_text(cache_path(), json.dumps({"rows": [asdict(one) for one in [*kept, row][-MOST_ROWS:]]}, indent=1) + "\n")
@@ -199,7 +208,7 @@ def keep_row(row: SpeedRow) -> Path:
 
 
 def read_rows(path: Path) -> list[SpeedRow]:
-    """Read the rows of a cache; none if the file does not exist.
+    """Read the measured speeds in a cache file; none if the file does not exist.
 
     Raises:
         UserError: The file has another form than `keep_row` writes.
@@ -215,7 +224,7 @@ def read_rows(path: Path) -> list[SpeedRow]:
 
 
 def row_from(facts: Mapping[str, Any]) -> SpeedRow:
-    """Build a row from its JSON."""
+    """Build a row of measured speeds from its JSON form."""
     done = facts["work"]
     parts = Workload(Sampling(**done["sample"]), Measuring(**done["measure"]), Training(**done["train"]))
     return SpeedRow(**{**facts, "shape": Shape(**facts["shape"]), "work": parts, "base": MeasuredBase(**facts["base"])})

@@ -23,38 +23,50 @@ GIB = 1 << 30
 CONTEXT = round(0.6 * GIB)
 """Bytes of a process on a GPU before anything is loaded: the CUDA context and the libraries' code."""
 RESERVE = 0.04
-"""Fraction of the device that stays free, for fragmentation and the driver."""
+"""Fraction of a GPU's memory that stays free, for fragmentation and the driver."""
 OWN_GPU_SHARE = 0.88
-"""vLLM's share of a device of its own. vLLM's default of 0.92 leaves no room for the adapters' buffers."""
-ROOMY = 0.4
-"""Share of the device that the sampler gets if it is free. An estimate may be low, and vLLM does not start on too little."""
-PREFILL_TOKENS = 8192
-"""Tokens of a prefill step, for whose activations vLLM reserves memory."""
-GRAPH_BYTES_PER_LAYER = 96 << 20
-"""CUDA graphs of all batch sizes: about 3 GiB for the 32 layers of an 8B model."""
-FEWEST_SEQUENCES = 0.25
-"""Least share of the requested concurrency whose KV cache must fit. With less, sampling is too slow to share a device."""
-OPTIMIZER_BYTES = 16
-"""Bytes of a trained parameter in float32: the parameter, its gradient, AdamW's two moments."""
-KEPT_HIDDEN, KEPT_INNER = 12, 6
-"""Activations per token that a layer keeps for backward, in units of the hidden width and of the feed-forward width.
+"""Fraction of a GPU's memory that vLLM takes on a GPU of its own.
 
-Each linear layer keeps its input for the adapter. Norms, the attention's output, and gate, up and product of the
-feed-forward are kept too, and once more where they are cast.
+vLLM's default of 0.92 leaves no room for the adapters' buffers.
+"""
+ROOMY = 0.4
+"""Fraction of a GPU's memory that the sampler gets where it is free.
+
+An estimate may be low, and vLLM does not start on too little.
+"""
+PREFILL_TOKENS = 8192
+"""Tokens of a prefill step. vLLM reserves memory for their activations."""
+GRAPH_BYTES_PER_LAYER = 96 << 20
+"""Bytes per layer of the CUDA graphs of all batch sizes. The 32 layers of an 8B model take about 3 GiB."""
+FEWEST_SEQUENCES = 0.25
+"""Least fraction of the requested concurrency whose KV cache must fit.
+
+With less, sampling is too slow to share a device.
+"""
+OPTIMIZER_BYTES = 16
+"""Bytes per trained parameter in float32: the parameter, its gradient, AdamW's two moments."""
+KEPT_HIDDEN, KEPT_INNER = 12, 6
+"""Activations per token that a layer keeps for backward, in units of the hidden and of the feed-forward width.
+
+Each linear layer keeps its input for the adapter. Norms and the attention's output are kept too. So are gate, up and
+product of the feed-forward. Values that are cast are kept once more.
 """
 HEAD_TILE_BYTES = 512 << 20
 """Bytes of the tiles of the fused LM head, which never materialises all logits."""
 SCORE_TOKENS = 1 << 14
-"""Tokens of a scoring batch. It is forward only: activations of one layer, and hidden states of two models."""
+"""Tokens of a scoring batch.
+
+Its forward pass holds activations of one layer, and hidden states of two models.
+"""
 
 
 class Sharing(Enum):
-    """The ways to place sampler and trainer, and the two ways not to fit."""
+    """Ways to place sampler and trainer on GPUs. The last two mean that nothing fits as asked."""
 
     SPLIT = "split"
     SLEEP = "sleep"
     OWN = "own"
-    """Each has its own device, as the recipe asks."""
+    """Sampler and trainer each have their own device, as the recipe asks."""
     DISJOINT_NEEDED = "disjoint needed"
     NONE = "does not fit"
 
@@ -64,12 +76,12 @@ FITTING = (Sharing.SPLIT, Sharing.SLEEP, Sharing.OWN)
 
 @dataclass(frozen=True)
 class Demand:
-    """The demand of a run on its GPUs.
+    """Quantities that decide the GPU memory of a run.
 
-    `adapters` is the number of slots on the device, `width` the bytes of an element of the weights. `longest` counts the
-    tokens of the longest prompt with its sample, `batch_tokens` those of a training step with its padding. `teacher`
-    counts the parameters of a second model that the trainer holds. `sampler_gpus` and `trainer_gpus` are the devices that
-    one copy of the model is split over.
+    `adapters` counts the adapter slots on the sampler's device. `width` is the bytes of an element of the weights.
+    `longest` counts the tokens of the longest prompt with its sample. `batch_tokens` counts those of a training step
+    with its padding. `full` trains all weights. `teacher` counts the parameters of a second model that the trainer
+    holds. `sampler_gpus` and `trainer_gpus` are the devices that one copy of the model is split over.
     """
 
     shape: Shape
@@ -87,7 +99,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class SamplerMemory:
-    """Bytes of the sampler on one device. `kv` holds `concurrency` of the longest sequences."""
+    """Bytes of the sampler on one device. `kv` is the cache of all concurrent sequences at their longest."""
 
     weights: int
     adapters: int
@@ -110,7 +122,10 @@ class SamplerMemory:
 
 @dataclass(frozen=True)
 class TrainerMemory:
-    """Bytes of the trainer on one device. `optimizer` holds the trained weights with gradient and moments."""
+    """Bytes of the trainer on one device.
+
+    `optimizer` holds the trained weights with gradient and moments. `head` holds the tiles of the fused LM head.
+    """
 
     weights: int
     optimizer: int
@@ -119,7 +134,7 @@ class TrainerMemory:
 
     @property
     def idle(self) -> int:
-        """Bytes between two calls: gradient and moments are freed with the optimizer."""
+        """Bytes that stay allocated between two calls. Gradient and moments are freed with the optimizer."""
         return self.weights + self.optimizer // 4 + CONTEXT
 
     @property
@@ -129,10 +144,10 @@ class TrainerMemory:
 
 @dataclass(frozen=True)
 class Division:
-    """The division of a device.
+    """The sampler's and the trainer's parts of the memory of one GPU.
 
-    `share` is vLLM's `gpu_memory_utilization`, and `sequences` the number of sequences that its KV cache holds. `reason`
-    explains the choice to the user, or names the missing memory and the settings that would fit.
+    `share` is vLLM's `gpu_memory_utilization`, and `sequences` the number of sequences that its KV cache holds.
+    `reason` explains the choice to the user, or names the missing memory and the settings that would fit.
     """
 
     sharing: Sharing
@@ -153,9 +168,10 @@ class Division:
 
 
 def share_gpu(device_bytes: int, demand: Demand, devices: str) -> Division:
-    """Return the division to start a run with.
+    """Return the sampler's and the trainer's parts of a GPU's memory at the start of a run.
 
     Args:
+        device_bytes: Memory of the GPU.
         devices: The recipe's value: serial, colocated or disjoint.
 
     Raises:
@@ -168,7 +184,11 @@ def share_gpu(device_bytes: int, demand: Demand, devices: str) -> Division:
 
 
 def divide(device_bytes: int, demand: Demand, devices: str) -> Division:
-    """Return the first division that fits: side by side, then taking turns if the recipe does. Never raises."""
+    """Return the first division of a GPU's memory that fits.
+
+    Side by side comes first, then taking turns if the recipe does. If nothing fits, `fits` of the division is False,
+    and its `reason` names remedies.
+    """
     sharing, room = _way(device_bytes, demand, devices)
     sampler, trainer = sampler_bytes(demand), trainer_bytes(demand)
     kv = max(0, min(sampler.kv, room - sampler.fixed))
@@ -187,7 +207,10 @@ def divide(device_bytes: int, demand: Demand, devices: str) -> Division:
 
 
 def _way(device_bytes: int, demand: Demand, devices: str) -> tuple[Sharing, int]:
-    """Choose the sharing, and return it with the sampler's bytes."""
+    """Return the way to share a GPU, and the bytes that the sampler may take.
+
+    If nothing fits, the bytes are 0.
+    """
     sampler, trainer, least = sampler_bytes(demand), trainer_bytes(demand), _least(demand)
     usable, own = round(device_bytes * (1 - RESERVE)), round(device_bytes * OWN_GPU_SHARE)
     each = least <= own and trainer.total <= usable
@@ -206,7 +229,10 @@ def _least(demand: Demand) -> int:
 
 
 def sampler_bytes(demand: Demand) -> SamplerMemory:
-    """Estimate the sampler on one device. Tensor parallelism splits weights, slots and cache."""
+    """Estimate the bytes of the sampler on one device.
+
+    Tensor parallelism splits weights, adapter slots and KV cache over the sampler's GPUs.
+    """
     shape, gpus = demand.shape, demand.sampler_gpus
     rank = next((rank for rank in SUPPORTED_RANKS if rank >= demand.rank), demand.rank)
     slots = 0 if demand.full else demand.adapters * shape.adapter_per_rank * rank * demand.width
@@ -218,7 +244,10 @@ def sampler_bytes(demand: Demand) -> SamplerMemory:
 
 
 def trainer_bytes(demand: Demand) -> TrainerMemory:
-    """Estimate the trainer on one device. Weights, optimizer and the rows of a batch are split."""
+    """Estimate the bytes of the trainer on one device.
+
+    Weights, optimizer state and the rows of a batch are split over the trainer's GPUs.
+    """
     shape, gpus = demand.shape, demand.trainer_gpus
     trained = shape.parameters if demand.full else shape.adapter_per_rank * demand.rank
     weights = (
@@ -240,7 +269,10 @@ def _fewest(demand: Demand) -> int:
 
 
 def _refusal(device_bytes: int, demand: Demand, devices: str) -> str:
-    """Explain the demand, the device's memory, and each single change that makes it fit."""
+    """Return the message that nothing fits on a GPU.
+
+    It names the bytes needed, the GPU's memory, and each single change that fits.
+    """
     sampler, trainer = sampler_bytes(demand), trainer_bytes(demand)
     least = _least(demand)
     asked = (
@@ -277,7 +309,7 @@ def _remedies(device_bytes: int, demand: Demand, devices: str) -> list[str]:
 
 
 def _largest(most: int, fits: Callable[[int], bool]) -> int:
-    """Return the largest of most / 2, most / 4, ... that fits; 0 if none does."""
+    """Return the largest of most / 2, most / 4, ... that `fits` accepts; 0 if it accepts none."""
     while (most := most // 2) > 0:
         if fits(most):
             return most

@@ -18,9 +18,10 @@ PREDICTION = "plan.json"
 
 
 def record_prediction(loaded: LoadedRecipe, run: RunDirectory) -> None:
-    """Write the plan of the whole run on this machine, unless the run has one.
+    """Write the predicted cost of a whole run on this machine to `plan.json`, unless that file exists.
 
-    Call this before the base model is trained, because the prediction includes that training.
+    Call this before the base model is trained, because the prediction includes that training. Without a readable table
+    of speeds, nothing is written.
     """
     if (run.root / PREDICTION).is_file():
         return
@@ -32,7 +33,7 @@ def record_prediction(loaded: LoadedRecipe, run: RunDirectory) -> None:
 
 
 def read_prediction(run: RunDirectory) -> dict[str, Any] | None:
-    """Read the prediction of a run; None if there is none or it is damaged."""
+    """Read the content of a run's `plan.json`; None if the file is missing or damaged."""
     path = run.root / PREDICTION
     if not path.is_file():
         return None

@@ -20,12 +20,16 @@ from autophage.recipe.tables.model import FROM_SOURCE
 SIZE_IN_NAME = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([BM])(?![A-Za-z0-9])", re.IGNORECASE)
 GUESSED_VOCABULARY = 128_000
 GUESSED_KEY_SHARE = 0.25
-"""Width of the keys relative to the hidden width: grouped-query attention with four queries per key is usual."""
+"""Width of all keys relative to the hidden width. In grouped-query attention, four queries usually share a key."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a decoder, and their origin. `keys` is key-value heads x head size, `inner` the feed-forward width."""
+    """Sizes of a decoder.
+
+    `keys` is the number of key-value heads times the head size. `inner` is the feed-forward width. `origin` tells users
+    the origin of the sizes.
+    """
 
     parameters: int
     hidden: int
@@ -37,28 +41,40 @@ class Shape:
 
     @property
     def kv_elements(self) -> int:
-        """Elements of the KV cache per token."""
+        """Number of elements (not bytes) of keys and values that one token takes in the KV cache, over all layers."""
         return 2 * self.layers * self.keys
 
     @property
     def adapter_per_rank(self) -> int:
-        """Parameters per rank of an adapter on every linear layer: inputs plus outputs of the seven layers."""
+        """Number of parameters per unit of rank of a LoRA adapter on every linear layer.
+
+        Each of the seven linear layers of a decoder layer counts its inputs plus its outputs.
+        """
         hidden, inner, keys = self.hidden, self.inner, self.keys
         return self.layers * (2 * (hidden + hidden) + 2 * (hidden + keys) + 3 * (hidden + inner))
 
 
 def shape_of(recipe: Recipe) -> Shape | None:
-    """Return the shape of the recipe's model; None if neither its folder nor its name tells."""
+    """Return the shape of the model that a recipe trains.
+
+    None if neither the model's folder nor its name tells.
+    """
     return base_shape(recipe) if recipe.model.path == FROM_SOURCE else shape_at(recipe.model.path)
 
 
 def teacher_shape(recipe: Recipe) -> Shape | None:
-    """Return the shape of the anchor's reference model; None if that is model 0, or if its shape is unknown."""
+    """Return the shape of the model that `anchor.reference` names; None if it is unknown.
+
+    None too if training uses no reference, or if the reference is model 0.
+    """
     return shape_at(recipe.anchor.reference) if recipe.refers and recipe.anchor.reference != BASE else None
 
 
 def shape_at(path: str) -> Shape | None:
-    """Return the shape of a model folder, or the one guessed from a hub id; None if unknown."""
+    """Return the shape of the model in a folder or with a hub id; None if unknown.
+
+    A folder's `config.json` states the shape. Without that file, it is guessed from a size in the name, such as 8B.
+    """
     config = Path(path) / "config.json"
     if config.is_file():
         try:
@@ -78,7 +94,10 @@ def base_shape(recipe: Recipe) -> Shape:
 
 
 def configured_shape(config: Mapping[str, Any]) -> Shape | None:
-    """Of a `config.json`; None where the architecture has other names for its sizes."""
+    """Return the shape that the content of a model's `config.json` states.
+
+    None if a size is missing or has another name than in Llama's configuration.
+    """
     config = config.get("text_config") or config
     try:
         hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
@@ -92,16 +111,23 @@ def configured_shape(config: Mapping[str, Any]) -> Shape | None:
 
 
 def llama_shape(hidden: int, inner: int, layers: int, vocabulary: int, keys: int, copies: int, origin: str) -> Shape:
-    """Return the shape of a Llama decoder; `copies` is 2 if the LM head does not share the embedding's weights."""
+    """Return the shape of a Llama decoder, with its number of parameters.
+
+    Args:
+        keys: Number of key-value heads times the head size.
+        copies: 1 if the LM head shares the embedding's weights, else 2.
+        origin: Origin of the sizes, in words.
+    """
     layer = 2 * hidden * hidden + 2 * hidden * keys + 3 * hidden * inner + 2 * hidden
     parameters = copies * vocabulary * hidden + layers * layer + hidden
     return Shape(parameters, hidden, inner, layers, vocabulary, keys, origin)
 
 
 def guessed_shape(parameters: float) -> Shape:
-    """Guess a Llama of the usual proportions.
+    """Guess the shape of a Llama of usual proportions from its number of parameters.
 
-    A layer has 13 hidden^2 weights, the model hidden / 64 layers, and the feed-forward 3.5 times the hidden width.
+    A layer is taken to have 13 hidden^2 weights, and the model hidden / 64 layers. The feed-forward width is 3.5 times
+    the hidden width.
     """
     hidden = round((64 * parameters / 13) ** (1 / 3))
     layers = max(1, hidden // 64)

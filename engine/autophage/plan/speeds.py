@@ -25,19 +25,31 @@ from autophage.plan.tokens import CANARY_TOKENS, Workload
 from autophage.recipe.schema import Recipe
 
 FORWARD, ADAPTER_TRAINING, FULL_TRAINING = 2, 4, 6
-"""Operations per parameter and token: forward; with backward through frozen weights; with all gradients."""
+"""Operations per parameter and token of a forward pass, and of training.
+
+Training an adapter adds the backward pass through frozen weights. Training all weights adds all gradients.
+"""
 STAGES = ("train", "swap", "sample", "measure", "commit")
 SAMPLER_STAGES = frozenset({"sample"})
 BOTH_SIDES = frozenset({"swap"})
 NEARNESS = 0.1
-"""Distance, in powers of e, at which a measured row has a quarter of the weight of an identical one."""
+"""Distance at which a measured row has a quarter of the weight of an identical one.
+
+Distances are natural logarithms of ratios.
+"""
 CORPUS_BYTES_PER_TOKEN = 4 * 4 + 8 + 4
-"""Four float32 statistics, an int64 rank and an int32 token id."""
+"""Bytes of a sampled token in a corpus before compression.
+
+It has four float32 statistics, an int64 rank and an int32 token id.
+"""
 
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """The model of a plan: its shape, and the rank of its adapter unless all weights are trained (`full`)."""
+    """The model that a plan is made for.
+
+    `rank` is the rank of its adapter. It has no effect if all weights are trained (`full`).
+    """
 
     shape: Shape
     rank: int
@@ -45,12 +57,12 @@ class PlannedModel:
 
     @property
     def trained(self) -> int:
-        """Number of trained parameters, which a swap moves."""
+        """Number of trained parameters. A swap moves them to the sampler."""
         return self.shape.parameters if self.full else self.shape.adapter_per_rank * self.rank
 
 
 def formula_seconds(machine: Machine, model: PlannedModel, work: Workload) -> dict[str, float]:
-    """Return the seconds of each stage of one generation by the formulas alone."""
+    """Return the seconds of each stage of one generation by the formulas alone, without measured corrections."""
     shape, width, sample = model.shape, machine.width, work.sample
     learn = machine.peak * machine.train_share
     compute = machine.peak * machine.sample_share
@@ -86,7 +98,11 @@ def formula_seconds(machine: Machine, model: PlannedModel, work: Workload) -> di
 
 
 def corrections(machine: Machine, rows: Sequence[SpeedRow], model: PlannedModel, work: Workload) -> dict[str, float]:
-    """Return a factor per stage that fits the formulas to measured rows, weighted by nearness."""
+    """Return a factor per stage that fits the formulas to measured rows.
+
+    A factor is the geometric mean of measured over computed seconds. Rows near `model` and `work` weigh most. The
+    factor is 1 for a stage that no row has timed.
+    """
     sums = {stage: [0.0, 0.0] for stage in STAGES}
     for row in rows:
         own = formula_seconds(machine, PlannedModel(row.shape, row.rank, row.full), row.work)
@@ -99,19 +115,29 @@ def corrections(machine: Machine, rows: Sequence[SpeedRow], model: PlannedModel,
 
 
 def distance(row: SpeedRow, model: PlannedModel, work: Workload) -> float:
-    """Return the distance of a row, by size of the model first, then by size of a generation."""
+    """Return the distance of a measured row from a planned model and its workload; 0 if both are equal.
+
+    It is the sum of two log-ratios: all of that of the parameters, half of that of the sampled tokens. If only one of
+    the two trains all weights, 1 is added.
+    """
     apart = abs(math.log(row.shape.parameters / model.shape.parameters)) + (row.full != model.full)
     return apart + 0.5 * abs(math.log(max(1.0, row.work.sample.tokens) / max(1.0, work.sample.tokens)))
 
 
 def stage_seconds(machine: Machine, rows: Sequence[SpeedRow], model: PlannedModel, work: Workload) -> dict[str, float]:
-    """Return the seconds of each stage of one generation."""
+    """Return the seconds of each stage of one generation, by the formulas and the measured corrections."""
     factors = corrections(machine, rows, model, work)
     return {stage: factors[stage] * one for stage, one in formula_seconds(machine, model, work).items()}
 
 
 def start_seconds(machine: Machine, rows: Sequence[SpeedRow], parameters: int) -> tuple[float, dict[str, float]]:
-    """Return the seconds until the first stage, with loading, and the extra seconds of each stage's first time."""
+    """Return the seconds before the first stage, and the extra seconds of each stage's first time.
+
+    Loading the weights counts as start. If there are rows, their means replace the constants of the machine.
+
+    Args:
+        parameters: Number of parameters of the model; 0 if unknown.
+    """
     start = _mean([row.start for row in rows]) if rows else machine.start
     first = {stage: _mean([row.first.get(stage, 0.0) for row in rows]) for stage in STAGES} if rows else machine.first
     # Sampler and trainer each read the weights.
@@ -119,7 +145,10 @@ def start_seconds(machine: Machine, rows: Sequence[SpeedRow], parameters: int) -
 
 
 def base_seconds(machine: Machine, rows: Sequence[SpeedRow], recipe: Recipe) -> float:
-    """Return the seconds of training the `[base]` model, corrected by measured base models."""
+    """Return the seconds of training the recipe's `[base]` model.
+
+    If base models were measured, the one nearest in size corrects the formula.
+    """
     base = recipe.base
     steps = max(1, base.tokens // (base.batch_size * base.length))
     factors = [
@@ -136,10 +165,14 @@ def _base_formula(machine: Machine, shape: Shape, tokens: int, steps: int) -> fl
 
 
 def makespan(arms: Sequence[Sequence[Mapping[str, float]]], *, overlap: bool) -> float:
-    """Return the seconds of all arms on one sampler and one trainer; `arms[a][g]` maps stages to seconds.
+    """Return the seconds that one sampler and one trainer take for all arms.
 
-    With `overlap`, the two-machine flow-shop bound: each side's total plus the other's shortest lead-in or tail. No arm
-    is faster than the sum of its own stages.
+    Without `overlap`, all stages are added. With `overlap`, the result is the two-machine flow-shop bound. It is each
+    side's total plus the other's shortest lead-in or tail. No arm is faster than the sum of its own stages.
+
+    Args:
+        arms: `arms[a][g]` maps each stage of generation g of arm a to its seconds.
+        overlap: True if sampler and trainer work at once.
     """
     whole = [sum(sum(stages.values()) for stages in generations) for generations in arms]
     if not overlap:
@@ -154,14 +187,21 @@ def makespan(arms: Sequence[Sequence[Mapping[str, float]]], *, overlap: bool) ->
 
 
 def _sides(stages: Mapping[str, float]) -> tuple[float, float]:
-    """Return the seconds of the sampler and of the trainer in one generation. A swap needs both and counts for neither."""
+    """Return the seconds of the sampler and of the trainer in one generation.
+
+    A swap needs both and counts for neither.
+    """
     sampling = sum(seconds for stage, seconds in stages.items() if stage in SAMPLER_STAGES)
     training = sum(seconds for stage, seconds in stages.items() if stage not in SAMPLER_STAGES | BOTH_SIDES)
     return sampling, training
 
 
 def cells_seconds(arms: Sequence[Sequence[Mapping[str, float]]], cells: int, *, overlap: bool) -> float:
-    """Return the seconds with `cells` pairs of sampler and trainer. The longest arm goes first, to the least loaded cell."""
+    """Return the seconds that `cells` pairs of sampler and trainer take for all arms.
+
+    The longest arm goes first, and each to the least loaded pair. Without arms the result is 0. `arms` and `overlap`
+    are as in `makespan`.
+    """
     dealt: list[list[Sequence[Mapping[str, float]]]] = [[] for _ in range(max(1, min(cells, len(arms))))]
     for generations in sorted(arms, key=lambda one: -makespan([one], overlap=False)):
         min(dealt, key=lambda cell: makespan(cell, overlap=overlap) if cell else 0.0).append(generations)

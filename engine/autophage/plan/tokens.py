@@ -15,34 +15,38 @@ from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.model import FROM_SOURCE
 
 WORLD_DOCUMENT_TOKENS = 41
-"""Mean tokens of a document of the built-in world, with its end token, under its own tokenizer."""
+"""Mean tokens of a document of the built-in world, with its end token. The tokenizer is the world's own."""
 WORLD_OPENING_TOKENS = {"blocks": 11, "annotated": 5}
-"""Tokens of the document's first statement (a block), and of its text up to the first name."""
+"""Tokens of the prompts that are the beginning of a world's document, by form.
+
+With blocks it is the first statement. With annotated it is the text up to the first name.
+"""
 PROBE_TOKENS = {"question-answer": 10, "cloze": 8, "few-shot": 44}
 FACTS_PER_PERSON = 4
 PIECES_PER_WORD = 2.0
-"""Tokens of a world's word under another model's tokenizer."""
+"""Mean tokens of a word of the world under another model's tokenizer."""
 BYTES_PER_TOKEN = 3.5
-"""Bytes of plain text per token, to count held-out windows from a file's size."""
+"""Bytes of plain text per token. With it, held-out windows are counted from a file's size."""
 MMLU_TOKENS = {"multiple-choice": 110, "few-shot": 290, "short-answer": 95, "no-instruction": 90}
 WORLD_QUESTION_TOKENS = {"multiple-choice": 20, "few-shot": 44, "short-answer": 10, "no-instruction": 8}
 """Mean tokens of a question's prompt in each format. Few-shot MMLU has three answered questions."""
 MMLU_SUBJECTS = 57
-"""Subjects of MMLU, for a recipe that names none and whose files are not here."""
+"""Number of MMLU subjects. It is used if a recipe names none and the files are not here."""
 OPTIONS = 4
 TEMPLATE_TOKENS = 40
-"""Tokens that a chat template and the system message add to a prompt."""
+"""Number of tokens that a chat template and the system message add to a prompt."""
 SCORED_BATCH = 64
-"""Sequences of a scoring batch."""
+"""Number of sequences in a scoring batch."""
 CANARY_TOKENS = 16
-"""Tokens that the sampler writes greedily for each canary prompt after a swap."""
+"""Tokens that the sampler writes greedily for each canary prompt. They check new weights after a swap."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Sampling of documents and of answers to questions.
+    """Amounts of sampling in one generation: documents, and answers to questions.
 
-    `steps` are decode steps. A batch of `concurrency` documents takes as many steps as its longest document has tokens.
+    `tokens` counts sampled tokens, `prompt_tokens` those of all prompts. `steps` counts decode steps. A batch of
+    `concurrency` documents takes as many steps as its longest document has tokens.
     """
 
     documents: int
@@ -51,12 +55,16 @@ class Sampling:
     steps: int
     concurrency: int
     beams: int = 1
-    """Sequences that the search keeps per document."""
+    """Sequences that beam search keeps per document; 1 without beam search."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """Training. `scored` tokens, in `batches`, go forward only: through an anchor's reference, or for editing."""
+    """Amounts of training in one generation: trained tokens, and optimizer steps.
+
+    `scored` tokens, in `batches`, go forward only. They pass an anchor's reference model, or are candidates for
+    editing.
+    """
 
     tokens: float = 0.0
     steps: int = 0
@@ -66,9 +74,10 @@ class Training:
 
 @dataclass(frozen=True)
 class Measuring:
-    """Measuring. `tokens`, in `batches`, go forward only; `trained` tokens go forward and back in `steps` of gates.
+    """Amounts of measuring in one generation, with its gates.
 
-    `resampled` is bootstrap resamples x units, and `pairs` the number of compared texts.
+    `tokens`, in `batches`, go forward only. `trained` tokens go forward and back in `steps` of gates. `resampled` is
+    bootstrap resamples times units. `pairs` counts compared pairs of texts.
     """
 
     tokens: float
@@ -80,13 +89,13 @@ class Measuring:
 
     @property
     def read(self) -> float:
-        """Tokens that the model reads, with or without training on them."""
+        """Number of tokens that the model reads, with or without training on them."""
         return self.tokens + self.trained
 
 
 @dataclass(frozen=True)
 class Workload:
-    """The work of one generation of one arm."""
+    """Amounts of work in one generation of one arm."""
 
     sample: Sampling
     measure: Measuring
@@ -94,12 +103,19 @@ class Workload:
 
 
 def workload(recipe: Recipe, generation: int) -> Workload:
-    """Count the training of model `generation` (from 1 on), the sampling of its corpus, and the measuring of both."""
+    """Count the work of one generation of an arm.
+
+    It is the training of model `generation`, the sampling of its corpus, and the measuring of both. Model 0 is not
+    trained.
+    """
     return Workload(_sampling(recipe), _measuring(recipe, generation), _training(recipe, generation))
 
 
 def sample_tokens(recipe: Recipe) -> float:
-    """Return the mean tokens of a sample: a world's document if samples may end themselves, else the limit."""
+    """Return the mean number of tokens of a sample.
+
+    A world whose samples may end themselves has the length of its documents. Otherwise a sample has the maximum length.
+    """
     if recipe.samples_end and recipe.source.kind == "world":
         return min(recipe.max_tokens, _world_tokens(recipe))
     return recipe.max_tokens
@@ -121,7 +137,11 @@ def prompt_tokens(recipe: Recipe) -> float:
 
 
 def row_tokens(recipe: Recipe, alpha: float | None = None) -> float:
-    """Mean tokens of a training row of a mix with the synthetic fraction `alpha`; left out, the first mix's."""
+    """Return the mean number of tokens of a training row.
+
+    Args:
+        alpha: Synthetic fraction of the training data; None takes that of the first mix.
+    """
     alpha = recipe.mix.alpha if alpha is None else alpha
     world = recipe.source.kind == "world"
     begun = recipe.sample.annotation if recipe.annotated else 0
@@ -132,7 +152,10 @@ def row_tokens(recipe: Recipe, alpha: float | None = None) -> float:
 
 
 def longest_tokens(recipe: Recipe) -> int:
-    """Return the most tokens of a prompt with its sample, or of a question with its answer."""
+    """Return the maximum number of tokens in one sequence of the sampler.
+
+    A sequence is a prompt with its sample, or a question with its answer.
+    """
     document = math.ceil(prompt_tokens(recipe)) + recipe.max_tokens
     table = recipe.questions
     if table.kind == "none":
@@ -141,7 +164,7 @@ def longest_tokens(recipe: Recipe) -> int:
 
 
 def _world_tokens(recipe: Recipe) -> float:
-    """Return the tokens of a world's document without those in the prompt."""
+    """Return the mean number of tokens of a world's document, without those in the prompt."""
     return WORLD_DOCUMENT_TOKENS * _pieces(recipe) - _opening_tokens(recipe)
 
 
@@ -184,11 +207,12 @@ def _training(recipe: Recipe, generation: int) -> Training:
 
 
 def _measuring(recipe: Recipe, generation: int) -> Measuring:
-    """Count the passes of measuring and of gates.
+    """Count the passes of measuring and of gates in one generation.
 
-    Probes, questions and held-out documents are scored once. With drift, samples are scored once under each of their own
-    model, model 0 and the previous model. Each pass of a gate scores the samples once more. A gate may train on each sample,
-    and read human documents before the first sample and after each. Statistics of sampled tokens need no pass.
+    Probes, questions and held-out documents are scored once. With drift, samples are scored under their own model,
+    model 0 and the previous model. Each of these scores them once. Each pass of a gate scores the samples once more. A
+    gate may train on each sample. It may also read human documents, before the first sample and after each. Statistics
+    of sampled tokens need no pass.
     """
     settings, count = recipe.measure, recipe.sample.written
     passes = (1 + min(generation, 2)) if settings.drift else 0
@@ -210,7 +234,10 @@ def _measuring(recipe: Recipe, generation: int) -> Measuring:
 
 
 def _probes(recipe: Recipe) -> tuple[int, float]:
-    """Return the number of probes and their tokens."""
+    """Return the number of probes, and of their tokens in total. A probe asks for a fact of the world.
+
+    Both are 0 for any other source.
+    """
     source = recipe.source
     if source.kind != "world":
         return 0, 0.0
@@ -220,7 +247,7 @@ def _probes(recipe: Recipe) -> tuple[int, float]:
 
 
 def _questions(recipe: Recipe) -> int:
-    """Count the questions of all subjects, each once for all its formats."""
+    """Count the questions of all subjects. A question counts once for all its formats."""
     table, people = recipe.questions, recipe.source.people
     if table.kind == "none":
         return 0
@@ -233,14 +260,17 @@ def _questions(recipe: Recipe) -> int:
 
 
 def _question_tokens(recipe: Recipe) -> dict[str, int]:
-    """Return the tokens of a question's prompt in each format of the recipe."""
+    """Return the mean number of tokens of a question's prompt, by format of the recipe."""
     world = recipe.questions.kind == "world"
     means = WORLD_QUESTION_TOKENS if world else MMLU_TOKENS
     return {form: means[form] for form in recipe.questions.formats}
 
 
 def _scored_questions(recipe: Recipe) -> tuple[int, float]:
-    """Return sequences and tokens of questions. An answer of several tokens is scored once per option."""
+    """Return the number of scored sequences of all questions, and of their tokens.
+
+    An answer of several tokens is scored once per option.
+    """
     questions, found = _questions(recipe), _question_tokens(recipe)
     apart = recipe.questions.kind == "mmlu"
     passes = {form: OPTIONS if apart and form == "short-answer" else 1 for form in found}
@@ -248,12 +278,15 @@ def _scored_questions(recipe: Recipe) -> tuple[int, float]:
 
 
 def _files(folder: Path) -> int:
-    """Count the test files of MMLU in or under a folder; 0 if there is no folder."""
+    """Count the test files of MMLU in or under a folder. Without a folder the count is 0."""
     return len(set(folder.glob("**/*_test.csv"))) if folder.is_dir() else 0
 
 
 def _held_out(recipe: Recipe) -> tuple[int, float]:
-    """Return the number of scored documents or windows, and their tokens. Without the text, all requested ones count."""
+    """Return the number of held-out documents or windows that are scored, and of their tokens.
+
+    If the text is not here, as many are counted as the recipe asks for.
+    """
     source, wanted = recipe.source, recipe.measure.documents
     if source.kind == "world":
         documents = min(wanted, source.held_out_documents)
@@ -265,7 +298,10 @@ def _held_out(recipe: Recipe) -> tuple[int, float]:
 
 
 def _human_tokens(recipe: Recipe) -> float:
-    """Return the tokens of a human document, or of a window."""
+    """Return the mean number of tokens of a human document.
+
+    In a text, a document is one window.
+    """
     if recipe.source.kind == "world":
         return WORLD_DOCUMENT_TOKENS * _pieces(recipe)
     return recipe.source.block + recipe.source.continuation + 1.0

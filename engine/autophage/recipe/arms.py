@@ -24,26 +24,26 @@ from autophage.recipe.settings import NO_REMEDY
 
 CONTROL = "control"
 ONLY_LORA = ("model.rank", "model.lora_alpha")
-"""Keys without meaning for an arm that trains all weights."""
+"""Dotted keys without meaning for an arm that trains all weights."""
 ONLY_HUMAN: dict[str, object] = {
     "mix.alpha": 0.0,
     "mix.schedule": "constant",
     "mix.alpha_final": None,
     "mix.human_edit": None,
 }
-"""Settings of a control: none of its training data comes from a model."""
+"""Values of a control by dotted key. With them, none of its training data comes from a model."""
 OF_SAMPLES = (
     *ONLY_HUMAN,
     *("gate", "mix.short", "sample.oversample", "sample.prompt_set"),
     *("sample.temperature", "sample.top_p", "sample.top_k", "sample.repetition_penalty"),
     *("anchor.objective", "anchor.trust", "anchor.outliers"),
 )
-"""Keys of a remedy that have no effect if all training data is human."""
+"""Dotted keys of a remedy that have no effect if all training data is human."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One lineage of models inside a run.
+    """One chain of models inside a run, generation after generation.
 
     Attributes:
         name: name of its folder and adapters.
@@ -61,12 +61,12 @@ class Arm:
 
     @property
     def added(self) -> bool:
-        """True for a control that is not itself a combination of the sweep."""
+        """True for a control that is not itself a combination of the sweep. `expand` added it."""
         return self.name == CONTROL or self.name.startswith(f"{CONTROL}_")
 
 
 def expand(recipe: Recipe) -> list[Arm]:
-    """Return the arms of `recipe`: the sweep's combinations in the order of the file, then the added controls."""
+    """Return the arms of a run: the sweep's combinations in the order of the file, then the added controls."""
     arms: dict[str, Arm] = {}
     controls: dict[str, Arm] = {}
     wanted: dict[str, str] = {}
@@ -89,7 +89,7 @@ def expand(recipe: Recipe) -> list[Arm]:
 
 
 def _control_of(recipe: Recipe, settings: dict[str, object]) -> Arm:
-    """The control of the arm with `settings`."""
+    """Return the control of the arm with the swept values `settings`: the same steps on human data only."""
     bundle = recipe.remedies.get(str(settings.get("remedy", recipe.remedy)), {})
     kept = {key: value for key, value in bundle.items() if key not in OF_SAMPLES}
     shared = {key: value for key, value in settings.items() if key not in ONLY_HUMAN} | {"remedy": NO_REMEDY}
@@ -101,12 +101,15 @@ def _control_of(recipe: Recipe, settings: dict[str, object]) -> Arm:
 
 
 def is_human_alone(recipe: Recipe) -> bool:
-    """True if none of an arm's training data comes from a model."""
+    """Return True if none of an arm's training data comes from a model."""
     return is_always(recipe, 0.0) and recipe.mix.human_edit is None
 
 
 def combinations(recipe: Recipe) -> Iterator[dict[str, object]]:
-    """Yield the swept values of each arm, in the order of the file. Without a sweep, yield one empty dictionary."""
+    """Yield the swept values of each arm by dotted key, in the order of the file.
+
+    Without a sweep, yield one empty dictionary.
+    """
     seen = set()
     for values in itertools.product(*recipe.sweep.values()):
         settings: dict[str, object] = dict(zip(recipe.sweep, values, strict=True))
@@ -119,7 +122,7 @@ def combinations(recipe: Recipe) -> Iterator[dict[str, object]]:
 
 
 def with_values(recipe: Recipe, values: dict[str, object]) -> Recipe:
-    """Return the recipe of one arm: `recipe`, then its remedy, then `values` by dotted key, validated again.
+    """Return the recipe of one arm, validated: `recipe`, then its remedy, then `values` by dotted key.
 
     Integers are accepted for float keys, as in TOML. The result has no sweep and no remedies.
     """
@@ -136,12 +139,12 @@ def with_values(recipe: Recipe, values: dict[str, object]) -> Recipe:
 
 
 def _identity(recipe: Recipe) -> str:
-    """A key that is equal for recipes that differ in the name of their remedy alone."""
+    """Return a text that is equal for recipes that differ in the name of their remedy alone."""
     return recipe.model_copy(update={"remedy": NO_REMEDY}).model_dump_json()
 
 
 def arm_name(settings: dict[str, object]) -> str:
-    """Name an arm: `{"mix.alpha": 0.5}` -> `alpha-0.5`.
+    """Return the name of an arm from its swept values: `{"mix.alpha": 0.5}` -> `alpha-0.5`. Without any, it is empty.
 
     The table is part of the name if two keys end alike. A path is shortened to its last part.
     """

@@ -11,14 +11,17 @@ from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
 
 MOST_MIXED = 16
-"""Maximum models in one batch. Each takes an adapter slot in device memory and a matrix product of its own."""
+"""Maximum number of models in one batch of the sampler.
+
+Each takes an adapter slot in device memory and a matrix product of its own.
+"""
 
 
 def streaming(arms: Sequence[Arm]) -> list[str]:
-    """The arms whose samples reach the trainer in several waves.
+    """Return the names of the arms whose samples reach the trainer in several waves.
 
-    A trainer on several GPUs receives its corpus whole, because every rank needs it. So does an arm with gates, because a gate
-    judges all samples at once.
+    A trainer on several GPUs receives its corpus whole, because every rank needs it. So does an arm with gates, because
+    a gate judges all samples at once.
     """
     return [
         arm.name
@@ -30,9 +33,12 @@ def streaming(arms: Sequence[Arm]) -> list[str]:
 
 
 def is_continuous(recipe: Recipe, device: str) -> bool:
-    """True if arms join a running batch.
+    """Return True if an arm joins the running batch of the sampler, False if batches are fixed.
 
     The default is True on a GPU, where results depend on the batch anyway, and False on a CPU.
+
+    Args:
+        device: "cpu", or the name of a GPU.
     """
     if recipe.devices == "serial" or recipe.sample.beams > 1:
         return False
@@ -40,10 +46,11 @@ def is_continuous(recipe: Recipe, device: str) -> bool:
 
 
 def cohorts_of(arms: Sequence[Arm], *, continuous: bool = False) -> tuple[tuple[str, ...], ...]:
-    """Group the arms that share a fixed batch: neighbours that together do not fill the sampler.
+    """Group the names of the arms by the batch in which the sampler takes them.
 
-    An arm that trains all weights is a cohort of its own, because all requests of a step share one base model. So is an arm with
-    beam search, which takes one model at a time.
+    Neighbours that together do not fill the sampler share a batch. An arm that trains all weights is alone, because all
+    requests of a step share one base model. So is an arm with beam search, which takes one model at a time. With
+    `continuous`, every arm is alone.
     """
     cohorts: list[list[str]] = []
     room = 0
@@ -59,8 +66,11 @@ def cohorts_of(arms: Sequence[Arm], *, continuous: bool = False) -> tuple[tuple[
 
 
 def resume_level(device: str, *, continuous: bool = False) -> str:
-    """The level at which a resumed run equals an uninterrupted one: "exact" (bitwise) or "statistical".
+    """Return the level at which a resumed run equals an uninterrupted one: "exact" (bitwise) or "statistical".
 
     "exact" needs fixed batches on a CPU. Other rows of a batch change the last bits of a row, and so do GPU kernels.
+
+    Args:
+        device: "cpu", or the name of a GPU.
     """
     return "exact" if device == "cpu" and not continuous else "statistical"

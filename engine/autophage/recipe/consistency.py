@@ -19,7 +19,7 @@ from autophage.recipe.tables.gate import GATE
 
 
 def conflicts(recipe: Recipe) -> Iterator[Conflict]:
-    """Every conflict in the recipe of one arm."""
+    """Yield every conflict between values in the recipe of one arm; none if the values go together."""
     for check in _CHECKS if recipe.trains_language_model else _LEARNER_CHECKS.get(recipe.learner.kind, ()):
         found = check(recipe)
         if found is not None:
@@ -27,7 +27,10 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
 
 
 def check_arms(recipe: Recipe, arms: list[Arm], document: TomlDocument) -> list[Fault]:
-    """The conflicts of all arms, each once, at the location of its first key that is written."""
+    """Return the conflicts in the recipes of all arms as faults, each once; empty if there are none.
+
+    A fault points at the first of the conflict's keys that is written.
+    """
     faults: dict[str, Fault] = {}
     for arm in arms:
         for conflict in conflicts(arm.recipe):
@@ -52,7 +55,10 @@ def _location(conflict: Conflict, recipe: Recipe, arm: Arm, document: TomlDocume
 
 
 def _in_bundle(recipe: Recipe, arm: Arm, key: str) -> KeyPath | None:
-    """The path at which the remedy of an arm sets `key`, or None. A remedy sets all gates together."""
+    """Return the path in the recipe at which the remedy of an arm sets `key`; None if it does not.
+
+    A remedy sets all gates together.
+    """
     remedy = str(arm.settings.get("remedy", recipe.remedy))
     bundle = recipe.remedies.get(remedy, {})
     if key in bundle:

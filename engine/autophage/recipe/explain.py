@@ -29,7 +29,11 @@ from autophage.recipe.tables.gate import GATE
 
 
 def unknown_key(location: Location, dotted: str, label: str | None = None) -> Fault:
-    """The fault of a key that the schema does not have. `label` is the key as written, if that differs from `dotted`."""
+    """Return the fault of a key that the schema does not have, with the keys that it may mean.
+
+    Args:
+        label: The key as written, if that differs from `dotted`.
+    """
     table, _, _ = dotted.rpartition(".")
     wrong = f"{label or toml_key(dotted.split('.'))}: there is no such key"
     if dotted in TABLES:
@@ -52,7 +56,13 @@ def unknown_table(location: Location, name: str) -> Fault:
 
 
 def wrong_value(location: Location, key: Key, value: object, error: ErrorDetails, label: str | None = None) -> Fault:
-    """The fault of a value that `key` does not take. `value` is the key's value or one item of its list."""
+    """Return the fault of a value that `key` does not take, with the value that it may mean.
+
+    Args:
+        value: The value of the key, or one item of its list.
+        error: Pydantic's error about the value.
+        label: The key as written, if that differs from the dotted key.
+    """
     wrong = f"{label or key.dotted} = {shown(value)}: {_complaint(key, value, error)}"
     meant = _meant_value(key, value, in_list=len(error["loc"]) > 1)
     if meant is None:
@@ -64,7 +74,11 @@ def wrong_value(location: Location, key: Key, value: object, error: ErrorDetails
 
 
 def from_pydantic(errors: list[ErrorDetails], document: TomlDocument, name: str) -> list[Fault]:
-    """Turn pydantic's errors about a whole recipe into faults. `name` is a suggestion for a missing name."""
+    """Return pydantic's errors about a whole recipe as faults.
+
+    Args:
+        name: Suggestion for a missing name of the run.
+    """
     faults = []
     for error in errors:
         path = error["loc"]
@@ -149,7 +163,7 @@ def _kind(value: object) -> str:
 
 
 def _meant_value(key: Key, value: object, in_list: bool) -> object | None:
-    """The value that the key takes and that `value` resembles, or None."""
+    """Return a value that the key takes and that `value` resembles; None if there is none."""
     if isinstance(value, str) and key.choices:
         close = meant_choice(value, key.choices)
         if close:

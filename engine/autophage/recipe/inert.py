@@ -28,7 +28,10 @@ QUESTION_KEYS = tuple(name for name in QuestionsTable.model_fields if name != "k
 
 @dataclass(frozen=True)
 class Rule:
-    """Keys that have no effect in an arm for which `inert` is true. A key that ends in ".*" means a whole table."""
+    """Dotted keys that have no effect in an arm for which `inert` returns True, and the reason.
+
+    A key that ends in ".*" means a whole table.
+    """
 
     keys: tuple[str, ...]
     inert: Callable[[Recipe], bool]
@@ -47,7 +50,10 @@ def _no_questions(recipe: Recipe) -> bool:
 
 
 def _reads_world(recipe: Recipe) -> bool:
-    """True for a world, except for the vae, which reads images from `source.path` whatever `source.kind` says."""
+    """Return True if the source is a world that the learner reads.
+
+    The vae does not read it. It reads images from `source.path` whatever `source.kind` says.
+    """
     return _world(recipe) and recipe.learner.kind != "vae"
 
 
@@ -67,7 +73,10 @@ def _bos(recipe: Recipe) -> bool:
 
 
 def _maker_rules() -> Iterator[Rule]:
-    """Rules for `[maker]`. A built-in maker uses its own keys. A plug-in may use any key."""
+    """Yield the rules for keys of `[maker]` without effect.
+
+    A built-in maker uses its own keys. A plug-in may use any key.
+    """
     yield Rule(tuple(MAKER_KEYS), lambda arm: not arm.has_maker, 'maker.kind is "none"')
     for kind, used in KEYS_OF.items():
         unused_keys = tuple(key for key in MAKER_KEYS if key.removeprefix("maker.") not in used)
@@ -179,7 +188,7 @@ RULES = (
 
 
 def inert_warnings(recipe: Recipe, arms: list[Arm], document: TomlDocument) -> list[str]:
-    """One line for each written key without effect, in the order of the file."""
+    """Return one warning for each written key without effect, in the order of the file; empty if there is none."""
     found = []
     for dotted in KEYS:
         reason = _reason(dotted, arms)
@@ -200,9 +209,10 @@ def inert_warnings(recipe: Recipe, arms: list[Arm], document: TomlDocument) -> l
 
 
 def _of_remedies(recipe: Recipe, arms: list[Arm], document: TomlDocument) -> Iterator[tuple[Location, str]]:
-    """Warnings about remedies that no arm has, and about settings of a remedy without effect in its own arms.
+    """Yield the location and the words of each warning about remedies.
 
-    The effect of a setting on the control does not count.
+    They concern remedies that no arm has, and settings of a remedy without effect in its own arms. The effect of a
+    setting on the control does not count.
     """
     unused = unchosen(recipe)
     for name, bundle in recipe.remedies.items():
@@ -221,7 +231,7 @@ def _of_remedies(recipe: Recipe, arms: list[Arm], document: TomlDocument) -> Ite
 
 
 def _reason(dotted: str, arms: list[Arm]) -> str | None:
-    """The reasons for which no arm uses `dotted`, joined, or None if an arm uses it."""
+    """Return the reasons for which no arm uses the key `dotted`, joined; None if an arm uses it."""
     rules = [rule for rule in RULES if rule.covers(dotted)]
     reasons = [next((rule.reason for rule in rules if rule.inert(arm.recipe)), None) for arm in arms]
     found = dict.fromkeys(reason for reason in reasons if reason is not None)

@@ -21,12 +21,12 @@ from autophage.recipe.tables.gate import GATE
 
 SWEEP, REMEDIES = "sweep", "remedies"
 APART = (SWEEP, REMEDIES)
-"""Tables whose keys are dotted names of other keys."""
+"""Tables of a recipe whose keys are dotted names of other keys."""
 PATHS = (
     *("model.path", "source.path", "questions.path", "questions.entailment", "measure.harness_path"),
     "anchor.reference",
 )
-"""Keys whose value may be a file or a folder."""
+"""Dotted keys whose value may be a file or a folder."""
 
 _PATTERNS = {r"^[A-Za-z0-9][A-Za-z0-9._-]*$": 'letters, digits, ".", "_" and "-", the first a letter or a digit'}
 _TYPES = {"integer": "an integer", "number": "a number", "string": "a string in quotes", "boolean": "true or false"}
@@ -34,9 +34,10 @@ _TYPES = {"integer": "an integer", "number": "a number", "string": "a string in 
 
 @dataclass(frozen=True)
 class Key:
-    """One key of the schema.
+    """One key of a recipe's schema.
 
-    `type` is the type of JSON Schema. `allowed` and `description` are text for users.
+    `dotted` is the table and the name, such as mix.alpha. `type` is a type of JSON Schema. `allowed` and `description`
+    are text for users.
     """
 
     dotted: str
@@ -52,7 +53,10 @@ class Key:
         return f"{self.dotted} must be {self.allowed}. {self.description}"
 
     def validate(self, value: object) -> tuple[Any, list[ErrorDetails]]:
-        """Validate `value` for this key alone. Returns the value as the schema holds it, and the errors."""
+        """Validate `value` for this key alone. Return the value as the schema holds it, and the errors.
+
+        The value is None if there are errors.
+        """
         others = {"name": "any"} if self.model is Recipe and self.name != "name" else {}
         try:
             return getattr(self.model.model_validate({**others, self.name: value}), self.name), []
@@ -61,7 +65,7 @@ class Key:
 
 
 def _schema_of(field: dict[str, Any]) -> dict[str, Any]:
-    """The JSON schema of a field. For an optional key, the schema of its values without null."""
+    """Return the JSON schema of a field. For an optional key, it is the schema of its values without null."""
     for option in field.get("anyOf", ()):
         if option.get("type") != "null":
             return dict(option)
@@ -104,7 +108,8 @@ def _enumerated(field: dict[str, Any]) -> list[Any]:
 
 
 def _choices(field: dict[str, Any]) -> tuple[str, ...]:
-    """The string values that a field may have: candidates for a misspelt one."""
+    """Return the string values that a field may have, as candidates for a misspelt one; empty if any string may stand.
+    """
     return tuple(value for value in _enumerated(field) if isinstance(value, str))
 
 
@@ -124,7 +129,10 @@ def _allowed(field: dict[str, Any]) -> str:
 
 
 def _type(field: dict[str, Any]) -> str:
-    """The type of JSON Schema. A field that takes a string or a boolean has none there and counts as a string."""
+    """Return the type of a field in JSON Schema.
+
+    A field that takes a string or a boolean has none there and counts as a string.
+    """
     return str(field.get("type", "string"))
 
 
@@ -134,7 +142,11 @@ def _or(choices: Iterable[object]) -> str:
 
 
 def read_table(table: str, model: type[BaseModel]) -> dict[str, Key]:
-    """Read the keys of one table, by dotted name."""
+    """Return the keys of one table of the recipe, by dotted name.
+
+    Args:
+        model: Pydantic model of the table.
+    """
     return _keys(table, model, model.model_json_schema()["properties"])
 
 
@@ -163,7 +175,7 @@ def _read_schema() -> tuple[dict[str, Key], tuple[str, ...]]:
 
 
 KEYS, TABLES = _read_schema()
-"""Every key by its dotted name, and the names of the tables, without those of `APART`."""
+"""Every key of the schema by its dotted name, and the names of the tables, without those of `APART`."""
 
 
 def keys_of(table: str) -> list[str]:
@@ -171,9 +183,10 @@ def keys_of(table: str) -> list[str]:
 
 
 def meant_key(dotted: str) -> list[str]:
-    """Up to three keys that a wrong `dotted` may mean.
+    """Return up to three keys that a wrong `dotted` may mean; empty if none is similar.
 
-    Candidates are a similar name in the same table and an equal name in any table. Without them: a similar name in any table.
+    Candidates are a similar name in the same table and an equal name in any table. Without them, a similar name in any
+    table counts.
     """
     table, _, name = dotted.rpartition(".")
     found = [f"{table}.{close}" if table else close for close in _close(name, keys_of(table), 1)]
@@ -202,10 +215,10 @@ def _close(word: str, words: Iterable[str], count: int) -> list[str]:
 
 
 def path_of(dotted: str) -> KeyPath:
-    """The path of a dotted key in the document.
+    """Return the path of a dotted key in the document, as a tuple.
 
-    The key of an entry of a sweep or remedy stays whole: `sweep.mix.alpha` -> `("sweep", "mix.alpha")`. The number of a gate
-    is an integer: `gate.0.kind` -> `("gate", 0, "kind")`.
+    The key of an entry of a sweep or remedy stays whole: `sweep.mix.alpha` -> `("sweep", "mix.alpha")`. The number of a
+    gate is an integer: `gate.0.kind` -> `("gate", 0, "kind")`.
     """
     if dotted.startswith(f"{REMEDIES}."):
         _, name, key = dotted.split(".", 2)

@@ -34,7 +34,8 @@ DEFAULT = "default"
 class LoadedRecipe:
     """A checked recipe with its arms.
 
-    `provenance` maps every dotted key to "default", "FILE:LINE" or "--set". `path` is the file that was read.
+    `provenance` maps every dotted key to "default", "FILE:LINE" or "--set". `warnings` are lines about keys without
+    effect. `path` is the file that was read.
     """
 
     recipe: Recipe
@@ -45,7 +46,7 @@ class LoadedRecipe:
 
 
 def read_recipe_file(name_or_path: str) -> TomlDocument:
-    """Find, decode and parse a recipe. Keys and values are not checked.
+    """Find, decode and parse the file of a recipe. Keys and values are not checked.
 
     Raises:
         RecipeError: the recipe is not found, or is not TOML.
@@ -54,12 +55,12 @@ def read_recipe_file(name_or_path: str) -> TomlDocument:
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = (), profile: str | None = None) -> LoadedRecipe:
-    """Load a recipe file, or a shipped recipe by name.
+    """Load and check a recipe file, or a shipped recipe by name. Return it with its arms.
 
     Args:
         name_or_path: a file comes before a shipped recipe of the same name.
         overrides: `key=value` settings, applied over the file; the last one of a key wins.
-        profile: profile of the recipe; left out, the default of the file.
+        profile: profile of the recipe; None takes the default of the file.
 
     Raises:
         RecipeError: anything is wrong with the recipe. The message lists every fault.
@@ -81,7 +82,10 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), profile: str |
 
 
 def resolved_toml(loaded: LoadedRecipe) -> str:
-    """The complete recipe as TOML, with the origin of every value. `read_resolved` reads it back as an equal recipe."""
+    """Return the complete recipe as TOML text, with the origin of every value.
+
+    `read_resolved` reads the text back as an equal recipe.
+    """
     return to_toml(loaded.recipe, loaded.provenance)
 
 

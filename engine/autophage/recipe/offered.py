@@ -13,7 +13,10 @@ class OfferError(ValueError):
 
 
 def offered(group: str) -> dict[str, list[EntryPoint]]:
-    """The entry points of a group by name. A name has several if packages disagree."""
+    """Return the entry points of a group of installed packages, by name.
+
+    A name has several entry points if packages disagree.
+    """
     found: dict[str, list[EntryPoint]] = {}
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
         offers = found.setdefault(point.name, [])
@@ -23,7 +26,10 @@ def offered(group: str) -> dict[str, list[EntryPoint]]:
 
 
 def find_offer(group: str, name: str, what: str) -> EntryPoint:
-    """The only entry point called `name`. `what` is the word for a member of the group in messages.
+    """Return the only entry point of a group that is called `name`.
+
+    Args:
+        what: Word for a member of the group, for messages.
 
     Raises:
         OfferError: no package offers the name, or several do.
@@ -37,7 +43,7 @@ def find_offer(group: str, name: str, what: str) -> EntryPoint:
 
 
 def load_offer(point: EntryPoint) -> object:
-    """Import the object of an entry point.
+    """Import and return the object of an entry point.
 
     Raises:
         OfferError: the import fails.
@@ -51,6 +57,6 @@ def load_offer(point: EntryPoint) -> object:
 
 
 def origin(point: EntryPoint) -> str:
-    """Module, object and package of an entry point, for messages."""
+    """Return the module, object and package of an entry point as one text, for messages."""
     package = f" of {point.dist.name}" if point.dist is not None else ""
     return f"{point.value}{package}"

@@ -21,7 +21,10 @@ PROVENANCE = "--set"
 
 
 def apply_overrides(document: TomlDocument, overrides: Sequence[str]) -> list[Fault]:
-    """Apply each override to `document`; the last one of a key wins. Returns the faults of the others."""
+    """Apply each `key=value` override to `document`, and return the faults of those that cannot apply.
+
+    The last override of a key wins.
+    """
     faults = []
     for number, text in enumerate(overrides):
         location = Location(f"--set {safe(text)}", PROVENANCE, (1, number, 0), override=True)
@@ -67,7 +70,10 @@ def _apply(document: TomlDocument, text: str, location: Location) -> Fault | Non
 
 
 def _sweep(document: TomlDocument, parts: tuple[str, ...], value: Any, location: Location) -> Fault | None:
-    """Apply an override of the sweep. `sweep={...}` replaces the sweep, `sweep.mix.alpha=[...]` one list of it."""
+    """Apply an override of the sweep, and return its fault if there is one.
+
+    `sweep={...}` replaces the sweep. `sweep.mix.alpha=[...]` replaces one list of it.
+    """
     if not parts:
         if isinstance(value, dict):
             value = dict(_flat(value))
@@ -78,7 +84,7 @@ def _sweep(document: TomlDocument, parts: tuple[str, ...], value: Any, location:
 
 
 def _remedies(document: TomlDocument, parts: tuple[str, ...], value: Any, location: Location) -> Fault | None:
-    """Apply an override of remedies.
+    """Apply an override of remedies, and return its fault if there is one.
 
     `remedies.half.mix.alpha=0.5` replaces one setting, `remedies.half={...}` one remedy, `remedies={...}` all of them.
     """
@@ -106,7 +112,7 @@ def _flat(bundle: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _swept(document: TomlDocument) -> list[Fault]:
-    """Faults of overrides for swept keys, whose values the arms would not use."""
+    """Return the faults of overrides of swept keys. The arms would not use their values."""
     sweep = document.data.get(SWEEP)
     faults = []
     for path, location in document.overrides.items():

@@ -25,11 +25,14 @@ PACKAGE = Path(__file__).resolve().parents[1]
 """The folder of the package `autophage`, in a source checkout or installed."""
 SUFFIX = ".toml"
 NO_PATH = {"model.path": FROM_SOURCE, "anchor.reference": BASE}
-"""Values of path keys that are never paths, even if a folder has the same name."""
+"""Dotted path key to its value that is never a path, even if a folder has the same name."""
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """The recipes that ship with the package, by name, from an installed package or a source checkout."""
+    """Return the files of the recipes that ship with the package, by name; empty if their folder is missing.
+
+    The folder lies in the installed package, or beside the sources.
+    """
     for folder in (PACKAGE / "recipes", PACKAGE.parents[1] / "recipes"):
         if folder.is_dir():
             return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
@@ -37,10 +40,12 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def find_recipe(name_or_path: str) -> tuple[Path, str]:
-    """The file of a recipe, and its name in messages. A file comes before a shipped recipe of the same name.
+    """Return the file of a recipe, and its name in messages.
+
+    A file comes before a shipped recipe of the same name.
 
     Raises:
-        RecipeError: there is neither.
+        RecipeError: neither a file nor a shipped recipe has that name.
     """
     path = Path(name_or_path)
     shipped = shipped_recipes()
@@ -58,7 +63,7 @@ def find_recipe(name_or_path: str) -> tuple[Path, str]:
 
 
 def _hidden(path: Path) -> bool:
-    """True if a parent folder may not be entered, so that the file may exist."""
+    """Return True if a parent folder may not be entered, so that the file may exist."""
     try:
         path.lstat()
     except PermissionError:
@@ -69,9 +74,10 @@ def _hidden(path: Path) -> bool:
 
 
 def with_absolute_paths(recipe: Recipe, document: TomlDocument) -> Recipe:
-    """Return `recipe` with absolute paths, in its tables, sweep, gates and remedies.
+    """Return a copy of `recipe` with absolute paths, in its tables, sweep, gates and remedies.
 
-    The path of a text or of images always becomes absolute. A path of a dataset or model becomes absolute if it exists locally.
+    The path of a text or of images always becomes absolute. A path of a dataset or model becomes absolute if it exists
+    locally.
     """
     changes: dict[str, Any] = {}
     for dotted in PATHS:
@@ -91,7 +97,7 @@ def with_absolute_paths(recipe: Recipe, document: TomlDocument) -> Recipe:
 
 
 def _placed(recipe: Recipe, dotted: str, value: Any, at: KeyPath, document: TomlDocument) -> Any:
-    """The value of a key, written at `at`. A path becomes absolute."""
+    """Return the value of a key, written at `at` in the document. A path becomes absolute."""
     if dotted not in PATHS or value == NO_PATH.get(dotted):
         return value
     in_file = not document.value_location(at).override
@@ -114,7 +120,7 @@ def _gate_with_paths(gate: GateTable, at: KeyPath, document: TomlDocument) -> Ga
 
 
 def _bundle_with_paths(recipe: Recipe, bundle: dict[str, Any], at: KeyPath, document: TomlDocument) -> dict[str, Any]:
-    """A remedy with absolute paths. It may name a teacher, and files of its gates."""
+    """Return the settings of a remedy with absolute paths. It may name a teacher, and files of its gates."""
     found = {dotted: _placed(recipe, dotted, value, (*at, dotted), document) for dotted, value in bundle.items()}
     if GATE in bundle:
         gates = [gate_class(table["kind"]).model_validate(table) for table in bundle[GATE]]
@@ -133,7 +139,7 @@ def _absolute(written: str, document: TomlDocument, in_file: bool) -> str:
 
 
 def _where_it_exists(written: str, document: TomlDocument, in_file: bool, folder: bool) -> str:
-    """The absolute path if it exists, else `written`, which is then a hub id.
+    """Return the absolute path of `written` if it exists, else `written`, which is then a hub id.
 
     With `folder`, it must be a folder: a stray file does not hide a hub id.
     """

@@ -21,7 +21,10 @@ PROFILE, PROFILES = "profile", "profiles"
 
 
 def choose_profile(document: TomlDocument, asked: str | None = None) -> None:
-    """Lay a profile over `document` and remove `[profiles]`: the profile `asked`, else the default of the file.
+    """Lay a profile over `document` and remove `[profiles]`.
+
+    Args:
+        asked: Name of the profile; None takes the default of the file. A file without profiles stays as it is.
 
     Raises:
         RecipeError: the profile does not exist, `[profiles]` has another form, or there are profiles and no default.

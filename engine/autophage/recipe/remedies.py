@@ -27,11 +27,14 @@ from autophage.recipe.written_gates import check_gates
 REMEDY = "remedy"
 NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 ALIKE = ("seed", REMEDY)
-"""Keys that a remedy may not set: arms are compared seed by seed."""
+"""Dotted keys that a remedy may not set. Arms are compared seed by seed."""
 
 
 def flatten_remedies(document: TomlDocument) -> None:
-    """Bring every bundle of `document` to one form: dotted key to value."""
+    """Rewrite the settings of every remedy of `document` as dotted key to value.
+
+    A key that a remedy sets twice adds a fault to the document.
+    """
     bundles = document.data.get(REMEDIES)
     if not isinstance(bundles, dict):
         return
@@ -57,7 +60,13 @@ def _flat(document: TomlDocument, name: str, bundle: dict[str, Any]) -> dict[str
 
 
 def check_bundles(document: TomlDocument, sweep: dict[str, list[Any]]) -> tuple[dict[str, dict[str, Any]], list[Fault]]:
-    """Check the bundles. Returns them with each value as its key holds it, and the faults. `sweep` is the checked sweep."""
+    """Check the settings of the written remedies. Return them by name of the remedy, and the faults.
+
+    Each value is as its key holds it. A remedy with a wrong form or name is left out.
+
+    Args:
+        sweep: The checked sweep.
+    """
     written = document.data.get(REMEDIES, {})
     if not isinstance(written, dict):
         return {}, [not_a_table(document.value_location((REMEDIES,)), REMEDIES, written)]
@@ -77,7 +86,7 @@ def check_bundles(document: TomlDocument, sweep: dict[str, list[Any]]) -> tuple[
 
 
 def check_choice(recipe: Recipe, document: TomlDocument) -> list[Fault]:
-    """Faults of arms with a remedy that the recipe does not define."""
+    """Return the faults of arms whose remedy the recipe does not define; empty if all are defined."""
     known = (NO_REMEDY, *recipe.remedies)
     faults = []
     for name, path in _chosen(recipe):
@@ -92,13 +101,13 @@ def check_choice(recipe: Recipe, document: TomlDocument) -> list[Fault]:
 
 
 def unchosen(recipe: Recipe) -> list[str]:
-    """Names of bundles that no arm has."""
+    """Return the names of remedies that no arm has."""
     chosen = {name for name, _ in _chosen(recipe)}
     return [name for name in recipe.remedies if name not in chosen]
 
 
 def _chosen(recipe: Recipe) -> Iterator[tuple[str, KeyPath]]:
-    """The remedies of the arms, each with the path at which it is chosen."""
+    """Yield the name of each arm's remedy, with the path in the recipe at which it is chosen."""
     if REMEDY not in recipe.sweep:
         yield recipe.remedy, (REMEDY,)
     for index, name in enumerate(recipe.sweep.get(REMEDY, ())):
@@ -132,7 +141,10 @@ def _check_bundle(document: TomlDocument, name: str, bundle: object) -> Fault | 
 def _check_entry(
     document: TomlDocument, name: str, dotted: str, value: object, sweep: dict[str, list[Any]]
 ) -> tuple[Any, list[Fault]]:
-    """Check one setting of a bundle. Returns the value as its key holds it, and the faults."""
+    """Check one setting of the remedy `name`. Return the value as its key holds it, and the faults.
+
+    The value is None if the key or the value is wrong.
+    """
     path: KeyPath = (REMEDIES, name, dotted)
     label = toml_key([REMEDIES, name, *dotted.split(".")])
     location = document.key_location(path)

@@ -23,9 +23,10 @@ COMMENT_COLUMN = 48
 
 
 def flat(recipe: Recipe) -> dict[str, object]:
-    """Every value by its dotted key, in the order of the schema.
+    """Return all settings of a recipe as a flat mapping from dotted key to value, in schema order.
 
-    Settings of a gate are `gate.NUMBER.KEY`, settings of a remedy `remedies.NAME.KEY`, lists of the sweep `sweep.KEY`.
+    Settings of a gate are `gate.NUMBER.KEY`, and those of a remedy are `remedies.NAME.KEY`. Lists of the sweep are
+    `sweep.KEY`.
     """
     values = {}
     for dotted, key in KEYS.items():
@@ -38,7 +39,13 @@ def flat(recipe: Recipe) -> dict[str, object]:
 
 
 def to_toml(recipe: Recipe, provenance: Mapping[str, str]) -> str:
-    """`recipe` as TOML, with a comment for the origin of each value. A key without a value is a comment."""
+    """Return a recipe as TOML text, with a comment for the origin of each value.
+
+    A key without a value is a comment.
+
+    Args:
+        provenance: Dotted key to the origin of its value.
+    """
     lines = [RESOLVED, ""]
     values = flat(recipe)
     for dotted, key in KEYS.items():
@@ -65,7 +72,7 @@ def to_toml(recipe: Recipe, provenance: Mapping[str, str]) -> str:
 
 
 def read_resolved(path: Path | str) -> Recipe:
-    """Read a file that `to_toml` wrote.
+    """Read a recipe from a file that `to_toml` wrote.
 
     Raises:
         RecipeError: the file is not a valid resolved recipe.
@@ -77,7 +84,7 @@ def read_resolved(path: Path | str) -> Recipe:
 
 
 def describe_difference(old: Recipe, new: Recipe) -> list[str]:
-    """One line `key: old -> new` for every key that differs, in the order of the schema."""
+    """Return one line `key: old -> new` for every setting that differs, in schema order; empty if none does."""
     before, after = flat(old), flat(new)
     keys = dict.fromkeys([*before, *after])
     return [

@@ -15,7 +15,7 @@ from autophage.recipe.schema import Recipe
 
 
 def alpha_final(recipe: Recipe) -> float:
-    """The synthetic fraction of the last mix."""
+    """Return the synthetic fraction (0 to 1) of the training data of the last model."""
     mix = recipe.mix
     if mix.schedule == "constant":
         return mix.alpha
@@ -25,7 +25,10 @@ def alpha_final(recipe: Recipe) -> float:
 
 
 def alpha_of(recipe: Recipe, generation: int) -> float:
-    """The synthetic fraction of the mix of corpus `generation`, which model `generation` + 1 is trained on."""
+    """Return the synthetic fraction of the mix of corpus `generation`.
+
+    Model `generation` + 1 is trained on that mix.
+    """
     mix, last = recipe.mix, recipe.generations - 1
     if mix.schedule == "decay" and last > 0:
         return mix.alpha + (alpha_final(recipe) - mix.alpha) * min(generation, last) / last
@@ -35,7 +38,10 @@ def alpha_of(recipe: Recipe, generation: int) -> float:
 
 
 def pool_alpha(recipe: Recipe, generation: int) -> float:
-    """The synthetic fraction of all training data of model `generation` (1 or later), with its pool."""
+    """Return the synthetic fraction of all training data of model `generation`, which is 1 or later.
+
+    An accumulating pool holds the data of all generations so far, and the human data from before the loop.
+    """
     last = alpha_of(recipe, generation - 1)
     if recipe.mix.pool == "replace":
         return last
@@ -46,12 +52,12 @@ def pool_alpha(recipe: Recipe, generation: int) -> float:
 
 
 def is_always(recipe: Recipe, alpha: float) -> bool:
-    """True if every mix has the synthetic fraction `alpha`."""
+    """Return True if every mix of a run has the synthetic fraction `alpha`."""
     return all(alpha_of(recipe, generation) == alpha for generation in (0, recipe.generations - 1))
 
 
 def alpha_words(recipe: Recipe) -> str:
-    """The fractions of the first and the last mix and the schedule, in words: `0.5`, or `0 to 1, decay`."""
+    """Return the synthetic fractions of the first and last mix in words: `0.5`, or `0 to 1, decay`."""
     mix = recipe.mix
     if mix.schedule == "constant":
         return f"{mix.alpha:g}"

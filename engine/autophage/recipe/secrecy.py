@@ -15,7 +15,10 @@ REMEDY = "a recipe is copied into the run and its report; set an environment var
 
 
 def check_secrecy(recipe: Recipe, document: TomlDocument) -> list[Fault]:
-    """A fault for each key whose value contains a credential. The fault does not repeat the value."""
+    """Return a fault for each key whose value contains a credential; empty if none does.
+
+    The fault does not repeat the value.
+    """
     faults = []
     for dotted, value in flat(recipe).items():
         for text in _texts(value):

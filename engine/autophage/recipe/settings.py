@@ -23,7 +23,7 @@ from autophage.recipe.tables.table import Seed, Table
 from autophage.recipe.tables.train import TrainTable
 
 NO_REMEDY: Final = "none"
-"""Name of the loop without a remedy. Every recipe has it."""
+"""Name that stands for no remedy: the plain loop, in which models train on their samples."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Pattern of the names of runs and remedies. Such a name is safe as a folder name."""
 WORLD_TOKENS = 64
@@ -69,7 +69,7 @@ class Settings(Table):
 
     @property
     def refers(self) -> bool:
-        """True if training evaluates `anchor.reference`: a second forward pass over the training data."""
+        """True if training evaluates `anchor.reference`, with a second forward pass over the training data."""
         synthetic = self.mix.alpha > 0 or self.mix.schedule != "constant"
         return self.anchor.kl > 0 or (self.anchor.distills and synthetic)
 
@@ -86,7 +86,8 @@ class Settings(Table):
     def samples_end(self) -> bool:
         """True if a sample ends at the model's end token, False if it always has `max_tokens`.
 
-        Human continuations of a text are cut to a fixed length and have no end token. Answers to a maker's prompts have one.
+        Human continuations of a text are cut to a fixed length and have no end token. Answers to a maker's prompts have
+        one.
         """
         if self.sample.end == "auto":
             return self.source.kind == "world" or self.has_maker
@@ -94,7 +95,7 @@ class Settings(Table):
 
     @property
     def max_tokens(self) -> int:
-        """Maximum tokens of a sample, with the default of its source filled in."""
+        """Maximum number of tokens of a sample, with the default of its source filled in."""
         if self.sample.max_tokens is not None:
             return self.sample.max_tokens
         if self.source.kind == "world":

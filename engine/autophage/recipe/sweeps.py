@@ -19,7 +19,10 @@ from autophage.recipe.syntax.positions import KeyPath, Mark
 from autophage.recipe.tables.gate import GATE
 
 LONGEST_NAME = 120
-"""Maximum characters of an arm's name, which becomes part of folder and adapter names. File systems stop at 255 bytes."""
+"""Maximum characters of an arm's name.
+
+The name becomes part of folder and adapter names. File systems stop at 255 bytes.
+"""
 
 MOST_ARMS = 1000
 """Maximum arms of a run. A larger sweep is a slip, and would take hours to list."""
@@ -29,11 +32,17 @@ WHOLE_RUN = (
     *("model.path", "model.dtype", "sample.concurrency", "sample.batching", "sample.memory", "sample.beams"),
 )
 WHOLE_RUN_TABLES = ("base", "source", "questions", "cluster", "control")
-"""Keys and tables that all arms of a run share. One engine serves all arms, with one base model, source and set of questions."""
+"""Tables that all arms of a run share, as they do the keys of `WHOLE_RUN`.
+
+One engine serves all arms, with one base model, source and set of questions.
+"""
 
 
 def flatten_sweep(document: TomlDocument) -> None:
-    """Bring the sweep of `document` to one form: dotted key to values, however its keys were nested or quoted."""
+    """Rewrite the sweep of `document` as dotted key to values, however its keys were nested or quoted.
+
+    A key that is swept twice adds a fault to the document.
+    """
     sweep = document.data.get(SWEEP)
     if not isinstance(sweep, dict):
         return
@@ -55,7 +64,10 @@ def flatten_sweep(document: TomlDocument) -> None:
 
 
 def check_values(document: TomlDocument) -> tuple[dict[str, list[Any]], list[Fault]]:
-    """Check the sweep. Returns it with each value as its key holds it (1 becomes 1.0 for a fraction), and the faults."""
+    """Check the written sweep. Return the values by dotted key, each as its key holds it, and the faults.
+
+    An integer becomes a float for a fraction. Values with a fault are left out.
+    """
     written = document.data.get(SWEEP, {})
     if not isinstance(written, dict):
         return {}, [not_a_table(document.value_location((SWEEP,)), SWEEP, written)]
@@ -125,7 +137,10 @@ def _check_list(document: TomlDocument, dotted: str, values: list[object]) -> tu
 
 
 def check_names(recipe: Recipe, document: TomlDocument) -> list[Fault]:
-    """Faults of arms with equal or too long names. The sweep must have been checked."""
+    """Return the faults of arms with equal or too long names; empty if there are none.
+
+    The sweep must have been checked.
+    """
     faults = []
     seen: dict[str, dict[str, Any]] = {}
     settings: dict[str, Any]

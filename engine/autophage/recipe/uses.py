@@ -18,7 +18,7 @@ EVERY = (
     "sample.count",
     "control.enabled",
 )
-"""Keys with the same meaning for every learner."""
+"""Dotted keys with the same meaning for every learner."""
 MIX = ("mix.alpha", "mix.schedule", "mix.alpha_final", "mix.pool", "mix.human")
 WORLD = ("source.people", "source.zipf", "source.held_out_documents")
 TEXT = (
@@ -44,14 +44,14 @@ USES: dict[str, tuple[str, ...]] = {
         *("learner.error", "learner.keep_right", "learner.keep_wrong"),
     ),
 }
-"""Learner to the keys that it uses, beside `EVERY` and `MIX`."""
+"""Kind of learner to the dotted keys that it uses, beside `EVERY` and `MIX`."""
 
 
 def used(kind: str) -> frozenset[str]:
-    """The dotted keys that a learner of `kind` uses."""
+    """Return the dotted keys that a small learner of this kind uses. The language model has no entry."""
     return frozenset((*EVERY, *MIX, *USES[kind]))
 
 
 def unused(kind: str) -> tuple[str, ...]:
-    """The dotted keys of the schema that have no effect in a run of `kind`."""
+    """Return the dotted keys without effect in a run of a small learner of this kind."""
     return tuple(key for key in KEYS if key not in used(kind))

@@ -23,7 +23,10 @@ from autophage.recipe.written_gates import check_gates
 
 
 def validate(document: TomlDocument, faults: Iterable[Fault]) -> Recipe:
-    """The recipe of `document`.
+    """Return the recipe that `document` describes.
+
+    Args:
+        faults: Faults that were found before, to report with the others.
 
     Raises:
         RecipeError: `faults` is not empty, or the document has faults of its own. The message lists both.
@@ -48,6 +51,6 @@ def validate(document: TomlDocument, faults: Iterable[Fault]) -> Recipe:
 
 
 def _a_name(document: TomlDocument) -> str:
-    """A name for the run, from the name of the file."""
+    """Return a valid name for a run, made from the name of the recipe file."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", document.path.stem).lstrip("._-")
     return stem[:64] or "my-run"

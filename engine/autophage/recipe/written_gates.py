@@ -19,7 +19,11 @@ EXAMPLE = '[[gate]], and below it, for example: kind = "novelty"'
 def check_gates(
     document: TomlDocument, written: object, path: KeyPath = (GATE,)
 ) -> tuple[list[GateTable], list[Fault]]:
-    """Check the value `written` at `path` of the document. Returns the gates in order, and the faults."""
+    """Check the gates that a recipe has at `path`. Return their settings in order, and the faults.
+
+    Args:
+        written: The value at `path`. It should be a list of tables.
+    """
     if not isinstance(written, list) or not all(isinstance(table, dict) for table in written):
         brackets = "one pair of brackets makes a single table" if isinstance(written, dict) else "this is another value"
         wrong = f"{GATE} is a list of tables, and {brackets}"
@@ -53,7 +57,7 @@ def _check(document: TomlDocument, table: dict[str, object], path: KeyPath) -> t
 
 
 def _fault(document: TomlDocument, keys: dict[str, Key], path: KeyPath, error: dict[str, object]) -> Fault:
-    """The fault of one of pydantic's errors about a gate's settings."""
+    """Return the fault for one of pydantic's errors about a gate's settings."""
     where = error["loc"]
     assert isinstance(where, tuple)
     if not where:  # an error about several settings at once

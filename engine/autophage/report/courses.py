@@ -40,7 +40,10 @@ RULE = (
 
 @dataclass(frozen=True)
 class Difference:
-    """Effect of an arm's formats, or of its domain: the estimate and its sentence."""
+    """Effect of an arm's question formats or of its domain, as an estimate and a sentence.
+
+    For formats, `found` is a difference of accuracies. For a domain, it is one of accuracies per generation.
+    """
 
     arm: str
     found: Estimate
@@ -49,9 +52,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class CourseView:
-    """Content of the page's section.
+    """Content of the report's section on stages of knowledge collapse.
 
-    `labels` maps (arm, format) to the stages by generation. `sentences` contains the texts of `formats` and `domains`.
+    `rows` has one row for each arm and question format. `labels` maps (arm, format) to the stage letters of its
+    generations. `sentences` contains the texts of `formats` and `domains`.
     """
 
     rule: str
@@ -64,9 +68,10 @@ class CourseView:
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """Arms that differ only in their seed.
+    """Arms that differ only in their seed, with their answers to questions.
 
-    `answers` maps a format to [S, G, Q] over the common generations and questions.
+    `answers` maps a format to arrays over S seeds, G generations and Q questions. All arms have these generations and
+    questions.
     """
 
     name: str
@@ -75,7 +80,11 @@ class SeedGroup:
 
 
 def course_view(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> CourseView:
-    """Content of the section on stages; no rows without questions. Seeds of `shown` are pooled."""
+    """Build the report's section on stages of knowledge collapse from the answers to questions.
+
+    The arms of `facts` have one seed each. Those of `shown` are pooled over seeds. Without questions the section has no
+    rows.
+    """
     questions, groups = _groups(run, facts, shown)
     if not groups:
         return CourseView(RULE, [], [], {}, [], [])
@@ -103,7 +112,10 @@ def course_view(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> CourseVi
 
 
 def _groups(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> tuple[list[str], list[SeedGroup]]:
-    """Questions that all arms answered in every common generation, and each group's answers to them."""
+    """Read the questions that all arms answered in every common generation, and each group's answers.
+
+    Both lists are empty without such questions or with fewer than two generations.
+    """
     members: Mapping[str, Sequence[str]] = pools(facts)
     tables: dict[str, dict[int, dict[tuple[str, str], tuple[bool, bool]]]] = {}
     for arm in facts.arms:
@@ -135,14 +147,17 @@ def _groups(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> tuple[list[s
 
 
 def _answers_of(run: RunDirectory, arm: str, generation: int) -> dict[tuple[str, str], tuple[bool, bool]]:
-    """(format, question) -> right, complies."""
+    """Read the answers of a generation: (format, question) -> (right, has the form asked for)."""
     table = read_answers(run.generation(arm, generation))
     columns = [table[name].to_pylist() for name in ("format", "question", "chosen", "gold", "complies")]
     return {(form, q): (chosen == gold, complies) for form, q, chosen, gold, complies in zip(*columns, strict=True)}
 
 
 def _fluency(facts: RunFacts, names: Sequence[str], generations: int) -> np.ndarray | None:
-    """Perplexity of form if it is known, else of human text, [S, G]; None if a value is missing."""
+    """Return the perplexity of form for S arms and G generations, [S, G].
+
+    If it is not known, the perplexity of human text takes its place. If a value is missing, the result is None.
+    """
     for metric in FLUENCY:
         points = [[facts.metrics.at(name, metric, g) for g in range(generations)] for name in names]
         if names and all(point is not None for row in points for point in row):
@@ -174,7 +189,7 @@ def _onset(found: Onset) -> str:
 
 
 def _points(found: Estimate) -> str:
-    """Format a difference of shares in percentage points."""
+    """Format a difference of shares and its interval in percentage points."""
     return f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
 
@@ -183,7 +198,7 @@ def _shares(found: Estimate) -> str:
 
 
 def _stages(courses: Mapping[tuple[str, str], Course], groups: Mapping[str, SeedGroup]) -> Iterator[str]:
-    """One sentence for each group: the formats that show stages B and C, and their onsets."""
+    """Yield a sentence for each group: formats that show stages B and C, with their onsets."""
     for name, group in groups.items():
         mine = {form: courses[name, form] for form in group.answers}
         shown = [
@@ -200,7 +215,10 @@ def _stages(courses: Mapping[tuple[str, str], Course], groups: Mapping[str, Seed
 
 
 def _formats(groups: Sequence[SeedGroup], resampling: Resampling) -> Iterator[Difference]:
-    """Difference in loss between the two formats furthest apart, for each arm."""
+    """Yield the difference in lost accuracy between the two formats furthest apart, for each arm.
+
+    Controls and arms with a single format are left out.
+    """
     for group in groups:
         if group.arm.control or len(group.answers) < 2:
             continue
@@ -217,8 +235,9 @@ def _formats(groups: Sequence[SeedGroup], resampling: Resampling) -> Iterator[Di
 
 
 def _domains(groups: Sequence[SeedGroup], questions: Sequence[str]) -> Iterator[Difference]:
-    """Slope of a domain's own questions in that domain's arm, compared with the arm of all domains (15 to 1 in the
-    paper).
+    """Yield the slope of accuracy in each domain's arm minus that in the arm of all domains.
+
+    Questions of the domain count, or all if it has none. The ratio of the slopes is 15 to 1 in the paper.
     """
     for group in groups:
         recipe = group.arm.recipe
@@ -242,7 +261,10 @@ def _domains(groups: Sequence[SeedGroup], questions: Sequence[str]) -> Iterator[
 
 
 def _general(group: SeedGroup, recipe: Recipe, groups: Sequence[SeedGroup]) -> SeedGroup | None:
-    """The arm that differs from `group` only in having no domain."""
+    """Return the group that differs from `group` only in having no domain.
+
+    If there is none, the result is None.
+    """
     if recipe.mix.domain == ALL:
         return None
     wanted = with_values(recipe, {"mix.domain": ALL})

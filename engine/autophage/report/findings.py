@@ -19,7 +19,7 @@ from autophage.report.learners.stories import NAMES as LEARNER_NAMES
 from autophage.report.learners.stories import story
 
 FULL_SENTENCES = 4
-"""Most arms with a sentence of their own. The table has all arms."""
+"""Most arms of a kind with a sentence of their own. The table has all arms."""
 
 KNOWLEDGE = ("knowledge/accuracy.torso", "knowledge/accuracy")
 TEXT_METRICS = ("fluency/ppl_human", "onpolicy/entropy", "text/distinct_2")
@@ -33,14 +33,14 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One or two sentences about one arm. `arm` is None if they are about the run."""
+    """One or two sentences of the report about one arm. `arm` is None if they are about the run."""
 
     arm: str | None
     text: str
 
 
 def findings(facts: RunFacts) -> list[Finding]:
-    """Sentences at the top of the report; never empty."""
+    """Return the sentences at the top of the report, on the change in each arm; never empty."""
     metric = _knowledge(facts)
     tell: Callable[[RunFacts, ArmFacts], str] = _text_finding
     if metric is not None:
@@ -54,17 +54,20 @@ def findings(facts: RunFacts) -> list[Finding]:
 
 
 def knowledge_metric(metrics: Metrics) -> str | None:
-    """The accuracy that sentences use: of people of medium frequency, else of all people."""
+    """Return the name of the accuracy metric that the report's sentences tell.
+
+    It covers people of medium frequency, else all people. The result is None if neither was measured.
+    """
     return next((name for name in KNOWLEDGE if metrics.has(name)), None)
 
 
 def _knowledge(facts: RunFacts) -> str | None:
-    """The accuracy that sentences use; None if they are about other metrics."""
+    """Return the name of the accuracy metric that sentences tell; None if they tell other metrics."""
     return None if story(facts.recipe) else knowledge_metric(facts.metrics)
 
 
 def _told(facts: RunFacts) -> tuple[str, ...]:
-    """Metrics of a sentence that is not about answers."""
+    """Return the names of the metrics that sentences tell if they do not tell accuracy."""
     own = story(facts.recipe)
     return own.told if own else TEXT_METRICS
 
@@ -107,7 +110,10 @@ def _text_finding(facts: RunFacts, arm: ArmFacts) -> str:
 
 
 def _text_moves(facts: RunFacts, arm: ArmFacts) -> list[str]:
-    """Changes such as `perplexity of held-out human text 14.0 -> 20.7 (+48%)`, for metrics measured at both ends."""
+    """Return the changes of an arm's metrics, such as `perplexity of held-out human text 14.0 -> 20.7 (+48%)`.
+
+    Metrics that were not measured at both ends are left out.
+    """
     moves = []
     for metric in _told(facts):
         ends = facts.metrics.ends(arm.name, metric)
@@ -156,7 +162,7 @@ def _only_start(name: str, point: Point, says: str) -> str:
 
 
 def _hedge(start: Point, end: Point) -> str:
-    """Qualification of a change whose intervals overlap or do not exist."""
+    """Return a phrase for a change whose intervals overlap or do not exist; else an empty one."""
     separate = apart(start, end)
     if separate is None:
         return "; no interval"

@@ -26,7 +26,7 @@ from autophage.store.rundir import RunDirectory
 WIDTH, HEIGHT = 920, 380
 TOP, BOTTOM = 84, 324
 PANELS = ((56, 400), (486, 770))
-"""Left and right edge of each panel. The arms' names stand to the right of the last one."""
+"""Left and right edge of each panel, in SVG units. The arms' names stand to the right of the last one."""
 LABEL_GAP = 17
 LONGEST_LABEL = 18
 """Characters of an arm's name that fit beside the second panel."""
@@ -35,7 +35,7 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 
 @dataclass(frozen=True)
 class Axes:
-    """Maps generations and values of one panel to the picture. y grows downwards."""
+    """Map from generations and values of one panel to SVG coordinates. y grows downwards."""
 
     left: float
     right: float
@@ -52,7 +52,7 @@ class Axes:
 
 
 def hero_figure(run: RunDirectory, facts: RunFacts | None = None) -> str:
-    """The picture of `run` as SVG text.
+    """Return the picture of a run's two main metrics over generations, as SVG text.
 
     A run without metrics gives a picture that says so. Given `facts`, no file is read.
     """
@@ -60,6 +60,7 @@ def hero_figure(run: RunDirectory, facts: RunFacts | None = None) -> str:
 
 
 def draw(facts: RunFacts) -> str:
+    """Return the picture of a run whose arms are pooled over seeds, as SVG text."""
     knowledge = knowledge_metric(facts.metrics)
     wanted: tuple[str, ...] = (
         (knowledge, "fluency/ppl_form") if knowledge else ("fluency/ppl_human", "onpolicy/entropy")
@@ -139,7 +140,10 @@ def _line(axes: Axes, points: list[Point], look: Style) -> list[str]:
 
 
 def _labels(facts: RunFacts, looks: dict[str, Style], metric: str, edges: tuple[float, float]) -> list[str]:
-    """Arm names at the ends of the lines, moved apart where lines end close together."""
+    """Return the arms' names as SVG texts at the ends of their lines.
+
+    Names are moved apart where lines end close together.
+    """
     ends = [(arm.name, last) for arm in facts.arms if (last := facts.metrics.last(arm.name, metric)) is not None]
     ticks = _ticks(metric, [point for arm in facts.arms for point in facts.metrics.series(arm.name, metric)])
     axes = Axes(*edges, facts.generations, ticks[0], ticks[-1])
@@ -160,7 +164,7 @@ def _shortened(name: str) -> str:
 
 
 def _ticks(metric: str, points: list[Point]) -> list[float]:
-    """Four to six round values that span all points. Accuracy always spans 0 to 1."""
+    """Return about five round axis values that span all points of a metric. Shares always span 0 to 1."""
     if describe(metric).kind == "share":
         return [0.0, 0.25, 0.5, 0.75, 1.0]
     values = [bound for point in points for bound in (point.interval or (point.value, point.value))]

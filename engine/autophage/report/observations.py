@@ -18,14 +18,14 @@ from autophage.report.findings import knowledge_metric
 from autophage.report.learners.stories import story
 
 FLUENT = 0.2
-"""Relative rise of the perplexity of form up to which an arm counts as fluent. A reader would hardly notice it."""
+"""Largest relative rise of the perplexity of form at which an arm counts as fluent. A reader would hardly notice it."""
 CONFOUNDED = "Effects of synthetic text cannot be separated from effects of training."
 NAMED = 4
-"""Most arms that an observation names. It counts the rest."""
+"""Most arms that an observation names. The rest are counted."""
 
 
 def observations(facts: RunFacts) -> list[str]:
-    """Observations in reading order; never empty."""
+    """Return sentences that help to read the numbers of a run, in reading order; never empty."""
     rules: list[Callable[[RunFacts], list[str]]] = [
         _state,
         _control_moved,
@@ -42,7 +42,7 @@ def observations(facts: RunFacts) -> list[str]:
 
 
 def _several(items: list[str]) -> str:
-    """Join as `a, b and c`, or the first few and the number of others."""
+    """Join items as `a, b and c`. Items after the first `NAMED` are only counted."""
     return listed(items if len(items) <= NAMED else [*items[:NAMED], f"{len(items) - NAMED} more"])
 
 
@@ -68,7 +68,10 @@ def _main_metric(facts: RunFacts) -> str:
 
 
 def _clear_changes(facts: RunFacts, arms: list[ArmFacts], metric: str) -> Iterator[tuple[ArmFacts, Point, Point]]:
-    """Arms whose `metric` changed beyond both intervals, with generation 0 and the last one."""
+    """Yield arm, start and end for each arm whose `metric` changed beyond both intervals.
+
+    The start is its point at generation 0, the end that at its last generation.
+    """
     for arm in arms:
         ends = facts.metrics.ends(arm.name, metric)
         if ends is not None and apart(*ends):
@@ -148,7 +151,10 @@ def _order_of_forgetting(facts: RunFacts) -> list[str]:
 
 
 def _left_start(facts: RunFacts, arm: ArmFacts, metric: str) -> int | None:
-    """First generation whose interval lies wholly below that of generation 0."""
+    """Return the first generation at which a metric's interval lies wholly below that of generation 0.
+
+    If there is none, the result is None.
+    """
     start = facts.metrics.at(arm.name, metric, 0)
     for point in facts.metrics.series(arm.name, metric):
         if start is not None and point.value < start.value and apart(start, point):
@@ -209,7 +215,10 @@ def _left_out(facts: RunFacts) -> list[str]:
 
 
 def _chains(facts: RunFacts) -> list[str]:
-    """Breaks in provenance: a parent that is not the previous generation, or versions that changed."""
+    """Return sentences on breaks in provenance; empty without one.
+
+    A break is a parent that is not the previous generation, or a change of package versions.
+    """
     found = []
     for arm in facts.arms:
         broken = [m.generation for m, parent in zip(arm.manifests[1:], arm.hashes, strict=False) if m.parent != parent]

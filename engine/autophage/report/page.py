@@ -55,7 +55,7 @@ AFTER = ("main", "trajectory")
 
 @dataclass(frozen=True)
 class Sections:
-    """Figures of the page, by section."""
+    """Figures of the report's page, one list for each section."""
 
     main: list[Figure]
     more: list[Figure]
@@ -70,7 +70,10 @@ class Sections:
 
 @dataclass(frozen=True)
 class Account:
-    """Data of a report, read once. The page shows it in words, `account_facts` as plain values."""
+    """Data of a report: content of the run, costs, and comparison of remedies.
+
+    It is read once. The page shows it in words, `account_facts` as plain values.
+    """
 
     facts: RunFacts
     costs: Costs
@@ -78,14 +81,18 @@ class Account:
 
 
 def read_account(run: RunDirectory) -> Account:
-    """Read the data of a run, finished or not. Raises `UserError` if there is no run."""
+    """Read the data of a report from a run directory, finished or not.
+
+    Raises:
+        UserError: The directory holds no run.
+    """
     facts = load(run)
     costs = costs_of(run, facts)
     return Account(facts, costs, gathered(facts, costs))
 
 
 def account_facts(account: Account) -> dict[str, Any]:
-    """Contents of the report other than its metrics, as plain values."""
+    """Return early warnings, costs and the comparison of remedies as plain values, without the metrics."""
     return {
         "early_warning": warning_facts(account.facts),
         "costs": cost_facts(account.costs),
@@ -94,9 +101,12 @@ def account_facts(account: Account) -> dict[str, Any]:
 
 
 def write_report(run: RunDirectory, account: Account | None = None) -> Path:
-    """Write `report.html` of `run`, finished or not, and return its path.
+    """Write `report.html` of a run, finished or not, and return its path.
 
-    An `account` that is given is not read again. Raises `UserError` if there is no run.
+    The data of a given `account` are not read again.
+
+    Raises:
+        UserError: The directory holds no run.
     """
     page = render(run, account or read_account(run))
     write_bytes(run.report, page.encode("utf-8", "backslashreplace"))
@@ -104,9 +114,10 @@ def write_report(run: RunDirectory, account: Account | None = None) -> Path:
 
 
 def render(run: RunDirectory, account: Account) -> str:
-    """The whole page as text. Reads no files but corpora.
+    """Return the whole page of a report as HTML text.
 
-    Only text that the package wrote is marked safe: its style, its scripts, and JSON from `script_json`.
+    The data of `account` are not read again. Corpora, answers and the prediction are read. Only text that the package
+    wrote is marked safe: its style, its scripts, and JSON from `script_json`.
     """
     facts, costs, compared = account.facts, account.costs, account.compared
     shown, groups = pooled(facts), pools(facts)
@@ -161,14 +172,17 @@ def render(run: RunDirectory, account: Account) -> str:
 
 
 def _reference(shown: RunFacts, name: str) -> RunFacts:
-    """Copy of `shown` with one arm and its control, for sentences beside a table of all arms."""
+    """Return a copy of `shown` with the arm `name` and its control only.
+
+    It is for sentences beside a table of all arms.
+    """
     arm = next(arm for arm in shown.arms if arm.name == name)
     control = shown.control_of(arm)
     return replace(shown, arms=[arm] if control is None else [arm, control])
 
 
 def status(facts: RunFacts) -> str:
-    """State of the run: running, finished, unfinished or not begun."""
+    """Return the state of a run in words: running, finished, unfinished or not begun."""
     if facts.running:
         return "running"
     if facts.complete:
@@ -184,7 +198,11 @@ def _sections(
     timing: list[Figure],
     remedies: list[Figure],
 ) -> Sections:
-    """Sort figures into sections. Seeds of `facts` are pooled. Corpora are read for `sampled`, one arm of each pool."""
+    """Draw the remaining figures and sort all figures into sections of the page.
+
+    Arms of `facts` are pooled over seeds. Corpora are read for `sampled`, one arm of each pool. `timing` and `remedies`
+    are figures that exist already.
+    """
     own = story(facts.recipe)
     planned = metric_figures(facts, looks, own.figures if own else ())
     other = other_figures(facts, looks, planned + timing)
@@ -202,7 +220,7 @@ def _sections(
 
 
 def _samples(run: RunDirectory, facts: RunFacts) -> list[ArmSamples]:
-    """Texts that models wrote; empty if they write numbers."""
+    """Read the sample texts of each arm for the page; empty if models write numbers."""
     if not writes_text(facts.recipe):
         return []
     return [sample for arm in facts.arms if (sample := arm_samples(run, arm)).generations or sample.missing]
@@ -237,7 +255,7 @@ def _environment() -> Environment:
 
 
 def _variables() -> str:
-    """The palette as CSS, light and dark. Print is always light."""
+    """Return the palette as a CSS rule for light and dark screens. Print is always light."""
     light = ";".join(f"{key}:{value}" for key, value in variables(dark=False).items())
     dark = ";".join(f"{key}:{value}" for key, value in variables(dark=True).items())
     return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root:not([data-print]){{{dark}}}}}\n"

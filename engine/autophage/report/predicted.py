@@ -17,12 +17,16 @@ from autophage.report.facts.table import DASH, TableCell, TableRow
 from autophage.report.timings import STAGES, Timings
 
 LEAST_SECONDS = 0.05
-"""Fewest seconds for which a ratio is shown."""
+"""Fewest seconds, predicted or actual, of a stage that is listed. A ratio also needs that many predicted."""
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Content of the table: predicted seconds, actual seconds, and actual over predicted."""
+    """Table of predicted and actual seconds, one row for each stage.
+
+    The cells are predicted seconds, actual seconds, and actual over predicted. `machine` and `basis` name the predicted
+    machine and the origin of its speeds.
+    """
 
     rows: list[TableRow]
     machine: str
@@ -30,7 +34,11 @@ class Predicted:
 
 
 def predicted(prediction: Mapping[str, Any] | None, facts: RunFacts, measured: Timings) -> Predicted | None:
-    """The table; None if nothing was predicted or nothing has been timed."""
+    """Compare the predicted seconds of each stage with the actual ones.
+
+    `prediction` is the record that the run wrote when it began. The result is None without one, for one in another
+    form, or if nothing has been timed.
+    """
     if prediction is None or not measured.stages or measured.wall <= 0:
         return None
     try:
@@ -74,7 +82,7 @@ def _row(stage: str, foreseen: float, taken: float) -> TableRow | None:
 
 
 def _starts(facts: RunFacts) -> tuple[int, float]:
-    """Number of sessions that reached a stage, and their seconds until the first stage."""
+    """Count the sessions that reached a stage, and add up their seconds until the first stage."""
     count, total, begun = 0, 0.0, None
     for event in facts.events:
         time = event.get("time")

@@ -18,7 +18,11 @@ MOST_EVENTS = 60
 
 @dataclass(frozen=True)
 class Link:
-    """One generation of the chain. `sound` is True if its parent is the previous manifest."""
+    """One generation in the chain of an arm's manifests.
+
+    `sha256` is that of its manifest. `sound` is True if its recorded parent is the previous manifest. `level` is the
+    resume level that was kept.
+    """
 
     generation: int
     sha256: str
@@ -31,7 +35,7 @@ class Link:
 
 
 def chain(arm: ArmFacts) -> list[Link]:
-    """Manifests of an arm, oldest first."""
+    """Return one link for each manifest of an arm, oldest first."""
     links = []
     for place, (manifest, own) in enumerate(zip(arm.manifests, arm.hashes, strict=True)):
         sound = place == 0 or manifest.parent == arm.hashes[place - 1]
@@ -52,7 +56,7 @@ def chain(arm: ArmFacts) -> list[Link]:
 
 
 def versions(facts: RunFacts) -> list[tuple[str, list[str]]]:
-    """Package -> all versions that made some generation."""
+    """Return each package with all its versions that made some generation, sorted by package."""
     found: dict[str, list[str]] = {}
     for arm in facts.arms:
         for manifest in arm.manifests:
@@ -64,7 +68,7 @@ def versions(facts: RunFacts) -> list[tuple[str, list[str]]]:
 
 
 def event_summary(events: list[dict[str, Any]]) -> str:
-    """One sentence such as `The run was started once, resumed 2 times, ...`."""
+    """Return one sentence on the events of a run, such as `The run was started once, resumed 2 times, ...`."""
     starts = sum(event.get("kind") == "run-start" for event in events)
     if not starts:
         return "No events were recorded."
@@ -77,7 +81,10 @@ def event_summary(events: list[dict[str, Any]]) -> str:
 
 
 def told_events(events: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    """(time, kind, detail) of the last notable events: starts, ends, notes, interruptions and failures."""
+    """Return (time, kind, detail) of the last `MOST_EVENTS` notable events, as text.
+
+    Notable are starts, ends, notes, interruptions and failures.
+    """
     lines = []
     for event in events:
         kind = event.get("kind")
@@ -89,11 +96,15 @@ def told_events(events: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
 
 
 def pretty(environment: dict[str, Any]) -> str:
+    """Return the environment of a run as indented JSON text."""
     return json.dumps(environment, indent=2, sort_keys=True, ensure_ascii=False)
 
 
 def machine_words(environment: dict[str, Any]) -> list[str]:
-    """Model and machine in a few words, as far as the environment names them."""
+    """Return the model's size, the device and the version in a few words.
+
+    Entries that `environment` lacks are left out.
+    """
     model = environment.get("model")
     model = model if isinstance(model, dict) else {}
     words = []
@@ -111,7 +122,10 @@ def machine_words(environment: dict[str, Any]) -> list[str]:
 
 
 def _weights(weights: dict[str, Any]) -> str:
-    """Digest of the weights, and the canary's distance between sampler and trainer at the swap."""
+    """Return the start of the weights' digest and the distance of the canary, as text.
+
+    The canary compares sampler and trainer at the swap, in nats. A missing part is left out.
+    """
     words = [str(weights["digest"])[:12]] if weights.get("digest") else []
     canary = weights.get("canary_nats")
     words += [f"canary {canary:.1e} nats"] if isinstance(canary, int | float) else []

@@ -20,20 +20,22 @@ from autophage.store.rundir import RunDirectory
 PLACES = 5
 """Samples shown for each arm and generation: few enough to be read."""
 LONGEST = 1500
-"""Characters shown of a text. The corpus holds the rest."""
+"""Most characters shown of a text. The corpus holds the rest."""
 BARS = 160
 """Most tokens of a sample whose surprisal is drawn."""
 FEWEST_BARS = 24
 TALLEST = 6.0
-"""Surprisal in nats at which a bar has full height: a chance of 1 in 400."""
+"""Surprisal in nats of a token whose bar has full height: a chance of 1 in 400."""
 COLUMNS = ["prompt", "text", "logprob", "entropy", "finish_reason", "accepted", "gate"]
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One sample.
+    """One sample of a corpus, ready for the page.
 
-    `bars` is an SVG path with one stroke for each token. `tint` is the mean surprisal over TALLEST, at most 1.
+    `prompt` and `text` are runs of characters. `cut` counts the characters of the text that are left out. `bars` is an
+    SVG path with one stroke for each token. `tint` is the mean surprisal over `TALLEST`, at most 1. `rejected` is the
+    reason of a gate, empty for an accepted sample.
     """
 
     prompt: list[tuple[str, bool]]
@@ -50,9 +52,10 @@ class Shown:
 
 @dataclass(frozen=True)
 class ArmSamples:
-    """Samples of an arm. Each of `rows` holds one sample for each generation, at one of `places`.
+    """Samples of an arm, for the page.
 
-    Generations in `missing` have no corpus in the directory.
+    Each of `rows` holds one sample for each of `generations`. All its samples have the same index in their corpus,
+    given in `places`. Generations in `missing` have no corpus in the directory.
     """
 
     arm: str
@@ -63,7 +66,7 @@ class ArmSamples:
 
     @property
     def width(self) -> int:
-        """Width of the surprisal strips in SVG units.
+        """Width of the strips that draw surprisal, in SVG units.
 
         All strips of an arm share it, so their lengths are comparable.
         """
@@ -71,7 +74,7 @@ class ArmSamples:
 
 
 def arm_samples(run: RunDirectory, arm: ArmFacts) -> ArmSamples:
-    """Samples of an arm at generation 0, a middle one and the last."""
+    """Read samples of an arm at generation 0, a middle one and the last."""
     tables = {}
     missing = []
     for generation in shown_generations(arm.last):
@@ -107,6 +110,9 @@ def _shown(row: dict[str, Any]) -> Shown:
 
 
 def _bars(surprisal: np.ndarray) -> str:
-    """One vertical stroke for each token, 0 to 20 units high, 3 units apart, on the line y = 20."""
+    """Draw the surprisal (nats) of each token as a vertical stroke of an SVG path.
+
+    Strokes are up to 20 units high and 3 units apart, on the line y = 20.
+    """
     heights = 20 * np.clip(surprisal / TALLEST, 0.03, 1)
     return "".join(f"M{3 * place + 2} 20v-{height:.1f}" for place, height in enumerate(heights))

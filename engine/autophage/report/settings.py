@@ -18,16 +18,19 @@ from autophage.report.learners.stories import learner_settings
 CAPTIONED = (
     "learner", "chain", "pool", "samples a generation", "prompts", "decoding", "method", "learning rate", "anchor"
 )  # fmt: skip
-"""Settings that a caption names. Without them a curve cannot be compared with another one."""
+"""Names of the settings in a figure's caption. Without them a curve cannot be compared with another one."""
 NO_ANCHOR = "none"
-"""Value of a recipe without an anchor. Captions omit it."""
+"""Value of the anchor setting for a recipe without an anchor. Captions omit it."""
 MOST_COLUMNS = 5
-"""Most arms that are columns of a table. More arms are rows, since their names would not fit the page."""
+"""Most arms that are columns of the settings table. More arms are rows, since their names would not fit the page."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One row. `values` are in the order of the arms. `differs` is True unless all are equal."""
+    """One setting of the recipe, as a row of the settings table.
+
+    `values` are in the order of the arms. `differs` is True unless all are equal.
+    """
 
     name: str
     values: list[str]
@@ -35,13 +38,16 @@ class Setting:
 
     @property
     def usual(self) -> str | None:
-        """The value of more than half of the arms, if there is one."""
+        """The value of more than half of the arms; None if no value is so frequent."""
         value, count = Counter(self.values).most_common(1)[0]
         return value if 2 * count > len(self.values) else None
 
 
 def outcome_settings(arms: list[ArmFacts], seeds: Sequence[int] = ()) -> list[Setting]:
-    """Rows for the arms that have a recipe. `seeds` are the seeds of each pooled arm."""
+    """Return the settings that can decide the outcome of a run, with the value in each arm.
+
+    Arms without a recipe are left out. `seeds` are the seeds of each pooled arm. Without any recipe the list is empty.
+    """
     columns = [_of(arm.recipe) for arm in arms if arm.recipe is not None]
     if seeds:
         columns = [{**column, "seed": ", ".join(map(str, seeds))} for column in columns]
@@ -52,7 +58,10 @@ def outcome_settings(arms: list[ArmFacts], seeds: Sequence[int] = ()) -> list[Se
 
 
 def caption(arms: list[ArmFacts]) -> str:
-    """Caption such as `chain cumulative · pool replace`. A setting that differs between arms lists all its values."""
+    """Return the caption of a run's figures, such as `chain cumulative · pool replace`.
+
+    A setting that differs between arms lists all its values.
+    """
     parts = []
     for setting in outcome_settings(arms):
         values = list(dict.fromkeys(setting.values))
@@ -96,7 +105,10 @@ def _human_text(recipe: Recipe) -> str:
 
 
 def _anchor(recipe: Recipe) -> str:
-    """Terms of the loss beside, or in place of, the cross-entropy of every token."""
+    """Return the terms that the recipe adds to, or puts in place of, the cross-entropy loss of each token.
+
+    Without such a term the text is `NO_ANCHOR`.
+    """
     anchor = recipe.anchor
     parts = [f"{anchor.kl:g} times {anchor.direction} KL"] if anchor.kl > 0 else []
     if anchor.distills:
@@ -108,7 +120,10 @@ def _anchor(recipe: Recipe) -> str:
 
 
 def _gates(recipe: Recipe) -> str:
-    """Gates in order, with settings that are not defaults, and the number of documents to choose from."""
+    """Return the gates of a recipe in order, with settings that are not defaults.
+
+    The number of documents to choose from stands at the end. Without a gate the text is `none`.
+    """
     if not recipe.gate:
         return "none"
     told = []

@@ -29,10 +29,10 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 
 def headline_table(facts: RunFacts) -> list[tuple[str, list[TableRow]]]:
-    """(label of the metric, one row for each arm that has it).
+    """Return pairs of a headline metric's label and its rows, one row for each arm.
 
     Cells are generation 0, the last generation, its number, the change, and the number of items. A change beyond both
-    intervals looks `beyond`, any other `within`.
+    intervals looks `beyond`, any other `within`. Metrics that no arm has are left out.
     """
     groups = []
     for metric in HEADLINES:
@@ -64,7 +64,7 @@ def _cell(metric: str, point: Point | None) -> TableCell:
 
 
 def to_csv(rows: list[dict[str, Any]]) -> str:
-    """All metric rows, in the columns of `metrics.parquet`, safe for a spreadsheet."""
+    """Return all metric rows as CSV text, in the columns of `metrics.parquet`, safe for a spreadsheet."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(SCHEMA.names)
@@ -74,13 +74,14 @@ def to_csv(rows: list[dict[str, Any]]) -> str:
 
 
 def guarded(value: object) -> object:
-    """Put an apostrophe before a text that a spreadsheet would run as a formula. Numbers stay numbers."""
+    """Put an apostrophe before a text that a spreadsheet would run as a formula. All other values stay as they are."""
     if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA):
         return "'" + value
     return value
 
 
 def csv_uri(rows: list[dict[str, Any]]) -> str:
+    """Return all metric rows as a data URI of their CSV text."""
     return "data:text/csv;charset=utf-8;base64," + base64.b64encode(to_csv(rows).encode("utf-8", "replace")).decode(
         "ascii"
     )

@@ -24,7 +24,11 @@ USEFUL = ("train", "sample", "measure")
 
 @dataclass(frozen=True)
 class Timings:
-    """Times in seconds. `stages` maps (arm, generation) to the seconds of each stage, for the committed attempt."""
+    """Measured seconds and tokens of a run.
+
+    `stages` maps (arm, generation) to the seconds of each stage, for the committed attempt. `wall` is the wall clock of
+    all sessions, `base` that of the base model's training. `tokens` maps a stage to its tokens.
+    """
 
     stages: dict[tuple[str, int], dict[str, float]]
     wall: float
@@ -38,6 +42,10 @@ class Timings:
 
 
 def timings(facts: RunFacts) -> Timings:
+    """Measure the seconds and tokens of each stage from a run's events.
+
+    Without stages in the events, seconds come from metrics.
+    """
     sessions = _sessions(facts.events)
     stages: dict[tuple[str, int], dict[str, float]] = {}
     tokens: dict[tuple[str, int, str], int] = {}
@@ -57,7 +65,7 @@ def timings(facts: RunFacts) -> Timings:
 
 
 def timing_words(measured: Timings) -> list[str]:
-    """Sentences for the head of the section; empty if nothing was timed."""
+    """Return sentences on wall clock, useful work and speed; empty if nothing was timed."""
     words = []
     if measured.wall > 0:
         sessions = f" in {measured.sessions} sessions" if measured.sessions > 1 else ""
@@ -83,7 +91,10 @@ def timing_words(measured: Timings) -> list[str]:
 
 
 def timing_figures(facts: RunFacts, measured: Timings, looks: dict[str, Style]) -> list[Figure]:
-    """Stacked bars for each arm, then tokens per second of all arms."""
+    """Draw the seconds of each stage as stacked bars, and the tokens per second.
+
+    Each arm has its own bars. Figures without data are left out.
+    """
     figures = []
     present = [stage for stage in (*STAGES, "other") if any(stage in parts for parts in measured.stages.values())]
     tallest = max((sum(parts.values()) for parts in measured.stages.values()), default=0.0)

@@ -22,9 +22,9 @@ NAMED = {
     "fluency/ppl_form": "perplexity of form",
     "fluency/ppl_human": "perplexity of human text",
 }
-"""Metrics of the sentences: one of each kind that is commonly watched."""
+"""Metrics that sentences name, with their words: one of each kind that is commonly watched."""
 SENTENCES = 4
-"""Most arms with a sentence. The table has all arms."""
+"""Most arms with a sentence, and most metrics in a list. The table has all arms."""
 RULE = (
     "A metric warns at the first generation from which it stays outside the control's prediction band, for at least "
     f"{STAY} generations. The band widens with the generations, by the scatter of the control's own steps. It is never narrower "
@@ -35,9 +35,10 @@ RULE = (
 
 @dataclass(frozen=True)
 class WarningView:
-    """Content of the page's section.
+    """Content of the report's section on early warnings.
 
-    `rows` are the metrics that fired in some arm, earliest first, with one cell for each of `arms`.
+    `rows` are the metrics that warned in some arm, earliest first. Each has one cell for each of `arms`. `never` names
+    the metrics that did not warn.
     """
 
     rule: str
@@ -48,6 +49,7 @@ class WarningView:
 
 
 def warning_view(facts: RunFacts) -> WarningView:
+    """Build the report's section on early warnings from the metrics of a run."""
     warnings = _warnings(facts)
     order = ranked(warnings, facts.generations)
     found = {arm: {one.metric: one for one in mine} for arm, mine in warnings.items()}
@@ -59,7 +61,7 @@ def warning_view(facts: RunFacts) -> WarningView:
 
 
 def warning_facts(facts: RunFacts) -> dict[str, Any]:
-    """Plain values for JSON: warnings of every arm, the ranking of metrics over arms, and the rule's numbers."""
+    """Return warnings by arm, the ranking of metrics, and the rule's numbers, as plain values."""
     warnings = _warnings(facts)
     return {
         "false_alarms": FALSE,
@@ -105,7 +107,10 @@ def _series(facts: RunFacts, arm: ArmFacts, asked: list[str]) -> dict[str, Metri
 
 
 def _siblings(facts: RunFacts, control: ArmFacts | None) -> list[ArmFacts]:
-    """Other controls that differ from `control` in their seed and nothing else."""
+    """Return the other controls that differ from `control` in their seed and nothing else.
+
+    Without a control there are none.
+    """
     own = _without_seed(control)
     if control is None or own is None:
         return []
@@ -126,9 +131,10 @@ def _cell(warning: EarlyWarning | None) -> TableCell:
 
 
 def _sentence(arm: str, warnings: list[EarlyWarning]) -> str:
-    """As in `In alpha-1.0, entropy warned at generation 2, torso accuracy at 4.
+    """Return the early warnings of one arm in words.
 
-    Perplexity of human text never warned.`
+    An example is `In alpha-1.0, entropy warned at generation 2, torso accuracy at 4.` If no metric could be judged, the
+    sentence gives the reasons.
     """
     judged = [one for one in warnings if one.judged]
     if not judged:
@@ -157,7 +163,7 @@ def _capitalized(text: str) -> str:
 
 
 def _name(metric: str) -> str:
-    """Label for a list, such as `Accuracy (torso)`."""
+    """Return the label of a metric for a list, such as `Accuracy (torso)`."""
     base, suffixes = split(metric)
     return describe(base).label + (f" ({', '.join(suffixes)})" if suffixes else "")
 

@@ -17,7 +17,7 @@ from autophage.report.settings import outcome_settings
 from autophage.store.manifest import Manifest
 
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
-"""The hub's size categories, by number of rows."""
+"""The hub's size categories. Each has an exclusive upper bound of the number of rows, and a name."""
 
 WARNING = (
     "**Machine-generated text: do not train on it unknowingly.** A model wrote every row. A model that is trained on "
@@ -27,7 +27,7 @@ WARNING = (
 
 
 def card(facts: RunFacts, arm: ArmFacts, generation: int, what: str) -> str:
-    """Return the card of a committed generation as Markdown with YAML front matter.
+    """Return the README of an exported generation, as Markdown with YAML front matter.
 
     Args:
         what: `"adapter"`, `"corpus"` or `"model"`.
@@ -151,6 +151,6 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Escape characters of Markdown and HTML in text from a recipe or a path."""
+    """Return `text` on one line for a table. Special characters of Markdown and HTML are escaped."""
     plain = re.sub(r"\s+", " ", text)
     return re.sub(r"([|`*_<>\[\]\\])", r"\\\1", plain) if plain != "---" else plain

@@ -18,7 +18,7 @@ from autophage.store.rundir import RunDirectory
 
 @contextmanager
 def open_directory(run: RunDirectory) -> Iterator[None]:
-    """Create the run directory if needed, and check that it can be written.
+    """Create the run directory if needed, and check that files can be written in it.
 
     Raises:
         UserError: The directory holds other files than a run, or cannot be written.
@@ -36,14 +36,14 @@ def open_directory(run: RunDirectory) -> Iterator[None]:
 
 
 def _foreign(run: RunDirectory) -> bool:
-    """Return True if the directory holds files that no run leaves before its recipe is written."""
+    """Return True if the directory holds other files than a run leaves before its recipe is written."""
     own = {run.lock.name, run.recipe.name + TEMPORARY, run.fork.name, run.fork.name + TEMPORARY}
     empty = {folder.name for folder in (run.arms, run.logs) if folder.is_dir() and not any(folder.iterdir())}
     return any(path.name not in own | empty for path in run.root.iterdir())
 
 
 def begin_run(loaded: LoadedRecipe, run: RunDirectory) -> RunDirectory:
-    """Write the recipe of a new run, or check that the directory's recipe is the same.
+    """Write the recipe of a new run, or check that the directory's recipe is the same. Return `run`.
 
     Raises:
         UserError: The directory holds a run of another recipe, or a link that leads out of it.
@@ -71,9 +71,10 @@ def begin_environment(run: RunDirectory, model: dict[str, Any], *, resumed: bool
 
     Args:
         model: Facts about the model, as `model_facts` returns them.
+        resumed: True if the run has committed generations.
 
     Returns:
-        Notes about changes of machine and software.
+        Notes for the user about changes of machine and software; none for a new run.
 
     Raises:
         UserError: The model, the source or the questions changed.
@@ -86,10 +87,10 @@ def begin_environment(run: RunDirectory, model: dict[str, Any], *, resumed: bool
 
 
 def check_same(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Compare the environment of a run's start with the present one.
+    """Compare the environment at the start of a run (`before`) with the present one.
 
     Returns:
-        Notes about changes of machine and software.
+        Notes for the user about changes of machine and software; empty if there are none.
 
     Raises:
         UserError: The model, the source or the questions changed. One run would mix two experiments.
@@ -108,7 +109,7 @@ def check_same(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, object, object]]:
-    """Yield changes of machine and software: name, old value, new value."""
+    """Yield each change of machine and software as its name, old value and new value."""
     yield from _different({"threads": before.get("threads")}, {"threads": now.get("threads")})
     device = before.get("model", {}).get("device")
     yield from _different({"device": device}, {"device": now["model"].get("device")})

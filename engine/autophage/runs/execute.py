@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from autophage.live import View
 
 HISTORY_SECONDS = 5.0
-"""Least time between two progress events in the history. A view receives every event."""
+"""Least seconds between two progress events in the history. A view receives every event."""
 
 GenerationMaker = Callable[[RunDirectory, Emit, Stopping], None]
 
@@ -56,7 +56,7 @@ def execute(
         insecure: Join a cluster of several machines that requires no token.
 
     Returns:
-        False if the run was complete already.
+        True if generations were made; False if the run was complete already.
 
     Raises:
         UserError: The request cannot be met. A directory that this call made is removed.
@@ -93,7 +93,7 @@ def execute(
 
 
 def _prepared(loaded: LoadedRecipe, address: str | None, *, insecure: bool) -> GenerationMaker:
-    """Check everything that can be refused early, and return the function that makes the missing generations."""
+    """Refuse early what cannot run. Return the function that makes the missing generations."""
     if loaded.recipe.trains_language_model:
         environment.apply()
         vllm_window.require()
@@ -111,7 +111,7 @@ def _prepared(loaded: LoadedRecipe, address: str | None, *, insecure: bool) -> G
 
 
 def _learners(loaded: LoadedRecipe, chains: Chains, run: RunDirectory, emit: Emit, _: Stopping) -> None:
-    """Make the generations of small learners in this process."""
+    """Make the missing generations of learners that are no language models, in this process."""
     resumed = any(committed(run, arm.name) for arm in loaded.arms)
     for note in begin_environment(run, chains.facts(), resumed=resumed):
         emit("note", text=note)
@@ -119,7 +119,7 @@ def _learners(loaded: LoadedRecipe, chains: Chains, run: RunDirectory, emit: Emi
 
 
 def _leave_nothing(run: RunDirectory) -> None:
-    """Remove temporary files of a process that is about to end on the spot."""
+    """Remove the temporary files of a run whose process is about to end on the spot."""
     from autophage.cluster.session import remove_scratch
 
     remove_scratch()
@@ -127,7 +127,7 @@ def _leave_nothing(run: RunDirectory) -> None:
 
 
 def _undo(root: Path, before: set[str] | None) -> None:
-    """Remove the files of a run that never began.
+    """Remove the files of a run that made no generation.
 
     Args:
         before: Names in the directory before the run; None if the directory did not exist.
@@ -141,7 +141,10 @@ def _undo(root: Path, before: set[str] | None) -> None:
 
 
 def _finish_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
-    """Write the table of metrics, if a process died between its last manifest and the table."""
+    """Write the table of metrics if it differs from the committed generations.
+
+    A process may have died between its last commit and the table.
+    """
     if not is_current(run, [arm.name for arm in loaded.arms]):
         with RunLock(run.lock):
             tidy(run)
@@ -155,7 +158,11 @@ def _refresh_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
 
 
 def _refuse_early(loaded: LoadedRecipe) -> None:
-    """Check source, questions, gates and model before anything is written or started."""
+    """Check source, questions, gates and model before anything is written or started.
+
+    Raises:
+        UserError: One of them is missing, or cannot be used.
+    """
     from autophage.data.build import read_source
     from autophage.data.posing import read_questions
 
@@ -180,7 +187,7 @@ def _complete(loaded: LoadedRecipe, run: RunDirectory) -> bool:
 
 
 def _announced(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, work: GenerationMaker, stopping: Stopping) -> None:
-    """Do `work` between the events `run-start` and `run-end`."""
+    """Call `work` between the events `run-start` and `run-end`."""
     began = time.monotonic()
     names = [arm.name for arm in loaded.arms]
     counts = {name: len(committed(run, name)) for name in names}
@@ -200,7 +207,7 @@ def _announced(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, work: Genera
 def _engine(
     loaded: LoadedRecipe, address: str | None, insecure: bool, run: RunDirectory, emit: Emit, stopping: Stopping
 ) -> None:
-    """Make the generations of language models with samplers and trainers on Ray."""
+    """Make the missing generations of language models, with samplers and trainers on Ray."""
     from autophage.cluster.cell import Cell
     from autophage.cluster.deadlines import Deadlines, planned_stages
     from autophage.cluster.driver import Driver
@@ -229,7 +236,10 @@ def _engine(
 
 @contextmanager
 def _history(run: RunDirectory, view: View) -> Iterator[Emit]:
-    """Yield the function that records and shows an event. On the way out, record how the run ended."""
+    """Yield the function that records an event in the run's history and shows it in the view.
+
+    An error in the block is recorded as the end of the run.
+    """
     log = EventLog(run.events)
     last_progress = 0.0
 

@@ -29,9 +29,9 @@ CORPUS = "corpus.parquet"
 
 
 def export(run: RunDirectory, arm: str, generation: int, what: str, out: Path) -> Path:
-    """Write one generation of an arm into the folder `out`, with its card as README.md.
+    """Write one generation of an arm into the folder `out`. Its card becomes README.md.
 
-    `recipe.toml` and the generation's `manifest.json` are copied too, so that the hashes on the card can be checked.
+    `recipe.toml` and the generation's `manifest.json` are copied too. With them, the hashes on the card can be checked.
 
     Args:
         what: One of `WHAT`.
@@ -77,7 +77,14 @@ def export(run: RunDirectory, arm: str, generation: int, what: str, out: Path) -
 
 
 def _lineage(run: RunDirectory, facts: RunFacts, name: str, generation: int) -> ArmFacts:
-    """Return the arm, after checking the chain of its generations up to `generation` and the files of that one."""
+    """Return the arm called `name`, once its files and the chain of its generations are checked.
+
+    The chain is checked up to `generation`, and the files of that generation alone.
+
+    Raises:
+        UserError: There is no such arm, or the generation is not committed.
+        StoreError: Files or chain differ from the manifests.
+    """
     arms = {arm.name: arm for arm in facts.arms}
     _require_known("arm", name, tuple(arms))
     arm = arms[name]
@@ -110,7 +117,7 @@ def _require_unused(out: Path) -> None:
 
 
 def _copy_folder(run: RunDirectory, arm: ArmFacts, generation: int, name: str, folder: Path) -> None:
-    """Copy the files that the manifest lists in one folder of a generation, byte for byte."""
+    """Copy the files that the manifest lists in the folder `name` of a generation, byte for byte."""
     source = run.generation(arm.name, generation)
     for file in arm.manifests[generation].files:
         inside = Path(file)
@@ -121,7 +128,10 @@ def _copy_folder(run: RunDirectory, arm: ArmFacts, generation: int, name: str, f
 
 
 def _copy_corpus(run: RunDirectory, arm: ArmFacts, generation: int, folder: Path) -> None:
-    """Write all shards as one Parquet file, one row group at a time, so that a large corpus needs little memory."""
+    """Write all corpus shards as one Parquet file.
+
+    Row groups are copied one at a time. A large corpus then needs little memory.
+    """
     import pyarrow.parquet as pq
 
     paths = shards(run, arm.manifests[generation])
@@ -139,7 +149,7 @@ def _method(arm: ArmFacts, generation: int) -> str:
 def _whole_model(run: RunDirectory, facts: RunFacts, arm: ArmFacts, generation: int, folder: Path) -> None:
     """Write the model of one generation in the base model's element type, with its tokenizer.
 
-    An adapter is added to the base model in float32, and the sum is rounded once: in bfloat16 the rounding error could
+    An adapter is added to the base model in float32. The sum is rounded once. In bfloat16 the rounding error could
     exceed a small adapter. A run itself never merges.
     """
     from autophage.data.tokens import load_tokenizer
@@ -163,7 +173,7 @@ def _whole_model(run: RunDirectory, facts: RunFacts, arm: ArmFacts, generation: 
 
 
 def _load_base(run: RunDirectory, path: str) -> tuple[Any, torch.dtype]:
-    """Load the base model in float32. Return it with the element type of its files."""
+    """Return the base model, loaded in float32, and the element type of its files."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -183,7 +193,11 @@ def _load_base(run: RunDirectory, path: str) -> tuple[Any, torch.dtype]:
 
 
 def _base_path(run: RunDirectory, facts: RunFacts) -> str:
-    """Return folder or hub id of the base model, as the run recorded it."""
+    """Return the folder or hub id of the base model, as the run recorded it.
+
+    Raises:
+        UserError: The run recorded none, or its folder is missing.
+    """
     model = facts.environment.get("model", {})
     path = model.get("path")
     if not path:

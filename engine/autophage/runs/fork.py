@@ -33,19 +33,19 @@ from autophage.store.manifest import (
 from autophage.store.rundir import RunDirectory
 
 FIXED = ("model", "base", "learner", "source", "questions")
-"""Recipe tables that a fork must keep, because its first generations were made with them."""
+"""Recipe tables that a fork shares with its origin, because its first generations were made with them."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Generation `generation` of `run`, the last one that a fork copies."""
+    """The run that a fork begins with, and the number of the last generation that it copies."""
 
     run: RunDirectory
     generation: int
 
 
 def parse_origin(text: str) -> Origin:
-    """Parse `RUN@GEN`, such as runs/demo@3.
+    """Return the run and the generation that the text `RUN@GEN` names, such as runs/demo@3.
 
     Raises:
         UserError: The text has another form.
@@ -56,10 +56,11 @@ def parse_origin(text: str) -> Origin:
 
 
 def plan_fork(loaded: LoadedRecipe, run: RunDirectory, origin: Origin) -> dict[str, Any]:
-    """Return the content of `fork.json` for a fork into `run`. Nothing is written.
+    """Check a fork from `origin` into `run`, and return the content of its `fork.json`. Nothing is written.
 
     Raises:
-        UserError: The origin has no such generation, the recipe does not fit its generations, or `run` holds another run.
+        UserError: The origin has no such generation, the recipe does not fit its generations, or `run` holds another
+            run.
         StoreError: A generation of the origin differs from its manifest.
     """
     origin.run.require()
@@ -86,19 +87,19 @@ def plan_fork(loaded: LoadedRecipe, run: RunDirectory, origin: Origin) -> dict[s
 
 
 def begin_fork(run: RunDirectory, plan: dict[str, Any] | None) -> None:
-    """Write `fork.json` of a new run. Without a plan the run is no fork."""
+    """Write `fork.json` of a new run. If `plan` is None, the run is no fork and nothing is written."""
     if plan is not None and not run.exists:
         run.write_fork(plan)
 
 
 def copy_fork(run: RunDirectory) -> list[str]:
-    """Copy the generations that a fork still lacks.
+    """Copy the generations of the origin that a fork still lacks.
 
     Returns:
-        Notes about the copies; none for a run that is no fork.
+        Notes for the user about the copies; empty if none was needed.
 
     Raises:
-        UserError: The origin is missing, though generations must still be copied.
+        UserError: The origin is missing or changed, though generations must still be copied.
     """
     fork = run.read_fork()
     lacking = {
@@ -128,7 +129,13 @@ def _facts(fork: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parent_of(arm: Arm, parents: Sequence[Arm], origin: Origin) -> Arm:
-    """Return the origin's arm of the same name; failing that, its only control or its only other arm, as `arm` is."""
+    """Return the arm of the origin that `arm` continues.
+
+    It has the same name. Failing that, it is the only one of its kind, which is control or not.
+
+    Raises:
+        UserError: Several arms of the origin would do, or none.
+    """
     if named := [parent for parent in parents if parent.name == arm.name]:
         return named[0]
     alike = [parent for parent in parents if parent.control == arm.control]
@@ -166,7 +173,7 @@ def _require_true(origin: Origin, arm: str) -> None:
 
 
 def _copy(run: RunDirectory, arm: str, origin: RunDirectory, manifest: Manifest) -> None:
-    """Commit a generation of the origin as a generation of `arm`."""
+    """Commit a copy of one generation of the origin as a generation of `arm`."""
     source, folder = origin.generation(manifest.arm, manifest.generation), run.generation(arm, manifest.generation)
     reach("copy", folder)
     clear_uncommitted(folder)

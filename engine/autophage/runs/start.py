@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from autophage.recipe import LoadedRecipe
 
 RUNS = "runs"
-"""Folder of run directories without an `out`."""
+"""Folder in which a run without an `out` gets its directory."""
 
 
 def run(
@@ -74,7 +74,7 @@ def run(
 
 
 def run_directory(loaded: LoadedRecipe, out: Path | None) -> RunDirectory:
-    """Return the directory of a run: `out`, or the recipe's name under `runs`."""
+    """Return the directory of a run. If `out` is None, it is `runs/NAME` with the recipe's name."""
     return RunDirectory(Path(RUNS) / loaded.recipe.name if out is None else out)
 
 
@@ -87,10 +87,10 @@ def perform(
     insecure: bool,
     progress: bool = True,
 ) -> bool:
-    """Execute a loaded recipe in `directory`, then write the report if it is due.
+    """Execute a loaded recipe in `directory`. Then write the report, if generations were added or it is missing.
 
     Returns:
-        False if the run was finished already.
+        True if the run did some work; False if it was finished already.
     """
     from autophage.live import open_view
     from autophage.runs.execute import execute
@@ -113,7 +113,7 @@ def perform(
 
 
 class _Quiet:
-    """A view that shows nothing."""
+    """A viewer of a run's events that shows nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -126,7 +126,7 @@ class _Quiet:
 
 
 def _settings(overrides: Mapping[str, Any] | Sequence[str]) -> list[str]:
-    """Overrides as the texts that `--set` takes."""
+    """Return overrides as texts `key=value`, which `--set` takes."""
     from autophage.recipe.syntax.literals import toml_value
 
     if isinstance(overrides, str):
@@ -137,7 +137,16 @@ def _settings(overrides: Mapping[str, Any] | Sequence[str]) -> list[str]:
 
 
 def _plain(key: str, value: Any) -> Any:
-    """`value` in types that TOML has: tuples become lists, paths texts, NumPy scalars numbers."""
+    """Return `value` in types that TOML has.
+
+    Tuples become lists. Paths become texts. NumPy scalars become numbers.
+
+    Args:
+        key: Dotted key of the value, for messages.
+
+    Raises:
+        UserError: The value is None or contains None.
+    """
     if value is None:
         raise UserError(f"overrides: {key} is None, which a recipe cannot hold. Leave the key out to keep its value.")
     if isinstance(value, Mapping):

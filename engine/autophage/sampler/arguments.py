@@ -13,14 +13,14 @@ EXTENSION = "autophage.sampler.worker.WorkerExtension"
 PACKED = {"qkv_proj": {"q_proj", "k_proj", "v_proj"}, "gate_up_proj": {"gate_proj", "up_proj"}}
 """The layers of a checkpoint that vLLM fuses, by the fused layer."""
 CPU_BLOCK = 128
-"""Tokens of a KV block on a CPU. Every sequence holds whole blocks."""
+"""Tokens of a block of the KV cache on a CPU. Every sequence holds whole blocks."""
 MINIMUM_KV_BYTES = 64 << 20
 SHARED_GPU_SHARE, OWN_GPU_SHARE = 0.4, 0.88
 """Shares of a GPU's memory, beside a trainer and alone. vLLM's default of 0.92 leaves no room for the adapters' buffers."""
 
 
 def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
-    """Return the engine arguments.
+    """Return vLLM's engine arguments by name for a sampler of these settings.
 
     A CPU runs eagerly, without prefix cache and without chunked prefill, under which seeded requests break.
 

@@ -17,7 +17,7 @@ from autophage.store.weights import Weights
 
 
 class BaseWeights:
-    """The whole weights that are held by name, and the one that is in the engine."""
+    """The whole weights that the host keeps by name. One of them may be in the engine."""
 
     def __init__(self, engine: Any, dtype: str) -> None:
         self._engine = engine
@@ -27,7 +27,9 @@ class BaseWeights:
         self._sound = True
 
     def hold(self, name: str, weights: Weights) -> str | None:
-        """Keep weights under a name. Returns the name for `switch`, None where they are the original base.
+        """Keep whole weights on the host under `name`, and return the name for `switch`.
+
+        The original base needs no keeping: its name is None.
 
         Raises:
             SwapError: The weights cannot be read.
@@ -47,7 +49,10 @@ class BaseWeights:
         return self._live
 
     def let_go(self, name: str) -> None:
-        """Forget weights that no request will need. The engine computes with them until the next switch."""
+        """Forget the weights `name`, which no request will need.
+
+        The engine computes with them until the next switch.
+        """
         self._held.pop(name, None)
 
     def switch(self, name: str | None) -> None:

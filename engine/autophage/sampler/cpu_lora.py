@@ -20,7 +20,7 @@ READ = ("token_lora_indices", "sampler_indices")
 
 
 def install() -> bool:
-    """Use `grouped_lora` in every later engine of this process. Returns False where vLLM's own path stays."""
+    """Use `grouped_lora` for LoRA in every later CPU engine of this process. Return False if vLLM's own path stays."""
     from vllm.platforms import current_platform
 
     try:

@@ -42,7 +42,10 @@ rounding leaves 1e-5 at any element type. Another row, step or distribution diff
 
 
 class Sampler:
-    """A running engine. Calls may come from several threads, and take their turns between two steps, first come first served."""
+    """A running vLLM engine that serves several models.
+
+    Calls may come from several threads. They take turns between two steps, first come first served.
+    """
 
     def __init__(self, settings: EngineSettings) -> None:
         vllm_window.require()
@@ -79,7 +82,9 @@ class Sampler:
         self._failure: Exception | None = None
 
     def install(self, label: str, weights: Weights) -> Served:
-        """Install weights under a fresh id and a name with their digest. No adapter is ever replaced in place.
+        """Install weights under a fresh id and a name with their digest. Return the handle that requests take.
+
+        No adapter is ever replaced in place.
 
         Raises:
             SwapError: The bytes do not match their digest, or vLLM does not take them.
@@ -109,7 +114,7 @@ class Sampler:
             return served
 
     def remove(self, served: Served) -> None:
-        """Remove a model that no request uses any more."""
+        """Remove an installed model that no request uses any more."""
         with self._turns:
             self._wake()
             if served.adapter_id:
@@ -118,9 +123,10 @@ class Sampler:
                 self._bases.let_go(served.base)
 
     def canary(self, served: Served, prompts: Sequence[Sequence[int]]) -> list[Completion]:
-        """Sample a continuation of each prompt, with log-probs for the trainer to compare with its own.
+        """Return a sampled continuation of each prompt of token ids, with its log-probs.
 
-        Greedy tokens would not do: those of a confident model have log-probs near 0 under any adapter.
+        The trainer compares them with its own. Greedy tokens would not do. Those of a confident model have log-probs
+        near 0 under any adapter.
         """
         from vllm import SamplingParams
 
@@ -132,17 +138,18 @@ class Sampler:
             )
             for index, prompt in enumerate(prompts)
         ]
-        answers = self._run(asked, [0] * len(asked), lambda *_: None, observe=True)
-        _agree(answers)
-        return answers
+        completions = self._run(asked, [0] * len(asked), lambda *_: None, observe=True)
+        _agree(completions)
+        return completions
 
     def sample(self, jobs: Sequence[Job], ended: Ended, *, observe: bool = True) -> list[list[Completion]]:
-        """Return one document for each request, by job and in order.
+        """Return one document for each request, by job and in the order of the requests.
 
-        All requests of a call enter the engine between the same two steps, in the order given, and its adapters take
-        their places in that order. A call that runs alone gives the same bits whenever it is made.
+        All requests of a call enter the engine between the same two steps. They and their adapters keep the order
+        given. A call that runs alone gives the same bits whenever it is made.
 
         Args:
+            ended: Called for each document as soon as it ends.
             observe: Record statistics of every token. They never change the tokens.
         """
         asked = [
@@ -201,7 +208,10 @@ class Sampler:
         return sum(self._engine.collective_rpc("autophage_written"))
 
     def rest(self) -> None:
-        """Move the weights to the host and drop the KV cache until the next call, where the trainer needs the memory."""
+        """Move the weights to the host and drop the KV cache until the next call.
+
+        Nothing happens where sampler and trainer do not take turns on a GPU, or while requests run.
+        """
         with self._turns:
             if self._sleeps and not self._asleep and not self._open:
                 self._engine.sleep(1)
@@ -213,7 +223,10 @@ class Sampler:
             self._asleep = False
 
     def _submit(self, asked: Sequence[Asked], owners: list[int], ended: Ended, *, observe: bool) -> Batch:
-        """Submit every request. Requests on another base, or observed differently, finish first: one step uses one base."""
+        """Submit every request and return their batch. `owners` holds the job number of each request.
+
+        Requests on another base, or observed differently, finish first: one step uses one base.
+        """
         bases = {one.served.base for one in asked}
         if len(bases) > 1:
             raise ValueError("the models of one batch must share a base: every request of a step is computed with it")
@@ -233,7 +246,7 @@ class Sampler:
         return batch
 
     def _let_in(self) -> None:
-        """Submit waiting requests while there is room."""
+        """Submit waiting requests to the engine while there is room."""
         from vllm.lora.request import LoRARequest
 
         while (place := self._window.next()) is not None:
@@ -249,7 +262,7 @@ class Sampler:
             place.batch.request_ids[place.number] = added
 
     def _prepare(self, adapter_ids: list[int], base: str | None, *, observe: bool) -> None:
-        """Prepare an engine without requests for a batch of these models."""
+        """Prepare an engine without requests for a batch: base weights, adapters and the recording of statistics."""
         self._bases.switch(base)
         if adapter_ids:
             self._call("autophage_arrange", adapter_ids)
@@ -259,7 +272,10 @@ class Sampler:
         self._observing = observe
 
     def _step(self) -> None:
-        """Take one step. After a failed step the engine holds requests that never end, so it is not used again."""
+        """Take one step of the engine, and collect the documents that end.
+
+        A failed step leaves requests that never end. Unless memory ran out, the engine is not used again.
+        """
         if self._failure is not None:
             raise EngineDeadError(f"vLLM failed in another request: {self._failure}") from self._failure
         try:
@@ -297,16 +313,19 @@ class Sampler:
 
     @property
     def _open(self) -> dict[str, Place]:
-        """The requests in the engine, by id."""
+        """The requests in the engine, by request id."""
         return self._window.open
 
     def notes(self) -> list[str]:
-        """Return the new messages for the user."""
+        """Return the new messages for the user; none if nothing happened."""
         note, self._window.note = self._window.note, ""
         return [note] if note else []
 
     def _join(self, finished: Sequence[Batch]) -> None:
-        """Fetch the record, join it with the batches that have ended, and keep the rows of the others."""
+        """Join the record of token statistics with the finished batches.
+
+        The record's rows of other batches are kept.
+        """
         if not self._observing:
             return
         others = {request_id for batch in self._window.unfinished() for request_id in batch.request_ids.values()}
@@ -317,7 +336,7 @@ class Sampler:
             batch.join(record)
 
     def _call(self, method: str, *args: Any) -> Any:
-        """Run a method of the worker extension in every worker. All return the same value."""
+        """Run a method of the worker extension in every worker. Return the first answer: all are equal."""
         return self._engine.collective_rpc(method, args=args)[0]
 
 
@@ -341,16 +360,16 @@ def _sampling(request: Request, decoding: Decoding) -> Any:
     )
 
 
-def _agree(answers: Sequence[Completion]) -> None:
-    """Compare the recorded log-probs with those that vLLM reports for the same tokens.
+def _agree(completions: Sequence[Completion]) -> None:
+    """Compare the recorded log-probs of canary completions with those that vLLM reports for the same tokens.
 
     Raises:
         RunError: They differ, so the record is of another token, row or distribution.
     """
-    for answer in answers:
-        if answer.statistics is None or answer.logprobs is None:
+    for completion in completions:
+        if completion.statistics is None or completion.logprobs is None:
             raise RunError("a canary came back without its log-probs")
-        worst = float(np.abs(answer.statistics.logprob - np.array(answer.logprobs)).max())
+        worst = float(np.abs(completion.statistics.logprob - np.array(completion.logprobs)).max())
         if not worst <= OWN_LOGPROB_TOLERANCE:
             raise RunError(
                 f"recorded log-probs differ from vLLM's own by {worst:.3g} nats (at most {OWN_LOGPROB_TOLERANCE:g}): the "

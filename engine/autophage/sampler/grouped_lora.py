@@ -27,25 +27,38 @@ import torch
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
 MOST_PADDING = 2
-"""A group joins a bucket of at most this many times its rows. Beyond, padding costs more than a product of its own."""
+"""A group of rows joins a bucket whose largest group has at most this many times its rows.
+
+Beyond, padding costs more than a product of its own.
+"""
 SHORT = 16
-"""A group of any size joins a bucket of at most this many rows: so small a product takes no longer than its call."""
+"""A group of any size joins a bucket whose groups have at most this many rows.
+
+So small a product takes no longer than its call.
+"""
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Adapters with similar numbers of rows, in ascending order of their slots."""
+    """S adapters with similar numbers of rows, in ascending order of their slots.
+
+    Each slot has H rows in the stack, padding included.
+    """
 
     slots: slice | torch.Tensor
-    """[S]. Consecutive slots are a slice, so that their weights are a view."""
+    """The S slots of the adapters. Consecutive slots are a slice, so that their weights are a view."""
     count: int
-    """S."""
+    """Number of adapters, S."""
     start: int
     end: int
     """Places `start` to `end` of the stack are the bucket's, S * H in all."""
 
     def multiply(self, own: torch.Tensor, stacked: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """Multiply [S * H, in] with each slot's weight of [slots, 1, out, in]. Returns [S * H, out]."""
+        """Multiply the rows of each slot with the slot's weight, as one batched product.
+
+        `own` is [S * H, in] and `stacked` is [slots, 1, out, in]. The result is [S * H, out], written into `out` if
+        given.
+        """
         weights = stacked.squeeze(1)
         weights = weights[self.slots] if isinstance(self.slots, slice) else weights.index_select(0, self.slots)
         shaped = own.to(weights.dtype).view(self.count, -1, own.shape[1])
@@ -57,14 +70,14 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Groups:
-    """The rows of a step by adapter. The stack holds the padded groups of one bucket after the other."""
+    """The T rows of a step by adapter. The stack holds the padded groups of one bucket after the other."""
 
     length: int
-    """T."""
+    """Number of rows of the step, T."""
     buckets: list[Bucket]
     """Empty for a step without adapters."""
     gather: torch.Tensor | None
-    """The row at each place of the stack. None where the stack equals the rows."""
+    """Index of the row at each place of the stack. None where the stack equals the rows."""
     places: torch.Tensor | None
     """[T], the place of each row in the stack. None where the stack equals the rows.
 
@@ -76,7 +89,10 @@ class Groups:
     def add(
         self, y: Sequence[torch.Tensor], x: torch.Tensor, factors: Sequence[Sequence[torch.Tensor]], scale: float = 1
     ) -> None:
-        """Multiply x [T, in] with each slice's factors, (A, B) or (B,), and add the product to that slice of y [T, out]."""
+        """Add each row's LoRA product, times `scale`, to the slices of y [T, out] in place.
+
+        Slice i of y gets x [T, in] times the factors i: (A, B) or (B,). Rows without an adapter keep their values.
+        """
         if not self.buckets:
             return
         if len(x) != self.length:
@@ -106,7 +122,7 @@ class Groups:
 
 
 def groups_of(slot_of_row: torch.Tensor) -> Groups:
-    """Group the rows of a step by their slots [T]. A row without an adapter has slot -1."""
+    """Group the rows of a step by adapter. `slot_of_row` [T] has each row's adapter slot, -1 without an adapter."""
     length = len(slot_of_row)
     counts = torch.bincount(slot_of_row + 1, minlength=1).tolist()
     of_slot = slot_of_row.argsort(stable=True).split(counts)[1:]
@@ -132,7 +148,10 @@ def groups_of(slot_of_row: torch.Tensor) -> Groups:
 
 
 def _together(sizes: Sequence[int]) -> list[list[int]]:
-    """Divide the slots that have rows into buckets."""
+    """Divide the slots that have rows into buckets of slots with similar numbers of rows.
+
+    `sizes` has the number of rows of each slot.
+    """
     found: list[list[int]] = []
     for slot in sorted((slot for slot, size in enumerate(sizes) if size), key=lambda slot: -sizes[slot]):
         if found and sizes[found[-1][0]] <= max(SHORT, MOST_PADDING * sizes[slot]):

@@ -32,9 +32,9 @@ V2_NEEDS = ("sampler", "req_states.prompt_len.np", "req_states.prefill_len.np")
 
 
 def records_here() -> bool:
-    """Return True in the worker that records: tensor rank 0 of the last pipeline stage.
+    """Return True in the worker that records token statistics: tensor rank 0 of the last pipeline stage.
 
-    Every tensor rank gathers the full logits and samples the same tokens, so one of them is enough.
+    Every tensor rank gathers the full logits and samples the same tokens. One of them is enough.
     """
     from vllm.distributed.parallel_state import get_pp_group, get_tp_group
 
@@ -42,7 +42,9 @@ def records_here() -> bool:
 
 
 def attach(runner: Any, recorder: Recorder) -> Detach:
-    """Show every step of vLLM's model runner to `recorder`. Returns the function that ends this.
+    """Show the logits and tokens of every step of vLLM's model runner to `recorder`.
+
+    Return the function that ends this.
 
     Raises:
         RunError: The engine samples in a way that cannot be recorded, or this vLLM has other names.
@@ -93,7 +95,10 @@ def _attach_v2(runner: Any, recorder: Recorder) -> Detach:
 
 
 def v1_rows(runner: Any) -> Rows:
-    """Return the owners of this step's rows, from the V1 runner's persistent batch. It uses the first `num_reqs` rows."""
+    """Return the owners of the rows of this step's logits: request ids and output positions.
+
+    They come from the V1 runner's persistent batch, which uses its first `num_reqs` rows.
+    """
     batch = runner.input_batch
     used = slice(0, batch.num_reqs)
     return Rows(
@@ -104,7 +109,10 @@ def v1_rows(runner: Any) -> Rows:
 
 
 def v2_rows(runner: Any, batch: Any) -> Rows:
-    """Return the owners of this step's rows, from the V2 runner's batch of the step, whose slots index the runner's state."""
+    """Return the owners of the rows of this step's logits: request ids and output positions.
+
+    They come from the V2 runner's `batch` of the step, whose slots index the runner's state.
+    """
     slots = batch.idx_mapping_np[: batch.num_reqs]
     length_R = batch.seq_lens_cpu_upper_bound[: batch.num_reqs].numpy()
     state = runner.req_states

@@ -18,7 +18,9 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 def prepare(settings: EngineSettings) -> None:
-    """Refuse a model that cannot be split, and set the environment of the workers.
+    """Refuse a model that cannot be split over the tensor-parallel ranks. Set the environment of the workers.
+
+    A single rank needs neither.
 
     Raises:
         UserError: Heads or widths do not divide, or there are fewer GPUs than ranks.
@@ -37,7 +39,10 @@ def prepare(settings: EngineSettings) -> None:
 
 
 def arguments(settings: EngineSettings) -> dict[str, Any]:
-    """Return vLLM's arguments for this many ranks. By default vLLM uses Ray's executor inside a placement group."""
+    """Return vLLM's arguments for the tensor-parallel ranks of `settings`; none for a single rank.
+
+    By default vLLM uses Ray's executor inside a placement group.
+    """
     if settings.tensor_parallel == 1:
         return {}
     return {"tensor_parallel_size": settings.tensor_parallel, "distributed_executor_backend": "mp"}

@@ -25,14 +25,14 @@ NAMES = (*STATISTICS, "rank")
 
 @dataclass(frozen=True)
 class Record:
-    """N rows, ordered by request and position."""
+    """Recorded statistics of N sampled tokens. A row is one token; rows are ordered by request and position."""
 
     spans: dict[str, tuple[int, int]]
-    """The rows of each request, by vLLM's internal id."""
+    """First row and row after the last of each request, by vLLM's internal id."""
     positions: np.ndarray
-    """[N], index of each token in its request's output."""
+    """[N], index of each token in its request's output, from 0."""
     columns: np.ndarray
-    """[S, N], the token id and then `NAMES`."""
+    """[1 + len(`NAMES`), N]: the token id, then the statistics `NAMES`."""
     faults: dict[str, int]
     """Number of faults while recording, by name."""
 
@@ -45,7 +45,11 @@ class Record:
         blocks_SN: Sequence[np.ndarray],
         faults: dict[str, int],
     ) -> Record:
-        """Build a record from rows in the order of sampling. vLLM discards the rows outside `valid_N`, and so does this."""
+        """Build a record from rows in the order of sampling.
+
+        Rows that are not `valid_N` are left out, because vLLM discards their tokens. Of rows with one request and
+        position the last one counts.
+        """
         numbers = {name: number for number, name in enumerate(dict.fromkeys(request_ids))}
         owner_N = np.array([numbers[name] for name in request_ids], dtype=np.int64)
         columns_SN = np.concatenate([*blocks_SN, np.empty((1 + len(NAMES), 0), np.float32)], axis=1)
@@ -62,7 +66,7 @@ class Record:
 
     @classmethod
     def joined(cls, records: Sequence[Record]) -> Record:
-        """Join parts in order of time. A request may have rows in several parts."""
+        """Join records of one batch in order of time. A request may have rows in several of them."""
         if len(records) == 1:
             return records[0]
         owners = [
@@ -83,7 +87,7 @@ class Record:
         )
 
     def only(self, request_ids: Collection[str]) -> Record:
-        """Return the rows of these requests. Faults concern all requests and stay."""
+        """Return the record with the rows of these requests alone. Faults concern all requests and stay."""
         kept = sorted(
             ((name, span) for name, span in self.spans.items() if name in request_ids), key=lambda item: item[1]
         )
@@ -120,7 +124,7 @@ class Record:
             raise RunError(f"the statistics of sampled tokens could not be recorded: {told}. Nothing was committed.")
 
     def statistics(self, request_id: str, token_ids: Sequence[int]) -> Statistics:
-        """Return the statistics of the tokens that `request_id` returned.
+        """Return the recorded statistics of the tokens `token_ids` that a request returned.
 
         vLLM may run one step more before it knows that a request has ended. The rows of that step are ignored.
 
@@ -147,7 +151,7 @@ class Record:
 
 
 def _named(columns_ST: np.ndarray) -> Statistics:
-    """Copy the columns, so that one sample does not keep the whole batch in memory."""
+    """Copy columns into `Statistics`, so that one sample does not keep the whole batch in memory."""
     named = dict(zip(NAMES, columns_ST, strict=True))
     return Statistics(
         **{name: column.astype(np.int64 if name == "rank" else np.float32) for name, column in named.items()}

@@ -22,8 +22,11 @@ from autophage.sampler.record import NAMES, Record
 from autophage_kernels import token_stats
 
 BUFFER_BYTES = 1 << 20
-"""Size of the buffer. A larger one saves few calls and falls out of a core's cache: with 16 MiB a token costs twice the time.
-A larger step, such as 256 sequences of 128k logits (64 MiB), is a block of its own."""
+"""Size of the buffer.
+
+A larger one saves few calls. It falls out of a core's cache: with 16 MiB a token costs twice the time. A larger step is
+a block of its own, such as 256 sequences of 128k logits (64 MiB).
+"""
 PINNED_VALUES = 1 << 18
 """Float32 values of host memory that are pinned at once (1 MiB). Pinning may wait for the device, so it must be rare."""
 EXACT = 1 << 24
@@ -31,19 +34,23 @@ EXACT = 1 << 24
 
 
 class Rows(NamedTuple):
-    """Owners of the rows of a step's logits. Arrays are copies, because vLLM reuses its own in the next step."""
+    """Request and output position of each of the R rows of a step's logits.
+
+    Arrays are copies, because vLLM reuses its own in the next step.
+    """
 
     request_ids: list[str]
     positions: np.ndarray
     """[R], index of the sampled token in its request's output, from 0."""
     valid: np.ndarray
-    """[R], False where the prompt is not read to its end and vLLM discards the sampled token."""
+    """[R], False for a row whose prompt is not read to its end. vLLM discards its sampled token."""
 
 
 class Recorder:
-    """Records one batch of requests. Call `before` and `after` around each call of the sampler, then `finish` once.
+    """Record token statistics of one batch of requests.
 
-    `rows` is the largest number of rows of a step.
+    Call `before` and `after` around each call of the sampler, then `finish` once. `rows` is the largest number of rows
+    of a step.
     """
 
     def __init__(self, rows: int, *, buffer_bytes: int = BUFFER_BYTES) -> None:
@@ -61,7 +68,7 @@ class Recorder:
         self._host = torch.empty(0)
 
     def before(self, logits_RV: torch.Tensor) -> None:
-        """Copy the raw logits of a step. The sampler may scale and mask them in place."""
+        """Copy the raw logits [rows, vocabulary] of a step. The sampler may scale and mask them in place."""
         self._copied = None
         try:
             self._keep(logits_RV)
@@ -69,7 +76,10 @@ class Recorder:
             self._count(fault)
 
     def after(self, token_R1: torch.Tensor, rows: Callable[[], Rows]) -> None:
-        """Record the sampled tokens of the step whose logits were copied last, and their owners."""
+        """Record the sampled token ids of the step whose logits were copied last.
+
+        `rows` returns the requests and positions of the step's rows.
+        """
         if self._copied is None:
             return
         try:
@@ -78,7 +88,7 @@ class Recorder:
             self._count(fault)
 
     def finish(self) -> Record:
-        """Return the whole record. The recorder cannot be used again."""
+        """Return the record of all steps so far. The recorder cannot be used again."""
         try:
             self._compute()
             if self._logits_NV.is_cuda:
@@ -140,7 +150,10 @@ class Recorder:
         self._rows_done += pending
 
     def _to_host(self, block_SN: torch.Tensor) -> torch.Tensor:
-        """Return a view of pinned memory that the device fills while the next steps run. `finish` waits for it once."""
+        """Start to copy a block to pinned host memory, and return that memory.
+
+        The device fills it while the next steps run. `finish` waits for it once.
+        """
         size = block_SN.numel()
         if len(self._host) < size:
             self._host = torch.empty(max(size, PINNED_VALUES), pin_memory=True)
@@ -152,7 +165,7 @@ class Recorder:
 
 
 def _statistics(logits_NV: torch.Tensor, token_N: torch.Tensor) -> list[torch.Tensor]:
-    """Return the columns `NAMES` in float32."""
+    """Return the statistics `NAMES` of each token id under its row of logits. Each is a float32 tensor [N]."""
     statistics = token_stats(logits_NV, token_N, statistics=NAMES)
     return [getattr(statistics, name).float() for name in NAMES]
 

@@ -19,7 +19,9 @@ NamedTensors = Iterable[tuple[str, torch.Tensor]]
 
 @torch.no_grad()
 def load_into(runner: Any, named: NamedTensors) -> None:
-    """Put a checkpoint's tensors into the model of `runner`. After an error the model is a mixture and must be loaded again.
+    """Put a checkpoint's tensors, as (name, tensor), into the model of vLLM's `runner`, in place.
+
+    After an error the model is a mixture and must be loaded again.
 
     Raises:
         ValueError: A weight of the model is missing, or a tensor is no weight of the model.
@@ -41,7 +43,7 @@ def load_into(runner: Any, named: NamedTensors) -> None:
 
 
 def original_weights(runner: Any) -> NamedTensors:
-    """Read the tensors of the checkpoint that the engine was started with."""
+    """Return the tensors of the checkpoint that the engine was started with, as (name, tensor)."""
     from vllm.model_executor.model_loader import get_model_loader
 
     loader: Any = get_model_loader(runner.vllm_config.load_config)
@@ -51,7 +53,7 @@ def original_weights(runner: Any) -> NamedTensors:
 
 @contextmanager
 def _without_wrappers(model: torch.nn.Module) -> Iterator[None]:
-    """Replace each LoRA wrapper with its layer inside this context."""
+    """Put each layer in place of its LoRA wrapper during the body."""
     from vllm.lora.layers import BaseLayerWithLoRA
 
     wrapped = [
@@ -70,8 +72,10 @@ def _without_wrappers(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _pack_tied(model: torch.nn.Module) -> None:
-    """Pack the CPU's linear layers again. A head tied to the embeddings gets no weights of its own, and would keep the packed
-    copy of the old ones."""
+    """Pack the weights of the CPU's linear layers again.
+
+    A head tied to the embeddings gets no weights of its own. It would keep the packed copy of the old ones.
+    """
     for layer in model.modules():
         weight = layer._parameters.get("weight")
         if "cpu_linear" in layer.__dict__ and weight is not None and weight.numel():

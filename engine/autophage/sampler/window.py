@@ -15,7 +15,7 @@ from autophage.sampler.batch import Asked, Batch
 
 
 class Place(NamedTuple):
-    """The place of a request's document: its batch, and its number in it."""
+    """A document's batch, its index in that batch, and the request for it."""
 
     batch: Batch
     number: int
@@ -23,7 +23,10 @@ class Place(NamedTuple):
 
 
 class Window:
-    """`concurrency` is the number of requests that the engine computes at once. Others wait inside the engine."""
+    """The requests in the engine, and those that wait for room in it.
+
+    `concurrency` is the number of requests that the engine computes at once. Others wait inside the engine.
+    """
 
     def __init__(self, concurrency: int) -> None:
         self.open: dict[str, Place] = {}
@@ -38,18 +41,20 @@ class Window:
         self._waiting.append(place)
 
     def next(self) -> Place | None:
-        """Remove and return the next request that may enter, or None where none waits or there is no room."""
+        """Remove and return the next request that may enter. None where none waits or there is no room."""
         if not self._waiting or (self._limit is not None and len(self.open) >= self._limit):
             return None
         return self._waiting.popleft()
 
     def unfinished(self) -> list[Batch]:
-        """Return the batches that have a request in the engine or waiting."""
+        """Return the batches that have a request in the engine or waiting, each once."""
         found = {id(place.batch): place.batch for place in (*self.open.values(), *self._waiting)}
         return list(found.values())
 
     def shrink(self) -> list[str]:
-        """Take all requests back after a step that ran out of memory. Returns their ids.
+        """Put all requests back among the waiting ones, and return their ids.
+
+        A step has run out of memory. From then on half as many enter at a time.
 
         Raises:
             RunError: There was only one request.

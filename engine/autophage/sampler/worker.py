@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 
 class WorkerExtension:
-    """Methods of a worker. Names start with `autophage_`, because vLLM refuses names that its worker has."""
+    """Methods that vLLM's worker gets.
+
+    Names start with `autophage_`, because vLLM refuses names that its worker has.
+    """
 
     model_runner: Any
     autophage_recording: tuple[Recorder, Detach] | None = None
 
     def autophage_settle_rank(self, device: str) -> None:
-        """Set up a worker in a process of its own, as `Sampler` does for one inside the engine's process."""
+        """Set up a worker process on `device`, as `Sampler` does for a worker inside the engine's process."""
         from autophage.sampler import cpu_lora, ranks
 
         if device == "cpu":
@@ -30,7 +33,13 @@ class WorkerExtension:
         ranks.unlink_shared_memory()
 
     def autophage_install_adapter(self, adapter_id: int, weights: bytes, config: str) -> None:
-        """Register and activate an adapter under a fresh id. The id must not have been used before."""
+        """Register and activate an adapter under an id that was not used before.
+
+        `weights` are safetensors bytes. `config` is PEFT's configuration as JSON.
+
+        Raises:
+            ValueError: The id was used, there is no room, or vLLM lacks a layer of the adapter.
+        """
         import safetensors.torch
         from vllm.lora.lora_model import LoRAModel
         from vllm.lora.peft_helper import PEFTHelper
@@ -66,7 +75,7 @@ class WorkerExtension:
         return sorted(self.model_runner.lora_manager._adapter_manager.list_adapters())
 
     def autophage_arrange(self, adapter_ids: list[int]) -> None:
-        """Give the batch's slots to these adapters alone, in this order. No request may be running.
+        """Give the adapter slots of a batch to these adapters alone, in this order. No request may be running.
 
         A batch is computed slot by slot. Its last bits must not depend on earlier installations.
         """
@@ -87,9 +96,10 @@ class WorkerExtension:
             torch.cuda.empty_cache()
 
     def autophage_load_base(self, weights: bytes | None) -> None:
-        """Replace the base weights by safetensors with the checkpoint's names, or by the original ones where None.
+        """Replace the base weights by those in `weights`: safetensors bytes with the checkpoint's names.
 
-        No request may be running. The engine side ensures this and empties the prefix cache.
+        None brings the original weights back. No request may be running. The engine side ensures this and empties the
+        prefix cache.
         """
         import safetensors.torch
 
@@ -110,11 +120,14 @@ class WorkerExtension:
             self.autophage_recording = recorder, hooks.attach(self.model_runner, recorder)
 
     def autophage_written(self) -> int:
-        """Return the number of tokens sampled since this worker began to record; 0 where it does not record."""
+        """Return the number of tokens sampled since this worker began to record. It is 0 where it does not record."""
         return 0 if self.autophage_recording is None else self.autophage_recording[0].tokens
 
     def autophage_observed(self, go_on: bool = False) -> bytes | None:
-        """Return the bytes of the `Record`, or None where this worker does not record. Recording stops unless `go_on`."""
+        """Return the recorded token statistics as bytes of a `Record`. None where this worker does not record.
+
+        Recording stops unless `go_on`.
+        """
         if self.autophage_recording is None:
             return None
         recorder, detach = self.autophage_recording
@@ -126,7 +139,7 @@ class WorkerExtension:
 
 
 def _weights_mapper(model: Any) -> Any:
-    """Return the map from Hugging Face's names to vLLM's, or None for a model that renames nothing."""
+    """Return the map from Hugging Face's names to vLLM's. None for a model that renames nothing."""
     mapper = getattr(model, "hf_to_vllm_mapper", None)
     for name in ("get_rename_mapper", "get_unstacked_mapper"):
         if mapper is not None and hasattr(mapper, name):

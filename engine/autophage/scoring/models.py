@@ -18,7 +18,7 @@ DType = Literal["auto", "float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Scorer:
-    """A loaded model and the tokenizer of its folder."""
+    """A model that is loaded for scoring, with its name for messages and the tokenizer of its folder."""
 
     name: str
     head: LanguageHead
@@ -26,16 +26,19 @@ class Scorer:
 
     @property
     def vocabulary(self) -> int:
+        """Number of token ids that the model scores. The tokenizer may have fewer."""
         return int(self.head.model.config.get_text_config().vocab_size)
 
     @property
     def positions(self) -> int | None:
-        """Maximum sequence length of the model, or None if its configuration states none."""
+        """Maximum sequence length of the model in tokens, or None if its configuration states none."""
         return getattr(self.head.model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def load_scorer(model: str, adapter: Path | None = None, dtype: DType = "auto") -> Scorer:
-    """Load a folder or hub id, with a PEFT adapter folder if given. "auto" is float32 on a CPU and bfloat16 on a GPU.
+    """Load a causal language model and its tokenizer from a folder or hub id, for scoring.
+
+    `adapter` is the folder of a PEFT adapter. `dtype` "auto" is float32 on a CPU and bfloat16 on a GPU.
 
     Raises:
         UserError: Model, tokenizer or adapter cannot be loaded, or the adapter belongs to another model.

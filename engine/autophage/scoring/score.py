@@ -20,7 +20,7 @@ from autophage.trainer.scoring import BATCH, batch_tokens, scored_rows
 DEFAULT_CONTEXT = 1024
 
 Piece = tuple[str, list[int], ContextWindow]
-"""Name of the text, its token ids, and one window of it."""
+"""Name of a document, all its token ids, and one window of it to score."""
 
 
 def score_documents(
@@ -43,7 +43,7 @@ def score_documents(
         context: Tokens per window. None means 1024, or the model's positions if fewer.
         stride: Tokens between the starts of windows. None means half of the context.
         out: Parquet file for the statistics. It is written completely or not at all.
-        progress: Called with (tokens done, tokens in all).
+        meter: Receives the number of tokens to score, and of those scored so far.
 
     Returns:
         Summary of all scored tokens.
@@ -105,7 +105,10 @@ def _encode(scorer: Scorer, document: NamedText) -> list[int]:
 
 
 def _batches(pieces: Sequence[Piece], tokens: int) -> Iterator[list[Piece]]:
-    """Yield neighbouring pieces within the budget of tokens. Nearly all windows have equal length."""
+    """Yield `pieces` in order, in batches of at most `tokens` tokens with padding and at most `BATCH` pieces.
+
+    A piece that is longer makes a batch of its own. Nearly all windows have equal length.
+    """
     batch: list[Piece] = []
     for piece in pieces:
         width = max(window.end - window.begin for _, _, window in [*batch[:1], piece])
@@ -118,7 +121,10 @@ def _batches(pieces: Sequence[Piece], tokens: int) -> Iterator[list[Piece]]:
 
 @torch.inference_mode()
 def _score(scorer: Scorer, reference: Scorer | None, batch: Sequence[Piece]) -> list[dict[str, np.ndarray]]:
-    """Return the columns of each window, token ids included."""
+    """Return the statistics of each window in `batch`, as a mapping from column name to one value per scored token.
+
+    Token ids are a column too. A reference adds the divergences.
+    """
     sequences = [ids[window.begin : window.end] for _, ids, window in batch]
     spans = [(window.first - window.begin, window.end - window.begin) for _, _, window in batch]
     rows_TX, target_T = scored_rows(scorer.head, sequences, spans)

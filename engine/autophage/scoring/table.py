@@ -21,11 +21,14 @@ DIVERGENCES = ("kl", "reverse_kl")
 RESAMPLES = 1000
 SEED = 0
 ROW_GROUP = 1 << 16
-"""Rows per row group. A group per window would consist mostly of headers."""
+"""Minimum rows of a Parquet row group. A group per window would consist mostly of headers."""
 
 
 def schema(with_reference: bool) -> pa.Schema:
-    """Return the columns of the file. Log-probs, entropies and divergences are in nats, varentropy in nats^2."""
+    """Return the names and types of the columns of the Parquet file of scored tokens.
+
+    Log-probs, entropies and divergences are in nats, varentropy in nats^2. `with_reference` adds the divergences.
+    """
     integers = {"rank", "ties", "argmax"}
     columns = [
         ("document", pa.string()),
@@ -39,9 +42,10 @@ def schema(with_reference: bool) -> pa.Schema:
 
 @dataclass(frozen=True)
 class ScoreSummary:
-    """Summary of a scored text.
+    """Summary of scored documents: their number, the numbers of windows and scored tokens, and mean statistics.
 
-    `estimates` has perplexity, entropy, varentropy, surprisal_gap, rank and top1. A reference adds kl and reverse_kl.
+    `estimates` maps a statistic to its value with an interval. The statistics are perplexity, entropy, varentropy,
+    surprisal_gap, rank and top1. A reference adds kl and reverse_kl.
     """
 
     documents: int
@@ -50,11 +54,12 @@ class ScoreSummary:
     estimates: dict[str, Estimate]
 
     def facts(self) -> dict[str, object]:
+        """Return all fields as a nested mapping of plain values, for JSON."""
         return asdict(self)
 
 
 class Sums:
-    """Sums of each window, for means and their intervals."""
+    """Sums of each statistic over the tokens of each window. Means over all tokens and their intervals follow."""
 
     def __init__(self) -> None:
         self._sums: dict[str, list[float]] = {}
@@ -62,14 +67,16 @@ class Sums:
 
     @property
     def windows(self) -> int:
+        """Number of windows added so far."""
         return len(self._counts)
 
     @property
     def tokens(self) -> int:
+        """Number of scored tokens in all windows so far."""
         return int(sum(self._counts))
 
     def add(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Add the columns of one window."""
+        """Add one window, given as a mapping from statistic to its values for the scored tokens."""
         surprisal = -columns["logprob"].astype(np.float64)
         entropy = columns["entropy"].astype(np.float64)
         values = {
@@ -86,6 +93,10 @@ class Sums:
         self._counts.append(float(len(surprisal)))
 
     def estimates(self) -> dict[str, Estimate]:
+        """Return the mean of each statistic over all tokens, with a bootstrap interval over windows.
+
+        Perplexity is the exponential of the mean surprisal.
+        """
         counts = np.array(self._counts)
         found = {}
         for name, sums in self._sums.items():
@@ -99,7 +110,10 @@ class Sums:
 
 
 class TokenTable:
-    """Writer of the Parquet file. Its owner renames the file when it is complete."""
+    """Writer of the Parquet file of scored tokens at `path`, one row per token.
+
+    The caller renames the file when it is complete.
+    """
 
     def __init__(self, path: Path, with_reference: bool) -> None:
         self._schema = schema(with_reference)
@@ -109,13 +123,18 @@ class TokenTable:
     def add(
         self, document: str, positions: Sequence[int], tokens: Sequence[str], columns: Mapping[str, np.ndarray]
     ) -> None:
-        """Append the rows of one window. `columns` has token_id and every statistic."""
+        """Append one row per scored token of a window of `document`.
+
+        `positions` are token indices in the document, from 0. `tokens` are the tokens as text. `columns` has token_id
+        and every statistic.
+        """
         rows = {"document": [document] * len(positions), "position": positions, "token": tokens, **columns}
         self._waiting.append(pa.table({name: rows[name] for name in self._schema.names}, schema=self._schema))
         if sum(table.num_rows for table in self._waiting) >= ROW_GROUP:
             self._write()
 
     def close(self) -> None:
+        """Write the remaining rows and the file's footer."""
         self._write()
         self._writer.close()
 
@@ -126,5 +145,8 @@ class TokenTable:
 
 
 def _exp(value: float) -> float:
-    """Return e^value, infinite above 700. Such a mean surprisal comes from tokens that are all but impossible."""
+    """Return e^value, or infinity if `value` is 700 nats or more. NaN stays NaN.
+
+    Such a mean surprisal comes from tokens that are all but impossible.
+    """
     return math.exp(value) if value < 700 else math.inf if value == value else math.nan

@@ -17,7 +17,7 @@ from autophage.errors import UserError
 
 @dataclass(frozen=True)
 class NamedText:
-    """A text and its name in the output."""
+    """A document to score: its text and its name in the output."""
 
     name: str
     text: str
@@ -25,7 +25,10 @@ class NamedText:
 
 @dataclass(frozen=True)
 class ContextWindow:
-    """Tokens begin..end of a document. Those from `first` on are scored. begin < first <= end."""
+    """A window of a document: the tokens from index `begin` up to but not including `end`.
+
+    Tokens from `first` on are scored. Those before are context only. begin < first < end.
+    """
 
     begin: int
     first: int
@@ -33,7 +36,7 @@ class ContextWindow:
 
 
 def read_documents(path: Path) -> list[NamedText]:
-    """Read a UTF-8 file as one document, or each text file of a folder as one, in the order of their names.
+    """Read the documents to score: a UTF-8 file as one, or each text file of a folder as one, sorted by path.
 
     Raises:
         UserError: The path is missing, holds no text, or is not UTF-8.
@@ -53,7 +56,11 @@ def read_documents(path: Path) -> list[NamedText]:
 
 
 def windows(length: int, context: int, stride: int) -> Iterator[ContextWindow]:
-    """Yield the windows of a document of `length` tokens. A document with fewer than two has none."""
+    """Yield overlapping windows over a document of `length` tokens, so that each token but the first is scored once.
+
+    A window has at most `context` tokens. Windows begin `stride` tokens apart. A document of fewer than two tokens
+    has none.
+    """
     scored = 1
     for begin in range(0, length, stride):
         end = min(begin + context, length)

@@ -51,7 +51,7 @@ def sampler_for(settings: EngineSettings) -> AnySampler:
 
 
 class BeamSampler:
-    """A sampler by beam search. It can be called from several threads; one call computes at a time."""
+    """A sampler by beam search. Several threads may call it; one call computes at a time."""
 
     def __init__(self, settings: EngineSettings) -> None:
         from autophage.trainer.resident import ResidentModel  # TRL too, which a vLLM sampler does not load
@@ -64,22 +64,25 @@ class BeamSampler:
         self._next_id = 1
 
     def install(self, label: str, weights: Weights) -> Served:
-        """Store `weights` under a fresh id and name."""
+        """Store `weights`, and return a handle with a fresh id and a name from `label` and their digest."""
         served = Served(f"{label}-{weights.digest[:16]}", self._next_id, weights.digest)
         self._next_id += 1
         self._held[served.name] = weights
         return served
 
     def remove(self, served: Served) -> None:
-        """Forget installed weights."""
+        """Forget the weights of an installed model."""
         del self._held[served.name]
 
     def notes(self) -> list[str]:
-        """No messages: `sample.concurrency` alone limits the beams in memory."""
+        """Return no messages for the user: `sample.concurrency` alone limits the beams in memory."""
         return []
 
     def prove(self, seconds: float = 0.0) -> bool:
-        """Generate one token, unless a search is running. Returns False: progress inside a search is not visible."""
+        """Generate one token, unless a search is running.
+
+        Return False: progress inside a search is not visible.
+        """
         if not self._turn.acquire(blocking=False):
             return False
         try:
@@ -92,13 +95,21 @@ class BeamSampler:
         """Do nothing: this sampler has no sleep mode."""
 
     def canary(self, served: Served, prompts: Sequence[Sequence[int]]) -> list[Completion]:
-        """Sample a continuation of each prompt. Its log-probs come from the cached decoding that beam search uses."""
+        """Return a sampled continuation of each prompt of token ids, with its log-probs (nats).
+
+        They come from the cached decoding that beam search uses.
+        """
         with self._turn:
             self._load(served)
             return [self._sampled(list(prompt), seed) for seed, prompt in enumerate(prompts)]
 
     def sample(self, jobs: Sequence[Job], ended: Ended, *, observe: bool = True) -> list[list[Completion]]:
-        """Search one document per request, in order, for each job."""
+        """Return one document per request, by job and in the order of the requests, found by beam search.
+
+        Args:
+            ended: Called for each document as soon as it ends.
+            observe: Record statistics of every token. They never change the tokens.
+        """
         documents = []
         for number, job in enumerate(jobs):
             with self._turn:
@@ -129,7 +140,10 @@ class BeamSampler:
         self._resident.load(self._held[served.name])
 
     def _batches(self, job: Job) -> Iterator[tuple[list[Request], Decoding]]:
-        """Batch neighbours with equal decoding. A batch has at most `sample.concurrency` beams."""
+        """Yield neighbouring requests with equal decoding in batches, each with its decoding.
+
+        A batch has at most `sample.concurrency` beams, but at least one request.
+        """
         for decoding, alike in groupby(job.requests, lambda request: request.decoding or job.decoding):
             requests, size = list(alike), max(1, self._rows // decoding.beams)
             for start in range(0, len(requests), size):
@@ -151,7 +165,10 @@ class BeamSampler:
 
     @torch.inference_mode()
     def _generate(self, prompts: Sequence[list[int]], **settings: Any) -> Any:
-        """Generate from prompts padded on the left: a causal model must not start after padding."""
+        """Call transformers' `generate` on prompts of token ids, padded on the left.
+
+        A causal model must not start after padding.
+        """
         model, tokenizer = self._resident.model, self._resident.tokenizer
         padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         width, device = max(map(len, prompts)), model.device
@@ -169,6 +186,6 @@ class BeamSampler:
 
 
 def _completion(token_ids: list[int], stop_ids: Sequence[int]) -> Completion:
-    """Cut a row of a batch after its stop token. The rest is padding."""
+    """Cut the token ids of one document after its first stop token. The rest is padding."""
     ends = [place for place, token in enumerate(token_ids) if token in stop_ids]
     return Completion(token_ids[: ends[0] + 1], "stop") if ends else Completion(token_ids, "length")

@@ -24,7 +24,7 @@ Rounding alone gives 1e-5 in float32 and a few hundredths in bfloat16. Stale or 
 
 
 class Canary:
-    """Compare log-probs of sampled tokens with those of the resident model."""
+    """Compare the sampler's log-probs of sampled tokens with those of the resident model."""
 
     def __init__(self, resident: ResidentModel, source: Source) -> None:
         self._resident = resident
@@ -32,30 +32,37 @@ class Canary:
 
     @cached_property
     def prompts(self) -> list[list[int]]:
-        """First halves of held-out documents. They are never trained on, so no model knows them by heart."""
+        """First halves of held-out documents, as token ids.
+
+        They are never trained on, so no model knows them by heart.
+        """
         documents = self._source.held_out()[:CANARIES]
         return [document.token_ids[: max(document.context, len(document.token_ids) // 2)] for document in documents]
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest canary with its answer."""
+        """Number of tokens of the longest canary prompt with its answer."""
         return max(map(len, self.prompts)) + CANARY_TOKENS
 
-    def check(self, weights: Weights, answers: Sequence[Completion]) -> float:
-        """Largest difference (nats) between the log-probs of the sampler and of `weights`, which are loaded.
+    def check(self, weights: Weights, completions: Sequence[Completion]) -> float:
+        """Return the largest difference (nats) between the sampler's log-probs and those of `weights`.
+
+        It covers every token of the completions. `weights` are loaded.
 
         Args:
-            answers: The sampler's completions of `prompts`.
+            completions: The sampler's completions of `prompts`.
 
         Raises:
             SwapError: the difference exceeds `CANARY_TOLERANCE`: the sampler serves other weights.
         """
         self._resident.load(weights)
-        sequences = [[*prompt, *answer.token_ids] for prompt, answer in zip(self.prompts, answers, strict=True)]
+        pairs = zip(self.prompts, completions, strict=True)
+        sequences = [[*prompt, *completion.token_ids] for prompt, completion in pairs]
         scored = self._resident.score(sequences, [len(prompt) for prompt in self.prompts])
-        pairs = zip(scored, answers, strict=True)
         # numpy's max keeps a NaN, Python's max may drop it.
-        worst = float(np.concatenate([np.abs(own.logprob - np.array(answer.logprobs)) for own, answer in pairs]).max())
+        served = [np.array(completion.logprobs) for completion in completions]
+        differences = [np.abs(one.logprob - logprobs) for one, logprobs in zip(scored, served, strict=True)]
+        worst = float(np.concatenate(differences).max())
         dtype = str(element_type(self._resident.recipe.model.dtype)).removeprefix("torch.")
         tolerance = CANARY_TOLERANCE[dtype]
         if not worst <= tolerance:

@@ -33,17 +33,19 @@ class Examination:
 
     @cached_property
     def posed(self) -> list[Posed]:
-        """The questions as token ids; none if the recipe asks none."""
+        """The questions in every format as token ids; none if the recipe asks none."""
         prompts = read_questions(self._recipe, self._raw)
         return bind_questions(prompts, self._raw, self._resident.tokenizer, self._recipe)
 
     @property
     def passes(self) -> int:
-        """Number of sequences that scoring the questions takes."""
+        """Number of sequences that the resident model scores for all questions."""
         return passes(self.posed)
 
     def longest(self, positions: int | None) -> int:
-        """Tokens of the longest question with its option or sampled answer; 0 without questions.
+        """Return the number of tokens of the longest question with its answer; 0 without questions.
+
+        The answer is an option or a sampled one. `positions` is the model's largest number of tokens, None if unknown.
 
         Raises:
             UserError: the model has fewer `positions`.
@@ -60,14 +62,17 @@ class Examination:
         return longest
 
     def requests(self, stop_ids: tuple[int, ...]) -> list[Request]:
-        """Requests for greedy answers to each question in each format; none without `questions.generate`."""
+        """Return requests for a greedy answer to each question in each format; none without `questions.generate`."""
         if not self._table.generate:
             return []
         greedy = Decoding(self._table.max_tokens, 0.0, 1.0, 0, stop_ids)
         return [Request(one.prompt_ids, 0, greedy) for one in self.posed]
 
     def answers(self, completions: Sequence[Completion], meter: Meter) -> list[Answer]:
-        """Choices of the loaded model, with the completions of `requests`. `meter` counts sequences."""
+        """Return the loaded model's answer to each question in each format; none without questions.
+
+        `completions` are the sampler's answers to `requests`. `meter` counts sequences.
+        """
         if not self.posed:
             return []
         choices = choose(self._resident, self.posed, meter)

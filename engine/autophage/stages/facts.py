@@ -41,9 +41,10 @@ def check_model(recipe: Recipe) -> None:
 
 
 def model_facts(recipe: Recipe, path: str, source: RawSource, resident: ResidentModel) -> dict[str, Any]:
-    """Describe a run's model and source for `environment.json`.
+    """Return the facts of a run's model and source that `environment.json` keeps.
 
-    `digest` covers weights, configuration and tokenizer of a local folder; None for a hub id. `revision` is the hub's commit.
+    `digest` covers weights, configuration and tokenizer of a local folder; None for a hub id. `revision` is the hub's
+    commit.
     """
     import torch
 
@@ -68,7 +69,10 @@ def model_facts(recipe: Recipe, path: str, source: RawSource, resident: Resident
 
 
 def model_path(recipe: Recipe, source: RawSource, meter: Meter) -> str:
-    """Folder or hub id of the studied model. A base model "from-source" is trained first. `meter` counts its tokens."""
+    """Return the folder or hub id of the studied model.
+
+    A base model "from-source" is trained first. `meter` counts its tokens.
+    """
     if recipe.model.path != FROM_SOURCE:
         return recipe.model.path
     from autophage.trainer.base_model import ensure_base_model

@@ -54,13 +54,13 @@ class Fitting:
         meter: Meter,
         optimizer: bytes | None = None,
     ) -> Trained:
-        """Train model `generation` of an arm.
+        """Train model `generation` of an arm. Return its weights, with statistics of each optimizer step.
 
         Args:
             start: The weights that training begins with.
             corpora: Samples by generation. Those of the newest corpus may not be written yet.
             meter: Counts optimizer steps and tokens.
-            optimizer: AdamW state of the previous generation, if the recipe carries it.
+            optimizer: AdamW state of the previous generation as bytes, if the recipe carries it.
 
         Raises:
             RunError: a loss, gradient or weight is not finite.
@@ -89,7 +89,7 @@ class Fitting:
     def _pool(
         self, recipe: Recipe, generation: int, start: Weights, corpora: Mapping[int, AnySamples]
     ) -> tuple[list[AnyRow], list[Metric]]:
-        """The rows to train on before any order, and metrics of their edits."""
+        """Return the rows to train on before any order, and metrics of their edits; none without `mix.human_edit`."""
         pool = pool_rows(self._sources.of(recipe), recipe, corpora)
         if recipe.mix.human_edit is None:
             return pool, []
@@ -98,7 +98,7 @@ class Fitting:
         return edit_human(pool, self._resident.head, special, recipe, generation)
 
     def _keep(self, error: NotFiniteError, name: str) -> str:
-        """Write the batch of an error for inspection. Returns a sentence with its path."""
+        """Write the batch of an error for inspection. Return a sentence with its path, or "" if nothing is written."""
         if self.inspection is None or not error.batch:
             return ""
         path = self.inspection / f"not-finite-{name}.parquet"
@@ -106,13 +106,17 @@ class Fitting:
         return f" Its batch is in {path}: {len(error.batch)} documents with text, tokens and their log-probs."
 
     def _best_epoch(self, recipe: Recipe, rows: int) -> BestEpoch | None:
-        """The choice of the best epoch. None if the recipe keeps the last one."""
+        """Return the judge of epochs of `rows` rows. None if the recipe keeps the last epoch."""
         if recipe.train.keep == "last":
             return None
         return BestEpoch(self._resident, self._validation(recipe), rows, recipe.train.batch_size)
 
     def _validation(self, recipe: Recipe) -> list[HeldOut]:
-        """Held-out documents that judge epochs. None of them is measured."""
+        """Return the held-out documents that judge epochs. None of them is measured.
+
+        Raises:
+            UserError: all held-out documents are measured.
+        """
         documents = self._sources.whole.held_out()
         measured = set(spread(range(len(documents)), recipe.measure.documents))
         spare = [one for place, one in enumerate(documents) if place not in measured]

@@ -29,7 +29,7 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25}
 
 
 def check_tasks(measure: MeasureTable) -> None:
-    """Check that the harness is installed and knows the tasks.
+    """Check that the evaluation harness is installed and knows the tasks of `measure.harness`.
 
     Raises:
         UserError: it is not installed, or a task is unknown.
@@ -48,7 +48,10 @@ def check_tasks(measure: MeasureTable) -> None:
 def harness_metrics(
     resident: ResidentModel, measure: MeasureTable, canary_ids: Sequence[int], seed: int
 ) -> list[Metric]:
-    """Metrics `harness/TASK.METRIC` of the loaded weights, with 95% intervals from the harness's standard errors.
+    """Return metrics `harness/TASK.METRIC` of the loaded weights, with 95% intervals.
+
+    Intervals come from the harness's standard errors. A metric without one has no interval. `canary_ids` is a text
+    whose log-probs are compared first.
 
     Raises:
         RunError: the harness's model has other weights than the loaded ones.
@@ -108,7 +111,7 @@ def _require_loaded(model: Any, resident: ResidentModel, canary_ids: Sequence[in
 
 @cache
 def _manager(own_tasks: str | None) -> Any:
-    """The harness's index of tasks. It reads hundreds of files, so it is cached for the process."""
+    """Return the harness's index of tasks. It reads hundreds of files, so it is cached for the process."""
     try:
         from lm_eval.tasks import TaskManager
     except ImportError as error:

@@ -40,40 +40,43 @@ def make_samples(
     completions: Sequence[Completion],
     tokenizer: PreTrainedTokenizerBase,
 ) -> list[Sample]:
-    """Combine requests and completions into samples, with the statistics recorded during sampling.
+    """Combine each request with its completion into a sample, with the statistics recorded during sampling.
 
     Raises:
         RunError: a completion has no statistics.
     """
     samples = []
-    for index, (request, answer) in enumerate(zip(requests, completions, strict=True)):
-        if answer.statistics is None:
+    for index, (request, completion) in enumerate(zip(requests, completions, strict=True)):
+        if completion.statistics is None:
             raise RunError(f"{arm.name}, generation {generation}: sample {index} came without its statistics")
-        prompt, text = prompt_and_text(request.prompt_ids, answer.token_ids, arm.recipe, tokenizer)
+        prompt, text = prompt_and_text(request.prompt_ids, completion.token_ids, arm.recipe, tokenizer)
         samples.append(
             Sample(
                 sample_id=sample_id(arm.recipe.seed, arm.name, generation, index, request.prompt_ids, request.seed),
                 prompt=prompt,
                 text=text,
                 prompt_ids=request.prompt_ids,
-                token_ids=answer.token_ids,
-                finish_reason=answer.finish_reason,
+                token_ids=completion.token_ids,
+                finish_reason=completion.finish_reason,
                 seed=request.seed,
-                **vars(answer.statistics),
+                **vars(completion.statistics),
             )
         )
     return samples
 
 
 def gate_passes(arm: Arm) -> int:
-    """Sequences that an arm's gates score per generation. A gradient step counts as one."""
+    """Count the sequences that an arm's gates score per generation. A gradient step counts as one."""
     gates, written = arm.recipe.gate, arm.recipe.sample.written
     own = sum(gate.passes + gate.gradient_steps for gate in gates)
     return own * written + sum(gate.human_passes for gate in gates) * (written + 1)
 
 
 class GateModels:
-    """The models that gates may ask about one corpus: its writer, and model 0. Counts tokens."""
+    """The models that gates may ask about one corpus: its writer, and model 0.
+
+    `scored_tokens` and `trained_tokens` count the tokens that they read.
+    """
 
     def __init__(self, resident: ResidentModel, recipe: Recipe, writer: Weights, meter: Meter) -> None:
         self._resident = resident
@@ -84,7 +87,10 @@ class GateModels:
         self.trained_tokens = 0
 
     def score(self, sequences: Sequence[Sequence[int]], contexts: Sequence[int], under: str) -> list[Scored]:
-        """Statistics of sequences `under` the writer or model 0. The writer is loaded afterwards."""
+        """Return statistics of the tokens `sequences[i][contexts[i]:]` for each i, in order.
+
+        `under` names the writer or model 0. The writer is loaded afterwards.
+        """
         self.scored_tokens += sum(map(len, sequences))
         self._resident.load(self._writer if under == WRITER else self._resident.base_weights(self._recipe))
         try:
@@ -93,14 +99,17 @@ class GateModels:
             self._resident.load(self._writer)
 
     def gains(self, rows: Sequence[TrainingRow], held: Sequence[TrainingRow], steps: int, rate: float) -> list[float]:
-        """Fall of the loss of `held` after gradient steps of the writer on each row."""
+        """Return the fall of the loss on `held` (nats a token) after gradient steps on each row alone, in order.
+
+        Each row starts from the writer and gets `steps` steps at learning rate `rate`.
+        """
         self.trained_tokens += steps * sum(len(row.token_ids) for row in rows)
         self.scored_tokens += (1 + len(rows)) * sum(len(row.token_ids) for row in held)
         return self._resident.gains(self._writer, rows, held, steps, rate, self._meter)
 
 
 class Judging:
-    """Run gates, and keep the models that they load from one generation to the next."""
+    """Run the gates of arms, and keep the models that gates load from one generation to the next."""
 
     def __init__(self, resident: ResidentModel) -> None:
         self._resident = resident
@@ -115,7 +124,9 @@ class Judging:
         samples: Sequence[Sample],
         meter: Meter,
     ) -> list[Metric]:
-        """Set the verdict of each sample, in place. Returns metrics of the verdicts; none without gates.
+        """Set the verdict of an arm's gates on each sample, in place.
+
+        Return metrics of the verdicts; none without gates.
 
         Args:
             weights: The model that wrote the samples. It is loaded afterwards.
@@ -152,5 +163,5 @@ class Judging:
         return metrics
 
     def _tokens_read(self) -> int:
-        """Tokens that the gates' own models have read in this process."""
+        """Count the tokens that the gates' own models have read in this process."""
         return sum(model.tokens_read for model in self._memory.values() if isinstance(model, Reader))

@@ -54,7 +54,9 @@ class MeasureStage:
         completions: Sequence[Completion],
         meter: Meter,
     ) -> Measured:
-        """Measure model and corpus `generation`. Metrics cover all samples, rejected ones too.
+        """Measure model `generation` of an arm and the corpus that it wrote.
+
+        Return the samples, their metrics and the answers to questions. Metrics cover all samples, rejected ones too.
 
         Args:
             weights: The model that wrote the completions. It is loaded afterwards.
@@ -92,7 +94,7 @@ class MeasureStage:
         return Measured(samples, metrics, answers)
 
     def _knowledge(self, arm: Arm, probes: Sequence[Probe], seed: int, meter: Meter) -> list[Metric]:
-        """Metrics of the answers to probes."""
+        """Return metrics of the model's answers to probes; none without probes."""
         if not probes:
             return []
         sequences = [probe.prompt_ids + probe.answer_ids for probe in probes]
@@ -101,7 +103,7 @@ class MeasureStage:
         return knowledge_metrics(probes, scored, settings.confident, settings.resamples, seed)
 
     def _fluency(self, arm: Arm, documents: Sequence[HeldOut], seed: int, meter: Meter) -> list[Metric]:
-        """Perplexity of held-out human text, and the tasks of the evaluation harness."""
+        """Return perplexity metrics of held-out human text, and harness metrics if the recipe has tasks."""
         settings = arm.recipe.measure
         human = self._resident.score([one.token_ids for one in documents], [one.context for one in documents], meter)
         metrics = perplexity_metrics(documents, human, settings.resamples, seed)
@@ -112,7 +114,7 @@ class MeasureStage:
         return metrics
 
     def _text(self, arm: Arm, samples: Sequence[Sample], seed: int) -> list[Metric]:
-        """Diversity of the texts, and their distance from human text."""
+        """Return metrics of the samples' diversity, and of their distance from human text."""
         special = frozenset(self._resident.tokenizer.all_special_ids)
         start = self._sources.whole.start_ids
         whole = [document_ids(start, sample.prompt_ids, sample.token_ids, arm.recipe) for sample in samples]
@@ -121,7 +123,10 @@ class MeasureStage:
         return corpus_metrics([sample.text for sample in samples], plain, human, arm.recipe.measure, seed)
 
     def _human_text(self, count: int) -> HumanText:
-        """Counts of human text, equal in all arms and generations. They define rare tokens and new n-grams."""
+        """Return counts over `count` human documents, equal in all arms and generations.
+
+        They define rare tokens and new n-grams.
+        """
         if count not in self._human_texts:
             documents = self._sources.whole.reference(count)
             texts = [decode(self._resident.tokenizer, one) for one in documents]
@@ -137,7 +142,10 @@ class MeasureStage:
         seed: int,
         meter: Meter,
     ) -> list[Metric]:
-        """Divergence of the samples from model 0 and the previous model. Sets each sample's `ppl_under_base`."""
+        """Return metrics of the samples' divergence from model 0 and from the previous model, if there is one.
+
+        Each sample's `ppl_under_base` is set.
+        """
         others = [self._resident.base_weights(arm.recipe), *([previous] if previous else [])]
         sequences = [sample.prompt_ids + sample.token_ids for sample in samples]
         contexts = [len(sample.prompt_ids) for sample in samples]

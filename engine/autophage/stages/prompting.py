@@ -20,7 +20,7 @@ PROMPT_SLACK = 1.25
 
 
 class Prompting:
-    """Derive prompts, seeds and decoding from (arm, generation)."""
+    """Derive the sampler's prompts, seeds and decoding from (arm, generation)."""
 
     def __init__(self, resident: ResidentModel, sources: Sources, examination: Examination) -> None:
         self._resident = resident
@@ -28,18 +28,18 @@ class Prompting:
         self._examination = examination
 
     def requests(self, arm: Arm, generation: int) -> list[Request]:
-        """Requests to model `generation` of an arm: its documents, then its questions."""
+        """Return the requests to model `generation` of an arm: its documents, then its questions."""
         return self.documents(arm, generation) + self._examination.requests(self._end_ids)
 
     def documents(self, arm: Arm, generation: int) -> list[Request]:
-        """Requests for the documents of corpus `generation`, each with its own seed."""
+        """Return the requests for the documents of corpus `generation`, each with its own seed."""
         return [
             Request(prompt, derive(arm.recipe.seed, "sample", arm.name, generation, index))
             for index, prompt in enumerate(prompt_ids(self._sources.of(arm.recipe), arm.recipe, generation))
         ]
 
     def decoding(self, arm: Arm) -> Decoding:
-        """Decoding settings of an arm's documents."""
+        """Return the decoding settings of an arm's documents."""
         sample = arm.recipe.sample
         return Decoding(
             max_tokens=arm.recipe.max_tokens,
@@ -52,7 +52,10 @@ class Prompting:
         )
 
     def longest(self, recipe: Recipe) -> int:
-        """Tokens of the longest prompt with its sample."""
+        """Return the number of tokens of a recipe's longest prompt with its sample.
+
+        Chat prompts of later generations may be longer, so their length has a margin.
+        """
         longest = max(len(prompt) for prompt in prompt_ids(self._sources.of(recipe), recipe, 0))
         if prompt_style(recipe, self._resident.tokenizer) in ("instruct", MADE):
             longest = round(longest * PROMPT_SLACK)
@@ -60,7 +63,7 @@ class Prompting:
 
     @cached_property
     def _end_ids(self) -> tuple[int, ...]:
-        """Tokens that end a text or a turn of the model."""
+        """Ids of the tokens that end a text or a turn of the model."""
         configured = getattr(self._resident.generation_config, "eos_token_id", None)
         ends = {self._resident.tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])}
         return tuple(sorted(ends - {None}))

@@ -27,7 +27,10 @@ T = TypeVar("T")
 
 
 def on_every_rank(name: str, _typed_as: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[ShardedBench, P], T]:
-    """A method that calls `Workbench.NAME` on every rank. The second argument gives its signature."""
+    """Return a method that calls `Workbench.NAME` on every rank and returns rank 0's answer.
+
+    The second argument gives its signature.
+    """
 
     def call(bench: ShardedBench, /, *args: P.args, **kwargs: P.kwargs) -> T:
         answer: T = bench.group.call(name, *args, **kwargs)
@@ -37,7 +40,7 @@ def on_every_rank(name: str, _typed_as: Callable[Concatenate[Any, P], T]) -> Cal
 
 
 def on_rank_0(name: str, _typed_as: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[ShardedBench, P], T]:
-    """A method that calls `Workbench.NAME` on rank 0. The second argument gives its signature."""
+    """Return a method that calls `Workbench.NAME` on rank 0 alone. The second argument gives its signature."""
 
     def call(bench: ShardedBench, /, *args: P.args, **kwargs: P.kwargs) -> T:
         answer: T = getattr(bench.group.own, name)(*args, **kwargs)
@@ -50,10 +53,10 @@ class ShardedBench:
     """The methods of `Workbench` over the ranks of one machine."""
 
     def __init__(self, recipe: Recipe, model_path: str, ranks: int, gpus: Sequence[str], log: Path) -> None:
-        """Start `ranks` - 1 processes.
+        """Load the model at `model_path` over `ranks` ranks: this process and `ranks` - 1 new ones.
 
         Args:
-            gpus: Those of `trainer.group.keep_first_gpu`; none on a CPU.
+            gpus: Ids from `trainer.group.keep_first_gpu`; none on a CPU.
             log: This process's log. Other ranks write theirs beside it.
         """
         self.group = Group(partial(_make, recipe.model_dump_json(), model_path, log.parent), ranks, gpus, log)
@@ -69,18 +72,18 @@ class ShardedBench:
 
     @property
     def resident(self) -> ResidentModel:
-        """The model of rank 0, for its facts. Computing with it takes every rank."""
+        """Rank 0's part of the model, for its facts. Computing with it takes every rank."""
         own: Workbench = self.group.own
         return own.resident
 
     @property
     def canary_prompts(self) -> list[list[int]]:
-        """Prompts of the canary, as token ids."""
+        """Prompts of the canary, each as token ids."""
         own: Workbench = self.group.own
         return own.canary_prompts
 
     def close(self) -> None:
-        """End the other ranks."""
+        """End the processes of the other ranks."""
         self.group.close()
 
 

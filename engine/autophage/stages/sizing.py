@@ -39,7 +39,7 @@ class Sizing:
         self._canary = canary
 
     def engine_settings(self, arms: Sequence[Arm]) -> EngineSettings:
-        """Settings of an engine that can serve each of the arms.
+        """Return the settings of an engine that can serve each of the arms.
 
         Raises:
             UserError: the model has too few positions, or the GPU too little memory.
@@ -74,7 +74,11 @@ class Sizing:
         )
 
     def _longest(self, arms: Sequence[Arm]) -> int:
-        """Tokens of the longest request with its answer."""
+        """Return the number of tokens of the longest request with its answer, over all arms.
+
+        Raises:
+            UserError: the model has too few positions.
+        """
         config = self._resident.config.get_text_config()
         positions = getattr(config, "max_position_embeddings", None)
         longest = max(max(self._prompting.longest(arm.recipe), self._canary.longest) for arm in arms)
@@ -92,9 +96,9 @@ class Sizing:
 def sampler_memory(
     recipe: Recipe, config: Mapping[str, Any], arms: Sequence[Arm], mixed: int
 ) -> tuple[float | None, bool]:
-    """The sampler's share of a GPU, and True if it sleeps between batches.
+    """Return the sampler's share of a GPU, and True if it sleeps between batches.
 
-    The recipe's own `sample.memory` wins. Without it, or on a CPU, the share is None where no arithmetic applies.
+    The recipe's own `sample.memory` wins. The share is None on a CPU, or if the model's shape is unknown.
 
     Args:
         config: The model's configuration as a dictionary.

@@ -26,7 +26,7 @@ class Sources:
         """The source with all domains. Probes and held-out text come from it."""
 
     def of(self, recipe: Recipe) -> Source:
-        """The source with the prompts and the domain of an arm's recipe."""
+        """Return the source bound to the prompts and the domain of an arm's recipe."""
         sample, maker = recipe.sample, recipe.maker.model_dump_json()
         key = (prompt_style(recipe, self._tokenizer), sample.system, sample.annotation, maker, recipe.mix.domain)
         if key not in self._bound:

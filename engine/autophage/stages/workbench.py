@@ -26,7 +26,7 @@ from autophage.trainer.resident import ResidentModel
 
 
 class Workbench:
-    """Construct the stages of a recipe and expose their methods."""
+    """The stages of a recipe on one resident model, with their methods."""
 
     def __init__(
         self,
@@ -59,24 +59,25 @@ class Workbench:
 
     @property
     def canary_prompts(self) -> list[list[int]]:
-        """Prompts of the canary, as token ids."""
+        """Prompts of the canary, each as token ids."""
         return self._canary.prompts
 
     def base_weights(self, arm: Arm) -> Weights:
-        """Model 0 of an arm."""
+        """Return model 0 of an arm, before any training."""
         return self.resident.base_weights(arm.recipe)
 
     def engine_settings(self, arms: Sequence[Arm]) -> EngineSettings:
-        """Check the arms and compute the settings of an engine that can serve each of them.
+        """Check the arms, and return the settings of an engine that can serve each of them.
 
         Raises:
-            UserError: an arm does not suit the model, the source or the machine. This is the last check before work begins.
+            UserError: an arm does not suit the model, the source or the machine. This is the last check before work
+                begins.
         """
         for arm in arms:
             self.fitting.check(arm.recipe)
         return self._sizing.engine_settings(arms)
 
     def notes(self) -> list[str]:
-        """Pending messages for the user. Each is returned once."""
+        """Return the pending messages for the user. Each is returned once."""
         note, self.resident.micro_batch.note = self.resident.micro_batch.note, ""
         return [note] if note else []

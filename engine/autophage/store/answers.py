@@ -40,10 +40,10 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to one question in one format. `metrics.questions` defines the fields.
+    """A model's answer to one question in one format. `metrics.questions` defines the fields.
 
-    `gold` and `chosen` are indices of options. `question` is the same in every format, so rows that share it are not
-    independent.
+    `gold` and `chosen` are indices of options. `logprobs` has a value in nats per option. `question` is the same in
+    every format, so rows that share it are not independent.
     """
 
     question: str
@@ -72,7 +72,9 @@ def write_answers(folder: Path, answers: Sequence[Answer]) -> None:
 
 
 def read_answers(folder: Path) -> pa.Table:
-    """Read the answers in a generation's folder; no rows if the recipe has no questions.
+    """Read the answers in a generation's folder as a table.
+
+    It has no rows if the recipe has no questions.
 
     Raises:
         StoreError: The file cannot be read.

@@ -20,7 +20,10 @@ TEMPORARY = ".partial"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to. On success it becomes `path`; on an error it is removed."""
+    """Write a file atomically: yield a temporary path, which replaces `path` on success.
+
+    On an error the temporary file is removed, and `path` stays as it was.
+    """
     make_folder(path.parent)
     temporary = path.with_name(path.name + TEMPORARY)
     reach("open", path)
@@ -64,7 +67,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make renames inside `path` durable."""
+    """Make renames inside the folder `path` durable (fsync)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -78,7 +81,7 @@ def sha256(path: Path) -> str:
 
 
 def clear_temporary(folder: Path) -> None:
-    """Remove temporary files of an interrupted writer in `folder` and below."""
+    """Remove temporary files of an interrupted writer, in `folder` and below."""
     for leftover in folder.rglob(f"*{TEMPORARY}"):
         reach("clear", leftover)
         leftover.unlink(missing_ok=True)

@@ -28,7 +28,11 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class BrokenDocument:
-    """One document of the batch. The lists have a value per token; `trained` is True for tokens that carry loss."""
+    """One document of a training batch whose loss or gradient was not finite.
+
+    The lists have a value per token. `trained` is True for tokens that carry loss. `logprob` is in nats. It is None for
+    tokens without loss, and for tokens that the model did not reach.
+    """
 
     token_ids: list[int]
     trained: list[bool]
@@ -36,7 +40,11 @@ class BrokenDocument:
 
 
 def write_broken_batch(path: Path, documents: Sequence[BrokenDocument], decode: Callable[[list[int]], str]) -> Path:
-    """Write the batch in training order and return `path`."""
+    """Write the documents of a training batch, in its order, as a Parquet file. Return `path`.
+
+    Args:
+        decode: Turns token ids into text.
+    """
     rows = [
         {"place": place, "text": decode(document.token_ids), **vars(document)}
         for place, document in enumerate(documents)

@@ -21,10 +21,10 @@ from autophage.store.weights import Weights, load_weights
 
 @dataclass(frozen=True)
 class Generation:
-    """Generation g of an arm: the weights of model g, corpus g, and the metrics of both.
+    """Results of generation g of an arm: model g, corpus g, and the metrics of both.
 
-    `served_as` is the name of the weights in the sampler, `canary` the difference of their log-probs to the trainer's in
-    nats. Both are None for a learner without a sampler.
+    `served_as` is the name of the weights in the sampler. `canary` is the difference in nats between the log-probs of
+    sampler and trainer. Both are None for a learner without a sampler.
     """
 
     arm: str
@@ -38,18 +38,20 @@ class Generation:
     steps: list[StepStatistics] = field(default_factory=list)
     """Statistics of the training that made the model; empty at generation 0."""
     optimizer: bytes | None = None
-    """AdamW's moments after training, as safetensors; None unless the next generation continues with them."""
+    """AdamW's moments after training, as safetensors bytes; None unless the next generation continues with them."""
     answers: list[Answer] = field(default_factory=list)
-    """Answers to the recipe's questions."""
+    """Answers to the recipe's questions; empty without questions."""
 
 
 def commit_generation(
     run: RunDirectory, made: Generation, *, level: str, versions: dict[str, str], arms: list[str] | None
 ) -> None:
-    """Commit a generation atomically, with the hash of its parent; then add its metrics to the table.
+    """Commit a generation atomically, with the hash of its parent. Then add its metrics to the table.
 
     Args:
-        arms: All arms of the table, in order. None leaves the table alone: a caller with thousands of short generations
+        level: Resume level that the manifest states.
+        versions: Versions of the packages, by name.
+        arms: All arms of the table, in order. None leaves the table alone. A caller with thousands of short generations
             rewrites it from time to time.
     """
     folder = run.generation(made.arm, made.generation)
@@ -88,7 +90,7 @@ def commit_generation(
 
 
 def _write_samples(folder: Path, samples: list[Sample] | Numbers) -> dict[str, int]:
-    """Write the corpus and return the counts of its manifest."""
+    """Write the corpus of a generation, and return the counts for its manifest by name."""
     if isinstance(samples, Numbers):
         write_numbers(folder, samples)
         return {"samples": len(samples), "accepted": len(samples), "values": int(samples.values.size)}
@@ -98,7 +100,7 @@ def _write_samples(folder: Path, samples: list[Sample] | Numbers) -> dict[str, i
 
 
 def committed_weights(run: RunDirectory, arm: str, generation: int) -> Weights:
-    """Read the weights of model `generation` of an arm.
+    """Read the weights of model `generation` of an arm, after comparing them with the manifest.
 
     Raises:
         StoreError: The generation is not committed, or its weights differ from the manifest.
@@ -115,13 +117,16 @@ def committed_weights(run: RunDirectory, arm: str, generation: int) -> Weights:
 
 
 def committed_optimizer(run: RunDirectory, arm: str, generation: int) -> bytes | None:
-    """Read the optimizer's state after the training of model `generation`; None if it was not kept."""
+    """Read AdamW's state after the training of model `generation`, as safetensors bytes.
+
+    None if the state was not kept.
+    """
     manifest = _require_manifest(run, arm, generation)
     return true_file(run, manifest, OPTIMIZER).read_bytes() if OPTIMIZER in manifest.files else None
 
 
 def committed_samples(run: RunDirectory, arm: str, generation: int) -> list[Sample]:
-    """Read corpus `generation` of an arm.
+    """Read the samples that model `generation` of an arm wrote.
 
     Raises:
         StoreError: The generation is not committed, or a shard differs from the manifest.

@@ -18,7 +18,7 @@ def require_confined(run: RunDirectory) -> None:
     """Check that no link in a run directory leads out of it.
 
     Raises:
-        UserError: A link does; the message names the first.
+        UserError: A link leads out. The message names the first.
     """
     root = run.root.resolve()
     for path in _links(run):

@@ -44,7 +44,9 @@ SCHEMA = pa.schema(
 
 @dataclass
 class Sample:
-    """One document that a model wrote. Statistics are arrays of len(token_ids), recorded during sampling.
+    """One document that a model wrote, with statistics of each generated token.
+
+    The statistics are arrays with a value per token of `token_ids`. They are recorded during sampling.
 
     Raises:
         StoreError: The number of values differs from the number of tokens.
@@ -79,19 +81,25 @@ class Sample:
 
 
 def sample_id(run_seed: int, arm: str, generation: int, index: int, prompt_ids: Iterable[int], seed: int) -> str:
-    """Hash everything that decides a sample (run, arm, generation, prompt, index, seed) to 32 hex digits."""
+    """Return the id of a sample: 32 hex digits, a hash of everything that decides it.
+
+    That is the seed of the run, the arm, the generation, the index and the prompt. The sample's own seed decides too.
+    """
     key = f"{run_seed}/{arm}/{generation}/{index}/{seed}/" + ",".join(map(str, prompt_ids))
     return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
 
 
 def write_corpus(folder: Path, samples: list[Sample]) -> list[Path]:
-    """Write `samples` in order as shards under `folder` and return their paths. No samples make one empty shard."""
+    """Write `samples` in order as corpus shards under `folder`, and return the paths.
+
+    Without samples there is one empty shard.
+    """
     columns = {name: [getattr(sample, name) for sample in samples] for name in SCHEMA.names}
     return write_shards(folder, pa.table(columns, schema=SCHEMA))
 
 
 def write_shards(folder: Path, corpus: pa.Table) -> list[Path]:
-    """Write a table with one row per sample as the shards of a generation and return their paths."""
+    """Write a table with one row per sample as corpus shards under `folder`, and return the paths."""
     paths = []
     for number, start in enumerate(range(0, max(len(corpus), 1), ROWS_PER_SHARD)):
         path = folder / f"corpus-{number:05d}.parquet"
@@ -102,7 +110,10 @@ def write_shards(folder: Path, corpus: pa.Table) -> list[Path]:
 
 
 def read_corpus(shards: Iterable[Path], columns: list[str] | None = None) -> pa.Table:
-    """Read shards as one table, in order; `columns` limits what is read.
+    """Read corpus shards as one table, in order; no rows without shards.
+
+    Args:
+        columns: Columns to read; None reads all.
 
     Raises:
         StoreError: A shard cannot be read.

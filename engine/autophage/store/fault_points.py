@@ -19,12 +19,13 @@ from pathlib import Path
 
 VARIABLE = "AUTOPHAGE_FAULT"
 TORN_BYTES = 7
-"""Bytes that a simulated power cut removes from an unsynced write; fewer than the smallest file of a run has."""
+"""Bytes that a simulated power cut removes from an unsynced file. The smallest file of a run has more."""
 
 
 @dataclass(frozen=True)
 class CrashPoint:
-    """Die at point `at`, counted from 1; 0 lets every point pass. The file `trace` lists the points."""
+    """Kill the process that reaches point number `at`, counted from 1; 0 kills none. The file `trace` lists the points.
+    """
 
     at: int
     trace: Path
@@ -51,12 +52,18 @@ _point = _from_environment()
 
 
 def arm(point: CrashPoint | None) -> None:
-    """Set the crash point of this process and its forks, in place of the variable."""
+    """Set the crash point of this process and its forks, in place of the variable. None removes it."""
     global _point
     _point = point
 
 
 def reach(step: str, what: object = "", *, torn: Path | None = None) -> None:
-    """Pass the point `step` of `what`. A crash here tears the end of the file `torn`, which is not synced yet."""
+    """Record that the run passes the point `step` of `what`. Die there if the crash point says so.
+
+    Without a crash point nothing happens.
+
+    Args:
+        torn: File that is not synced yet. A crash here cuts off its end.
+    """
     if _point is not None:
         _point.reach(f"{step} {what}", torn)

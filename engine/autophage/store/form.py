@@ -18,7 +18,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def require_form(fields: Mapping[str, Any]) -> None:
-    """Check every field.
+    """Check that a manifest has every field, each with the right type, and no other.
 
     Raises:
         ValueError: A field is missing, unknown or of the wrong type; the message names the first.

@@ -16,10 +16,12 @@ UNSAID = "no reason"
 
 
 def count_judged(judged: Iterable[tuple[bool, str]]) -> dict[str, int]:
-    """Return the totals of a corpus, and a count per `rejected.REASON` and `accepted.REMARK`.
+    """Count the accepted and rejected samples of a corpus, and the gates' reasons and remarks.
+
+    The keys are `samples`, `accepted` and `rejected`, then `accepted.REMARK` and `rejected.REASON`.
 
     Args:
-        judged: `accepted` and `gate` of each sample.
+        judged: Verdict and words of the gates on each sample, from the columns `accepted` and `gate`.
     """
     totals = Counter({"samples": 0, "accepted": 0, "rejected": 0})
     reasons: Counter[str] = Counter()

@@ -30,7 +30,10 @@ INDENT = 1
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured value with its 95% interval (None if it has none) and the number of items measured."""
+    """One measured value, with its 95% interval and the number of items measured.
+
+    `low`, `high` and `n` are None where there is no interval or no such number.
+    """
 
     metric: str
     value: float
@@ -41,10 +44,10 @@ class Metric:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Content of a manifest.
+    """Content of a manifest, the record of one committed generation.
 
-    `files` maps a path inside the folder to {"bytes", "sha256"}. `level` is the resume level that was kept: exact,
-    statistical or best-effort.
+    `parent` is the sha256 of the previous generation's manifest. It is None at generation 0. `files` maps a path inside
+    the folder to {"bytes", "sha256"}. `level` is the resume level that was kept: exact, statistical or best-effort.
     """
 
     arm: str
@@ -61,12 +64,12 @@ class Manifest:
 
 
 def metric_row(metric: Metric) -> dict[str, Any]:
-    """Return a metric as it is stored. A bound that is not finite becomes null: one document has no spread."""
+    """Return a metric as a row of JSON types. A bound that is not finite becomes None: one document has no spread."""
     return {**asdict(metric), "low": _finite(metric.low), "high": _finite(metric.high)}
 
 
 def write_metrics(folder: Path, metrics: list[Metric]) -> None:
-    """Write `metrics.json`."""
+    """Write the metrics of a generation to `metrics.json` in its folder."""
     rows = [metric_row(metric) for metric in metrics]
     write_text(folder / METRICS, json.dumps(rows, indent=1, allow_nan=False) + "\n")
 
@@ -84,7 +87,7 @@ def read_metrics(folder: Path) -> list[Metric]:
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return size and sha256 of every file under `folder` except the manifest."""
+    """Return bytes and sha256 of every file under `folder` except the manifest, by path inside it."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     return {str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in paths}
 
@@ -94,7 +97,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Read the manifest of a generation; None if the generation is not committed.
+    """Read the manifest in a generation's folder; None if the generation is not committed.
 
     Raises:
         StoreError: The manifest is damaged, of another format, or of another generation.
@@ -119,7 +122,10 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def committed(run: RunDirectory, arm: str) -> list[Manifest]:
-    """Read the manifests of an arm's committed generations, from 0 to the first gap."""
+    """Read the manifests of an arm's committed generations, from 0 to the first gap.
+
+    The list is empty if generation 0 is not committed.
+    """
     manifests: list[Manifest] = []
     while (manifest := read_manifest(run.generation(arm, len(manifests)))) is not None:
         manifests.append(manifest)
@@ -127,13 +133,13 @@ def committed(run: RunDirectory, arm: str) -> list[Manifest]:
 
 
 def shards(run: RunDirectory, manifest: Manifest) -> list[Path]:
-    """Return the corpus shards that a manifest lists, in order."""
+    """Return the paths of the corpus shards that a manifest lists, in order. The files are not checked."""
     folder = run.generation(manifest.arm, manifest.generation)
     return [folder / name for name in sorted(manifest.files) if name.startswith("corpus-")]
 
 
 def true_file(run: RunDirectory, manifest: Manifest, name: str) -> Path:
-    """Return the path of a file after comparing it with its manifest.
+    """Return the path of the file `name` of a generation, after comparing the file with the manifest.
 
     Raises:
         StoreError: The file is not listed, missing, or has another size or sha256.
@@ -146,12 +152,16 @@ def true_file(run: RunDirectory, manifest: Manifest, name: str) -> Path:
 
 
 def true_shards(run: RunDirectory, manifest: Manifest) -> list[Path]:
-    """Return `shards` after comparing each with its manifest; raises as `true_file` does."""
+    """Return the paths of a generation's corpus shards, after comparing each with the manifest.
+
+    Raises:
+        StoreError: A shard is missing, or has another size or sha256.
+    """
     return [true_file(run, manifest, path.name) for path in shards(run, manifest)]
 
 
 def _fault_of(path: Path, facts: dict[str, Any]) -> str | None:
-    """Describe how a file differs from its entry in the manifest; None if it does not."""
+    """Return the difference between a file and its entry in the manifest, in words; None if there is none."""
     if not path.is_file():
         return f"{path}: is missing"
     if path.stat().st_size != facts["bytes"]:
@@ -160,7 +170,7 @@ def _fault_of(path: Path, facts: dict[str, Any]) -> str | None:
 
 
 def clear_uncommitted(folder: Path) -> None:
-    """Empty the folder of a generation that was never committed.
+    """Empty the folder of a generation that was never committed. Make the folder if it is missing.
 
     Raises:
         StoreError: The generation is committed.
@@ -175,7 +185,10 @@ def clear_uncommitted(folder: Path) -> None:
 
 
 def check(run: RunDirectory, arm: str, generation: int) -> list[str]:
-    """Compare a committed generation with its manifest and return its faults, in words."""
+    """Return the faults of a committed generation in words; empty if it is intact.
+
+    Its files and its parent are compared with its manifest.
+    """
     folder = run.generation(arm, generation)
     manifest = read_manifest(folder)
     if manifest is None:
@@ -190,5 +203,5 @@ def check(run: RunDirectory, arm: str, generation: int) -> list[str]:
 
 
 def tidy(run: RunDirectory) -> None:
-    """Remove temporary files of an interrupted writer from the whole run."""
+    """Remove the temporary files that an interrupted writer left in a run directory."""
     clear_temporary(run.root)

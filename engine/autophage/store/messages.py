@@ -14,19 +14,19 @@ from autophage.store.weights import Weights
 
 @dataclass(frozen=True)
 class Trained:
-    """Result of a training: the weights, the number of trained tokens, and the statistics of each step."""
+    """Result of one training: new weights, number of trained tokens, statistics of each step."""
 
     weights: Weights
     tokens: int
     steps: list[StepStatistics]
     optimizer: bytes | None = None
-    """AdamW's state, if the recipe carries it into the next generation."""
+    """AdamW's state as safetensors bytes, if the recipe carries it into the next generation."""
     metrics: list[Metric] = field(default_factory=list)
     """Metrics of the training data."""
 
 
 class Measured(NamedTuple):
-    """Result of a measurement: the corpus with its statistics, the metrics of corpus and model, the answers to questions."""
+    """Result of one measurement: samples with their statistics, metrics of corpus and model, answers to questions."""
 
     samples: list[Sample]
     metrics: list[Metric]

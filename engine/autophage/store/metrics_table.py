@@ -31,7 +31,7 @@ SCHEMA = pa.schema(
 
 
 def collect(run: RunDirectory, arms: list[str]) -> pa.Table:
-    """Read the metrics of `arms` from their committed generations.
+    """Read the metrics of `arms` from their committed generations into one table, a row per metric.
 
     Raises:
         StoreError: A generation's metrics differ from its manifest.
@@ -49,7 +49,7 @@ def write_metrics_table(run: RunDirectory, arms: list[str]) -> None:
 
 
 def is_current(run: RunDirectory, arms: list[str]) -> bool:
-    """Return True if the table equals the metrics of the committed generations.
+    """Return True if `metrics.parquet` equals the metrics of the committed generations of `arms`.
 
     Raises:
         StoreError: A generation's metrics differ from its manifest.
@@ -64,9 +64,10 @@ def is_current(run: RunDirectory, arms: list[str]) -> bool:
 def add_to_metrics_table(
     run: RunDirectory, arms: Sequence[str], arm: str, generation: int, metrics: Sequence[Metric]
 ) -> None:
-    """Insert the rows of one generation into the table, in the order of `arms`.
+    """Insert the metrics of one generation into `metrics.parquet`, in the order of `arms`.
 
-    The other rows are kept unread: reading all generations again would make each commit slower than the last.
+    Earlier rows of that generation are replaced. The other rows are kept unread. Reading all generations again would
+    make each commit slower than the last.
     """
     table = read_metrics_table(run)
     replaced = pc.and_(pc.equal(table["arm"], arm), pc.equal(table["generation"], generation))
@@ -89,7 +90,7 @@ def _write(run: RunDirectory, table: pa.Table) -> None:
 
 
 def read_metrics_table(run: RunDirectory) -> pa.Table:
-    """Read the table; no rows if it was never written.
+    """Read `metrics.parquet` of a run; no rows if it was never written.
 
     Raises:
         StoreError: The table cannot be read.

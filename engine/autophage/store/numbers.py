@@ -22,7 +22,10 @@ SCHEMA = pa.schema([("sample_id", pa.string()), ("values", pa.list_(pa.float32()
 
 @dataclass(frozen=True)
 class Numbers:
-    """Samples as float32 [samples, width], and the seed of the draw that made them."""
+    """Samples of a learner that is no language model, as float32 [samples, width].
+
+    `seed` is the seed of the draw that made them.
+    """
 
     sample_ids: list[str]
     values: np.ndarray
@@ -33,7 +36,7 @@ class Numbers:
 
 
 def write_numbers(folder: Path, corpus: Numbers) -> list[Path]:
-    """Write the shards of a generation and return their paths."""
+    """Write samples of numbers as the corpus shards of a generation, and return their paths."""
     rows, width = corpus.values.shape
     offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * width)
     values = pa.ListArray.from_arrays(offsets, pa.array(corpus.values.ravel(), pa.float32()))
@@ -42,7 +45,7 @@ def write_numbers(folder: Path, corpus: Numbers) -> list[Path]:
 
 
 def read_numbers(shards: Iterable[Path]) -> np.ndarray:
-    """Read the samples of a generation as float32 [samples, width]."""
+    """Read corpus shards of numbers as float32 [samples, width]. Without samples the shape is [0, 0]."""
     parts = [pq.read_table(path, columns=["values"]).column("values").combine_chunks() for path in shards]
     rows = sum(map(len, parts))
     if not rows:
@@ -52,10 +55,10 @@ def read_numbers(shards: Iterable[Path]) -> np.ndarray:
 
 
 def read_table(shards: Iterable[Path]) -> pa.Table:
-    """Read the samples of a generation as a table with the columns of `SCHEMA`."""
+    """Read corpus shards of numbers as one table with the columns of `SCHEMA`."""
     return pa.concat_tables([pq.read_table(path, schema=SCHEMA) for path in shards])
 
 
 def is_numeric(shard: Path) -> bool:
-    """Return True if a shard holds numbers instead of texts."""
+    """Return True if a corpus shard holds numbers instead of texts."""
     return "values" in pq.read_schema(shard).names

@@ -19,7 +19,10 @@ from autophage.store.verify import Verification, all_arms, generation_folders, v
 
 
 def repair_run(run: RunDirectory, expected: Sequence[str]) -> list[str]:
-    """Set damaged generations and foreign files aside, and rewrite the table of metrics.
+    """Set damaged generations and foreign files of a run aside, and rewrite the table of metrics.
+
+    Args:
+        expected: Names of the arms of the run's recipe.
 
     Returns:
         The steps that were taken, in words.
@@ -64,7 +67,7 @@ def _set_aside(run: RunDirectory, path: Path, aside: Path) -> str:
 
 
 def _asides(run: RunDirectory) -> Iterator[Path]:
-    """Yield `set-aside/001`, `set-aside/002`, ...: one folder per repair."""
+    """Yield the folders `set-aside/001`, `set-aside/002`, ... without end. Each repair takes one."""
     number = 0
     while True:
         number += 1

@@ -30,18 +30,18 @@ INDENT = 2
 
 
 class Emit(Protocol):
-    """Record an event of a run in its history and show it to the viewers."""
+    """Function that records an event of a run in its history and shows it to the viewers."""
 
     def __call__(self, kind: str, **fields: Any) -> None: ...
 
 
 def generation_name(generation: int) -> str:
-    """Return the name of a generation's folder in its arm's folder."""
+    """Return the name of a generation's folder in its arm's folder, such as gen-003."""
     return f"gen-{generation:03d}"
 
 
 class RunDirectory:
-    """Paths of a run directory, which need not exist."""
+    """Paths of the files of a run directory. None of them need exist."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
@@ -67,7 +67,7 @@ class RunDirectory:
         """Return this directory if it holds a run.
 
         Raises:
-            UserError: It does not exist, or holds no run.
+            UserError: The directory does not exist, or holds no run.
         """
         if not self.root.is_dir():
             raise UserError(
@@ -88,7 +88,10 @@ class RunDirectory:
         write_text(self.environment, sealed(facts, INDENT))
 
     def read_fork(self) -> dict[str, Any]:
-        """Read `fork.json`, the origin of the first generations; empty for a run that is no fork."""
+        """Read `fork.json`, which names the origin of the first generations.
+
+        A run that is no fork gives an empty dictionary.
+        """
         return unsealed(self.fork, INDENT) if self.fork.is_file() else {}
 
     def write_fork(self, facts: dict[str, Any]) -> None:
@@ -96,7 +99,10 @@ class RunDirectory:
 
 
 class EventLog:
-    """Append-only history of a run: one `{"time": seconds since the epoch, "kind": ..., ...}` per line."""
+    """Append-only history of a run, one JSON object per line.
+
+    Each event has its `time` in seconds since the epoch, its `kind`, and other fields.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -109,7 +115,7 @@ class EventLog:
         reach("append", event, torn=self.path)
 
     def _end_torn_line(self) -> None:
-        """End a line that a crash tore, so that the next event starts on its own line."""
+        """End a line that a crash tore. The next event then starts on its own line."""
         if self.path.is_file() and self.path.stat().st_size:
             with self.path.open("rb+") as file:
                 file.seek(-1, os.SEEK_END)
@@ -118,7 +124,7 @@ class EventLog:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield events in order. Lines that a crash tore are skipped."""
+    """Yield the events in the file `path` in order; none if there is no file. Lines that a crash tore are skipped."""
     if not path.is_file():
         return
     for line in path.read_text("utf-8", errors="replace").splitlines():
@@ -131,7 +137,11 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
 
 
 class RunLock:
-    """One writer per run directory: an flock, which the kernel releases when its owner dies."""
+    """Lock that lets one process write a run directory. The kernel releases it (flock) when its owner dies.
+
+    Raises:
+        UserError: On entering, if another process holds the lock.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -164,7 +174,10 @@ class RunLock:
 
 
 def _locked(file: IO[str]) -> bool:
-    """Take the lock. `is_locked` holds it for an instant, so a refusal is retried."""
+    """Take the lock and return True; False if another process keeps it.
+
+    `is_locked` holds the lock for an instant, so a refusal is retried.
+    """
     for _ in range(LOCK_TRIES):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -176,7 +189,7 @@ def _locked(file: IO[str]) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Return True if a living process holds the lock at `path`, and so writes the run."""
+    """Return True if a living process holds the lock file `path`, and so writes the run."""
     if not path.is_file():
         return False
     with path.open("r", encoding="utf-8") as file:

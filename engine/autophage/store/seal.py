@@ -14,16 +14,16 @@ from autophage.errors import StoreError
 
 SEAL = "seal"
 MARK = "seal:sha256:"
-"""Prefix of the value."""
+"""Text before the SHA-256 in the value of a seal."""
 
 
 def sealed(content: dict[str, Any], indent: int) -> str:
-    """Return `content` as JSON text with its seal."""
+    """Return `content` as JSON text, with its SHA-256 under the key `seal`."""
     return _text({**content, SEAL: MARK + hashlib.sha256(_text(content, indent).encode()).hexdigest()}, indent)
 
 
 def unsealed(path: Path, indent: int) -> dict[str, Any]:
-    """Read a file that `sealed` wrote and return its content.
+    """Read a file that `sealed` wrote with the same `indent`, and return its content without the seal.
 
     Raises:
         StoreError: The file is not a JSON object, has no seal, or was changed.

@@ -33,7 +33,10 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class StepStatistics:
-    """Means over the trained tokens of one step; NaN if it had none, or if the statistic does not apply."""
+    """Means over the trained tokens of one optimizer step.
+
+    A mean is NaN if the step had no such tokens. It is NaN too if the statistic does not apply.
+    """
 
     step: int
     tokens: int
@@ -47,7 +50,10 @@ class StepStatistics:
 
 
 def step_metrics(steps: Sequence[StepStatistics]) -> list[Metric]:
-    """Return `anchor/kl` and `anchor/withheld`, means over the trained tokens of all steps, if they apply."""
+    """Return the metrics `anchor/kl` and `anchor/withheld`, as means over the trained tokens of all steps.
+
+    A metric that applies to no step is left out.
+    """
     found = []
     for metric, name in (("anchor/kl", "divergence"), ("anchor/withheld", "withheld")):
         known = [(getattr(step, name), step.tokens) for step in steps if not math.isnan(getattr(step, name))]
@@ -63,7 +69,7 @@ def write_training(folder: Path, steps: Sequence[StepStatistics]) -> None:
 
 
 def read_training(run: RunDirectory, manifest: Manifest, columns: list[str]) -> pa.Table:
-    """Read columns of a committed model's training.
+    """Read columns of `training.parquet` of a committed generation, a row per step.
 
     Raises:
         StoreError: The file differs from the manifest.

@@ -25,9 +25,10 @@ GENERATION = re.compile(r"gen-(\d{3,})")
 class Verification:
     """Result of a verification. `ok` is True if there are no faults.
 
-    `arms` maps each arm to its number of committed generations; `samples` counts the rows of their corpora. `false_from`
-    maps an arm to its first damaged generation, whose descendants are invalid too. `foreign` lists files that belong to no
-    generation. `table` is True if the table of metrics equals the generations' metrics.
+    `arms` maps each arm to its number of committed generations. `samples` counts the rows of their corpora. `faults`
+    and `notes` are lines for the user. `false_from` maps an arm to its first damaged generation, whose descendants are
+    invalid too. `foreign` lists files that belong to no generation. `table` is True if the table of metrics equals the
+    generations' metrics.
     """
 
     arms: dict[str, int] = field(default_factory=dict)
@@ -50,7 +51,11 @@ class Verification:
 
 
 def verify_run(run: RunDirectory, expected: Sequence[str]) -> Verification:
-    """Verify the `expected` arms and all others in the run's `arms` folder."""
+    """Check every committed generation of a run, and return the faults and counts.
+
+    Args:
+        expected: Names of the arms of the recipe. Other arms in the run are checked too.
+    """
     result = Verification()
     _verify_beginning(run, result)
     for arm in all_arms(run, expected):
@@ -70,14 +75,17 @@ def all_arms(run: RunDirectory, expected: Sequence[str]) -> list[str]:
 
 
 def generation_folders(run: RunDirectory, arm: str) -> dict[int, Path]:
-    """Return the folders of an arm's generations, committed or not, in order."""
+    """Return the folders of an arm's generations by number, in order. They may be uncommitted."""
     folder = run.arms / arm
     matches = {path: GENERATION.fullmatch(path.name) for path in (folder.iterdir() if folder.is_dir() else [])}
     return dict(sorted((int(match[1]), path) for path, match in matches.items() if match and path.is_dir()))
 
 
 def _verify_beginning(run: RunDirectory, result: Verification) -> None:
-    """Verify recipe, environment and origin of a run, which nothing can make again."""
+    """Check recipe, environment and origin of a run, which nothing can make again.
+
+    Faults are added to `result`.
+    """
     environment: dict[str, Any] = {}
     try:
         run.read_fork()
@@ -92,7 +100,7 @@ def _verify_beginning(run: RunDirectory, result: Verification) -> None:
 
 
 def _verify_arm(run: RunDirectory, arm: str, result: Verification) -> None:
-    """Verify all generations of one arm, in order."""
+    """Check all generations of one arm, in order. Faults, notes and counts are added to `result`."""
     folders = generation_folders(run, arm)
     committed = [number for number, folder in folders.items() if (folder / MANIFEST).is_file()]
     result.arms[arm] = len(committed)
@@ -111,7 +119,7 @@ def _verify_arm(run: RunDirectory, arm: str, result: Verification) -> None:
 
 
 def _verify_generation(run: RunDirectory, arm: str, number: int, result: Verification) -> list[str]:
-    """Return the faults of one generation. Foreign files in its folder are added to `result`."""
+    """Return the faults of one generation in words. Foreign files in its folder are added to `result`."""
     folder = run.generation(arm, number)
     if not (folder / MANIFEST).is_file():
         return [f"{folder}: has no {MANIFEST}, but later generations have one"]
@@ -138,7 +146,10 @@ def _is_foreign(path: Path, why: str, result: Verification) -> None:
 
 
 def _verify_corpus(run: RunDirectory, manifest: Manifest, result: Verification) -> list[str]:
-    """Compare rows and verdicts with the manifest's counts, and find duplicate samples. The files are verified already."""
+    """Return the faults of a corpus in words: wrong counts, and duplicate samples.
+
+    Rows and verdicts are compared with the manifest. The files themselves are verified already.
+    """
     from autophage.store.corpus import read_corpus
 
     ids = read_corpus(shards(run, manifest), columns=["sample_id"]).column("sample_id").to_pylist()
@@ -157,7 +168,7 @@ def _verify_corpus(run: RunDirectory, manifest: Manifest, result: Verification) 
 
 
 def _judged(run: RunDirectory, manifest: Manifest) -> dict[str, int]:
-    """Count the gates' verdicts in the corpus; a corpus of numbers has none."""
+    """Count the gates' verdicts in a corpus, by verdict and reason. A corpus of numbers has none."""
     from autophage.store.corpus import read_corpus
     from autophage.store.judged import count_judged
 
@@ -168,7 +179,10 @@ def _judged(run: RunDirectory, manifest: Manifest) -> dict[str, int]:
 
 
 def _verify_table(run: RunDirectory, arms: list[str], result: Verification) -> None:
-    """Compare the table of metrics with the generations. It may lack the newest ones, but no row may differ."""
+    """Compare the table of metrics with the generations. A difference is added to the faults of `result`.
+
+    The table may lack the newest generations, but no row may differ.
+    """
     from autophage.store.metrics_table import collect, read_metrics_table
 
     made = {(row["arm"], row["generation"], row["metric"]): row for row in collect(run, arms).to_pylist()}

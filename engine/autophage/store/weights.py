@@ -26,32 +26,35 @@ ADAPTER, MODEL, LEARNER = "adapter", "model", "learner"
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 REFERENCE = "base.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
-"""File patterns of weights that are Python pickles, which can run any code when they are read."""
+"""File patterns of weights that are Python pickles. Reading a pickle can run any code."""
 
 _FILES: dict[Method, tuple[str, str, str]] = {
     "lora": (ADAPTER, WEIGHTS, CONFIG),
     "full": (MODEL, "model.safetensors", "config.json"),
     "small": (LEARNER, "state.safetensors", "learner.json"),
 }
-"""Folder, tensors and config of each method, by the names that PEFT and transformers expect."""
+"""Folder, tensors and config of each method. PEFT and transformers expect these names."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of one model: safetensors bytes, and the config of PEFT, transformers or a learner in JSON types."""
+    """Weights of one model as safetensors bytes, with their config in JSON types.
+
+    The config is that of PEFT, of transformers or of a learner.
+    """
 
     tensors: bytes
     config: dict[str, Any]
     method: Method = "lora"
     reference: str | None = None
-    """Digest of the base model, if the weights are the base model's; `tensors` is empty then."""
+    """Digest of the base model, if these are its weights; else None. `tensors` is empty with a digest."""
 
     @cached_property
     def digest(self) -> str:
         return self.reference or digest_of(self.tensors)
 
     def save(self, generation: Path) -> None:
-        """Write the weights into a generation's folder."""
+        """Write tensors and config into the folder `generation`."""
         folder, tensors, config = _FILES[self.method]
         if self.reference is None:
             write_bytes(generation / folder / tensors, self.tensors)
@@ -61,12 +64,12 @@ class Weights:
 
 
 def digest_of(tensors: bytes) -> str:
-    """Return the SHA-256 of safetensors bytes, as used in an adapter's name and in its manifest."""
+    """Return the SHA-256 of safetensors bytes in hex. Adapter names and manifests contain it."""
     return hashlib.sha256(tensors).hexdigest()
 
 
 def refuse_pickle(folder: Path) -> None:
-    """Refuse an adapter folder without safetensors.
+    """Refuse an adapter folder without safetensors, such as one that holds a pickle.
 
     Raises:
         UserError: The folder has no safetensors file.
@@ -85,7 +88,7 @@ def refuse_pickle(folder: Path) -> None:
 
 
 def load_weights(generation: Path) -> Weights:
-    """Read the weights that `Weights.save` wrote.
+    """Read the weights that `Weights.save` wrote into the folder `generation`.
 
     Raises:
         StoreError: The folder has no weights, or they cannot be read.

@@ -29,20 +29,23 @@ from autophage.trainer.resident import ResidentModel
 
 @dataclass(frozen=True)
 class Choice:
-    """The model's choice among the options of a question."""
+    """The model's choice among the four options of one question."""
 
     logprobs: tuple[float, ...]
-    """Value v of each option."""
+    """Log-prob v of each option in nats: the sum over a letter's tokens, the mean over those of a text."""
     chosen: int
-    """Index of the largest value."""
+    """Index of the option with the largest v, the first of equals."""
     greedy: bool
+    """True if each token of the chosen option is the most probable one in its place."""
     complies: bool
+    """True if the model's most probable token begins a valid answer."""
     confidence: float
+    """Softmax of `logprobs` at the chosen option."""
 
 
 @dataclass(frozen=True)
 class _Option:
-    """Log-probs of one option's tokens, the most probable tokens in their places, and True where the two agree."""
+    """Log-probs of one option's tokens, the most probable token ids in their places, and True where both ids agree."""
 
     logprob: np.ndarray
     argmax: np.ndarray
@@ -50,12 +53,12 @@ class _Option:
 
 
 def passes(posed: Sequence[Posed]) -> int:
-    """Number of sequences that `choose` scores."""
+    """Count the sequences that `choose` scores: one for a question with one-token options, otherwise one per option."""
     return sum(1 if _is_short(one) else len(one.option_ids) for one in posed)
 
 
 def choose(resident: ResidentModel, posed: Sequence[Posed], meter: Meter) -> list[Choice]:
-    """Score the questions under the loaded weights. `meter` counts sequences."""
+    """Return the choice of the loaded model for each question, in order. `meter` counts scored sequences."""
     short = [one for one in posed if _is_short(one)]
     long = [one for one in posed if not _is_short(one)]
     firsts = [[ids[0] for ids in one.option_ids] for one in short]
@@ -73,7 +76,7 @@ def answers(
     written: Sequence[str] | None,
     entailed: Sequence[float] | None,
 ) -> list[Answer]:
-    """Combine choices with sampled answers into the records of the store.
+    """Combine questions, choices and sampled answers into one stored `Answer` per question, in order.
 
     Args:
         written: Sampled answers; None if the recipe samples none.
@@ -143,6 +146,6 @@ def _complies(posed: Posed, options: Sequence[_Option]) -> bool:
 
 
 def _common(option_ids: Sequence[Sequence[int]]) -> int:
-    """Number of leading tokens that all options share, below the length of the shortest."""
+    """Count the leading token ids that all options share, at most the length of the shortest option minus 1."""
     shortest = min(map(len, option_ids))
     return next((place for place in range(shortest) if len({ids[place] for ids in option_ids}) > 1), shortest - 1)

@@ -28,11 +28,14 @@ WARMUP_STEPS = 50
 FINAL_SHARE = 0.05
 """Learning rate at the last step, as a share of the peak."""
 REPORT_STEPS = 10
-"""Steps between two reports of progress. Each report reads the loss, which waits for the device."""
+"""Optimizer steps between two reports of progress. Each report reads the loss, which waits for the device."""
 
 
 def ensure_base_model(recipe: Recipe, raw: RawSource, meter: Meter) -> Path:
-    """Return the folder of the base model. Train it if it is not in the cache. `meter` counts tokens."""
+    """Return the folder of a recipe's base model.
+
+    A model that the cache lacks is trained first. `meter` counts its tokens.
+    """
     folder = base_model_folder(recipe, raw)
     if folder.is_dir():
         return folder
@@ -59,7 +62,10 @@ def ensure_base_model(recipe: Recipe, raw: RawSource, meter: Meter) -> Path:
 
 
 def _train(recipe: Recipe, raw: RawSource, folder: Path, meter: Meter) -> None:
-    """Train with AdamW on packed rows, with linear warm-up and decay. Write Hugging Face files into `folder`."""
+    """Train a new model with AdamW on packed rows of the source, with linear warm-up and decay.
+
+    Weights, configuration and tokenizer go into `folder` as Hugging Face files. `meter` counts tokens.
+    """
     import torch
     from transformers import set_seed
 
@@ -120,7 +126,7 @@ def _new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForCa
 
 @contextmanager
 def _only_one(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`. The kernel releases the lock of a process that dies."""
+    """Hold the lock file `path` during the body. The kernel releases the lock of a process that dies."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

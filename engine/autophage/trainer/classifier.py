@@ -39,7 +39,10 @@ class SequenceClassifier:
         self.tokens_read = 0
 
     def logits(self, texts: Sequence[str], seconds: Sequence[str] | None = None) -> torch.Tensor:
-        """Logits [texts, classes] on the CPU. With `seconds`, inputs are pairs of a text and its second."""
+        """Return the logits [texts, classes] of `texts` on the CPU, without rows for no texts.
+
+        With `seconds`, input i is the pair of `texts[i]` and `seconds[i]`.
+        """
         if not texts:
             return torch.empty((0, len(self.labels)))
         with at_work(self._model):
@@ -60,7 +63,10 @@ class SequenceClassifier:
 
 @contextmanager
 def at_work(model: Any) -> Iterator[None]:
-    """Move a model to this process's device, and back to the CPU afterwards: the trainer needs the memory."""
+    """Move a model to this process's device during the body, and back to the CPU afterwards.
+
+    The trainer needs the memory between calls.
+    """
     model.to(device())
     try:
         yield
@@ -69,9 +75,9 @@ def at_work(model: Any) -> Iterator[None]:
 
 
 def load_reader(auto_class: Any, path: str, key: str) -> tuple[Any, Any]:
-    """Load the tokenizer and the model of a transformers auto class, in float32 on the CPU.
+    """Return the tokenizer and the model of a transformers auto class, the model in float32 on the CPU.
 
-    `key` is the recipe key of `path`, for error messages.
+    `path` is a folder or hub id. `key` is the recipe key of `path`, for error messages.
 
     Raises:
         UserError: the model cannot be loaded.
@@ -94,13 +100,13 @@ def _unloaded(path: str, key: str, error: Exception) -> UserError:
 
 
 def longest_input(model: Any, tokenizer: Any) -> int:
-    """Largest number of input tokens of a classifier."""
+    """Return the largest number of tokens that a classifier reads of an input, at most `LONGEST`."""
     positions = getattr(model.config, "max_position_embeddings", LONGEST)
     return int(min(LONGEST, positions, tokenizer.model_max_length))
 
 
 def read_labels(path: str, key: str) -> list[str]:
-    """Names of a classifier's classes, in order. Only its configuration is read.
+    """Return the names of a classifier's classes, in the order of its logits. Only the configuration is read.
 
     Raises:
         UserError: the configuration cannot be loaded.

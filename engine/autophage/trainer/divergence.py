@@ -32,11 +32,12 @@ def compare(
 ) -> list[list[Compared]]:
     """Compare `others` with `own` on the tokens `sequences[i][contexts[i]:]` that `own` wrote.
 
-    `own` is loaded afterwards. `meter` counts sequences.
+    Sequences are token ids. `own` is loaded afterwards. `meter` counts sequences.
 
     Returns:
-        `result[k][i]` compares `others[k]` on sequence i. An infinite divergence counts as -FLOOR nats: the other
-        model excludes a token that `own` allows.
+        `result[k][i]` compares `others[k]` on sequence i: token statistics under `others[k]`, and KL(own || other) in
+        nats at each token. An infinite divergence counts as -FLOOR nats: the other model excludes a token that `own`
+        allows.
     """
     resident.load(own)
     variant = resident.live
@@ -84,6 +85,9 @@ def _compared(
 
 
 def _on_device(resident: ResidentModel, weights: Weights) -> Tensors:
-    """Copy the tensors of `weights` beside the live ones, in the type in which they are scored."""
+    """Return the tensors of `weights` by name, on the device and in the type in which they are scored.
+
+    They lie beside the live ones, which stay as they are.
+    """
     variant, tensors = resident.live, resident.tensors(weights)
     return {name: tensors[name].to(live.device, variant.scored) for name, live in variant.parameters.items()}

@@ -28,7 +28,10 @@ from autophage.trainer.scoring import LOGIT_BUDGET, batch_tokens, batches, score
 
 
 class Edited(NamedTuple):
-    """A sequence after its edit, and the number of its resampled tokens. A resampled token may be the same token."""
+    """The token ids of a sequence after its edit, and the number of its resampled tokens.
+
+    A resampled token may be the same token.
+    """
 
     token_ids: list[int]
     drawn: int
@@ -37,10 +40,13 @@ class Edited(NamedTuple):
 def edit_human(
     rows: Sequence[AnyRow], head: LanguageHead, special: Collection[int], recipe: Recipe, generation: int
 ) -> tuple[list[AnyRow], list[Metric]]:
-    """Edit the human rows of a training pool with the model of `head`. The threshold is `mix.human_edit`.
+    """Resample the predictable tokens of human rows in a training pool, from the model of `head`.
+
+    Tokens whose model probability is at least `mix.human_edit` are resampled. Token ids in `special` stay, and no draw
+    yields one.
 
     Returns:
-        The rows in their order, and two metrics: `mix/redrawn` is the share of resampled tokens, `mix/edited` the share
+        All rows in their order, and two metrics: `mix/redrawn` is the share of resampled tokens, `mix/edited` the share
         of changed tokens. Both count tokens after the context of human rows. Without such tokens there is no metric.
     """
     assert recipe.mix.human_edit is not None
@@ -80,8 +86,9 @@ def edited(
     special: Collection[int],
     seeds: Sequence[int],
 ) -> list[Edited]:
-    """Resample tokens whose probability is at least `threshold`. Contexts have at least one token and stay.
+    """Resample the tokens of each sequence whose model probability is at least `threshold`.
 
+    Sequences are token ids. The first `contexts[i]` tokens of sequence i stay, at least one. Ids in `special` stay too.
     `seeds[i]` decides the random numbers of sequence i.
     """
     results = [Edited(list(sequence), 0) for sequence in sequences]
@@ -107,7 +114,10 @@ def edited(
 
 
 def draw(logits_KV: torch.Tensor, special_S: torch.Tensor, uniform_K: torch.Tensor) -> torch.Tensor:
-    """Draw a token per row without special tokens: the first whose cumulative probability exceeds `uniform`."""
+    """Draw one token id per row of `logits_KV`, never one of the special ids.
+
+    Row k takes the first id whose cumulative probability exceeds `uniform_K[k]`, a number in [0, 1).
+    """
     p_KV = logits_KV.double().index_fill(1, special_S, -math.inf).softmax(1)
     cumulative_KV = p_KV.cumsum(1)
     reached_K1 = torch.searchsorted(cumulative_KV, uniform_K.unsqueeze(1) * cumulative_KV[:, -1:], right=True)

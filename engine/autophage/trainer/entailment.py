@@ -26,18 +26,18 @@ class Entailment:
         self._classifier = SequenceClassifier(path, key)
 
     def probabilities(self, premises: Sequence[str], hypotheses: Sequence[str]) -> list[float]:
-        """P(premise entails hypothesis) for each pair, in order."""
+        """Return P(premise entails hypothesis) for each pair, in order."""
         logits_NC = self._classifier.logits(premises, hypotheses)
         return [float(value) for value in logits_NC.softmax(-1)[:, self._label]]
 
     @property
     def tokens_read(self) -> int:
-        """Input tokens so far."""
+        """Number of input tokens that the classifier has read so far, without padding."""
         return self._classifier.tokens_read
 
 
 def entailment_label(path: str, key: str = QUESTIONS) -> int:
-    """Index of a classifier's entailment label. Only its configuration is read.
+    """Return the index of a classifier's entailment class. Only the configuration is read.
 
     Raises:
         UserError: the configuration cannot be loaded, or not exactly one label begins with "entail".

@@ -14,15 +14,15 @@ from autophage.store.weights import Weights
 
 @dataclass(frozen=True)
 class FitRequest:
-    """One pass of training over rows in a fixed order."""
+    """One pass of training from the weights `start` over rows in a fixed order."""
 
     start: Weights
     rows: Sequence[AnyRow]
-    """All epochs, one after the other. A row may block until its sample is written."""
+    """Training rows of all epochs, one epoch after the other. A row may block until its sample is written."""
     recipe: Recipe
     seed: int
     optimizer: bytes | None = None
-    """AdamW state that the previous fit returned. None starts a fresh AdamW."""
+    """AdamW state as bytes that the previous fit returned. None starts a fresh AdamW."""
     meter: Meter = field(default_factory=Meter)
     """Counts optimizer steps and tokens."""
     after_step: Callable[[int, int], None] | None = None
@@ -30,16 +30,16 @@ class FitRequest:
 
     @property
     def batch_size(self) -> int:
-        """Rows of one optimizer step, over all processes."""
+        """Number of rows of one optimizer step, over all processes."""
         return self.recipe.train.batch_size
 
     @property
     def whole(self) -> Share:
-        """The share of a process that trains alone."""
+        """All rows of the request: the share of a process that trains alone."""
         return Share(self.rows, self.batch_size)
 
     def tokens(self, step: int) -> int:
-        """Tokens in the rows of an optimizer step. Steps count from 1."""
+        """Count the tokens in the rows of one optimizer step, contexts included. Steps count from 1."""
         batch = self.rows[self.batch_size * (step - 1) : self.batch_size * step]
         return sum(len(row.token_ids) for row in batch)
 
@@ -54,10 +54,10 @@ class Share:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The result of a fit."""
+    """The trained weights of a fit, and its statistics."""
 
     weights: Weights
     steps: list[StepStatistics]
     """Statistics of the trained tokens, one entry per optimizer step."""
     optimizer: bytes | None
-    """AdamW state. None unless `train.optimizer = "carried"`."""
+    """AdamW state as bytes. None unless `train.optimizer = "carried"`."""

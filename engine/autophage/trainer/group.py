@@ -34,9 +34,10 @@ BEGIN_SECONDS = 600.0
 
 
 def keep_first_gpu() -> list[str]:
-    """Hide all GPUs of this process but the first. Returns the ids of all of them.
+    """Hide all GPUs of this process but the first. Return the ids of all of them, an empty list on a CPU.
 
-    Call it before anything initializes CUDA, which never forgets a GPU. Transformers would put a copy of the model on each.
+    Call it before anything initializes CUDA, which never forgets a GPU. Transformers would put a copy of the model on
+    each.
 
     Raises:
         RunError: CUDA is initialized already.
@@ -54,14 +55,14 @@ def keep_first_gpu() -> list[str]:
 
 
 class Group:
-    """Rank 0's view of all ranks."""
+    """Rank 0's handle of a group of processes. It passes each call to every rank."""
 
     def __init__(self, make: Make, size: int, gpus: Sequence[str], log: Path) -> None:
         """Start `size` - 1 processes and construct the object of each rank.
 
         Args:
             make: Called once in every rank with its `Ranks`. It is pickled, so it must be importable.
-            gpus: Ids from `keep_first_gpu`, one per rank. None runs all ranks on the CPU.
+            gpus: Ids from `keep_first_gpu`, one per rank. An empty sequence runs all ranks on the CPU.
             log: This process's log. The other ranks' logs lie beside it, with their number in the name.
 
         Raises:
@@ -99,11 +100,13 @@ class Group:
 
     @property
     def own(self) -> Any:
-        """Rank 0's object. Calls on it must not need another rank."""
+        """The object that rank 0 constructed. Calls on it must not need another rank."""
         return self._own
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
-        """Call `method` on every rank and return rank 0's answer. A `Meter` shows the progress of rank 0 alone.
+        """Call a method of each rank's object with equal arguments, and return rank 0's answer.
+
+        A `Meter` among the arguments shows the progress of rank 0 alone.
 
         Raises:
             AutophageError: every rank raised it. The group can be called again.
@@ -117,7 +120,7 @@ class Group:
         return self._together(lambda: getattr(self._own, method)(*arguments, **options))
 
     def close(self) -> None:
-        """End every other rank. Further calls do nothing."""
+        """End every other rank's process. A second `close` does nothing."""
         for follower in self._followers:
             follower.end()
         self._followers = []
@@ -179,7 +182,11 @@ class _Follower:
         os.close(alive)
 
     def answer(self, seconds: float = ANSWER_SECONDS) -> tuple[str, str]:
-        """Result of a call with its text: `done`, `failed` (an error that all ranks raise) or `broken`."""
+        """Return the outcome of the last call and its text, after at most `seconds`.
+
+        The outcome is `done`, `failed` (an error that all ranks raise) or `broken`. A process that does not answer is
+        broken.
+        """
         if self._said is not None and self._said[0] == "broken":
             return self._said
         try:
@@ -190,11 +197,14 @@ class _Follower:
         return self._said
 
     def has_failed(self) -> bool:
-        """True if the process reported an error or died. It waits: its end may be seen before its report arrives."""
+        """Return True if the process is broken: it reported an error of its own, died or does not answer.
+
+        The check waits up to `LEAVE_SECONDS`: the process's end may be seen before its report arrives.
+        """
         return self.answer(LEAVE_SECONDS)[0] == "broken"
 
     def reason(self) -> str:
-        """Its failure, as the end of a sentence that begins with the rank."""
+        """Return the cause of the process's failure, as the end of a sentence that begins with its rank."""
         if self._said is not None and self._said[1]:
             return self._said[1]
         try:
@@ -204,7 +214,7 @@ class _Follower:
         return f"died (exit code {code}: out of memory, or killed)" if code < 0 else f"exited with code {code}"
 
     def end(self) -> None:
-        """Let the process exit, and kill it if it does not."""
+        """Let the process exit, and kill it if it still runs after `LEAVE_SECONDS`."""
         self.connection.close()
         if self._alive >= 0:
             os.close(self._alive)
@@ -217,7 +227,10 @@ class _Follower:
 
 
 def follow(connection: Connection, alive: int) -> None:
-    """Run a rank other than 0: construct its object, then serve calls until rank 0 is gone."""
+    """Run a rank other than 0: construct its object, then serve calls until rank 0 is gone.
+
+    Calls arrive through `connection`. `alive` is a file descriptor that closes when rank 0's process ends.
+    """
 
     folder: str | None = None
 

@@ -34,7 +34,10 @@ log = logging.getLogger("autophage")
 
 @dataclass(frozen=True)
 class LanguageHead:
-    """The LM head of a model. It turns the rows of `rows` into statistics. Without a weight the rows are logits."""
+    """The LM head of a causal language model. It turns the output of `rows` into token statistics or logits.
+
+    A head without a weight is not fused: its rows are the model's own logits.
+    """
 
     model: Any
     backbone: Any
@@ -47,16 +50,20 @@ class LanguageHead:
 
     @property
     def fused(self) -> bool:
-        """True if statistics need no logits in memory."""
+        """True if token statistics need no logits in memory."""
         return self.weight is not None
 
     @property
     def vocabulary(self) -> int:
-        """Number of logits of a row."""
+        """Number of logits at each position."""
         return int(self.model.config.get_text_config().vocab_size)
 
     def rows(self, inputs: dict[str, Any]) -> torch.Tensor:
-        """Hidden states [B, L, H] scaled for the head, or logits [B, L, V] if the head is not fused."""
+        """Return the hidden states [B, L, H] of a batch, scaled for the head.
+
+        A head that is not fused returns the logits [B, L, V]. `inputs` has `input_ids` [B, L] and what else the model
+        takes.
+        """
         with self._precision():
             if self.weight is None:
                 logits: torch.Tensor = self.model(**inputs, use_cache=False).logits
@@ -70,14 +77,17 @@ class LanguageHead:
         return torch.autocast(self.model.device.type, self.compute)
 
     def _layer(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Weight and bias in the type of the rows. The cast has a gradient."""
+        """Return the head's weight and bias (None without one) in the type of the rows. The cast has a gradient."""
         assert self.weight is not None
         if self.compute is None:
             return self.weight, self.bias
         return self.weight.to(self.compute), None if self.bias is None else self.bias.to(self.compute)
 
     def stats(self, rows_TX: torch.Tensor, target_T: torch.Tensor, statistics: Collection[str]) -> TokenStats:
-        """Statistics of the target tokens under the distributions of the rows."""
+        """Return the named `statistics` of each target token id under the distribution of its row, one value per row.
+
+        `rows_TX` are T positions of `rows`.
+        """
         if self.weight is None:
             return stats_of_logits(rows_TX, target_T, statistics=statistics)
         weight, bias = self._layer()
@@ -86,7 +96,10 @@ class LanguageHead:
     def divergence(
         self, rows_TX: torch.Tensor, other: LanguageHead, other_rows_TX: torch.Tensor, divergences: Collection[str]
     ) -> TokenDivergence:
-        """Divergences of this model's distributions from another's. Both have one vocabulary."""
+        """Return the named divergences of this model's distribution from the other model's, one value per row.
+
+        Row t of both models describes the same position. Both models have one vocabulary.
+        """
         if self.weight is not None and other.weight is not None and self.softcap == other.softcap:
             (weight, bias), (other_weight, other_bias) = self._layer(), other._layer()
             return linear_token_divergence(
@@ -102,7 +115,7 @@ class LanguageHead:
         return divergence_of_logits(self.logits(rows_TX), other.logits(other_rows_TX), divergences=divergences)
 
     def logits(self, rows_TX: torch.Tensor) -> torch.Tensor:
-        """Logits [T, V] in float32. All of them are in memory, so pass few rows."""
+        """Return the float32 logits [T, V] of T positions of `rows`. All are in memory, so pass few rows."""
         if self.weight is None:
             return rows_TX.float()
         weight, bias = self._layer()
@@ -111,9 +124,10 @@ class LanguageHead:
 
 
 def find_head(model: Any, compute: torch.dtype | None = None) -> LanguageHead:
-    """Find and test the head of a causal language model of transformers or PEFT.
+    """Return the LM head of a causal language model of transformers or PEFT.
 
-    `compute` is the type of computation if it differs from that of the weights.
+    A head that does not reproduce the model's logits on a few tokens is not fused, with one warning. `compute` is the
+    type of computation if it differs from that of the weights.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     whole = LanguageHead(model, None, None, compute=compute)
@@ -136,7 +150,7 @@ def find_head(model: Any, compute: torch.dtype | None = None) -> LanguageHead:
 
 
 def _scale(config: Any) -> float:
-    """Factor of a model family on hidden @ weight^T, before any softcap."""
+    """Return a model family's factor on hidden @ weight^T, before any softcap; 1 if it has none."""
     for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
         if (factor := getattr(config, name, None)) is not None:
             return float(factor)
@@ -148,7 +162,10 @@ def _scale(config: Any) -> float:
 
 @torch.no_grad()
 def _trial(parts: LanguageHead, whole: LanguageHead, vocabulary: int) -> float:
-    """Largest difference between the logits of the parts and of the model, relative to the largest logit."""
+    """Return the largest difference between the logits of a head's parts and of the whole model on a few tokens.
+
+    The difference is relative to the largest logit.
+    """
     training = parts.model.training
     parts.model.eval()
     ids_BL = torch.arange(TRIAL_TOKENS, device=parts.model.device).remainder(vocabulary).unsqueeze(0)

@@ -21,21 +21,30 @@ from autophage.trainer.variants import Variant
 
 
 class InnerLoop:
-    """Measure the gain of documents. Each starts from the live weights of `variant`."""
+    """Measure the gain of single documents: the fall of the held-out loss after a few gradient steps.
+
+    Each document starts from the live weights of `variant`.
+    """
 
     def __init__(self, variant: Variant, held: Sequence[TrainingRow], steps: int, rate: float) -> None:
-        """Copy the live weights and score `held`, which needs a token after a context. The copy stays on the device."""
+        """Copy the live weights and score the held-out rows, of which one needs a token after its context.
+
+        Each document gets `steps` steps at learning rate `rate`. The copy of the weights stays on the device.
+        """
         self._variant, self._held, self._steps, self._rate = variant, held, steps, rate
         self._start = {name: parameter.detach().clone() for name, parameter in variant.parameters.items()}
         self._before = self._held_loss()
 
     @property
     def passes(self) -> int:
-        """Sequences that `gain` reads for one document."""
+        """Number of sequences that `gain` reads for one document."""
         return self._steps + len(self._held)
 
     def gain(self, row: TrainingRow) -> float:
-        """Fall of the held-out loss (nats a token) after the steps on `row`. Not finite if the steps diverge."""
+        """Return the fall of the mean held-out loss (nats a token) after gradient steps on `row` alone.
+
+        The weights are restored. The fall is not finite if the steps diverge.
+        """
         try:
             for _ in range(self._steps):
                 self._step(row)
@@ -61,7 +70,7 @@ class InnerLoop:
         return total / tokens
 
     def _surprisals(self, rows: Sequence[TrainingRow]) -> torch.Tensor:
-        """-log p of every token after its row's context, [T]."""
+        """Return -log p (nats) of every token after its row's context, [T] over all rows."""
         head = self._variant.head
         spans = [(row.context, len(row.token_ids)) for row in rows]
         rows_TX, target_T = scored_rows(head, [row.token_ids for row in rows], spans)

@@ -14,7 +14,9 @@ from autophage.host.devices import device
 
 
 def load_model(path: str, dtype: torch.dtype, where: torch.device | None = None) -> Any:
-    """Load a model in evaluation mode onto `where`, or this process's device if None.
+    """Load a causal language model from a folder or hub id, in evaluation mode.
+
+    The model moves to `where`, or to this process's device if None.
 
     Raises:
         UserError: the model cannot be loaded, or needs code of its own.

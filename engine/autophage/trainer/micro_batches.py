@@ -30,7 +30,7 @@ PER_DOCUMENT = ("synthetic", "weight")
 
 @dataclass
 class MicroBatchSize:
-    """Documents that memory holds at once. A trainer keeps the size for its later fits."""
+    """Number of documents that memory holds in one pass. A trainer keeps the size for its later fits."""
 
     rows: int | None = None
     """Documents of a micro-batch. None is the whole batch."""
@@ -38,7 +38,7 @@ class MicroBatchSize:
     """Pending message for the user; cleared when read."""
 
     def of(self, batch: int) -> int:
-        """Documents of a micro-batch in a step of `batch` documents."""
+        """Return the number of documents of a micro-batch in a step of `batch` documents."""
         return batch if self.rows is None else min(batch, self.rows)
 
     def halve(self, batch: int) -> None:
@@ -61,12 +61,15 @@ class MicroBatchSize:
 
 
 def collate(collator: Callable[[list[Example]], dict[str, Any]], rows: Sequence[Example]) -> dict[str, Any]:
-    """Collate `rows` with TRL's `collator` and add the keys of `PER_DOCUMENT`."""
+    """Return the tensors of a batch of documents: those of TRL's `collator`, and one per key of `PER_DOCUMENT`."""
     return collator(list(rows)) | {name: torch.tensor([row[name] for row in rows]) for name in PER_DOCUMENT}
 
 
 def of_tokens(inputs: Mapping[str, Any], name: str) -> torch.Tensor:
-    """Repeat the per-document values `name` at each token: [B, L], padded or flattened as the batch is."""
+    """Repeat a batch's per-document values under the key `name` at each token.
+
+    The result has the shape [B, L] of the batch, which is padded or flattened.
+    """
     values_D: torch.Tensor = inputs[name]
     if "attention_mask" in inputs:
         return values_D.unsqueeze(1).expand(inputs["input_ids"].shape)
@@ -75,7 +78,7 @@ def of_tokens(inputs: Mapping[str, Any], name: str) -> torch.Tensor:
 
 
 def examples(inputs: Mapping[str, Any]) -> list[Example]:
-    """Split a collated batch, padded or flattened, into its documents. Padding is removed."""
+    """Split a collated batch, padded or flattened, into one example per document. Padding is removed."""
     ids_BL, labels_BL = inputs["input_ids"], inputs["labels"]
     if "attention_mask" in inputs:
         lengths = inputs["attention_mask"].sum(1).tolist()
@@ -92,18 +95,21 @@ def examples(inputs: Mapping[str, Any]) -> list[Example]:
 
 
 def micro_batches(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Cut `rows` into parts of `size`. The last part may be shorter."""
+    """Cut `rows` into consecutive parts of `size` rows. The last part may be shorter."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
 def token_weights(inputs: Mapping[str, Any]) -> torch.Tensor | None:
-    """Weight of each token of a batch, [B, L]; None if every weight is 1."""
+    """Return the loss weight of each token of a batch, [B, L]; None if every weight is 1."""
     return None if bool((inputs["weight"] == 1.0).all()) else of_tokens(inputs, "weight")
 
 
 def trained_tokens(inputs: Mapping[str, Any]) -> torch.Tensor:
-    """Weighted number of tokens with loss. The first token of a row has no loss: nothing predicts it."""
+    """Return the number of tokens with loss in a batch, each counted by its weight, as a scalar tensor.
+
+    The first token of a row has no loss: nothing predicts it.
+    """
     trained_BL = inputs["labels"][:, 1:] != IGNORED
     weights_BL = token_weights(inputs)
     return trained_BL.sum() if weights_BL is None else weights_BL[:, 1:][trained_BL].sum()

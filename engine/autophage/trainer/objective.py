@@ -19,21 +19,22 @@ from autophage.trainer.head import LanguageHead
 
 WATCHED = ("logprob", "entropy", "varentropy", "rank")
 Columns = tuple[torch.Tensor, ...]
-"""Values of each token without a gradient: `WATCHED`, the divergence from the reference, and 1 for a withheld loss.
+"""Values of each trained token without a gradient, one tensor [T] per quantity.
 
-A value that does not apply is NaN.
+The quantities are `WATCHED`, the divergence from the reference, and 1 for a withheld loss. A value that does not apply
+is NaN.
 """
 
 
 class Losses(NamedTuple):
-    """Losses of tokens and their watched values. `loss` [T] has the gradient."""
+    """The loss of each trained token, [T] with its gradient, and the watched values."""
 
     loss: torch.Tensor
     columns: Columns
 
 
 class Referred(NamedTuple):
-    """The head of the reference, and its rows [T, X] for the same tokens."""
+    """The head of the reference model, and its rows [T, X] for the same tokens."""
 
     head: LanguageHead
     rows: torch.Tensor
@@ -47,9 +48,11 @@ def token_losses(
     synthetic_T: torch.Tensor,
     referred: Referred | None,
 ) -> Losses:
-    """Compute the loss of each token.
+    """Return the loss (nats) and the watched values of each trained token under a recipe's `[anchor]`.
 
     Args:
+        rows_TX: Rows of `head` that predict the tokens.
+        target_T: Ids of the trained tokens.
         synthetic_T: True for tokens of a document that a model wrote.
         referred: The reference. Without it `anchor` adds no divergence and no distillation.
     """
@@ -85,7 +88,7 @@ def token_losses(
 def _reliance(
     anchor: AnchorTable, logprob_T: torch.Tensor, target_T: torch.Tensor, referred: Referred
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens at which the reference is unreliable, and the share of its loss that each token keeps."""
+    """Return two values per token: True if the reference is unreliable, and the kept share of the distillation loss."""
     if anchor.trust is None:
         return torch.zeros_like(target_T, dtype=torch.bool), torch.ones_like(logprob_T)
     theirs_T = referred.head.stats(referred.rows, target_T, ("logprob",)).logprob

@@ -16,7 +16,10 @@ PARTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 def optimizer_bytes(optimizer: Any, parameters: Mapping[str, torch.nn.Parameter]) -> bytes:
-    """Serialize the state of `parameters`. A parameter that never had a gradient has no state."""
+    """Return the AdamW state of `parameters` as safetensors bytes, under the parameters' stored names.
+
+    A parameter that never had a gradient has no state.
+    """
     tensors = {
         f"{part}/{name}": optimizer.state[parameter][part].detach().to("cpu", torch.float32).contiguous()
         for name, parameter in parameters.items()
@@ -27,7 +30,7 @@ def optimizer_bytes(optimizer: Any, parameters: Mapping[str, torch.nn.Parameter]
 
 
 def restore_optimizer(optimizer: Any, parameters: Mapping[str, torch.nn.Parameter], state: bytes) -> None:
-    """Load `state` into an optimizer that has taken no step."""
+    """Load the bytes of `optimizer_bytes` into an optimizer that has taken no step."""
     tensors = safetensors.torch.load(state)
     for name, parameter in parameters.items():
         if f"{PARTS[0]}/{name}" in tensors:

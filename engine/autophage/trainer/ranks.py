@@ -38,18 +38,18 @@ class Ranks:
     store: Any
 
     def total(self, value: torch.Tensor) -> torch.Tensor:
-        """Sum a tensor over ranks, in place."""
+        """Sum a tensor over all ranks in place, and return it."""
         dist.all_reduce(value)
         return value
 
     def gather(self, thing: T) -> list[T]:
-        """Collect one object per rank, in order. Plain data only."""
+        """Return each rank's `thing`, in order of ranks. A thing is plain data that can be pickled."""
         found: list[Any] = [None] * self.size
         dist.all_gather_object(found, thing)
         return found
 
     def require_same(self, what: str, value: str) -> None:
-        """Check that all ranks hold the same value of `what`.
+        """Check that all ranks hold the same `value`. The error message calls the value `what`.
 
         Raises:
             RunError: a rank differs from rank 0. Every rank raises it.
@@ -62,7 +62,10 @@ class Ranks:
 
     @contextmanager
     def in_turn(self, what: str) -> Iterator[None]:
-        """Run the body on one rank after the other, to save the machine's memory. All ranks leave together."""
+        """Run the body on one rank after the other, to save the machine's memory. All ranks leave together.
+
+        `what` names the body. Each name serves one call.
+        """
         if self.rank:
             self.store.wait([f"{what}-{self.rank - 1}"], timedelta(seconds=TURN_SECONDS))
         try:
@@ -77,7 +80,10 @@ class Ranks:
 
 
 def join(folder: Path, rank: int, size: int) -> Ranks:
-    """Join a new process group as `rank`. Ranks meet in `folder`, an empty folder of this machine."""
+    """Join a new process group as `rank` of `size`, and return this process's `Ranks`.
+
+    The ranks meet in `folder`, an empty folder of this machine.
+    """
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
     if on_gpu:
@@ -95,9 +101,10 @@ def join(folder: Path, rank: int, size: int) -> Ranks:
 
 
 def share(things: Sequence[T], batch: int, rank: int, size: int, filler: T) -> list[T]:
-    """This rank's part of each batch of `things`. All parts have one length: `filler` replaces missing entries.
+    """Return one rank's part of each batch of `things`, one batch after the other.
 
-    Neighbours go to different ranks, because they are similar in length.
+    All parts have one length: `filler` replaces missing entries. Neighbours go to different ranks, because they are
+    similar in length.
     """
     own: list[T] = []
     for start in range(0, len(things), batch):

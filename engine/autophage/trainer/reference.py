@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reference:
-    """A fixed model that losses refer to."""
+    """A fixed model to which the losses of an `[anchor]` refer."""
 
     head: LanguageHead
     adapted: bool = False
@@ -32,7 +32,7 @@ class Reference:
 
     @torch.no_grad()
     def rows(self, inputs: dict[str, Any]) -> torch.Tensor:
-        """Rows of the reference as `LanguageHead.rows` returns them: [B, L, H], or [B, L, V] if not fused."""
+        """Return the reference's rows for a batch as `LanguageHead.rows` does: [B, L, H], or [B, L, V] if not fused."""
         with self._alone():
             return self.head.rows(inputs)
 
@@ -52,7 +52,9 @@ class Reference:
 
 
 def load_teacher(path: str, tokenizer: PreTrainedTokenizerBase, vocabulary: int, dtype: torch.dtype) -> Reference:
-    """Load a folder or hub id as the reference of a model with this tokenizer and number of logits.
+    """Load a folder or hub id as the frozen reference of a trained model.
+
+    The teacher must have the trained model's `tokenizer`, and as many logits: `vocabulary`.
 
     Raises:
         UserError: the teacher cannot be loaded, or its vocabulary differs.

@@ -40,13 +40,13 @@ from autophage.trainer.sft import run_sft
 from autophage.trainer.variants import Tensors, Variant, full_variant, lora_variant, to_bytes
 
 Slot = tuple[int, float]
-"""LoRA rank and alpha of a variant."""
+"""Key of a variant: its LoRA rank and alpha."""
 FULL: Slot = (0, 0.0)
-"""The variant with all weights."""
+"""Key of the variant that trains all weights."""
 
 
 class ResidentModel:
-    """A base model that stays in memory between generations, with its variants."""
+    """A base model that stays in memory between generations, with its variants: LoRA adapters or all weights."""
 
     def __init__(self, path: str, recipe: Recipe) -> None:
         self.path = path
@@ -71,7 +71,7 @@ class ResidentModel:
 
     @property
     def live(self) -> Variant:
-        """The variant that was loaded last."""
+        """The variant (an adapter or all weights) that was loaded last."""
         return self._live
 
     @property
@@ -83,9 +83,9 @@ class ResidentModel:
         return self._live.head
 
     def base_weights(self, recipe: Recipe | None = None) -> Weights:
-        """Model 0 of an arm: an adapter with B = 0, or a reference to the base model.
+        """Return model 0 of a recipe: an adapter with B = 0, or a reference to the base model.
 
-        The loaded weights stay loaded.
+        None is the recipe of the run. The loaded weights stay loaded.
         """
         recipe = self.recipe if recipe is None else recipe
         slot = _slot(recipe)
@@ -96,11 +96,11 @@ class ResidentModel:
         return self._initial[slot, recipe.seed]
 
     def load(self, weights: Weights) -> None:
-        """Make `weights` live, rounded to the type in which the sampler serves them."""
+        """Load `weights` into the model, rounded to the type in which the sampler serves them."""
         self._load(weights, rounded=True)
 
     def fit(self, request: FitRequest) -> Fitted:
-        """Train on the rows of a request. The trained weights stay loaded.
+        """Train on the rows of a request. Return the trained weights, which stay loaded, with statistics of each step.
 
         The learning rate runs through its whole schedule in each fit, even with a carried optimizer.
 
@@ -123,7 +123,9 @@ class ResidentModel:
         return run_sft(self._live, self.tokenizer, request, self.micro_batch, self.reference(request.recipe))
 
     def reference(self, recipe: Recipe) -> Reference | None:
-        """The reference model of a recipe's `[anchor]`; None if its loss needs none. A loaded teacher stays in memory.
+        """Return the reference model of a recipe's `[anchor]`; None if its loss needs none.
+
+        A loaded teacher stays in memory.
 
         Raises:
             UserError: the teacher cannot be loaded, or has another vocabulary.
@@ -146,7 +148,10 @@ class ResidentModel:
         contexts: Sequence[int],
         meter: Meter | None = None,
     ) -> list[Scored]:
-        """Full-vocabulary statistics of each sequence's tokens after its context, under the loaded weights."""
+        """Return full-vocabulary statistics of the tokens `sequences[i][contexts[i]:]` for each i, in order.
+
+        Sequences are token ids. Statistics are under the loaded weights.
+        """
         return score(self.head, sequences, contexts, meter or Meter())
 
     def score_choices(
@@ -155,7 +160,10 @@ class ResidentModel:
         choices: Sequence[Sequence[int]],
         meter: Meter | None = None,
     ) -> list[Scored]:
-        """Full-vocabulary statistics of each token of `choices[i]` as the next token after `prompts[i]`."""
+        """Return full-vocabulary statistics of each token id in `choices[i]` as the next token after `prompts[i]`.
+
+        There is one result per prompt, in order.
+        """
         return score_choices(self.head, prompts, choices, meter or Meter())
 
     def gains(
@@ -167,9 +175,10 @@ class ResidentModel:
         rate: float,
         meter: Meter | None = None,
     ) -> list[float]:
-        """Fall of the loss of `held` (nats a token) after `steps` gradient steps on each of `rows` alone.
+        """Return the fall of the loss on `held` (nats a token) after gradient steps on each row alone, in order.
 
-        Each row starts from `weights`. They are loaded afterwards. `meter` counts read sequences, those of steps too.
+        Each row starts from `weights` and gets `steps` steps at learning rate `rate`. `weights` are loaded afterwards.
+        `meter` counts read sequences, those of steps too.
         """
         self._load(weights, rounded=False)
         try:
@@ -188,7 +197,7 @@ class ResidentModel:
         return found
 
     def tensors(self, weights: Weights) -> Tensors:
-        """The tensors of `weights` by name. A reference resolves to the base model's."""
+        """Return the tensors of `weights` by stored name; for a reference to the base model, the base model's own."""
         return self._untrained if weights.reference else safetensors.torch.load(weights.tensors)
 
     def _load(self, weights: Weights, *, rounded: bool) -> None:
@@ -219,7 +228,10 @@ class ResidentModel:
         self._initial[slot, seed] = self._variants[slot].take()
 
     def _new_adapter_weights(self, slot: Slot, seed: int) -> Weights:
-        """Initialize an adapter as if it were the first of its slot. The live variant stays live."""
+        """Return the untrained weights of an adapter with this rank and alpha, as if it were the first of them.
+
+        The variant that was loaded before stays loaded.
+        """
         live = self._live
         self._variant(slot)
         if (slot, seed) not in self._initial:
@@ -252,7 +264,7 @@ class ResidentModel:
 
     @cached_property
     def _base_digest(self) -> str:
-        """Digest of the base weights, equal to that of a full-weight arm before its first step."""
+        """SHA-256 of the base weights in float32, equal to that of a full-weight arm before its first step."""
         return hashlib.sha256(to_bytes(self._untrained)).hexdigest()
 
 

@@ -17,7 +17,7 @@ from autophage.progress import Meter
 from autophage.trainer.head import LanguageHead
 
 TOKEN_BUDGET = 1 << 14
-"""Most tokens of a batch. Their hidden states take 256 MiB at width 4096 in float32."""
+"""Most tokens of a batch, padding included. Their hidden states take 256 MiB at width 4096 in float32."""
 LOGIT_BUDGET = 1 << 26
 """Most logits of a batch that keeps them in memory: 256 MiB in float32."""
 BATCH = 64
@@ -30,9 +30,9 @@ COLUMNS = tuple(field.name for field in fields(Scored))
 def score(
     head: LanguageHead, sequences: Sequence[Sequence[int]], contexts: Sequence[int], meter: Meter
 ) -> list[Scored]:
-    """Statistics of `sequences[i][contexts[i]:]` for each i, in order. Contexts have at least one token.
+    """Return statistics of the tokens `sequences[i][contexts[i]:]` under the model of `head`, for each i in order.
 
-    `meter` counts sequences.
+    Sequences are token ids. Contexts have at least one token. `meter` counts sequences.
     """
     results: dict[int, Scored] = {}
     for batch in batches([len(sequence) for sequence in sequences], batch_tokens(head)):
@@ -51,9 +51,10 @@ def score(
 def score_choices(
     head: LanguageHead, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[int]], meter: Meter
 ) -> list[Scored]:
-    """Statistics of each token of `choices[i]` as the next token after `prompts[i]`. One pass serves all choices.
+    """Return statistics of each token id in `choices[i]` as the next token after `prompts[i]`, for each i in order.
 
-    Only the row of a prompt's last token passes through the head, once per choice. `meter` counts prompts.
+    One pass serves all choices of a prompt. Only the row of its last token passes through the head, once per choice.
+    `meter` counts prompts.
     """
     results: dict[int, Scored] = {}
     for batch in batches([len(prompt) for prompt in prompts], batch_tokens(head)):
@@ -73,7 +74,10 @@ def score_choices(
 def scored_rows(
     head: LanguageHead, sequences: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The head's rows [T, ...] that predict `sequences[b][low:high]`, and these tokens [T]."""
+    """Return the head's rows [T, ...] that predict the tokens `sequences[b][low:high]`, and these token ids [T].
+
+    `spans[b]` is (low, high). T counts the tokens of all spans.
+    """
     width = max(map(len, sequences))
     device = head.model.device
     ids_BL = torch.tensor([[*row, *[0] * (width - len(row))] for row in sequences], device=device)
@@ -85,14 +89,17 @@ def scored_rows(
 
 
 def batch_tokens(head: LanguageHead) -> int:
-    """Most tokens of a batch."""
+    """Return the largest number of tokens of a batch, padding included. A head that is not fused takes fewer."""
     if head.fused:
         return TOKEN_BUDGET
     return max(1, LOGIT_BUDGET // head.vocabulary)
 
 
 def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of similar length, within the budget of tokens. A batch has at least one sequence."""
+    """Group the indices of `lengths` into batches of sequences with similar length.
+
+    A batch has at most `tokens` tokens, padding included, but at least one sequence.
+    """
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         if batch and (len(batch) == BATCH or (len(batch) + 1) * lengths[index] > tokens):

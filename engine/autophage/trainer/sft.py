@@ -55,7 +55,7 @@ class NotFiniteError(RunError):
     """A loss or gradient is NaN or infinite. The error does not pickle: it stays inside one process."""
 
     def __init__(self, message: str, step: int, batch: Sequence[BrokenDocument]) -> None:
-        """`batch` are the documents of optimizer step `step`."""
+        """Take the documents `batch` of the optimizer step `step`, which counts from 1."""
         super().__init__(message)
         self.step, self.batch = step, batch
 
@@ -69,16 +69,16 @@ def run_sft(
     share: Share | None = None,
     make: Callable[..., WatchedTrainer] | None = None,
 ) -> tuple[list[StepStatistics], bytes | None]:
-    """Train the live weights of `variant` in place, with seeded generators.
+    """Train the live weights of `variant` in place on the rows of `request`, with seeded generators.
 
     Args:
-        micro_batch: Documents that memory holds. It shrinks if they turn out to be too many.
+        micro_batch: Number of documents that memory holds. It shrinks if they turn out to be too many.
         reference: The model of the recipe's `[anchor]`, if it has one.
         share: The rows that this process computes; all rows if None.
         make: Builds the trainer; `WatchedTrainer` if None.
 
     Returns:
-        Statistics of each step, and the AdamW state if the recipe carries it on.
+        Statistics of each optimizer step, and the AdamW state as bytes if the recipe carries it on, else None.
 
     Raises:
         NotFiniteError: a loss or gradient is not finite. The optimizer step is not taken.
@@ -119,7 +119,7 @@ def _remove_patches(*modules: Any) -> None:
 
 
 class Examples(torch.utils.data.Dataset[Example]):
-    """Rows as TRL's collator takes them. Labels are the token ids, `IGNORED` in the context."""
+    """Training rows as TRL's collator takes them. Labels are the token ids, `IGNORED` in the context."""
 
     def __init__(self, rows: Sequence[AnyRow]) -> None:
         self._rows = rows
@@ -165,7 +165,10 @@ class WatchedTrainer(SFTTrainer):
         self.steps: list[StepStatistics] = []
 
     def get_train_dataloader(self) -> Any:
-        """Load rows in their order. A row is read when its batch is due: its sample may not be written before."""
+        """Return a loader of batches that keeps the order of the rows.
+
+        A row is read when its batch is due: its sample may not be written before.
+        """
         loader: Any = torch.utils.data.DataLoader(
             Examples(self._rows), self.args.per_device_train_batch_size, collate_fn=partial(collate, self.data_collator)
         )
@@ -180,7 +183,7 @@ class WatchedTrainer(SFTTrainer):
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
-        """Add the gradient of one batch, in the largest micro-batches that memory holds.
+        """Add the gradient of one batch and return its loss, in the largest micro-batches that memory holds.
 
         An attempt that runs out of memory leaves no gradient and no statistics behind.
         """
@@ -218,7 +221,10 @@ class WatchedTrainer(SFTTrainer):
         return torch.stack(losses).sum()
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        """Stop at a norm that is not finite. A finite loss may have such a gradient. This runs last before the step."""
+        """Return the norm of the gradient, or raise `NotFiniteError` if it is not finite.
+
+        A finite loss may have such a gradient. This runs last before the optimizer step.
+        """
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
         if norm is not None and not math.isfinite(float(norm)):
             raise self._not_finite("norm of the gradient", float(norm))
@@ -271,7 +277,7 @@ class WatchedTrainer(SFTTrainer):
 
 
 def _broken(inputs: dict[str, Any], seen: Sequence[Columns]) -> list[BrokenDocument]:
-    """The documents of a batch, with the log-probs of trained tokens that were computed so far."""
+    """Return the documents of a batch with the log-probs of their trained tokens; None where none was computed yet."""
     known = iter([value for logprob, *_ in seen for value in logprob.tolist()])
     documents = []
     for row in examples(inputs):
@@ -283,7 +289,7 @@ def _broken(inputs: dict[str, Any], seen: Sequence[Columns]) -> list[BrokenDocum
 
 
 def _means(step: int, seen: Sequence[Columns]) -> StepStatistics:
-    """Average the columns over the trained tokens of all micro-batches of a step."""
+    """Average the watched values over the trained tokens of all micro-batches of a step; NaN without such tokens."""
     logprob, entropy, varentropy, rank, *anchored = (torch.cat(columns).double() for columns in zip(*seen, strict=True))
     if not len(rank):  # no row of the batch has a trained token
         return StepStatistics(step, 0, *(math.nan,) * 7)
@@ -338,7 +344,10 @@ def _arguments(
 
 
 def _padding_free(recipe: Recipe, device: torch.device) -> bool:
-    """True if batches are flattened. Without a variable-length attention kernel that costs a dense, quadratic mask."""
+    """Return True if batches are flattened into one row instead of padded.
+
+    Without a variable-length attention kernel that costs a dense, quadratic mask.
+    """
     if recipe.train.packing == "auto":
         return device.type == "cuda" and is_flash_attn_2_available()
     return recipe.train.packing == "padding-free"

@@ -44,7 +44,10 @@ T = TypeVar("T")
 
 
 class ShardedModel(ResidentModel):
-    """One rank's part of the model. Every method is called on every rank with the same arguments."""
+    """One rank's part of a resident model whose layers are split over ranks.
+
+    Every method is called on every rank with the same arguments.
+    """
 
     def __init__(self, path: str, recipe: Recipe, ranks: Ranks) -> None:
         self.ranks = ranks
@@ -107,9 +110,10 @@ class ShardedModel(ResidentModel):
         meter: Meter,
         units: int = 1,
     ) -> list[T]:
-        """Results of `work` by index. Ranks take the batches `planned` in turn, and every rank returns all results.
+        """Return the results of `work` for all indices, in order of indices.
 
-        The meter advances by `units` per index.
+        `planned` has batches of indices. Ranks take them in turn, and every rank returns all results. The meter
+        advances by `units` per index.
         """
         found: dict[int, T] = {}
         size = self.ranks.size
@@ -124,7 +128,7 @@ class ShardedModel(ResidentModel):
 
 
 class SharedStep(WatchedTrainer):
-    """A step whose batch is shared by ranks: one denominator, one check of the loss, one gradient."""
+    """A training step whose batch is shared by ranks: one denominator, one check of the loss, one gradient."""
 
     divides = False  # a rank with more micro-batches than the others would wait for them forever
 
@@ -163,10 +167,10 @@ class SharedStep(WatchedTrainer):
 
 
 def shard(base: Any, ranks: Ranks) -> None:
-    """Split the decoder layers of a model on the CPU over `ranks`. Whole parts move to the device.
+    """Split the decoder layers of a model on the CPU over `ranks`, in place. The LM head stays whole.
 
-    Adapters that are added later belong to no shard and stay whole. The backbone is the outermost split module, because
-    `LanguageHead` calls it.
+    The head and all buffers move to the device. Adapters that are added later belong to no shard and stay whole. The
+    backbone is the outermost split module, because `LanguageHead` calls it.
     """
     base.requires_grad_(False)
     head = base.get_output_embeddings()
@@ -183,7 +187,7 @@ def shard(base: Any, ranks: Ranks) -> None:
 
 
 def together(steps: Sequence[StepStatistics], ranks: Ranks) -> list[StepStatistics]:
-    """Combine each step's statistics over the tokens of all ranks."""
+    """Average this rank's statistics of each optimizer step with those of all other ranks, weighted by tokens."""
     table_SX = torch.tensor(
         [[one.tokens, *(0.0 if one.tokens == 0 else one.tokens * value for value in _values(one))] for one in steps],
         dtype=torch.float64,
@@ -204,7 +208,11 @@ def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
 
 
 def _layers(base: Any) -> list[torch.nn.Module]:
-    """The decoder layers: the modules that transformers does not split further."""
+    """Return the decoder layers of a model: the modules that transformers does not split further.
+
+    Raises:
+        RunError: the model does not declare its layers.
+    """
     names = set(getattr(base, "_no_split_modules", None) or ())
     found = [module for module in base.modules() if type(module).__name__ in names]
     if not found:

@@ -12,13 +12,13 @@ from autophage.trainer.resident import ResidentModel
 
 
 class BestEpoch:
-    """Score the live model after every epoch and keep the best weights.
+    """Score the live model on held-out documents after every epoch, and keep the weights with the least loss.
 
-    The loss is the mean negative log-prob of a token.
+    The loss is the mean negative log-prob (nats) of a token.
     """
 
     def __init__(self, resident: ResidentModel, documents: Sequence[HeldOut], rows: int, batch_size: int) -> None:
-        """Judge epochs of `rows` rows by human `documents` that are neither trained on nor measured."""
+        """Judge epochs of `rows` training rows by human `documents` that are neither trained on nor measured."""
         self._resident = resident
         self._sequences = [one.token_ids for one in documents]
         self._contexts = [one.context for one in documents]
@@ -28,7 +28,7 @@ class BestEpoch:
         """Weights of the best epoch so far; None before the first."""
 
     def step_ended(self, step: int, steps: int) -> None:
-        """Score the model if an epoch, or the training, ends with `step` of `steps`."""
+        """Score the model if an epoch, or the training, ends with optimizer step `step` of `steps`."""
         epochs_before, epochs_now = ((done * self._batch) // self._rows for done in (step - 1, step))
         if epochs_now == epochs_before and step < steps:
             return

@@ -27,7 +27,7 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """Trainable parameters of a model. `model` and `head` compute with their current values."""
+    """The trainable parameters of a model, by stored name. `model` and `head` compute with their current values."""
 
     model: Any
     head: LanguageHead
@@ -38,18 +38,21 @@ class Variant:
     """Type to which weights are rounded for scoring."""
 
     def put(self, tensors: Mapping[str, torch.Tensor], *, rounded: bool) -> None:
-        """Copy `tensors` into the parameters, rounded to `scored` or as they are."""
+        """Copy `tensors`, by stored name, into the parameters: rounded to the type `scored`, or as they are."""
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 tensor = tensors[name]
                 parameter.copy_(tensor.to(self.scored) if rounded else tensor)
 
     def take(self) -> Weights:
-        """Copy the live weights out, in float32."""
+        """Return the current values of the parameters as `Weights` in float32."""
         return Weights(to_bytes(self.parameters), self.config, self.method)
 
     def head_of(self, tensors: Mapping[str, torch.Tensor]) -> LanguageHead:
-        """The head of a model with `tensors`. A full model has its own head; adapters share the live one."""
+        """Return the LM head of the same model with the weights `tensors`.
+
+        A full model has its own head. Adapters share the live one.
+        """
         names = {id(parameter): name for name, parameter in self.parameters.items()}
         own = {part: names.get(id(getattr(self.head, part))) for part in ("weight", "bias")}
         changed: dict[str, Any] = {part: tensors[name] for part, name in own.items() if name is not None}
@@ -57,7 +60,7 @@ class Variant:
 
 
 def lora_variant(model: Any, name: str, head: LanguageHead) -> Variant:
-    """Make adapter `name` of a PEFT model the live one, and return it as a variant."""
+    """Make adapter `name` of a PEFT model the live one, and return it as a variant with the LM head `head`."""
     from peft import get_peft_model_state_dict
 
     model.set_adapter(name)
@@ -71,7 +74,9 @@ def lora_variant(model: Any, name: str, head: LanguageHead) -> Variant:
 
 
 def full_variant(path: str, base: Tensors, compute: torch.dtype) -> Variant:
-    """Copy the model at `path` with every weight trainable, starting from `base`. It computes in `compute`.
+    """Load the model at `path` again with every weight trainable, set to the tensors `base`.
+
+    The variant computes in the type `compute`.
 
     Raises:
         UserError: the weights in memory differ from those of the checkpoint, as in families with fused weights.
@@ -101,7 +106,10 @@ def _stored_buffers(model: Any) -> Tensors:
 
 
 def to_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """Safetensors bytes in float32. Order, type and device of the tensors do not change them."""
+    """Return named tensors as safetensors bytes in float32.
+
+    Order, type and device of the tensors do not change them.
+    """
     plain = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in sorted(tensors.items())}
     return safetensors.torch.save(plain)
 

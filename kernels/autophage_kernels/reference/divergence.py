@@ -37,7 +37,10 @@ def partial_divergence(
     batch_invariant: bool,
     out_PST: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """First pass, `[DIVERGENCE_FIELDS, 1, T]`. It computes every field."""
+    """Return the partial sums of the divergences for T rows of two logits, `[DIVERGENCE_FIELDS, 1, T]`.
+
+    This first pass computes every field, whatever the set of `divergences`. `out_PST` is filled if it is given.
+    """
     rows, vocabulary = logits_BLV.shape[:2].numel(), logits_BLV.shape[2]
     dtype = work_type(logits_BLV)
     if out_PST is None:
@@ -73,7 +76,10 @@ def _exponents(
 def merge_divergence(
     partial_PST: torch.Tensor, temperature: torch.Tensor | None, softcap: float, divergences: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Packed values `[D, T]` and moments `[DIVERGENCE_MOMENTS, T]`. The value of jsd is left empty."""
+    """Merge the parts of T rows. Return D divergences `[D, T]` in nats, and moments `[DIVERGENCE_MOMENTS, T]`.
+
+    `divergences` is a set of `Divergence` bits. The value of jsd is a placeholder until the second pass.
+    """
     scale = inverse(temperature, torch.float64)
     part = dict(zip(DivergenceField, partial_PST.double(), strict=True))
     x_ST, y_ST = part[DivergenceField.PEAK], part[DivergenceField.REFERENCE_PEAK]
@@ -112,7 +118,11 @@ def merge_divergence(
 
 
 def _rebase(peak_ST: torch.Tensor, peak_T: torch.Tensor, scale: torch.Tensor | float, softcap: float) -> torch.Tensor:
-    """Exponents of re-basing, without the usual floor. A part with a vanishing sum may hold mass of the other distribution."""
+    """Return the exponents that re-base parts from their peaks `[S, T]` to the rows' peaks `[T]`.
+
+    They are never above 0. They lack the usual floor, because a part with a vanishing sum may hold mass of the other
+    distribution.
+    """
     d_ST = (shift_of(peak_ST, softcap) - shift_of(peak_T, softcap)) * scale
     if not softcap:
         d_ST = torch.where(peak_ST == -torch.inf, 0.0, d_ST)
@@ -131,7 +141,10 @@ def mixture_divergence(
     moments_MT: torch.Tensor,
     batch_invariant: bool,
 ) -> torch.Tensor:
-    """Second pass, `[2, T]`. The rows are `KL(p || m)` and `KL(q || m)` with `m = (p + q) / 2`."""
+    """Return `KL(p || m)` and `KL(q || m)` of T rows in nats, `[2, T]`, with the mixture `m = (p + q) / 2`.
+
+    This second pass reads the moments of the first, `[DIVERGENCE_MOMENTS, T]`.
+    """
     out_2T = moments_MT.new_empty(2, moments_MT.shape[1])
     scale = inverse(temperature, moments_MT.dtype)
     step = chunk_rows(moments_MT.shape[1], logits_BLV.shape[2], batch_invariant)
@@ -169,11 +182,12 @@ def divergence_gradient(
     coefficients_CT: torch.Tensor,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """Gradient with respect to the first logits, `[B, L, V]` of `dtype`, contiguous.
+    """Return the gradient of a loss to the first logits, `[B, L, V]` of `dtype`, contiguous.
 
-    The gradient of an infinite divergence is NaN.
+    `coefficients_CT` are the gradients g to the divergences. The gradient of an infinite divergence is NaN.
 
-        dz = p [g_kl (log p - log q - kl) - g_ce (log q + H(p, q)) - g_h (log p + H(p)) + g_jsd (log p - log m - KL(p || m)) / 2]
+        dz = p [g_kl (log p - log q - kl) - g_ce (log q + H(p, q)) - g_h (log p + H(p))
+                + g_jsd (log p - log m - KL(p || m)) / 2]
              + g_reverse (p - q)
     """
     outer, inner, vocabulary = logits_BLV.shape

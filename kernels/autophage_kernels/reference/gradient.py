@@ -36,10 +36,11 @@ def stats_gradient(
     coefficients_CT: torch.Tensor,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """Gradient `[B, L, V]` of `dtype`, contiguous.
+    """Return the gradient of a loss to the logits, `[B, L, V]` of `dtype`, contiguous.
 
-    The logits are columns of the vocabulary from `first_column` on. A target in another part adds no true-class term. The
-    caller has set the log-prob's coefficient to 0 if the target is ignored or outside the vocabulary.
+    `coefficients_CT` are the gradients to log-prob, lse, entropy and varentropy. The logits are columns of the
+    vocabulary from `first_column` on. A target in another part adds no true-class term. The caller has set the
+    log-prob's coefficient to 0 if the target is ignored or outside the vocabulary.
     """
     outer, inner, vocabulary = logits_BLV.shape
     gradient_TV = logits_BLV.new_empty(outer * inner, vocabulary, dtype=dtype)

@@ -24,9 +24,9 @@ def merge_stats(
     vocabulary: int,
     statistics: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Packed floats `[F, T]`, packed int64 `[I, T]` and moments `[MOMENTS, T]`.
+    """Merge the parts of T rows. Return F float statistics `[F, T]`, I int64 ones `[I, T]`, and moments `[MOMENTS, T]`.
 
-    Targets are columns of the whole vocabulary, of `vocabulary` tokens.
+    `statistics` is a set of `Statistic` bits. Targets are columns of the whole vocabulary, of `vocabulary` tokens.
     """
     scale = inverse(temperature, torch.float64)
     part = _whole(partial_PST.double(), scale, softcap, statistics)
@@ -50,7 +50,7 @@ def merge_stats(
 def _whole(
     part_PST: torch.Tensor, scale: torch.Tensor | float, softcap: float, statistics: int
 ) -> dict[Field, torch.Tensor]:
-    """Fields that are needed, re-based to the common peak and summed over the parts."""
+    """Return the fields that `statistics` need, each `[T]`, re-based to the row's peak and summed over its parts."""
     if part_PST.shape[1] == 1:
         return dict(zip(Field, part_PST[:, 0], strict=True))
     peak_ST, s_ST, t_ST = part_PST[Field.PEAK], part_PST[Field.SUM], part_PST[Field.FIRST]
@@ -82,7 +82,10 @@ def _of_distribution(
     softcap: float,
     statistics: int,
 ) -> dict[Statistic, torch.Tensor]:
-    """Statistics that need no target. Entropy and varentropy are always there, and 0 if not asked for."""
+    """Return the statistics of T rows that need no target, each `[T]`.
+
+    Entropy and varentropy are always there, and 0 if not asked for.
+    """
     peak_T, sum_T = part[Field.PEAK], part[Field.SUM]
     finite_T = torch.where(log_sum_T.isnan(), torch.nan, sum_T)
     results = dict.fromkeys((Statistic.ENTROPY, Statistic.VARENTROPY), torch.zeros_like(sum_T))
@@ -113,7 +116,11 @@ def _of_target(
     ignore_index: int,
     vocabulary: int,
 ) -> dict[Statistic, torch.Tensor]:
-    """Statistics of the target. An ignored target has log-prob 0 and no rank. One outside the vocabulary has NaN."""
+    """Return the statistics of the target token of T rows, each `[T]`.
+
+    An ignored target has 0 for log-prob and for mass above. A target outside the vocabulary has NaN for both. Rank
+    and ties are then -1.
+    """
     ignored_T = target_T == ignore_index
     outside_T = (target_T < 0) | (target_T >= vocabulary)
     logprob_T = (softcapped(part[Field.OWN], softcap) - shift_of(part[Field.PEAK], softcap)) * scale - log_sum_T

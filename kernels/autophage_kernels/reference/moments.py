@@ -24,8 +24,10 @@ from autophage_kernels.reference.chunks import (
 from autophage_kernels.statistics import OF_TARGET, Statistic
 
 SHORT = 8192
-"""Vocabularies below it are searched for their argmax in blocks of 64, others in blocks of 256. Vector instructions find the
-maxima of blocks. Only the winning block is searched for an index, element by element."""
+"""Vocabulary size that decides the search for an argmax: blocks of 64 columns below it, of 256 from it on.
+
+Vector instructions find the maxima of blocks. Only the winning block is searched for an index, element by element.
+"""
 
 
 def partial_stats(
@@ -39,10 +41,11 @@ def partial_stats(
     batch_invariant: bool,
     out_PST: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Partial results `[FIELDS, S, T]`. Fields that `statistics` does not need are left uninitialised.
+    """Return the partial statistics of T rows in S parts, `[FIELDS, S, T]`. A part is a range of columns.
 
-    The logits are columns of the whole vocabulary from `first_column` on. Rank, ties and mass above count against
-    `target_logit_T` if it is given, as the target may lie in another part. Otherwise they count against the row's own value.
+    Fields that `statistics` does not need are left uninitialised. `out_PST` is filled if it is given. The logits are
+    columns of the whole vocabulary from `first_column` on. Rank, ties and mass above count against `target_logit_T`
+    if it is given, as the target may lie in another part. Otherwise they count against the row's own value.
     """
     rows, vocabulary = logits_BLV.shape[:2].numel(), logits_BLV.shape[2]
     dtype = work_type(logits_BLV)
@@ -74,12 +77,12 @@ def partial_stats(
 
 
 def split_count(rows: int, vocabulary: int, device: torch.device) -> int:
-    """Number of parts of a row. A part fits in a chunk."""
+    """Return the number of column ranges into which each of `rows` rows is split, so that a range fits in a chunk."""
     return -(-vocabulary // chunk_elements(rows * vocabulary))
 
 
 class _Pass(NamedTuple):
-    """State shared by all chunks of a call."""
+    """Arguments and outputs that all chunks of a first pass over the logits share."""
 
     scale: torch.Tensor | float
     softcap: float
@@ -89,7 +92,10 @@ class _Pass(NamedTuple):
     blocks: torch.Tensor  # [S, T], where each row's largest logit is
 
     def visit(self, part: int, chunk: slice, x_RV: torch.Tensor, buffers: torch.Tensor) -> None:
-        """Compute every field of a chunk in one part. `_leave_out_target` and `_argmax` correct some afterwards."""
+        """Write the fields that `statistics` need for the logits `[R, V]` of one chunk and part to `self.out`.
+
+        `_leave_out_target` and `_argmax` correct some afterwards. `buffers` are overwritten.
+        """
         statistics = self.statistics
         partial_PR = self.out[:, part, chunk]
         if not x_RV.shape[1]:
@@ -112,14 +118,20 @@ class _Pass(NamedTuple):
 
 
 def _own(logits_BLV: torch.Tensor, column_T: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Logit of each row's target. It is NaN, which compares with nothing, if the target is in none of these columns."""
+    """Return the logit at the target's column of each of T rows, `[T]`.
+
+    It is NaN, which compares with nothing, if the target is in none of these columns.
+    """
     here_T = (column_T >= 0) & (column_T < logits_BLV.shape[2])
     column_BL1 = torch.where(here_T, column_T, 0).view(*logits_BLV.shape[:2], 1)
     return torch.where(here_T, logits_BLV.gather(2, column_BL1).flatten().to(dtype), torch.nan)
 
 
 def _peak(x_RV: torch.Tensor, peak_R: torch.Tensor, block_R: torch.Tensor | None) -> torch.Tensor:
-    """Largest logit of each row and, if asked, the first block that holds it. The last block may be shorter."""
+    """Write the largest logit of each row to `peak_R` and return it. The first block that holds it goes to `block_R`.
+
+    No block is searched if `block_R` is None. The last block may be shorter.
+    """
     vocabulary, width = x_RV.shape[1], _width(x_RV.shape[1])
     blocks = vocabulary // width
     if block_R is None or blocks == 0:
@@ -139,7 +151,7 @@ def _width(vocabulary: int) -> int:
 
 
 def _argmax(logits_BLV: torch.Tensor, block_T: torch.Tensor, batch_invariant: bool) -> torch.Tensor:
-    """Lowest column of the largest logit, searched in the block that holds it."""
+    """Return the lowest column of each row's largest logit, `[T]`, searched in the block `block_T` that holds it."""
     vocabulary = logits_BLV.shape[2]
     width = min(_width(vocabulary), vocabulary)
     first_T = (block_T * width).clamp_(max=vocabulary - width)
@@ -158,7 +170,10 @@ def _exponentials(
     u_RV: torch.Tensor,
     e_RV: torch.Tensor,
 ) -> None:
-    """Compute u and e^u of every logit."""
+    """Write u to `u_RV` and e^u to `e_RV` for every logit.
+
+    u is the softcapped logit minus that of the row's peak, divided by the temperature.
+    """
     torch.sub(softcapped(x_RV, softcap), shift_of(peak_R, softcap).unsqueeze(1), out=u_RV)
     if not isinstance(scale_R1, float):
         u_RV.mul_(scale_R1)
@@ -173,7 +188,11 @@ def _compare(
     statistics: int,
     partial_PR: torch.Tensor,
 ) -> None:
-    """Sum counts and mass against the target's logit. The target's own column is included."""
+    """Write to `partial_PR` the number and mass of logits above `level_R1`, and the number of logits equal to it.
+
+    Only those that `statistics` need are written. The level is the target's logit. The target's own column is
+    included. `other_RV` is overwritten.
+    """
     if statistics & (Statistic.RANK | Statistic.MASS_ABOVE):
         _sum(torch.gt(x_RV, level_R1, out=other_RV), partial_PR, Field.ABOVE)
     if statistics & Statistic.MASS_ABOVE:
@@ -191,7 +210,10 @@ def _leave_out_target(
     softcap: float,
     statistics: int,
 ) -> None:
-    """Subtract the target itself from counts and mass of its part. It is found by index, as its logit may be recomputed."""
+    """Write the target's logit to `out_PST`, and subtract the target itself from the counts and mass of its part.
+
+    It is found by index, as its logit may be recomputed.
+    """
     out_PST[Field.OWN] = -torch.inf
     out_PST[Field.OWN].scatter_(0, part_1T, torch.where(own_T.isnan(), -torch.inf, own_T).unsqueeze(0))
     above_T = own_T > level_T

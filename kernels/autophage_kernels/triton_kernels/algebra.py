@@ -19,7 +19,7 @@ NOWHERE = tl.constexpr(1 << 30)
 
 @triton.jit
 def tanh(y):
-    """Hyperbolic tangent with a relative error of 2e-7.
+    """Return the hyperbolic tangent of y, with a relative error of 2e-7.
 
     An odd series serves near 0, where 1 - e would cancel. e^-2|y| serves elsewhere and cannot overflow.
     """
@@ -39,7 +39,10 @@ def softcapped(x, softcap, SOFTCAP: tl.constexpr):
 
 @triton.jit
 def shift_of(peak, softcap, SOFTCAP: tl.constexpr):
-    """Offset subtracted from a row whose largest logit is `peak`. It is 0 for an infinite peak, as inf - inf is NaN."""
+    """Return the offset to subtract from the softcapped logits of a row whose largest logit is `peak`.
+
+    Without a softcap it is 0 for an infinite peak, as inf - inf is NaN.
+    """
     shift = softcapped(peak, softcap, SOFTCAP)
     if not SOFTCAP:
         shift = tl.where(tl.abs(peak) == INFINITY, 0.0, peak)
@@ -48,7 +51,10 @@ def shift_of(peak, softcap, SOFTCAP: tl.constexpr):
 
 @triton.jit
 def base2_scale(temperature_ptr, rows, stride, TEMPERATURE: tl.constexpr):
-    """`log2(e) / temperature` of each row. It is NaN if the temperature is not above 0."""
+    """Return `log2(e) / temperature` of each row, or `log2(e)` without a temperature.
+
+    It is NaN if the temperature is not above 0.
+    """
     scale = LOG2E
     if TEMPERATURE:
         temperature = tl.load(temperature_ptr + rows * stride)
@@ -58,9 +64,9 @@ def base2_scale(temperature_ptr, rows, stride, TEMPERATURE: tl.constexpr):
 
 @triton.jit
 def rebase(peak, shift, new_shift, scale, SOFTCAP: tl.constexpr):
-    """Exponent of re-basing in base 2, `(old shift - new shift) * scale`. It is never above 0.
+    """Return the exponent in base 2 that re-bases a part to a higher peak, `(shift - new_shift) * scale`.
 
-    It is 0 for a part that is all -inf, as its sum is 0. With a softcap such a part has a sum.
+    It is never above 0. It is 0 for a part that is all -inf, as its sum is 0. With a softcap such a part has a sum.
     """
     d = (shift - new_shift) * scale
     if not SOFTCAP:

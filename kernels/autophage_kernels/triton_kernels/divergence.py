@@ -31,7 +31,7 @@ def exponent(x, shift, scale, softcap, SOFTCAP: tl.constexpr):
 
 @triton.jit
 def shift_change(peak, shift, new_shift, scale, SOFTCAP: tl.constexpr):
-    """`rebase` without the floor."""
+    """Return the exponent in base 2 that re-bases a part to a higher peak, as `rebase` but without its floor."""
     d = (shift - new_shift) * scale
     if not SOFTCAP:
         d = tl.where(peak == -INFINITY, 0.0, d)
@@ -240,7 +240,10 @@ def merge_divergence_kernel(
 def log_probs(
     x, y, moments_ptr, n_rows, row, scale, softcap, SOFTCAP: tl.constexpr
 ):  # fmt: skip
-    """Log-probs of p and q in base 2."""
+    """Return the log-probs of logits x and y under their rows' distributions p and q, in base 2.
+
+    `moments_ptr` holds the peaks and normalisers of the first pass.
+    """
     x_shift = shift_of(tl.load(moments_ptr + row), softcap, SOFTCAP)
     y_shift = shift_of(tl.load(moments_ptr + 2 * n_rows + row), softcap, SOFTCAP)
     log_s = tl.load(moments_ptr + n_rows + row) / LN2
@@ -250,7 +253,7 @@ def log_probs(
 
 @triton.jit
 def log_mixture(log_p, log_q):
-    """Log of `(p + q) / 2` in base 2."""
+    """Return the log of `(p + q) / 2` in base 2, given the logs of p and q in base 2."""
     return tl.maximum(log_p, log_q) + (tl.log2(1.0 + tl.exp2(-tl.abs(log_p - log_q))) - 1.0)
 
 

@@ -30,7 +30,7 @@ from autophage_kernels.triton_kernels.launch_stats import (
 )
 
 BLOCK = 1024
-"""Columns of a block. It is half of that of one distribution, as two are in flight."""
+"""Number of columns of a block. It is half of that of one distribution, as two are in flight."""
 STAGES = 4
 
 
@@ -43,7 +43,10 @@ def partial_divergence(
     batch_invariant: bool,
     out_PST: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """As `reference.partial_divergence`, `[DIVERGENCE_FIELDS, S, T]` float32. A given `out_PST` has one split."""
+    """Return the partial sums of the divergences for T rows in S parts, `[DIVERGENCE_FIELDS, S, T]` float32.
+
+    The meaning is that of `reference.partial_divergence`. A given `out_PST` is filled and has one part.
+    """
     rows, vocabulary = logits_BLV.shape[:2].numel(), logits_BLV.shape[2]
     if out_PST is None:
         parts = split_count(rows, vocabulary, logits_BLV.device, batch_invariant)
@@ -56,7 +59,7 @@ def partial_divergence(
 def _pair(
     logits_BLV: torch.Tensor, reference_BLV: torch.Tensor, temperature: torch.Tensor | None, softcap: float
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arguments and constants of every kernel over two distributions."""
+    """Return the arguments and the compile-time constants that all kernels over two distributions share."""
     arguments = {
         "x_ptr": logits_BLV,
         "y_ptr": reference_BLV,
@@ -115,7 +118,10 @@ def partial_divergence_launch(
 def merge_divergence(
     partial_PST: torch.Tensor, temperature: torch.Tensor | None, softcap: float, divergences: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `reference.merge_divergence`."""
+    """Merge the parts of T rows. Return D divergences `[D, T]` in nats, and moments `[DIVERGENCE_MOMENTS, T]`.
+
+    The meaning is that of `reference.merge_divergence`. The value of jsd is uninitialised until the second pass.
+    """
     parts, rows = partial_PST.shape[1:]
     place = divergence_slots(divergences)
     values_DT = partial_PST.new_empty(len(place), rows)
@@ -158,7 +164,10 @@ def mixture_divergence(
     moments_MT: torch.Tensor,
     batch_invariant: bool,
 ) -> torch.Tensor:
-    """As `reference.mixture_divergence`. Rows are not split, so that every mode is batch-invariant."""
+    """Return `KL(p || m)` and `KL(q || m)` of T rows in nats, `[2, T]`, with the mixture `m = (p + q) / 2`.
+
+    The meaning is that of `reference.mixture_divergence`. Rows are not split, so every mode is batch-invariant.
+    """
     rows = moments_MT.shape[1]
     out_2T = moments_MT.new_empty(2, rows)
     if rows:
@@ -179,7 +188,10 @@ def divergence_gradient(
     coefficients_CT: torch.Tensor,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """As `reference.divergence_gradient`."""
+    """Return the gradient of a loss to the first logits, `[B, L, V]` of `dtype`, contiguous.
+
+    The meaning is that of `reference.divergence_gradient`.
+    """
     gradient_BLV = torch.empty(logits_BLV.shape, dtype=dtype, device=logits_BLV.device)
     if gradient_BLV.numel():
         outer, inner, vocabulary = logits_BLV.shape

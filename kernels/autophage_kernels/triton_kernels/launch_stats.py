@@ -17,17 +17,22 @@ from autophage_kernels.triton_kernels.merging import merge_stats_kernel
 from autophage_kernels.triton_kernels.moments import partial_stats_kernel
 
 BLOCK = 2048
-"""Columns of a block, 16 a lane with `WARPS` warps. At 4096 the accumulators leave no room for two blocks in flight."""
+"""Number of columns of a block, 16 a lane with `WARPS` warps.
+
+At 4096 the accumulators leave no room for two blocks in flight.
+"""
 WARPS = 4
 STAGES = 4
-"""One block is worked on while three are loaded. This covers the latency of memory with two programs a processor, which fit if
-every statistic is asked for."""
+"""Number of blocks in flight: one is worked on while three are loaded.
+
+This covers the latency of memory with two programs a processor, which fit if every statistic is asked for.
+"""
 WAVES = 2
-"""Times that the split rows of a short batch fill the GPU. The last programs then leave little of it idle."""
+"""Number of times that the programs of a short batch fill the GPU. The last ones then leave little of it idle."""
 SHORTEST_SPLIT = 2
-"""Fewest blocks of a split. Below it a program's start costs more than its work."""
+"""Minimum blocks of a split. Below it a program's start costs more than its work."""
 INVARIANT_SPLIT = 8
-"""Blocks of a split in batch-invariant mode. The number of splits then depends on the vocabulary alone."""
+"""Number of blocks of a split in batch-invariant mode. The number of splits depends on the vocabulary alone."""
 MERGE_TILE = 1024
 """Number of partial results that one program of the merge holds."""
 UNKNOWN, ALIGNED, PEEL = 0, 1, 2
@@ -44,7 +49,10 @@ def partial_stats(
     batch_invariant: bool,
     out_PST: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """As `reference.partial_stats`, `[FIELDS, S, T]` float32. A given `out_PST` has one split."""
+    """Return the partial statistics of T rows in S parts, `[FIELDS, S, T]` float32. A part is a range of columns.
+
+    The meaning is that of `reference.partial_stats`. A given `out_PST` is filled and has one part.
+    """
     if out_PST is None:
         rows, vocabulary = logits_BLV.shape[:2].numel(), logits_BLV.shape[2]
         parts = split_count(rows, vocabulary, logits_BLV.device, batch_invariant)
@@ -65,7 +73,10 @@ def partial_stats(
 
 
 def split_count(rows: int, vocabulary: int, device: torch.device, batch_invariant: bool = False) -> int:
-    """Number of parts of a row."""
+    """Return the number of column ranges into which each of `rows` rows is split, at least 1.
+
+    The ranges of all rows together fill the GPU. In batch-invariant mode the number depends on the vocabulary alone.
+    """
     blocks = divide_up(vocabulary, BLOCK)
     if batch_invariant:
         return divide_up(blocks, INVARIANT_SPLIT)
@@ -129,15 +140,18 @@ def partial_launch(
 
 
 def temperature_stride(temperature: torch.Tensor | None) -> int:
-    """Stride of the temperature. Every row reads the same one at stride 0."""
+    """Return the number of elements from one row's temperature to the next.
+
+    It is 0 if all rows share a temperature or have none.
+    """
     return 0 if temperature is None or len(temperature) == 1 else temperature.stride(0)
 
 
 def alignment(logits_BLV: torch.Tensor, batch_invariant: bool) -> int:
-    """Alignment of the rows' first logits: `UNKNOWN`, `ALIGNED` or `PEEL`.
+    """Return the alignment of the rows' first logits: `UNKNOWN`, `ALIGNED` or `PEEL`.
 
-    A batch-invariant pass may not peel, as peeling moves columns to other lanes row by row. It treats a single row as one of
-    several.
+    A batch-invariant pass may not peel, as peeling moves columns to other lanes row by row. It treats a single row as
+    one of several.
     """
     outer, inner, _ = logits_BLV.shape
     if logits_BLV.stride(2) != 1 or logits_BLV.data_ptr() % 16:
@@ -157,7 +171,10 @@ def merge_stats(
     vocabulary: int,
     statistics: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """As `reference.merge_stats`."""
+    """Merge the parts of T rows. Return F float statistics `[F, T]`, I int64 ones `[I, T]`, and moments `[MOMENTS, T]`.
+
+    The meaning is that of `reference.merge_stats`.
+    """
     rows = partial_PST.shape[2]
     floats, integers = slots(statistics, FLOATS), slots(statistics, INTEGERS)
     floats_FT = partial_PST.new_empty(len(floats), rows)
@@ -227,7 +244,10 @@ def stats_gradient(
     coefficients_CT: torch.Tensor,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """As `reference.stats_gradient`."""
+    """Return the gradient of a loss to the logits, `[B, L, V]` of `dtype`, contiguous.
+
+    The meaning is that of `reference.stats_gradient`.
+    """
     gradient_BLV = torch.empty(logits_BLV.shape, dtype=dtype, device=logits_BLV.device)
     if gradient_BLV.numel():
         gradient_launch(

@@ -24,7 +24,7 @@ ROUNDING = tl.constexpr(1e-5)
 
 @triton.jit
 def part(partial_ptr, field, partial_field, parts, rows, partial_split, valid, other):
-    """One field of all parts of a program's rows, `[S, R]`."""
+    """Load one field of all S parts of a program's R rows, `[S, R]`. Invalid places get the value `other`."""
     place = field * partial_field + parts[:, None] * partial_split + rows[None, :]
     return tl.load(partial_ptr + place, mask=valid, other=other)
 

@@ -36,7 +36,10 @@ def absorb(
     SOFTCAP: tl.constexpr, FIRST: tl.constexpr, SECOND: tl.constexpr, SQUARE: tl.constexpr, ABOVE: tl.constexpr,
     EQUAL: tl.constexpr, MASS: tl.constexpr, ARGMAX: tl.constexpr, EDGE: tl.constexpr,
 ):  # fmt: skip
-    """State after one more block of logits x `[BLOCK]`. `valid` matters in the edge only."""
+    """Return the state of a row's partial statistics after one more block of logits x `[BLOCK]`.
+
+    `valid` masks columns and matters in the edge only.
+    """
     top = tl.max(x, axis=0)
     grows = top > peak
     if EDGE and ARGMAX:

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Conflict:
-    """Values that do not go together. `keys` are the keys involved; the message points at the first that is written."""
+    """Values of a recipe that do not go together.
+
+    `keys` are the dotted keys involved. The message points at the first that is written. `wrong` and `remedies` are its
+    words.
+    """
 
     keys: tuple[str, ...]
     wrong: str

@@ -90,7 +90,10 @@ def domain_without_prompts(recipe: Recipe) -> Conflict | None:
 
 
 def schedule_in_wrong_direction(recipe: Recipe) -> Conflict | None:
-    """decay must raise the synthetic fraction, last-chance must lower it. Anything else is a slip."""
+    """Return a conflict if the schedule moves the synthetic fraction the wrong way, else None.
+
+    decay must raise the fraction, and last-chance must lower it. Anything else is a slip.
+    """
     mix, last = recipe.mix, alpha_final(recipe)
     if mix.schedule == "constant" or (last > mix.alpha if mix.schedule == "decay" else last < mix.alpha):
         return None

@@ -8,7 +8,11 @@ from autophage.recipe.schema import Recipe
 
 
 def too_few_rows(recipe: Recipe) -> Conflict | None:
-    """Regression needs T >= d + 2 rows: below, E[(X^T X)^-1] of T rows of N(0, I_d) is infinite. A variance needs two values."""
+    """Return a conflict if `sample.count` is too small for the learner's fit, else None.
+
+    Regression on d features needs T >= d + 2 rows. With fewer, E[(X^T X)^-1] of T rows of N(0, I_d) is infinite. A
+    variance needs two values.
+    """
     learner, count = recipe.learner, recipe.sample.count
     least = {"regression": learner.dimensions + 2, "mixture": max(2, learner.components)}.get(learner.kind, 2)
     if count >= least:

@@ -96,7 +96,10 @@ def best_epoch_not_kept(recipe: Recipe) -> Conflict | None:
 
 
 def no_document_to_validate_on(recipe: Recipe) -> Conflict | None:
-    """Checks a world alone: the windows of a text are counted once its tokenizer is known."""
+    """Return a conflict if `train.keep = "best"` has no held-out document to judge epochs by, else None.
+
+    Only a world is checked. The windows of a text are counted once its tokenizer is known.
+    """
     source, measured = recipe.source, recipe.measure.documents
     if recipe.train.keep == "last" or source.kind != "world" or source.held_out_documents > measured:
         return None

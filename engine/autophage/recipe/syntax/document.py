@@ -20,7 +20,7 @@ from autophage.recipe.syntax.faults import Fault, Location
 from autophage.recipe.syntax.positions import KeyPath, Mark, Position, locate
 
 LARGEST = 1 << 20
-"""Maximum bytes of a recipe. A larger file was given by mistake, for example a model, and is not read."""
+"""Maximum bytes of a recipe file. A larger file was given by mistake, such as a model, and is not read."""
 
 RESOLVED = "# A complete recipe, as autophage resolved it: every key, with where its value was written."
 """First line of a resolved recipe. Such a file writes every key, so its unused defaults cause no warnings."""
@@ -69,7 +69,7 @@ class TomlDocument:
         return path in self.overrides or path in self.marks
 
     def put(self, path: KeyPath, value: object, location: Location) -> None:
-        """Replace the value at `path`, and its location."""
+        """Replace the value at the key path `path`, and its location."""
         for old in [mark for mark in self.marks if mark[: len(path)] == path]:
             del self.marks[old]
         for old in [known for known in self.overrides if known[: len(path)] == path]:
@@ -96,7 +96,7 @@ def location_in_file(display: str, position: Position) -> Location:
 
 
 def read_document(path: FilePath, display: str) -> TomlDocument:
-    """Read the TOML file `path`. Messages call it `display`.
+    """Read and parse the TOML file `path`. Messages call it `display`.
 
     Raises:
         RecipeError: the file cannot be read, decoded or parsed.
@@ -115,7 +115,11 @@ def read_document(path: FilePath, display: str) -> TomlDocument:
 
 
 def flat_items(table: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield each entry of nested tables with its keys: `mix.alpha = 1` gives `("mix", "alpha"), 1`."""
+    """Yield each value of nested tables with its keys: `mix.alpha = 1` gives `("mix", "alpha"), 1`.
+
+    Args:
+        above: Keys to put before those of `table`.
+    """
     for name, value in table.items():
         if isinstance(value, dict):
             yield from flat_items(value, (*above, name))
@@ -160,7 +164,10 @@ def _decode(content: bytes, display: str) -> str:
 
 
 def _syntax(display: str, text: str, message: str) -> str:
-    """The message of a syntax error. tomllib's own ends with "(at line 3, column 9)" or "(at end of document)"."""
+    """Return the message of a syntax error, with line and column.
+
+    The message of tomllib ends with "(at line 3, column 9)" or "(at end of document)".
+    """
     lines = text.split("\n")
     found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", message, re.DOTALL)
     reason, line, column = found.groups() if found else (message, None, None)

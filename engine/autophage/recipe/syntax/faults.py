@@ -15,7 +15,7 @@ from autophage.recipe.syntax.literals import toml_value
 
 @dataclass(frozen=True)
 class Location:
-    """The location of a key or value: a position in a file, or a --set argument.
+    """Place of a key or value: a position in a file, or a --set argument.
 
     Attributes:
         text: for errors, with line and column.
@@ -30,14 +30,17 @@ class Location:
     override: bool = False
 
     def replacement(self, dotted: str, value: object) -> str:
-        """The text to write here instead: a value in a file, a whole argument on the command line."""
+        """Return the text to write at this place, so that the key `dotted` has `value`.
+
+        In a file it is the value in TOML. On the command line it is the whole argument.
+        """
         literal = toml_value(value)
         return f"--set {shlex.quote(f'{dotted}={literal}')}" if self.override else literal
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: its location, the error, and one line for each remedy."""
+    """One fault of a recipe: its location, what is wrong, and one line for each remedy."""
 
     location: Location
     wrong: str
@@ -50,7 +53,7 @@ class Fault:
 def raise_faults(faults: Iterable[Fault]) -> None:
     """Raise one `RecipeError` that lists all faults in the order of the file, then those of --set.
 
-    Without faults, do nothing.
+    Without faults, nothing happens.
     """
     found = sorted(faults, key=lambda fault: fault.location.order)
     if found:

@@ -24,7 +24,7 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def toml_value(value: object) -> str:
-    """`value` in TOML syntax."""
+    """Return `value` in TOML syntax."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -43,12 +43,15 @@ def toml_value(value: object) -> str:
 
 
 def toml_key(path: Sequence[str]) -> str:
-    """A dotted key. Parts that are not bare are quoted: `["sweep", "mix.alpha"]` -> `sweep."mix.alpha"`."""
+    """Return the parts of a key as a dotted TOML key: `["sweep", "mix.alpha"]` -> `sweep."mix.alpha"`.
+
+    Parts that are not bare are quoted.
+    """
     return ".".join(part if _BARE.fullmatch(part) else toml_value(part) for part in path)
 
 
 def shown(value: object) -> str:
-    """`value` in TOML syntax, cut to `SHOWN` characters."""
+    """Return `value` in TOML syntax, cut to `SHOWN` characters."""
     text = toml_value(value)
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
@@ -69,7 +72,7 @@ def _float(value: float) -> str:
 
 
 def parse_key(text: str) -> tuple[str, ...] | None:
-    """The parts of a dotted key, without quotes, or None if `text` is not a key."""
+    """Return the parts of a dotted TOML key, without quotes; None if `text` is not a key."""
     if "\n" in text:
         return None
     try:
@@ -84,7 +87,7 @@ def parse_key(text: str) -> tuple[str, ...] | None:
 
 
 def parse_value(raw: str) -> Any:
-    """The value of `raw` as TOML, or `raw` itself if it is not TOML."""
+    """Return the value that `raw` has as TOML, or `raw` itself if it is not TOML."""
     try:
         document = tomllib.loads(f"value = {raw}")
     except (ValueError, RecursionError):  # mostly TOMLDecodeError: a plain string

@@ -24,14 +24,17 @@ class Position(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Position of a key, and of its value. Both are equal for list items and `[table]` headers."""
+    """Position of a key and of its value. Both are equal for list items and `[table]` headers."""
 
     key: Position
     value: Position
 
 
 def locate(text: str) -> dict[KeyPath, Mark]:
-    """The mark of every key, table, list and list item of a valid TOML text with LF line ends."""
+    """Return the positions of every key, table, list and list item of a TOML text, by key path.
+
+    The text is valid and has LF line ends.
+    """
     scanner = _Scanner(text)
     scanner.document()
     return scanner.marks
@@ -51,7 +54,10 @@ class _Scanner:
         return Position(line, offset - self.starts[line - 1] + 1)
 
     def mark(self, path: KeyPath, key: int, value: int) -> None:
-        """Record a mark. The first one of a path wins: `[a.b]` before `[a]` already marks `a`."""
+        """Record the offsets of the key and the value at `path` as positions.
+
+        The first mark of a path wins: `[a.b]` before `[a]` already marks `a`.
+        """
         self.marks.setdefault(path, Mark(self.position(key), self.position(value)))
 
     def document(self) -> None:
@@ -67,7 +73,10 @@ class _Scanner:
             self.blank()
 
     def header(self, brackets: int) -> KeyPath:
-        """Scan `[a.b]` or `[[a.b]]`. A name that is an array of tables means its last table."""
+        """Scan `[a.b]` or `[[a.b]]`, and return the key path of the table.
+
+        A name that is an array of tables means its last table.
+        """
         self.at += brackets
         parts = self.key()
         self.at += brackets
@@ -96,7 +105,7 @@ class _Scanner:
         self.value(path)
 
     def key(self) -> list[tuple[str, int]]:
-        """Scan a dotted key and the blanks after it. Returns its parts with their offsets."""
+        """Scan a dotted key and the blanks after it. Return its parts, each with its offset in the text."""
         parts = []
         while True:
             self.spaces()

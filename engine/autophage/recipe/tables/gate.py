@@ -28,28 +28,28 @@ class GateTable(Table):
 
     @property
     def passes(self) -> int:
-        """Forward passes over each sample."""
+        """Number of forward passes over each sample."""
         return 0
 
     @property
     def gradient_steps(self) -> int:
-        """Gradient steps of the writer on each sample."""
+        """Number of gradient steps that the writing model takes on each sample."""
         return 0
 
     @property
     def human_passes(self) -> int:
-        """Human documents that a model reads for each sample, and once before all samples."""
+        """Number of human documents that a model reads for each sample, and once before all samples."""
         return 0
 
     def unfit(self, settings: Settings) -> tuple[str, ...]:
-        """The reason why this gate cannot judge an arm with `settings`, then the remedies. Empty if it can.
+        """Return the reason why this gate cannot judge an arm with `settings`, then the remedies.
 
-        Reads no file.
+        Empty if the gate can judge it. No file is read.
         """
         return ()
 
     def require(self) -> None:
-        """Look for the named files and models before a run begins. Loads no weights.
+        """Check that the named files and models exist, before a run begins. Loads no weights.
 
         Raises:
             UserError: a file or model is missing or of another kind.
@@ -61,7 +61,7 @@ def installed_gates() -> list[str]:
 
 
 def gate_class(kind: str) -> type[GateTable]:
-    """Import the class of a `kind`.
+    """Import and return the class of a kind of gate.
 
     Raises:
         OfferError: no package offers the kind, several do, the import fails, or the object is not a gate.
@@ -74,7 +74,10 @@ def gate_class(kind: str) -> type[GateTable]:
 
 
 def _resolve(value: object) -> object:
-    """Validate a dictionary as the settings of its kind, for a recipe read from JSON or made of another recipe's values."""
+    """Return a dictionary as the validated settings of its kind of gate. Other values pass unchanged.
+
+    Recipes that are read from JSON, or made of another recipe's values, hold dictionaries.
+    """
     if isinstance(value, Mapping):
         return gate_class(str(value.get("kind"))).model_validate(dict(value))
     return value

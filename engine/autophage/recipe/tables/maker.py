@@ -23,14 +23,14 @@ KEYS_OF = {
     "entities": ("pairs", "clusters", "occurrences", "entities"),
     "reasoning": ("answers",),
 }
-"""Built-in kind to the keys of the table that it uses. A plug-in may use any key."""
+"""Built-in kind of maker to the keys of the table that it uses. A plug-in may use any key."""
 
 
 def require_passage(template: str) -> str:
-    """Return `template`.
+    """Return `template` unchanged, if its fields are one or more {passage}.
 
     Raises:
-        ValueError: its fields are anything but one or more {passage}.
+        ValueError: The template has another field, or none.
     """
     try:
         fields = {name for _, name, _, _ in Formatter().parse(template) if name is not None}

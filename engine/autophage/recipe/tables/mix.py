@@ -9,7 +9,7 @@ from pydantic import Field
 from autophage.recipe.tables.table import Fraction, Table
 
 ALL = "all"
-"""No domain: prompts and human data have every subject of the source."""
+"""Value of `mix.domain` for no domain: prompts and human data have every subject of the source."""
 
 
 class MixTable(Table):

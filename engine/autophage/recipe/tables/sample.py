@@ -9,7 +9,7 @@ from pydantic import Field
 from autophage.recipe.tables.table import LARGEST, Positive, Table
 
 MADE: Final = "made"
-"""Prompts written by a maker, in place of a value of `sample.prompts`."""
+"""Form of prompts that a maker writes, in place of a value of `sample.prompts`."""
 
 
 class SampleTable(Table):
@@ -83,5 +83,5 @@ class SampleTable(Table):
 
     @property
     def written(self) -> int:
-        """Samples in a corpus. A mix takes `count` of those that the gates accept."""
+        """Number of samples in a corpus. A mix takes `count` of those that the gates accept."""
         return round(self.count * self.oversample)

@@ -20,7 +20,11 @@ Names = TypeVar("Names", bound=list[str] | None)
 
 
 def require_distinct(names: Names) -> Names:
-    """Return `names`. Raises `ValueError` if a name occurs twice."""
+    """Return `names` unchanged, if no name occurs twice. None passes.
+
+    Raises:
+        ValueError: A name occurs twice.
+    """
     if names is not None and len(set(names)) != len(names):
         raise ValueError("an entry occurs twice")
     return names

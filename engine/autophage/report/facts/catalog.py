@@ -19,9 +19,10 @@ GUESS = 0.25
 
 @dataclass(frozen=True)
 class Meaning:
-    """Description of a metric for the reader.
+    """Label, note and unit of a metric, for the reader of a report.
 
-    `kind` is the unit. A share is drawn as a percentage. A perplexity or a positive number may get a logarithmic axis.
+    `note` is one sentence. `kind` is the unit. A share is drawn as a percentage. A perplexity or a positive number may
+    get a logarithmic axis.
     """
 
     label: str
@@ -85,7 +86,7 @@ LEARNERS = {
         "Wrong among the kept", "Share of wrong labels among those that the verifier keeps.", "share"
     ),
 }
-"""Metrics of learners that are not language models."""
+"""Metric -> meaning, for learners that are not language models."""
 
 BASES = {
     "knowledge/accuracy": Meaning("Accuracy", "Share of probes answered correctly, word for word.", "share"),
@@ -250,22 +251,29 @@ BASES = {
         "number",
     ),
 }
+"""Metric without suffixes -> meaning."""
 
 
 def order(metric: str) -> tuple[int, ...]:
-    """Sort key of a suffixed metric within its family: by bucket, then by format, in the order of this module."""
+    """Return a sort key for the suffixed metrics of one family.
+
+    Frequency buckets come before question formats, both in the order of this module. Unknown suffixes come last.
+    """
     places = [*BUCKETS, *FORMATS, *QUESTION_FORMATS]
     return tuple(places.index(suffix) if suffix in places else len(places) for suffix in split(metric)[1])
 
 
 def split(metric: str) -> tuple[str, list[str]]:
-    """Split off the suffixes: `knowledge/accuracy.torso.cloze` -> (`knowledge/accuracy`, [`torso`, `cloze`])."""
+    """Split a metric's name at its dots: `knowledge/accuracy.torso` -> (`knowledge/accuracy`, [`torso`])."""
     base, *suffixes = metric.split(".")
     return base, suffixes
 
 
 def describe(metric: str) -> Meaning:
-    """Meaning of a metric. Suffixes extend the label."""
+    """Return the label, note and unit of a metric.
+
+    Suffixes extend the label. An unlisted metric has its name as label and no note.
+    """
     base, suffixes = split(metric)
     known = BASES.get(base)
     if known is None:

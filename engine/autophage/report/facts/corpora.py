@@ -10,12 +10,18 @@ from autophage.store.rundir import RunDirectory
 
 
 def shown_generations(last: int, count: int = 3) -> list[int]:
-    """Generation 0, the last, and those between at even distances: `count` of them, or as many as there are."""
+    """Choose `count` generations from 0 to `last` at even distances, both included.
+
+    All are chosen if there are fewer. A `last` of -1 gives none.
+    """
     return sorted({round(place * last / max(1, count - 1)) for place in range(count)}) if last >= 0 else []
 
 
 def first_shard(run: RunDirectory, manifest: Manifest, columns: list[str]) -> pa.Table | None:
-    """First corpus shard of a generation; None if the run was copied without its corpora."""
+    """Read `columns` of the first corpus shard of a generation, one row for each sample.
+
+    The result is None if the run was copied without its corpora.
+    """
     paths = shards(run, manifest)[:1]
     if any(not path.is_file() for path in paths):
         return None

@@ -27,14 +27,21 @@ from autophage.store.training import TRAINING, read_training
 
 STAGES = ("train", "swap", "sample", "measure")
 SCORED = ("gate/scored_tokens", "speed/judge_tokens")
-"""Metrics that count tokens read to judge samples: by the writer or model 0, and by models that the recipe names."""
+"""Metrics that count the tokens read to judge samples.
+
+The first is for the writer or model 0, the second for models that the recipe names.
+"""
 TRIED = "gate/trained_tokens"
-"""Metric that counts tokens of a gate's trial steps."""
+"""Metric that counts tokens that gates trained on in trial steps."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Tokens and seconds per stage, of a generation, an arm or several."""
+    """Tokens and seconds of a generation, an arm or several arms.
+
+    `sampled` counts the tokens that models wrote. `trained` counts those with loss, or in trial steps of gates.
+    `scored` counts those read for gates or for a reference. `seconds` maps a stage to its duration.
+    """
 
     sampled: int = 0
     trained: int = 0
@@ -56,11 +63,14 @@ class Cost:
 
 
 Costs = dict[tuple[str, int], Cost]
-"""(arm, generation) -> cost."""
+"""(arm, generation) -> tokens and seconds of that generation."""
 
 
 def costs_of(run: RunDirectory, facts: RunFacts) -> Costs:
-    """Cost of every committed generation. Seeds of `facts` are not pooled."""
+    """Return the tokens and seconds of every committed generation, by (arm, generation).
+
+    The arms of `facts` must not be pooled over seeds.
+    """
     made = {
         (arm.name, manifest.generation): _of_generation(run, facts, arm, manifest)
         for arm in facts.arms
@@ -73,7 +83,10 @@ def costs_of(run: RunDirectory, facts: RunFacts) -> Costs:
 
 
 def arm_costs(costs: Costs, last: int | None = None) -> dict[str, Cost]:
-    """Cost of each arm over its generations, up to `last` if given."""
+    """Return the summed tokens and seconds of each arm, by name.
+
+    Given `last`, later generations do not count.
+    """
     total: dict[str, Cost] = {}
     for (name, generation), cost in costs.items():
         if last is None or generation <= last:
@@ -82,7 +95,10 @@ def arm_costs(costs: Costs, last: int | None = None) -> dict[str, Cost]:
 
 
 def mean_cost(costs: Iterable[Cost]) -> Cost | None:
-    """Mean over several arms, such as the seeds of one; None for no arms."""
+    """Return the mean tokens and seconds of several arms, such as the seeds of one.
+
+    For no arms the result is None.
+    """
     found = list(costs)
     if not found:
         return None
@@ -97,9 +113,10 @@ def mean_cost(costs: Iterable[Cost]) -> Cost | None:
 
 
 def cost_rows(shown: RunFacts, costs: Costs, groups: Mapping[str, Sequence[str]]) -> list[TableRow]:
-    """One row for each arm of `shown` with committed tokens.
+    """Return a table row of tokens and seconds for each arm of `shown` that has committed tokens.
 
-    Seeds of `shown` are pooled; `groups` names the members of pools.
+    Arms of `shown` are pooled over seeds. `groups` maps a pooled arm to its members, whose mean is shown. `costs`
+    belong to the members.
     """
     by_arm = arm_costs(costs)
     rows = []
@@ -118,11 +135,12 @@ def _count(tokens: int) -> str:
 
 
 def cost_facts(costs: Costs) -> dict[str, dict[str, Any]]:
-    """Cost of every arm as plain values."""
+    """Return the summed tokens and seconds of every arm as plain values, by arm."""
     return {name: cost_values(cost) for name, cost in arm_costs(costs).items()}
 
 
 def cost_values(cost: Cost) -> dict[str, Any]:
+    """Return the fields of a cost as plain values, with its sums `tokens` and `time` (seconds)."""
     return {**asdict(cost), "tokens": cost.tokens, "time": cost.time}
 
 
@@ -141,9 +159,10 @@ def _of_generation(run: RunDirectory, facts: RunFacts, arm: ArmFacts, manifest: 
 
 
 def _read_beside(recipe: Recipe, generation: int, trained: int) -> int:
-    """Tokens read for the training of model `generation`, beyond the tokens it is `trained` on.
+    """Count the tokens that are read, but not trained on, for the training of model `generation`.
 
-    An anchor's reference reads all trained tokens. Edited human tokens are read once, whatever the number of epochs.
+    `trained` counts those that it is trained on. An anchor's reference reads all of them. Edited human tokens are read
+    once, whatever the number of epochs.
     """
     referred = trained if recipe.refers else 0
     edits = recipe.mix.human_edit is not None
@@ -151,7 +170,10 @@ def _read_beside(recipe: Recipe, generation: int, trained: int) -> int:
 
 
 def _batches(facts: RunFacts) -> list[tuple[str, ...]]:
-    """Arms that were sampled together, if batches are fixed."""
+    """Return the names of arms that were sampled in one batch, a tuple for each batch.
+
+    There are none with continuous batching, or if the learner is not a language model.
+    """
     device = str(facts.environment.get("device", "cpu"))
     if not facts.recipe.trains_language_model or is_continuous(facts.recipe, device):
         return []

@@ -20,9 +20,10 @@ from autophage.store.rundir import RunDirectory, is_locked, read_events
 
 @dataclass(frozen=True)
 class ArmFacts:
-    """One arm.
+    """Recipe and committed generations of one arm.
 
-    `recipe` is None for an arm that has metrics and is not in the recipe. `control_name` names its control.
+    `manifests` and `hashes` (SHA-256 of the manifest) have one entry for each committed generation. `recipe` is None
+    for an arm that has metrics and is not in the recipe. `control_name` names the arm that is its control.
     """
 
     name: str
@@ -34,13 +35,16 @@ class ArmFacts:
 
     @property
     def last(self) -> int:
-        """The last committed generation; -1 if there is none."""
+        """Number of the last committed generation; -1 if there is none."""
         return len(self.manifests) - 1
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """A run, finished or not."""
+    """Content of a run directory other than its corpora. The run may be unfinished.
+
+    `rows` are the rows of the metrics table. `running` is True while a process holds the run's lock.
+    """
 
     recipe: Recipe
     recipe_text: str
@@ -57,7 +61,7 @@ class RunFacts:
 
     @property
     def horizon(self) -> int:
-        """The last generation of an axis: that of the recipe, or a later one that has metrics."""
+        """Last generation of a time axis: that of the recipe, or a later one that has metrics."""
         return max([self.generations, *(int(row["generation"]) for row in self.rows)])
 
     @property
@@ -66,7 +70,7 @@ class RunFacts:
 
     @property
     def treated(self) -> list[ArmFacts]:
-        """Arms that train on synthetic text."""
+        """Arms that train on synthetic data: all but the controls."""
         return [arm for arm in self.arms if not arm.control]
 
     @property
@@ -75,11 +79,14 @@ class RunFacts:
 
     @property
     def knows_facts(self) -> bool:
-        """True if knowledge was measured. The built-in world has probes, a text has none."""
+        """True if the accuracy of answers to probes was measured. The built-in world has probes, a text has none."""
         return self.metrics.has("knowledge/accuracy") or self.metrics.has("knowledge/accuracy.torso")
 
     def control_of(self, arm: ArmFacts) -> ArmFacts | None:
-        """The control that differs from `arm` only in the author of its training text; else the run's only control."""
+        """Return the control that differs from `arm` only in the author of its training text.
+
+        Else return the run's only control. Without either the result is None.
+        """
         for control in self.controls:
             if control.name == arm.control_name:
                 return control
@@ -87,7 +94,11 @@ class RunFacts:
 
 
 def load(run: RunDirectory) -> RunFacts:
-    """Read a run directory, all but its corpora. Raises `UserError` if it holds no run that this version can read."""
+    """Read everything in a run directory but its corpora.
+
+    Raises:
+        UserError: The directory holds no run that this version can read.
+    """
     recipe = read_resolved(run.require().recipe)
     text = run.recipe.read_text("utf-8")
     manifests = {arm.name: committed(run, arm.name) for arm in expand(recipe)}

@@ -22,9 +22,9 @@ SEED = "seed"
 
 
 def pooled(facts: RunFacts) -> RunFacts:
-    """Copy of `facts` with one arm for each group of seeds.
+    """Return a copy of `facts` in which arms that differ only in their seed are one arm.
 
-    Its metrics are those of the groups and of their members.
+    Its metrics are those of the pooled arms and of their members. A run with one seed is returned as it is.
     """
     groups = pools(facts)
     if not groups:
@@ -40,7 +40,10 @@ def pooled(facts: RunFacts) -> RunFacts:
 
 
 def pools(facts: RunFacts) -> dict[str, list[str]]:
-    """Group -> its arms, for a run that sweeps its seed; else empty."""
+    """Map the name of each pooled arm to its members.
+
+    The members differ only in their seed. The mapping is empty unless the run sweeps its seed.
+    """
     if not pooled_seeds(facts):
         return {}
     known = {arm.name for arm in facts.arms}
@@ -52,7 +55,7 @@ def pools(facts: RunFacts) -> dict[str, list[str]]:
 
 
 def pooled_seeds(facts: RunFacts) -> list[int]:
-    """Seeds that a run sweeps; empty for a run with one seed."""
+    """Return the seeds that a run sweeps; empty for a run with one seed."""
     seeds = [int(seed) for seed in facts.recipe.sweep.get(SEED, ())]
     return seeds if len(seeds) > 1 else []
 

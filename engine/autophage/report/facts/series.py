@@ -16,15 +16,16 @@ from autophage.metrics.intervals import Estimate
 
 @dataclass(frozen=True)
 class Point(Estimate):
-    """An estimate at one generation."""
+    """Value of a metric with its 95% interval at one generation."""
 
     generation: int = 0
 
 
 def apart(first: Point, second: Point) -> bool | None:
-    """True if two intervals have no common value; None if one of the points has no interval.
+    """Return True if the intervals of two points have no common value.
 
-    Intervals that overlap may still differ in a paired test, so this reading is conservative.
+    Intervals that overlap may still differ in a paired test, so this reading is conservative. The result is None if a
+    point has no interval.
     """
     one, two = first.interval, second.interval
     if one is None or two is None:
@@ -33,7 +34,11 @@ def apart(first: Point, second: Point) -> bool | None:
 
 
 class Metrics:
-    """Rows of (arm, generation, metric, value, low, high, n), grouped. `left_out` counts values that are not finite."""
+    """Values of metrics as series over generations, for each arm and metric.
+
+    A row has the keys arm, generation, metric, value, low, high and n. `left_out` counts rows whose value is not
+    finite. They are in no series.
+    """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self.left_out = 0
@@ -48,7 +53,7 @@ class Metrics:
 
     @property
     def names(self) -> list[str]:
-        """All metrics that some arm has, sorted."""
+        """Names of all metrics that some arm has, sorted."""
         return sorted({metric for _, metric in self._series})
 
     @property
@@ -56,7 +61,7 @@ class Metrics:
         return sorted({arm for arm, _ in self._series})
 
     def series(self, arm: str, metric: str) -> list[Point]:
-        """Points of an arm by generation; empty if it has none."""
+        """Return the points of an arm's metric by rising generation; empty if there are none."""
         return [point for _, point in sorted(self._series.get((arm, metric), {}).items())]
 
     def at(self, arm: str, metric: str, generation: int) -> Point | None:
@@ -67,7 +72,10 @@ class Metrics:
         return points[-1] if points else None
 
     def ends(self, arm: str, metric: str) -> tuple[Point, Point] | None:
-        """Generation 0 and the last generation after it; None if either is missing."""
+        """Return an arm's points of a metric at generation 0 and at its last generation.
+
+        The result is None if either is missing or both are the same.
+        """
         start, end = self.at(arm, metric, 0), self.last(arm, metric)
         return None if start is None or end is None or end.generation == 0 else (start, end)
 
@@ -76,5 +84,5 @@ class Metrics:
 
 
 def _bound(value: float | None) -> float:
-    """A bound of an interval. The file holds null if there is none."""
+    """Return a bound of an interval as a float. A bound that is null in the file is NaN."""
     return math.nan if value is None else float(value)

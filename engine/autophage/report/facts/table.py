@@ -10,7 +10,7 @@ DASH = "\u2013"
 
 @dataclass(frozen=True)
 class TableCell:
-    """One cell.
+    """A cell of a table in the report.
 
     `note` stands below the text, in smaller type. `look` is a CSS class of the note, or of the cell if it has no note.
     `title` appears under the pointer.
@@ -24,7 +24,10 @@ class TableCell:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row. `arm` names the arm whose colour marks the row; it is empty for a row about no arm."""
+    """A row of a table in the report.
+
+    `arm` names the arm whose colour marks the row. It is empty for a row about no arm.
+    """
 
     name: str
     cells: list[TableCell]

@@ -31,23 +31,26 @@ def number(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """Format a share: `31%`, `2.4%`."""
+    """Format a share from 0 to 1 as a percentage: `31%`, `2.4%`."""
     return f"{100 * value:.0f}%" if abs(value) >= 0.0995 or value == 0 else f"{100 * value:.1f}%"
 
 
 def shown(metric: str, value: float) -> str:
-    """Format `value` in the unit of its metric."""
+    """Format a value of a metric: as a percentage for a share, else as a number."""
     return percent(value) if describe(metric).kind == "share" else number(value)
 
 
 def interval(metric: str, point: Point) -> str:
-    """Format an interval as `[27%, 35%]`; empty if the point has none."""
+    """Format the interval of a metric's point as `[27%, 35%]`; empty if the point has none."""
     bounds = point.interval
     return "" if bounds is None else f"[{shown(metric, bounds[0])}, {shown(metric, bounds[1])}]"
 
 
 def change(metric: str, start: float, end: float) -> str:
-    """Format a change: in points for shares, in percent of the start for all other metrics."""
+    """Format the change of a metric: in points for shares, else in percent of the start.
+
+    A threefold value or more is given in times, such as `3.2 times`.
+    """
     if describe(metric).kind == "share":
         return f"{100 * (end - start):+.1f} points"
     if start == 0:
@@ -57,7 +60,7 @@ def change(metric: str, start: float, end: float) -> str:
 
 
 def moment(time: float) -> str:
-    """Format a time as `2026-03-01 14:05 UTC`; empty for a time outside of the calendar."""
+    """Format seconds since the epoch as `2026-03-01 14:05 UTC`; empty for a time outside of the calendar."""
     try:
         return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M UTC")
     except (OverflowError, ValueError, OSError):
@@ -70,6 +73,9 @@ def plotly_text(text: str) -> str:
 
 
 def script_json(value: Any) -> str:
-    """JSON that can stand inside `<script>`: no text in it can end the element or open a comment."""
+    """Return `value` as JSON that can stand inside `<script>`.
+
+    No text in it can end the element or open a comment.
+    """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

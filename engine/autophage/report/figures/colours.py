@@ -28,7 +28,7 @@ MARKS = {
     "pentagon": "M0-4.5L4.5-1 3 4h-6L-4.5-1z", "hexagon": "M-2.3-4h4.6L4.6 0 2.3 4h-4.6L-4.6 0z",
     "star": "M0-5.5L1.6-1.6 5.5-1.6 2.4 1 3.5 5 0 2.6-3.5 5-2.4 1-5.5-1.6-1.6-1.6z", "circle-open": "",
 }  # fmt: skip
-"""Plotly's markers as SVG paths about the origin, for the legend."""
+"""Plotly's marker -> its outline as an SVG path about the origin, for the legend."""
 DASH_ARRAYS = {
     "solid": "none", "dash": "6 3", "longdash": "9 4", "dot": "2 3", "dashdot": "6 3 2 3", "longdashdot": "9 3 2 3"
 }  # fmt: skip
@@ -40,7 +40,10 @@ CONTROL_DASHES = ("dash", "longdash")
 
 @dataclass(frozen=True)
 class Style:
-    """Look of an arm. `colour` is the name of a CSS variable. `dash` and `symbol` are plotly's names."""
+    """Colour, dash and marker of an arm.
+
+    `colour` is the name of a CSS variable. `dash` and `symbol` are plotly's names.
+    """
 
     colour: str
     dash: str
@@ -53,12 +56,15 @@ class Style:
 
     @property
     def dash_array(self) -> str:
-        """The dash as an SVG `stroke-dasharray`."""
+        """The dash as the value of an SVG `stroke-dasharray`."""
         return DASH_ARRAYS[self.dash]
 
 
 def styles(arms: list[tuple[str, bool]]) -> dict[str, Style]:
-    """Style of each (name, is a control), in order. Beyond eight arms, colours repeat with another dash."""
+    """Return the style of each arm by its name. An arm is given as (name, is a control).
+
+    Beyond eight arms, colours repeat with another dash.
+    """
     found: dict[str, Style] = {}
     plain = neutral = 0
     for name, control in arms:
@@ -74,7 +80,7 @@ def styles(arms: list[tuple[str, bool]]) -> dict[str, Style]:
 
 
 def variables(dark: bool) -> dict[str, str]:
-    """CSS variable -> colour."""
+    """Return the colours of arms, controls and stages as CSS variable -> colour."""
     arms, controls, stages = (DARK, CONTROL_DARK, STAGE_DARK) if dark else (LIGHT, CONTROL_LIGHT, STAGE_LIGHT)
     return {
         **{f"--arm{place}": colour for place, colour in enumerate(arms)},

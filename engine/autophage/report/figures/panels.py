@@ -32,7 +32,11 @@ LOGARITHMIC = 20.0
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot. `traces` and `layout` are plotly's. `title` and `note` are text around the plot."""
+    """One plotly plot with its text.
+
+    `traces` and `layout` are plotly's. `title` and `note` are text around the plot. `metric` is empty for a plot of
+    several metrics.
+    """
 
     title: str
     traces: list[dict[str, Any]]
@@ -43,7 +47,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels that belong together. `lead` tells the reader where to look."""
+    """Panels that belong together, with a title.
+
+    `lead` tells the reader where to look. `legend` holds (text, colour) pairs.
+    """
 
     key: str
     title: str
@@ -54,7 +61,7 @@ class Figure:
 
     @property
     def note(self) -> str:
-        """The note that all panels share; empty if they differ."""
+        """The note that all panels share; empty if they differ or there is only one."""
         notes = {panel.note for panel in self.panels}
         return notes.pop() if len(notes) == 1 and len(self.panels) > 1 else ""
 
@@ -67,7 +74,11 @@ class Figure:
 
 
 def metric_panel(facts: RunFacts, looks: dict[str, Style], metric: str, title: str = "") -> Panel:
-    """One line for each arm over generations, with a band if the metric has intervals."""
+    """Draw a metric over generations as one line for each arm.
+
+    Intervals are bands. The closed form of a learner's metric is a dashed line. An empty `title` stands for the
+    metric's label.
+    """
     traces: list[dict[str, Any]] = []
     values: list[float] = []
     for arm in facts.arms:
@@ -92,12 +103,15 @@ def metric_panel(facts: RunFacts, looks: dict[str, Style], metric: str, title: s
 
 
 def theory_of(metric: str) -> str:
-    """Name of the metric that holds the closed form of `metric`."""
+    """Return the name of the metric that holds the closed form of a learner's metric."""
     return THEORY + metric.removeprefix(MEASURED)
 
 
 def generation_axis(facts: RunFacts) -> dict[str, Any]:
-    """Axis of generations, the same for every panel. An unfinished run has room for the generations to come."""
+    """Return the plotly axis of generations, the same for every panel of a run.
+
+    An unfinished run has room for the generations to come.
+    """
     last = facts.horizon
     margin = 0.03 * last + 0.12
     return {
@@ -109,7 +123,11 @@ def generation_axis(facts: RunFacts) -> dict[str, Any]:
 
 
 def trajectory_panel(facts: RunFacts, looks: dict[str, Style], across: str, up: str) -> Panel | None:
-    """Path of each arm through the plane of two metrics, labelled with its last generation."""
+    """Draw the path of each arm through the plane of two metrics.
+
+    Metric `across` is horizontal, `up` vertical. The last generation labels a path. Without an arm of two points the
+    result is None.
+    """
     traces: list[dict[str, Any]] = []
     for arm in facts.arms:
         pairs = [
@@ -157,14 +175,14 @@ def trajectory_panel(facts: RunFacts, looks: dict[str, Style], across: str, up: 
 
 
 def wide_range(values: list[float]) -> list[float]:
-    """Axis range around `values`, at least as wide as `NARROWEST` demands."""
+    """Return the bounds of an axis around perplexities, at least as far apart as `NARROWEST` demands."""
     low, high = perplexity_bounds(values)
     room = 0.04 * (high - low)
     return [low - room, high + room]
 
 
 def perplexity_bounds(values: list[float]) -> tuple[float, float]:
-    """Bounds of a perplexity axis.
+    """Return the lowest and the highest value of a perplexity axis.
 
     It starts at 1 (certainty) if the lowest value is below 2, else at the lowest value.
     """
@@ -173,7 +191,10 @@ def perplexity_bounds(values: list[float]) -> tuple[float, float]:
 
 
 def share_scale(panels: list[Panel]) -> list[Panel]:
-    """Give all panels one vertical axis, logarithmic if needed, to make their heights comparable."""
+    """Return the panels with one common vertical axis, which makes their heights comparable.
+
+    The axis is logarithmic if needed. A single panel stays as it is.
+    """
     reach = [value for panel in panels for trace in panel.traces for value in trace["y"]]
     if len(panels) < 2:
         return panels
@@ -192,9 +213,9 @@ def share_scale(panels: list[Panel]) -> list[Panel]:
 
 
 def _logarithmic(values: list[float]) -> dict[str, Any]:
-    """A logarithmic axis with ticks at 1, 2 and 5 times the powers of ten.
+    """Return a logarithmic plotly axis for `values`.
 
-    For many powers, ticks are at the powers alone.
+    Ticks are at 1, 2 and 5 times the powers of ten. For many powers, ticks are at the powers alone.
     """
     powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
     factors = (1, 2, 5) if len(powers) <= MOST_DECADES else (1,)
@@ -240,7 +261,7 @@ def _lines(arm: ArmFacts, points: list[Point], metric: str, look: Style) -> list
 
 
 def _theory(arm: ArmFacts, points: list[Point], metric: str, look: Style) -> dict[str, Any]:
-    """The closed form: a thin dashed line without marks, in the arm's colour."""
+    """Return the plotly line of an arm's closed form: thin and dashed, in the arm's colour."""
     return {
         "x": [point.generation for point in points],
         "y": [_short(point.value) for point in points],
@@ -262,7 +283,7 @@ def _band(name: str, points: list[tuple[Point, tuple[float, float]]], look: Styl
 
 
 def _short(value: float) -> float:
-    """Round to six digits. More cannot be seen, and take a third of the file."""
+    """Round to six significant digits. More cannot be seen, and take a third of the file."""
     return float(f"{value:.6g}")
 
 

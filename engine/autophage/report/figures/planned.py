@@ -18,7 +18,10 @@ from autophage.report.figures.panels import MEASURED, THEORY, Figure, Panel, met
 
 @dataclass(frozen=True)
 class FigurePlan:
-    """A figure and its metrics. `titles` replace the labels of panels if the figure's title says the rest."""
+    """Title, metrics and lead of a figure.
+
+    `titles` replace the labels of panels if the figure's title says the rest.
+    """
 
     key: str
     title: str
@@ -30,7 +33,7 @@ class FigurePlan:
 TIMING_METRICS = ("speed/sample_tokens_per_second", "speed/train_tokens_per_second")
 
 PERPLEXITIES = ("fluency/ppl_form", "fact/ppl")
-"""Metrics that share one scale. The claim is that one of them moves and the other does not."""
+"""Perplexities that share one scale. The claim is that one of them moves and the other does not."""
 
 WORLD_MAIN = FigurePlan(
     "main",
@@ -154,9 +157,10 @@ PLANS = (
 
 
 def metric_figures(facts: RunFacts, looks: dict[str, Style], own: Sequence[FigurePlan] = ()) -> list[Figure]:
-    """The main figure, then each planned figure that has a metric. A metric is drawn in the first figure that names it.
+    """Draw the main figure, then each planned figure that has a metric.
 
-    `own` holds the first figures of a learner that is not a language model, the main one among them.
+    A metric is drawn in the first figure that names it. For a learner that is not a language model, `own` holds the
+    first figures, the main one among them.
     """
     first = own or (WORLD_MAIN if facts.knows_facts else TEXT_MAIN,)
     used: set[str] = set()
@@ -177,9 +181,10 @@ def metric_figures(facts: RunFacts, looks: dict[str, Style], own: Sequence[Figur
 
 
 def other_figures(facts: RunFacts, looks: dict[str, Style], above: list[Figure]) -> list[Figure]:
-    """One group of small plots for each family (`knowledge/confidence`, ...) of metrics that no figure `above` draws.
+    """Draw every metric that no figure `above` draws, one figure for each family.
 
-    For each subject of questions only the accuracy is drawn. The CSV holds the rest.
+    A family shares a name without suffixes, such as `knowledge/confidence`. For each subject of questions only the
+    accuracy is drawn. The CSV holds the rest.
     """
     drawn = {panel.metric for figure in above for panel in figure.panels}
     families: dict[str, list[str]] = {}
@@ -202,7 +207,7 @@ def other_figures(facts: RunFacts, looks: dict[str, Style], above: list[Figure])
 
 
 def _of_a_subject(name: str) -> bool:
-    """True for a metric of one subject of questions other than its accuracy."""
+    """Return True for a metric of one subject of questions other than its accuracy."""
     base, suffixes = split(name)
     if not base.startswith("questions/") or not suffixes or suffixes[0] in QUESTION_FORMATS:
         return False
@@ -210,7 +215,10 @@ def _of_a_subject(name: str) -> bool:
 
 
 def _with_baselines(facts: RunFacts, panel: Panel) -> Panel:
-    """Add the baselines of questions to a panel: a guess, and the accuracy of always choosing the same option."""
+    """Return a panel of questions with its baselines: a guess, and always choosing the same option.
+
+    Other panels stay as they are.
+    """
     base, suffixes = split(panel.metric)
     if base not in ("questions/accuracy", "questions/dominant"):
         return panel
@@ -222,7 +230,7 @@ def _with_baselines(facts: RunFacts, panel: Panel) -> Panel:
 
 
 def _level(facts: RunFacts, value: float) -> dict[str, Any]:
-    """A dotted line across the panel."""
+    """Return a dotted horizontal line at `value`, as a plotly trace across the panel."""
     return {
         "x": [0, facts.horizon], "y": [value, value], "type": "scatter", "mode": "lines", "hoverinfo": "skip", "meta": "",
         "line": {"color": "--soft", "dash": "dot", "width": 1},
@@ -239,7 +247,7 @@ def _trajectory(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
 
 
 def _repeats(plan: FigurePlan) -> bool:
-    """True for the figure of buckets, which shows the torso panel a second time beside the others."""
+    """Return True for a figure that draws a metric again: that of buckets, for the torso beside the others."""
     return plan.key == "buckets"
 
 

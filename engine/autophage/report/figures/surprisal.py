@@ -19,13 +19,16 @@ from autophage.report.figures.panels import Figure, Panel
 from autophage.store.rundir import RunDirectory
 
 FEWEST = 20
-"""Fewest samples of a density. With fewer, it would show the kernel and not the data."""
+"""Fewest samples of a density curve. With fewer, it would show the kernel and not the data."""
 LINES = 4
 POINTS = 140
 
 
 def surprisal_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
-    """One panel for each arm, one line for each shown generation; no figure without corpora."""
+    """Draw the density of the samples' mean surprisal, one panel for each arm.
+
+    Each shown generation is one line. Without corpora the list is empty.
+    """
     found = {arm.name: values for arm in facts.arms if (values := _by_generation(run, arm))}
     if not found:
         return []
@@ -57,9 +60,9 @@ def _by_generation(run: RunDirectory, arm: ArmFacts) -> dict[int, np.ndarray]:
 
 
 def mean_surprisal(logprob: pa.ChunkedArray) -> np.ndarray:
-    """Mean surprisal of each sample that has tokens.
+    """Return the mean surprisal (nats per token) of each sample that has tokens.
 
-    `logprob` is a column of lists. Means that are not finite are left out.
+    `logprob` is a column with a list of log-probs for each sample. Means that are not finite are left out.
     """
     lengths = pc.fill_null(pc.list_value_length(logprob), 0).to_numpy()
     lengths = lengths[lengths > 0]
@@ -100,7 +103,7 @@ def _panel(name: str, values: dict[int, np.ndarray], grid: np.ndarray, look: Sty
 
 
 def density(sample: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Gaussian kernel density of `sample` [N] on `grid` [G] with Silverman's width.
+    """Return the Gaussian kernel density of `sample` [N] on `grid` [G], with Silverman's width.
 
     A point mass keeps a narrow bell.
     """

@@ -22,13 +22,16 @@ from autophage.store.rundir import RunDirectory
 COLUMN = "ppl_under_base"
 BINS = 40
 BEYOND = 0.99
-"""Quantile of generation 0 above which a sample counts as unlikely for model 0."""
+"""Quantile of the perplexities of generation 0 above which a sample counts as unlikely for model 0."""
 OUTER = (0.001, 0.999)
-"""Quantiles of all samples that the axis spans. The outermost bins count the samples outside."""
+"""Quantiles of all perplexities that the axis spans. The outermost bins count the samples outside."""
 
 
 def tail_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
-    """One panel for each arm, one outline for each shown generation."""
+    """Draw histograms of the samples' perplexities under model 0, one panel for each arm.
+
+    Each shown generation is one outline. Without such perplexities the list is empty.
+    """
     found = {arm.name: values for arm in facts.arms if (values := _by_generation(run, arm))}
     if not found:
         return []
@@ -86,7 +89,10 @@ def _panel(name: str, values: dict[int, np.ndarray], edges: np.ndarray, look: St
 
 
 def outline(sample: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Shares of `sample` in the bins between `edges` of its decimal logarithm, and a final 0 that closes the outline."""
+    """Return the share of the perplexities `sample` in each bin of their decimal logarithm, and a final 0.
+
+    `edges` are the bounds of the bins. The 0 closes the outline. The outermost bins count the samples outside.
+    """
     inside = np.clip(np.log10(sample), edges[0], edges[-1])
     return np.append(np.histogram(inside, edges)[0] / sample.size, 0.0)
 

@@ -20,16 +20,19 @@ from autophage.report.figures.panels import Figure, Panel
 from autophage.store.rundir import RunDirectory
 
 BREAKDOWN = "breakdown"
-"""The figure's key."""
+"""Key of the figure on the breakdown of verification."""
 METRIC = "learner/accuracy"
 CURVE = 101
-"""Points of the closed form."""
+"""Number of points on the curve of the closed form."""
 APART = 0.007
-"""Shift of marks, as an error rate. Without it, their intervals would cover one another."""
+"""Horizontal shift of marks, as an error rate. Without it, their intervals would cover one another."""
 
 
 def breakdown_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
-    """One panel for each verifier with several error rates; no figure without one."""
+    """Draw accuracy against the share of wrong labels, one panel for each verifier.
+
+    A verifier with a single share has no panel. Without panels the list is empty.
+    """
     verifiers: dict[str, list[ArmFacts]] = {}
     for arm in facts.treated:
         if arm.recipe is not None and facts.metrics.ends(arm.name, METRIC) is not None:
@@ -47,7 +50,10 @@ def breakdown_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]
 
 
 def _but_for_error(recipe: Recipe) -> str:
-    """Common settings of the arms of a panel: all but the error rate."""
+    """Return a recipe as JSON without its error rate.
+
+    The arms of one panel share this key.
+    """
     learner = recipe.learner.model_copy(update={"error": 0.0})
     return recipe.model_copy(update={"learner": learner}).model_dump_json()
 
@@ -93,7 +99,7 @@ def _line(name: str, x: list[float], y: list[float], dash: str) -> dict[str, Any
 
 
 def _stroke(facts: RunFacts, arm: ArmFacts, look: Style) -> dict[str, Any]:
-    """Line from the first model of an arm to its last, both with their intervals."""
+    """Return the plotly line from the first model of an arm to its last, both with their intervals."""
     ends = facts.metrics.ends(arm.name, METRIC)
     assert ends is not None
     assert arm.recipe is not None
@@ -114,5 +120,8 @@ def _stroke(facts: RunFacts, arm: ArmFacts, look: Style) -> dict[str, Any]:
 
 
 def _reach(point: Point, side: int) -> float:
-    """Length of a point's interval below (0) or above (1) the value."""
+    """Return the length of a point's interval below (`side` 0) or above (`side` 1) its value.
+
+    Without an interval it is 0.
+    """
     return 0.0 if point.interval is None else round(abs(point.interval[side] - point.value), 5)

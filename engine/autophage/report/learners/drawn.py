@@ -21,19 +21,23 @@ from autophage.store.numbers import read_numbers
 from autophage.store.rundir import RunDirectory
 
 POINTS = 140
-"""Grid points of a density."""
+"""Number of grid points of a density curve."""
 MOST_POINTS, MOST_NUMBERS = 400, 4000
-"""Largest number of points drawn, and of numbers in a density, for each generation."""
+"""Most points that are drawn, and most numbers in a density, for each generation."""
 POINT_GENERATIONS = 3
 OUTER = (0.001, 0.999)
-"""Quantiles of all values that an axis spans."""
+"""Quantiles of all drawn values that an axis spans."""
 
 Found = dict[str, dict[int, np.ndarray]]
-"""Arm -> generation -> numbers."""
+"""Arm -> generation -> numbers that the learner drew."""
 
 
 def drawn_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
-    """One panel for each arm, from faint (generation 0) to full (the last); empty for learners without such a picture."""
+    """Draw the numbers that a learner drew, one panel for each arm.
+
+    Colours go from faint (generation 0) to full (the last). For a classifier the breakdown of verification is drawn.
+    Other learners have no figure.
+    """
     figures: dict[str, Callable[[RunDirectory, RunFacts, dict[str, Style]], list[Figure]]] = {
         "gaussian": _densities,
         "mixture": _planes,

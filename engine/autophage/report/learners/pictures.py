@@ -20,16 +20,16 @@ from autophage.store.numbers import read_numbers
 from autophage.store.rundir import RunDirectory
 
 ROWS, COLUMNS = 6, 6
-"""Size of a grid, in images."""
+"""Rows and columns of a grid of images."""
 LINES = 6
-"""Generations shown for an arm."""
+"""Most generations shown for an arm."""
 GAP = 2
 """Pixels between images."""
 
 
 @dataclass(frozen=True)
 class ArmPictures:
-    """Pictures of an arm.
+    """Grids of the images that a learner drew, for one arm.
 
     `images` are (generation, data URI of a PNG). Generations in `missing` have no corpus in the directory.
     """
@@ -40,7 +40,7 @@ class ArmPictures:
 
 
 def arm_pictures(run: RunDirectory, facts: RunFacts) -> list[ArmPictures]:
-    """Pictures of every arm; empty unless the learner draws images."""
+    """Return the image grids of every arm; empty unless the learner draws images."""
     if facts.recipe.learner.kind != "vae":
         return []
     return [pictures for arm in facts.arms if (pictures := _of(run, arm)).images or pictures.missing]
@@ -59,7 +59,10 @@ def _of(run: RunDirectory, arm: ArmFacts) -> ArmPictures:
 
 
 def grid(images: np.ndarray) -> np.ndarray:
-    """Arrange square images [n, side * side] with values in 0 to 1 as one image of bytes, row by row."""
+    """Arrange square images [n, side * side] row by row as one grey image.
+
+    Their values are 0 to 1. The result is [height, width] of bytes.
+    """
     side = math.isqrt(images.shape[1])
     rows = -(-len(images) // COLUMNS)
     canvas = np.zeros((rows * (side + GAP) + GAP, COLUMNS * (side + GAP) + GAP), dtype=np.uint8)
@@ -71,7 +74,7 @@ def grid(images: np.ndarray) -> np.ndarray:
 
 
 def data_uri(picture: np.ndarray) -> str:
-    """A PNG of grey bytes as a data URI."""
+    """Return grey bytes [height, width] as the data URI of a PNG."""
     return "data:image/png;base64," + base64.b64encode(png(picture)).decode("ascii")
 
 

@@ -17,10 +17,10 @@ DASHES = "Thin dashed lines are the closed form."
 
 @dataclass(frozen=True)
 class Story:
-    """Parts of the report for one kind of learner.
+    """Metrics and figures of the report for one kind of learner.
 
-    `told` are the metrics of the sentences; the first is the main one. `figures` come first on the page. `writes`
-    names the learner's output.
+    `told` are the metrics of the sentences. The first is the main one. `figures` come first on the page. `writes` names
+    the learner's output.
     """
 
     told: tuple[str, ...]
@@ -121,24 +121,24 @@ NAMES = {
 
 
 def story(recipe: Recipe) -> Story | None:
-    """The story of a recipe's learner; None for a language model."""
+    """Return the report's metrics and figures for a recipe's learner; None for a language model."""
     return STORIES.get(recipe.learner.kind)
 
 
 def writes_text(recipe: Recipe) -> bool:
-    """True if samples are texts with token statistics. Other corpora hold numbers."""
+    """Return True if the learner's samples are texts with token statistics. Other corpora hold numbers."""
     return recipe.learner.kind in (LANGUAGE_MODEL, "ngram")
 
 
 def origin(recipe: Recipe) -> str:
-    """Source or learner of a run, for the line under its name."""
+    """Return the source or learner of a run in words, for the line under its name."""
     kind = recipe.learner.kind
     source = f"{recipe.source.kind} source"
     return source if kind == LANGUAGE_MODEL else f"{kind} learner" + (f", {source}" if kind == "ngram" else "")
 
 
 def learner_settings(recipe: Recipe) -> dict[str, str]:
-    """Settings that can decide the outcome."""
+    """Return the settings of a learner that can decide the outcome, as name -> value in words."""
     mix, train, learner = recipe.mix, recipe.train, recipe.learner
     fitted = {
         "gaussian": {"chains": f"{learner.repetitions:,}"},

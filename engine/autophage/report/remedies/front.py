@@ -21,9 +21,9 @@ from autophage.report.figures.panels import Figure, Panel
 from autophage.report.remedies.outcomes import Outcome, RemedyComparison
 
 GAP = 0.05
-"""Smallest distance between two names, as accuracy."""
+"""Smallest vertical distance between two names, in units of accuracy."""
 NARROWEST = 0.3
-"""Smallest span of the points of a panel, relative to the largest cost. Nearly equal costs must not look spread."""
+"""Smallest span of the costs in a panel, relative to the largest cost. Nearly equal costs must not look spread."""
 LEAD = (
     "Mean accuracy of torso and tail against the cost of an arm over all its generations. The dotted line is the Pareto front: "
     "no other arm retains more at the same or a lower cost. Bars are 95% intervals over seeds."
@@ -31,7 +31,10 @@ LEAD = (
 
 
 def front_figure(found: RemedyComparison | None, looks: dict[str, Style]) -> list[Figure]:
-    """Figure of the Pareto front; empty if no remedies are compared or knowledge was not measured."""
+    """Draw each remedy's accuracy against its tokens and against its seconds, with the Pareto front.
+
+    The list is empty if no remedies are compared or knowledge was not measured.
+    """
     if found is None:
         return []
     shown = [one for one in (found.naked, *found.outcomes) if one.retained and one.cost is not None]
@@ -96,7 +99,7 @@ def _point(one: Outcome, cost: float, value: float, look: Style, title: str) -> 
 
 
 def _leader(one: Outcome, point: tuple[float, float], name: tuple[float, float], look: Style) -> dict[str, Any]:
-    """Line from a point to its name."""
+    """Return the plotly line from a remedy's point to its name, at the given (cost, accuracy) positions."""
     label = plotly_text(one.name) if one.verdict else "<b>naked loop</b>"
     return {
         "x": [point[0], name[0]], "y": [point[1], name[1]], "text": ["", f" {label}"], "type": "scatter",
@@ -106,10 +109,10 @@ def _leader(one: Outcome, point: tuple[float, float], name: tuple[float, float],
 
 
 def _spread(values: Sequence[float]) -> list[float]:
-    """Heights of the names of points at `values`: in their order, `GAP` apart, within the panel.
+    """Return the heights of the names of points at the accuracies `values`, within 0 to 1.
 
-    Names are pushed up from below, then down from above, each as little as possible. Halfway between, they keep their
-    distance.
+    Names keep the points' order and are `GAP` apart. They are pushed up from below, then down from above, each as
+    little as possible. Halfway between, they keep their distance.
     """
     order = sorted(range(len(values)), key=lambda place: values[place])
     heights = [0.0] * len(values)

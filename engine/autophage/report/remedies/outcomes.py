@@ -25,7 +25,7 @@ from autophage.report.facts.pooling import SEED, pools
 
 REMEDY = "remedy"
 HELD = ("knowledge/accuracy.torso", "knowledge/accuracy.tail")
-"""Metrics that decide the verdict: the buckets that the naked loop loses."""
+"""Metrics that decide the verdict on a remedy. The loop without remedy loses these buckets."""
 FLUENCY = ("fluency/ppl_form", "fluency/ppl_human")
 """Fluency metrics. The first that was measured is shown: form for a world, all text for a text."""
 DRIFT = "drift/kl_to_base"
@@ -37,10 +37,11 @@ BySeed = dict[int, float]
 
 @dataclass(frozen=True)
 class Beside:
-    """A metric of a remedy: its mean over seeds, and its differences from the naked loop and from its own control.
+    """Mean of a metric over a remedy's seeds, with its differences from two other arms.
 
-    Differences of shares are plain. Differences of other metrics are of logarithms if all values are positive
-    (`ratio`).
+    `naked` is the difference from the loop without remedy. `control` is that from the remedy's own control on human
+    text. Differences of shares are plain. Differences of other metrics are of logarithms if all values are positive
+    (`ratio`). An estimate is None without a common seed.
     """
 
     value: float
@@ -51,11 +52,12 @@ class Beside:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One remedy over its seeds, or the naked loop, whose `verdict` is empty.
+    """Metrics, cost and verdict of one remedy over its seeds.
 
-    `arm` and `control` are the names of the pooled arms in the report. `gains` are over the naked loop, `left` is the
-    distance to the remedy's own control. Both hold one estimate for each metric of `HELD`, then their mean. Both are
-    empty if these metrics were not measured.
+    The naked loop, which has no remedy, is an outcome without a verdict. `arm` and `control` are the names of the
+    pooled arms in the report. `gains` are accuracies minus those of the naked loop. `left` are those of the remedy's
+    own control minus its own. Both hold one estimate for each metric of `HELD`, then their mean. Both are empty if
+    these metrics were not measured. `retained` maps a seed to the mean accuracy.
     """
 
     name: str
@@ -71,13 +73,16 @@ class Outcome:
 
     @property
     def retention(self) -> float:
-        """Mean accuracy over buckets and seeds; NaN if it was not measured."""
+        """Mean accuracy over the metrics of `HELD` and seeds; NaN if it was not measured."""
         return _mean(self.retained) if self.retained else math.nan
 
 
 @dataclass(frozen=True)
 class RemedyComparison:
-    """All remedies of a run at one generation. `controls` maps each control to its mean metrics."""
+    """All remedies of a run at one generation.
+
+    `naked` is the loop without remedy. `controls` maps each control to its mean metrics.
+    """
 
     generation: int
     seeds: int
@@ -87,21 +92,25 @@ class RemedyComparison:
 
     @property
     def lost(self) -> tuple[Estimate, ...]:
-        """Loss of the naked loop beside its control, by bucket and as a mean; empty without a control."""
+        """Accuracy that the naked loop lacks beside its control, by bucket and as a mean.
+
+        Without a control it is empty.
+        """
         return self.naked.left
 
     @property
     def best(self) -> list[str]:
-        """Names on the Pareto front of retention against tokens, by rising cost."""
+        """Names of the remedies on the Pareto front of accuracy against tokens, by rising cost."""
         points = [one for one in (self.naked, *self.outcomes) if one.retained and one.cost is not None]
         costs = [one.cost.tokens for one in points if one.cost is not None]
         return [points[place].name for place in front(costs, [one.retention for one in points])]
 
 
 def gathered(facts: RunFacts, costs: Costs) -> RemedyComparison | None:
-    """Compare the remedies of a run;
+    """Compare the remedies of a run at the last generation that all its arms have.
 
-    None if it compares none or has no generation yet. Seeds of `facts` are not pooled.
+    The arms of `facts` must not be pooled over seeds. The result is None if the run compares no remedies or has no such
+    generation after 0.
     """
     chosen = facts.recipe.sweep.get(REMEDY, [])
     reached = {arm.name: arm.last for arm in facts.arms if arm.recipe is not None}
@@ -128,7 +137,7 @@ def gathered(facts: RunFacts, costs: Costs) -> RemedyComparison | None:
 
 
 class _Maker:
-    """Makes the outcomes of one run at one generation."""
+    """Makes the outcomes of the remedies of one run at one generation."""
 
     def __init__(self, facts: RunFacts, generation: int, costs: Mapping[str, Cost]) -> None:
         self._facts, self._generation, self._costs = facts, generation, costs
@@ -151,7 +160,7 @@ class _Maker:
         return Outcome(name, group_name, members, metrics, found, gains, left, retained, cost, control)
 
     def controls(self, arms: Sequence[Arm]) -> dict[str, dict[str, float]]:
-        """Control -> its metrics, as means over seeds."""
+        """Return the mean of each metric over seeds, for each control by its name."""
         groups: dict[str, list[str]] = {}
         for arm in arms:
             if arm.added:
@@ -167,14 +176,17 @@ class _Maker:
         return {seed: point.value for seed, point in points.items() if point is not None}
 
     def _held(self, ours: Mapping[int, str], theirs: Mapping[int, str]) -> tuple[Estimate, ...]:
-        """Differences of each bucket and of their mean; empty if a bucket was not measured."""
+        """Return ours minus theirs for each metric of `HELD` and for their mean, paired by seed.
+
+        The arguments map a seed to an arm. If a metric was not measured, the result is empty.
+        """
         pairs = [paired(self._values(metric, ours), self._values(metric, theirs)) for metric in HELD]
         pairs.append(paired(self._retained(ours), self._retained(theirs)))
         found = tuple(one for one in pairs if one is not None)
         return found if len(found) == len(pairs) else ()
 
     def _retained(self, arms: Mapping[int, str]) -> BySeed:
-        """Mean accuracy over the buckets, for each seed."""
+        """Return the mean accuracy over the metrics of `HELD` for each seed that has them all."""
         buckets = [self._values(metric, arms) for metric in HELD]
         common = set.intersection(*map(set, buckets))
         return {seed: sum(bucket[seed] for bucket in buckets) / len(buckets) for seed in sorted(common)}
@@ -191,7 +203,10 @@ class _Maker:
 
 
 def _name(facts: RunFacts, arm: Arm, remedy: str) -> str:
-    """Name of a remedy: `half`, or `half, count-200` if a run sweeps more than remedies and seeds."""
+    """Return the name of a remedy, such as `half`.
+
+    If a run sweeps more than remedies and seeds, the name says so: `half, count-200`.
+    """
     others = {
         key: value
         for key, value in arm.settings.items()
@@ -201,7 +216,7 @@ def _name(facts: RunFacts, arm: Arm, remedy: str) -> str:
 
 
 def _controls(group: Mapping[int, Arm]) -> dict[int, str]:
-    """Seed -> the control."""
+    """Map each seed to the name of its arm's control. Arms without a control are left out."""
     return {seed: arm.control_name for seed, arm in group.items() if arm.control_name is not None}
 
 
@@ -214,7 +229,7 @@ def _last(gains: Sequence[Estimate]) -> float:
 
 
 def remedy_facts(found: RemedyComparison | None) -> dict[str, Any] | None:
-    """The comparison as plain values. Intervals that do not exist are null."""
+    """Return the comparison of remedies as plain values, or None without one. Intervals that do not exist are null."""
     if found is None:
         return None
     outcomes = [_values(one) for one in found.outcomes]

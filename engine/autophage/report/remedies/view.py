@@ -19,7 +19,7 @@ from autophage.report.facts.words import number, percent, shown
 from autophage.report.remedies.outcomes import DRIFT, HELD, ORDER, Beside, Outcome, RemedyComparison
 
 BUDGET = 0.05
-"""Relative difference of tokens from the naked loop above which the page says that budgets differ."""
+"""Relative difference in tokens from the naked loop above which the page says that budgets differ."""
 STILL = 1e-3
 """KL from model 0, in nats per token, below which a model counts as model 0."""
 TITLES = {
@@ -33,14 +33,14 @@ TITLES = {
     "drift/kl_to_base": "KL to base",
 }
 KINDS = {HOLDS: "holds", PART: "part", HARMS: "harms"}
-"""CSS classes of the verdicts. Other verdicts look plain."""
+"""Verdict -> CSS class. Other verdicts look plain."""
 
 
 @dataclass(frozen=True)
 class RemedyView:
-    """Content of the page's section.
+    """Content of the report's section on remedies.
 
-    `rows` is empty if a run compares no remedies. `limits` are the limits of the verdicts.
+    `rows` is empty if a run compares no remedies. `limits` are sentences on the limits of the verdicts.
     """
 
     rule: str
@@ -51,6 +51,7 @@ class RemedyView:
 
 
 def remedy_view(found: RemedyComparison | None) -> RemedyView:
+    """Build the report's section on remedies from their comparison, if there is one."""
     if found is None:
         return RemedyView(RULE, [], [], [], 0)
     columns = list(found.naked.metrics)
@@ -62,7 +63,7 @@ def remedy_view(found: RemedyComparison | None) -> RemedyView:
 
 
 def _control_row(name: str, means: dict[str, float], columns: Sequence[str]) -> TableRow:
-    """The control: human text alone."""
+    """Return the table row of the control (human text alone) from its mean metrics."""
     cells = [TableCell(shown(metric, means[metric])) if metric in means else TableCell(DASH) for metric in columns]
     buckets = [means[metric] for metric in HELD if metric in means]
     retained = percent(sum(buckets) / len(HELD)) if len(buckets) == len(HELD) else DASH
@@ -80,7 +81,10 @@ def _row(found: RemedyComparison, one: Outcome, columns: Sequence[str]) -> Table
 
 
 def _retention(found: RemedyComparison, one: Outcome) -> TableCell:
-    """Mean of torso and tail. The title holds the share of the naked loop's loss that is retained."""
+    """Return the cell with a remedy's mean accuracy in torso and tail.
+
+    Its note is the gain over the naked loop. Its title holds the share of the naked loop's loss that is retained.
+    """
     if not one.retained:
         return TableCell(DASH)
     if not one.gains or one is found.naked:
@@ -91,7 +95,7 @@ def _retention(found: RemedyComparison, one: Outcome) -> TableCell:
 
 
 def _below(one: Outcome) -> TableCell:
-    """Distance to the remedy's own control."""
+    """Return the cell with the accuracy that a remedy lacks beside its own control, in points."""
     if not one.left:
         return TableCell(DASH)
     left = one.left[-1]
@@ -114,12 +118,12 @@ def _cell(metric: str, one: Beside | None, is_naked: bool) -> TableCell:
 
 
 def _look(found: Estimate) -> str:
-    """Look of a difference: `beyond` if its interval excludes 0."""
+    """Return the CSS class of a difference: `beyond` if its interval excludes 0, else `within`."""
     return "beyond" if found.above or found.below else "within"
 
 
 def _points(found: Estimate) -> str:
-    """Format as `+12.3 ± 4.3` in percentage points. Student's interval is symmetric."""
+    """Format a difference of shares as `+12.3 ± 4.3` in percentage points. Student's interval is symmetric."""
     return " ".join(part for part in (f"{100 * found.value:+.1f}", _reach(found)) if part)
 
 
@@ -136,7 +140,10 @@ def _signed(value: float) -> str:
 
 
 def _range(found: Estimate, written: Callable[[float], str] = _hundredths) -> str:
-    """Format as `+12.3 (+8.0 to +16.6)` in points, or `+12% (+8% to +17%)` for a difference of logarithms."""
+    """Format a difference with its interval: `+12.3 (+8.0 to +16.6)`, without the interval if there is none.
+
+    `written` formats each number, in points by default.
+    """
     parts = [written(one) for one in (found.value, found.low, found.high)]
     return parts[0] if math.isnan(found.low) else f"{parts[0]} ({parts[1]} to {parts[2]})"
 
@@ -164,7 +171,7 @@ def _times(ours: float, theirs: float) -> str:
 
 
 def summary(found: RemedyComparison) -> str:
-    """The verdicts in one paragraph, for the head of the report."""
+    """Return the verdicts on all remedies in one paragraph, for the head of the report."""
     judged = [one for one in found.outcomes if one.verdict]
     if not any(one.gains for one in judged):
         return "Knowledge by bucket was not measured, so no remedy is judged. The table shows the other metrics."
@@ -181,7 +188,7 @@ def summary(found: RemedyComparison) -> str:
 
 
 def _told(kind: str, count: int) -> str:
-    """A verdict as the verb of a sentence about `count` remedies."""
+    """Return a verdict as the verb of a sentence about `count` remedies."""
     one, many = {
         HOLDS: ("holds torso and tail", "hold torso and tail"),
         PART: ("holds part", "hold part"),
