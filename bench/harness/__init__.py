@@ -1,15 +1,17 @@
 """Parts that the benchmarks share.
 
-facts        machine, versions, commit, date
-statistics   quartiles, ratios pair by pair
-turns        contenders in alternation within a budget
-rows         measurements as data and as tables
-targets      targets, and the check that they are met
-command      the command line of every benchmark
-processes    work in its own process, with a deadline
-subject      models and recipes that are measured
-engine       calls of the engine's sampler and trainer. No other file knows their interfaces.
-light        lower bounds from bytes and FLOPs
+    facts        machine, versions, commit, date
+    statistics   quartiles, ratios pair by pair
+    turns        contenders in alternation within a budget
+    rows         measurements as data and as tables
+    targets      targets, and the check that they are met
+    command      the command line of every benchmark
+    processes    work in its own process, with a deadline
+    subject      models and recipes that are measured
+    engine       calls of the engine's sampler and trainer
+    light        lower bounds from bytes and FLOPs
+
+Only `engine` knows the interfaces of sampler and trainer.
 """
 
 import sys

@@ -2,9 +2,10 @@
 
     python naive_train.py --model DIR --samples samples.jsonl --out merged
 
-The hyper-parameters are the experiment's. Everything else is TRL's default. `--clean` sets what a careful user sets: no mixed
-precision and no checkpointing on a CPU, no logging, no checkpoints, no second preparation, batches of similar length.
-`--passes 2` trains twice and times the second, warm pass. Nothing is merged then.
+The hyper-parameters are the experiment's. Everything else is TRL's default. `--clean` applies the settings of a careful
+user. On a CPU these are no mixed precision and no checkpointing. Batches have similar lengths, and there is no logging,
+no checkpoint and no second preparation. `--passes 2` trains twice and times the second, warm pass. Nothing is merged
+then.
 """
 
 import argparse

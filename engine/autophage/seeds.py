@@ -1,7 +1,7 @@
 """Seeds that are derived from the purpose of a random choice.
 
-Every random choice of a run takes its seed from the run's seed and a path of names, never from a shared generator. The order of
-work, resuming and the number of machines therefore cannot change it.
+Every random choice of a run takes its seed from the run's seed and a path of names. No generator is shared. The order
+of work, resuming and the number of machines therefore cannot change it.
 """
 
 from __future__ import annotations

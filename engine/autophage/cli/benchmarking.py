@@ -1,7 +1,7 @@
 """The verb `bench`: list the benchmarks, or run one with the arguments that follow its name.
 
-A benchmark is a script of `bench/`, which lies beside the sources in a checkout and inside an installed package. A
-benchmark runs in its own process, free of the command line's imports. Its exit code is passed on.
+A benchmark is a script of `bench/`. This folder lies beside the sources in a checkout, and inside an installed
+package. A benchmark runs in its own process, free of the command line's imports. Its exit code is passed on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The two Ray actors of a cell: one is the trainer, one the sampler.
 
-Each is a thin shell. It sends its process's output to a log file, keeps a progress counter that can be read while it
-works, and calls `stages.Workbench` or `sampler.engine.Sampler`. The two actors interact only through the driver.
+Each is a thin shell. It sends its process's output to a log file. It keeps a progress counter that can be read while it
+works. It calls `stages.Workbench` or `sampler.engine.Sampler`. The two actors interact only through the driver.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Drives the cells of a run until every generation of every arm is committed.
 
 Carries out what the schedule decides. Restarts actors that died, within a budget, and drops a cell that is lost for
-good. After a request to stop it begins no generation and commits those that it can finish. `schedule` decides which stage is
-next.
+good. After a request to stop it begins no generation and commits those that it can finish. `schedule` decides which
+stage is next.
 """
 
 from __future__ import annotations

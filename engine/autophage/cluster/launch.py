@@ -1,7 +1,7 @@
 """Starts the stages of a cell on its actors, with what each needs of earlier generations.
 
-A committed generation is read back from its files, so a resumed run takes the same path as an uninterrupted one.
-Does not decide when a stage starts, and does not take its result.
+A committed generation is read back from its files. A resumed run therefore takes the same path as an
+uninterrupted one. Does not decide when a stage starts, and does not take its result.
 """
 
 from __future__ import annotations

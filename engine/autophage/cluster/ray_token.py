@@ -1,7 +1,7 @@
 """Checks that a Ray cluster requires a token. A run does not join a cluster of several machines without one.
 
 Anyone who reaches an open Ray port can run code as Ray's user. The environment of this process does not show whether
-the cluster requires a token: a driver with a token joins an open cluster too. The check joins with a wrong token, in a
+the cluster requires a token. A driver with a token joins an open cluster too. The check joins with a wrong token, in a
 process of its own.
 """
 

@@ -4,9 +4,9 @@ Each arm passes through the stages of its generations: train, swap, sample, meas
 train and measure, the sampler's side swap and sample. A swap needs both sides, because the trainer checks the canary.
 The barrier is per (arm, generation). With `serial` one side works at a time. Otherwise both do, on different arms.
 
-Arms whose samples do not fill the sampler share a batch. In a *fixed* batch the arms of a cohort are sampled together or not
-at all. The recipe alone then decides what is in a batch, and with it every bit of a corpus on a CPU. In a *continuous* batch
-each arm's requests join the queue as soon as its model is ready, and no arm waits for another.
+Arms whose samples do not fill the sampler share a batch. In a *fixed* batch the arms of a cohort are sampled together
+or not at all. The recipe alone then decides what is in a batch, and with it every bit of a corpus on a CPU. In a
+*continuous* batch each arm's requests join the queue as soon as its model is ready. No arm waits for another.
 
 Of the stages that could start, these go first, in this order of criteria:
 
@@ -17,8 +17,8 @@ Of the stages that could start, these go first, in this order of criteria:
    than they train go first, by rising sampling time, then the others, by falling training time.
 
 A single arm leaves one side idle. If its samples come in several waves (`streams`), the next model's training begins
-*early*, while the corpus is still being written. It takes the finished samples in the order in which training reads
-them anyway.
+*early*. The corpus is then still being written. It takes the finished samples in the order in which training reads them
+anyway.
 
 A side can be lost with its process. Its running stages are queued again, and nothing that needs the side starts until
 it is regained. A lost sampler loses its models, so these are swapped in again. A lost trainer loses nothing finished:

@@ -1,4 +1,4 @@
-"""The Ray of a run: a private one that lives as long as the run, on loopback only, or a cluster that exists already.
+"""The Ray of a run: a private one on loopback that ends with the run, or an existing cluster.
 
 Does not know which actors there are or where they are placed.
 """

@@ -1,7 +1,7 @@
 """Watches the running stages of a cell: their progress, and whether one hangs.
 
-Silence is judged twice. After the soft deadline a sampler's engine is asked for a token, because documents that end
-together may report no progress for hours. After the hard deadline the stage counts as hung (`deadlines`).
+Silence is judged twice. After the soft deadline a sampler's engine is asked for a token. Documents that end together
+may report no progress for hours. After the hard deadline the stage counts as hung (`deadlines`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The cache folder of a `from-source` base model.
 
-The folder's name is a hash of everything that decides the weights: source content, the `[base]` table, the number of
-positions, and `VERSION`. Does not know how the model is trained.
+The folder's name is a hash of everything that decides the weights. These are source content, the `[base]` table, the
+number of positions, and `VERSION`. Does not know how the model is trained.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Results are functions of the recipe, the samples and the human items. A training row is a document as token ids with a
 loss mask. A seed fixes the order of rows, and arrival never does. In the first epoch the newest samples keep the
-order of their prompts, and all other rows are inserted at random. The samples are exchangeable, so this order is as
+order of their prompts. All other rows are inserted at random. The samples are exchangeable, so this order is as
 random as any. Training can therefore begin before the last sample is written (`late`).
 """
 

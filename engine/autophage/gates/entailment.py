@@ -1,6 +1,6 @@
 """`entailment`: keeps samples that human text entails, a write-back gate of Bidirectional RAG (arXiv 2512.22199).
 
-With a model (an NLI cross-encoder), the premise is the most relevant human passages and the hypothesis is the sample.
+The model is an NLI cross-encoder. The premise is the most relevant human passages, and the hypothesis is the sample.
 P(entailment) must reach the threshold. A world of facts needs no model. There, a sample is entailed if each of its
 statements is a fact. If a pair exceeds the model's positions, the longer text is cut.
 """

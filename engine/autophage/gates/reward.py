@@ -1,9 +1,9 @@
 """`reward`: keeps samples above a threshold that rises each generation (ReST, arXiv 2308.08998).
 
 Each generation is an improve step. Corpus g is held to threshold g, and later corpora to the last threshold. The
-reward is one of three: the mean log-prob per token under model 0 (likelihood), the share of right statements about a
-world (world), or a reward model's output (model). By default a threshold is a share of the corpus, which suits
-rewards of any scale.
+reward `likelihood` is the mean log-prob per token under model 0. The reward `world` is the share of right statements
+about a world. The reward `model` is a reward model's output. By default a threshold is a share of the corpus, which
+suits rewards of any scale.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Descendants of this process: finding them, and ending them before it exits. Linux only, by /proc.
 
-This process adopts orphans (`adopt_orphans`). It therefore finds the children of a killed engine or trainer, which may still
-hold the memory of a GPU.
+This process adopts orphans (`adopt_orphans`). It therefore finds the children of a killed engine or trainer. These may
+still hold the memory of a GPU.
 """
 
 from __future__ import annotations

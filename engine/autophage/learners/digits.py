@@ -1,6 +1,6 @@
 """Images of handwritten digits for the VAE: MNIST from a folder of its four files, or drawn digits.
 
-A drawn digit is a few strokes under a random affine map, with a jitter of their points and a random pen. This
+A drawn digit is a few strokes under a random affine map. Their points have a jitter, and the pen is random. This
 variety is enough for a small VAE to lose. All images are 28 x 28 with values k / 255, as in image files. Every image
 is a function of a seed.
 """

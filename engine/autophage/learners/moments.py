@@ -8,8 +8,9 @@ others are human. The fit is the sample mean m and the unbiased sample variance 
 
 For alpha = 1 and replaced data, E[v_g] = 1 and A_g = (g + 1) / M. The total variance of model g's rows includes the
 random walk of the mean and is 1 + (g + 1) / M. That is Var(X^n) = sigma^2 (1 + n / M) of arXiv 2305.17493 after n
-fits. E[v] stays at 1, and still every chain collapses. log v is a sum of independent log(chi^2_k / k) with k = M - 1.
-Their mean psi(k/2) - log(k/2) is below 0 (Jensen), so v goes to 0 almost surely along every path (`median_variance`).
+fits. E[v] stays at 1, and still every chain collapses. Here log v is a sum of independent log(chi^2_k / k), where
+k = M - 1. Their mean psi(k/2) - log(k/2) is below 0 (Jensen), so v goes to 0 almost surely along every path
+(`median_variance`).
 
 `w2` is E of the squared 2-Wasserstein distance to N(0, 1), m^2 + (sqrt(v) - 1)^2, to first order in 1/M. A fit adds
 (3/2) / M. Replaced data thus give (3/2) (g + 1) / M (their SI), and accumulated data (3/2) / M * sum 1 / i^2.

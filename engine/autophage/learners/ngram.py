@@ -2,8 +2,8 @@
 
 A document holds a rare n-gram with probability q. M documents miss it with probability (1 - q)^M, and without
 smoothing it stays missing. Each support is therefore an absorbing state of its supersets, down to a single document.
-The model writes texts, so the text metrics of language models apply (`metrics`): perplexity of held-out human text
-(with `BACKOFF` parts uniform), entropy of its own text, diversity, tails. Metrics of its own:
+The model writes texts, so the text metrics of language models apply (`metrics`). Perplexity of held-out human text
+is measured with `BACKOFF` parts uniform. Metrics of its own:
 
 - `learner/support`: number of distinct n-grams in its support.
 - `learner/types`: number of distinct words.

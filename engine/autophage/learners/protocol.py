@@ -1,7 +1,7 @@
 """Interface of a learner: human rows, fit, own rows, metrics, and rows to and from disk.
 
 A row is one sample. The parameters of a fitted learner are named arrays. They go to disk as safetensors and come back
-bitwise equal, so a resumed chain continues from the same numbers. Every method is a function of its arguments.
+bitwise equal. A resumed chain therefore continues from the same numbers. Every method is a function of its arguments.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Encoder and decoder have one hidden layer each (Kingma & Welling 2014), where the paper has two convolutions. Such a
 VAE trains in seconds on two cores. The loss per image is the Bernoulli cross-entropy of the pixels plus KL to N(0,
-I), minimised by Adam. An image of generation g is the decoder's mean, as in the paper. chain = "restart" starts each
-generation with new weights, as the paper does. "cumulative" starts with those of the model before. Metrics:
+I), minimised by Adam. An image of generation g is the decoder's mean, as in the paper. With chain = "restart" each
+generation starts with new weights, as in the paper. "cumulative" starts with those of the model before. Metrics:
 
 - `learner/latent_std`: standard deviation of the codes that model 0's encoder gives to model g's images, averaged
   over dimensions. A code is the encoder's mean. 1 is the width of the prior.

@@ -2,7 +2,7 @@
 
 Every maker, built in or not, is an entry point of the group `autophage.makers` in `pyproject.toml`. A maker writes
 prompts only. The loop chooses the model that answers and the use of the answers. A prompt is a function of human text
-and never of an answer, so one round of sampling is enough.
+and never of an answer. One round of sampling is therefore enough.
 """
 
 from autophage.data.passages import Conversation, Passages

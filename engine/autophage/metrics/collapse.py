@@ -5,9 +5,9 @@
     C  instruction following has collapsed: accuracy is at chance, or the form of answers is lost
 
 The paper gives a number for C alone: accuracy at or below 0.28 on four-way questions. Stage B begins at the change
-point of accuracy. The change point splits the accuracies into two levels with the least squared error (`ruptures`,
-linear kernel, one change; Truong et al. 2020, Signal Processing 167). Accuracy must fall over it by at least `DROP`
-more than the control's over the same generations.
+point of accuracy. The change point splits the accuracies into two levels with the least squared error. `ruptures`
+finds it, with a linear kernel and one change (Truong et al. 2020, Signal Processing 167). Accuracy must fall over it
+by at least `DROP` more than the control's over the same generations.
 
 Every resample of seeds and questions repeats the whole computation. An onset therefore has an interval, and a share of
 resamples that contain it.

@@ -4,7 +4,7 @@
   (Kullback & Leibler 1951). The sum runs over the whole vocabulary, the mean over the tokens of model g's own samples.
 - `tail/ppl_under_base`: median over samples of the perplexity under model 0, exp of the mean negative log-prob of a
   sample's tokens; also `.mean`, `.p05`, `.p95`. Its histogram is the tail plot of arXiv 2305.17493. In a collapse, mass
-  moves to low perplexities while a tail grows of text that model 0 would hardly have written.
+  moves to low perplexities. A tail grows of text that model 0 would hardly have written.
 
 Intervals are the bootstrap over samples, and order statistics for quantiles. Samples without tokens have no perplexity
 and do not count. If no sample has a token, there are no rows.

@@ -1,7 +1,7 @@
 """Knowledge, bias, form and calibration of answers to four-way questions (arXiv 2509.04796 and beyond).
 
-Each metric is computed over all answers, per format, per subject, and per subject in each format. v_k are the values
-of the options (`store.answers`).
+Each metric is computed over all answers, per format, per subject, and per subject in each format. The v_k are the
+values of the options (`store.answers`).
 
     accuracy              the chosen option, argmax v, is right
     greedy_rate           among right answers: the choice is also the model's greedy continuation, in all its tokens

@@ -1,8 +1,8 @@
 """Verdict on a remedy, from paired differences over seeds.
 
 A remedy and the naked loop with the same seed differ in the remedy alone. The seed decides the prompts, the human text
-and the order of rows, so its effect cancels in the difference. The interval of the difference is Student's t over
-seeds. A single seed has no interval and shows nothing. The caller chooses the metric and the generation.
+and the order of rows. Its effect cancels in the difference. The interval of the difference is Student's t over seeds.
+A single seed has no interval and shows nothing. The caller chooses the metric and the generation.
 """
 
 from __future__ import annotations

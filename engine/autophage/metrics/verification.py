@@ -14,7 +14,8 @@ is exactly D mu + sqrt(K) z with z ~ N(0, I_d). The classifier w that it defines
 
     Phi(mu . w / |w|) = Phi(m a / sqrt(a^2 + c)),   a = m D / sqrt(K) + z_1,   c ~ chi^2 with d - 1 degrees of freedom.
 
-The expectation is over a and c. a is taken as normal, with its mean and variance for large K (central limit theorem).
+The expectation is over a and c. Here a is taken as normal, with its mean and variance for large K (central limit
+theorem).
 """
 
 from __future__ import annotations

@@ -10,16 +10,16 @@ therefore has the half-width
 
 with t and z the two-sided quantiles of Student's t, with the degrees of freedom of s, and of the normal distribution
 at a level q. The step from model 0 to model 1 does not count for s. Every arm takes that step, from an untouched model
-to a trained one, and it is larger than the others. Measurement errors that do not add up stay inside as well:
-independent errors of size e give s = e * sqrt(2), twice the variance of d_g at g = 1.
+to a trained one, and it is larger than the others. Measurement errors that do not add up stay inside as well.
+Independent errors of size e give s = e * sqrt(2), twice the variance of d_g at g = 1.
 
-A metric *fires* at the first g from which it stays outside on one side, at every generation that both arms have and at
-least at `STAY` of them. A metric that leaves the band and comes back has not fired. A metric that fires is outside at
-the last generation, so q bounds false alarms for any number of generations. q is the level of Benjamini and Hochberg
-(1995) for M metrics at their last generation: `FALSE` * k / M for the largest k that leaves k metrics outside. In
-expectation at most `FALSE` of the warnings are false alarms, also for metrics that depend positively on one another
-(Benjamini & Yekutieli 2001). If the arm does not differ from the control, the chance of any warning is at most
-`FALSE`.
+A metric *fires* at the first g from which it stays outside on one side. It must stay outside at every generation that
+both arms have, and at least at `STAY` of them. A metric that leaves the band and comes back has not fired. A metric
+that fires is outside at the last generation. Therefore q bounds false alarms for any number of generations. q is the
+level of Benjamini and Hochberg (1995) for M metrics at their last generation: `FALSE` * k / M for the largest k that
+leaves k metrics outside. In expectation at most `FALSE` of the warnings are false alarms. This also holds for metrics
+that depend positively on one another (Benjamini & Yekutieli 2001). If the arm does not differ from the control, the
+chance of any warning is at most `FALSE`.
 
 A metric is not judged without a control, with too few generations to estimate the scatter, or if neither steps nor
 intervals have a spread. `reason` then names the cause. The functions are pure and know no files, arms or reports.

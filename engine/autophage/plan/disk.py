@@ -1,6 +1,6 @@
 """Check that the disk has room for a generation: its shards with per-token statistics, and its weights.
 
-The check precedes each stage, because a disk that fills up at the commit wastes the sampling and the training before it.
+The check precedes each stage. A disk that fills up at the commit would waste the sampling and the training before it.
 The bytes needed are a bound from the recipe, or the bytes of the arm's last generation if these are more.
 """
 

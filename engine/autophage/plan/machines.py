@@ -1,7 +1,7 @@
 """Machines that a plan can be made for: their constants, and speeds measured on them.
 
 `throughputs.json` ships with the package. The constants of a machine feed the formulas of `speeds`. A row is the mean
-generation of a finished run, with its work and the seconds of each stage; it corrects the formulas near its own shape.
+generation of a finished run, with its work and the seconds of each stage. It corrects the formulas near its own shape.
 Rows of the user's own runs are kept in the cache and replace the shipped rows of the same machine.
 """
 

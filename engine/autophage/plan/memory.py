@@ -4,9 +4,9 @@
     trainer = weights + adapter with its optimizer + activations + tiles of the fused LM head
     full    = float32 weights, gradient and AdamW's moments of every parameter instead of an adapter
 
-Both stay resident if they fit side by side (`SPLIT`). If they do not fit but take turns, the sampler offloads its weights
-and drops its cache while the trainer works (`SLEEP`). Otherwise each needs its own device. Pure arithmetic over a model's
-shape, without torch. The figures are estimates, so a reserve is kept.
+Both stay resident if they fit side by side (`SPLIT`). If they take turns and do not fit, the sampler offloads its
+weights and drops its cache while the trainer works (`SLEEP`). Otherwise each needs its own device. Pure arithmetic over
+a model's shape, without torch. The figures are estimates, so a reserve is kept.
 """
 
 from __future__ import annotations

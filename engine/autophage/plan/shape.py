@@ -1,7 +1,7 @@
 """The shape of a model, which decides its cost: operations, and bytes of weights, KV cache and adapter.
 
-A shape is read from a model's `config.json`, computed from a recipe's `[base]`, or guessed from a size in the model's
-name. Pure arithmetic, without torch and downloads.
+A shape is read from a model's `config.json` or computed from a recipe's `[base]`. Otherwise it is guessed from a size
+in the model's name. Pure arithmetic, without torch and downloads.
 """
 
 from __future__ import annotations

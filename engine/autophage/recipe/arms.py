@@ -3,9 +3,9 @@
 An arm is a complete recipe with a name that is safe as a folder. Its control is the same recipe with human data only. Arms with
 equal controls share one control.
 
-The control of a remedy keeps the settings that also act on human text, such as training and the choice of human text. Arm and
-control then differ in the writer alone. The control drops settings that act on samples alone (`OF_SAMPLES`). Remedies with such
-settings share the control of the loop without a remedy.
+The control of a remedy keeps the settings that also act on human text. Training and the choice of human text are such
+settings. Arm and control then differ in the writer alone. The control drops settings that act on samples alone
+(`OF_SAMPLES`). Remedies with such settings share the control of the loop without a remedy.
 
 An arm that trains all weights has no rank. Full fine-tuning is one arm even if the rank is swept too.
 """

@@ -1,4 +1,4 @@
-"""Refusal of recipes that hold a token or a password: a recipe is copied into the run directory and the report."""
+"""Refusal of recipes that hold a token or a password. A recipe is copied into the run directory and the report."""
 
 from __future__ import annotations
 

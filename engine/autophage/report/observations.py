@@ -1,7 +1,7 @@
 """Observations that help to read the numbers, each shown only if it holds.
 
-They report facts that change the reading of the main figure: a control that moved, fluency that hid the loss, the
-order of forgetting, an answer format that decides, an unfinished run.
+They report facts that change the reading of the main figure. Examples are a control that moved, fluency that hid
+the loss, the order of forgetting, and an unfinished run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Predicted and actual seconds of each stage and of the whole run.
 
-The run writes its prediction when it begins. A run without one has no such table. The comparison covers equal work:
-for an unfinished run the stages that are done, for a resumed run one start for each session.
+The run writes its prediction when it begins. A run without one has no such table. The comparison covers equal work.
+For an unfinished run these are the stages that are done, for a resumed run one start for each session.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The card of an export: a README.md for people and for hubs.
 
-The Hugging Face hub reads the front matter. The body states the settings that flip the outcome of recursive training,
-the counts, the base model, and the chain of manifests back to generation 0. The card asserts no licence, because the
-licence of generated text follows from the model and the training texts, and a run states neither.
+The Hugging Face hub reads the front matter. The body states the settings that decide the outcome of recursive
+training. It also has the counts, the base model, and the chain of manifests back to generation 0. The card asserts no
+licence. The licence of generated text follows from the model and the training texts, and a run states neither.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`run RECIPE --out NEW --fork-from RUN@GEN`: a run that begins with generations 0 to GEN of another run.
 
-The generations are copied. Each manifest gets a note of its origin and a parent in the new run, so that the chain of
-hashes holds there. `fork.json` names the origin and is written before the recipe, so that an interrupted fork resumes
-copying.
+The generations are copied. Each manifest gets a note of its origin and a parent in the new run. The chain of hashes
+therefore holds there. `fork.json` names the origin and is written before the recipe, so that an interrupted fork
+resumes copying.
 """
 
 from __future__ import annotations

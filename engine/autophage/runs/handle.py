@@ -1,7 +1,7 @@
 """Read a run directory from Python: recipe, arms, metrics, corpora.
 
-`Run` holds only a path. Each call reads the files that are committed at that moment, so a run that another process
-writes can be read too. pyarrow and the recipe's schema are imported when they are needed.
+`Run` holds only a path. Each call reads the files that are committed at that moment. A run that another process
+writes can therefore be read too. Imports of pyarrow and of the recipe's schema wait for their first use.
 """
 
 from __future__ import annotations

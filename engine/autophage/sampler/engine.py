@@ -1,8 +1,8 @@
 """A vLLM engine in this process. It takes requests and adapters, and returns documents with statistics of their tokens.
 
-One engine serves every arm. A call brings the requests of one or several models, and calls that overlap share the engine's
-queue. Every request of a call is submitted between the same two steps, in the order given. A call that runs alone therefore
-decides the composition of each step, and with it every bit of the result on a CPU.
+One engine serves every arm. A call brings the requests of one or several models, and calls that overlap share the
+engine's queue. Every request of a call is submitted between the same two steps, in the order given. A call that runs
+alone therefore decides the composition of each step. On a CPU this fixes every bit of the result.
 """
 
 from __future__ import annotations

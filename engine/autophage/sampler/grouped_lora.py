@@ -6,10 +6,10 @@ same size are padded to the longest and stacked in a bucket. A bucket is one bat
 
     y[rows] += scale * (x[rows] A[slots]^T) B[slots]^T       x[rows] is [slots, height, in], A[slots] is [slots, rank, in]
 
-At the size of a decoding step, calls cost more than arithmetic, so one batched product beats one for each adapter. Threads
-divide it by adapter, and none waits for another inside a product. `bench/sampler.py` measures it on two cores with 256
-sequences and four adapters of rank 32 in turns. At hidden size 192 it has 3 to 5 times vLLM's own throughput and 0.8 of that
-of merged weights. At hidden size 512 the factors are 7 and 0.86.
+At the size of a decoding step, calls cost more than arithmetic. One batched product is therefore faster than one for
+each adapter. Threads divide it by adapter, and none waits for another inside a product. `bench/sampler.py` measures it
+on two cores with 256 sequences and four adapters of rank 32 in turns. At hidden size 192 it has 3 to 5 times vLLM's own
+throughput and 0.8 of that of merged weights. At hidden size 512 the factors are 7 and 0.86.
 
 Rows without an adapter (slot -1) keep their values. vLLM's gather reads -1 as the last slot and adds that adapter.
 

@@ -1,8 +1,8 @@
 """The recorded statistics of a batch, as bytes from vLLM's worker to the engine. Both sides use numpy.
 
 A row is one sampled token. Rows are ordered by request and output position. If a position was sampled twice, the last
-row counts. Joining rows to the returned tokens reveals every fault of the recording: a missing row, another token or a
-number that is not finite. Knows neither torch nor vLLM.
+row counts. Joining rows to the returned tokens reveals every fault of the recording. A fault is a missing row, another
+token or a number that is not finite. Knows neither torch nor vLLM.
 """
 
 from __future__ import annotations

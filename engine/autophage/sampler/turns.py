@@ -1,7 +1,6 @@
 """A fair lock for the threads that share one engine.
 
-Python's own lock is not fair. A thread that steps the engine in a loop would release it and take it again before a waiting
-thread wakes.
+Python's own lock is not fair. A thread that steps the engine in a loop would retake it before a waiting thread wakes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The requests in the engine, and those that wait for room.
 
-All requests enter at once. If a step runs out of memory, all are withdrawn, and half as many then enter at a time, in
-the same order. An interrupted request begins again with its own seed. Plain bookkeeping that knows neither vLLM nor
-torch.
+All requests enter at once. If a step runs out of memory, all are withdrawn. Half as many then enter at a time, in the
+same order. An interrupted request begins again with its own seed. Plain bookkeeping that knows neither vLLM nor torch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Beam search by transformers' `generate`, with the interface of the vLLM sampler.
 
-*The Curse of Recursion* samples by beam search. vLLM's own beam search sends each token of each beam to the engine as
-a request: 512 documents of 64 tokens with five beams are 164,000 requests a generation. A batch that keeps its cache is
-faster, so a run with beams has no vLLM. The sampler's process holds a second resident model instead.
+*The Curse of Recursion* samples by beam search. vLLM's own beam search sends each token of each beam to the engine as a
+request. There, 512 documents of 64 tokens with five beams are 164,000 requests a generation. A batch that keeps its
+cache is faster, so a run with beams has no vLLM. The sampler's process holds a second resident model instead.
 
 Statistics describe the model's own distribution. A forward pass over each document computes them, because a search
 chooses tokens by the whole document and draws none. The order of the prompts decides the batches, and thereby the bits.

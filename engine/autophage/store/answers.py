@@ -1,8 +1,8 @@
 """`answers.parquet`: one row per question and format, with the model's answer.
 
-`logprobs` has a value in nats for each of the four options. An option that is a letter has the sum over its tokens, and
-an option that is a text has their mean (the log of the geometric mean). The columns `generated*` are null if nothing was
-sampled; `generated_choice` is null if the text names no option.
+`logprobs` has a value in nats for each of the four options. A letter has the sum over its tokens. A text has their
+mean, the log of the geometric mean. The columns `generated*` are null if nothing was sampled; `generated_choice` is
+null if the text names no option.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Atomic writes: after a crash a file has its old content or its new content, never a mixture.
 
-A file is written under a temporary name in its own folder, fsynced, and renamed over its final name (POSIX rename). Then
-the folder is fsynced.
+A file is written under a temporary name in its own folder and fsynced. It is then renamed over its final name (POSIX
+rename), and the folder is fsynced.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 `ROWS_PER_SHARD` bounds a shard. Statistics are float32, of the model's full distribution at temperature 1 before any
 truncation. `logprob` and `entropy` are in nats, `varentropy` in nats^2. `rank` is 1 plus the number of strictly more
-probable tokens. `ppl_under_base` is the perplexity of the sample under model 0; it is null if the sample has no tokens or
-the recipe does not measure drift.
+probable tokens. `ppl_under_base` is the perplexity of the sample under model 0. It is null if the sample has no tokens
+or the recipe does not measure drift.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Manifests: a generation is committed if and only if its folder has a `manifest.json`.
 
-The manifest is written last. It lists every file with size and sha256, and it contains the sha256 of its parent's
-manifest, so that a chain of generations is a chain of hashes. A folder without a manifest is left over from an
-interrupted run and is cleared before the generation is made again.
+The manifest is written last. It lists every file with size and sha256. It also contains the sha256 of its
+parent's manifest, so a chain of generations is a chain of hashes. A folder without a manifest is left over from
+an interrupted run. It is cleared before the generation is made again.
 """
 
 from __future__ import annotations

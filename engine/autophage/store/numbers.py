@@ -1,8 +1,8 @@
 """Corpora of numbers, drawn by learners that are no language models. One Parquet row per sample.
 
 `values` has the numbers of a sample in the order that `learner.json` states: a point, a row of features with its label,
-the pixels of an image. A row of an arm with several independent chains concatenates their samples, so that the number of
-rows does not depend on the number of chains.
+the pixels of an image. A row of an arm with several independent chains concatenates their samples. The number of rows
+therefore does not depend on the number of chains.
 """
 
 from __future__ import annotations

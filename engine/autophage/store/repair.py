@@ -1,7 +1,7 @@
 """Repair a run: go back to the last intact generation of each arm.
 
-Nothing is deleted. Damaged generations and their descendants are renamed into `RUN/set-aside/`, the newest first, so that
-an arm is a chain without a gap at any moment. A resumed run makes these generations again.
+Nothing is deleted. Damaged generations and their descendants are renamed into `RUN/set-aside/`. The newest go first, so
+that an arm is a chain without a gap at any moment. A resumed run makes these generations again.
 """
 
 from __future__ import annotations

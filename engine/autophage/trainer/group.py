@@ -1,4 +1,4 @@
-"""A group of processes on one machine that hold equal objects and make the same calls; this process is rank 0.
+"""A group of processes on one machine that hold equal objects and make the same calls. This process is rank 0.
 
 Rank 0 sends each call to the other ranks, makes the call itself, and returns its own answer. The group owns the other
 processes. Each has one of this process's GPUs, or its share of the cores. They exit when rank 0 exits, for any reason.

@@ -1,9 +1,9 @@
 """The LM head of a language model, apart from its backbone: token statistics without logits in memory.
 
-A causal language model of transformers is a backbone, an LM head and, in some families, a scale and a softcap on the
-logits. Hidden states go tile by tile into `autophage_kernels.linear_token_stats`. `find_head` compares the parts with the
-model's own logits on a few tokens. Unknown heads or transforms fail that comparison. Such a model uses its own logits,
-with one warning.
+A causal language model of transformers is a backbone and an LM head. Some families add a scale and a softcap on the
+logits. Hidden states go tile by tile into `autophage_kernels.linear_token_stats`. `find_head` compares the parts with
+the model's own logits on a few tokens. Unknown heads or transforms fail that comparison. Such a model uses its own
+logits, with one warning.
 
 Shapes: B sequences of L tokens, T chosen positions, H hidden, V vocabulary.
 """

@@ -2,11 +2,11 @@
 
     w_0 = w,   w_k = w_{k-1} - rate * dL(document; w_{k-1}) / dw,   gain = L(held; w_0) - L(held; w_steps)
 
-L is the mean cross-entropy in nats a token after each row's context. w are the trained weights, an adapter or all.
-This is the inner loop of SEAL (arXiv 2506.10943), which uses AdamW on an adapter. Plain descent carries no state from step
-to step. At a small rate the gain is rate * steps * the inner product of the two gradients, the influence that TracIn
-traces (arXiv 2002.08484). The weights are restored bit by bit after each document, and no parameter keeps a gradient.
-The model computes as in scoring, without dropout.
+L is the mean cross-entropy in nats a token after each row's context. The w are the trained weights, an adapter or all.
+This is the inner loop of SEAL (arXiv 2506.10943), which uses AdamW on an adapter. Plain descent carries no state from
+step to step. At a small rate the gain is rate * steps * the inner product of the two gradients. TracIn traces this
+influence (arXiv 2002.08484). The weights are restored bit by bit after each document, and no parameter keeps a
+gradient. The model computes as in scoring, without dropout.
 """
 
 from __future__ import annotations

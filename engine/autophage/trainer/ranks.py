@@ -1,7 +1,7 @@
 """One rank of a process group, and the collectives that ranks use.
 
 Ranks make the same calls in the same order. Each collective below is such a call. A collective without an answer within
-`COLLECTIVE_SECONDS` raises, so no rank waits forever for one that died or makes other calls.
+`COLLECTIVE_SECONDS` raises. No rank therefore waits forever for one that died or makes other calls.
 """
 
 from __future__ import annotations

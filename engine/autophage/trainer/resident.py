@@ -1,7 +1,7 @@
 """The resident model: one base in memory, and the variants of it that arms train.
 
-A `Variant` is an adapter of one rank, or all weights. It is created when the first arm needs it. One variant is live
-at a time. No adapter is merged into the base: the base is model 0 of every arm, and a merge would add rounding.
+A `Variant` is an adapter of one rank, or all weights. It is created when the first arm needs it. One variant is live at
+a time. No adapter is merged into the base. The base is model 0 of every arm, and a merge would add rounding.
 
 `fit` is a pure function of its request. The generators are seeded, and nothing else is carried over. A trainer that has
 served other arms returns the same bits as a new one. The caller decides the order of the rows. TRL's `SFTTrainer` trains.

@@ -1,10 +1,10 @@
 """Variants of a resident model, by which of its weights are trained: a LoRA adapter, or a copy of all weights.
 
-`Weights` are loaded into the parameters of a variant and read out of them by their stored names. The names of an adapter
-are PEFT's. Those of a full model are the checkpoint's, tied weights once. Adapters of several ranks sit on one base, and
-one of them is live at a time. A full model has weights of its own in float32: most updates are below a few thousandths
-of a weight and would vanish in bfloat16. It computes in the sampler's type. For scoring its weights are rounded to that
-type, as they are served.
+`Weights` are loaded into the parameters of a variant and read out of them by their stored names. The names of an
+adapter are PEFT's. Those of a full model are the checkpoint's, tied weights once. Adapters of several ranks sit on one
+base, and one of them is live at a time. A full model has its own weights in float32. Most updates are below a few
+thousandths of a weight and would vanish in bfloat16. A full model computes in the sampler's type. For
+scoring its weights are rounded to that type, as they are served.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`[model]` and `[base]`: the language model that is trained, and the small one that is trained where no model is named."""
+"""`[model]` and `[base]`: the language model, and the small one that is trained where none is named."""
 
 from __future__ import annotations
 

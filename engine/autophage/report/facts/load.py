@@ -1,7 +1,7 @@
 """Contents of a run directory as plain values: recipe, arms, manifests, metrics, events, environment.
 
-The module reads all files but the corpora (`corpora`). Manifests are the truth. If `metrics.parquet` lacks a committed
-generation, after a crash between commit and table, its metrics are read from the generation's folder.
+The module reads all files but the corpora (`corpora`). Manifests are the truth. After a crash between commit and
+table, `metrics.parquet` lacks a generation. Its metrics are then read from the generation's folder.
 """
 
 from __future__ import annotations

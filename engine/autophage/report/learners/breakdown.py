@@ -1,7 +1,7 @@
 """Accuracy against the share of wrong labels, for each verifier, with the theoretical breakdown point.
 
 A run that sweeps `learner.error` gets one panel for each verifier. An arm is a stroke from its first model (open mark)
-to its last (full mark). The panel also shows the closed form of the first model and the limit for unlimited rows, a
+to its last (full mark). The panel also shows the closed form of the first model. The limit for unlimited rows is a
 step at p*.
 """
 
