@@ -73,7 +73,7 @@ def test_a_fit_needs_rows(load: Load) -> None:
 
 
 def test_a_verifier_that_keeps_nothing_is_refused(load: Load) -> None:
-    with pytest.raises(RecipeError, match="the verifier keeps no label, so that there is no training data"):
+    with pytest.raises(RecipeError, match="the verifier keeps no label, so there is no training data"):
         load(of("classifier"), "learner.keep_right=0", "learner.keep_wrong=0")
     assert load(of("classifier"), "learner.keep_right=0").arms
 
