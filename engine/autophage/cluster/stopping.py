@@ -62,7 +62,10 @@ class Stopping:
 
     @contextmanager
     def waited_for(self) -> Iterator[None]:
-        """Promise that `asked` is polled during the body. Outside of it a signal ends the run at once."""
+        """Defer stop signals while the body of the `with` statement runs, which must poll `asked` and stop by itself.
+
+        Outside of the body a signal ends the run at once.
+        """
         self._waiting = True
         try:
             yield

@@ -134,7 +134,7 @@ def fold(state: RunState, event: Event) -> RunState:
 
 
 def fold_all(events: Iterable[Event], state: RunState | None = None) -> RunState:
-    """Return the state of a run after all `events`, from `state` or from an empty one."""
+    """Apply all `events` to `state`, an empty one by default, and return the resulting state. `state` is not changed."""
     state = RunState() if state is None else state
     for event in events:
         state = fold(state, event)
