@@ -1,6 +1,6 @@
 # make setup    environment in .venv (EXTRA=cpu or EXTRA=gpu to choose; otherwise by whether an NVIDIA driver answers)
 # make demo     a small run on this machine, with its report in runs/demo
-# make quick    the tests that start no vLLM and no Ray, on every core
+# make quick    most of the tests that start no vLLM and no Ray, in less than two minutes
 # make test     the tests
 # make test-long  the tests that take minutes each and that `make test` leaves out
 # make fuzz     recipes, manifests and corpora of any form, ten minutes each (SECONDS_EACH=60 for less)
@@ -22,9 +22,10 @@ demo: setup
 	.venv/bin/autophage run demo --out runs/demo
 
 quick: setup
-	.venv/bin/python -m pytest -m "not slow" -n auto
+	.venv/bin/python -m pytest -m "not slow and not thorough" -n auto
 
-test: quick
+test: setup
+	.venv/bin/python -m pytest -m "not slow" -n auto
 	.venv/bin/python -m pytest -m slow
 
 test-long: setup

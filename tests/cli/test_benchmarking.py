@@ -14,6 +14,8 @@ import pytest
 
 from autophage.cli import benchmarking, main
 
+pytestmark = pytest.mark.thorough
+
 NAMES = {"arms", "exactness", "gpu", "kernels", "loop", "monitor", "overlap", "score", "swap", "trainer"}
 
 

@@ -102,6 +102,7 @@ HEAVY = ("torch", "ray", "vllm", "transformers", "peft", "trl", "datasets", "plo
 
 
 @pytest.mark.parametrize("verb", ["help", "recipes", "show", "plan", "status", "verify", "watch"])
+@pytest.mark.thorough
 def test_reading_verbs_import_nothing_heavy(verb: str, make_run: RunMaker, recipe_file: Path) -> None:
     run = make_run(main=2, control=1)
     arguments = {

@@ -17,6 +17,8 @@ import pytest
 from autophage.cli import main
 from autophage.store.manifest import MANIFEST
 
+pytestmark = pytest.mark.thorough
+
 SMALL = ("generations=3", "learner.repetitions=20")
 COMMAND = [word for setting in SMALL for word in ("--set", setting)]
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from tests.crash.conftest import Workshop
 
+pytestmark = pytest.mark.thorough
+
 SAMPLED = 30
 
 

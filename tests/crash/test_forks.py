@@ -14,6 +14,8 @@ from tests.crash.conftest import Workshop
 from autophage.store.manifest import check, committed
 from autophage.store.rundir import RunDirectory
 
+pytestmark = pytest.mark.thorough
+
 
 def generations(out: Path, arm: str) -> list[dict[str, str]]:
     """Return the hashes of each generation's files."""

@@ -14,6 +14,8 @@ from tests.crash.conftest import Workshop
 from autophage.store.manifest import MANIFEST
 from autophage.store.rundir import RunDirectory, read_events
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def half(workshop: Workshop, recipe: Path, tmp_path: Path) -> Path:

@@ -24,6 +24,8 @@ from autophage.store.rundir import RunDirectory
 from autophage.store.seal import sealed, unsealed
 from autophage.store.weights import Weights
 
+pytestmark = pytest.mark.thorough
+
 RECIPE = 'name = "tiny"\ngenerations = 1\n[control]\nenabled = false\n'
 NAMES = st.sampled_from(
     ["../escape", "/etc/passwd", "adapter/../../x", "", ".", "a\x00b", "\ud800", "x" * 300, "corpus-00000.parquet"]

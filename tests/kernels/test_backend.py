@@ -68,6 +68,7 @@ print(found.entropy.item(), autophage_kernels.backend_in_use("cpu"))
 """
 
 
+@pytest.mark.thorough
 def test_the_package_works_without_triton_and_says_so() -> None:
     """Run where the kernels should serve and Triton cannot be imported."""
     environment = os.environ | {"TRITON_INTERPRET": "1"}

@@ -19,6 +19,8 @@ from autophage_kernels.statistics import FLOATS, INTEGERS, chosen, slots
 from autophage_kernels.triton_kernels import launch_divergence, launch_stats
 from autophage_kernels.triton_kernels.launch import Launch
 
+pytestmark = pytest.mark.thorough
+
 CAPABILITIES = (80, 90, 100, 120)
 ROWS = 4
 PADDED, PACKED = 128256, 50257

@@ -16,6 +16,8 @@ from autophage.store.manifest import MANIFEST, check, committed
 from autophage.store.metrics_table import read_metrics_table
 from autophage.store.rundir import RunDirectory
 
+pytestmark = pytest.mark.thorough
+
 KINDS = ("gaussian", "mixture", "vae", "ngram", "regression", "classifier")
 
 

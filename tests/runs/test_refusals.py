@@ -58,6 +58,7 @@ def test_a_text_recipe_without_a_text(autophage: Run, tmp_path: Path) -> None:
     assert "source.path" in refused(["run", "text", "--out", str(tmp_path / "out")], autophage)
 
 
+@pytest.mark.thorough
 def test_a_model_without_a_tokenizer(autophage: Run, variables: dict[str, str], tmp_path: Path) -> None:
     model, out = tmp_path / "model", tmp_path / "out"
     code = (

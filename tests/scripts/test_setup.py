@@ -20,6 +20,8 @@ import pytest
 
 from autophage.host import vllm_window
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 PYTHON = str(Path(sys.executable).resolve())
 """The Python behind this environment's: one that has pip and can make environments."""

@@ -24,6 +24,8 @@ from autophage.report.observations import observations
 from autophage.runs.directory import begin_run
 from autophage.store.rundir import RunDirectory
 
+pytestmark = pytest.mark.thorough
+
 RECIPE = """
 name = "x"
 generations = 3
