@@ -109,7 +109,7 @@ def test_the_report_shows_them(world_run: Path, autophage: Run) -> None:
     assert autophage("report", world_run).returncode == 0
     page = (world_run / "report.html").read_text("utf-8")
     assert "Four-way questions" in page
-    assert "How the questions are answered" in page
+    assert "Answers to the questions" in page
 
 
 # A chat model and MMLU's own questions
