@@ -28,6 +28,7 @@ def test_help_has_an_example() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_a_random_model(tmp_path: Path) -> None:
     size = ["--hidden", "64", "--layers", "1", "--vocabulary", "3000", "--sequences", "8", "--tokens", "24"]
     done = monitor("--random", *size, "--repeats", "1", "--out", str(tmp_path / "monitor.json"))

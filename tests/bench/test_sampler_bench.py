@@ -45,6 +45,7 @@ def test_a_gpu_has_no_grouping(sampler: ModuleType) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
+@pytest.mark.long
 def test_an_engine_that_cannot_start_says_why(sampler: ModuleType, tmp_path: Path) -> None:
     spec = {"shape": "quick", "device": "cpu", "dtype": "float32", "sequences": 8, "tokens": 8, "folder": str(tmp_path)}
     with pytest.raises(RunError, match=r"--worker serve.* gave no answer(.|\n)*Error"):

@@ -115,6 +115,7 @@ def test_two_cells_make_what_one_makes(
     assert contents(out) == contents(one_cell)
 
 
+@pytest.mark.long
 def test_a_node_that_dies_hands_its_arms_on(
     one_cell: Path, contents: Contents, token: dict[str, str], short: Path, tmp_path: Path
 ) -> None:

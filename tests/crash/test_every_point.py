@@ -61,7 +61,7 @@ def test_a_run_of_two_arms_and_three_generations_has_hundreds_of_points(points: 
     assert {"lock", "mkdir", "open", "write", "fsync", "replace", "fsync-folder", "append"} <= steps
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_dying_at_a_point_of_each_kind(points: list[str], die_and_go_on: Callable[[int], None]) -> None:
     chosen = kinds(points)
     assert len(chosen) > SAMPLED

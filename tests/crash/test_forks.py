@@ -118,7 +118,7 @@ def test_a_directory_with_another_run_is_not_forked_into(
     assert "no fork from generation 1" in workshop.said
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_fork_that_dies_anywhere_goes_on_with_its_command_or_without_saying_where_it_is_from(
     workshop: Workshop, recipe: Path, parent: Path, tmp_path: Path, require_intact: Callable[..., None]
 ) -> None:

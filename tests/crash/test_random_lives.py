@@ -177,7 +177,7 @@ def live(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_few_lives(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,

@@ -20,7 +20,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", sorted(installed_gates()))
 def test_built_in_gates_keep_to_the_contract(kind: str) -> None:
     for settings in SETTINGS.get(kind, [{}]):

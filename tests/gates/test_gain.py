@@ -67,7 +67,7 @@ def test_samples_are_tried_as_they_are_trained_on(context: Context, sample: Make
     assert len(asked) == 1  # of nothing there is nothing to learn
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_model_that_knows_nothing_gains_from_what_people_wrote(said: Said) -> None:
     gate = Gain(keep=1.0, rate=1.0)
     context = example_context(gate)

@@ -24,7 +24,7 @@ from autophage.stages.judging import Judging
 from autophage.store.corpus import Sample
 from autophage.trainer.resident import ResidentModel
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 Make = Callable[..., Sample]
 MakeClassifier = Callable[..., Path]

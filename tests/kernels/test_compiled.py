@@ -88,7 +88,7 @@ def inputs(rows: int) -> tuple[torch.Tensor, ...]:
     return logits.requires_grad_(), other, torch.arange(rows) % 19, torch.linspace(0.5, 2, rows)
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.thorough)])
 def test_compiled_as_one_graph_with_any_number_of_rows(backend: str) -> None:
     torch._dynamo.reset()
     compiled = torch.compile(total, fullgraph=True, dynamic=True, backend=backend)

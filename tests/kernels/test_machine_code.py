@@ -84,7 +84,7 @@ def test_the_hot_path(names: tuple[str, ...] | None, vocabulary: int, capability
     assert len(stream.hot) / ELEMENTS <= BUDGET[capability, names] * ROOM
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("vocabulary", [PADDED, PACKED], ids=["padded", "packed"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
@@ -151,7 +151,7 @@ def other_launches(dtype: torch.dtype, vocabulary: int, monkeypatch: pytest.Monk
     return {f"{launch.kernel.fn.__name__} {number}": launch for number, launch in enumerate(caught)}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 def test_the_other_kernels(dtype: torch.dtype, capability: int, monkeypatch: pytest.MonkeyPatch) -> None:

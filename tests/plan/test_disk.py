@@ -97,6 +97,7 @@ sys.exit(main(["run", "smoke", "--out", sys.argv[1]]))
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_a_run_stops_before_the_stage_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
     out = tmp_path / "run"
     done = subprocess.run(

@@ -203,6 +203,7 @@ def test_a_run_works_in_a_thread(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_engine_by_the_api_makes_what_the_command_makes(
     smoke_run: Path, tmp_path: Path, cache: Path, contents: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:

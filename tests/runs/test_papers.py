@@ -90,6 +90,7 @@ def settings(**values: object) -> list[str]:
     return [word for key, value in values.items() for word in ("--set", f"{key.replace('__', '.')}={value}")]
 
 
+@pytest.mark.long
 def test_knowledge_collapse(autophage: Run, chat: Path, text: Path, mmlu: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     small = settings(

@@ -19,7 +19,7 @@ from autophage.scoring import NamedText, load_scorer, score_documents
 
 MakeModel = Callable[..., Path]
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 
 def strided_perplexity(folder: Path, text: str, context: int, stride: int) -> float:

@@ -33,7 +33,7 @@ from autophage.trainer.resident import ResidentModel
 from autophage.trainer.sft import WatchedTrainer
 from autophage.trainer.variants import to_bytes
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 WORDS = [f"w{number}" for number in range(60)]
 SMALL: dict[str, Any] = {

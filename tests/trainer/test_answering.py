@@ -17,7 +17,7 @@ from autophage.recipe.tables.model import ModelTable
 from autophage.trainer.answering import answers, choose, passes
 from autophage.trainer.resident import ResidentModel
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 QUESTION = Question("s/0", "s", "?", ("one", "two", "three", "four"), 2)
 SHORT = ([5], [6], [7], [8])

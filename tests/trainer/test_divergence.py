@@ -55,7 +55,7 @@ def trained(resident: ResidentModel, rows: list[TrainingRow], seed: int) -> Weig
     return resident.fit(FitRequest(resident.base_weights(), rows, RECIPE, seed)).weights
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_every_model_is_seen_as_if_it_were_alone(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     base, first, second = resident.base_weights(), trained(resident, rows, 1), trained(resident, rows[:9], 2)
     sequences = [row.token_ids for row in rows] + [[1, 5], [1, 2, 3]]
@@ -124,7 +124,7 @@ def observed(
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_stage_measures_all_of_it(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     written = [Completion(row.token_ids[1:], "stop") for row in rows]
     adapter = trained(resident, rows, 1)
@@ -145,7 +145,7 @@ def test_the_stage_measures_all_of_it(resident: ResidentModel, rows: list[Traini
     assert without == kept
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_model_0_is_its_own_base(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     written = [Completion(row.token_ids[1:], "stop") for row in rows]
     samples, found, _ = measured(resident, resident.base_weights(), None, written, drift=True)
@@ -155,7 +155,7 @@ def test_model_0_is_its_own_base(resident: ResidentModel, rows: list[TrainingRow
     assert [sample.ppl_under_base for sample in samples] == pytest.approx(own, rel=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("token_ids", [[], [2], [7] * 20, [9]], ids=["empty", "end alone", "one repeated", "one"])
 def test_collapsed_corpora_are_measured_not_refused(resident: ResidentModel, token_ids: list[int]) -> None:
     written = [Completion(token_ids, "length") for _ in range(5)]
@@ -166,7 +166,7 @@ def test_collapsed_corpora_are_measured_not_refused(resident: ResidentModel, tok
     assert found["text/vendi"].value == pytest.approx(1.0)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_model_does_not_differ_from_itself(resident: ResidentModel, rows: list[TrainingRow]) -> None:
     own = trained(resident, rows, 1)
     again = Weights(bytes(own.tensors), own.config)

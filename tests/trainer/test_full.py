@@ -28,7 +28,7 @@ from autophage.trainer.divergence import compare
 from autophage.trainer.fit import FitRequest, Fitted
 from autophage.trainer.resident import ResidentModel
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 LORA_8 = Recipe(
     name="t",

@@ -14,7 +14,7 @@ from autophage.trainer.head import find_head
 from autophage.trainer.micro_batches import IGNORED
 from autophage.trainer.objective import WATCHED
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 SMALL: dict[str, Any] = {
     "vocab_size": 97,

@@ -24,7 +24,7 @@ from autophage.recipe.tables.train import TrainTable
 from autophage.stages.workbench import Workbench
 from autophage.store.weights import Weights
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 RECIPE = Recipe(
     name="t",

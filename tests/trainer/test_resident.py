@@ -24,7 +24,7 @@ from autophage.trainer.fit import FitRequest
 from autophage.trainer.micro_batches import MicroBatchSize
 from autophage.trainer.resident import ResidentModel
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 RECIPE = Recipe(
     name="t",

@@ -15,7 +15,7 @@ from autophage.recipe.schema import Recipe
 from autophage.stages.workbench import Workbench
 from autophage.trainer.validation import BestEpoch
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 
 def recipe_with(*settings: str) -> Recipe:
