@@ -82,7 +82,10 @@ print(processes.descendants(), all(seen))
 """
 
 
-@pytest.mark.parametrize(("failures", "said"), [(1, "up 7"), pytest.param(3, "RunError Ray did not start", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("failures", "said"),
+    [(1, "up 7"), pytest.param(3, "RunError Ray did not start", marks=pytest.mark.long)],
+)
 def test_a_ray_that_is_slow_to_start_is_started_again(failures: int, said: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", SLOW, str(failures)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
