@@ -51,7 +51,7 @@ def test_every_column_is_described(generator: Callable[[str], ModuleType]) -> No
         assert getattr(columns, f"{name}_columns")().startswith("| column |")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_site_builds_and_needs_no_network(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -87,6 +87,7 @@ def test_what_a_maker_asks_is_what_is_written_and_trained_on(
     assert contents(again) == contents(out)
 
 
+@pytest.mark.long
 def test_a_model_without_a_chat_template_is_refused_before_anything_is_made(
     autophage: Run, recipe: Path, tmp_path: Path
 ) -> None:

@@ -205,7 +205,7 @@ def test_without_sampling_there_are_choices_alone(chat: dict[str, object], autop
         ({"questions.subjects": '["marketting"]'}, "did you mean 'marketing'?"),
         ({"questions.shots": 20}, "has 9 answered questions"),
         ({"questions.path": "/nowhere/at/all"}, "is neither a folder with files like"),
-        ({"questions.max_tokens": 900}, "but the model has 1024 positions"),
+        pytest.param({"questions.max_tokens": 900}, "but the model has 1024 positions", marks=pytest.mark.long),
     ],
 )
 def test_what_cannot_be_asked_is_refused_and_nothing_is_left(
