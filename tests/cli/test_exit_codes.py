@@ -15,6 +15,8 @@ from autophage import __version__
 from autophage.cli import main
 from autophage.cli.app import VERBS
 
+pytestmark = pytest.mark.thorough
+
 
 def autophage(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "import sys; from autophage.cli import main; sys.exit(main())", *arguments]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from tests.fuzz.timebox import fuzz
 
@@ -13,6 +14,8 @@ from autophage.data.text_source import read_text
 from autophage.errors import StoreError, UserError
 from autophage.recipe.tables.source import SourceTable
 from autophage.store.corpus import Sample, read_samples, write_corpus
+
+pytestmark = pytest.mark.thorough
 
 FLIPS = st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 255)), min_size=1, max_size=8)
 CUTS = st.tuples(st.integers(0, 1 << 20), st.integers(0, 1 << 20), st.binary(max_size=16))

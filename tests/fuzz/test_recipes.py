@@ -13,6 +13,8 @@ from autophage.cli import main
 from autophage.recipe.keys import KEYS
 from autophage.recipe.paths import shipped_recipes
 
+pytestmark = pytest.mark.thorough
+
 SHIPPED = [path.read_text("utf-8") for path in shipped_recipes().values()]
 WORDS = [
     *KEYS,

@@ -24,6 +24,8 @@ from autophage.gates.served import KEY, ServedJudge, read_answer
 from autophage.gates.verifier import Verifier
 from autophage.store.corpus import Sample
 
+pytestmark = pytest.mark.thorough
+
 Make = Callable[..., Sample]
 Said = Callable[[list[Verdict]], list[str]]
 START_SECONDS = 300

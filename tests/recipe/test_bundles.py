@@ -9,6 +9,8 @@ import pytest
 
 from autophage.recipe import LoadedRecipe, Recipe, describe_difference, load_recipe, read_resolved, resolved_toml
 
+pytestmark = pytest.mark.thorough
+
 Load = Callable[..., LoadedRecipe]
 Refuse = Callable[..., str]
 

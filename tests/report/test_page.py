@@ -21,6 +21,8 @@ from autophage.store.atomic import TEMPORARY
 from autophage.store.metrics_table import SCHEMA, read_metrics_table
 from autophage.store.rundir import RunDirectory, RunLock
 
+pytestmark = pytest.mark.thorough
+
 MakeRun = Callable[..., RunDirectory]
 
 HOSTILE = (

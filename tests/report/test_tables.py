@@ -27,6 +27,8 @@ from autophage.store.manifest import read_manifest, write_manifest
 from autophage.store.metrics_table import SCHEMA
 from autophage.store.rundir import EventLog, RunDirectory
 
+pytestmark = pytest.mark.thorough
+
 MakeRun = Callable[..., RunDirectory]
 
 

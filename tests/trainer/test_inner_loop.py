@@ -16,6 +16,8 @@ from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.trainer.resident import ResidentModel
 
+pytestmark = pytest.mark.thorough
+
 VOCABULARY, RANK = 50, 4
 
 
