@@ -10,6 +10,8 @@ import pytest
 from autophage.errors import UserError
 from autophage.learners.digits import PIXELS, Drawn, Mnist
 
+pytestmark = pytest.mark.thorough
+
 
 def idx(values: np.ndarray) -> bytes:
     return struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape) + values.astype(np.uint8).tobytes()

@@ -9,6 +9,8 @@ from autophage.learners.protocol import Parameters
 from autophage.learners.vae import Vae, digit_entropy, recognised
 from autophage.progress import Meter
 
+pytestmark = pytest.mark.thorough
+
 
 def fit(vae: Vae, rows: list[np.ndarray], seed: int = 1, previous: Parameters | None = None) -> Parameters:
     return vae.fit(rows, seed, previous, Meter())

@@ -16,6 +16,8 @@ from autophage.report.observations import observations
 from autophage.store.manifest import read_manifest, write_manifest
 from autophage.store.rundir import RunDirectory
 
+pytestmark = pytest.mark.thorough
+
 MakeRun = Callable[..., RunDirectory]
 TORSO = "knowledge/accuracy.torso"
 

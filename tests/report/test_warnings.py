@@ -13,6 +13,8 @@ from autophage.report.facts.series import Metrics
 from autophage.report.warnings import warning_facts, warning_view
 from autophage.store.rundir import RunDirectory
 
+pytestmark = pytest.mark.thorough
+
 MakeRun = Callable[..., RunDirectory]
 ENTROPY, TORSO, HUMAN = "onpolicy/entropy", "knowledge/accuracy.torso", "fluency/ppl_human"
 NOISE = (0.0, 0.01, -0.01, 0.01, 0.0, -0.01)
