@@ -8,6 +8,7 @@ trace names its arm, so the shared legend can hide it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -71,6 +72,13 @@ class Figure:
         return any(
             "error_y" in trace or trace.get("fill") == "toself" for panel in self.panels for trace in panel.traces
         )
+
+
+def share_height(panels: Sequence[Panel]) -> None:
+    """Give all panels of a figure the same y axis, from 0 to just above their highest point."""
+    highest = max(y for panel in panels for trace in panel.traces for y in trace["y"])
+    for panel in panels:
+        panel.layout["yaxis"]["range"] = [0, 1.05 * highest]
 
 
 def metric_panel(facts: RunFacts, looks: dict[str, Style], metric: str, title: str = "") -> Panel:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from autophage.report.facts.corpora import first_shard, shown_generations
 from autophage.report.facts.load import ArmFacts, RunFacts
 from autophage.report.figures.colours import Style
-from autophage.report.figures.panels import Figure, Panel
+from autophage.report.figures.panels import Figure, Panel, share_height
 from autophage.store.rundir import RunDirectory
 
 FEWEST = 20
@@ -37,9 +37,7 @@ def surprisal_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]
     room = 0.08 * (high - low) + 0.05
     grid = np.linspace(max(0.0, low - room), high + room, POINTS)
     panels = [_panel(name, values, grid, looks[name]) for name, values in found.items()]
-    highest = max(y for panel in panels for trace in panel.traces for y in trace["y"])
-    for panel in panels:
-        panel.layout["yaxis"]["range"] = [0, 1.05 * highest]
+    share_height(panels)
     lead = (
         "Mean surprisal of each sample under the model that wrote it. The faint line is generation 0, the full line the last. "
         "Mass that gathers on the left is text that its own model finds probable. A new tail on the right is text that even "

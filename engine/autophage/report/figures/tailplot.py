@@ -15,7 +15,7 @@ from autophage.report.facts.corpora import first_shard, shown_generations
 from autophage.report.facts.load import ArmFacts, RunFacts
 from autophage.report.facts.words import percent
 from autophage.report.figures.colours import Style
-from autophage.report.figures.panels import Figure, Panel
+from autophage.report.figures.panels import Figure, Panel, share_height
 from autophage.report.figures.surprisal import FEWEST, LINES
 from autophage.store.rundir import RunDirectory
 
@@ -39,9 +39,7 @@ def tail_figure(run: RunDirectory, facts: RunFacts, looks: dict[str, Style]) -> 
     low, high = np.quantile(logs, OUTER)
     edges = np.linspace(low - 0.02, high + 0.02, BINS + 1)
     panels = [_panel(name, values, edges, looks[name]) for name, values in found.items()]
-    highest = max(y for panel in panels for trace in panel.traces for y in trace["y"])
-    for panel in panels:
-        panel.layout["yaxis"]["range"] = [0, 1.05 * highest]
+    share_height(panels)
     lead = (
         "Perplexity of each sample under model 0. The faint line is generation 0, the full line the last. In a collapse, mass "
         "moves left, to the text that model 0 finds likeliest. A tail grows on the right, of text that model 0 would hardly "
