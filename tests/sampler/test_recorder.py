@@ -1,9 +1,10 @@
-"""The recorder keeps raw logits from the sampler's changes, does not depend on blocks, and never raises."""
+"""The recorder keeps raw logits from the sampler's changes, does not depend on blocks, and raises only out of memory."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,6 +151,81 @@ def test_nothing_raises_and_every_fault_is_named(monkeypatch: pytest.MonkeyPatch
     assert set(record.faults.values()) == {1}
     assert any("2 rows of logits, 3 tokens, 1 requests" in name for name in record.faults)
     assert record.spans == {}
+
+
+def scarce(monkeypatch: pytest.MonkeyPatch, rows: int) -> list[int]:
+    """Let the memory suffice for statistics of at most `rows` rows. Return the sizes that were tried."""
+    whole, tried = module.token_stats, []
+
+    def token_stats(logits_NV: torch.Tensor, *arguments: Any, **settings: Any) -> Any:
+        tried.append(len(logits_NV))
+        if len(logits_NV) > rows:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return whole(logits_NV, *arguments, **settings)
+
+    monkeypatch.setattr(module, "token_stats", token_stats)
+    return tried
+
+
+def test_statistics_are_computed_in_parts_where_memory_is_scarce(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Batch.random()
+    plenty = watch(batch, Recorder(4))
+    tried = scarce(monkeypatch, 3)
+    record = watch(batch, Recorder(4))
+    assert max(tried) > 3
+    record.require_faultless()
+    for name, tokens in batch.tokens().items():
+        np.testing.assert_allclose(
+            matrix(record.statistics(name, tokens)), matrix(plenty.statistics(name, tokens)), atol=1e-6
+        )
+
+
+def test_a_step_without_memory_raises_and_earlier_rows_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Batch([([f"r{step}"], torch.randn(1, VOCABULARY), torch.tensor([[step]])) for step in range(3)])
+    recorder = Recorder(1, buffer_bytes=0)
+    for step, (ids, logits, tokens) in enumerate(batch.steps):
+        if step:
+            with monkeypatch.context() as patch:
+                scarce(patch, 0)
+                with pytest.raises(torch.OutOfMemoryError):  # the buffer is full of the row before
+                    recorder.before(logits)
+                recorder.after(tokens, partial(Rows, ["lost"], np.zeros(1), np.ones(1, bool)))
+        recorder.before(logits)
+        recorder.after(tokens, partial(Rows, ids, np.zeros(1), np.ones(1, bool)))
+    record = recorder.finish()
+    record.require_faultless()
+    assert set(record.spans) == {"r0", "r1", "r2"}
+    for name, tokens in batch.tokens().items():
+        np.testing.assert_allclose(matrix(record.statistics(name, tokens)), batch.expected()[name], atol=1e-5)
+
+
+def test_tokens_that_do_not_fit_raise() -> None:
+    def rows() -> Rows:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    recorder = Recorder(1)
+    recorder.before(torch.zeros(1, 4))
+    with pytest.raises(torch.OutOfMemoryError):
+        recorder.after(torch.zeros(1, 1), rows)
+    assert recorder.finish().faults == {}
+
+
+def test_a_buffer_that_does_not_fit_is_as_small_as_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, sizes = torch.empty, []
+
+    def empty(*size: int, **settings: Any) -> torch.Tensor:
+        sizes.append(size)
+        if len(size) == 2 and size[0] > 9:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 64.00 MiB")
+        return plain(*size, **settings)
+
+    batch = Batch.random()
+    monkeypatch.setattr(torch, "empty", empty)
+    record = watch(batch, Recorder(16))
+    assert any(size[0] > 9 for size in sizes)
+    record.require_faultless()
+    for name, tokens in batch.tokens().items():
+        np.testing.assert_allclose(matrix(record.statistics(name, tokens)), batch.expected()[name], atol=1e-5)
 
 
 def test_a_vocabulary_that_float32_cannot_count_is_a_fault() -> None:

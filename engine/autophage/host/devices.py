@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import torch
 
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""Messages of torch's plain `RuntimeError` for exhausted memory: its CPU allocator, and libraries that allocate themselves."""
+OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""Messages of torch's plain `RuntimeError` for exhausted memory: its CPU allocator, pinned memory, and libraries that allocate
+themselves."""
 
 
 def device() -> torch.device:

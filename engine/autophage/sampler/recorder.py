@@ -2,9 +2,9 @@
 
 Each step's raw logits are copied into a buffer before the sampler may overwrite them. When the buffer is full, one call
 computes the statistics of all its rows. Many tokens share the cost of the call, and memory stays bounded. The steps alone
-decide which rows share a call, so a batch that is sampled again gives the same bits. During a step nothing raises and
-nothing waits for the device. Faults are counted by name, and `finish` returns the counts beside the rows. Knows torch, but
-not vLLM.
+decide which rows share a call, so a batch that is sampled again gives the same bits. During a step nothing waits for the
+device, and nothing raises unless memory runs out. Other faults are counted by name, and `finish` returns the counts beside
+the rows. Knows torch, but not vLLM.
 
 Shapes: R rows of a step, N rows of a block, V vocabulary, S columns of `record.columns`.
 """
@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from autophage.host.devices import out_of_memory
 from autophage.sampler.record import NAMES, Record
 from autophage_kernels import token_stats
 
@@ -68,24 +69,31 @@ class Recorder:
         self._host = torch.empty(0)
 
     def before(self, logits_RV: torch.Tensor) -> None:
-        """Copy the raw logits [rows, vocabulary] of a step. The sampler may scale and mask them in place."""
+        """Copy the raw logits [rows, vocabulary] of a step. The sampler may scale and mask them in place.
+
+        Raises:
+            torch.OutOfMemoryError: Memory ran out. The rows of earlier steps are kept.
+        """
         self._copied = None
         try:
             self._keep(logits_RV)
-        except Exception as fault:  # of any type: the observed step must go on
-            self._count(fault)
+        except Exception as fault:  # of any other type: the observed step must go on
+            self._tolerate(fault)
 
     def after(self, token_R1: torch.Tensor, rows: Callable[[], Rows]) -> None:
         """Record the sampled token ids of the step whose logits were copied last.
 
         `rows` returns the requests and positions of the step's rows.
+
+        Raises:
+            torch.OutOfMemoryError: Memory ran out. The rows of earlier steps are kept.
         """
         if self._copied is None:
             return
         try:
             self._note(token_R1, rows(), self._copied)
         except Exception as fault:  # as above
-            self._count(fault)
+            self._tolerate(fault)
 
     def finish(self) -> Record:
         """Return the record of all steps so far. The recorder cannot be used again."""
@@ -123,8 +131,18 @@ class Recorder:
         capacity = max(rows, self._rows, self._buffer_bytes // (vocabulary * logits_RV.element_size()))
         # Free the old buffer before the new one is made.
         self._logits_NV = torch.empty(0, 0)
-        self._logits_NV = torch.empty(capacity, vocabulary, dtype=logits_RV.dtype, device=logits_RV.device)
+        try:
+            self._logits_NV = self._buffer(capacity, logits_RV)
+        except Exception as fault:
+            if not out_of_memory(fault):
+                raise
+            capacity = self._rows = rows  # the engine halves its steps where this is too much
+            self._logits_NV = self._buffer(capacity, logits_RV)
         self._token_N = torch.empty(capacity, dtype=torch.int64, device=logits_RV.device)
+
+    @staticmethod
+    def _buffer(rows: int, like_RV: torch.Tensor) -> torch.Tensor:
+        return torch.empty(rows, like_RV.shape[1], dtype=like_RV.dtype, device=like_RV.device)
 
     def _note(self, token_R1: torch.Tensor, rows: Rows, copied: int) -> None:
         counts = {copied, token_R1.numel(), len(rows.request_ids), len(rows.positions), len(rows.valid)}
@@ -139,15 +157,33 @@ class Recorder:
 
     @torch.inference_mode()
     def _compute(self) -> None:
-        """Compute the statistics of the buffered rows. Rows of a block that fails are missing from the record."""
+        """Compute the statistics of the buffered rows.
+
+        Rows of a block that fails are missing from the record. If memory ran out, they stay for the next call.
+        """
         used, pending = self._used, self._pending
         if not used:
             return
         self._used, self._pending = 0, []
-        logits_NV, token_N = self._logits_NV[:used], self._token_N[:used]
-        block_SN = torch.stack([token_N.float(), *_statistics(logits_NV, token_N)])
-        self._blocks_SN.append(self._to_host(block_SN) if block_SN.is_cuda else block_SN)
+        try:
+            blocks_SN = self._computed(self._logits_NV[:used], self._token_N[:used])
+        except Exception as fault:
+            if out_of_memory(fault):
+                self._used, self._pending = used, pending
+            raise
+        self._blocks_SN += blocks_SN
         self._rows_done += pending
+
+    def _computed(self, logits_NV: torch.Tensor, token_N: torch.Tensor) -> list[torch.Tensor]:
+        """Return the statistics of N rows in host memory: one block, or several where memory suffices for parts alone."""
+        try:
+            block_SN = torch.stack([token_N.float(), *_statistics(logits_NV, token_N)])
+            return [self._to_host(block_SN) if block_SN.is_cuda else block_SN]
+        except Exception as fault:
+            if len(token_N) == 1 or not out_of_memory(fault):
+                raise
+        half = len(token_N) // 2
+        return self._computed(logits_NV[:half], token_N[:half]) + self._computed(logits_NV[half:], token_N[half:])
 
     def _to_host(self, block_SN: torch.Tensor) -> torch.Tensor:
         """Start to copy a block to pinned host memory, and return that memory.
@@ -159,6 +195,12 @@ class Recorder:
             self._host = torch.empty(max(size, PINNED_VALUES), pin_memory=True)
         view, self._host = self._host[:size].view(block_SN.shape), self._host[size:]
         return view.copy_(block_SN, non_blocking=True)
+
+    def _tolerate(self, fault: Exception) -> None:
+        """Count a fault of a step, unless memory ran out. The engine then withdraws the step and halves its requests."""
+        if out_of_memory(fault):
+            raise fault
+        self._count(fault)
 
     def _count(self, fault: Exception) -> None:
         self.faults[f"{type(fault).__name__}: {str(fault).splitlines()[0] if str(fault) else 'no message'}"] += 1
