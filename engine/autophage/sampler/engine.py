@@ -32,6 +32,7 @@ from autophage.sampler.protocol import (
     Served,
 )
 from autophage.sampler.record import Record
+from autophage.sampler.start import start
 from autophage.sampler.turns import Turns
 from autophage.sampler.window import Place, Window
 from autophage.store.weights import Weights, digest_of
@@ -49,7 +50,7 @@ class Sampler:
 
     def __init__(self, settings: EngineSettings) -> None:
         vllm_window.require()
-        from vllm import EngineArgs, LLMEngine
+        from vllm import EngineArgs
 
         if settings.device == "cpu":
             import torch
@@ -62,7 +63,7 @@ class Sampler:
             torch.compiler.set_stance("force_eager")
         ranks.prepare(settings)
         try:
-            self._engine: Any = LLMEngine.from_engine_args(EngineArgs(**engine_arguments(settings)))
+            self._engine: Any = start(EngineArgs(**engine_arguments(settings)))
         except (ValueError, NotImplementedError) as error:
             raise UserError(
                 f"model.path = {settings.model_path!r}: vLLM cannot serve it with a LoRA adapter ({first_line(error)})"
@@ -114,9 +115,11 @@ class Sampler:
             return served
 
     def remove(self, served: Served) -> None:
-        """Remove an installed model that no request uses any more."""
+        """Remove an installed model that no request uses any more.
+
+        A sleeping engine sleeps on, because the host alone forgets the model.
+        """
         with self._turns:
-            self._wake()
             if served.adapter_id:
                 self._call("autophage_remove_adapter", served.adapter_id)
             elif served.base is not None:
@@ -303,6 +306,7 @@ class Sampler:
                 raise error
             self._engine.abort_request(self._window.shrink())
             self._call("autophage_forget_step")
+            self._drain()
             self._let_in()
         except AutophageError as failure:  # another engine would fail the same way
             self._failure = failure
@@ -310,6 +314,15 @@ class Sampler:
         except Exception as failure:
             self._failure = failure
             raise EngineDeadError(f"vLLM failed: {type(failure).__name__}: {failure}") from failure
+
+    def _drain(self) -> None:
+        """Take the steps that vLLM queued before memory ran out. Under async scheduling their failures come back later."""
+        for _ in range(self._engine.vllm_config.max_concurrent_batches):
+            try:
+                self._engine.step()
+            except Exception as late:
+                if not out_of_memory(late):
+                    raise
 
     @property
     def _open(self) -> dict[str, Place]:

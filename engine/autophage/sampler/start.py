@@ -1,0 +1,50 @@
+"""Starts vLLM's engine on a GPU whose free memory still changes.
+
+vLLM measures the free memory when it starts, and takes its share of it. A trainer or a lost sampler that frees memory meanwhile
+makes the start fail. The same start succeeds once that process is done. The messages hold for vLLM 0.26 to 0.33.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from autophage.errors import RunError, first_line
+
+if TYPE_CHECKING:
+    from vllm import EngineArgs, LLMEngine
+
+ATTEMPTS = 5
+PAUSE = 10.0
+"""Number of starts, and seconds between two of them. A process that ends gives its memory back within seconds."""
+GREW = "Error in memory profiling"
+"""Start of the `AssertionError` for free memory that grew while vLLM measured it."""
+LACKING = "is less than desired GPU memory utilization"
+"""Part of the `ValueError` for a share of the GPU's memory that is not free."""
+
+
+def start(arguments: EngineArgs) -> LLMEngine:
+    """Start the engine. Start it again where another process changes the memory of the GPU.
+
+    Raises:
+        RunError: The memory did not come to rest in `ATTEMPTS` starts.
+        ValueError: vLLM cannot serve the model.
+    """
+    from vllm import LLMEngine
+    from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            cleanup_dist_env_and_memory()
+            time.sleep(PAUSE)
+        try:
+            return LLMEngine.from_engine_args(arguments)
+        except (AssertionError, ValueError) as error:
+            if GREW not in str(error) and LACKING not in str(error):
+                raise
+            reason = first_line(error)
+    raise RunError(
+        f"vLLM did not start in {ATTEMPTS} tries within {(ATTEMPTS - 1) * PAUSE:.0f} s, because of the GPU's free memory "
+        f"({reason}). Another process holds the memory, or takes and frees it. End that process, lower sample.memory, or give "
+        'the sampler a GPU of its own (devices = "disjoint").'
+    )
