@@ -62,6 +62,7 @@ class Turn:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     environment.apply()
+    environment.one_visible_gpu()
     out = _only_json_on_stdout()
     with tempfile.TemporaryDirectory() as folder:
         subject = _random(arguments, Path(folder)) if arguments.random else _recipe(arguments.recipe)

@@ -2,6 +2,7 @@
 
 There are three kinds. A benchmark's `--worker` writes one answer as JSON. A `Resident` worker stays and answers many times. Any
 other command just runs. Output goes to a file and is shown if the work fails. `quiet` gives every contender the same threads.
+A worker or a script of bench/peers sees one GPU, because TRL refuses to train in a process that sees several.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from autophage.errors import RunError
-from autophage.host.environment import process_variables
+from autophage.host.environment import first_gpu, process_variables
 
 TAIL = 12
 """Lines of a failed command's output that its error shows."""
@@ -40,8 +41,11 @@ def quiet() -> dict[str, str]:
 
 
 def plain_vllm(*, tuned: bool) -> dict[str, str]:
-    """`quiet` for vLLM as others use it, with a KV cache for a small machine. Tuned vLLM runs in one process."""
-    environment = quiet() | {"VLLM_CPU_KVCACHE_SPACE": "1"}
+    """`quiet` for vLLM as others use it, with a KV cache for a small machine. Tuned vLLM runs in one process.
+
+    FlashInfer's sampler is off, as in the engine. Without nvcc vLLM would not start, and no contender's requests use it.
+    """
+    environment = quiet() | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_USE_FLASHINFER_SAMPLER": "0"}
     environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
     return environment | ({"VLLM_ENABLE_V1_MULTIPROCESSING": "0"} if tuned else {})
 
@@ -81,7 +85,7 @@ def work(
     with tempfile.TemporaryDirectory(prefix="autophage-bench-") as name:
         folder = Path(name)
         command = _worker(script, worker, {**spec, "launched": time.time()}, folder)
-        run(command, environment or quiet(), seconds, folder / "log.txt")
+        run(command, _on_one_gpu(environment or quiet()), seconds, folder / "log.txt")
         answer: dict[str, Any] = json.loads((folder / "answer.json").read_text("utf-8"))
         return answer
 
@@ -103,7 +107,7 @@ class Resident:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=quiet(),
+                env=_on_one_gpu(quiet()),
                 start_new_session=True,
             )
         try:
@@ -151,9 +155,13 @@ def script(
     """Run a script of bench/peers and return its phases, with the whole time as `wall`. Its output is kept in `folder`."""
     phases = folder / "phases.json"
     command = [sys.executable, str(path), *options, "--phases", str(phases)]
-    wall = run(command, environment, seconds, folder / f"{path.stem}.log")
+    wall = run(command, _on_one_gpu(environment), seconds, folder / f"{path.stem}.log")
     found: dict[str, float] = json.loads(phases.read_text("utf-8"))
     return found | {"wall": wall}
+
+
+def _on_one_gpu(environment: Mapping[str, str]) -> dict[str, str]:
+    return {**environment, "CUDA_VISIBLE_DEVICES": first_gpu()}
 
 
 def _worker(script: Path, worker: str, spec: Mapping[str, object], folder: Path) -> list[str]:

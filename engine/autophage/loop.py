@@ -25,6 +25,8 @@ from pathlib import Path
 from autophage.host import environment
 
 environment.apply()
+if __name__ == "__main__":
+    environment.one_visible_gpu()
 
 from autophage.data.build import read_source
 from autophage.errors import UserError

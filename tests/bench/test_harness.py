@@ -201,6 +201,43 @@ def test_everybody_gets_the_same_threads() -> None:
     assert environment["HF_HUB_OFFLINE"] == "1"
 
 
+def test_whoever_may_train_sees_one_gpu_and_a_run_sees_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers train in their own process, where TRL refuses several GPUs. A run deals its GPUs out itself."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-5,MIG-7")
+    (tmp_path / "worker.py").write_text(f"""
+import json, os, sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parents[2] / "bench")!r})
+from harness import processes
+from harness.command import Benchmark
+def visible(spec, folder):
+    return {{"gpus": os.environ["CUDA_VISIBLE_DEVICES"]}}
+def resident(spec, folder):
+    processes.answer_all(lambda: lambda question: os.environ["CUDA_VISIBLE_DEVICES"])
+    return {{}}
+if "--phases" in sys.argv:
+    Path(sys.argv[-1]).write_text(json.dumps({{"gpus": os.environ["CUDA_VISIBLE_DEVICES"]}}))
+else:
+    sys.exit(Benchmark("none", "", "", 1.0, print, workers={{"visible": visible, "resident": resident}}).main())
+""")
+    worker = tmp_path / "worker.py"
+    assert processes.work(worker, "visible", {}, 60) == {"gpus": "MIG-5"}
+    assert processes.work(worker, "visible", {}, 60, processes.plain_vllm(tuned=True)) == {"gpus": "MIG-5"}
+    assert processes.script(worker, [], processes.quiet(), 60, tmp_path)["gpus"] == "MIG-5"
+    staying = processes.Resident(worker, "resident", {}, tmp_path / "staying", 60)
+    try:
+        assert staying.ask(None) == "MIG-5"
+    finally:
+        staying.end()
+    command = [sys.executable, "-c", "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"]
+    processes.run(command, processes.quiet(), 60, tmp_path / "log")
+    assert (tmp_path / "log").read_text() == "MIG-5,MIG-7\n"
+
+
+def test_vllm_of_others_starts_without_a_cuda_toolkit() -> None:
+    assert processes.plain_vllm(tuned=False)["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+
+
 def test_an_experiment_is_a_recipe(tmp_path: Path) -> None:
     loop = Loop("demo", samples=16, tokens=24, seeds=[3, 4], generations=2, devices="disjoint")
     assert Loop.of(json.loads(json.dumps(loop.as_spec()))) == loop

@@ -1,7 +1,8 @@
 """Environment variables of every process of a run, set before torch, vLLM and Ray are imported.
 
 They switch telemetry off and keep connections to loopback. They start one thread per core, which sleeps after a short wait. They
-run vLLM's engine in the sampler's process. This module imports nothing heavy, because it runs first.
+run vLLM's engine in the sampler's process. A process that trains outside of Ray's actors also sees one GPU. This module imports
+nothing heavy, because it runs first.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ def process_variables() -> dict[str, str]:
         # In the sampler's process the engine starts in seconds, and adapters are passed by reference.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        # vLLM's memory profile would run FlashInfer's sampler, which is compiled on first use by nvcc and ninja. Without them
+        # the engine does not start. Requests of a run are seeded or greedy, and never take that path.
+        "VLLM_USE_FLASHINFER_SAMPLER": "0",
         "VLLM_HOST_IP": "127.0.0.1",
         "GLOO_SOCKET_IFNAME": "lo",
         "VLLM_NO_USAGE_STATS": "1",
@@ -45,6 +49,22 @@ def apply() -> None:
     """Set the variables of `process_variables` in this process, except those that are set already."""
     for name, value in process_variables().items():
         os.environ.setdefault(name, value)
+
+
+def one_visible_gpu() -> None:
+    """Hide all GPUs of this process but the first. Call it before torch is imported, since CUDA forgets no GPU.
+
+    TRL refuses to train where one process sees several GPUs. Ray shows each of its actors its own.
+    """
+    os.environ["CUDA_VISIBLE_DEVICES"] = first_gpu()
+
+
+def first_gpu() -> str:
+    """Return the value of `CUDA_VISIBLE_DEVICES` that shows only the first GPU of this process.
+
+    It is the first entry as it stands: an index, the UUID of a GPU or of a MIG slice, or a value that hides every GPU.
+    """
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
 
 
 def for_workers() -> dict[str, str]:
