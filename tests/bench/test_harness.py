@@ -203,7 +203,7 @@ def test_everybody_gets_the_same_threads() -> None:
 
 def test_whoever_may_train_sees_one_gpu_and_a_run_sees_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers train in their own process, where TRL refuses several GPUs. A run deals its GPUs out itself."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-5,MIG-7")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     (tmp_path / "worker.py").write_text(f"""
 import json, os, sys
 from pathlib import Path
@@ -216,22 +216,22 @@ def resident(spec, folder):
     processes.answer_all(lambda: lambda question: os.environ["CUDA_VISIBLE_DEVICES"])
     return {{}}
 if "--phases" in sys.argv:
-    Path(sys.argv[-1]).write_text(json.dumps({{"gpus": os.environ["CUDA_VISIBLE_DEVICES"]}}))
+    Path(sys.argv[-1]).write_text(json.dumps({{"gpus": int(os.environ["CUDA_VISIBLE_DEVICES"])}}))
 else:
     sys.exit(Benchmark("none", "", "", 1.0, print, workers={{"visible": visible, "resident": resident}}).main())
 """)
     worker = tmp_path / "worker.py"
-    assert processes.work(worker, "visible", {}, 60) == {"gpus": "MIG-5"}
-    assert processes.work(worker, "visible", {}, 60, processes.plain_vllm(tuned=True)) == {"gpus": "MIG-5"}
-    assert processes.script(worker, [], processes.quiet(), 60, tmp_path)["gpus"] == "MIG-5"
+    assert processes.work(worker, "visible", {}, 60) == {"gpus": "5"}
+    assert processes.work(worker, "visible", {}, 60, processes.plain_vllm(tuned=True)) == {"gpus": "5"}
+    assert processes.script(worker, [], processes.quiet(), 60, tmp_path)["gpus"] == 5
     staying = processes.Resident(worker, "resident", {}, tmp_path / "staying", 60)
     try:
-        assert staying.ask(None) == "MIG-5"
+        assert staying.ask(None) == "5"
     finally:
         staying.end()
     command = [sys.executable, "-c", "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"]
     processes.run(command, processes.quiet(), 60, tmp_path / "log")
-    assert (tmp_path / "log").read_text() == "MIG-5,MIG-7\n"
+    assert (tmp_path / "log").read_text() == "5,7\n"
 
 
 def test_vllm_of_others_starts_without_a_cuda_toolkit() -> None:

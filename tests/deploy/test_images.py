@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.deploy.installer import outside, uv, uv_variables
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted((ROOT / "deploy" / "docker").glob("Dockerfile.*"))
@@ -28,8 +29,6 @@ INSTRUCTIONS = {
 }
 """ADD is left out: it fetches and unpacks in silence."""
 SECRETS = re.compile(r"password|secret|credential|api[_-]?key|token", re.IGNORECASE)
-OWN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-"""Variables that would lead an installed package back to this checkout."""
 
 
 def instructions(path: Path) -> list[tuple[str, str]]:
@@ -149,10 +148,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def outside() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in OWN}
-
-
 def environment(folder: Path, wheel: Path) -> Path:
     """A new environment with the wheel, which sees the packages of this one. Returns its folder of commands."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
@@ -201,22 +196,15 @@ def test_both_images_are_built_from_the_same_files() -> None:
 @pytest.mark.timeout(1800)
 def test_the_commands_of_the_cpu_image_make_an_environment(wheel: Path, tmp_path: Path) -> None:
     """Run the installing RUN lines of the image, with this machine's uv and indexes. The network is needed."""
-    uv = shutil.which("uv") or next(map(str, (Path(sys.prefix) / "uv" / "bin").glob("uv")), None)
-    if uv is None:
-        pytest.skip("needs uv")
-    own = {name: value for name, value in outside().items() if not name.startswith("UV_")}
-    if links := own.get("PIP_FIND_LINKS"):
-        own["UV_FIND_LINKS"] = links.replace(" ", ",")
-    if certificate := own.get("PIP_CERT"):
-        own["SSL_CERT_FILE"] = certificate
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(tmp_path / "venv")], check=True, env=own)
+    own = uv_variables(links=True)
+    subprocess.run([uv(), "venv", "--quiet", "--python", sys.executable, str(tmp_path / "venv")], check=True, env=own)
     lines = [rest for name, rest in instructions(DOCKERFILES[0]) if name == "RUN" and "uv pip install --python" in rest]
     assert len(lines) == 2
     for line in lines:
         command = [word.replace("/opt/autophage", str(tmp_path / "venv")) for word in shlex.split(line)[1:]]
-        if links:  # the CPU build of torch comes from there
+        if "UV_FIND_LINKS" in own:  # the CPU build of torch comes from there
             command = [word for word in command if word != "--torch-backend=cpu"]
-        subprocess.run([uv, *command], check=True, cwd=wheel.parents[1] / "source", env=own)
+        subprocess.run([uv(), *command], check=True, cwd=wheel.parents[1] / "source", env=own)
     try_commands(tmp_path / "venv" / "bin", tmp_path / "elsewhere")
 
 

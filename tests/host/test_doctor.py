@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from autophage.errors import UserError
 from autophage.host import doctor, machine, vllm_window
-from autophage.host.doctor import Check
+from autophage.host.check import Check
 from autophage.host.machine import CudaDriver
 
 L4 = CudaDriver("550.1", (12, 4), ("NVIDIA L4, 24 GiB",))
@@ -161,6 +162,16 @@ def test_a_torch_for_a_newer_cuda_than_the_driver_serves_is_a_fault(site: Path) 
     assert check.ok is False
     assert "13.0" in check.found
     assert "12.4" in check.found
+    assert check.remedy == "update the NVIDIA driver to 580 or newer, or install torch for CUDA 12"
+
+
+@pytest.mark.parametrize(("version", "ok"), [("575.57.08", False), ("580.65.06", True), ("unknown", True)])
+def test_the_number_of_a_driver_tells_what_it_does_not_say(site: Path, version: str, ok: bool) -> None:
+    torch(site, "2.14.0", "'13.0'")
+    check = doctor.cuda_match(CudaDriver(version, None, ("NVIDIA H200, 140 GiB",)))
+    assert check.ok is ok
+    assert version in check.found
+    assert ("580 or newer" in check.remedy) is not ok
 
 
 def test_a_cpu_build_is_fine_without_a_gpu_and_advised_against_with_one(site: Path) -> None:
@@ -311,4 +322,13 @@ def test_ray_token_authentication(monkeypatch: pytest.MonkeyPatch, mode: str | N
 
 
 def test_no_shared_memory_is_information(tmp_path: Path) -> None:
-    assert doctor.shared_memory(tmp_path / "shm").ok is None
+    assert doctor.shared_memory(folder=tmp_path / "shm").ok is None
+
+
+def test_the_object_store_must_find_room_in_shared_memory(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free / machine.GIB
+    assert doctor.shared_memory(free / 2, tmp_path).ok is True
+    check = doctor.shared_memory(free + 1, tmp_path)
+    assert check.ok is None
+    assert "--shm-size=8g" in check.remedy
+    assert f"{free + 1:g} GiB" in check.remedy

@@ -1,7 +1,7 @@
 """Checks of a machine before a run: software, driver, memory, disk and limits, each with a remedy.
 
-Checks read `machine` and package metadata. They import neither torch, ray nor vLLM, so they answer at once, even if one of these
-is broken. They do not know recipes: `autophage plan` estimates whether a run fits.
+Checks read `machine`, `gpus` and package metadata. They import neither torch, ray nor vLLM, so they answer at once, even if
+one of these is broken. They do not know recipes: `autophage plan` estimates whether a run fits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import resource
 import shutil
 import sys
 import sysconfig
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -21,6 +20,9 @@ from packaging.requirements import Requirement
 
 from autophage.host import vllm_window
 from autophage.host.cache import cache_folder
+from autophage.host.check import Check
+from autophage.host.gpu_checks import gpu_checks
+from autophage.host.gpus import gpu_states
 from autophage.host.machine import GIB, CudaDriver, cpu_quota, memory_available, nvidia_driver
 
 MEMORY_GIB = 3.0
@@ -34,29 +36,22 @@ DISK_GIB = 2.0
 With less, even a small run may stop at a commit. It writes adapters, corpora and the cached base model.
 """
 SHM_GIB = 1.0
-"""Minimum shared memory in GiB.
+"""Minimum free shared memory in GiB.
 
 Containers give 64 MiB by default. Ray's object store then uses the disk, and NCCL cannot start.
 """
+GPU_SHM_GIB = 4.0
+"""Minimum free shared memory in GiB on a GPU machine.
+
+Ray's object store holds the models in transit: half a GiB, and 0.34 GiB for each rank-32 adapter of an 8B model.
+"""
+MINIMUM_DRIVER = {11: 450, 12: 525, 13: 580}
+"""Oldest NVIDIA driver for each major version of CUDA."""
 OPEN_FILES = 4096
 """Minimum limit of open files.
 
 Ray opens several sockets per worker, and raises the soft limit itself up to the hard limit.
 """
-
-
-@dataclass(frozen=True)
-class Check:
-    """Result of one check of the machine.
-
-    `ok` is False for a fact that stops a run, and None for information. `found` is the fact in words. The remedy of
-    information is advice.
-    """
-
-    name: str
-    ok: bool | None
-    found: str
-    remedy: str = ""
 
 
 def diagnose() -> list[Check]:
@@ -73,11 +68,12 @@ def diagnose() -> list[Check]:
         trl_and_vllm(),
         gpus(driver, problem),
         cuda_match(driver),
+        *gpu_checks(gpu_states() if driver else []),
         compiler(driver),
         cores(),
         memory(),
         disk(Path.cwd()),
-        shared_memory(),
+        shared_memory(SHM_GIB if driver is None else GPU_SHM_GIB),
         open_files(),
         cache(),
         ray_token(),
@@ -208,18 +204,25 @@ def gpus(driver: CudaDriver | None, problem: str) -> Check:
 def cuda_match(driver: CudaDriver | None) -> Check:
     """Check that the driver supports the CUDA version of torch.
 
-    It supports any CUDA up to its own major version.
+    It supports any CUDA up to its own major version. If it does not name that, the number of the driver tells.
     """
     built = torch_cuda()
-    if driver is None or built is None or driver.cuda is None:
+    if driver is None or built is None:
         return Check("CUDA of torch and driver", None, "nothing to compare: no CUDA build of torch, or no driver")
-    found = f"torch is built for {built[0]}.{built[1]}, the driver supports {driver.cuda[0]}.{driver.cuda[1]}"
-    if built[0] > driver.cuda[0]:
-        remedy = (
-            f"update the NVIDIA driver to one that supports CUDA {built[0]}, or install torch for CUDA {driver.cuda[0]}"
-        )
-        return Check("CUDA of torch and driver", False, found, remedy)
-    return Check("CUDA of torch and driver", True, found)
+    found = f"torch is built for {built[0]}.{built[1]}, "
+    oldest = MINIMUM_DRIVER.get(built[0])
+    if driver.cuda is not None:
+        supported = built[0] <= driver.cuda[0]
+        found += f"the driver supports {driver.cuda[0]}.{driver.cuda[1]}"
+    else:
+        number = driver.version.partition(".")[0]
+        supported = oldest is None or not number.isdigit() or int(number) >= oldest
+        found += f"the driver is {driver.version}"
+    if supported:
+        return Check("CUDA of torch and driver", True, found)
+    newer = f"{oldest} or newer" if oldest else f"one that supports CUDA {built[0]}"
+    older = f"torch for CUDA {driver.cuda[0]}" if driver.cuda else "torch for an older CUDA"
+    return Check("CUDA of torch and driver", False, found, f"update the NVIDIA driver to {newer}, or install {older}")
 
 
 def compiler(driver: CudaDriver | None) -> Check:
@@ -265,17 +268,20 @@ def disk(folder: Path) -> Check:
     return Check("disk", True, found)
 
 
-def shared_memory(folder: Path = Path("/dev/shm")) -> Check:
+def shared_memory(wanted: float = SHM_GIB, folder: Path = Path("/dev/shm")) -> Check:
+    """Check that `wanted` GiB of shared memory are free."""
     if not folder.is_dir():
-        return Check(
-            "shared memory",
-            None,
-            f"{folder} does not exist",
-            "Ray's object store uses the disk instead, which is slower",
-        )
-    size = shutil.disk_usage(folder).total / GIB
-    remedy = "" if size >= SHM_GIB else "start the container with --shm-size=8g; runs with several processes need it"
-    return Check("shared memory", None if remedy else True, f"{size:.2g} GiB in {folder}", remedy)
+        advice = "Ray's object store uses the disk instead, which is slower"
+        return Check("shared memory", None, f"{folder} does not exist", advice)
+    usage = shutil.disk_usage(folder)
+    found = f"{usage.free / GIB:.2g} of {usage.total / GIB:.2g} GiB free in {folder}"
+    if usage.free >= wanted * GIB:
+        return Check("shared memory", True, found)
+    advice = (
+        f"start the container with --shm-size=8g, or remove files from {folder}: Ray's object store and NCCL need "
+        f"{wanted:g} GiB, and Ray uses the slower disk for what does not fit"
+    )
+    return Check("shared memory", None, found, advice)
 
 
 def open_files() -> Check:
