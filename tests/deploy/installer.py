@@ -1,4 +1,4 @@
-"""uv as `scripts/setup.sh` finds it, and the environment that it runs in."""
+"""uv as `scripts/setup.sh` finds it, the environment that it runs in, and the caches of an installation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+CACHES = ("AUTOPHAGE_CACHE", "HF_HOME", "VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
+"""Folders for models and compiled kernels. In the pod's own file system they would end with the pod."""
 LEADS_BACK = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 """Variables that would lead an installed package back to this checkout."""
 

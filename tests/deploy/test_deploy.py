@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import yaml
 from cyclopts.exceptions import UnknownOptionError
+from tests.deploy.installer import CACHES
 
 from autophage.cli.app import VERBS, build_app
 
@@ -286,8 +287,6 @@ CONTAINER_KEYS = {
     "volumeMounts",
 }
 """Permitted fields of a ray.io/v1 RayJob and of a pod. Kubernetes drops a misspelt field silently."""
-CACHES = ("AUTOPHAGE_CACHE", "HF_HOME", "VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
-"""Folders for models and compiled kernels. In the pod's own file system they would end with the pod."""
 QUANTITY = re.compile(r"\d+(\.\d+)?(m|Ki|Mi|Gi|Ti)?")
 
 

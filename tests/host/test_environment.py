@@ -1,12 +1,12 @@
-"""Variables of a run's processes, as vLLM, torch and TRL read them."""
+"""Variables of a run's processes, as vLLM and torch read them."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -32,7 +32,15 @@ except ImportError as error:
 """vLLM's own choice of a sampler, as if on a GPU. On a CPU FlashInfer is missing, which shows the way that leads to it."""
 
 
-@pytest.mark.thorough
+def test_the_installed_vllm_knows_the_variable() -> None:
+    found = find_spec("vllm")
+    assert found is not None
+    assert found.origin is not None
+    assert '"VLLM_USE_FLASHINFER_SAMPLER": lambda' in Path(found.origin).with_name("envs.py").read_text("utf-8")
+    assert environment.process_variables()["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+
+
+@pytest.mark.long
 def test_vllm_leaves_flashinfers_sampler_alone() -> None:
     own = {name: value for name, value in os.environ.items() if name != "VLLM_USE_FLASHINFER_SAMPLER"}
     answer = subprocess.run([sys.executable, "-c", CHOICE], capture_output=True, text=True, env=own)
@@ -97,37 +105,3 @@ def test_the_loop_in_one_process_sees_one_gpu_when_torch_comes(tmp_path: Path) -
 
 def test_a_program_that_imports_the_loop_keeps_its_gpus(tmp_path: Path) -> None:
     assert gpus_at_import_of_torch(tmp_path, sys.executable, "-c", "import autophage.loop") == "4,5,6,7"
-
-
-@pytest.mark.thorough
-def test_trl_trains_on_a_machine_with_eight_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """TRL's own refusal. Only the number of GPUs is simulated, as CUDA counts them."""
-    import torch
-    from datasets import Dataset
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-    from trl import SFTConfig, SFTTrainer
-
-    def count() -> int:
-        listed = os.environ.get(GPUS)
-        return 8 if listed is None else len([one for one in listed.split(",") if one])
-
-    words = Tokenizer(WordLevel({"a": 0, "</s>": 1}, unk_token="a"))
-    size: dict[str, Any] = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
-
-    def trainer() -> SFTTrainer:
-        return SFTTrainer(
-            LlamaForCausalLM(LlamaConfig(vocab_size=2, **size)),
-            args=SFTConfig(str(tmp_path), report_to="none", bf16=False, dataset_kwargs={"skip_prepare_dataset": True}),
-            train_dataset=Dataset.from_dict({"input_ids": [[0, 0, 1]]}),
-            processing_class=PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", pad_token="</s>"),
-        )
-
-    monkeypatch.setenv(GPUS, "")
-    monkeypatch.delenv(GPUS)
-    monkeypatch.setattr(torch.cuda, "device_count", count)
-    with pytest.raises(ValueError, match="several GPUs are visible"):
-        trainer()
-    environment.one_visible_gpu()
-    trainer()
