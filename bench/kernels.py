@@ -44,7 +44,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--only", default="", metavar="PATTERN", help="regular expression on names of points, see --list"
     )
-    parser.add_argument("--contender", default="", metavar="NAME", help="only contenders whose name contains it")
+    parser.add_argument("--contender", default="", metavar="PATTERN", help="regular expression on names of contenders")
     parser.add_argument(
         "--budget",
         type=float,

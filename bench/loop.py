@@ -196,7 +196,8 @@ def ours(spec: Mapping[str, Any], folder: Path) -> dict[str, float]:
     corpus = live.write(sampler, arm, 0, live.swap(sampler, f"{arm.name}@0", weights))
     turns: list[dict[str, float]] = []
     for number in range(1, loop.generations + 1):
-        weights, corpus, seconds = live.generation(sampler, arm, number, weights, corpus)
+        trained, corpus, seconds = live.generation(sampler, arm, number, weights, corpus)
+        weights = trained.weights
         turns.append(seconds)
     medians = {name: statistics.median(turn[name] for turn in turns) for name in turns[0]}
     tokens = loop.samples * loop.tokens

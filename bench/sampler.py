@@ -19,9 +19,10 @@ from autophage.host import environment
 from harness.command import Benchmark, BenchmarkResults, counts, positive
 from harness.processes import Resident, answer_all
 from harness.rows import Measurement, rows_of, values_of
+from harness.shapes import SHAPES as LLAMAS
+from harness.shapes import LlamaShape
 from harness.statistics import ratios, spread
-from harness.subject import SHAPES as LLAMAS
-from harness.subject import LlamaShape, llama_config
+from harness.subject import llama_config
 from harness.targets import Target
 from harness.turns import Budget, Figures, take_turns
 

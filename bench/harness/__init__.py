@@ -6,12 +6,14 @@
     rows         measurements as data and as tables
     targets      targets, and the check that they are met
     command      the command line of every benchmark
-    processes    work in its own process, with a deadline
+    children     a command in its own session, with a deadline
+    processes    workers of benchmarks, in their own process
     subject      models and recipes that are measured
     engine       calls of the engine's sampler and trainer
     light        lower bounds from bytes and FLOPs
 
-Only `engine` knows the interfaces of sampler and trainer.
+Only `engine` knows the interfaces of sampler and trainer. `facts`, `statistics`, `rows`, `light` and `children` need the standard
+library only.
 """
 
 import sys

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from autophage.sampler.protocol import Completion, Decoding, Job, Request, Served
     from autophage.stages.workbench import Workbench
     from autophage.store.corpus import Sample
+    from autophage.store.messages import Trained
     from autophage.store.weights import Weights
 
 
@@ -33,9 +34,9 @@ def job(served: Served, requests: Sequence[Request], decoding: Decoding) -> Job:
     return Job(served, requests, decoding)
 
 
-def sample_together(sampler: Sampler, jobs: Sequence[Job]) -> list[list[Completion]]:
-    """Documents of each job, with the statistics of their tokens. All jobs are one batch."""
-    return sampler.sample(jobs, _ignore)
+def sample_together(sampler: Sampler, jobs: Sequence[Job], *, observe: bool = True) -> list[list[Completion]]:
+    """Documents of each job, with the statistics of their tokens if they are observed. All jobs are one batch."""
+    return sampler.sample(jobs, _ignore, observe=observe)
 
 
 def _ignore(*_: object) -> None:
@@ -74,8 +75,8 @@ class Live:
         self.bench.check_canary(weights, sampler.canary(served, self.bench.canary_prompts))
         return served
 
-    def train(self, arm: Arm, generation: int, start: Weights, corpus: list[Sample]) -> Weights:
-        return self.bench.fit(arm, generation, start, {generation - 1: corpus}, Meter()).weights
+    def train(self, arm: Arm, generation: int, start: Weights, corpus: list[Sample]) -> Trained:
+        return self.bench.fit(arm, generation, start, {generation - 1: corpus}, Meter())
 
     def write(self, sampler: Sampler, arm: Arm, generation: int, served: Served) -> list[Sample]:
         """Sample corpus `generation`."""
@@ -86,17 +87,17 @@ class Live:
 
     def generation(
         self, sampler: Sampler, arm: Arm, number: int, start: Weights, corpus: list[Sample]
-    ) -> tuple[Weights, list[Sample], dict[str, float]]:
+    ) -> tuple[Trained, list[Sample], dict[str, float]]:
         """Train model `number` on the previous corpus, swap it in, sample its corpus and save both.
 
         Returns:
-            The weights, the corpus, and the seconds of each stage.
+            The trained model, its corpus, and the seconds of each stage.
         """
         from autophage.store.corpus import write_corpus
 
         begun = time.perf_counter()
-        weights = self.train(arm, number, start, corpus)
-        trained = time.perf_counter()
+        made = self.train(arm, number, start, corpus)
+        weights, trained = made.weights, time.perf_counter()
         served = self.swap(sampler, f"{arm.name}@{number}", weights)
         swapped = time.perf_counter()
         written = self.write(sampler, arm, number, served)
@@ -113,7 +114,7 @@ class Live:
             "save": ended - sampled,
             "generation": ended - begun,
         }
-        return weights, written, seconds
+        return made, written, seconds
 
 
 def prepare(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -134,6 +135,21 @@ def write_prompts(prepared: Mapping[str, Any], path: Path) -> Path:
     """Write prompts and the start of a training document as token ids, for the scripts of peers."""
     path.write_text(json.dumps({"prompts": prepared["prompts"], "start": prepared["start"]}), "utf-8")
     return path
+
+
+def canary_differences(
+    live: Live, weights: Weights, prompts: Sequence[Sequence[int]], completions: Sequence[Completion]
+) -> list[float]:
+    """Distances (nats) of each token's log-prob between the sampler that wrote it and the trainer under `weights`."""
+    live.bench.resident.load(weights)
+    pairs = list(zip(prompts, completions, strict=True))
+    sequences = [[*prompt, *completion.token_ids] for prompt, completion in pairs]
+    scored = live.bench.resident.score(sequences, [len(prompt) for prompt in prompts])
+    return [
+        abs(float(own) - served)
+        for one, (_, completion) in zip(scored, pairs, strict=True)
+        for own, served in zip(one.logprob, completion.logprobs or [], strict=True)
+    ]
 
 
 def variants(live: Live, count: int) -> list[Weights]:

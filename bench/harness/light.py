@@ -55,7 +55,7 @@ class GenerationWork:
     samples: int
     prompt: int
     tokens: int
-    trained: int
+    trained: float
     concurrency: int
     epochs: float = 1.0
     arms: int = 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,11 +21,8 @@ from typing import Any
 
 from autophage.errors import RunError
 from autophage.host.environment import first_gpu, process_variables
+from harness import children
 
-TAIL = 12
-"""Lines of a failed command's output that its error shows."""
-NOISE = (" - leaked ", " - ... skipped", "nanobind:", "See https://nanobind")
-"""Output of Triton's bindings at the end of a process whose exception holds their objects. It would fill the tail."""
 THREADS = (
     *("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "GOMP_SPINCOUNT"),
     *("TOKENIZERS_PARALLELISM", "VLLM_CPU_OMP_THREADS_BIND"),
@@ -56,26 +52,10 @@ def run(command: Sequence[str], environment: Mapping[str, str], seconds: float, 
     Raises:
         RunError: the command failed or exceeded `seconds`. The message has the end of its output.
     """
-    with log.open("wb") as output:
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=dict(environment),
-            start_new_session=True,
-        )
-        try:
-            code = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise RunError(f"{_name(command)} was ended after {seconds:.0f} s\n{_tail(log)}") from None
-        finally:
-            taken = time.perf_counter() - began
-            _end(process)
-    if code:
-        raise RunError(f"{_name(command)} ended with exit code {code}\n{_tail(log)}")
-    return taken
+    ended = children.run(command, environment, seconds, log)
+    if ended.failure:
+        raise RunError(ended.failure)
+    return ended.seconds
 
 
 def work(
@@ -125,18 +105,18 @@ class Resident:
 
     def _answer(self) -> Any:
         assert self._process.stdout is not None
-        late = threading.Timer(self._seconds, _end, (self._process,))
+        late = threading.Timer(self._seconds, children.end, (self._process,))
         late.start()
         try:
             line = self._process.stdout.readline()
         finally:
             late.cancel()
         if not line:
-            raise RunError(f"{_name(self._command)} gave no answer\n{_tail(self._log)}")
+            raise RunError(f"{children.name(self._command)} gave no answer\n{children.tail(self._log)}")
         return json.loads(line)
 
     def end(self) -> None:
-        _end(self._process)
+        children.end(self._process)
 
 
 def answer_all(prepare: Callable[[], Callable[[Any], object]]) -> None:
@@ -168,19 +148,3 @@ def _worker(script: Path, worker: str, spec: Mapping[str, object], folder: Path)
     """Command of a benchmark's worker. The spec is written where `command.Benchmark` reads it."""
     (folder / "spec.json").write_text(json.dumps(spec), "utf-8")
     return [sys.executable, str(script), "--worker", worker, str(folder)]
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill every process of the session. Engines start processes that outlive a killed parent."""
-    with contextlib.suppress(ProcessLookupError):  # nothing is left
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _name(command: Sequence[str]) -> str:
-    return " ".join(Path(part).name if os.sep in part else part for part in command[1:4])
-
-
-def _tail(log: Path) -> str:
-    lines = log.read_text("utf-8", "replace").splitlines()
-    return "\n".join([line for line in lines if not line.startswith(NOISE)][-TAIL:])

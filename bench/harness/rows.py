@@ -7,15 +7,19 @@ machine, so that every line is complete.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import BENCH
 from harness.facts import ROOT
 from harness.statistics import spread
-from harness.turns import Taken
+
+if TYPE_CHECKING:
+    from harness.turns import Taken
 
 OURS = "autophage"
 TEXT = 3
@@ -63,7 +67,7 @@ def values_of(rows: Iterable[Measurement], point: str, contender: str, figure: s
 
 
 class File:
-    """A file of JSON lines. Each line is written at once, so that a later failure loses nothing."""
+    """A file of JSON lines. Each line reaches the disk at once, so that a process that is killed later loses nothing."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,6 +76,8 @@ class File:
     def append(self, record: Mapping[str, object]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, default=str) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def results_file(kind: str, device: str, date: str) -> Path:

@@ -14,62 +14,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autophage.errors import UserError
 from autophage.host.cache import cache_folder
 from harness.command import positive
+from harness.random_weights import write_weights
+from harness.shapes import BLOCK, SHAPES, LlamaShape
 
-
-@dataclass(frozen=True)
-class LlamaShape:
-    """Shape of a Llama. `kv_heads` and `intermediate` are for random weights. A small base model has kv heads = heads."""
-
-    hidden: int
-    layers: int
-    heads: int
-    people: int = 0
-    """People in the world that a small base model is trained on. 0 stands for random weights."""
-    kv_heads: int = 0
-    intermediate: int = 0
-    vocabulary: int = 0
-    tied: bool = True
-
-    @property
-    def linears(self) -> dict[str, tuple[str, int, int]]:
-        """Linear layers of one decoder layer: name -> block, inputs, outputs."""
-        heads = self.hidden // self.heads * self.kv_heads
-        return {
-            "q_proj": ("self_attn", self.hidden, self.hidden),
-            "k_proj": ("self_attn", self.hidden, heads),
-            "v_proj": ("self_attn", self.hidden, heads),
-            "o_proj": ("self_attn", self.hidden, self.hidden),
-            "gate_proj": ("mlp", self.hidden, self.intermediate),
-            "up_proj": ("mlp", self.hidden, self.intermediate),
-            "down_proj": ("mlp", self.intermediate, self.hidden),
-        }
-
-    @property
-    def parameters(self) -> int:
-        """Without the norms, less than a part in a thousand."""
-        layer = sum(inputs * outputs for _, inputs, outputs in self.linears.values())
-        return self.layers * layer + self.vocabulary * self.hidden * (1 if self.tied else 2)
-
-    def adapter_parameters(self, rank: int) -> int:
-        return self.layers * sum(rank * (inputs + outputs) for _, inputs, outputs in self.linears.values())
-
-    def kv_bytes_per_token(self, width: int = 2) -> int:
-        return 2 * self.layers * self.kv_heads * (self.hidden // self.heads) * width
-
-
-SHAPES = {
-    "quick": LlamaShape(64, 2, 2, people=20),
-    "demo": LlamaShape(192, 4, 3, people=250),
-    "tiny": LlamaShape(64, 2, 2, kv_heads=1, intermediate=192, vocabulary=3000),
-    "1b": LlamaShape(2048, 16, 32, kv_heads=8, intermediate=8192, vocabulary=128_256),
-    "8b": LlamaShape(4096, 32, 32, kv_heads=8, intermediate=14_336, vocabulary=128_256, tied=False),
-}
 BASE_TOKENS = 60_000
 """Tokens of a small base model's training. It takes seconds, once, and is cached."""
-BLOCK = 64
-"""Tokens of a prompt where a text is read."""
 TEXT_LINES = 6000
 
 
@@ -192,36 +144,46 @@ def llama_config(shape: LlamaShape, **more: Any) -> Any:
 
 def random_model(name: str) -> Path:
     """Folder of a Llama of this shape with random weights, made if missing. Weights have 16 bits on a GPU and 32 on a CPU."""
-    folder = cache_folder() / "bench-models" / name
+    import torch
+
+    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    folder = cache_folder() / "bench-models" / f"{name}-{str(dtype).removeprefix('torch.')}"
     if folder.is_dir():
         return folder
-    import torch
-    from transformers import LlamaForCausalLM
-
     from autophage.data.tokens import byte_pair_tokenizer
 
     shape = SHAPES[name]
-    gpu = torch.cuda.is_available()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    require_room(folder.parent, shape.parameters * dtype.itemsize)
     tokenizer = byte_pair_tokenizer(made_up_text().splitlines(keepends=True), 2000)
     config = llama_config(
         shape,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        dtype=str(dtype).removeprefix("torch."),
     )
-    torch.manual_seed(0)
-    with torch.device("cuda" if gpu else "cpu"):
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.bfloat16 if gpu else torch.float32)
-        model: Any = LlamaForCausalLM(config)
-        torch.set_default_dtype(before)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
-        model.save_pretrained(scratch)
+        config.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
+        write_weights(shape, dtype, scratch / "model.safetensors")
         scratch.rename(folder)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     return folder
+
+
+def require_room(folder: Path, size: int) -> None:
+    """Check the disk before gigabytes are written.
+
+    Raises:
+        UserError: fewer than `size` bytes are free.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise UserError(
+            f"{folder}: random weights need {size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free. "
+            "Set AUTOPHAGE_CACHE to a folder with room, for example below /dev/shm."
+        )

@@ -5,8 +5,9 @@ The module knows the order and the tolerated failures. Timing and tables are els
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -34,8 +35,10 @@ class Sweep:
     budget_s: float
     emit: Callable[[KernelMeasurement], None]
     only: str = ""
-    """Of contenders: a part of the name."""
+    """Of contenders: a regular expression that is found in the name."""
     repeats: int = REPEATS
+    done: Collection[tuple[str, str]] = ()
+    """Names of points with contenders that are left out, as they were measured before."""
     absent: list[tuple[KernelPoint, Absent]] = field(default_factory=list)
     unmeasured: list[str] = field(default_factory=list)
     failed: bool = False
@@ -48,7 +51,11 @@ class Sweep:
         entries = [(point, entry) for point in self.points for entry in fields.field(point, self.device)]
         self.absent = [(point, entry) for point, entry in entries if isinstance(entry, Absent)]
         present = [
-            (point, entry) for point, entry in entries if isinstance(entry, Implementation) and self.only in entry.name
+            (point, entry)
+            for point, entry in entries
+            if isinstance(entry, Implementation)
+            and re.search(self.only, entry.name)
+            and (point.name, entry.name) not in self.done
         ]
         if self.device.type == "cuda":
             for job in sorted(present, key=lambda job: not job[1].core):  # stable: points stay in their order

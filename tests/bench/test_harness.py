@@ -20,8 +20,9 @@ from autophage.recipe import load_recipe
 from harness import light, processes, runs
 from harness.command import Benchmark, BenchmarkResults, counts
 from harness.rows import File, Measurement, aligned, results_file, rows_of, table, values_of
+from harness.shapes import SHAPES
 from harness.statistics import Spread, percentile, quarters, ratios, spread
-from harness.subject import SHAPES, Loop, loop_of, write_recipe
+from harness.subject import Loop, loop_of, write_recipe
 from harness.targets import Target
 from harness.turns import Budget, Taken, take_turns
 
