@@ -64,10 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if chosen.dry_run:
         print(plan.shown(steps, budget, device_name()))
         return 0
-    if not (chosen.quick or session.has_gpu()):
+    gpu = session.gpu_name()
+    if not (chosen.quick or gpu):
         return refuse("no GPU here: NVIDIA's driver does not answer. --dry-run prints the plan, --quick runs on a CPU")
     signal.signal(signal.SIGTERM, _interrupt)
-    known = facts()
+    known = facts() | ({"device": gpu} if gpu else {})
     out = chosen.out or results_file("first-gpu", str(known["device"]), str(known["date"]))
     try:
         failed = session.run(Path(__file__), steps, budget, out, known, quick=chosen.quick)

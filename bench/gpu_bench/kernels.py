@@ -6,18 +6,20 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gpu_bench.evidence import Evidence
 from gpu_bench.plan import Step
+from gpu_bench.session import gpu_name
 from harness.facts import ROOT
 
 if TYPE_CHECKING:
     from kernel_bench.points import KernelPoint
 
 CORE, COMPILED = "^(autophage|eager|product)$", "^compile$"
-RESERVE_SECONDS = 15.0
-"""Seconds before the step's deadline after which no point starts. Starting torch takes as long again."""
+RESERVE_SECONDS = 10.0
+"""Seconds before the end of the step's planned time after which no point and no test starts. One may take so long."""
 TESTS = "tests/kernels/test_gpu.py"
 INTERPRETED = ("tests/kernels/interpreted/test_faults.py", "-k", "vllm")
 """Tests of a quick step on a CPU: a few that the interpreter runs in seconds."""
@@ -25,15 +27,15 @@ INTERPRETED = ("tests/kernels/interpreted/test_faults.py", "-k", "vllm")
 
 def kernels(step: Step, evidence: Evidence, folder: Path) -> None:
     """Worker: this repository, eager torch and the bare product at every point."""
-    _sweep(evidence, CORE)
+    _sweep(step, evidence, CORE)
 
 
 def compiled(step: Step, evidence: Evidence, folder: Path) -> None:
     """Worker: torch.compile at every point. Compiling takes longer than measuring, so it comes after the tests."""
-    _sweep(evidence, COMPILED)
+    _sweep(step, evidence, COMPILED)
 
 
-def _sweep(evidence: Evidence, contenders: str) -> None:
+def _sweep(step: Step, evidence: Evidence, contenders: str) -> None:
     import torch
 
     from kernel_bench.contenders import OURS
@@ -56,15 +58,16 @@ def _sweep(evidence: Evidence, contenders: str) -> None:
         evidence.write(evidence.facts | row.record(machine, limits))
 
     done = {(row["name"], row["contender"]) for row in evidence.earlier if row.get("ms") is not None}
-    left = float(evidence.parameters["deadline"]) - RESERVE_SECONDS - _seconds_since_launch(evidence)
+    left = ends(step, evidence) - time.time()
     sweep = Sweep(small_points() if small else points(), device, left, emit, contenders, done=done)
     sweep.run()
     for name in sweep.unmeasured:
         evidence.fail(name, "budget", "the step's time was spent before")
 
 
-def _seconds_since_launch(evidence: Evidence) -> float:
-    return time.time() - float(evidence.parameters["launched"])
+def ends(step: Step, evidence: Evidence) -> float:
+    """Time after which nothing starts. Part a keeps to its planned time, whatever the budget is."""
+    return float(evidence.parameters["launched"]) + step.seconds - RESERVE_SECONDS
 
 
 def points() -> list[KernelPoint]:
@@ -101,12 +104,15 @@ def small_points() -> list[KernelPoint]:
 
 
 class TestRows:
-    """A pytest plugin that writes one row for each test as it ends, and leaves out tests that passed in an earlier command."""
+    """A pytest plugin that writes one row for each test as it ends.
+
+    Tests that passed in an earlier command are left out. None starts after `ends`.
+    """
 
     __test__ = False
 
-    def __init__(self, evidence: Evidence) -> None:
-        self._evidence = evidence
+    def __init__(self, evidence: Evidence, ends: float) -> None:
+        self._evidence, self._ends = evidence, ends
         self._seconds = 0.0
         self.left_out = 0
 
@@ -114,6 +120,14 @@ class TestRows:
         passed = {row["point"] for row in self._evidence.earlier if row.get("contender") == "test" and row["values"]}
         self.left_out = sum(_name(item.nodeid) in passed for item in items)
         items[:] = [item for item in items if _name(item.nodeid) not in passed]
+
+    def pytest_runtest_protocol(self, item: Any) -> bool | None:
+        """Take the place of a test that must not start any more. None lets pytest run it."""
+        if time.time() <= self._ends:
+            return None
+        item.session.shouldstop = "the planned time of the step is spent"
+        self._evidence.fail("tests", "budget", f"the step's time was spent before {_name(item.nodeid)}")
+        return True
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         point = _name(report.nodeid)
@@ -138,7 +152,7 @@ def tests(step: Step, evidence: Evidence, folder: Path) -> None:
     if not (ROOT / TESTS).is_file():
         evidence.add("tests", "test", "", "", [], "left out: an installed package has no tests; use a checkout")
         return
-    on_gpu = not evidence.parameters["quick"] or _cuda()
+    on_gpu = bool(gpu_name())
     if not on_gpu:
         os.environ["TRITON_INTERPRET"] = "1"
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
@@ -147,18 +161,14 @@ def tests(step: Step, evidence: Evidence, folder: Path) -> None:
     options = ["-q", "-c", os.devnull, "--rootdir", str(ROOT), "--confcutdir", str(ROOT / "tests" / "kernels")]
     more = ["--import-mode=importlib", "-p", "no:cacheprovider", "-W", "ignore", "--tb=short"]
     os.chdir(ROOT)
-    sys.path.insert(0, str(ROOT))  # the tests import each other as `tests.kernels`
-    rows = TestRows(evidence)
+    # The tests import each other as `tests.kernels`. Some package may have installed a `tests` of its own.
+    own = ModuleType("tests")
+    own.__path__ = [str(ROOT / "tests")]
+    sys.modules["tests"] = own
+    rows = TestRows(evidence, ends(step, evidence))
     code = pytest.main([*options, *more, *([TESTS] if on_gpu else INTERPRETED)], plugins=[rows])
-    if not (code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) or rows.left_out):
+    if not (code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) or rows.left_out or evidence.failures):
         evidence.fail("tests", "pytest", f"exit code {int(code)}")
-
-
-def _cuda() -> bool:
-    """Ask for a GPU without importing torch: Triton decides at its import if kernels are interpreted."""
-    from gpu_bench.session import has_gpu
-
-    return has_gpu()
 
 
 def _name(nodeid: str) -> str:

@@ -17,7 +17,6 @@ from gpu_bench import subjects
 from gpu_bench.evidence import Evidence
 from gpu_bench.plan import CONCURRENCY, Step, work_of
 from harness import engine, light
-from harness.facts import device_name
 from harness.rows import OURS
 from harness.statistics import percentile, ratios
 from harness.subject import random_model
@@ -171,7 +170,7 @@ def generation(step: Step, live: engine.Live, sampler: Sampler, point: str, evid
     sampled = sum(len(sample.token_ids) for sample in written)
     evidence.add(point, OURS, "sampling rate", "tokens/s", [sampled / seconds["sample"]], f"{len(written)} samples")
     evidence.add(point, OURS, "training rate", "tokens/s", [trained.tokens / seconds["train"]])
-    if gpu := light.named(device_name()):
+    if gpu := light.named(str(evidence.facts["device"])):
         work = work_of(step, trained.tokens / len(corpus))
         bounds = {"generation": light.generation, "sample": light.sampling, "train": light.training}
         for figure, bound in bounds.items():

@@ -23,7 +23,7 @@ from gpu_bench import plan
 from gpu_bench.evidence import FAILED, STEP, Evidence, ended, read
 from gpu_bench.plan import Step
 from harness import children
-from harness.facts import ROOT, driver
+from harness.facts import ROOT
 
 Worker = Callable[[Step, Evidence, Path], None]
 MEMORY_FILES = Path("/dev/shm")
@@ -139,16 +139,16 @@ def one_gpu() -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": visible.split(",")[0]}
 
 
-def has_gpu() -> bool:
-    """True if NVIDIA's driver answers and counts a device. Nothing is initialized on it."""
-    if driver():
-        return True
+def gpu_name() -> str:
+    """Name of the first visible GPU by NVIDIA's driver; empty if there is none. No memory of the device is taken."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return False
-    count = ctypes.c_int(0)
-    return cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+        return ""
+    count, name = ctypes.c_int(0), ctypes.create_string_buffer(256)
+    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return ""
+    return name.value.decode() if cuda.cuDeviceGetName(name, len(name), 0) == 0 else "unnamed GPU"
 
 
 def _keep_log(log: Path, step: Step, out: Path) -> None:

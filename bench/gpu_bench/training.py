@@ -17,7 +17,6 @@ from gpu_bench import subjects
 from gpu_bench.evidence import Evidence
 from gpu_bench.plan import SIDES, Step
 from harness import BENCH, children, engine, light, processes
-from harness.facts import device_name
 from harness.rows import OURS
 from harness.shapes import BLOCK
 
@@ -41,7 +40,7 @@ def train(step: Step, evidence: Evidence, folder: Path) -> None:
     evidence.add(
         step.key, OURS, "training rate", "tokens/s", rates, f"{len(rows)} rows of {BLOCK + step.tokens} tokens"
     )
-    if gpu := light.named(device_name()):
+    if gpu := light.named(str(evidence.facts["device"])):
         per_token = 4 * live.bench.resident.parameters
         evidence.add(step.key, OURS, "mfu", "share", [rate * per_token / gpu.flops for rate in rates])
 

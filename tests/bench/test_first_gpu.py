@@ -90,7 +90,7 @@ def test_mistakes_are_named(load: Load, tmp_path: Path, capsys: pytest.CaptureFi
     first = load("first_gpu")
     assert first.main(["--only", "everything"]) == 2
     assert "--only knows a, arm-1b" in capsys.readouterr().err
-    if not session.has_gpu():
+    if not session.gpu_name():
         assert first.main(["--only", "a", "--out", str(tmp_path / "rows.jsonl")]) == 2
         assert "no GPU here" in capsys.readouterr().err
         assert not (tmp_path / "rows.jsonl").exists()
@@ -243,6 +243,8 @@ sys.meta_path.insert(0, Blocker())
 def test_part_a_needs_neither_the_engine_nor_its_dependencies(tmp_path: Path) -> None:
     """Every process of the part refuses to import them. The step of torch.compile has nothing to measure on a CPU."""
     (tmp_path / "sitecustomize.py").write_text(BLOCKER, "utf-8")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "__init__.py").write_text("raise ImportError('the tests of another package')", "utf-8")
     out = tmp_path / "rows.jsonl"
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     check = [sys.executable, "-c", "import autophage"]
@@ -262,6 +264,39 @@ def test_part_a_needs_neither_the_engine_nor_its_dependencies(tmp_path: Path) ->
     assert len(tests) >= 4
     assert all(row["values"] and not row["note"] for row in tests)
     assert f"tests of the kernels: {len(tests)} passed, 0 failed" in done.stdout
+
+
+PYTEST = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import gpu_bench
+from pathlib import Path
+import pytest
+from gpu_bench.evidence import Evidence
+from gpu_bench.kernels import TestRows
+rows = TestRows(Evidence(Path("rows.jsonl"), "tests", "a", {}, {}), time.time() + float(sys.argv[2]))
+pytest.main(["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "test_it.py"], plugins=[rows])
+"""
+
+
+def test_each_test_is_a_row_and_runs_until_it_passed_once(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "def test_one(): pass\ndef test_two(): assert 1 == 2\ndef test_three(): import no_such_module\n", "utf-8"
+    )
+
+    def rows(seconds: float) -> list[tuple[str, str]]:
+        before = len(evidence.read(tmp_path / "rows.jsonl"))
+        command = [sys.executable, "-c", PYTEST, str(BENCH), str(seconds)]
+        subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=False)
+        return [(row["point"], row["note"]) for row in evidence.read(tmp_path / "rows.jsonl")[before:]]
+
+    assert rows(-1) == [("tests", "failed: the step's time was spent before test_it.py::test_one")]
+    failures = [
+        ("test_it.py::test_two", "failed: call: assert 1 == 2"),
+        ("test_it.py::test_three", "failed: call: ModuleNotFoundError: No module named 'no_such_module'"),
+    ]
+    assert rows(60) == [("test_it.py::test_one", ""), *failures]
+    assert rows(60) == failures
 
 
 def test_a_summary_shows_the_last_attempt(tmp_path: Path) -> None:
