@@ -62,7 +62,10 @@ class Step:
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Step:
         """The step of a process, from the JSON that it was given."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        own: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
+        return cls(**own)
 
     @property
     def key(self) -> str:

@@ -50,18 +50,25 @@ def measurement(evidence: Evidence, point: str) -> Iterator[None]:
 def started(step: Step, evidence: Evidence, folder: Path) -> tuple[engine.Live, Sampler]:
     """Trainer and sampler as a run has them, with rows of the seconds that each took."""
     environment.apply()
-    times = [time.time()]
-    random_model(step.shape)
-    times.append(time.time())
-    live = engine.Live(subjects.loop_of(step), folder)
-    times.append(time.time())
-    sampler = live.sampler()
-    times.append(time.time())
-    names = ("random weights", "trainer starts", "engine starts")
-    for name, begun, ended in zip(names, times, times[1:], strict=False):
-        evidence.add(step.key, OURS, name, "s", [ended - begun])
-    evidence.add(step.key, OURS, "process to engine", "s", [times[-1] - float(evidence.parameters["launched"])])
+    with seconds(step, evidence, "imports"):
+        import transformers  # noqa: F401
+        import vllm  # noqa: F401
+    with seconds(step, evidence, "random weights"):
+        random_model(step.shape)
+    with seconds(step, evidence, "trainer starts"):
+        live = engine.Live(subjects.loop_of(step), folder)
+    with seconds(step, evidence, "engine starts"):
+        sampler = live.sampler()
+    evidence.add(step.key, OURS, "process to engine", "s", [time.time() - float(evidence.parameters["launched"])])
     return live, sampler
+
+
+@contextmanager
+def seconds(step: Step, evidence: Evidence, figure: str) -> Iterator[None]:
+    """Keep the time of a part of the start as a row."""
+    began = time.perf_counter()
+    yield
+    evidence.add(step.key, OURS, figure, "s", [time.perf_counter() - began])
 
 
 def swap(step: Step, evidence: Evidence, folder: Path) -> None:
@@ -121,10 +128,13 @@ def stepped(weights: Weights) -> Weights:
 def arm(step: Step, evidence: Evidence, folder: Path) -> None:
     """Worker: an arm as a run has it. Recording on and off, then one generation."""
     live, sampler = started(step, evidence, folder)
-    pieces: dict[str, Callable[..., None]] = {"recording": recording, "generation": generation}
-    for name, piece in pieces.items():
+    pieces: dict[str, tuple[Callable[..., None], str]] = {
+        "recording": (recording, "share of time"),
+        "generation": (generation, "training rate"),
+    }
+    for name, (piece, last) in pieces.items():
         point = f"{step.key} {name}"
-        if not evidence.values(point, OURS, "share of time" if name == "recording" else "generation"):
+        if not evidence.values(point, OURS, last):  # else an earlier command measured it to its end
             with measurement(evidence, point):
                 piece(step, live, sampler, point, evidence)
 
@@ -134,23 +144,23 @@ def recording(step: Step, live: engine.Live, sampler: Sampler, point: str, evide
     [arm] = live.arms
     served = sampler.install("observed@0", engine.variants(live, 1)[0])
     job = engine.job(served, live.bench.requests(arm, 0)[:CONCURRENCY], live.bench.decoding(arm))
-    seconds: dict[bool, list[float]] = {False: [], True: []}
+    taken: dict[bool, list[float]] = {False: [], True: []}
     documents: dict[bool, list[list[int]]] = {}
     for turn in range(-1, 1 if evidence.parameters["quick"] else TURNS):
         for observe in (False, True)[:: 1 if turn % 2 == 0 else -1]:
             began = time.perf_counter()
             [answers] = engine.sample_together(sampler, [job], observe=observe)
             if turn >= 0:  # the first turn warms up
-                seconds[observe].append(time.perf_counter() - began)
+                taken[observe].append(time.perf_counter() - began)
             documents[observe] = [answer.token_ids for answer in answers]
     sampler.remove(served)
     tokens = sum(map(len, documents[True]))
     for observe, name in ((False, "recording off"), (True, "recording on")):
-        rates = [tokens / one for one in seconds[observe]]
+        rates = [tokens / one for one in taken[observe]]
         evidence.add(point, name, "sampling rate", "tokens/s", rates, f"{len(documents[True])} sequences, 1 adapter")
-    evidence.add(point, OURS, "rate on over off", "x", ratios(seconds[False], seconds[True]))
+    evidence.add(point, OURS, "rate on over off", "x", ratios(taken[False], taken[True]))
     evidence.add(point, OURS, "same tokens on and off", "share", [_same(documents[False], documents[True])])
-    evidence.add(point, OURS, "share of time", "share", [1 - one for one in ratios(seconds[False], seconds[True])])
+    evidence.add(point, OURS, "share of time", "share", [1 - one for one in ratios(taken[False], taken[True])])
 
 
 def _same(one: Sequence[Any], other: Sequence[Any]) -> float:
@@ -164,27 +174,26 @@ def generation(step: Step, live: engine.Live, sampler: Sampler, point: str, evid
     served = live.swap(sampler, f"{arm.name}@0", start)
     corpus = live.write(sampler, arm, 0, served)
     live.train(arm, 1, start, corpus[: 2 * step.batch_size])
-    trained, written, seconds = live.generation(sampler, arm, 1, start, corpus)
+    trained, written, stages = live.generation(sampler, arm, 1, start, corpus)
     for figure in STAGES:
-        evidence.add(point, OURS, figure, "s", [seconds[figure]])
-    sampled = sum(len(sample.token_ids) for sample in written)
-    evidence.add(point, OURS, "sampling rate", "tokens/s", [sampled / seconds["sample"]], f"{len(written)} samples")
-    evidence.add(point, OURS, "training rate", "tokens/s", [trained.tokens / seconds["train"]])
+        evidence.add(point, OURS, figure, "s", [stages[figure]])
     if gpu := light.named(str(evidence.facts["device"])):
         work = work_of(step, trained.tokens / len(corpus))
         bounds = {"generation": light.generation, "sample": light.sampling, "train": light.training}
         for figure, bound in bounds.items():
-            share = bound(work, gpu) / seconds[figure]
+            share = bound(work, gpu) / stages[figure]
             evidence.add(point, OURS, f"{figure}, fraction of light", "share", [share])
+    sampled = sum(len(sample.token_ids) for sample in written)
+    evidence.add(point, OURS, "sampling rate", "tokens/s", [sampled / stages["sample"]], f"{len(written)} samples")
+    evidence.add(point, OURS, "training rate", "tokens/s", [trained.tokens / stages["train"]])
 
 
 def plain(step: Step, evidence: Evidence, folder: Path) -> None:
     """Worker: rate of an engine without LoRA, the base of the tax."""
     environment.apply()
     random_model(step.shape)
-    began = time.time()
-    sampler = subjects.engine_alone(step, 0)
-    evidence.add(step.key, OURS, "engine starts", "s", [time.time() - began])
+    with seconds(step, evidence, "engine starts"):
+        sampler = subjects.engine_alone(step, 0)
     with measurement(evidence, _tax_point(step)):
         _rates(step, evidence, sampler, {"without LoRA": [subjects.base()]})
 
@@ -193,15 +202,13 @@ def tax(step: Step, evidence: Evidence, folder: Path) -> None:
     """Worker: rates with K adapters mixed in the batches of one engine. K = 0 is the base model in the same engine."""
     environment.apply()
     random_model(step.shape)
-    began = time.time()
     most = max(step.adapters)
-    sampler = subjects.engine_alone(step, most)
-    evidence.add(step.key, OURS, "engine starts", "s", [time.time() - began])
+    with seconds(step, evidence, "engine starts"):
+        sampler = subjects.engine_alone(step, most)
     with measurement(evidence, _tax_point(step)):
         contents = [subjects.random_adapter(step, seed) for seed in range(min(DISTINCT_ADAPTERS, most))]
-        began = time.time()
-        served = [sampler.install(f"arm-{n}@0", contents[n % len(contents)]) for n in range(most)]
-        evidence.add(step.key, OURS, f"{most} adapters installed", "s", [time.time() - began])
+        with seconds(step, evidence, f"{most} adapters installed"):
+            served = [sampler.install(f"arm-{n}@0", contents[n % len(contents)]) for n in range(most)]
         models = {f"K = {count}": served[:count] or [subjects.base()] for count in step.adapters}
         _rates(step, evidence, sampler, models)
 

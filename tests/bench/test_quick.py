@@ -103,3 +103,42 @@ def test_exactness(tmp_path: Path) -> None:
     assert value(rows, "autophage", "digest") == 1
     assert value(rows, "autophage", "preemptions") > 0
     assert value(rows, "vllm, reused id", "identical to the new weights") < 1
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_first_gpu(tmp_path: Path) -> None:
+    """Every part to its end at the smallest shape. The same command again measures nothing."""
+    out = tmp_path / "rows.jsonl"
+    command = [sys.executable, "-m", "autophage", "bench", "first_gpu", "--quick", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert {row["step"] for row in rows if row.get("contender") == "step" and row["values"]} == {
+        "kernels", "tests", "compiled", "swap-tiny", "arm-tiny", "plain-tiny", "tax-tiny", "both-tiny",
+    }  # fmt: skip
+    found = {
+        (row["point"], row["contender"], row["figure"]): row["median"]
+        for row in rows
+        if row.get("contender") not in ("step", "test") and row.get("values")
+    }
+    assert all(math.isfinite(figure) for figure in found.values())
+    canary = "swap-tiny canary"
+    if not any("NVIDIA" in row["device"] for row in rows):
+        assert found[canary, "same adapter", "largest"] < 1e-3
+    assert found[canary, "same adapter", "mean"] < found[canary, "one step of 1e-5 behind", "mean"]
+    assert found["arm-tiny recording", "autophage", "same tokens on and off"] == 1
+    assert found["arm-tiny generation", "autophage", "generation"] > 0
+    for count in (0, 1, 2):
+        tax = (
+            found["LoRA tax tiny", f"K = {count}", "sampling rate"]
+            / found["LoRA tax tiny", "without LoRA", "sampling rate"]
+        )
+        assert found["LoRA tax tiny", f"K = {count}", "of without LoRA"] == pytest.approx(tax)
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.stderr.count("measured before") == 8
+    assert [row for row in rows if not row.get("note", "").startswith("left out")] == [
+        row
+        for row in map(json.loads, out.read_text("utf-8").splitlines())
+        if not row.get("note", "").startswith("left out")
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ def test_transformers_loads_every_tensor(shape: LlamaShape, tmp_path: Path) -> N
 
     llama_config(shape).save_pretrained(tmp_path)
     write_weights(shape, torch.bfloat16, tmp_path / "model.safetensors")
-    loaded = LlamaForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16, output_loading_info=True)
+    loaded: Any = LlamaForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16, output_loading_info=True)
     model, facts = loaded
     assert not any(facts.values()), facts
     norms = (2 * shape.layers + 1) * shape.hidden

@@ -16,7 +16,7 @@ from autophage.cli import benchmarking, main
 
 pytestmark = pytest.mark.thorough
 
-NAMES = {"arms", "exactness", "gpu", "kernels", "loop", "monitor", "overlap", "score", "swap", "trainer"}
+NAMES = {"arms", "exactness", "first_gpu", "kernels", "loop", "monitor", "overlap", "score", "swap", "trainer"}
 
 
 @pytest.fixture
