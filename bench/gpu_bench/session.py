@@ -23,7 +23,7 @@ from gpu_bench import plan
 from gpu_bench.evidence import FAILED, STEP, Evidence, ended, read
 from gpu_bench.plan import Step
 from harness import children
-from harness.facts import ROOT
+from harness.facts import ROOT, device_name, driver
 
 Worker = Callable[[Step, Evidence, Path], None]
 MEMORY_FILES = Path("/dev/shm")
@@ -143,8 +143,8 @@ def gpu_name() -> str:
     """Name of the first visible GPU by NVIDIA's driver; empty if there is none. No memory of the device is taken."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return ""
+    except OSError:  # torch may know another path to the library; nvidia-smi tells if there is a GPU
+        return device_name() if driver() else ""
     count, name = ctypes.c_int(0), ctypes.create_string_buffer(256)
     if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
         return ""
