@@ -9,6 +9,7 @@ import pytest
 
 from autophage.errors import UserError
 from autophage.plan.memory import (
+    CONTEXT,
     OWN_GPU_SHARE,
     RESERVE,
     Demand,
@@ -142,9 +143,15 @@ def test_tensor_parallel_and_sharded_training_divide_the_model() -> None:
     assert sampler_bytes(demand).weights * 4 == pytest.approx(sampler_bytes(asked(SEVENTY)).weights, rel=1e-6)
 
 
-def test_full_training_holds_sixteen_bytes_a_parameter() -> None:
-    trainer = trainer_bytes(asked(ONE, full=True))
-    assert trainer.weights + trainer.optimizer == 16 * ONE.parameters
+@pytest.mark.parametrize(("width", "each"), [(2, 2 + 16 + 2), (4, 4 + 16)])
+def test_full_training_holds_twenty_bytes_a_parameter(width: int, each: int) -> None:
+    """The base, the float32 weights with gradient and moments, and a 16-bit copy where the trainer computes in that."""
+    trainer = trainer_bytes(asked(ONE, full=True, width=width))
+    assert trainer.weights + trainer.optimizer + trainer.copies == each * ONE.parameters
+    assert trainer.total - trainer.activations - trainer.head == each * ONE.parameters + CONTEXT
+
+
+def test_full_training_fits_where_twenty_bytes_a_parameter_do() -> None:
     assert sampler_bytes(asked(ONE, full=True)).adapters == 0
     assert divide(H100, asked(ONE, full=True), "serial").sharing is Sharing.SPLIT
     assert divide(H100, asked(EIGHT, full=True), "serial").sharing is Sharing.NONE

@@ -186,7 +186,7 @@ def _memory_lines(memory: Memory | None) -> list[str]:
         )
         lines.append(
             f"  trainer   {size(memory.trainer)}: weights {size(trainer.weights)}, trained weights with optimizer "
-            f"{size(trainer.optimizer)}, activations {size(trainer.activations)}"
+            f"{size(trainer.optimizer + trainer.copies)}, activations {size(trainer.activations)}"
         )
     return lines
 

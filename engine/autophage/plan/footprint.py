@@ -115,7 +115,7 @@ def _host_memory(machine: Machine, recipe: Recipe, asked: Demand) -> Memory:
     cache = min(max(CPU_LEAST_KV, wanted), (recipe.sample.memory or CPU_MOST_KV) * 2**30)
     serving = SAMPLER_LIBRARIES + sampler.weights + sampler.adapters + sampler.workspace + round(cache)
     # The head's tiles are small on a CPU. The base model is trained first, with its logits in memory.
-    learning = trainer.weights + trainer.optimizer + trainer.activations
+    learning = trainer.weights + trainer.optimizer + trainer.copies + trainer.activations
     if recipe.model.path == FROM_SOURCE:
         base, shape = recipe.base, base_shape(recipe)
         per_token = 4 * (shape.vocabulary * LOGIT_COPIES + (12 * shape.hidden + 6 * shape.inner) * shape.layers)

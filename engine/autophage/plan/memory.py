@@ -2,7 +2,10 @@
 
     sampler = weights + adapter slots + KV cache + CUDA graphs + workspace (a prefill's activations, logits)
     trainer = weights + adapter with its optimizer + activations + tiles of the fused LM head
-    full    = float32 weights, gradient and AdamW's moments of every parameter instead of an adapter
+    full    = float32 weights, gradient and AdamW's moments of every parameter instead of an adapter; the base stays
+
+Trained weights are float32. A trainer that computes in 16 bits also keeps a copy of them in that type between forward
+and backward, because the backward pass multiplies with it.
 
 Both stay resident if they fit side by side (`SPLIT`). If they take turns and do not fit, the sampler offloads its
 weights and drops its cache while the trainer works (`SLEEP`). Otherwise each needs its own device. Pure arithmetic over
@@ -43,8 +46,10 @@ FEWEST_SEQUENCES = 0.25
 
 With less, sampling is too slow to share a device.
 """
-OPTIMIZER_BYTES = 16
-"""Bytes per trained parameter in float32: the parameter, its gradient, AdamW's two moments."""
+TRAINED_WIDTH = 4
+"""Bytes of a trained parameter, which is in float32."""
+OPTIMIZER_BYTES = 4 * TRAINED_WIDTH
+"""Bytes per trained parameter: the parameter, its gradient, AdamW's two moments."""
 KEPT_HIDDEN, KEPT_INNER = 12, 6
 """Activations per token that a layer keeps for backward, in units of the hidden and of the feed-forward width.
 
@@ -124,11 +129,13 @@ class SamplerMemory:
 class TrainerMemory:
     """Bytes of the trainer on one device.
 
-    `optimizer` holds the trained weights with gradient and moments. `head` holds the tiles of the fused LM head.
+    `optimizer` holds the trained weights with gradient and moments. `copies` are the trained weights in the type of
+    computation, if that is narrower. `head` holds the tiles of the fused LM head.
     """
 
     weights: int
     optimizer: int
+    copies: int
     activations: int
     head: int
 
@@ -139,7 +146,7 @@ class TrainerMemory:
 
     @property
     def total(self) -> int:
-        return self.weights + self.optimizer + self.activations + self.head + CONTEXT
+        return self.weights + self.optimizer + self.copies + self.activations + self.head + CONTEXT
 
 
 @dataclass(frozen=True)
@@ -250,14 +257,13 @@ def trainer_bytes(demand: Demand) -> TrainerMemory:
     """
     shape, gpus = demand.shape, demand.trainer_gpus
     trained = shape.parameters if demand.full else shape.adapter_per_rank * demand.rank
-    weights = (
-        0 if demand.full else shape.parameters * demand.width
-    )  # full: the float32 weights are among the optimizer's
-    weights += demand.teacher * demand.width
+    weights = (shape.parameters + demand.teacher) * demand.width
+    copies = demand.width * trained if demand.width < TRAINED_WIDTH else 0
     kept = (KEPT_HIDDEN * shape.hidden + KEPT_INNER * shape.inner) * shape.layers * demand.width
     training = kept * demand.batch_tokens // gpus
     scoring = SCORE_TOKENS * (6 * shape.hidden + 3 * shape.inner) * demand.width
-    return TrainerMemory(weights // gpus, OPTIMIZER_BYTES * trained // gpus, max(training, scoring), HEAD_TILE_BYTES)
+    optimizer = OPTIMIZER_BYTES * trained
+    return TrainerMemory(weights // gpus, optimizer // gpus, copies // gpus, max(training, scoring), HEAD_TILE_BYTES)
 
 
 def _kv_bytes(demand: Demand, sequences: int) -> int:
@@ -278,8 +284,8 @@ def _refusal(device_bytes: int, demand: Demand, devices: str) -> str:
     asked = (
         f'devices = "{devices}": the sampler needs at least {_gib(least)} (weights {_gib(sampler.weights)}, KV cache of '
         f"{_fewest(demand)} sequences {_gib(_kv_bytes(demand, _fewest(demand)))}) and the trainer {_gib(trainer.total)} "
-        f"(weights {_gib(trainer.weights)}, trained weights with optimizer {_gib(trainer.optimizer)}, activations "
-        f"{_gib(trainer.activations)}); this GPU has {_gib(device_bytes)}."
+        f"(weights {_gib(trainer.weights)}, trained weights with optimizer {_gib(trainer.optimizer + trainer.copies)}, "
+        f"activations {_gib(trainer.activations)}); this GPU has {_gib(device_bytes)}."
     )
     remedies = _remedies(device_bytes, demand, devices)
     if not remedies:

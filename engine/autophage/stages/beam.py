@@ -174,7 +174,8 @@ class BeamSampler:
         width, device = max(map(len, prompts)), model.device
         ids_BL = torch.tensor([[padding] * (width - len(one)) + one for one in prompts], device=device)
         mask_BL = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts], device=device)
-        return model.generate(input_ids=ids_BL, attention_mask=mask_BL, pad_token_id=padding, **settings)
+        with self._resident.head.precision():
+            return model.generate(input_ids=ids_BL, attention_mask=mask_BL, pad_token_id=padding, **settings)
 
     def _watched(self, requests: Sequence[Request], written: Sequence[Completion]) -> list[Completion]:
         sequences = [[*request.prompt_ids, *one.token_ids] for request, one in zip(requests, written, strict=True)]

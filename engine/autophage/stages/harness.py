@@ -61,19 +61,20 @@ def harness_metrics(
 
     seed %= 2**32
     model = HFLM(pretrained=resident.model, tokenizer=resident.tokenizer, batch_size=BATCH)
-    _require_loaded(model, resident, canary_ids)
-    found = simple_evaluate(
-        model=model,
-        tasks=list(measure.harness or ()),
-        limit=measure.harness_limit,
-        task_manager=_manager(measure.harness_path),
-        log_samples=False,
-        bootstrap_iters=measure.resamples,
-        random_seed=seed,
-        numpy_random_seed=seed,
-        torch_random_seed=seed,
-        fewshot_random_seed=seed,
-    )
+    with resident.head.precision():
+        _require_loaded(model, resident, canary_ids)
+        found = simple_evaluate(
+            model=model,
+            tasks=list(measure.harness or ()),
+            limit=measure.harness_limit,
+            task_manager=_manager(measure.harness_path),
+            log_samples=False,
+            bootstrap_iters=measure.resamples,
+            random_seed=seed,
+            numpy_random_seed=seed,
+            torch_random_seed=seed,
+            fewshot_random_seed=seed,
+        )
     return [
         metric
         for task, values in found["results"].items()

@@ -46,7 +46,7 @@ class LanguageHead:
     scale: float = 1.0
     softcap: float | None = None
     compute: torch.dtype | None = None
-    """Type of computation if the weights are wider. Autocast wraps the backbone, and the head's weight is cast."""
+    """Type of computation if weights or adapters are wider. Autocast wraps the backbone, and the head's weight is cast."""
 
     @property
     def fused(self) -> bool:
@@ -64,14 +64,15 @@ class LanguageHead:
         A head that is not fused returns the logits [B, L, V]. `inputs` has `input_ids` [B, L] and what else the model
         takes.
         """
-        with self._precision():
+        with self.precision():
             if self.weight is None:
                 logits: torch.Tensor = self.model(**inputs, use_cache=False).logits
                 return logits
             hidden: torch.Tensor = self.backbone(**inputs, use_cache=False).last_hidden_state
         return (hidden if self.scale == 1.0 else hidden * self.scale).to(self.compute or self.weight.dtype)
 
-    def _precision(self) -> AbstractContextManager[Any]:
+    def precision(self) -> AbstractContextManager[Any]:
+        """Return a context in which calls of the model itself compute in the type of `rows`."""
         if self.compute is None:
             return nullcontext()
         return torch.autocast(self.model.device.type, self.compute)

@@ -37,7 +37,7 @@ from autophage.trainer.micro_batches import MicroBatchSize
 from autophage.trainer.reference import Reference, load_teacher
 from autophage.trainer.scoring import score, score_choices
 from autophage.trainer.sft import run_sft
-from autophage.trainer.variants import Tensors, Variant, full_variant, lora_variant, to_bytes
+from autophage.trainer.variants import Tensors, Variant, full_variant, leave_inputs, lora_variant, narrower, to_bytes
 
 Slot = tuple[int, float]
 """Key of a variant: its LoRA rank and alpha."""
@@ -257,7 +257,8 @@ class ResidentModel:
         torch.manual_seed(derive(seed, "adapter"))
         if self._adapted is None:
             self._adapted = get_peft_model(self._base, config, adapter_name=name)
-            self._adapted_head = find_head(self._adapted)
+            leave_inputs(self._adapted)
+            self._adapted_head = find_head(self._adapted, narrower(self._base.dtype))
         else:
             self._adapted.add_adapter(name, config)
         return name

@@ -2,9 +2,9 @@
 
 `Weights` are loaded into the parameters of a variant and read out of them by their stored names. The names of an
 adapter are PEFT's. Those of a full model are the checkpoint's, tied weights once. Adapters of several ranks sit on one
-base, and one of them is live at a time. A full model has its own weights in float32. Most updates are below a few
-thousandths of a weight and would vanish in bfloat16. A full model computes in the sampler's type. For
-scoring its weights are rounded to that type, as they are served.
+base, and one of them is live at a time. A full model has its own weights. Trained weights are in float32: most updates
+are below a few thousandths of a weight and would vanish in bfloat16. All variants compute in the sampler's type. For
+scoring their weights are rounded to that type, as they are served.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ class Variant:
 
 
 def lora_variant(model: Any, name: str, head: LanguageHead) -> Variant:
-    """Make adapter `name` of a PEFT model the live one, and return it as a variant with the LM head `head`."""
+    """Make adapter `name` of a PEFT model the live one, and return it as a variant with the LM head `head`.
+
+    The variant computes in the type of the base.
+    """
     from peft import get_peft_model_state_dict
 
     model.set_adapter(name)
@@ -70,7 +73,24 @@ def lora_variant(model: Any, name: str, head: LanguageHead) -> Variant:
     config["target_modules"] = sorted(config["target_modules"])
     config["inference_mode"] = True
     parameters = {key: found[tensor.data_ptr()] for key, tensor in sorted(stored.items())}
-    return Variant(model, head, parameters, _plain(config), "lora", torch.float32)
+    return Variant(model, head, parameters, _plain(config), "lora", model.get_base_model().dtype)
+
+
+def leave_inputs(model: Any) -> None:
+    """Stop the adapters of a PEFT model from casting their inputs to float32.
+
+    Autocast then decides the type of their products. It is the type of the base, in which a sampler computes them.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            module.cast_input_dtype_enabled = False
+
+
+def narrower(compute: torch.dtype) -> torch.dtype | None:
+    """Return the type `compute` for `find_head`, or None if it is that of trained weights, float32."""
+    return None if compute is torch.float32 else compute
 
 
 def full_variant(path: str, base: Tensors, compute: torch.dtype) -> Variant:
@@ -94,8 +114,7 @@ def full_variant(path: str, base: Tensors, compute: torch.dtype) -> Variant:
         )
     config = _plain(model.config.to_diff_dict()) | {"architectures": [type(model).__name__], "dtype": "float32"}
     config.pop("_name_or_path", None)
-    compute_type = None if compute is torch.float32 else compute
-    variant = Variant(model, find_head(model, compute_type), parameters, config, "full", compute)
+    variant = Variant(model, find_head(model, narrower(compute)), parameters, config, "full", compute)
     variant.put(base, rounded=False)
     return variant
 
