@@ -2,61 +2,56 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-import torch
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from autophage.errors import RunError
-from autophage.trainer.micro_batches import (
-    IGNORED,
-    MicroBatchSize,
-    examples,
-    micro_batches,
-    of_tokens,
-    token_weights,
-    trained_tokens,
-)
+from autophage.trainer.micro_batches import IGNORED, MicroBatchSize, collate, micro_batches
 
-PADDED = {
-    "input_ids": torch.tensor([[1, 5, 6, 0], [1, 7, 8, 9]]),
-    "labels": torch.tensor([[IGNORED, 5, 6, IGNORED], [IGNORED, IGNORED, 8, 9]]),
-    "attention_mask": torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]),
-    "synthetic": torch.tensor([True, False]),
-    "weight": torch.tensor([1.0, 1.0]),
-}
-FLAT = {
-    "input_ids": torch.tensor([[1, 5, 6, 1, 7, 8, 9]]),
-    "labels": torch.tensor([[IGNORED, 5, 6, IGNORED, IGNORED, 8, 9]]),
-    "position_ids": torch.tensor([[0, 1, 2, 0, 1, 2, 3]]),
-    "synthetic": torch.tensor([True, False]),
-    "weight": torch.tensor([1.0, 1.0]),
-}
-DOCUMENTS = [
+DOCUMENTS: list[dict[str, Any]] = [
     {"input_ids": [1, 5, 6], "labels": [IGNORED, 5, 6], "synthetic": True, "weight": 1.0},
     {"input_ids": [1, 7, 8, 9], "labels": [IGNORED, IGNORED, 8, 9], "synthetic": False, "weight": 1.0},
+    {"input_ids": [1, 4], "labels": [1, IGNORED], "synthetic": True, "weight": 1.0},
 ]
 
 
-@pytest.mark.parametrize("inputs", [PADDED, FLAT], ids=["padded", "flat"])
-def test_documents_come_back_out_of_a_batch(inputs: dict[str, torch.Tensor]) -> None:
-    assert examples(inputs) == DOCUMENTS
-    assert int(trained_tokens(inputs)) == 4
+def batch(documents: list[dict[str, Any]], *, padding_free: bool) -> dict[str, Any]:
+    collator: Any = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=padding_free)
+    return collate(collator, documents)
 
 
-@pytest.mark.parametrize("inputs", [PADDED, FLAT], ids=["padded", "flat"])
-def test_tokens_count_by_their_documents_weight(inputs: dict[str, torch.Tensor]) -> None:
-    assert token_weights(inputs) is None
-    weighted = {**inputs, "weight": torch.tensor([2.0, 0.5])}
-    weights_BL = token_weights(weighted)
-    assert weights_BL is not None
-    assert weights_BL.shape == inputs["labels"].shape
-    assert float(trained_tokens(weighted)) == 2 * 2.0 + 2 * 0.5
-    assert [one["weight"] for one in examples(weighted)] == [2.0, 0.5]
+layouts = pytest.mark.parametrize("padding_free", [False, True], ids=["padded", "flat"])
 
 
-def test_each_token_knows_what_its_document_is() -> None:
-    labelled = of_tokens(PADDED, "synthetic")[PADDED["labels"] != IGNORED]
-    assert labelled.tolist() == [True, True, False, False]
-    assert of_tokens(FLAT, "synthetic").tolist() == [[True] * 3 + [False] * 4]
+@layouts
+def test_the_host_knows_which_positions_are_trained(padding_free: bool) -> None:
+    inputs = batch(DOCUMENTS, padding_free=padding_free)
+    ids = inputs["input_ids"].flatten().tolist()
+    places = inputs["places"].tolist()
+    # The predecessor of each target, and the targets of the first and the second document.
+    assert [ids[place] for place in places] == [1, 5, 7, 8]
+    assert [ids[place + 1] for place in places] == inputs["targets"].tolist() == [5, 6, 8, 9]
+    assert inputs["synthetic"].tolist() == [True, True, False, False]
+    assert int(inputs["tokens"]) == 4
+    assert "weights" not in inputs
+    assert list(inputs["documents"].rows) == DOCUMENTS
+    assert not {"labels", "weight"} & inputs.keys()
+
+
+@layouts
+def test_tokens_count_by_their_documents_weight(padding_free: bool) -> None:
+    weighted = [{**one, "weight": weight} for one, weight in zip(DOCUMENTS, (2.0, 0.5, 7.0), strict=True)]
+    inputs = batch(weighted, padding_free=padding_free)
+    assert inputs["weights"].tolist() == [2.0, 2.0, 0.5, 0.5]
+    assert float(inputs["tokens"]) == 2 * 2.0 + 2 * 0.5
+
+
+@layouts
+def test_a_batch_without_a_trained_token_has_no_places(padding_free: bool) -> None:
+    inputs = batch(DOCUMENTS[2:], padding_free=padding_free)
+    assert (len(inputs["places"]), len(inputs["targets"]), int(inputs["tokens"])) == (0, 0, 0)
 
 
 def test_micro_batches_keep_the_order_and_lose_nothing() -> None:

@@ -15,7 +15,7 @@ from autophage.scoring.models import Scorer
 from autophage.scoring.table import DIVERGENCES, STATISTICS, ScoreSummary, Sums, TokenTable
 from autophage.scoring.windows import ContextWindow, NamedText, windows
 from autophage.store.atomic import replacing
-from autophage.trainer.scoring import BATCH, batch_tokens, scored_rows
+from autophage.trainer.scoring import Budget, budget, scored_rows, to_host
 
 DEFAULT_CONTEXT = 1024
 
@@ -65,7 +65,8 @@ def score_documents(
         if out is not None:
             table = TokenTable(stack.enter_context(replacing(out)), reference is not None)
             stack.callback(table.close)
-        for batch in _batches(pieces, min(batch_tokens(one.head) for one in (scorer, reference) if one is not None)):
+        limits = min((budget(one.head) for one in (scorer, reference) if one is not None), key=lambda one: one.tokens)
+        for batch in _batches(pieces, limits):
             for (name, ids, window), columns in zip(batch, _score(scorer, reference, batch), strict=True):
                 sums.add(columns)
                 if table is not None:
@@ -104,15 +105,15 @@ def _encode(scorer: Scorer, document: NamedText) -> list[int]:
     return ids
 
 
-def _batches(pieces: Sequence[Piece], tokens: int) -> Iterator[list[Piece]]:
-    """Yield `pieces` in order, in batches of at most `tokens` tokens with padding and at most `BATCH` pieces.
+def _batches(pieces: Sequence[Piece], limits: Budget) -> Iterator[list[Piece]]:
+    """Yield `pieces` in order, in batches within `limits`.
 
     A piece that is longer makes a batch of its own. Nearly all windows have equal length.
     """
     batch: list[Piece] = []
     for piece in pieces:
         width = max(window.end - window.begin for _, _, window in [*batch[:1], piece])
-        if batch and (len(batch) == BATCH or (len(batch) + 1) * width > tokens):
+        if batch and not limits.holds(len(batch) + 1, width):
             yield batch
             batch = []
         batch.append(piece)
@@ -136,5 +137,6 @@ def _score(scorer: Scorer, reference: Scorer | None, batch: Sequence[Piece]) -> 
         divergence = scorer.head.divergence(rows_TX, reference.head, other_TX, DIVERGENCES)
         columns |= {name: getattr(divergence, name) for name in DIVERGENCES}
     lengths = [high - low for low, high in spans]
-    parts = {name: column.cpu().split(lengths) for name, column in columns.items()}
+    found = zip(columns, to_host(list(columns.values())), strict=True)
+    parts = {name: column.split(lengths) for name, column in found}
     return [{name: part[index].numpy() for name, part in parts.items()} for index in range(len(batch))]

@@ -17,7 +17,7 @@ from autophage.progress import Meter
 from autophage.store.weights import Weights
 from autophage.trainer.head import LanguageHead
 from autophage.trainer.resident import ResidentModel
-from autophage.trainer.scoring import COLUMNS, batch_tokens, batches, scored_rows
+from autophage.trainer.scoring import COLUMNS, batches, budget, scored_rows, to_host
 from autophage.trainer.variants import Tensors
 
 
@@ -46,7 +46,7 @@ def compare(
     head = heads[own.digest]
     found: dict[tuple[str, int], Compared] = {}
     # Rows of two models are in memory at once, so a batch has half the tokens of a scoring batch.
-    for batch in batches([len(sequence) for sequence in sequences], batch_tokens(head) // 2):
+    for batch in batches([len(sequence) for sequence in sequences], budget(head).half):
         rows = [sequences[index] for index in batch]
         spans = [(contexts[index], len(sequences[index])) for index in batch]
         variant.put(models[own.digest], rounded=True)
@@ -75,10 +75,10 @@ def _compared(
     lengths: list[int],
 ) -> list[Compared]:
     stats = other.stats(other_TX, target_T, COLUMNS)
-    columns = [getattr(stats, name).cpu().split(lengths) for name in COLUMNS]
     kl_T = own.divergence(own_TX, other, other_TX, ("kl",)).kl
     assert kl_T is not None
-    kls = kl_T.clamp(max=-FLOOR).cpu().split(lengths)
+    found = to_host([*(getattr(stats, name) for name in COLUMNS), kl_T.clamp(max=-FLOOR)])
+    *columns, kls = (column_T.split(lengths) for column_T in found)
     return [
         Compared(Scored(*(column[place].numpy() for column in columns)), kl.numpy()) for place, kl in enumerate(kls)
     ]

@@ -24,7 +24,7 @@ from autophage.recipe.schema import Recipe
 from autophage.seeds import derive
 from autophage.store.manifest import Metric
 from autophage.trainer.head import LanguageHead
-from autophage.trainer.scoring import LOGIT_BUDGET, batch_tokens, batches, scored_rows
+from autophage.trainer.scoring import LOGIT_BUDGET, batches, budget, scored_rows
 
 
 class Edited(NamedTuple):
@@ -92,7 +92,7 @@ def edited(
     `seeds[i]` decides the random numbers of sequence i.
     """
     results = [Edited(list(sequence), 0) for sequence in sequences]
-    for batch in batches([len(sequence) for sequence in sequences], batch_tokens(head)):
+    for batch in batches([len(sequence) for sequence in sequences], budget(head)):
         spans = [(contexts[index], len(sequences[index])) for index in batch]
         rows_TX, target_T = scored_rows(head, [sequences[index] for index in batch], spans)
         logprob_T = head.stats(rows_TX, target_T, ("logprob",)).logprob

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from autophage.trainer.attention import documents_of
 from autophage_kernels import TokenDivergence, TokenStats, linear_token_divergence, linear_token_stats
 from autophage_kernels import token_divergence as divergence_of_logits
 from autophage_kernels import token_stats as stats_of_logits
@@ -64,7 +65,7 @@ class LanguageHead:
         A head that is not fused returns the logits [B, L, V]. `inputs` has `input_ids` [B, L] and what else the model
         takes.
         """
-        with self.precision():
+        with self.precision(), documents_of(inputs):
             if self.weight is None:
                 logits: torch.Tensor = self.model(**inputs, use_cache=False).logits
                 return logits

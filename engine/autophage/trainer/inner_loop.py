@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 
 from autophage.data.mix import TrainingRow
-from autophage.trainer.scoring import batch_tokens, batches, scored_rows
+from autophage.trainer.scoring import batches, budget, scored_rows
 from autophage.trainer.variants import Variant
 
 
@@ -63,7 +63,7 @@ class InnerLoop:
     @torch.no_grad()
     def _held_loss(self) -> float:
         total, tokens = 0.0, 0
-        for batch in batches([len(row.token_ids) for row in self._held], batch_tokens(self._variant.head)):
+        for batch in batches([len(row.token_ids) for row in self._held], budget(self._variant.head)):
             surprisal_T = self._surprisals([self._held[index] for index in batch])
             total += float(surprisal_T.double().sum())
             tokens += len(surprisal_T)

@@ -10,7 +10,7 @@ Both sums weight a token by the weight of its document. Rows keep their order. O
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,9 +23,16 @@ IGNORED = -100
 """Label of a token without loss."""
 
 Example = dict[str, Any]
-"""`input_ids` and `labels` of one document as TRL's collator takes them, and the keys of `PER_DOCUMENT`."""
-PER_DOCUMENT = ("synthetic", "weight")
-"""Keys of a batch with one value per document. TRL's collator does not know them."""
+"""`input_ids` and `labels` of one document as TRL's collator takes them, with its `synthetic` and `weight`."""
+OWN = ("labels", "places", "targets", "synthetic", "weights", "tokens", "documents")
+"""Keys of a batch that a model does not take."""
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The documents of a batch on the host. Loaders move tensors to the device, and leave this object as it is."""
+
+    rows: Sequence[Example]
 
 
 @dataclass
@@ -61,55 +68,39 @@ class MicroBatchSize:
 
 
 def collate(collator: Callable[[list[Example]], dict[str, Any]], rows: Sequence[Example]) -> dict[str, Any]:
-    """Return the tensors of a batch of documents: those of TRL's `collator`, and one per key of `PER_DOCUMENT`."""
-    return collator(list(rows)) | {name: torch.tensor([row[name] for row in rows]) for name in PER_DOCUMENT}
+    """Return a batch of documents: the inputs of a model as TRL's `collator` makes them, and the keys of `OWN`.
 
-
-def of_tokens(inputs: Mapping[str, Any], name: str) -> torch.Tensor:
-    """Repeat a batch's per-document values under the key `name` at each token.
-
-    The result has the shape [B, L] of the batch, which is padded or flattened.
+    `places` are the flat indices in [B, L] of the positions that predict a trained token. `targets` are these tokens,
+    and `synthetic` and `weights` those of their documents, [T] each. Without `weights` each is 1. `tokens` is the
+    number of trained tokens, each counted by its weight. All of it is known on the host. A step that selected by
+    masks on the device would wait for it.
     """
-    values_D: torch.Tensor = inputs[name]
-    if "attention_mask" in inputs:
-        return values_D.unsqueeze(1).expand(inputs["input_ids"].shape)
-    document_BL: torch.Tensor = (inputs["position_ids"] == 0).cumsum(1) - 1
-    return values_D[document_BL]
+    inputs = collator(list(rows))
+    # The first token of a row has no loss: nothing predicts it.
+    labels_BL = inputs.pop("labels")[:, 1:]
+    trained_BL = labels_BL != IGNORED
+    row_T, column_T = trained_BL.nonzero(as_tuple=True)
+    document_T = row_T if "attention_mask" in inputs else _documents(inputs["position_ids"])[row_T, column_T + 1]
+    weight_D = torch.tensor([row["weight"] for row in rows])
+    inputs |= {
+        "places": row_T * inputs["input_ids"].shape[1] + column_T,
+        "targets": labels_BL[trained_BL],
+        "synthetic": torch.tensor([row["synthetic"] for row in rows])[document_T],
+        "tokens": trained_BL.sum(),
+        "documents": Documents(rows),
+    }
+    if bool((weight_D != 1.0).any()):
+        weights_T = weight_D[document_T]
+        inputs |= {"weights": weights_T, "tokens": weights_T.sum()}
+    return inputs
 
 
-def examples(inputs: Mapping[str, Any]) -> list[Example]:
-    """Split a collated batch, padded or flattened, into one example per document. Padding is removed."""
-    ids_BL, labels_BL = inputs["input_ids"], inputs["labels"]
-    if "attention_mask" in inputs:
-        lengths = inputs["attention_mask"].sum(1).tolist()
-        rows = [(ids_BL[row, :length], labels_BL[row, :length]) for row, length in enumerate(lengths)]
-    else:
-        starts = (inputs["position_ids"][0] == 0).nonzero().flatten().tolist()
-        spans = zip(starts, [*starts[1:], ids_BL.shape[1]], strict=True)
-        rows = [(ids_BL[0, low:high], labels_BL[0, low:high]) for low, high in spans]
-    more = [{name: inputs[name][row].item() for name in PER_DOCUMENT} for row in range(len(rows))]
-    return [
-        {"input_ids": ids.tolist(), "labels": labels.tolist(), **one}
-        for (ids, labels), one in zip(rows, more, strict=True)
-    ]
+def _documents(position_ids_BL: torch.Tensor) -> torch.Tensor:
+    """Return the index of each token's document in a flattened batch, [B, L]. A document starts at position 0."""
+    return (position_ids_BL == 0).cumsum(1) - 1
 
 
 def micro_batches(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Cut `rows` into consecutive parts of `size` rows. The last part may be shorter."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
-
-
-def token_weights(inputs: Mapping[str, Any]) -> torch.Tensor | None:
-    """Return the loss weight of each token of a batch, [B, L]; None if every weight is 1."""
-    return None if bool((inputs["weight"] == 1.0).all()) else of_tokens(inputs, "weight")
-
-
-def trained_tokens(inputs: Mapping[str, Any]) -> torch.Tensor:
-    """Return the number of tokens with loss in a batch, each counted by its weight, as a scalar tensor.
-
-    The first token of a row has no loss: nothing predicts it.
-    """
-    trained_BL = inputs["labels"][:, 1:] != IGNORED
-    weights_BL = token_weights(inputs)
-    return trained_BL.sum() if weights_BL is None else weights_BL[:, 1:][trained_BL].sum()

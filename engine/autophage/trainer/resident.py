@@ -113,7 +113,7 @@ class ResidentModel:
         optimizer = request.optimizer
         if request.rows:
             steps, optimizer = self._train(request)
-        if not all(torch.isfinite(tensor).all() for tensor in self._live.parameters.values()):
+        if not torch.stack([torch.isfinite(tensor).all() for tensor in self._live.parameters.values()]).all():
             raise RunError(
                 "training left NaN or infinity in the weights; nothing was committed. Lower train.learning_rate."
             )

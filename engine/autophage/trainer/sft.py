@@ -6,6 +6,7 @@ Logits never exist as a whole, and only trained tokens are scored. The statistic
 
 - A batch that does not fit into memory is computed in micro-batches.
 - A loss or gradient that is not finite stops before its optimizer step.
+- A step waits for its device once, for that check. Statistics are read after the last step.
 - Patches that TRL and transformers leave on a resident model are removed after the pass.
 """
 
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
-from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
 from autophage.data.mix import AnyRow
@@ -29,22 +29,13 @@ from autophage.host.devices import give_back_memory, out_of_memory
 from autophage.recipe.schema import Recipe
 from autophage.store.broken import BrokenDocument
 from autophage.store.training import StepStatistics
+from autophage.trainer.attention import has_variable_length
 from autophage.trainer.fit import FitRequest, Share
-from autophage.trainer.micro_batches import (
-    IGNORED,
-    PER_DOCUMENT,
-    Example,
-    MicroBatchSize,
-    collate,
-    examples,
-    micro_batches,
-    of_tokens,
-    token_weights,
-    trained_tokens,
-)
+from autophage.trainer.micro_batches import IGNORED, OWN, Example, MicroBatchSize, collate, micro_batches
 from autophage.trainer.objective import Columns, Referred, token_losses
 from autophage.trainer.optimizer import optimizer_bytes, restore_optimizer
 from autophage.trainer.reference import Reference
+from autophage.trainer.rows import at, without_mask
 from autophage.trainer.variants import Variant
 
 if TYPE_CHECKING:
@@ -96,7 +87,7 @@ def run_sft(
             share=share,
             reference=reference,
             micro_batch=micro_batch,
-            args=_arguments(request, share, scratch, model.device, base.dtype),
+            args=_arguments(request, share, scratch, base),
             processing_class=tokenizer,
             callbacks=[StepEnded(request)],
         )
@@ -108,7 +99,7 @@ def run_sft(
     # Each SFTTrainer wraps the base model's forward. Without this a thousand generations nest a thousand wrappers.
     _remove_patches(model, base)
     model.eval()
-    return trainer.steps, optimizer
+    return trainer.statistics(), optimizer
 
 
 def _remove_patches(*modules: Any) -> None:
@@ -160,9 +151,10 @@ class WatchedTrainer(SFTTrainer):
         self._rows = share.rows
         self._reference = reference
         self._micro_batch = micro_batch
-        self._batch: dict[str, Any] = {}
+        self._batch: Sequence[Example] = ()
         self._seen: list[Columns] = []
-        self.steps: list[StepStatistics] = []
+        self._loss = torch.tensor(math.nan)
+        self._means: list[tuple[int, torch.Tensor]] = []
 
     def get_train_dataloader(self) -> Any:
         """Return a loader of batches that keeps the order of the rows.
@@ -170,7 +162,10 @@ class WatchedTrainer(SFTTrainer):
         A row is read when its batch is due: its sample may not be written before.
         """
         loader: Any = torch.utils.data.DataLoader(
-            Examples(self._rows), self.args.per_device_train_batch_size, collate_fn=partial(collate, self.data_collator)
+            Examples(self._rows),
+            self.args.per_device_train_batch_size,
+            collate_fn=partial(collate, self.data_collator),
+            pin_memory=self.args.device.type == "cuda",
         )
         return self.accelerator.prepare(loader)
 
@@ -187,48 +182,56 @@ class WatchedTrainer(SFTTrainer):
 
         An attempt that runs out of memory leaves no gradient and no statistics behind.
         """
-        self._batch = inputs
-        if token_weights(inputs) is not None:
-            num_items_in_batch = trained_tokens(inputs)
+        self._batch = inputs["documents"].rows
+        tokens = self._tokens(inputs)
         while True:
             self._seen = []
             try:
-                loss = self._gradient(model, inputs, num_items_in_batch)
+                self._loss = self._gradient(model, inputs, tokens)
             except (RuntimeError, MemoryError) as error:
                 if not (self.divides and out_of_memory(error)):
                     raise
             else:
-                self.steps.append(_means(self.state.global_step + 1, self._seen))
-                return loss
+                self._means.append(_means(self._seen))
+                return self._loss
             # Outside of `except`: the traceback there holds the tensors of the failed attempt.
             model.zero_grad()
             self._seen = []
             give_back_memory()
-            self._micro_batch.halve(len(examples(inputs)))
+            self._micro_batch.halve(len(self._batch))
 
-    def _gradient(
-        self, model: Any, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None
-    ) -> torch.Tensor:
+    def _tokens(self, inputs: dict[str, Any]) -> torch.Tensor:
+        """Return the number of trained tokens of an optimizer step, a scalar on the device."""
+        tokens: torch.Tensor = inputs["tokens"]
+        return tokens
+
+    def _gradient(self, model: Any, inputs: dict[str, Any], tokens: torch.Tensor) -> torch.Tensor:
         if self._micro_batch.rows is None:
-            whole: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[no-untyped-call]
+            whole: torch.Tensor = super().training_step(model, inputs, tokens)  # type: ignore[no-untyped-call]
             return whole
-        tokens = trained_tokens(inputs) if num_items_in_batch is None else num_items_in_batch
-        rows = examples(inputs)
         losses = [
             super(WatchedTrainer, self).training_step(model, collate(self.data_collator, part), tokens)  # type: ignore[no-untyped-call]
-            for part in micro_batches(rows, self._micro_batch.of(len(rows)))
+            for part in micro_batches(self._batch, self._micro_batch.of(len(self._batch)))
         ]
         return torch.stack(losses).sum()
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        """Return the norm of the gradient, or raise `NotFiniteError` if it is not finite.
+        """Return the norm of the gradient, or raise `NotFiniteError` if the norm or the loss is not finite.
 
-        A finite loss may have such a gradient. This runs last before the optimizer step.
+        A finite loss may have a gradient that is not. This runs last before the optimizer step. Both values come from
+        the device at once: it is the only time that a step waits for it.
         """
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
-        if norm is not None and not math.isfinite(float(norm)):
-            raise self._not_finite("norm of the gradient", float(norm))
+        self._require_finite(torch.as_tensor(norm, device=self._loss.device))
         return norm
+
+    def _require_finite(self, norm: torch.Tensor) -> None:
+        self._judge(*torch.stack([self._loss, norm]).tolist())
+
+    def _judge(self, loss: float, norm: float) -> None:
+        for what, value in (("training loss", loss), ("norm of the gradient", norm)):
+            if not math.isfinite(value):
+                raise self._not_finite(what, value)
 
     def _not_finite(self, what: str, value: float) -> NotFiniteError:
         step = self.state.global_step + 1
@@ -246,41 +249,45 @@ class WatchedTrainer(SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        labels_BL = inputs["labels"][:, 1:]
-        trained_BL = labels_BL != IGNORED
-        given = {name: value for name, value in inputs.items() if name not in ("labels", *PER_DOCUMENT)}
+        tokens = inputs["tokens"] if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        given = without_mask({name: value for name, value in inputs.items() if name not in OWN})
+        places_T = inputs["places"]
         referred = None
         if self._reference is not None:
             # A context of its own: autocast would reuse the weights that it casts here without a gradient.
             with self.accelerator.autocast():
-                referred = Referred(self._reference.head, self._reference.rows(given)[:, :-1][trained_BL])
+                referred = Referred(self._reference.head, at(self._reference.rows(given), places_T))
         # The backbone is called, not TRL's forward. Accelerate's precision is therefore set here.
         with self.accelerator.autocast():
             rows_BLX = self._variant.head.rows(given)
         losses = token_losses(
             self._request.recipe.anchor,
             self._variant.head,
-            rows_BLX[:, :-1][trained_BL],
-            labels_BL[trained_BL],
-            of_tokens(inputs, "synthetic")[:, 1:][trained_BL],
+            at(rows_BLX, places_T),
+            inputs["targets"],
+            inputs["synthetic"],
             referred,
         )
         self._seen.append(losses.columns)
-        loss_T, weights_BL = losses.loss, token_weights(inputs)
-        if weights_BL is not None:
-            loss_T = loss_T * weights_BL[:, 1:][trained_BL]
-        tokens = trained_tokens(inputs) if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        loss_T = losses.loss * inputs["weights"] if "weights" in inputs else losses.loss
         loss = loss_T.sum() / torch.where(tokens > 0, tokens, 1).to(loss_T.device)
-        if not torch.isfinite(loss.detach()).all():
-            raise self._not_finite("training loss", float(loss.detach()))
         return (loss, {}) if return_outputs else loss
 
+    def statistics(self) -> list[StepStatistics]:
+        """Return the averages of the watched values over each optimizer step so far."""
+        table_SX = torch.stack([means for _, means in self._means]).tolist() if self._means else []
+        counts = [tokens for tokens, _ in self._means]
+        return [
+            StepStatistics(step, tokens, *values)
+            for step, (tokens, values) in enumerate(zip(counts, table_SX, strict=True), 1)
+        ]
 
-def _broken(inputs: dict[str, Any], seen: Sequence[Columns]) -> list[BrokenDocument]:
-    """Return the documents of a batch with the log-probs of their trained tokens; None where none was computed yet."""
+
+def _broken(rows: Sequence[Example], seen: Sequence[Columns]) -> list[BrokenDocument]:
+    """Return the documents of a batch with the log-probs of their trained tokens; None where none was computed."""
     known = iter([value for logprob, *_ in seen for value in logprob.tolist()])
     documents = []
-    for row in examples(inputs):
+    for row in rows:
         trained = [place > 0 and label != IGNORED for place, label in enumerate(row["labels"])]
         documents.append(
             BrokenDocument(row["input_ids"], trained, [next(known, None) if one else None for one in trained])
@@ -288,13 +295,13 @@ def _broken(inputs: dict[str, Any], seen: Sequence[Columns]) -> list[BrokenDocum
     return documents
 
 
-def _means(step: int, seen: Sequence[Columns]) -> StepStatistics:
-    """Average the watched values over the trained tokens of all micro-batches of a step; NaN without such tokens."""
+def _means(seen: Sequence[Columns]) -> tuple[int, torch.Tensor]:
+    """Average the watched values over the trained tokens of all micro-batches of a step.
+
+    Return the number of tokens, and the means on the device. They are NaN without a token.
+    """
     logprob, entropy, varentropy, rank, *anchored = (torch.cat(columns).double() for columns in zip(*seen, strict=True))
-    if not len(rank):  # no row of the batch has a trained token
-        return StepStatistics(step, 0, *(math.nan,) * 7)
-    means = torch.stack([-logprob, entropy, varentropy, rank, (rank == 1).double(), *anchored]).mean(1).tolist()
-    return StepStatistics(step, len(rank), *means)
+    return len(rank), torch.stack([-logprob, entropy, varentropy, rank, (rank == 1).double(), *anchored]).mean(1)
 
 
 class StepEnded(TrainerCallback):
@@ -312,12 +319,10 @@ class StepEnded(TrainerCallback):
             self._request.after_step(state.global_step, state.max_steps)
 
 
-def _arguments(
-    request: FitRequest, share: Share, scratch: str, device: torch.device, model_type: torch.dtype
-) -> SFTConfig:
+def _arguments(request: FitRequest, share: Share, scratch: str, base: Any) -> SFTConfig:
     train, seed = request.recipe.train, request.seed % 2**32
     schedule = {"constant": "constant_with_warmup"}.get(train.schedule, train.schedule)
-    on_gpu = device.type == "cuda"
+    on_gpu = base.device.type == "cuda"
     return SFTConfig(
         output_dir=scratch,
         per_device_train_batch_size=share.batch_size,
@@ -331,23 +336,25 @@ def _arguments(
         train_sampling_strategy="sequential",
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
-        padding_free=_padding_free(request.recipe, device),
-        bf16=on_gpu and model_type is torch.bfloat16,
+        padding_free=_padding_free(request.recipe, base),
+        bf16=on_gpu and base.dtype is torch.bfloat16,
         use_cpu=not on_gpu,
         gradient_checkpointing=False,
         save_strategy="no",
         logging_strategy="no",
+        logging_nan_inf_filter=False,  # it reads each loss, which is checked with the gradient's norm
+        accelerator_config={"non_blocking": on_gpu},
         report_to="none",
         disable_tqdm=True,
         dataloader_num_workers=0,
     )
 
 
-def _padding_free(recipe: Recipe, device: torch.device) -> bool:
+def _padding_free(recipe: Recipe, base: Any) -> bool:
     """Return True if batches are flattened into one row instead of padded.
 
     Without a variable-length attention kernel that costs a dense, quadratic mask.
     """
     if recipe.train.packing == "auto":
-        return device.type == "cuda" and is_flash_attn_2_available()
+        return has_variable_length(base)
     return recipe.train.packing == "padding-free"

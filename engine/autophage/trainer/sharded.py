@@ -31,10 +31,9 @@ from autophage.store.training import StepStatistics
 from autophage.trainer.fit import FitRequest, Fitted, Share
 from autophage.trainer.inner_loop import InnerLoop
 from autophage.trainer.loading import load_model
-from autophage.trainer.micro_batches import trained_tokens
 from autophage.trainer.ranks import Ranks, share
 from autophage.trainer.resident import ResidentModel
-from autophage.trainer.scoring import batch_tokens, batches, score, score_choices
+from autophage.trainer.scoring import batches, budget, score, score_choices
 from autophage.trainer.sft import WatchedTrainer, run_sft
 
 CPU = torch.device("cpu")
@@ -101,7 +100,7 @@ class ShardedModel(ResidentModel):
         return self._shared(each, lambda mine: [loop.gain(rows[i]) for i in mine], meter, loop.passes)
 
     def _batches(self, sequences: Sequence[Sequence[int]]) -> list[list[int]]:
-        return list(batches([len(sequence) for sequence in sequences], batch_tokens(self.head)))
+        return list(batches([len(sequence) for sequence in sequences], budget(self.head)))
 
     def _shared(
         self,
@@ -135,26 +134,10 @@ class SharedStep(WatchedTrainer):
     def __init__(self, *args: Any, ranks: Ranks, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._ranks = ranks
+        self._together = torch.tensor(math.nan)
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> Any:
-        tokens = self._ranks.total(trained_tokens(inputs))
-        failure: RunError | None = None
-        loss = None
-        try:
-            loss = super().compute_loss(model, inputs, return_outputs, tokens)
-        except RunError as error:
-            failure = error
-        # All ranks stop together: the others would wait for the gradient of a rank that stopped alone.
-        failures = self._ranks.total(torch.tensor(float(failure is not None), device=self._ranks.device))
-        if failures:
-            raise failure or RunError(f"another rank's loss is not finite at step {self.state.global_step + 1}")
-        return loss
+    def _tokens(self, inputs: dict[str, Any]) -> torch.Tensor:
+        return self._ranks.total(inputs["tokens"].clone())
 
     def training_step(self, model: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(model, *args, **kwargs)
@@ -163,7 +146,15 @@ class SharedStep(WatchedTrainer):
         parts = self._ranks.total(flat).split([parameter.numel() for parameter in trained])
         for parameter, part in zip(trained, parts, strict=True):
             parameter.grad = part.view_as(parameter)
-        return self._ranks.total(loss.clone())
+        self._together = self._ranks.total(loss.clone())
+        return self._together
+
+    def _require_finite(self, norm: torch.Tensor) -> None:
+        # The sums are equal on all ranks. One that is not finite therefore stops all of them together.
+        own, total, length = torch.stack([self._loss, self._together, norm]).tolist()
+        if math.isfinite(own) and not math.isfinite(total):
+            raise RunError(f"another rank's loss is not finite at step {self.state.global_step + 1}")
+        self._judge(own, length)
 
 
 def shard(base: Any, ranks: Ranks) -> None:

@@ -103,7 +103,7 @@ def full_variant(path: str, base: Tensors, compute: torch.dtype) -> Variant:
     """
     from transformers.core_model_loading import revert_weight_conversion
 
-    model = load_model(path, torch.float32)
+    model = load_model(path, torch.float32, compute=compute)
     parameters = {name: parameter.requires_grad_() for name, parameter in sorted(model.named_parameters())}
     if strange := sorted(
         set(revert_weight_conversion(model, {**parameters, **_stored_buffers(model)})) ^ set(parameters)
