@@ -15,6 +15,7 @@ from autophage.plan.memory import (
     Demand,
     Sharing,
     divide,
+    holds_whole,
     sampler_bytes,
     share_gpu,
     trainer_bytes,
@@ -139,8 +140,31 @@ def test_a_smaller_concurrency_or_batch_is_proposed_where_it_helps() -> None:
 
 def test_tensor_parallel_and_sharded_training_divide_the_model() -> None:
     demand = asked(SEVENTY, sampler_gpus=4, trainer_gpus=4, batch_tokens=1024)
-    assert share_gpu(H200, demand, "disjoint").fits
+    division = share_gpu(H200, demand, "disjoint")
+    assert division.fits
+    assert "layers of the trained model are split" in division.reason
+    # The LM head is whole on each GPU.
+    head = SEVENTY.vocabulary * SEVENTY.hidden
+    assert division.trainer.weights == 2 * (head + (SEVENTY.parameters - head) // 4)
     assert sampler_bytes(demand).weights * 4 == pytest.approx(sampler_bytes(asked(SEVENTY)).weights, rel=1e-6)
+
+
+@pytest.mark.parametrize("devices", ["serial", "disjoint"])
+def test_trainer_gpus_hold_the_whole_model_where_one_does(devices: str) -> None:
+    demand = asked(EIGHT, sampler_gpus=4, trainer_gpus=4)
+    assert holds_whole(H200, demand, devices)
+    division = divide(H200, demand, devices)
+    assert "each trainer GPU holds the whole model" in division.reason
+    assert division.trainer.weights == 2 * EIGHT.parameters
+    assert not holds_whole(CONSUMER, asked(FOURTEEN, sampler_gpus=4, trainer_gpus=4), devices)
+    assert not holds_whole(H200, asked(EIGHT), devices), "one GPU has nothing to share"
+    assert not holds_whole(H200, asked(SEVENTY, sampler_gpus=8, trainer_gpus=8), devices)
+
+
+def test_the_adapter_is_whole_on_every_trainer_gpu() -> None:
+    for whole in (False, True):
+        split = trainer_bytes(asked(EIGHT, trainer_gpus=4, whole=whole))
+        assert split.optimizer == trainer_bytes(asked(EIGHT)).optimizer
 
 
 @pytest.mark.parametrize(("width", "each"), [(2, 2 + 16 + 2), (4, 4 + 16)])

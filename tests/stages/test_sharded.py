@@ -30,10 +30,10 @@ RECIPE = Recipe(
 )
 
 
-def make(folder, ranks):
+def make(folder, ranks, whole=False):
     from autophage.trainer.sharded import ShardedModel
 
-    return ShardedModel(folder, RECIPE, ranks)
+    return ShardedModel(folder, RECIPE, ranks, whole=whole)
 """
 
 BEGIN = '''
@@ -153,6 +153,31 @@ assert len(followers()) == 1
 two.close()
 two.close()
 assert followers() == []
+
+# The same where each rank holds the whole model.
+torch.distributed.destroy_process_group()
+two = Group(partial(make, folder, whole=True), 2, [], log)
+assert not any(isinstance(parameter, DTensor) for parameter in two.own.model.parameters())
+assert [p.numel() for p in two.own.model.parameters()] == [p.numel() for p in alone.model.parameters()]
+for name, case in cases.items():
+    found = two.call("fit", FitRequest(zero, case, RECIPE, 3))
+    assert distance(wanted[name], found.weights) < 1e-4, (name, distance(wanted[name], found.weights))
+    for one, other in zip(alone.fit(FitRequest(zero, case, RECIPE, 3)).steps, found.steps, strict=True):
+        np.testing.assert_allclose(list(vars(other).values()), list(vars(one).values()), rtol=1e-4)
+two.call("load", trained)
+for one, other in zip(scored, two.call("score", sequences, contexts), strict=True):
+    for name, values in vars(one).items():
+        np.testing.assert_allclose(getattr(other, name), values, atol=1e-5)
+try:
+    two.call("fit", FitRequest(zero, rows, wild, 3))
+except RunError as error:
+    assert "Lower train.learning_rate" in str(error), error
+else:
+    sys.exit("a loss that is not finite was trained on")
+# Rank 0 computes one document at a time. Ranks wait for each other once a step, so the other need not.
+two.own.micro_batch.rows = 1
+assert distance(trained, two.call("fit", FitRequest(zero, rows, RECIPE, 3)).weights) < 1e-4
+two.close()
 print("two ranks are one trainer")
 '''
 )
@@ -285,7 +310,7 @@ def run(script: str, folder: Path, variables: dict[str, str]) -> subprocess.Comp
     (folder / "tiny.py").write_text(TINY, encoding="utf-8")
     (folder / "script.py").write_text(script, encoding="utf-8")
     command = [sys.executable, str(folder / "script.py"), str(folder)]
-    variables = {**variables, "PYTHONPATH": str(folder), "TMPDIR": str(folder)}
+    variables = {**variables, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path[1:]]), "TMPDIR": str(folder)}
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 

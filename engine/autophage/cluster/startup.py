@@ -81,7 +81,8 @@ def _prepare(cells: Sequence[CellActors], emit: Emit) -> PreparedModel:
     settings = _result(first, Side.TRAINER, first.trainer.engine_settings())
     for actors, starting in [(actors, actors.sampler.start(settings)) for actors in cells]:
         _result(actors, Side.SAMPLER, starting)
-    emit("note", text=f"model with {facts['parameters']:,} parameters on {facts['device']}")
+    layout = f"; {facts['layout']}" if facts.get("layout") else ""
+    emit("note", text=f"model with {facts['parameters']:,} parameters on {facts['device']}{layout}")
     return PreparedModel(facts, settings, _result(first, Side.TRAINER, first.trainer.canary_prompts()))
 
 

@@ -77,6 +77,11 @@ class Sharing(Enum):
 
 
 FITTING = (Sharing.SPLIT, Sharing.SLEEP, Sharing.OWN)
+LAYOUT = {
+    True: "each trainer GPU holds the whole model, and they share the rows of a batch",
+    False: "the layers of the trained model are split over the trainer's GPUs",
+}
+"""Reason of a trainer on several GPUs, by `Demand.whole`."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,8 @@ class Demand:
     `adapters` counts the adapter slots on the sampler's device. `width` is the bytes of an element of the weights.
     `longest` counts the tokens of the longest prompt with its sample. `batch_tokens` counts those of a training step
     with its padding. `full` trains all weights. `teacher` counts the parameters of a second model that the trainer
-    holds. `sampler_gpus` and `trainer_gpus` are the devices that one copy of the model is split over.
+    holds. `sampler_gpus` are the devices that one copy of the model is split over. `trainer_gpus` share the rows of a
+    batch. Each of them holds the `whole` model, or they split its layers.
     """
 
     shape: Shape
@@ -100,6 +106,7 @@ class Demand:
     teacher: int = 0
     sampler_gpus: int = 1
     trainer_gpus: int = 1
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,6 +203,7 @@ def divide(device_bytes: int, demand: Demand, devices: str) -> Division:
     Side by side comes first, then taking turns if the recipe does. If nothing fits, `fits` of the division is False,
     and its `reason` names remedies.
     """
+    demand = replace(demand, whole=holds_whole(device_bytes, demand, devices))
     sharing, room = _way(device_bytes, demand, devices)
     sampler, trainer = sampler_bytes(demand), trainer_bytes(demand)
     kv = max(0, min(sampler.kv, room - sampler.fixed))
@@ -210,7 +218,17 @@ def divide(device_bytes: int, demand: Demand, devices: str) -> Division:
         Sharing.SLEEP: f"side by side they need at least {_gib(_least(demand) + trainer.total)}; the sampler sleeps while "
         "the trainer works",
     }[sharing]
+    if demand.trainer_gpus > 1:
+        reason += f"; {LAYOUT[demand.whole]}"
     return Division(sharing, share, sequences, sampler, trainer, reason)
+
+
+def holds_whole(device_bytes: int, demand: Demand, devices: str) -> bool:
+    """Return True if several trainer GPUs hold the whole model each, because the memory of one is enough.
+
+    They then exchange gradients of the adapter alone. Split layers are gathered by all in each pass.
+    """
+    return demand.trainer_gpus > 1 and _way(device_bytes, replace(demand, whole=True), devices)[0] in FITTING
 
 
 def _way(device_bytes: int, demand: Demand, devices: str) -> tuple[Sharing, int]:
@@ -253,17 +271,19 @@ def sampler_bytes(demand: Demand) -> SamplerMemory:
 def trainer_bytes(demand: Demand) -> TrainerMemory:
     """Estimate the bytes of the trainer on one device.
 
-    Weights, optimizer state and the rows of a batch are split over the trainer's GPUs.
+    The rows of a batch are split over the trainer's GPUs. The weights are too, except for the LM head, unless each GPU
+    holds the whole model. The adapter is whole on each.
     """
     shape, gpus = demand.shape, demand.trainer_gpus
     trained = shape.parameters if demand.full else shape.adapter_per_rank * demand.rank
-    weights = (shape.parameters + demand.teacher) * demand.width
+    head = shape.vocabulary * shape.hidden
+    held = shape.parameters if demand.whole or gpus == 1 else head + (shape.parameters - head) // gpus
+    weights = (held + demand.teacher) * demand.width
     copies = demand.width * trained if demand.width < TRAINED_WIDTH else 0
     kept = (KEPT_HIDDEN * shape.hidden + KEPT_INNER * shape.inner) * shape.layers * demand.width
     training = kept * demand.batch_tokens // gpus
     scoring = SCORE_TOKENS * (6 * shape.hidden + 3 * shape.inner) * demand.width
-    optimizer = OPTIMIZER_BYTES * trained
-    return TrainerMemory(weights // gpus, optimizer // gpus, copies // gpus, max(training, scoring), HEAD_TILE_BYTES)
+    return TrainerMemory(weights, OPTIMIZER_BYTES * trained, copies, max(training, scoring), HEAD_TILE_BYTES)
 
 
 def _kv_bytes(demand: Demand, sequences: int) -> int:

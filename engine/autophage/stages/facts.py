@@ -44,7 +44,7 @@ def model_facts(recipe: Recipe, path: str, source: RawSource, resident: Resident
     """Return the facts of a run's model and source that `environment.json` keeps.
 
     `digest` covers weights, configuration and tokenizer of a local folder; None for a hub id. `revision` is the hub's
-    commit.
+    commit. `layout` is the division of the model over the trainer's GPUs, in words; None on one device.
     """
     import torch
 
@@ -64,6 +64,7 @@ def model_facts(recipe: Recipe, path: str, source: RawSource, resident: Resident
         "revision": getattr(resident.config, "_commit_hash", None),
         "source": source.digest,
         "questions": questions_digest(read_questions(recipe, source)),
+        "layout": resident.layout,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
 

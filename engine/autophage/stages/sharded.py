@@ -1,4 +1,4 @@
-"""The workbench of a model that is spread over several GPUs: one `Workbench` per rank, called together.
+"""The workbench of a model over several GPUs: one `Workbench` per rank, called together.
 
 Stages that use the model run on every rank. Rank 0 alone answers the rest. Each result is that of rank 0.
 """
@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from autophage.data.build import read_source
+from autophage.host.devices import device_memory
+from autophage.recipe.arms import expand
 from autophage.recipe.schema import Recipe
 from autophage.stages.canary import Canary
 from autophage.stages.fitting import Fitting
+from autophage.stages.layout import keeps_whole
 from autophage.stages.measuring import MeasureStage
 from autophage.stages.prompting import Prompting
 from autophage.stages.workbench import Workbench
@@ -91,4 +94,18 @@ def _make(recipe: str, model_path: str, logs: Path, ranks: Ranks) -> Workbench:
     """Construct the workbench of one rank. Each rank reads the source, and keeps its own share of a broken batch."""
     loaded = Recipe.model_validate_json(recipe)
     inspection = logs / f"rank-{ranks.rank}" if ranks.rank else logs
-    return Workbench(loaded, read_source(loaded), model_path, ShardedModel(model_path, loaded, ranks), inspection)
+    model = ShardedModel(model_path, loaded, ranks, whole=_whole(loaded, model_path, ranks))
+    return Workbench(loaded, read_source(loaded), model_path, model, inspection)
+
+
+def _whole(recipe: Recipe, model_path: str, ranks: Ranks) -> bool:
+    """Return True if every rank is to hold the whole model. All ranks return the same."""
+    from transformers import AutoConfig
+
+    if ranks.device.type != "cuda":
+        return False
+    try:
+        config = AutoConfig.from_pretrained(model_path, trust_remote_code=False).to_dict()
+    except (OSError, ValueError):  # loading the model reports the fault
+        config = {}
+    return all(ranks.gather(keeps_whole(recipe, config, expand(recipe), device_memory())))

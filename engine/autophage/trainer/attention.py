@@ -46,21 +46,21 @@ Rounding to 16 bits gives below a hundredth. Another scale or a missing mask giv
 log = logging.getLogger("autophage")
 
 
-class Documents(NamedTuple):
+class Boundaries(NamedTuple):
     """Documents in one row: their first tokens and the end, [N + 1] in int32, and the longest of them in tokens."""
 
     starts: torch.Tensor
     longest: int
 
 
-_current: ContextVar[Documents | None] = ContextVar("documents", default=None)
+_current: ContextVar[Boundaries | None] = ContextVar("documents", default=None)
 
 
 @contextmanager
 def documents_of(inputs: Mapping[str, Any]) -> Iterator[None]:
     """Tell the attention `VARIABLE` about the documents of a flattened batch, as TRL's collator marks them."""
     flat = "cu_seq_lens_q" in inputs
-    token = _current.set(Documents(inputs["cu_seq_lens_q"], inputs["max_length_q"]) if flat else None)
+    token = _current.set(Boundaries(inputs["cu_seq_lens_q"], inputs["max_length_q"]) if flat else None)
     try:
         yield
     finally:

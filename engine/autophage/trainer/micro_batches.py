@@ -29,7 +29,7 @@ OWN = ("labels", "places", "targets", "synthetic", "weights", "tokens", "documen
 
 
 @dataclass(frozen=True)
-class Documents:
+class OnHost:
     """The documents of a batch on the host. Loaders move tensors to the device, and leave this object as it is."""
 
     rows: Sequence[Example]
@@ -87,7 +87,7 @@ def collate(collator: Callable[[list[Example]], dict[str, Any]], rows: Sequence[
         "targets": labels_BL[trained_BL],
         "synthetic": torch.tensor([row["synthetic"] for row in rows])[document_T],
         "tokens": trained_BL.sum(),
-        "documents": Documents(rows),
+        "documents": OnHost(rows),
     }
     if bool((weight_D != 1.0).any()):
         weights_T = weight_D[document_T]

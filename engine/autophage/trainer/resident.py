@@ -70,6 +70,11 @@ class ResidentModel:
         return load_model(path, element_type(self.recipe.model.dtype))
 
     @property
+    def layout(self) -> str | None:
+        """The division of the model over GPUs, in words; None on one device."""
+        return None
+
+    @property
     def live(self) -> Variant:
         """The variant (an adapter or all weights) that was loaded last."""
         return self._live

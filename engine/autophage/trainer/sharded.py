@@ -1,6 +1,7 @@
-"""A resident model with its layers split over ranks (FSDP2), for models that one GPU does not hold.
+"""A resident model over several ranks: whole on each of them, or its layers split for models that one GPU does not hold.
 
-Each decoder layer splits its frozen weights over the ranks and gathers them while it computes. Two parts stay whole:
+Each split decoder layer (FSDP2) divides its frozen weights over the ranks and gathers them while it computes. Two parts
+stay whole in either case:
 
 - The adapter. It is trained, loaded, read and exchanged, and it is below a hundredth of the model. Its gradients are
   summed over ranks before each step, so it stays equal on all of them.
@@ -25,6 +26,7 @@ from autophage.data.mix import TrainingRow
 from autophage.errors import RunError
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
+from autophage.plan.memory import LAYOUT
 from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.training import StepStatistics
@@ -43,20 +45,28 @@ T = TypeVar("T")
 
 
 class ShardedModel(ResidentModel):
-    """One rank's part of a resident model whose layers are split over ranks.
+    """One rank's part of a resident model over several ranks.
 
     Every method is called on every rank with the same arguments.
     """
 
-    def __init__(self, path: str, recipe: Recipe, ranks: Ranks) -> None:
+    def __init__(self, path: str, recipe: Recipe, ranks: Ranks, *, whole: bool = False) -> None:
+        """Load the model: `whole` on this rank, or this rank's part of each layer. All ranks give the same."""
         self.ranks = ranks
+        self.whole = whole
         super().__init__(path, recipe)
+
+    @property
+    def layout(self) -> str:
+        return LAYOUT[self.whole]
 
     def _load_base(self, path: str) -> Any:
         # The model is whole in the machine's memory before it is split. One rank loads at a time.
         with self.ranks.in_turn("load"):
-            base = load_model(path, element_type(self.recipe.model.dtype), CPU)
-            shard(base, self.ranks)
+            dtype = element_type(self.recipe.model.dtype)
+            base = load_model(path, dtype, self.ranks.device if self.whole else CPU)
+            if not self.whole:
+                shard(base, self.ranks)
         return base
 
     def fit(self, request: FitRequest) -> Fitted:
@@ -68,7 +78,7 @@ class ShardedModel(ResidentModel):
         size = self.ranks.size
         rows = share(request.rows, request.batch_size, self.ranks.rank, size, UNTRAINED)
         own = Share(rows, math.ceil(request.batch_size / size))
-        step = partial(SharedStep, ranks=self.ranks)
+        step = partial(SharedStep, ranks=self.ranks, whole=self.whole)
         steps, optimizer = run_sft(self.live, self.tokenizer, request, self.micro_batch, share=own, make=step)
         return together(steps, self.ranks), optimizer
 
@@ -129,10 +139,10 @@ class ShardedModel(ResidentModel):
 class SharedStep(WatchedTrainer):
     """A training step whose batch is shared by ranks: one denominator, one check of the loss, one gradient."""
 
-    divides = False  # a rank with more micro-batches than the others would wait for them forever
-
-    def __init__(self, *args: Any, ranks: Ranks, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, ranks: Ranks, whole: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # With split layers, a rank with more micro-batches than the others would wait for them forever.
+        self.divides = whole
         self._ranks = ranks
         self._together = torch.tensor(math.nan)
 
