@@ -61,6 +61,7 @@ def test_beams_and_the_best_epoch_need_one_device(load: Load, refuse: Refuse) ->
     assert load(NAME, "sample.beams=5", "train.keep=best", *spare).recipe.sample.beams == 5
     assert "beam search runs on one GPU" in refuse(NAME, "sample.beams=5", "cluster.sampler_gpus=2")
     assert "needs a trainer on one GPU" in refuse(NAME, "train.keep=best", "cluster.trainer_gpus=2")
+    assert "train.compile compiles layers on one GPU" in refuse(NAME, "train.compile=true", "cluster.trainer_gpus=2")
     assert "may keep an earlier one" in refuse(NAME, "train.keep=best", "train.optimizer=carried")
     assert "is the same for all arms" in refuse(NAME, "sweep.sample.beams=[1, 5]")
 

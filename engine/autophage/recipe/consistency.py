@@ -87,6 +87,7 @@ _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     training.carried_optimizer_without_chain,
     training.full_training_on_several_gpus,
     training.reference_on_several_gpus,
+    training.compiled_on_several_gpus,
     training.harness_on_several_gpus,
     training.beams_on_several_gpus,
     training.best_epoch_not_kept,

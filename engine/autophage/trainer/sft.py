@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from autophage.store.broken import BrokenDocument
 from autophage.store.training import StepStatistics
 from autophage.trainer.attention import has_variable_length
 from autophage.trainer.fit import FitRequest, Share
+from autophage.trainer.layers import compiled
 from autophage.trainer.micro_batches import IGNORED, OWN, Example, MicroBatchSize, collate, micro_batches
 from autophage.trainer.objective import Columns, Referred, token_losses
 from autophage.trainer.optimizer import optimizer_bytes, restore_optimizer
@@ -93,7 +95,8 @@ def run_sft(
         )
         for callback in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(callback)
-        trainer.train()
+        with compiled(base) if request.recipe.train.compile else nullcontext():
+            trainer.train()
         carried = request.recipe.train.optimizer == "carried"
         optimizer = optimizer_bytes(trainer.optimizer, variant.parameters) if carried else None
     # Each SFTTrainer wraps the base model's forward. Without this a thousand generations nest a thousand wrappers.

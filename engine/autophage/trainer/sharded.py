@@ -32,6 +32,7 @@ from autophage.recipe.schema import Recipe
 from autophage.store.training import StepStatistics
 from autophage.trainer.fit import FitRequest, Fitted, Share
 from autophage.trainer.inner_loop import InnerLoop
+from autophage.trainer.layers import decoder_layers
 from autophage.trainer.loading import load_model
 from autophage.trainer.ranks import Ranks, share
 from autophage.trainer.resident import ResidentModel
@@ -177,7 +178,7 @@ def shard(base: Any, ranks: Ranks) -> None:
     head = base.get_output_embeddings()
     whole = set(head.parameters()) if head is not None else set()
     mesh = init_device_mesh(ranks.device.type, (ranks.size,))
-    for layer in _layers(base):
+    for layer in decoder_layers(base):
         fully_shard(layer, mesh=mesh, ignored_params=whole & set(layer.parameters()))
     fully_shard(base.base_model, mesh=mesh, ignored_params=whole & set(base.base_model.parameters()))
     for parameter in whole:
@@ -206,18 +207,3 @@ def _values(step: StepStatistics) -> list[float]:
 
 def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-
-
-def _layers(base: Any) -> list[torch.nn.Module]:
-    """Return the decoder layers of a model: the modules that transformers does not split further.
-
-    Raises:
-        RunError: the model does not declare its layers.
-    """
-    names = set(getattr(base, "_no_split_modules", None) or ())
-    found = [module for module in base.modules() if type(module).__name__ in names]
-    if not found:
-        raise RunError(
-            f"{type(base).__name__} does not declare its layers (_no_split_modules), so it cannot be split over ranks"
-        )
-    return found

@@ -68,6 +68,13 @@ def reference_on_several_gpus(recipe: Recipe) -> Conflict | None:
     return Conflict(("cluster.trainer_gpus", key), wrong, remedies)
 
 
+def compiled_on_several_gpus(recipe: Recipe) -> Conflict | None:
+    if not recipe.train.compile or recipe.cluster.trainer_gpus == 1:
+        return None
+    wrong = f"train.compile compiles layers on one GPU, but cluster.trainer_gpus = {recipe.cluster.trainer_gpus}"
+    return Conflict(("train.compile", "cluster.trainer_gpus"), wrong, ("leave one of them out",))
+
+
 def harness_on_several_gpus(recipe: Recipe) -> Conflict | None:
     if not recipe.measure.harness or recipe.cluster.trainer_gpus == 1:
         return None

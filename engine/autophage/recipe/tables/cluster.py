@@ -16,7 +16,11 @@ class ClusterTable(Table):
     sampler_gpus: Positive = Field(
         1, description="GPUs of a cell's sampler (tensor parallel). Without GPUs: its processes."
     )
-    trainer_gpus: Positive = Field(1, description="GPUs of a cell's trainer (FSDP). Without GPUs: its processes.")
+    trainer_gpus: Positive = Field(
+        1,
+        description="GPUs of a cell's trainer. Each holds the whole model if its memory is enough; else they split the layers "
+        "(FSDP). Without GPUs: its processes.",
+    )
     cpus: Positive = Field(1, description="CPU cores that a cell requests from the cluster.")
     restarts: int = Field(
         3, ge=0, le=1000, description="Restart budget: maximum restarts of a cell's actors between two commits."

@@ -47,3 +47,8 @@ class TrainTable(Table):
         description="Layout of a batch. padded: rows are padded to one length. padding-free: rows are concatenated; this needs a "
         "variable-length attention kernel. auto: padding-free where such a kernel is installed.",
     )
+    compile: bool = Field(
+        False,
+        description="Compile the decoder layers for training (torch.compile). The first training takes minutes longer, later "
+        "ones are faster on a GPU that waits for the host. Results differ by rounding.",
+    )
