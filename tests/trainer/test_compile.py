@@ -17,6 +17,7 @@ from autophage.recipe.tables.model import BaseTable, ModelTable
 from autophage.recipe.tables.source import SourceTable
 from autophage.recipe.tables.train import TrainTable
 from autophage.trainer import layers
+from autophage.trainer.attention import VARIABLE
 from autophage.trainer.base_model import ensure_base_model
 from autophage.trainer.fit import FitRequest, Fitted
 from autophage.trainer.layers import decoder_layers
@@ -82,6 +83,25 @@ def test_layers_are_compiled_once(
     # Scoring and training without the setting run the layers as they are.
     assert all(layer._compiled_call_impl is None for layer in decoder_layers(resident.model.get_base_model()))
     assert fit(resident, rows, compile=False).weights == plain.weights
+
+
+def test_documents_in_one_row_are_compiled_around_their_attention(
+    resident: ResidentModel, rows: list[TrainingRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attention stays as it is. Documents of other lengths compile nothing anew."""
+    monkeypatch.setattr(layers, "BACKEND", "eager")
+    base = resident.model.get_base_model()
+    base.set_attn_implementation(VARIABLE)
+    try:
+        plain, found = (fit(resident, rows, compile=compile) for compile in (False, True))
+        graphs = counters["stats"]["unique_graphs"]
+        assert graphs > 0
+        for one, other in zip(plain.steps, found.steps, strict=True):
+            assert other.loss == pytest.approx(one.loss, abs=1e-5)
+        fit(resident, [TrainingRow(row.token_ids[: 5 + place], 1) for place, row in enumerate(rows)], compile=True)
+        assert counters["stats"]["unique_graphs"] == graphs
+    finally:
+        base.set_attn_implementation("sdpa")
 
 
 def test_a_model_that_declares_no_layers_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -158,6 +159,22 @@ def test_a_step_waits_no_more_often_than_stated(
     few, many = waits_of(2), waits_of(8)
     each = {name: (many[name] - few[name]) / 6 for name in many}
     assert 0 < sum(each.values()) <= IN_A_STEP + passes - 1, each
+
+
+@pytest.mark.gpu
+def test_cuda_sees_no_more(resident: ResidentModel, rows: list[TrainingRow]) -> None:
+    def waits_of(steps: int) -> int:
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as found:
+                warnings.simplefilter("always")
+                resident.fit(FitRequest(resident.base_weights(), rows[: 4 * steps], RECIPE, 3))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return sum("synchroniz" in str(one.message) for one in found)
+
+    waits_of(2)  # kernels are compiled
+    assert (waits_of(8) - waits_of(2)) / 6 <= IN_A_STEP
 
 
 def test_a_batch_returns_in_one_transfer(

@@ -123,11 +123,11 @@ def kernel() -> Any:
 
 def _unfit(model: Any, chosen: str, before: str, compute: torch.dtype) -> str:
     """Try the attention `chosen` on a model and keep it, or restore `before` and return the reason."""
-    wanted_TH = _hidden(model, compute, 0, flat=False)
     try:
+        wanted_TH = _hidden(model, compute, 0, flat=False)
         model.set_attn_implementation(chosen)
         one_TH, other_TH = (_hidden(model, compute, shift, flat=True) for shift in (0, 1))
-    except (RuntimeError, ValueError, ImportError, TypeError) as error:
+    except (RuntimeError, ValueError, ImportError, TypeError, AttributeError) as error:
         model.set_attn_implementation(before)
         return f"fails: {error}"
     second = slice(TRIAL_LENGTHS[0], None)
