@@ -1,8 +1,9 @@
 """Hooks around the call in which vLLM turns a step's logits into tokens.
 
-vLLM has two model runners: V1 runs on CPUs and V2 on GPUs. Each has a thin adapter here over the same `Recorder`. The
-adapter passes the raw logits on before the sampler may change them. Afterwards it passes the sampled tokens on, with each
-row's request id and the token's position in its output.
+vLLM has two model runners: V1 runs on CPUs, and V2 on GPUs. vLLM 0.26 runs some mixtures of experts, hybrid and attention-free
+models with V1 on GPUs too. Each runner has a thin adapter here over the same `Recorder`. The adapter passes the raw logits on
+before the sampler may change them. Afterwards it passes the sampled tokens on, with each row's request id and the token's
+position in its output.
 
 The position is the sequence's length minus its prompt's. It stays correct after a request is preempted and resumed.
 Rows and slots change between steps and are never remembered. A hook draws no random number, writes nothing that the
