@@ -71,18 +71,13 @@ def swap(folder: Path) -> Rig:
 def pressure(folder: Path) -> Rig:
     """Preempt requests, read prompts in pieces and find prefixes in the cache, for mixed adapters. Try wrong hooks too.
 
-    Some documents are greedy with a penalty. Where such a one is read again, another token would be sampled in the middle.
+    Every document has a penalty. Where one is read again in pieces, another token would be sampled in its middle.
     """
-    rig = Rig(folder, num_gpu_blocks_override=16, max_num_batched_tokens=24)
+    rig = Rig(folder, num_gpu_blocks_override=12, max_num_batched_tokens=24)
     random = np.random.default_rng(4)
     shared = random.integers(8, VOCABULARY, 64).tolist()
     weights: list[Weights | None] = [None, rig.reference.adapter(1), rig.reference.adapter(2)]
     served = [BASE if one is None else rig.sampler.install(f"arm-{n}", one) for n, one in enumerate(weights)]
-    ways = (
-        Decoding(40, 0.0, 1.0, 0, (), repetition_penalty=1.5),
-        Decoding(36, 1.0, 1.0, 0, (STOP,)),
-        Decoding(1, 1.0, 1.0, 0, ()),
-    )
     jobs = [
         Job(
             one,
@@ -90,7 +85,7 @@ def pressure(folder: Path) -> Rig:
                 Request(
                     [*shared[: 64 * (i % 3 == 1)], *random.integers(8, VOCABULARY, 1 + 7 * i).tolist()],
                     100 * n + i,
-                    ways[i % 3],
+                    Decoding(44, float(i % 2), 1.0, 0, (), repetition_penalty=1.5),
                 )
                 for i in range(6)
             ],
@@ -124,8 +119,9 @@ def twenty(folder: Path) -> Rig:
         rig.sampler.remove(served)
     rig.refused("a removed adapter", SwapError, "is not in the sampler", lambda: rig.write(served, requests, GREEDY))
     rig.require(rig.adapters() == [], f"adapters are left: {rig.adapters()}")
-    rig.require(not rig.runner.req_states.req_id_to_index, "the runner keeps requests that ended")
-    rig.require(not rig.runner.lora_state.lora_requests, "the runner keeps adapters of requests that ended")
+    # The runner hears of the last batch's end with the next step.
+    kept = (rig.runner.req_states.req_id_to_index, rig.runner.lora_state.lora_requests)
+    rig.require(max(map(len, kept)) <= len(texts), f"the runner keeps what ended: {kept}")
     six = [rig.reference.adapter(n) for n in range(1, SETTINGS.adapters + 1)]
     installed = [rig.sampler.install(f"one-{n}", one) for n, one in enumerate(six)]
     rig.refused("a seventh adapter", SwapError, "no room", lambda: rig.sampler.install("seventh", weights))
@@ -172,7 +168,7 @@ def threads(folder: Path) -> Rig:
     weights = {n: rig.reference.adapter(n) for n in (1, 2)}
     served = {n: rig.sampler.install(f"arm-{n}", one) for n, one in weights.items()}
     requests = {n: [Request(text, 100 * n + i) for i, text in enumerate(prompts(5, seed=n))] for n in weights}
-    decoding = Decoding(40, 1.0, 1.0, 0, (STOP,))
+    decoding = Decoding(24, 1.0, 1.0, 0, (STOP,))
     alone = {n: rig.write(served[n], requests[n], decoding) for n in served}
     amid, texts = rig.reference.adapter(5), prompts(2)
     found: dict[str, Any] = {}
