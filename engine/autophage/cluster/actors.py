@@ -24,7 +24,7 @@ from autophage.store.fault_points import reach
 if TYPE_CHECKING:
     from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request, Served
     from autophage.store.corpus import Sample
-    from autophage.store.messages import Measured, Trained
+    from autophage.store.messages import Measured, TrainingRecord
     from autophage.store.weights import Weights
 
 
@@ -119,8 +119,11 @@ class TrainerActor(Shell):
         optimizer: bytes | None,
         *,
         early: bool = False,
-    ) -> Trained:
+    ) -> tuple[TrainingRecord, Weights, bytes | None]:
         """Train model `generation` of an arm from `start`, or from the base model where it is None.
+
+        Return the record of the training, the weights and the optimizer's state. Each is an object of its own in Ray's
+        store, so that weights need not pass through the driver.
 
         Args:
             corpora: Committed samples by generation.
@@ -137,7 +140,8 @@ class TrainerActor(Shell):
             self._late = LateCorpus([request.prompt_ids for request in requests])
             known[generation - 1] = self._late
         try:
-            return self._bench.fit(self._arms[arm], generation, start, known, self._meter, optimizer)
+            trained = self._bench.fit(self._arms[arm], generation, start, known, self._meter, optimizer)
+            return trained.record, trained.weights, trained.optimizer
         finally:
             self._late = None
             self._give_back()

@@ -19,6 +19,7 @@ from autophage.cluster.stopping import Stopping, heeding
 from autophage.errors import AutophageError, UserError
 from autophage.host import environment, vllm_window
 from autophage.plan.disk import full_disk_as_user_error
+from autophage.plan.object_store import store_here
 from autophage.plan.record import read_prediction, record_prediction
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
@@ -218,7 +219,10 @@ def _engine(
     record_prediction(loaded, run)
     resumed = any(committed(run, arm.name) for arm in loaded.arms)
     deadlines = Deadlines(loaded.recipe.cluster.patience, *planned_stages(read_prediction(run)))
-    with ray_for(address, insecure=insecure):
+    store = store_here(loaded.arms)
+    with ray_for(address, store_bytes=store.size, insecure=insecure):
+        if store.warning and address is None:
+            emit("note", text=store.warning)
         emit("note", text="starting sampler and trainer")
         at_once = MOST_MIXED if loaded.recipe.devices != "serial" else 1
         placed = place(loaded.recipe, run.logs, deadlines, at_once=at_once)
