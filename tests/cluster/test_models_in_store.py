@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 
 SCRIPT = """
 from autophage.host import environment
@@ -72,7 +72,7 @@ cluster.shutdown()
 
 @pytest.mark.parametrize(
     ("option", "words"),
-    [("copy", "without its machine"), pytest.param("none", "lost with its machine", marks=pytest.mark.long)],
+    [("copy", "without its machine"), ("none", "lost with its machine")],
 )
 def test_a_model_outlives_its_trainer(option: str, words: str, short: Path) -> None:
     done = subprocess.run(
@@ -82,4 +82,5 @@ def test_a_model_outlives_its_trainer(option: str, words: str, short: Path) -> N
         text=True,
         check=False,
     )
-    assert done.stdout.splitlines() == ["without its process", words], done.stderr[-3000:]
+    said = [line for line in done.stdout.splitlines() if line.startswith(("without", "lost"))]  # raylets print too
+    assert said == ["without its process", words], done.stderr[-3000:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 FAULTS = Path(__file__).with_name("faults")
 # Beam search samples without vLLM, whose start would take most of the time.
@@ -50,9 +51,8 @@ def test_each_generations_weights_are_serialised_once(variables: dict[str, str],
     assert not again, "the run was complete"
 
 
+@pytest.mark.long
 def test_a_resumed_run_puts_the_weights_of_its_last_generation_once(variables: dict[str, str], tmp_path: Path) -> None:
-    import shutil
-
     whole = pickled(tmp_path / "run", tmp_path / "trace", variables)
     shutil.rmtree(tmp_path / "run" / "arms" / "main" / "gen-002")
     resumed = pickled(tmp_path / "run", tmp_path / "again", variables)
