@@ -20,7 +20,7 @@ from autophage.recipe.tables.sample import USUAL_SEQUENCES
 
 TEXT = {"kind": "text", "path": "texts"}
 ONE_B, EIGHT_B = {"path": "org/Model-1B"}, {"path": "org/Model-8B"}
-ALL = {"cluster": {"cells": "auto", "cells_per_gpu": "auto"}}
+ALL: dict[str, Any] = {"cluster": {"cells": "auto", "cells_per_gpu": "auto"}}
 H200, H100, SMALL = named("h200"), named("h100"), named("rtx-4090")
 
 
@@ -41,7 +41,7 @@ def test_on_a_cpu_nothing_changes(recipe_of: RecipeMaker) -> None:
 
 
 def test_a_number_in_the_recipe_is_no_choice(recipe_of: RecipeMaker) -> None:
-    tables = {"devices": "serial", "sample": {"concurrency": 100}}
+    tables: dict[str, Any] = {"devices": "serial", "sample": {"concurrency": 100}}
     assert chosen(recipe_of, Site(H200, 1, 16), model=EIGHT_B, **tables) == Choices()
 
 
@@ -73,7 +73,7 @@ def test_a_side_of_several_gpus_is_disjoint(recipe_of: RecipeMaker) -> None:
 @pytest.mark.parametrize("machine", [H200, H100, SMALL], ids=lambda one: one.name)
 def test_the_sequences_fit_at_full_length(recipe_of: RecipeMaker, machine: Any, devices: str) -> None:
     sizes = {"sample": {"count": 5000, "max_tokens": 128}, "train": {"batch_size": 4}}
-    tables = {"model": ONE_B, "devices": devices, **sizes}
+    tables: dict[str, Any] = {"model": ONE_B, "devices": devices, **sizes}
     recipe = recipe_of(source=TEXT, **tables)
     arms, shape = expand(recipe), shape_of(recipe)
     choices = decide(recipe, arms, Site(machine, 1, 16))
@@ -88,7 +88,11 @@ def test_the_sequences_fit_at_full_length(recipe_of: RecipeMaker, machine: Any, 
 
 
 def test_more_memory_holds_more_sequences(recipe_of: RecipeMaker) -> None:
-    tables = {"model": EIGHT_B, "sample": {"count": 5000, "max_tokens": 448}, "train": {"batch_size": 4}}
+    tables: dict[str, Any] = {
+        "model": EIGHT_B,
+        "sample": {"count": 5000, "max_tokens": 448},
+        "train": {"batch_size": 4},
+    }
     found = [
         chosen(recipe_of, Site(replace(H200, memory_gib=gib), 1, 16), **tables).values["sample.concurrency"]
         for gib in (45.0, 80.0, 140.4, 256.0)
@@ -105,7 +109,11 @@ def test_no_more_sequences_than_the_arms_write(recipe_of: RecipeMaker) -> None:
 
 
 def test_a_run_keeps_its_first_number_where_that_fits(recipe_of: RecipeMaker) -> None:
-    tables = {"model": EIGHT_B, "sample": {"count": 5000, "max_tokens": 448}, "train": {"batch_size": 4}}
+    tables: dict[str, Any] = {
+        "model": EIGHT_B,
+        "sample": {"count": 5000, "max_tokens": 448},
+        "train": {"batch_size": 4},
+    }
     kept = chosen(recipe_of, Site(H200, 1, 16), 384, **tables)
     assert kept.values["sample.concurrency"] == 384
     assert kept.reasons["sample.concurrency"] == "as when this run started"
@@ -115,7 +123,7 @@ def test_a_run_keeps_its_first_number_where_that_fits(recipe_of: RecipeMaker) ->
 
 
 def test_small_models_share_a_gpu_and_large_ones_do_not(recipe_of: RecipeMaker) -> None:
-    arms = {"sweep": {"seed": list(range(1, 9))}, "control": {"enabled": False}}
+    arms: dict[str, Any] = {"sweep": {"seed": list(range(1, 9))}, "control": {"enabled": False}}
     shared = {
         size: chosen(recipe_of, Site(H200, 1, 64), model={"path": f"org/Model-{size}"}, **arms, **ALL)
         for size in ("100M", "1B", "8B")
@@ -139,7 +147,10 @@ def test_small_models_share_a_gpu_and_large_ones_do_not(recipe_of: RecipeMaker) 
 def test_what_bounds_the_cells_of_a_gpu(
     recipe_of: RecipeMaker, cores: int, cells: int | str, machine: Any, most: int, reason: str
 ) -> None:
-    tables = {"sweep": {"seed": list(range(1, 9))}, "cluster": {"cells": cells, "cells_per_gpu": "auto"}}
+    tables: dict[str, Any] = {
+        "sweep": {"seed": list(range(1, 9))},
+        "cluster": {"cells": cells, "cells_per_gpu": "auto"},
+    }
     choices = chosen(recipe_of, Site(machine, 1, cores), model={"path": "org/Model-100M"}, **tables)
     assert 1 < int(choices.values["cluster.cells_per_gpu"]) <= most
     assert reason in choices.reasons["cluster.cells_per_gpu"]
@@ -179,7 +190,7 @@ def test_a_plan_states_choices_and_refuses_too_many_cells(made: PlanMaker) -> No
 
 
 def test_cells_on_one_gpu_shorten_a_plan_of_a_small_model(made: PlanMaker) -> None:
-    tables = {
+    tables: dict[str, Any] = {
         "source": TEXT,
         "model": {"path": "org/Model-100M"},
         "devices": "serial",

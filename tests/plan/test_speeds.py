@@ -128,7 +128,8 @@ def test_cells_that_share_a_gpu_wait_for_its_arithmetic_and_not_for_their_hosts(
 def test_the_busy_share_of_a_gpu_grows_with_the_model() -> None:
     tiny = llama_shape(256, 1024, 8, 32_000, 256, 1, "")
     shares = [
-        busy_share(named("h200"), PlannedModel(shape, 32, False), [SHORT], overlap=False) for shape in (tiny, ONE, EIGHT)
+        busy_share(named("h200"), PlannedModel(shape, 32, False), [SHORT], overlap=False)
+        for shape in (tiny, ONE, EIGHT)
     ]
     assert shares[0] < 0.2
     assert 0.5 < shares[1] < 0.9

@@ -69,7 +69,8 @@ def test_a_run_that_began_with_a_number_goes_on_with_it(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     run.recipe.write_text(resolved_toml(loaded("sample.concurrency=256")), "utf-8")
     resumed = as_begun(loaded("sample.concurrency=auto"), run)
-    assert {one.recipe.sample.concurrency for one in (resumed, *resumed.arms)} == {256}
+    recipes = [resumed.recipe, *(arm.recipe for arm in resumed.arms)]
+    assert {one.sample.concurrency for one in recipes} == {256}
     explicit = loaded("sample.concurrency=100")
     assert as_begun(explicit, run) is explicit
 

@@ -38,6 +38,8 @@ SEQUENCES = (1024, 768, 512, 384, 256)
 """Numbers of sequences that "auto" tries. More than 1,024 add little: the host's time per sequence then bounds a step."""
 FEWER_SEQUENCES = (128, 64, 32)
 """Numbers tried where even a quarter of the KV cache of 256 sequences does not fit."""
+WITHOUT_GPU = "without a GPU"
+"""Reason of every choice on a CPU, where the choices are the same for all recipes."""
 BUSY = 0.8
 """Share of the time from which a GPU counts as busy. Sharing it would then gain less than a quarter."""
 MOST_PER_GPU = 8
@@ -138,7 +140,7 @@ Chosen = dict[str, tuple[int | str, str]]
 
 def _usual(recipe: Recipe, site: Site, shape: Shape | None) -> Chosen:
     """Return the choices without a GPU, or where the memory of the GPU or the size of the model is unknown."""
-    why = "without a GPU"
+    why = WITHOUT_GPU
     if site.gpus:
         why = "the GPU's memory is not known" if shape else "the model's size is not known before it is loaded"
     several = recipe.cluster.sampler_gpus > 1 or recipe.cluster.trainer_gpus > 1
