@@ -192,7 +192,7 @@ def test_numbers_read_like_numbers() -> None:
 
 
 def test_the_machine_is_described_with_what_was_chosen_for_it() -> None:
-    chosen = {
+    chosen: dict[str, dict[str, object]] = {
         "devices": {"value": "colocated", "reason": "they fit"},
         "cluster.cells": {"value": 2, "reason": "2 GPUs"},
     }
