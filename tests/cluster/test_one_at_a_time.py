@@ -27,11 +27,11 @@ def start(gpu: str, folder: str, spans: multiprocessing.SimpleQueue[tuple[float,
 def overlapping(gpus: tuple[str, str], folder: Path) -> bool:
     """Return True if two processes on these GPUs were in the block at the same time."""
     context = multiprocessing.get_context("fork")
-    spans = context.SimpleQueue()
+    spans: multiprocessing.SimpleQueue[tuple[float, float]] = context.SimpleQueue()
     processes = [context.Process(target=start, args=(gpu, str(folder), spans)) for gpu in gpus]
     for process in processes:
         process.start()
-    (first, second) = sorted([spans.get(), spans.get()])
+    first, second = sorted([spans.get(), spans.get()])
     for process in processes:
         process.join()
     return second[0] < first[1]
