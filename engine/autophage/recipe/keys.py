@@ -30,6 +30,7 @@ PATHS = (
 
 _PATTERNS = {r"^[A-Za-z0-9][A-Za-z0-9._-]*$": 'letters, digits, ".", "_" and "-", the first a letter or a digit'}
 WORDS = "words"
+"""Name under which the schema of a number carries the words that the key takes too."""
 _TYPES = {"integer": "an integer", "number": "a number", "string": "a string in quotes", "boolean": "true or false"}
 
 
