@@ -90,7 +90,7 @@ class Site:
         return self.gpus > 0 and self.machine.kind == "gpu"
 
 
-def site_of(machine: Machine, gpus: int | None = None) -> Site:
+def site_on(machine: Machine, gpus: int | None = None) -> Site:
     """Return the site of a machine with `gpus` GPUs; by default those of this machine, one of another, none on a CPU."""
     driver, _ = nvidia_driver() if machine.kind == "gpu" else (None, "")
     is_here = driver is not None and bool(driver.gpus) and recognised(driver.gpus[0]) == machine

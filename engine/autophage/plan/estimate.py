@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from autophage.plan.assumptions import assumptions
-from autophage.plan.choices import Site, decide, require_division, site_of
+from autophage.plan.choices import Site, decide, require_division, site_on
 from autophage.plan.footprint import Memory, disk_bytes, memory
 from autophage.plan.machines import Machine, SpeedRow, rows_of
 from autophage.plan.shape import Shape, shape_of
@@ -134,7 +134,7 @@ def plan(
     Raises:
         UserError: `cluster.cells_per_gpu` cells do not fit on a GPU.
     """
-    site = site or site_of(machine, gpus)
+    site = site or site_on(machine, gpus)
     choices = decide(recipe, arms, site, divided=gpus is not None)
     recipe, arms = choices.applied(recipe), [replace(arm, recipe=choices.applied(arm.recipe)) for arm in arms]
     require_division(recipe, arms, site)
