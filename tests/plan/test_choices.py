@@ -95,12 +95,23 @@ def test_more_memory_holds_more_sequences(recipe_of: RecipeMaker) -> None:
     }
     found = [
         chosen(recipe_of, Site(replace(H200, memory_gib=gib), 1, 16), **tables).values["sample.concurrency"]
-        for gib in (45.0, 80.0, 140.4, 256.0)
+        for gib in (80.0, 140.4, 256.0)
     ]
     numbers = list(map(int, found))
     assert numbers == sorted(numbers)
-    assert numbers[0] < USUAL_SEQUENCES
     assert numbers[-1] == 1024
+
+
+def test_fewer_than_usual_where_a_part_of_the_usual_does_not_fit(recipe_of: RecipeMaker) -> None:
+    tables: dict[str, Any] = {
+        "model": EIGHT_B,
+        "devices": "disjoint",
+        "sample": {"count": 5000, "max_tokens": 2000},
+        "train": {"batch_size": 1},
+    }
+    choices = chosen(recipe_of, Site(replace(H200, memory_gib=48.0), 2, 16), **tables)
+    assert int(choices.values["sample.concurrency"]) < USUAL_SEQUENCES
+    assert "a part of them" in choices.reasons["sample.concurrency"]
 
 
 def test_no_more_sequences_than_the_arms_write(recipe_of: RecipeMaker) -> None:
