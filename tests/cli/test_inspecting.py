@@ -26,6 +26,19 @@ def test_status_of_a_finished_run(make_run: RunMaker, capsys: pytest.CaptureFixt
     assert row.split() == ["main", "3/3", "finished", "0.87", "->", "0.47", "1.25", "->", "1.45", "0.50", "->", "0.30"]
 
 
+def test_status_states_what_was_chosen_on_a_gpu(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(main=1)
+    chosen = {
+        "devices": {"value": "colocated", "reason": "they fit"},
+        "cluster.cells": {"value": 1, "reason": "without a GPU"},
+    }
+    run.write_environment({"choices": chosen})
+    assert main(["status", str(run.root)]) == 0
+    shown = capsys.readouterr().out
+    assert "devices = colocated: they fit" in shown
+    assert "cluster.cells" not in shown
+
+
 def test_status_counts_manifests_not_events(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run("", main=3, control=1)
     (run.generation("main", 2) / MANIFEST).unlink()

@@ -32,7 +32,8 @@ place = sys.argv[1]
 os.makedirs("/tmp/ray", exist_ok=True)  # where these utilities note the address
 node = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
 cluster = Cluster(initialize_head=True, head_node_args={**node, "temp_dir": place, "include_dashboard": False})
-other = cluster.add_node(**node)
+gpus = int(sys.argv[2])
+other = cluster.add_node(**{**node, "num_cpus": max(1, 2 * gpus), "num_gpus": gpus})
 print(cluster.address, flush=True)
 for line in sys.stdin:
     cluster.remove_node(other, allow_graceful=False)
@@ -42,10 +43,13 @@ cluster.shutdown()
 
 
 @contextmanager
-def two_nodes(variables: dict[str, str], place: Path) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Start two Ray nodes of one core each. Yields their address and a function that kills the one without the head."""
+def two_nodes(variables: dict[str, str], place: Path, gpus: int = 0) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Start two Ray nodes of one core each, of which the second declares `gpus` GPUs.
+
+    Yields their address and a function that kills the one without the head.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-c", NODES, str(place)],
+        [sys.executable, "-c", NODES, str(place), str(gpus)],
         env=variables,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -112,6 +116,23 @@ def test_two_cells_make_what_one_makes(
         assert done.returncode == 0, done.stderr[-2000:]
     divided = cells_of(out)
     assert sorted(map(len, divided.values())) == [2, 2]
+    assert contents(out) == contents(one_cell)
+
+
+@pytest.mark.long
+def test_two_cells_on_one_gpu_make_what_one_makes(
+    one_cell: Path, contents: Contents, token: dict[str, str], short: Path, tmp_path: Path
+) -> None:
+    """Ray counts a GPU that is not there. The actors compute on the CPU, each in its fraction of the GPU."""
+    out = tmp_path / "shared"
+    sharing = ["--set", "cluster.cells=2", "--set", "cluster.cells_per_gpu=2", "--set", "devices=serial"]
+    with two_nodes(token, short, gpus=1) as (address, _):
+        command = [sys.executable, "-m", "autophage", "run", "smoke", *FOUR_ARMS, *sharing]
+        done = subprocess.run(
+            [*command, "--address", address, "--out", str(out)], env=token, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert sorted(map(len, cells_of(out).values())) == [2, 2]
     assert contents(out) == contents(one_cell)
 
 

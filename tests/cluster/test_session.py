@@ -25,7 +25,7 @@ def listening():
 
 
 before = listening()
-with local_ray():
+with local_ray(512 << 20):
     import ray
 
     assert ray.get(ray.remote(lambda: os.environ["OMP_WAIT_POLICY"].upper()).remote()) == "PASSIVE"
@@ -72,7 +72,7 @@ def isolated():
 
 environment.isolate_ray = isolated
 try:
-    with local_ray():
+    with local_ray(512 << 20):
         import ray
 
         print("up", ray.get(ray.remote(lambda: 7).remote()))

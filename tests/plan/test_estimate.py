@@ -84,7 +84,7 @@ def test_gpus_make_cells_that_divide_the_arms(made: PlanMaker) -> None:
         "sweep": {"train.learning_rate": [1e-3, 1e-4]},
         "control": {"enabled": False},
     }
-    one, two = made("h200", **tables), made("h200", {"gpus": 2}, **tables)
+    one, two = made("h200", devices="serial", **tables), made("h200", {"gpus": 2}, devices="serial", **tables)
     assert (two.layout.cells, two.gpus) == (2, 2)
     alone = one.start_seconds + sum(one.first.values())
     assert present(two.seconds) - alone == pytest.approx((present(one.seconds) - alone) / 2)

@@ -13,9 +13,11 @@ from autophage.plan.shape import Shape, llama_shape
 from autophage.plan.speeds import (
     PlannedModel,
     base_seconds,
+    busy_share,
     cells_seconds,
     formula_seconds,
     makespan,
+    stage_costs,
     stage_seconds,
     start_seconds,
 )
@@ -45,10 +47,11 @@ def row(
 def bare() -> Machine:
     """An H200 that reaches its peak and whose host costs nothing: the speed of light."""
     host: dict[str, Any] = dict.fromkeys(
-        ("decode_call", "decode_layer", "decode_token", "train_call", "train_layer", "score_layer", "swap_call",
+        ("decode_call", "decode_step", "decode_layer", "decode_token", "train_call", "train_layer", "score_layer", "swap_call",
          "measure_call", "resample", "pair", "commit_call"), 0.0,
     )  # fmt: skip
-    return replace(named("h200"), sample_share=1.0, train_share=1.0, score_share=1.0, adapter_tax=1.0, **host)
+    shares: dict[str, Any] = dict.fromkeys(("sample_share", "bandwidth_share", "train_share", "score_share"), 1.0)
+    return replace(named("h200"), adapter_tax=1.0, **shares, **host)
 
 
 def test_shapes_are_those_of_the_models() -> None:
@@ -86,14 +89,51 @@ def test_steps_that_gates_take_cost_what_training_does(bare: Machine) -> None:
 
 
 def test_a_small_model_is_bound_by_the_host_and_a_large_one_is_in_the_published_range() -> None:
-    """Published rates are 25 to 40 thousand tokens/s for 1B and 12 to 25 thousand for 8B.
+    """The host takes 5 ms for a step of 256 sequences: 50 thousand tokens/s. Published rates are 12 to 25 thousand for 8B.
 
     The speed of light is 300 and 55 thousand.
     """
     small = formula_seconds(named("h200"), PlannedModel(ONE, 16, False), LARGE)["sample"]
     large = formula_seconds(named("h200"), PlannedModel(EIGHT, 16, False), LARGE)["sample"]
-    assert 12.8e6 / 40_000 < small < 12.8e6 / 20_000
+    assert 12.8e6 / 60_000 < small < 12.8e6 / 40_000
     assert 12.8e6 / 25_000 < large < 12.8e6 / 12_000
+
+
+SHORT = Workload(
+    Sampling(8000, 512_000, 0, 2000, 256), Measuring(3 * 512_000, 375, 0.0, 0), Training(2.05e6, 1000)
+)  # 8,000 samples of 64 tokens, scored under three models, in four epochs of batches of 32
+
+
+def test_a_training_step_takes_the_launches_or_the_arithmetic() -> None:
+    """1B: 4,500 launches of 10 us in each of 1,000 steps. 8B: 4 P tokens at a third of the peak."""
+    small, large = (formula_seconds(named("h200"), PlannedModel(shape, 32, False), SHORT) for shape in (ONE, EIGHT))
+    assert small["train"] == pytest.approx(45, rel=0.05)
+    assert large["train"] == pytest.approx(4 * EIGHT.parameters * 2.05e6 / (989e12 / 3), rel=0.05)
+    assert small["sample"] == pytest.approx(10, rel=0.1)
+    assert large["sample"] == pytest.approx(16, rel=0.15)
+    assert 10 < small["measure"] < 20
+    assert 60 < large["measure"] < 130
+
+
+def test_cells_that_share_a_gpu_wait_for_its_arithmetic_and_not_for_their_hosts() -> None:
+    machine, model = named("h200"), PlannedModel(ONE, 32, False)
+    cost = stage_costs(machine, model, SHORT)["train"]
+    assert cost.host > cost.device
+    assert cost.seconds(machine, 2) == cost.fixed + max(cost.host, 2 * cost.device)
+    assert formula_seconds(machine, model, SHORT, 4)["train"] == cost.fixed + 4 * cost.device
+    on_cpu = stage_costs(named("cpu-2"), model, SHORT)["train"]
+    assert on_cpu.seconds(named("cpu-2")) == on_cpu.fixed + on_cpu.host + on_cpu.device
+
+
+def test_the_busy_share_of_a_gpu_grows_with_the_model() -> None:
+    tiny = llama_shape(256, 1024, 8, 32_000, 256, 1, "")
+    shares = [
+        busy_share(named("h200"), PlannedModel(shape, 32, False), [SHORT], overlap=False)
+        for shape in (tiny, ONE, EIGHT)
+    ]
+    assert shares[0] < 0.2
+    assert 0.5 < shares[1] < 0.9
+    assert shares[2] > 0.95
 
 
 def test_a_row_of_the_very_same_work_is_believed() -> None:

@@ -56,6 +56,32 @@ def test_the_attributes_are_those_of_the_world() -> None:
     assert WORLD_DOMAINS == ATTRIBUTES
 
 
+def test_a_gpu_is_not_divided_by_more_cells_than_there_are(load: Load, refuse: Refuse) -> None:
+    refused = refuse(NAME, "cluster.cells_per_gpu=4", "cluster.cells=2")
+    assert refused.startswith(
+        "--set cluster.cells_per_gpu=4: cluster.cells_per_gpu = 4 divides a GPU by 4, but the run has 2 cells\n"
+    )
+    assert 'set cluster.cells to 4 or more, or to "auto"' in refused
+    for cells in ("4", "8", "auto"):
+        assert load(NAME, "cluster.cells_per_gpu=4", f"cluster.cells={cells}").recipe.cluster.sharing == 4
+    assert load(NAME, "cluster.cells_per_gpu=auto").recipe.cluster.sharing == 1
+
+
+def test_a_key_takes_a_number_or_auto(load: Load, refuse: Refuse) -> None:
+    assert load(NAME, "sample.concurrency=auto").recipe.sample.concurrency == "auto"
+    assert load(NAME, "sample.concurrency=300").recipe.sample.sequences == 300
+    told = 'sample.concurrency must be an integer from 1 to 4096, or "auto".'
+    assert "did you mean --set 'sample.concurrency=\"auto\"'?" in refuse(NAME, "sample.concurrency=atuo")
+    for value, wrong in (
+        ("0", "too small"),
+        ("1.5", "a decimal number, not an integer"),
+        ("[1]", "a list, not an integer"),
+    ):
+        refused = refuse(NAME, f"sample.concurrency={value}")
+        assert wrong in refused
+        assert refused.count(told) == 1
+
+
 def test_beams_and_the_best_epoch_need_one_device(load: Load, refuse: Refuse) -> None:
     spare = ("measure.documents=20", "source.held_out_documents=40")
     assert load(NAME, "sample.beams=5", "train.keep=best", *spare).recipe.sample.beams == 5

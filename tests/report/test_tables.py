@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from autophage.plan.choices import WITHOUT_GPU
 from autophage.report import write_report
 from autophage.report.facts.corpora import shown_generations
 from autophage.report.facts.load import load
 from autophage.report.facts.table import DASH
 from autophage.report.facts.words import change, number, percent, plotly_text, script_json
 from autophage.report.figures.surprisal import density, mean_surprisal
-from autophage.report.provenance import chain, event_summary
+from autophage.report.provenance import chain, event_summary, machine_words
 from autophage.report.samples import arm_samples
 from autophage.report.settings import caption, outcome_settings
 from autophage.report.tables import guarded, headline_table, to_csv
@@ -188,3 +189,13 @@ def test_numbers_read_like_numbers() -> None:
     assert [percent(value) for value in (0.0, 0.024, 0.313, 1.0)] == ["0%", "2.4%", "31%", "100%"]
     assert change("knowledge/accuracy", 0.88, 0.31) == "-57.0 points"
     assert change("fact/ppl", 1.6, 6.9) == "4.3 times"
+
+
+def test_the_machine_is_described_with_what_was_chosen_for_it() -> None:
+    chosen: dict[str, dict[str, object]] = {
+        "devices": {"value": "colocated", "reason": "they fit"},
+        "cluster.cells": {"value": 2, "reason": "2 GPUs"},
+    }
+    assert machine_words({"device": "H200", "choices": chosen}) == ["H200", "devices = colocated", "cluster.cells = 2"]
+    usual = {key: {**one, "reason": WITHOUT_GPU} for key, one in chosen.items()}
+    assert machine_words({"device": "cpu", "threads": 2, "choices": usual}) == ["2 CPU threads"]

@@ -75,6 +75,7 @@ def _status(run: RunDirectory, arms: list[Arm]) -> dict[str, Any]:
         "elapsed_seconds": state.elapsed(now if writer else state.last),
         "seconds_left": 0.0 if finished else time_left(state, now) if writer else None,
         "bytes": _size_on_disk(run.root),
+        "choices": run.read_environment().get("choices", {}),
         "arms": rows,
     }
 
@@ -95,11 +96,15 @@ def _print_status(facts: dict[str, Any]) -> None:
     from autophage.cli.summary import Headline
     from autophage.display import duration, size
     from autophage.live.headline import LABELS, columns
+    from autophage.plan.choices import WITHOUT_GPU
 
     writer = "a process is writing it" if facts["writer"] else "no process is writing it"
     say(f"{facts['name']} in {facts['run']}: {facts['state']}, {writer}")
     left = f", {duration(facts['seconds_left'])} left" if facts["state"] == "running" else ""
     say(f"{duration(facts['elapsed_seconds'])} elapsed{left}, {size(facts['bytes'])} on disk")
+    for key, one in facts["choices"].items():
+        if one["reason"] != WITHOUT_GPU:
+            say(f"{key} = {one['value']}: {one['reason']}")
     if facts["message"] and facts["state"] in ("failed", "interrupted"):
         say(f"{facts['state']}: {facts['message']}")
     say()

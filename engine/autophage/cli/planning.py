@@ -92,7 +92,7 @@ def _plan(
         return 0
     _print_heading(loaded)
     method = one.model.method if str(one.model.method) == "full" else f"{one.model.method} rank {one.model.rank}"
-    say(f"source {one.source.kind}, model {one.model.path}, {method}, {one.devices}")
+    say(f"source {one.source.kind}, model {one.model.path}, {method}, {made.devices}")
     say(f"{one.train.chain} chain, pool {one.mix.pool}, generations 0 to {one.generations}, seed {one.seed}")
     _print_plan(made)
     return 0
@@ -151,6 +151,8 @@ def _print_plan(made: Plan) -> None:
     say(f"parameters  {parameters} ({made.parameters_from})")
     base = f", including {duration(made.base_seconds)} for the base model" if made.base_seconds else ""
     say(f"time        {'unknown' if made.seconds is None else f'about {duration(made.seconds)}'}{base}")
+    for line in made.choices:
+        say(f"chosen      {line}")
     for line in _memory_lines(made.memory):
         say(line)
     say(f"disk        {'unknown' if made.disk_bytes is None else f'about {size(made.disk_bytes)}'}")
@@ -165,8 +167,9 @@ def _print_plan(made: Plan) -> None:
 def _devices(made: Plan) -> str:
     if not made.gpus:
         return ""
-    cells = made.layout.cells
-    return f", {made.gpus} GPU{'s' * (made.gpus > 1)}" + (f" in {cells} cells" if cells > 1 else "")
+    cells, sharing = made.layout.cells, made.layout.cells_per_gpu
+    each = f", {sharing} on a GPU" if sharing > 1 else ""
+    return f", {made.gpus} GPU{'s' * (made.gpus > 1)}" + (f" in {cells} cells{each}" if cells > 1 else "")
 
 
 def _memory_lines(memory: Memory | None) -> list[str]:

@@ -7,9 +7,12 @@ works. It calls `stages.Workbench` or `sampler.engine.Sampler`. The two actors i
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +27,7 @@ from autophage.store.fault_points import reach
 if TYPE_CHECKING:
     from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request, Served
     from autophage.store.corpus import Sample
-    from autophage.store.messages import Measured, Trained
+    from autophage.store.messages import Measured, TrainingRecord
     from autophage.store.weights import Weights
 
 
@@ -52,6 +55,24 @@ class Shell:
     def notes(self) -> list[str]:
         """Return the new messages for the user; none by default."""
         return []
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Wait until no other sampler starts on this process's GPU. On a CPU nothing happens.
+
+    vLLM measures free memory as it starts, and refuses to start if another process frees some meanwhile.
+    """
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if not gpus:
+        yield
+        return
+    place = Path(
+        tempfile.gettempdir(), f"autophage-start-{os.getuid()}-{gpus.replace(',', '-').replace('/', '-')}.lock"
+    )
+    with place.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class TrainerActor(Shell):
@@ -90,6 +111,8 @@ class TrainerActor(Shell):
             if ranks > 1
             else Workbench(self._recipe, source, path, inspection=self._log.parent)
         )
+        if isinstance(self._bench, Workbench):
+            self._bench.limit_memory(list(self._arms.values()))
         return model_facts(self._recipe, path, source, self._bench.resident)
 
     def notes(self) -> list[str]:
@@ -119,8 +142,11 @@ class TrainerActor(Shell):
         optimizer: bytes | None,
         *,
         early: bool = False,
-    ) -> Trained:
+    ) -> tuple[TrainingRecord, Weights, bytes | None]:
         """Train model `generation` of an arm from `start`, or from the base model where it is None.
+
+        Return the record of the training, the weights and the optimizer's state. Each is an object of its own in Ray's
+        store, so that weights need not pass through the driver.
 
         Args:
             corpora: Committed samples by generation.
@@ -137,7 +163,8 @@ class TrainerActor(Shell):
             self._late = LateCorpus([request.prompt_ids for request in requests])
             known[generation - 1] = self._late
         try:
-            return self._bench.fit(self._arms[arm], generation, start, known, self._meter, optimizer)
+            trained = self._bench.fit(self._arms[arm], generation, start, known, self._meter, optimizer)
+            return trained.record, trained.weights, trained.optimizer
         finally:
             self._late = None
             self._give_back()
@@ -171,7 +198,7 @@ class TrainerActor(Shell):
 
     def _give_back(self) -> None:
         """Free cached GPU memory where sampler and trainer take turns on a device."""
-        if self._recipe.devices == "serial":
+        if self._recipe.takes_turns:
             from autophage.host.devices import give_back_memory
 
             give_back_memory()
@@ -193,9 +220,10 @@ class SamplerActor(Shell):
         from autophage.stages.beam import sampler_for
 
         reach("sampler", "start")
-        self._sampler = sampler_for(settings)
-        self._sampler.prove()
-        self._sampler.rest()
+        with one_at_a_time():
+            self._sampler = sampler_for(settings)
+            self._sampler.prove()
+            self._sampler.rest()
 
     def prove(self, seconds: float) -> bool:
         """Prove that the engine writes tokens. Return True if it writes requested documents, False if it is idle.

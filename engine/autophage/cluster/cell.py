@@ -14,7 +14,8 @@ from autophage.cluster.calls import ActorLostError
 from autophage.cluster.cell_actors import CellActors
 from autophage.cluster.early import EarlyDocuments
 from autophage.cluster.launch import Launcher
-from autophage.cluster.partial import PartialGeneration, PartialGenerations
+from autophage.cluster.models_in_store import ModelsInStore
+from autophage.cluster.partial import PartialGeneration, PartialGenerations, ended
 from autophage.cluster.replacements import Replacements, Starting
 from autophage.cluster.results import Finished, StageResults
 from autophage.cluster.scheduler import Side, Stage, Work
@@ -24,6 +25,7 @@ from autophage.cluster.watch import Running, Seen, Watchdog
 from autophage.recipe.arms import Arm
 from autophage.store.fault_points import reach
 from autophage.store.rundir import RunDirectory
+from autophage.store.weights import Weights
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -46,8 +48,9 @@ class Cell:
         self._actors = actors
         self._partials = PartialGenerations()
         self._early = EarlyDocuments(actors, arms)
-        self._served = ServedModels(actors, run, model.canary_prompts)
-        self._launcher = Launcher(actors, run, arms, cohorts, self._partials, self._served, self._early)
+        self._models = ModelsInStore(run)
+        self._served = ServedModels(actors, self._models, model.canary_prompts)
+        self._launcher = Launcher(actors, run, arms, cohorts, self._partials, self._models, self._served, self._early)
         self._results = StageResults(actors, self._partials, self._served, self._early)
         self._watchdog = Watchdog(actors, self._partials)
         self._replacements = Replacements(actors, model)
@@ -92,10 +95,20 @@ class Cell:
         """
         return self._results.take(self.running.pop(reference), reference)
 
-    def take(self, work: Work) -> PartialGeneration:
-        """Return a finished generation for its commit. The cell forgets it."""
+    def take(self, work: Work) -> tuple[PartialGeneration, Weights, bytes | None]:
+        """Return a finished generation for its commit, with copies of its weights and optimizer state.
+
+        The cell forgets the generation. The driver holds these copies for the commit alone.
+
+        Raises:
+            ActorLostError: The weights were lost with their machine.
+        """
+        partial = self._partials.of(work)
+        weights = self._actors.get(ended(partial.weights), Side.TRAINER)
+        optimizer = None if partial.optimizer is None else self._actors.get(partial.optimizer, Side.TRAINER)
+        self._models.keep(work, partial)
         self._early.end(work)
-        return self._partials.pop(work)
+        return self._partials.pop(work), weights, optimizer
 
     def look(self) -> list[Seen]:
         """Return the progress of the stages that have moved since the last look; none if none has.

@@ -1,17 +1,18 @@
 """Typed calls on a cell's two actors. Each call returns a reference to a result at once.
 
-An argument may be the reference to another actor's result. Ray then passes the result on without the driver.
+An argument may be the reference to another actor's result. Ray then passes the result on without the driver. Weights
+travel in no other way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from autophage.cluster.calls import Handle
 from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request, Served
 from autophage.store.corpus import Sample
-from autophage.store.messages import Measured, Trained
+from autophage.store.messages import Measured, TrainingRecord
 from autophage.store.weights import Weights
 
 if TYPE_CHECKING:
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 
 Orders: TypeAlias = tuple[list[Request], Decoding]
 """The requests to one model, and the decoding of requests that have none of their own."""
+
+
+class Fit(NamedTuple):
+    """References to the parts of a training's result."""
+
+    record: ObjectRef[TrainingRecord]
+    weights: ObjectRef[Weights]
+    optimizer: ObjectRef[bytes | None]
 
 
 class TrainerClient:
@@ -46,13 +55,15 @@ class TrainerClient:
         self,
         arm: str,
         generation: int,
-        start: Weights | None,
+        start: ObjectRef[Weights] | None,
         corpora: Mapping[int, Sequence[Sample]],
-        optimizer: bytes | None,
+        optimizer: ObjectRef[bytes | None] | None,
         *,
         early: bool,
-    ) -> ObjectRef[Trained]:
-        return self._handle.fit.remote(arm, generation, start, corpora, optimizer, early=early)
+    ) -> Fit:
+        call = self._handle.fit.options(num_returns=len(Fit._fields))
+        references: Any = call.remote(arm, generation, start, corpora, optimizer, early=early)
+        return Fit(*references)
 
     def feed(self, documents: Mapping[int, list[int]]) -> ObjectRef[bool]:
         """Hand documents (token ids by place) to a training that began early, while it runs.
@@ -61,15 +72,15 @@ class TrainerClient:
         """
         return self._handle.feed.options(concurrency_group="watch").remote(documents)
 
-    def check_canary(self, weights: Weights, completions: ObjectRef[list[Completion]]) -> ObjectRef[float]:
+    def check_canary(self, weights: ObjectRef[Weights], completions: ObjectRef[list[Completion]]) -> ObjectRef[float]:
         return self._handle.check_canary.remote(weights, completions)
 
     def measure(
         self,
         arm: str,
         generation: int,
-        weights: Weights,
-        previous: Weights | None,
+        weights: ObjectRef[Weights],
+        previous: ObjectRef[Weights] | None,
         completions: Sequence[Completion],
     ) -> ObjectRef[Measured]:
         return self._handle.measure.remote(arm, generation, weights, previous, completions)
@@ -91,7 +102,7 @@ class SamplerClient:
         """
         return self._handle.prove.options(concurrency_group="probe").remote(seconds)
 
-    def install(self, key: str, weights: Weights) -> ObjectRef[Served]:
+    def install(self, key: str, weights: ObjectRef[Weights]) -> ObjectRef[Served]:
         return self._handle.install.remote(key, weights)
 
     def remove(self, served: Served) -> ObjectRef[None]:

@@ -14,6 +14,7 @@ from autophage.store.commit import commit_generation
 from autophage.store.fault_points import reach
 from autophage.store.manifest import committed
 from autophage.store.rundir import Emit, RunDirectory
+from autophage.store.weights import Weights
 
 
 class Committer:
@@ -38,10 +39,19 @@ class Committer:
             arms = [self._arms[work.arm] for work in works if (work.generation, work.stage) == (generation, stage)]
             require_room(self._run, arms, generation, stage.value)
 
-    def commit(self, work: Work, partial: PartialGeneration, names: Mapping[str, str | int]) -> float:
+    def commit(
+        self,
+        work: Work,
+        partial: PartialGeneration,
+        weights: Weights,
+        optimizer: bytes | None,
+        names: Mapping[str, str | int],
+    ) -> float:
         """Commit a finished generation to the run directory, and report it as an event.
 
         Args:
+            weights: The weights that `partial` refers to.
+            optimizer: The optimizer state that `partial` refers to.
             names: Fields that identify the stage in events.
 
         Returns:
@@ -49,7 +59,7 @@ class Committer:
         """
         began = time.monotonic()
         reach("commit", work)
-        generation = partial.as_generation(work, self._arms[work.arm].recipe.seed)
+        generation = partial.as_generation(work, self._arms[work.arm].recipe.seed, weights, optimizer)
         commit_generation(self._run, generation, level=self._level, versions=versions(), arms=list(self._arms))
         reach("committed", work)
         seconds = time.monotonic() - began

@@ -155,7 +155,7 @@ class Driver:
         return [[work] for work in works] if self._continuous else [works] if works else []
 
     def _commit(self, cell: Cell, work: Work) -> None:
-        seconds = self._committer.commit(work, cell.take(work), self._names(cell, work))
+        seconds = self._committer.commit(work, *cell.take(work), self._names(cell, work))
         self._budgets[cell.name].renew()
         self._deadlines.measured(work, seconds)
         self._begin(cell, self._schedule.end(cell.name, Done(work, seconds)))

@@ -1,7 +1,7 @@
 """Starts the stages of a cell on its actors, with what each needs of earlier generations.
 
-A committed generation is read back from its files. A resumed run therefore takes the same path as an
-uninterrupted one. Does not decide when a stage starts, and does not take its result.
+The corpus of a committed generation is read back from its files, in a resumed run as in an uninterrupted one. Models are
+passed by reference (`models_in_store`). Does not decide when a stage starts, and does not take its result.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from autophage.cluster.cell_actors import CellActors
 from autophage.cluster.early import EarlyDocuments
+from autophage.cluster.models_in_store import ModelsInStore
 from autophage.cluster.partial import PartialGenerations, ended
 from autophage.cluster.scheduler import Stage, Work
 from autophage.cluster.served_models import ServedModels
 from autophage.data.mix import needed_corpora
 from autophage.recipe.arms import Arm
 from autophage.sampler.protocol import Completion
-from autophage.store.commit import committed_optimizer, committed_samples, committed_weights
-from autophage.store.messages import Measured, Trained
+from autophage.store.commit import committed_samples
+from autophage.store.messages import Measured, TrainingRecord
 from autophage.store.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -35,11 +36,12 @@ class Launcher:
         arms: Mapping[str, Arm],
         cohorts: Sequence[Sequence[str]],
         partials: PartialGenerations,
+        models: ModelsInStore,
         served: ServedModels,
         early: EarlyDocuments,
     ) -> None:
         self._actors, self._run, self._arms, self._cohorts = actors, run, arms, cohorts
-        self._partials, self._served, self._early = partials, served, early
+        self._partials, self._models, self._served, self._early = partials, models, served, early
 
     def launch(self, work: Work) -> ObjectRef[Any]:
         """Start one stage that is neither a sampling nor a commit. Return the reference to its result."""
@@ -70,7 +72,7 @@ class Launcher:
         references = self._actors.sampler.sample(keys, served, orders)
         return [references[keys.index(work.key)] for work in works]
 
-    def _train(self, work: Work) -> ObjectRef[Trained]:
+    def _train(self, work: Work) -> ObjectRef[TrainingRecord]:
         """Start a training on the committed corpora, or early on one that is still being written."""
         arm, before = self._arms[work.arm].recipe, self._partials.find(work.previous)
         needed = needed_corpora(arm, work.generation)
@@ -78,19 +80,24 @@ class Launcher:
         if before is not None:
             self._early.begin(work)
             needed = [generation for generation in needed if generation < work.generation - 1]
-            start, optimizer = before.weights, before.trained.optimizer if before.trained else None
+            start, optimizer = before.weights, before.optimizer
         elif arm.train.chain == "cumulative":
-            start = committed_weights(self._run, work.arm, work.generation - 1)
+            start = self._models.weights(work.arm, work.generation - 1)
             if arm.train.optimizer == "carried":
-                optimizer = committed_optimizer(self._run, work.arm, work.generation - 1)
+                optimizer = self._models.optimizer(work.arm, work.generation - 1)
         if arm.train.chain != "cumulative":
             start = None
         corpora = {generation: committed_samples(self._run, work.arm, generation) for generation in needed}
-        return self._actors.trainer.fit(work.arm, work.generation, start, corpora, optimizer, early=before is not None)
+        fit = self._actors.trainer.fit(work.arm, work.generation, start, corpora, optimizer, early=before is not None)
+        partial = self._partials.of(work)
+        partial.weights, partial.optimizer = fit.weights, fit.optimizer
+        return fit.record
 
     def _measure(self, work: Work) -> ObjectRef[Measured]:
         partial = self._partials.of(work)
-        previous = committed_weights(self._run, work.arm, work.generation - 1) if work.generation else None
+        # Only the metrics of drift compare with the model before.
+        compares = work.generation > 0 and self._arms[work.arm].recipe.measure.drift
+        previous = self._models.weights(work.arm, work.generation - 1) if compares else None
         return self._actors.trainer.measure(
             work.arm, work.generation, ended(partial.weights), previous, ended(partial.completions)
         )

@@ -1,6 +1,7 @@
 """Generations that are not committed yet: the results of their stages, in the order in which the stages end.
 
-Plain data without Ray calls. A field is None until the stage that makes it has ended.
+Plain data without Ray calls. A field is None until the stage that makes it has ended. Weights and optimizer state are
+references, so that the driver holds no copy of them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from autophage.cluster.scheduler import Stage, Work
 from autophage.sampler.protocol import Completion, Served
 from autophage.store.commit import Generation
 from autophage.store.manifest import Metric
-from autophage.store.messages import Measured, Trained
+from autophage.store.messages import Measured, TrainingRecord
 from autophage.store.weights import Weights
 
 if TYPE_CHECKING:
@@ -35,9 +36,11 @@ class Installation:
 class PartialGeneration:
     """The results of a generation that is not committed yet. A field is None until its stage has ended."""
 
-    weights: Weights | None = None
-    trained: Trained | None = None
-    """None at generation 0 too: the base model is not trained."""
+    weights: ObjectRef[Weights] | None = None
+    """Set when the training starts; at generation 0 when the swap does."""
+    optimizer: ObjectRef[bytes | None] | None = None
+    """AdamW's state after the training. None at generation 0, as is `trained`: the base model is not trained."""
+    trained: TrainingRecord | None = None
     installation: Installation | None = None
     """None again once the sampler has removed the model."""
     orders: ObjectRef[Orders] | None = None
@@ -50,13 +53,19 @@ class PartialGeneration:
     speed: dict[Stage, list[Metric]] = field(default_factory=dict)
     """Metrics of each stage's duration. A stage that is repeated replaces its own."""
 
-    def as_generation(self, work: Work, seed: int) -> Generation:
-        """Return the finished generation, ready for its commit. `seed` is the seed of the run."""
+    def as_generation(self, work: Work, seed: int, weights: Weights, optimizer: bytes | None) -> Generation:
+        """Return the finished generation, ready for its commit.
+
+        Args:
+            seed: Seed of the run.
+            weights: The object behind `weights`.
+            optimizer: The object behind `optimizer`.
+        """
         trained, measured = self.trained, ended(self.measured)
         return Generation(
             arm=work.arm,
             generation=work.generation,
-            weights=ended(self.weights),
+            weights=weights,
             served_as=ended(self.served).name,
             samples=measured.samples,
             metrics=[
@@ -67,7 +76,7 @@ class PartialGeneration:
             canary=self.canary,
             seed=seed,
             steps=trained.steps if trained else [],
-            optimizer=trained.optimizer if trained else None,
+            optimizer=optimizer,
             answers=measured.answers,
         )
 

@@ -25,15 +25,28 @@ Bundle = dict[str, float]
 """Amounts of Ray's resources, by name."""
 
 
+SMALLEST = 10_000
+"""Ray counts resources in units of 1 / `SMALLEST`."""
+
+
+def fraction(parts: int, sides: int = 1) -> float:
+    """Return the largest fraction of a GPU in Ray's units of which `parts` x `sides` fit on it."""
+    return SMALLEST // (parts * sides) / SMALLEST
+
+
 def bundles_of(recipe: Recipe, *, gpus: bool) -> list[Bundle]:
     """Return the resource bundles of one cell: one that both sides share, or the sampler's and the trainer's.
+
+    A cell that shares its GPU with others requests a fraction of it.
 
     Raises:
         UserError: `devices` shares one GPU and a side requests several.
     """
-    cluster = recipe.cluster
+    cluster, sharing = recipe.cluster, recipe.cluster.sharing
     if not gpus:
         return [{"CPU": float(cluster.cpus)}]
+    if recipe.devices == "disjoint" and sharing > 1:
+        return [{"GPU": fraction(sharing), "CPU": float(cluster.cpus)}, {"GPU": fraction(sharing)}]
     if recipe.devices == "disjoint":
         return [
             {"GPU": float(cluster.sampler_gpus), "CPU": float(cluster.cpus)},
@@ -45,7 +58,7 @@ def bundles_of(recipe: Recipe, *, gpus: bool) -> list[Bundle]:
             f"{cluster.sampler_gpus}, cluster.trainer_gpus = {cluster.trainer_gpus}. "
             'Use devices = "disjoint", or leave both at 1.'
         )
-    return [{"GPU": 1.0, "CPU": float(cluster.cpus)}]
+    return [{"GPU": 2 * fraction(sharing, sides=2), "CPU": float(cluster.cpus)}]
 
 
 def fitting(bundles: Sequence[Bundle], nodes: Sequence[Mapping[str, float]]) -> int:
@@ -64,7 +77,7 @@ def _take(bundle: Bundle, free: list[dict[str, float]]) -> bool:
     for node in free:
         if all(node.get(name, 0.0) >= amount for name, amount in bundle.items()):
             for name, amount in bundle.items():
-                node[name] -= amount
+                node[name] = round(node[name] - amount, 4)
             return True
     return False
 
@@ -78,7 +91,7 @@ def require_room(recipe: Recipe, bundles: Sequence[Bundle], nodes: Sequence[Mapp
         UserError: It names the request, the available resources and a request that fits.
     """
     room = fitting(bundles, nodes)
-    if room >= recipe.cluster.cells:
+    if room >= recipe.cluster.cell_count:
         return
     asked = " and ".join(_words(bundle) for bundle in bundles)
     there = "; ".join(_words(node) for node in nodes)
@@ -89,7 +102,7 @@ def require_room(recipe: Recipe, bundles: Sequence[Bundle], nodes: Sequence[Mapp
     else:
         remedy = "none fits; lower cluster.cpus, cluster.sampler_gpus or cluster.trainer_gpus, or add a larger machine"
     raise UserError(
-        f"cluster.cells = {recipe.cluster.cells}: each cell needs {asked}, each on one machine. "
+        f"cluster.cells = {recipe.cluster.cell_count}: each cell needs {asked}, each on one machine. "
         f"Available: {there or 'no machine'}. {remedy[0].upper()}{remedy[1:]}."
     )
 
@@ -97,6 +110,13 @@ def require_room(recipe: Recipe, bundles: Sequence[Bundle], nodes: Sequence[Mapp
 def _words(resources: Mapping[str, float]) -> str:
     parts = [(resources.get("GPU", 0.0), "GPU"), (resources.get("CPU", 0.0), "core")]
     return ", ".join(f"{amount:g} {name}{'s' if amount != 1 else ''}" for amount, name in parts if amount) or "nothing"
+
+
+def nodes() -> list[Mapping[str, float]]:
+    """Return the resources of each machine of the cluster."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def place(recipe: Recipe, logs: Path, deadlines: Deadlines, *, at_once: int) -> list[CellActors]:
@@ -108,13 +128,10 @@ def place(recipe: Recipe, logs: Path, deadlines: Deadlines, *, at_once: int) -> 
     Raises:
         UserError: The machines cannot hold the cells, or are busy with other work.
     """
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = any(node.get("GPU") for node in nodes)
-    bundles = bundles_of(recipe, gpus=gpus)
-    require_room(recipe, bundles, nodes)
-    cells = recipe.cluster.cells
+    there = nodes()
+    bundles = bundles_of(recipe, gpus=any(node.get("GPU") for node in there))
+    require_room(recipe, bundles, there)
+    cells = recipe.cluster.cell_count
     names = [f"cell-{number}" for number in range(cells)] if cells > 1 else [""]
     return [_start_cell(name, bundles, recipe, logs, deadlines, at_once) for name in names]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from autophage.cluster.cell_actors import CellActors
 from autophage.cluster.early import EarlyDocuments
+from autophage.cluster.models_in_store import copy_here
 from autophage.cluster.partial import PartialGeneration, PartialGenerations
 from autophage.cluster.scheduler import Stage, Work
 from autophage.cluster.served_models import ServedModels
@@ -17,7 +18,7 @@ from autophage.errors import SwapError
 from autophage.sampler.protocol import Completion
 from autophage.store.fault_points import reach
 from autophage.store.manifest import Metric
-from autophage.store.messages import Measured, Trained
+from autophage.store.messages import Measured, TrainingRecord
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -66,12 +67,13 @@ class StageResults:
         return Finished(work, seconds, tokens, self._actors.of(side).notes(self._actors.deadlines.call))
 
     def _record(
-        self, work: Work, partial: PartialGeneration, result: Trained | float | list[Completion] | Measured
+        self, work: Work, partial: PartialGeneration, result: TrainingRecord | float | list[Completion] | Measured
     ) -> int:
         """Record a stage's result and act on it. Return the stage's tokens; 0 unless it samples or trains."""
         match result:
-            case Trained():
-                partial.weights, partial.trained = result.weights, result
+            case TrainingRecord():
+                partial.trained = result
+                copy_here(partial, self._actors.deadlines.call)
                 return result.tokens
             case Measured():  # before the lists: it is a tuple
                 partial.measured = result

@@ -9,12 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autophage.cluster.cell_actors import CellActors
+from autophage.cluster.models_in_store import ModelsInStore
 from autophage.cluster.partial import Installation, PartialGeneration, ended
 from autophage.cluster.scheduler import Side, Work
 from autophage.errors import SwapError
 from autophage.sampler.protocol import Served
-from autophage.store.commit import committed_weights
-from autophage.store.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 class ServedModels:
     """The models that a cell's sampler holds."""
 
-    def __init__(self, actors: CellActors, run: RunDirectory, canary_prompts: list[list[int]]) -> None:
-        self._actors, self._run, self._canary_prompts = actors, run, canary_prompts
+    def __init__(self, actors: CellActors, models: ModelsInStore, canary_prompts: list[list[int]]) -> None:
+        self._actors, self._models, self._canary_prompts = actors, models, canary_prompts
         self._companions: dict[Work, list[Served]] = {}
 
     def swap(self, work: Work, partial: PartialGeneration) -> ObjectRef[float]:
@@ -34,7 +33,7 @@ class ServedModels:
         """
         trainer, sampler = self._actors.trainer, self._actors.sampler
         if work.generation == 0:
-            partial.weights = self._actors.get(trainer.base_weights(work.arm), Side.TRAINER)
+            partial.weights = trainer.base_weights(work.arm)
         weights = ended(partial.weights)
         served = sampler.install(work.key, weights)
         # After the installation and before the check: the trainer is free until the canary's completions are there.
@@ -48,7 +47,7 @@ class ServedModels:
 
     def install_companion(self, arm: str, beside: Work) -> Served:
         """Install an arm's committed model that only fills the batch of `beside`. Return its handle."""
-        key, weights = replace(beside, arm=arm).key, committed_weights(self._run, arm, beside.generation)
+        key, weights = replace(beside, arm=arm).key, self._models.weights(arm, beside.generation)
         served = self._actors.get(self._actors.sampler.install(key, weights), Side.SAMPLER)
         self._companions.setdefault(beside, []).append(served)
         return served

@@ -24,8 +24,6 @@ from autophage.host import environment, processes
 if TYPE_CHECKING:
     from signal import _HANDLER
 
-OBJECT_STORE_BYTES = 512 << 20
-"""Room for adapters and corpora in transit. A generation of the largest shipped recipe has a few MB."""
 LISTENER_SECONDS = 10.0
 """Longest wait for a cluster's head to accept a connection."""
 STARTS, TOO_SLOW = 3, "timed out during startup"
@@ -39,17 +37,18 @@ SCRATCH = "autophage-ray-"
 
 
 @contextmanager
-def ray_for(address: str | None, *, insecure: bool = False) -> Iterator[None]:
+def ray_for(address: str | None, *, store_bytes: int, insecure: bool = False) -> Iterator[None]:
     """Join the Ray at `address`, or start a private one where it is None. Leave or stop it after the body.
 
     Args:
         address: HOST:PORT, or "auto" for the Ray that this machine is part of.
+        store_bytes: Size of a private Ray's object store.
         insecure: Also join a cluster that requires no token.
 
     Raises:
         RunError: Ray itself failed during the run.
     """
-    with local_ray() if address is None else joined_ray(address, insecure=insecure):
+    with local_ray(store_bytes) if address is None else joined_ray(address, insecure=insecure):
         import ray
 
         try:
@@ -101,8 +100,12 @@ def joined_ray(address: str, *, insecure: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def local_ray() -> Iterator[None]:
-    """Start a private Ray for this process, and stop it after the body in any case."""
+def local_ray(store_bytes: int) -> Iterator[None]:
+    """Start a private Ray for this process, and stop it after the body in any case.
+
+    Args:
+        store_bytes: Size of its object store.
+    """
     environment.isolate_ray()  # before the import, since Ray reads its variables once
     import ray
 
@@ -118,12 +121,12 @@ def local_ray() -> Iterator[None]:
         leaving.callback(processes.end_others, processes.descendants(), LEAVE_SECONDS)
         terminate = signal.getsignal(signal.SIGTERM)
         leaving.callback(ray.shutdown)
-        _start(scratch)
+        _start(scratch, store_bytes)
         _keep_handler(terminate)
         yield
 
 
-def _start(scratch: str) -> None:
+def _start(scratch: str, store_bytes: int) -> None:
     """Start Ray with its files in `scratch`, again where it was too slow.
 
     Ray gives its processes half a minute, too little on a busy machine.
@@ -142,7 +145,7 @@ def _start(scratch: str) -> None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 configure_logging=False,
-                object_store_memory=OBJECT_STORE_BYTES,
+                object_store_memory=store_bytes,
                 _node_ip_address="127.0.0.1",
                 _temp_dir=scratch,
             )

@@ -35,6 +35,11 @@ def device_memory() -> int:
     return int(torch.cuda.get_device_properties(0).total_memory)
 
 
+def limit_memory(share: float) -> None:
+    """Limit this process to a share of its GPU's memory. It runs out of memory beyond that."""
+    torch.cuda.set_per_process_memory_fraction(share)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Return True if `error` reports exhausted memory of a GPU or of the machine."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

@@ -5,10 +5,12 @@ A figure that needs the weights is None, not a guess.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from autophage.plan.assumptions import assumptions
+from autophage.plan.choices import Site, decide, require_division, site_on
 from autophage.plan.footprint import Memory, disk_bytes, memory
 from autophage.plan.machines import Machine, SpeedRow, rows_of
 from autophage.plan.shape import Shape, shape_of
@@ -38,12 +40,13 @@ class Speeds:
 class Layout:
     """Number of cells, and of the GPUs of the sampler and the trainer in each.
 
-    A cell is one sampler with one trainer. The cells divide the arms among them.
+    A cell is one sampler with one trainer. The cells divide the arms among them. `cells_per_gpu` of them share a GPU.
     """
 
     cells: int = 1
     sampler_gpus: int = 1
     trainer_gpus: int = 1
+    cells_per_gpu: int = 1
 
     def gpus(self, devices: str) -> int:
         """Return the number of GPUs of the whole run.
@@ -51,7 +54,8 @@ class Layout:
         Sampler and trainer share theirs unless `devices`, the recipe's value, is "disjoint".
         """
         own = self.sampler_gpus + self.trainer_gpus
-        return self.cells * (own if devices == "disjoint" else max(self.sampler_gpus, self.trainer_gpus))
+        each = own if devices == "disjoint" else max(self.sampler_gpus, self.trainer_gpus)
+        return math.ceil(self.cells / self.cells_per_gpu) * each
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,13 @@ class Plan:
 
     `overlap` is True if sampler and trainer work at once. `stages` maps each stage to its seconds over all arms and
     generations. `first` maps each stage to the extra seconds of its first time. `basis` names the origin of the speeds.
-    A figure that needs the unknown size of a model is None.
+    `choices` states the values of "auto" keys, with reasons. A figure that needs the unknown size of a model is None.
     """
 
     machine: str
     basis: str
+    devices: str
+    choices: list[str]
     layout: Layout
     overlap: bool
     gpus: int
@@ -113,6 +119,7 @@ def plan(
     gpus: int | None = None,
     price_per_hour: float | None = None,
     base_cached: bool = False,
+    site: Site | None = None,
 ) -> Plan:
     """Estimate the time, memory, disk space and cost of a recipe on `machine`. Nothing is loaded or run.
 
@@ -122,12 +129,21 @@ def plan(
         gpus: Number of GPUs of the whole run; None takes the recipe's `[cluster]`.
         price_per_hour: Price of the whole machine per hour; None leaves the cost out.
         base_cached: True if the `from-source` base model is trained already.
+        site: Place for which "auto" keys are chosen. None takes `machine` with `gpus` GPUs.
+
+    Raises:
+        UserError: `cluster.cells_per_gpu` cells do not fit on a GPU.
     """
+    site = site or site_on(machine, gpus)
+    choices = decide(recipe, arms, site, divided=gpus is not None)
+    recipe, arms = choices.applied(recipe), [replace(arm, recipe=choices.applied(arm.recipe)) for arm in arms]
+    require_division(recipe, arms, site)
     rows = rows_of(machine)
     shape = shape_of(recipe)
     layout = layout_of(recipe, gpus)
     begun, first = start_seconds(machine, rows, shape.parameters if shape else 0)
-    made = [_arm_plan(arm, shape, machine, rows, speeds or Speeds()) for arm in arms]
+    sharing = min(layout.cells_per_gpu, layout.cells)
+    made = [_arm_plan(arm, shape, machine, rows, speeds or Speeds(), sharing) for arm in arms]
     based = 0.0 if base_cached or recipe.model.path != FROM_SOURCE else base_seconds(machine, rows, recipe)
     overlap = overlaps(recipe, machine)
     seconds = None
@@ -137,6 +153,8 @@ def plan(
     return Plan(
         machine=machine.name,
         basis=basis(machine, rows),
+        devices=recipe.devices,
+        choices=choices.sentences(),
         layout=layout,
         overlap=overlap,
         gpus=layout.gpus(recipe.devices) if machine.kind == "gpu" else 0,
@@ -151,7 +169,9 @@ def plan(
         memory=memory(machine, recipe, arms, shape, (layout.sampler_gpus, layout.trainer_gpus)) if shape else None,
         disk_bytes=sum(arm.disk_bytes or 0.0 for arm in made) if shape else None,
         cost=None if price_per_hour is None or seconds is None else price_per_hour * seconds / 3600,
-        assumptions=assumptions(recipe, machine, basis(machine, rows), overlap=overlap, base_cached=base_cached),
+        assumptions=assumptions(
+            recipe, machine, basis(machine, rows), overlap=overlap, base_cached=base_cached, sharing=sharing
+        ),
     )
 
 
@@ -162,10 +182,11 @@ def layout_of(recipe: Recipe, gpus: int | None = None) -> Layout:
         gpus: Number of GPUs of the whole run. If given, the layout has as many cells as fit, at least one.
     """
     cluster = recipe.cluster
-    layout = Layout(cluster.cells, cluster.sampler_gpus, cluster.trainer_gpus)
+    layout = Layout(cluster.cell_count, cluster.sampler_gpus, cluster.trainer_gpus, cluster.sharing)
     if gpus is None:
         return layout
-    return replace(layout, cells=max(1, gpus // replace(layout, cells=1).gpus(recipe.devices)))
+    places = max(1, gpus // replace(layout, cells=1).gpus(recipe.devices))
+    return replace(layout, cells=places * cluster.sharing)
 
 
 def overlaps(recipe: Recipe, machine: Machine) -> bool:
@@ -173,7 +194,7 @@ def overlaps(recipe: Recipe, machine: Machine) -> bool:
 
     On a CPU they share the cores and gain nothing. With `devices = "serial"` they take turns.
     """
-    return machine.kind == "gpu" and recipe.devices != "serial"
+    return machine.kind == "gpu" and not recipe.takes_turns
 
 
 def basis(machine: Machine, rows: Sequence[SpeedRow]) -> str:
@@ -186,7 +207,9 @@ def basis(machine: Machine, rows: Sequence[SpeedRow]) -> str:
     return f"measured: {len(rows)} run{'s' * (len(rows) > 1)} ({', '.join(sorted({row.recipe for row in rows}))})"
 
 
-def _arm_plan(arm: Arm, shape: Shape | None, machine: Machine, rows: Sequence[SpeedRow], speeds: Speeds) -> ArmPlan:
+def _arm_plan(
+    arm: Arm, shape: Shape | None, machine: Machine, rows: Sequence[SpeedRow], speeds: Speeds, sharing: int
+) -> ArmPlan:
     recipe = arm.recipe
     works = [workload(recipe, generation) for generation in range(recipe.generations + 1)]
     model = PlannedModel(shape, recipe.model.rank, recipe.model.method == "full") if shape else None
@@ -198,14 +221,14 @@ def _arm_plan(arm: Arm, shape: Shape | None, machine: Machine, rows: Sequence[Sp
         trained=round(sum(one.train.tokens for one in works)),
         measured=round(sum(one.measure.read for one in works)),
         disk_bytes=disk_bytes(recipe, model) if model else None,
-        generations=[_generation(machine, rows, model, one, speeds) for one in works] if model else [],
+        generations=[_generation(machine, rows, model, one, speeds, sharing) for one in works] if model else [],
     )
 
 
 def _generation(
-    machine: Machine, rows: Sequence[SpeedRow], model: PlannedModel, one: Workload, speeds: Speeds
+    machine: Machine, rows: Sequence[SpeedRow], model: PlannedModel, one: Workload, speeds: Speeds, sharing: int
 ) -> dict[str, float]:
-    seconds = stage_seconds(machine, rows, model, one)
+    seconds = stage_seconds(machine, rows, model, one, sharing)
     if speeds.sample:
         seconds["sample"] = one.sample.tokens / speeds.sample
     if speeds.train:

@@ -41,8 +41,9 @@ SLOTS = 1
 class Memory:
     """Bytes of memory that a run takes on one GPU of each side. On a CPU, bytes of each process.
 
-    `sampler` and `trainer` are the two sides. `other` is the driver process on a CPU, and 0 on GPUs. `device` is the
-    memory of one GPU or of the machine, 0 if unknown. `division` describes the sharing of one GPU. It is None on a CPU.
+    `sampler` and `trainer` are the two sides. `other` is the driver process on a CPU, and 0 on GPUs. `device` is a cell's
+    part of the memory of one GPU, or the memory of the machine, 0 if unknown. `division` describes the sharing of that
+    part. It is None on a CPU.
     """
 
     sampler: int
@@ -66,9 +67,10 @@ def memory(machine: Machine, recipe: Recipe, arms: Sequence[Arm], shape: Shape, 
     asked = [demand(machine, arm.recipe, shape, gpus, slots) for arm in arms]
     largest = max(asked, key=lambda one: sampler_bytes(one).total + trainer_bytes(one).total)
     if machine.kind == "gpu":
-        division = divide(machine.memory_bytes, largest, recipe.devices)
-        whole = round(division.share * machine.memory_bytes) if division.share else division.sampler.total
-        return Memory(whole, division.trainer.total, 0, machine.memory_bytes, division)
+        part = machine.memory_bytes // recipe.cluster.sharing
+        division = divide(part, largest, recipe.devices)
+        whole = round(division.share * part) if division.share else division.sampler.total
+        return Memory(whole, division.trainer.total, 0, part, division)
     return _host_memory(machine, recipe, largest)
 
 
@@ -87,7 +89,7 @@ def demand(
         shape=shape,
         rank=recipe.model.rank,
         adapters=slots,
-        concurrency=recipe.sample.concurrency,
+        concurrency=recipe.sample.sequences,
         longest=longest_tokens(recipe),
         batch_tokens=math.ceil(recipe.train.batch_size * row_tokens(recipe)),
         width=width,

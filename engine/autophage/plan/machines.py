@@ -37,9 +37,11 @@ class Machine:
         gpu               part of the driver's name for the GPU
         peak, bandwidth   operations and bytes of memory per second of the device
         *_share           fraction of the peak that is reached where only arithmetic counts
+        bandwidth_share   fraction of the bandwidth that a decode step reaches
         adapter_tax       factor by which adapters slow a decode step
         *_call            seconds per stage and generation
-        *_layer           seconds of the host per layer of a step
+        *_layer           seconds of the host per layer of a step; on a GPU, kernel launches
+        decode_step       seconds of the host per decode step
         decode_token      seconds of the host per sampled token
         resample, pair    seconds of metrics per bootstrap draw of one unit, and per compared pair
         disk_bandwidth    bytes per second of the disk
@@ -57,10 +59,12 @@ class Machine:
     peak: float
     bandwidth: float
     sample_share: float
+    bandwidth_share: float
     train_share: float
     score_share: float
     adapter_tax: float
     decode_call: float
+    decode_step: float
     decode_layer: float
     decode_token: float
     train_call: float
@@ -76,6 +80,11 @@ class Machine:
     start: float
     first: Mapping[str, float]
     origin: str
+
+    @property
+    def overlaps_host(self) -> bool:
+        """True if the host prepares the next operations while the device computes: the slower of the two counts."""
+        return self.kind == "gpu"
 
     @property
     def width(self) -> int:

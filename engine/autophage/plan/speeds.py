@@ -1,16 +1,17 @@
 """Seconds of every stage: speed-of-light formulas of a machine, corrected by runs of a similar shape.
 
-    decode step  t(B) = max( (w P + B c k + K A) / bandwidth, 2 P B / F ) tax + layers h_layer + B h_token
-    sampling     T_S  = steps t(B) + 2 P prompt / F
-    training     T_T  = o P tokens / F_t + steps layers h_layer      o = 4 past frozen weights, 6 for all weights
-    swap         T_W  = canary steps layers h_layer + bytes / disk
-    measuring    T_M  = 2 P tokens / F_s + batches layers h_layer + resamples and pairs of the metrics + steps of gates, as T_T
-    several arms      serial: the sum; at once: max(sum S + least T, sum T + least S), the two-machine flow shop
+    decode step  device: max( (w P + B c k + K A) / bandwidth, 2 P B / F ) tax      host: h_step + layers h_layer + B h_token
+    sampling     steps decode steps;  device: + 2 P prompt / F
+    training     device: o P tokens / F_t         host: steps layers h_layer        o = 4 past frozen weights, 6 for all weights
+    measuring    device: 2 P tokens / F_s         host: batches layers h_layer      + metrics; steps of gates as in training
+    swap         canary steps + bytes / disk
+    a stage      GPU: max(host, cells device)     CPU: host + device                cells that share the GPU compute in turn
+    several arms serial: the sum; at once: max(sum S + least T, sum T + least S), the two-machine flow shop
 
     P  parameters               w    bytes per element             B  concurrent sequences    c  mean context
     k  bytes of KV cache/token  K A  bytes of adapters in a batch  F  operations per second
 
-On a GPU the host terms bound the decoding of a small model.
+On a GPU the host bounds small models: the launches of a training step, and the Python of a decode step.
 """
 
 from __future__ import annotations
@@ -61,40 +62,99 @@ class PlannedModel:
         return self.shape.parameters if self.full else self.shape.adapter_per_rank * self.rank
 
 
-def formula_seconds(machine: Machine, model: PlannedModel, work: Workload) -> dict[str, float]:
-    """Return the seconds of each stage of one generation by the formulas alone, without measured corrections."""
+@dataclass(frozen=True)
+class StageCost:
+    """Seconds of a stage by what bounds them.
+
+    `fixed` is neither: calls, metrics, the disk. `host` launches operations, which the device computes in `device`.
+    """
+
+    fixed: float
+    host: float
+    device: float
+
+    def seconds(self, machine: Machine, sharing: int = 1) -> float:
+        """Return the seconds of the stage, if `sharing` cells compute on the device at once.
+
+        On a GPU host and device work at the same time, so the slower one counts. On a CPU they are the same cores.
+        """
+        device = sharing * self.device
+        return self.fixed + (max(self.host, device) if machine.overlaps_host else self.host + device)
+
+
+def stage_costs(machine: Machine, model: PlannedModel, work: Workload) -> dict[str, StageCost]:
+    """Return the cost of each stage of one generation by the formulas alone, without measured corrections."""
+    shape, width = model.shape, machine.width
+    forward = FORWARD * shape.parameters / (machine.peak * machine.score_share)
+    operations = FULL_TRAINING if model.full else ADAPTER_TRAINING
+    backward = operations * shape.parameters / (machine.peak * machine.train_share)
+    train_step, score_step = shape.layers * machine.train_layer, shape.layers * machine.score_layer
+    moved = model.trained * 4
+    train, measure = work.train, work.measure
+    none = StageCost(0.0, 0.0, 0.0)
+    return {
+        "train": none
+        if not train.steps
+        else StageCost(
+            machine.train_call,
+            train.steps * train_step + train.batches * score_step,
+            train.tokens * backward + train.scored * forward,
+        ),
+        "swap": StageCost(
+            machine.swap_call + moved / machine.disk_bandwidth,
+            CANARY_TOKENS * (shape.layers * machine.decode_layer + machine.decode_step),
+            CANARY_TOKENS * width * shape.parameters / machine.bandwidth if machine.overlaps_host else 0.0,
+        ),
+        "sample": _sampling_cost(machine, model, work),
+        "measure": StageCost(
+            machine.measure_call + measure.resampled * machine.resample + measure.pairs * machine.pair,
+            measure.batches * score_step + measure.steps * train_step,
+            measure.tokens * forward + measure.trained * backward,
+        ),
+        "commit": StageCost(
+            machine.commit_call + (moved + work.sample.tokens * CORPUS_BYTES_PER_TOKEN) / machine.disk_bandwidth,
+            0.0,
+            0.0,
+        ),
+    }
+
+
+def _sampling_cost(machine: Machine, model: PlannedModel, work: Workload) -> StageCost:
     shape, width, sample = model.shape, machine.width, work.sample
-    learn = machine.peak * machine.train_share
     compute = machine.peak * machine.sample_share
     # The batch shrinks as documents end. Its mean is tokens over steps.
     batch = sample.beams * sample.tokens / max(1, sample.steps)
     context = (sample.prompt_tokens + sample.tokens / 2) / max(1, sample.documents)
     adapter = 0 if model.full else model.trained * width
-    read = (width * shape.parameters + batch * context * shape.kv_elements * width + adapter) / machine.bandwidth
-    light = max(read, FORWARD * shape.parameters * batch / compute) * (1.0 if model.full else machine.adapter_tax)
-    step = light + shape.layers * machine.decode_layer + batch * machine.decode_token
-    sampling = machine.decode_call + sample.steps * step + FORWARD * shape.parameters * sample.prompt_tokens / compute
-    operations = FULL_TRAINING if model.full else ADAPTER_TRAINING
-    training = operations * shape.parameters * work.train.tokens / learn
-    training += machine.train_call + work.train.steps * shape.layers * machine.train_layer
-    forward = machine.peak * machine.score_share
-    training += FORWARD * shape.parameters * work.train.scored / forward
-    training += work.train.batches * shape.layers * machine.score_layer
-    measuring = FORWARD * shape.parameters * work.measure.tokens / forward
-    measuring += operations * shape.parameters * work.measure.trained / learn
-    measuring += work.measure.steps * shape.layers * machine.train_layer
-    measuring += machine.measure_call + work.measure.batches * shape.layers * machine.score_layer
-    measuring += work.measure.resampled * machine.resample + work.measure.pairs * machine.pair
-    moved = model.trained * 4
-    return {
-        "train": training if work.train.steps else 0.0,
-        "swap": machine.swap_call
-        + CANARY_TOKENS * shape.layers * machine.decode_layer
-        + moved / machine.disk_bandwidth,
-        "sample": sampling,
-        "measure": measuring,
-        "commit": machine.commit_call + (moved + sample.tokens * CORPUS_BYTES_PER_TOKEN) / machine.disk_bandwidth,
-    }
+    read = width * shape.parameters + batch * context * shape.kv_elements * width + adapter
+    light = max(read / (machine.bandwidth * machine.bandwidth_share), FORWARD * shape.parameters * batch / compute)
+    light *= 1.0 if model.full else machine.adapter_tax
+    host = machine.decode_step + shape.layers * machine.decode_layer + batch * machine.decode_token
+    prefill = FORWARD * shape.parameters * sample.prompt_tokens / compute
+    return StageCost(machine.decode_call, sample.steps * host, sample.steps * light + prefill)
+
+
+def formula_seconds(machine: Machine, model: PlannedModel, work: Workload, sharing: int = 1) -> dict[str, float]:
+    """Return the seconds of each stage of one generation by the formulas alone, without measured corrections.
+
+    Args:
+        sharing: Number of cells that share the device.
+    """
+    return {stage: cost.seconds(machine, sharing) for stage, cost in stage_costs(machine, model, work).items()}
+
+
+def busy_share(machine: Machine, model: PlannedModel, works: Sequence[Workload], *, overlap: bool) -> float:
+    """Return the share of the time in which one cell keeps the device busy, from 0 to 1.
+
+    Args:
+        works: The generations of one arm.
+        overlap: True if sampler and trainer work at once.
+    """
+    costs = [stage_costs(machine, model, work) for work in works]
+    seconds = [{stage: cost.seconds(machine) for stage, cost in stages.items()} for stages in costs]
+    device = sum(cost.device for stages in costs for cost in stages.values())
+    two = makespan([seconds, seconds], overlap=overlap) / 2
+    return min(1.0, device / two) if two else 1.0
 
 
 def corrections(machine: Machine, rows: Sequence[SpeedRow], model: PlannedModel, work: Workload) -> dict[str, float]:
@@ -124,10 +184,16 @@ def distance(row: SpeedRow, model: PlannedModel, work: Workload) -> float:
     return apart + 0.5 * abs(math.log(max(1.0, row.work.sample.tokens) / max(1.0, work.sample.tokens)))
 
 
-def stage_seconds(machine: Machine, rows: Sequence[SpeedRow], model: PlannedModel, work: Workload) -> dict[str, float]:
-    """Return the seconds of each stage of one generation, by the formulas and the measured corrections."""
+def stage_seconds(
+    machine: Machine, rows: Sequence[SpeedRow], model: PlannedModel, work: Workload, sharing: int = 1
+) -> dict[str, float]:
+    """Return the seconds of each stage of one generation, by the formulas and the measured corrections.
+
+    Args:
+        sharing: Number of cells that share the device.
+    """
     factors = corrections(machine, rows, model, work)
-    return {stage: factors[stage] * one for stage, one in formula_seconds(machine, model, work).items()}
+    return {stage: factors[stage] * one for stage, one in formula_seconds(machine, model, work, sharing).items()}
 
 
 def start_seconds(machine: Machine, rows: Sequence[SpeedRow], parameters: int) -> tuple[float, dict[str, float]]:

@@ -177,7 +177,7 @@ def _pieces(recipe: Recipe) -> float:
 
 
 def _sampling(recipe: Recipe) -> Sampling:
-    count, concurrency = recipe.sample.written, recipe.sample.concurrency
+    count, concurrency = recipe.sample.written, recipe.sample.sequences
     tokens, prompts, longest = count * sample_tokens(recipe), count * prompt_tokens(recipe), recipe.max_tokens
     table = recipe.questions
     if table.generate and (questions := _questions(recipe)):

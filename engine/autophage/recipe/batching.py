@@ -26,7 +26,7 @@ def streaming(arms: Sequence[Arm]) -> list[str]:
     return [
         arm.name
         for arm in arms
-        if arm.recipe.sample.written > arm.recipe.sample.concurrency
+        if arm.recipe.sample.written > arm.recipe.sample.sequences
         and arm.recipe.cluster.trainer_gpus == 1
         and not arm.recipe.gate
     ]
@@ -40,7 +40,7 @@ def is_continuous(recipe: Recipe, device: str) -> bool:
     Args:
         device: "cpu", or the name of a GPU.
     """
-    if recipe.devices == "serial" or recipe.sample.beams > 1:
+    if recipe.takes_turns or recipe.sample.beams > 1:
         return False
     return device != "cpu" if recipe.sample.batching == "auto" else recipe.sample.batching == "continuous"
 
@@ -59,7 +59,7 @@ def cohorts_of(arms: Sequence[Arm], *, continuous: bool = False) -> tuple[tuple[
         alone = continuous or arm.recipe.model.method == "full" or arm.recipe.sample.beams > 1
         if not cohorts or alone or count > room or len(cohorts[-1]) == MOST_MIXED:
             cohorts.append([])
-            room = arm.recipe.sample.concurrency
+            room = arm.recipe.sample.sequences
         cohorts[-1].append(arm.name)
         room -= room if alone else count
     return tuple(tuple(cohort) for cohort in cohorts)

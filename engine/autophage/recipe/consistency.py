@@ -84,6 +84,7 @@ _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     data.domain_without_prompts,
     data.schedule_in_wrong_direction,
     training.head_size_not_served,
+    training.fewer_cells_than_share_a_gpu,
     training.carried_optimizer_without_chain,
     training.full_training_on_several_gpus,
     training.reference_on_several_gpus,

@@ -64,7 +64,7 @@ def wrong_value(location: Location, key: Key, value: object, error: ErrorDetails
         label: The key as written, if that differs from the dotted key.
     """
     wrong = f"{label or key.dotted} = {shown(value)}: {_complaint(key, value, error)}"
-    meant = _meant_value(key, value, in_list=len(error["loc"]) > 1)
+    meant = _meant_value(key, value, in_list=_in_list(key, error))
     if meant is None:
         return Fault(location, wrong, (str(key),))
     better = (
@@ -144,9 +144,12 @@ def _complaint(key: Key, value: object, error: ErrorDetails) -> str:
         return str(error["ctx"]["error"])
     if kind.endswith("_type"):
         expected = {"integer": "an integer", "number": "a number", "boolean": "true or false", "array": "a list"}
-        in_list = len(error["loc"]) > 1
-        return f"{_kind(value)}, not {'a string' if in_list else expected.get(key.type, 'a string')}"
+        return f"{_kind(value)}, not {'a string' if _in_list(key, error) else expected.get(key.type, 'a string')}"
     return error["msg"]
+
+
+def _in_list(key: Key, error: ErrorDetails) -> bool:
+    return key.type == "array" and len(error["loc"]) > 1
 
 
 def _kind(value: object) -> str:

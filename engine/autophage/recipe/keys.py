@@ -29,6 +29,8 @@ PATHS = (
 """Dotted keys whose value may be a file or a folder."""
 
 _PATTERNS = {r"^[A-Za-z0-9][A-Za-z0-9._-]*$": 'letters, digits, ".", "_" and "-", the first a letter or a digit'}
+WORDS = "words"
+"""Name under which the schema of a number carries the words that the key takes too."""
 _TYPES = {"integer": "an integer", "number": "a number", "string": "a string in quotes", "boolean": "true or false"}
 
 
@@ -65,10 +67,16 @@ class Key:
 
 
 def _schema_of(field: dict[str, Any]) -> dict[str, Any]:
-    """Return the JSON schema of a field. For an optional key, it is the schema of its values without null."""
+    """Return the JSON schema of a field. For an optional key, it is the schema of its values without null.
+
+    For a key that takes a number or a word, it is the schema of the number, with the words as `words`.
+    """
     for option in field.get("anyOf", ()):
         if option.get("type") != "null":
             return dict(option)
+    if "oneOf" in field:
+        number, *words = field["oneOf"]
+        return {**number, WORDS: [word for one in words for word in _enumerated(one)]}
     return field
 
 
@@ -110,7 +118,7 @@ def _enumerated(field: dict[str, Any]) -> list[Any]:
 def _choices(field: dict[str, Any]) -> tuple[str, ...]:
     """Return the string values that a field may have, as candidates for a misspelt one; empty if any string may stand.
     """
-    return tuple(value for value in _enumerated(field) if isinstance(value, str))
+    return tuple(value for value in (*_enumerated(field), *field.get(WORDS, ())) if isinstance(value, str))
 
 
 def _allowed(field: dict[str, Any]) -> str:
@@ -123,6 +131,8 @@ def _allowed(field: dict[str, Any]) -> str:
         return f"a list of one or more {what}, each once"
     if choices := _enumerated(field):
         return _or(choices)
+    if words := field.get(WORDS):
+        return f"{_bounds(field, _TYPES[_type(field)])}, or {_or(words)}"
     if _type(field) == "string":
         return _text(field)
     return _bounds(field, _TYPES.get(_type(field), "a table"))

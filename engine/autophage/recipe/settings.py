@@ -19,7 +19,7 @@ from autophage.recipe.tables.model import BaseTable, ModelTable
 from autophage.recipe.tables.questions import QuestionsTable
 from autophage.recipe.tables.sample import SampleTable
 from autophage.recipe.tables.source import SourceTable
-from autophage.recipe.tables.table import Seed, Table
+from autophage.recipe.tables.table import AUTO, Seed, Table
 from autophage.recipe.tables.train import TrainTable
 
 NO_REMEDY: Final = "none"
@@ -44,10 +44,11 @@ class Settings(Table):
         pattern=NAME,
         description="Remedy of [remedies] that every arm has. none: the loop without a remedy.",
     )
-    devices: Literal["serial", "colocated", "disjoint"] = Field(
-        "serial",
+    devices: Literal["auto", "serial", "colocated", "disjoint"] = Field(
+        AUTO,
         description="Placement of sampler and trainer. serial: they take turns. colocated: both run at once on one GPU. "
-        "disjoint: each has its own GPUs. Without a GPU, colocated and disjoint share the CPU cores.",
+        "disjoint: each has its own GPUs. Without a GPU, colocated and disjoint share the CPU cores. auto: serial on a CPU; "
+        "on GPUs by their number and memory.",
     )
     learner: LearnerTable = LearnerTable()
     model: ModelTable = ModelTable()
@@ -66,6 +67,11 @@ class Settings(Table):
     @property
     def trains_language_model(self) -> bool:
         return self.learner.kind == LANGUAGE_MODEL
+
+    @property
+    def takes_turns(self) -> bool:
+        """True if sampler and trainer take turns. They do too before a choice for the machine."""
+        return self.devices in ("serial", AUTO)
 
     @property
     def refers(self) -> bool:

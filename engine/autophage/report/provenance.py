@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autophage.display import plural
+from autophage.plan.choices import WITHOUT_GPU
 from autophage.report.facts.load import ArmFacts, RunFacts
 from autophage.report.facts.words import moment
 
@@ -116,9 +117,22 @@ def machine_words(environment: dict[str, Any]) -> list[str]:
     if isinstance(device, str) and device:
         threads = environment.get("threads")
         words.append(f"{plural(threads, 'CPU thread')}" if device == "cpu" and isinstance(threads, int) else device)
+    words += chosen_words(environment)
     if environment.get("autophage"):
         words.append(f"autophage {environment['autophage']}")
     return words
+
+
+def chosen_words(environment: dict[str, Any]) -> list[str]:
+    """Return the values that were chosen for "auto" keys, as `key = value`. Usual choices on a CPU are left out."""
+    choices = environment.get("choices")
+    if not isinstance(choices, dict) or all(_is_usual(one) for one in choices.values()):
+        return []
+    return [f"{key} = {one['value']}" for key, one in choices.items() if isinstance(one, dict) and "value" in one]
+
+
+def _is_usual(choice: object) -> bool:
+    return isinstance(choice, dict) and choice.get("reason") == WITHOUT_GPU
 
 
 def _weights(weights: dict[str, Any]) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 
 from autophage.errors import UserError
 from autophage.host.versions import machine_facts
+from autophage.plan.choices import SEQUENCES_KEY, Choices
 from autophage.recipe import LoadedRecipe, describe_difference, read_resolved, resolved_toml
+from autophage.recipe.tables.table import AUTO
 from autophage.stages.facts import DECISIVE
 from autophage.store.atomic import TEMPORARY, make_folder, sha256, write_text
 from autophage.store.confined import require_confined
@@ -66,11 +68,23 @@ def begin_run(loaded: LoadedRecipe, run: RunDirectory) -> RunDirectory:
     return run
 
 
-def begin_environment(run: RunDirectory, model: dict[str, Any], *, resumed: bool) -> list[str]:
+def as_begun(loaded: LoadedRecipe, run: RunDirectory) -> LoadedRecipe:
+    """Return a recipe that leaves the number of sequences open with the number in the directory's recipe, if that has one."""
+    begun = read_resolved(run.recipe).sample.concurrency
+    if loaded.recipe.sample.concurrency != AUTO or begun == AUTO:
+        return loaded
+    kept = Choices({SEQUENCES_KEY: begun}, {SEQUENCES_KEY: "as when this run started"})
+    return kept.applied_to_all(loaded)
+
+
+def begin_environment(
+    run: RunDirectory, model: dict[str, Any], *, resumed: bool, choices: dict[str, Any] | None = None
+) -> list[str]:
     """Write `environment.json` of a new run, or compare a resumed run with it.
 
     Args:
         model: Facts about the model, as `model_facts` returns them.
+        choices: Values of "auto" keys, as `chosen.as_facts` returns them.
         resumed: True if the run has committed generations.
 
     Returns:
@@ -79,7 +93,7 @@ def begin_environment(run: RunDirectory, model: dict[str, Any], *, resumed: bool
     Raises:
         UserError: The model, the source or the questions changed.
     """
-    now = {**machine_facts(), "model": model, "recipe": sha256(run.recipe)}
+    now = {**machine_facts(), "model": model, "recipe": sha256(run.recipe), "choices": choices or {}}
     if resumed:
         return check_same(run.read_environment(), now)
     run.write_environment(now)

@@ -19,10 +19,12 @@ from autophage.cluster.stopping import Stopping, heeding
 from autophage.errors import AutophageError, UserError
 from autophage.host import environment, vllm_window
 from autophage.plan.disk import full_disk_as_user_error
+from autophage.plan.object_store import store_here
 from autophage.plan.record import read_prediction, record_prediction
 from autophage.recipe import LoadedRecipe
 from autophage.recipe.batching import MOST_MIXED, cohorts_of, is_continuous
-from autophage.runs.directory import begin_environment, begin_run, open_directory
+from autophage.runs.chosen import as_facts, settle, site_of
+from autophage.runs.directory import as_begun, begin_environment, begin_run, open_directory
 from autophage.runs.fork import Origin, begin_fork, copy_fork, plan_fork
 from autophage.stages.facts import check_model
 from autophage.store.manifest import committed, tidy
@@ -65,6 +67,7 @@ def execute(
         KeyboardInterrupt: The run was interrupted. After SIGUSR1 it is a `RequeueInterrupt`.
     """
     run = RunDirectory(out)
+    loaded = as_begun(loaded, run) if run.exists else loaded
     fork = None if origin is None else plan_fork(loaded, run, origin)
     if run.exists and begin_run(loaded, run) and _complete(loaded, run):
         _finish_table(loaded, run)
@@ -211,20 +214,26 @@ def _engine(
     from autophage.cluster.cell import Cell
     from autophage.cluster.deadlines import Deadlines, planned_stages
     from autophage.cluster.driver import Driver
-    from autophage.cluster.placement import place
+    from autophage.cluster.placement import nodes, place
     from autophage.cluster.session import ray_for
     from autophage.cluster.startup import prepare
 
-    record_prediction(loaded, run)
     resumed = any(committed(run, arm.name) for arm in loaded.arms)
-    deadlines = Deadlines(loaded.recipe.cluster.patience, *planned_stages(read_prediction(run)))
-    with ray_for(address, insecure=insecure):
+    store = store_here(loaded.arms)
+    with ray_for(address, store_bytes=store.size, insecure=insecure):
+        if store.warning and address is None:
+            emit("note", text=store.warning)
+        loaded, choices, notes = settle(loaded, site_of(nodes()), run.read_environment() if resumed else {})
+        for note in notes:
+            emit("note", text=note)
+        record_prediction(loaded, run)
+        deadlines = Deadlines(loaded.recipe.cluster.patience, *planned_stages(read_prediction(run)))
         emit("note", text="starting sampler and trainer")
-        at_once = MOST_MIXED if loaded.recipe.devices != "serial" else 1
+        at_once = MOST_MIXED if not loaded.recipe.takes_turns else 1
         placed = place(loaded.recipe, run.logs, deadlines, at_once=at_once)
         model = prepare(placed, RestartBudget(loaded.recipe.cluster.restarts), emit)
         facts = dict(model.facts)
-        for note in begin_environment(run, facts, resumed=resumed):
+        for note in begin_environment(run, facts, resumed=resumed, choices=as_facts(choices)):
             emit("note", text=note)
         cohorts = cohorts_of(loaded.arms, continuous=is_continuous(loaded.recipe, facts["device"]))
         arms = {arm.name: arm for arm in loaded.arms}

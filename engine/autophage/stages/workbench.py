@@ -77,6 +77,10 @@ class Workbench:
             self.fitting.check(arm.recipe)
         return self._sizing.engine_settings(arms)
 
+    def limit_memory(self, arms: Sequence[Arm]) -> None:
+        """Limit this process to the trainer's part of a GPU that several cells share."""
+        self._sizing.limit_trainer(arms)
+
     def notes(self) -> list[str]:
         """Return the pending messages for the user. Each is returned once."""
         note, self.resident.micro_batch.note = self.resident.micro_batch.note, ""

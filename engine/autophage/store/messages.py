@@ -13,6 +13,15 @@ from autophage.store.weights import Weights
 
 
 @dataclass(frozen=True)
+class TrainingRecord:
+    """Account of one training, without its weights: number of tokens, statistics of each step, metrics of the data."""
+
+    tokens: int
+    steps: list[StepStatistics]
+    metrics: list[Metric]
+
+
+@dataclass(frozen=True)
 class Trained:
     """Result of one training: new weights, number of trained tokens, statistics of each step."""
 
@@ -23,6 +32,10 @@ class Trained:
     """AdamW's state as safetensors bytes, if the recipe carries it into the next generation."""
     metrics: list[Metric] = field(default_factory=list)
     """Metrics of the training data."""
+
+    @property
+    def record(self) -> TrainingRecord:
+        return TrainingRecord(self.tokens, self.steps, self.metrics)
 
 
 class Measured(NamedTuple):

@@ -1,7 +1,7 @@
 """Make an actor of a run fail as `AUTOPHAGE_TEST_FAULT` says. This file is on the path of the run's processes.
 
 `swap-NAME` is one of `swap_faults`. Every other fault happens once. The folder `AUTOPHAGE_TEST_ONCE` records it, and the
-process that replaces the actor is sound.
+process that replaces the actor is sound. The file `AUTOPHAGE_TEST_PICKLED` lists the weights that any process pickles.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -64,11 +65,25 @@ def spoil(actors: Any, fault: str) -> None:
     actors.SamplerActor.sample, actors.TrainerActor.fit = spoiled_sample, spoiled_fit
 
 
+def count_pickles(store: Any, trace: str) -> None:
+    reduce = store.Weights.__reduce_ex__
+
+    def counted(self: Any, protocol: Any) -> Any:
+        with open(trace, "a") as file:
+            print(self.digest, file=file)
+        return reduce(self, protocol)
+
+    store.Weights.__reduce_ex__ = counted
+
+
 class Finder(importlib.abc.MetaPathFinder):
-    """Patches `autophage.cluster.actors` as soon as it has been imported."""
+    """Patches a module as soon as it has been imported."""
+
+    def __init__(self, module: str, patch: Callable[[ModuleType], None]) -> None:
+        self.module, self.patch = module, patch
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != "autophage.cluster.actors":
+        if name != self.module:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -78,11 +93,13 @@ class Finder(importlib.abc.MetaPathFinder):
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
-            spoil(module, os.environ["AUTOPHAGE_TEST_FAULT"])
+            self.patch(module)
 
         loader.exec_module = exec_module
         return spec
 
 
-if "AUTOPHAGE_TEST_FAULT" in os.environ:
-    sys.meta_path.insert(0, Finder())
+if fault := os.environ.get("AUTOPHAGE_TEST_FAULT"):
+    sys.meta_path.insert(0, Finder("autophage.cluster.actors", partial(spoil, fault=fault)))
+if trace := os.environ.get("AUTOPHAGE_TEST_PICKLED"):
+    sys.meta_path.insert(0, Finder("autophage.store.weights", partial(count_pickles, trace=trace)))

@@ -7,6 +7,7 @@ from autophage.recipe.keys import KEYS
 from autophage.recipe.schema import Recipe
 from autophage.recipe.syntax.literals import toml_value
 from autophage.recipe.tables.model import FROM_SOURCE
+from autophage.recipe.tables.table import AUTO
 from autophage.recipe.tables.train import VALIDATED
 
 HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256)
@@ -34,6 +35,20 @@ def head_size_not_served(recipe: Recipe) -> Conflict | None:
     if widths:
         remedies.append(f"with heads = {base.heads}, hidden_size may be {', '.join(map(str, widths))}")
     return Conflict(("base.heads", "base.hidden_size", "model.path"), wrong, tuple(remedies))
+
+
+def fewer_cells_than_share_a_gpu(recipe: Recipe) -> Conflict | None:
+    cells, sharing = recipe.cluster.cells, recipe.cluster.sharing
+    if cells == AUTO or sharing <= cells:
+        return None
+    wrong = (
+        f"cluster.cells_per_gpu = {sharing} divides a GPU by {sharing}, but the run has {cells} cell{'s' * (cells > 1)}"
+    )
+    return Conflict(
+        ("cluster.cells_per_gpu", "cluster.cells"),
+        wrong,
+        (f'set cluster.cells to {sharing} or more, or to "auto"', f"or set cluster.cells_per_gpu to {cells}"),
+    )
 
 
 def carried_optimizer_without_chain(recipe: Recipe) -> Conflict | None:

@@ -6,10 +6,12 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from autophage.recipe.tables.table import LARGEST, Positive, Table
+from autophage.recipe.tables.table import AUTO, LARGEST, AutoOrSequences, Positive, Table
 
 MADE: Final = "made"
 """Form of prompts that a maker writes, in place of a value of `sample.prompts`."""
+USUAL_SEQUENCES = 256
+"""Sequences in one batch of the sampler on a CPU, where the number decides the last bits, and on a GPU of unknown memory."""
 
 
 class SampleTable(Table):
@@ -67,7 +69,11 @@ class SampleTable(Table):
         le=64,
         description="Number of beams. Above 1: beam search by transformers, in place of sampling by vLLM.",
     )
-    concurrency: int = Field(256, ge=1, le=4096, description="Maximum sequences in one batch of the sampler.")
+    concurrency: AutoOrSequences = Field(
+        AUTO,
+        description="Maximum sequences in one batch of the sampler. auto: 256 on a CPU; on a GPU as many as its memory holds, "
+        "at most 1024. A run keeps its first choice.",
+    )
     batching: Literal["auto", "fixed", "continuous"] = Field(
         "auto",
         description="Composition of the sampler's batches. fixed: arms that together do not fill the sampler form one batch, "
@@ -80,6 +86,11 @@ class SampleTable(Table):
         description="KV cache of the sampler, in GiB on a CPU; share of the device's memory on a GPU. Left out: 4 GiB on a CPU; "
         "on a GPU the share that `autophage plan` shows.",
     )
+
+    @property
+    def sequences(self) -> int:
+        """Number of sequences in one batch of the sampler; the usual one before a choice for the machine."""
+        return USUAL_SEQUENCES if self.concurrency == AUTO else self.concurrency
 
     @property
     def written(self) -> int:
