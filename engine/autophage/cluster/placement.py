@@ -17,6 +17,7 @@ from autophage.cluster.scheduler import Side
 from autophage.cluster.stacks import size_of
 from autophage.errors import UserError
 from autophage.recipe.schema import Recipe
+from autophage.sampler.arguments import require_served
 
 PLACING_SECONDS = 120.0
 """Longest wait for a placement group. A cluster that is large enough and takes longer is busy with other work."""
@@ -40,11 +41,13 @@ def bundles_of(recipe: Recipe, *, gpus: bool) -> list[Bundle]:
     A cell that shares its GPU with others requests a fraction of it.
 
     Raises:
-        UserError: `devices` shares one GPU and a side requests several.
+        UserError: `devices` shares one GPU and a side requests several, or the sampler cannot serve the type on a GPU.
     """
     cluster, sharing = recipe.cluster, recipe.cluster.sharing
     if not gpus:
         return [{"CPU": float(cluster.cpus)}]
+    if recipe.sample.beams == 1:
+        require_served(recipe.model.dtype, "cuda")
     if recipe.devices == "disjoint" and sharing > 1:
         return [{"GPU": fraction(sharing), "CPU": float(cluster.cpus)}, {"GPU": fraction(sharing)}]
     if recipe.devices == "disjoint":

@@ -50,6 +50,7 @@ class Sampler:
 
     def __init__(self, settings: EngineSettings) -> None:
         vllm_window.require()
+        arguments = engine_arguments(settings)  # its refusals name a setting, and are not about the model
         from vllm import EngineArgs
 
         if settings.device == "cpu":
@@ -63,7 +64,7 @@ class Sampler:
             torch.compiler.set_stance("force_eager")
         ranks.prepare(settings)
         try:
-            self._engine: Any = start(EngineArgs(**engine_arguments(settings)))
+            self._engine: Any = start(EngineArgs(**arguments))
         except (ValueError, NotImplementedError) as error:
             raise UserError(
                 f"model.path = {settings.model_path!r}: vLLM cannot serve it with a LoRA adapter ({first_line(error)})"

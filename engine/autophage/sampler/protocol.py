@@ -111,5 +111,7 @@ class EngineSettings:
     """True if the sampler frees its memory between calls, because sampler and trainer share a GPU in turns."""
     tensor_parallel: int = 1
     """Workers of one machine over which the model is split. On GPUs each has a device of its own."""
+    quantized: bool = False
+    """True if the checkpoint is quantised. vLLM may then refuse another element type for the head."""
     beam_recipe: str | None = None
     """The recipe as JSON where documents are found by beam search, without vLLM (`stages.beam`)."""

@@ -26,7 +26,7 @@ BUFFER_BYTES = 1 << 20
 """Size of the buffer.
 
 A larger one saves few calls. It falls out of a core's cache: with 16 MiB a token costs twice the time. A larger step is
-a block of its own, such as 256 sequences of 128k logits (64 MiB).
+a block of its own, such as 256 sequences of 128k logits (128 MiB in float32).
 """
 PINNED_VALUES = 1 << 18
 """Float32 values of host memory that are pinned at once (1 MiB). Pinning may wait for the device, so it must be rare."""

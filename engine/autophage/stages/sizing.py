@@ -69,6 +69,7 @@ class Sizing:
             kv_bytes_per_token=2 * config.num_hidden_layers * heads * head_size * dtype.itemsize,
             shares_device=recipe.devices != "disjoint",
             tensor_parallel=recipe.cluster.sampler_gpus,
+            quantized=getattr(self._resident.config, "quantization_config", None) is not None,
             beam_recipe=recipe.model_dump_json() if recipe.sample.beams > 1 else None,
         )
 
