@@ -42,6 +42,7 @@ from autophage.sampler.protocol import Completion, Job
 from autophage.stages.beam import AnySampler, sampler_for
 from autophage.stages.facts import model_path
 from autophage.stages.workbench import Workbench
+from autophage.store.canary import CanaryRecord
 from autophage.store.commit import Generation, commit_generation
 from autophage.store.corpus import Sample
 from autophage.store.messages import Trained
@@ -57,7 +58,7 @@ class Lineage:
     model: Trained
     previous: Weights | None = None
     corpora: dict[int, list[Sample]] = field(default_factory=dict)
-    canary: float = 0.0
+    canary: CanaryRecord | None = None
 
 
 def run_loop(recipe_name: str, out: Path, overrides: Sequence[str] = ()) -> None:
@@ -95,7 +96,8 @@ def train_and_swap(bench: Workbench, sampler: AnySampler, lineage: Lineage, gene
         lineage.model = bench.fit(arm, generation, start, lineage.corpora, Meter(), before.optimizer)
         lineage.previous = before.weights
     served = sampler.install(f"{arm.name}@{generation}", lineage.model.weights)
-    lineage.canary = bench.check_canary(lineage.model.weights, sampler.canary(served, bench.canary_prompts))
+    answers = sampler.canary(served, bench.canary_prompts)
+    lineage.canary = bench.check_canary(lineage.model.weights, answers, lineage.previous)
     return Job(served, bench.requests(arm, generation), bench.decoding(arm))
 
 

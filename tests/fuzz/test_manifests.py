@@ -17,6 +17,7 @@ from autophage.cli import main
 from autophage.errors import StoreError
 from autophage.recipe import load_recipe, resolved_toml
 from autophage.store.atomic import write_text
+from autophage.store.canary import CanaryRecord
 from autophage.store.commit import Generation, commit_generation
 from autophage.store.corpus import Sample
 from autophage.store.manifest import INDENT, MANIFEST, Metric, check, read_manifest
@@ -62,6 +63,8 @@ CHANGES = st.lists(
     st.tuples(st.sampled_from(FIELDS), st.sampled_from(["set", "drop", "inside"]), VALUES), min_size=1, max_size=3
 )
 
+CANARY = CanaryRecord(1e-6, 2e-7, 5e-7, staleness=0.01, staleness_error=0.02)
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -78,7 +81,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sample = Sample("id", "", "a b", [1], [5, 6], "stop", 7, rank=np.ones(2, np.int64), **statistics)
         metrics = [Metric("fluency/ppl_human", 2.0 + generation, 1.9, 2.1, 10)]
         weights = Weights(b"tensors", {"r": 8})
-        made = Generation("main", generation, weights, f"main@{generation}", [sample], metrics, 1e-6, 1)
+        made = Generation("main", generation, weights, f"main@{generation}", [sample], metrics, CANARY, 1)
         commit_generation(run, made, level="exact", versions={"torch": "2"}, arms=["main"])
     return root
 

@@ -183,7 +183,14 @@ def commit(run: RunDirectory, arm: Arm, generation: int, plan: Plan, events: Clo
             "tokens": sum(len(one.token_ids) for one in samples),
         },
         seeds={"run": 1},
-        weights={"digest": "c0ffee" * 10, "served_as": f"{arm.name}-{generation}", "canary_nats": 0.0004},
+        weights={
+            "digest": "c0ffee" * 10,
+            "served_as": f"{arm.name}-{generation}",
+            "canary_nats": 0.0004,
+            "canary_mean_nats": 0.0001,
+            "canary_staleness": 0.01,
+            "canary_staleness_error": 0.02,
+        },
         versions={"torch": "2.13.0", "vllm": "0.32.0"},
         level="exact",
     )

@@ -142,6 +142,11 @@ def test_a_chain_of_manifests_is_sound_until_one_is_changed(world_run: RunDirect
     assert [link.sound for link in chain(control)] == [True, False, True, True, True, True]
 
 
+def test_a_chain_tells_the_canary_of_each_generation(world_run: RunDirectory) -> None:
+    for link in chain(load(world_run).arms[0]):
+        assert link.weights == "c0ffeec0ffee, canary 4.0e-04 nats, mean 1.0e-04, staleness 0.01 ± 0.02"
+
+
 def test_samples_of_all_generations_stand_at_the_same_places(world_run: RunDirectory) -> None:
     facts = load(world_run)
     shown = arm_samples(world_run, facts.arms[0])

@@ -53,7 +53,7 @@ def sample(arm: str, generation: int, index: int) -> Sample:
 
 def commit(run: RunDirectory, generation: int, adapter: Weights, arm: str = ARM) -> None:
     samples = [sample(arm, generation, index) for index in range(5)]
-    made = Generation(arm, generation, adapter, "a", samples, [Metric("onpolicy/entropy", 1.0)], 0.0, 1)
+    made = Generation(arm, generation, adapter, "a", samples, [Metric("onpolicy/entropy", 1.0)], None, 1)
     commit_generation(run, made, level="exact", versions={"torch": "2.13.0"}, arms=[arm])
 
 

@@ -94,7 +94,7 @@ def agree(weights, served, what):
     scored = bench.resident.score([p + a.token_ids for p, a in zip(prompts, answers)], list(map(len, prompts)))
     for own, answer in zip(scored, answers, strict=True):
         np.testing.assert_allclose(answer.statistics.logprob, own.logprob, atol=1e-4, err_msg=what)
-    assert bench.check_canary(weights, sampler.canary(served, bench.canary_prompts)) < 1e-4
+    assert bench.check_canary(weights, sampler.canary(served, bench.canary_prompts)).nats < 1e-4
     return [answer.token_ids for answer in answers]
 
 

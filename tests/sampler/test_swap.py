@@ -46,7 +46,7 @@ def random_adapter(seed, scale=0.05, only=""):
 def difference(trained, served_adapter):
     served = sampler.install("test@0", served_adapter)
     try:
-        return bench.check_canary(trained, sampler.canary(served, bench.canary_prompts))
+        return bench.check_canary(trained, sampler.canary(served, bench.canary_prompts)).nats
     finally:
         sampler.remove(served)
 

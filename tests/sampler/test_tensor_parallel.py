@@ -94,7 +94,7 @@ def observed(bench, sampler):
     for seed in (1, 2):
         weights = adapter(bench, seed)
         served = sampler.install(f"test@{seed}", weights)
-        assert bench.check_canary(weights, sampler.canary(served, bench.canary_prompts)) < 1e-5
+        assert bench.check_canary(weights, sampler.canary(served, bench.canary_prompts)).nats < 1e-5
         try:
             bench.check_canary(adapter(bench, seed + 1), sampler.canary(served, bench.canary_prompts))
         except SwapError:

@@ -110,7 +110,7 @@ def test_beams_find_likelier_documents_than_greedy_search(
 def test_the_canary_finds_another_model(bench: Workbench, recipe: Recipe, sampler: BeamSampler, served: Served) -> None:
     arm = next(arm for arm in expand(recipe) if arm.control)
     answers = sampler.canary(served, bench.canary_prompts)
-    assert bench.check_canary(bench.base_weights(arm), answers) < 5e-4
+    assert bench.check_canary(bench.base_weights(arm), answers).nats < 5e-4
     trained = bench.fit(arm, 1, bench.base_weights(arm), {0: []}, Meter())
     with pytest.raises(SwapError):
         bench.check_canary(trained.weights, answers)

@@ -1,7 +1,8 @@
-"""The canary check on a stand-in for the resident model."""
+"""The canary check: its prompts and tolerances on a stand-in for the resident model, and its refusals."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,49 +13,134 @@ from autophage.data.source import HeldOut
 from autophage.errors import SwapError
 from autophage.plan.tokens import CANARY_TOKENS
 from autophage.sampler.protocol import Completion
-from autophage.stages.canary import CANARIES, CANARY_TOLERANCE, Canary
+from autophage.stages.canary import LONGEST_PROMPT, TOLERANCES, Canary
 from autophage.store.weights import Weights
 
-OWN = np.array([-1.0, -2.0], dtype=np.float32)
+TOKENS = 16
+NEW, OLD, OTHER = (Weights(name.encode(), {}, "full") for name in ("new", "old", "other"))
+STEP = {"float32": 1e-4, "bfloat16": 0.02}
+"""Root mean square (nats) by which the old weights' log-probs differ: less than every tolerance of its type."""
+ROUNDING = {"float32": 1e-6, "bfloat16": 0.01}
 
 
 class Resident:
-    """A model that finds the same log-probs in every sequence."""
+    """A model whose log-probs under each weights are drawn once."""
 
-    recipe = SimpleNamespace(model=SimpleNamespace(dtype="float32"))
+    def __init__(self, dtype: str, step: float) -> None:
+        self.recipe = SimpleNamespace(model=SimpleNamespace(dtype=dtype), sample=SimpleNamespace(beams=1))
+        size = (TOLERANCES[dtype].canaries, TOKENS)
+        draws = np.random.default_rng(0)
+        new = -draws.gamma(2.0, 1.5, size)
+        self.under = {one.digest: new + rms * draws.normal(size=size) for one, rms in ((OLD, step), (OTHER, 3.0))}
+        self.under[NEW.digest] = new
+        self.noise = draws.normal(size=size) * ROUNDING[dtype]
 
     def load(self, weights: Weights) -> None:
         self.loaded = weights
 
     def score(self, sequences: list[list[int]], contexts: list[int]) -> list[Any]:
-        assert [len(one) - context for one, context in zip(sequences, contexts, strict=True)] == [2] * CANARIES
-        return [SimpleNamespace(logprob=OWN) for _ in sequences]
+        assert all(len(one) - context == TOKENS for one, context in zip(sequences, contexts, strict=True))
+        return [SimpleNamespace(logprob=row) for row in self.under[self.loaded.digest]]
+
+    def served(self, weights: Weights, *, off: float = 0.0) -> list[Completion]:
+        """Return what a sampler with `weights` answers. The last log-prob is off by `off`."""
+        values = self.under[weights.digest] + self.noise
+        values[-1, -1] -= off
+        return [Completion([5] * TOKENS, "length", logprobs=row.tolist()) for row in values]
 
 
-@pytest.fixture
-def canary() -> Canary:
-    documents = [HeldOut(list(range(8 + place)), []) for place in range(CANARIES + 2)]
-    resident: Any = Resident()
-    source: Any = SimpleNamespace(held_out=lambda: documents)
-    return Canary(resident, source)
+def made(dtype: str, *, documents: int = 6, step: float | None = None) -> tuple[Canary, Resident]:
+    resident: Any = Resident(dtype, STEP[dtype] if step is None else step)
+    held = [HeldOut(list(range(8 + place)), []) for place in range(documents)]
+    source: Any = SimpleNamespace(held_out=lambda: held)
+    return Canary(resident, source), resident
 
 
-def answers(difference: float) -> list[Completion]:
-    """Completions of all prompts. One log-prob of the last is off by `difference`."""
-    right = [Completion([5, 6], "length", logprobs=OWN.tolist()) for _ in range(CANARIES - 1)]
-    return [*right, Completion([5, 6], "length", logprobs=[-1.0, -2.0 - difference])]
+@pytest.fixture(params=["float32", "bfloat16"])
+def dtype(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-def test_prompts_are_halves_of_held_out_documents(canary: Canary) -> None:
+def test_prompts_are_halves_of_held_out_documents() -> None:
+    canary, _ = made("float32")
     assert [len(prompt) for prompt in canary.prompts] == [4, 4, 5, 5]
     assert canary.longest == 5 + CANARY_TOKENS
 
 
-def test_rounding_passes(canary: Canary) -> None:
-    assert canary.check(Weights(b"", {}), answers(1e-4)) == pytest.approx(1e-4, rel=1e-2)
+def test_few_documents_serve_many_canaries() -> None:
+    canary, _ = made("bfloat16")
+    assert len(canary.prompts) == TOLERANCES["bfloat16"].canaries
+    assert canary.prompts[0] == canary.prompts[6]
 
 
-@pytest.mark.parametrize("difference", [2 * CANARY_TOLERANCE["float32"], float("nan")])
-def test_other_weights_do_not_pass(canary: Canary, difference: float) -> None:
-    with pytest.raises(SwapError, match="does not serve the weights"):
-        canary.check(Weights(b"", {}), answers(difference))
+def test_a_prompt_has_a_bound_but_keeps_its_context() -> None:
+    documents = [HeldOut(list(range(4000)), []), HeldOut(list(range(4000)), [], context=300)]
+    resident: Any = Resident("float32", 0.0)
+    source: Any = SimpleNamespace(held_out=lambda: documents)
+    assert [len(one) for one in Canary(resident, source).prompts] == [LONGEST_PROMPT, 300] * 2
+
+
+def test_the_trained_weights_pass(dtype: str) -> None:
+    canary, resident = made(dtype)
+    record = canary.check(NEW, resident.served(NEW), OLD)
+    assert resident.loaded is NEW
+    assert 0 < record.mean < record.p90 < record.nats < TOLERANCES[dtype].largest
+    assert record.staleness == pytest.approx(0, abs=0.1)
+    assert set(record.entries()) == {
+        "canary_nats", "canary_mean_nats", "canary_p90_nats", "canary_staleness", "canary_staleness_error",
+    }  # fmt: skip
+    assert canary.notes() == []
+
+
+def test_stale_weights_of_a_step_below_every_tolerance_do_not_pass(dtype: str) -> None:
+    canary, resident = made(dtype)
+    assert canary.check(NEW, resident.served(OLD)), "the differences alone cannot tell"
+    with pytest.raises(SwapError, match=r"lie (0\.9|1\.0).* of the way to those of the generation before"):
+        canary.check(NEW, resident.served(OLD), OLD)
+
+
+def test_foreign_weights_do_not_pass(dtype: str) -> None:
+    canary, resident = made(dtype)
+    with pytest.raises(SwapError, match=r"differ by .* nats \(mean"):
+        canary.check(NEW, resident.served(OTHER), OLD)
+
+
+def test_a_single_wild_token_does_not_pass(dtype: str) -> None:
+    canary, resident = made(dtype)
+    with pytest.raises(SwapError, match="nats \\(largest"):
+        canary.check(NEW, resident.served(NEW, off=2 * TOLERANCES[dtype].largest), OLD)
+
+
+@pytest.mark.parametrize("previous", [None, OLD])
+def test_a_nan_never_passes(dtype: str, previous: Weights | None) -> None:
+    canary, resident = made(dtype)
+    with pytest.raises(SwapError):
+        canary.check(NEW, resident.served(NEW, off=float("nan")), previous)
+    resident.under[NEW.digest][0, 0] = float("nan")
+    with pytest.raises(SwapError):
+        canary.check(NEW, resident.served(OTHER), previous)
+
+
+def test_a_nan_under_the_weights_before_never_passes(dtype: str) -> None:
+    canary, resident = made(dtype)
+    resident.under[OLD.digest][0, 0] = float("nan")
+    with pytest.raises(SwapError):
+        canary.check(NEW, resident.served(NEW), OLD)
+
+
+def test_a_step_that_rounding_hides_is_noted_once() -> None:
+    canary, resident = made("bfloat16", step=1e-4)
+    for _ in range(2):
+        canary.check(NEW, resident.served(NEW), OLD)
+    [note] = canary.notes()
+    assert "by 0.0001 nats, which rounding hides" in note
+    assert canary.notes() == []
+
+
+def test_the_same_weights_again_have_no_staleness(dtype: str) -> None:
+    canary, resident = made(dtype)
+    assert canary.check(NEW, resident.served(NEW), NEW).staleness is None
+    assert canary.check(NEW, resident.served(NEW)).staleness is None
+    with suppress(SwapError):
+        canary.check(NEW, resident.served(OTHER), NEW)
+    assert canary.notes() == []

@@ -233,7 +233,7 @@ def measured(bench):
     given = answers(bench.requests(arm, 0), start)
     samples, metrics, _ = bench.measure(arm, 0, start, None, given, Meter())
     trained = bench.fit(arm, 1, start, {0: samples}, Meter())
-    assert bench.check_canary(trained.weights, canaries(trained.weights)) < 1e-5
+    assert bench.check_canary(trained.weights, canaries(trained.weights)).nats < 1e-5
     with pytest.raises(SwapError, match="does not serve"):
         bench.check_canary(trained.weights, canaries(start))
     given = answers(bench.requests(arm, 1), trained.weights)

@@ -15,7 +15,7 @@ ANSWERED = [ONE, replace(ONE, question="s/1", generated="Γ\n B", generated_choi
 
 def commit(run: RunDirectory, answers: list[Answer]) -> None:
     metrics = [Metric("fluency/ppl_human", 2.0)]
-    made = Generation("a", 0, Weights(b"weights", {"r": 8}), "a@0", [], metrics, 0.0, 1, answers=answers)
+    made = Generation("a", 0, Weights(b"weights", {"r": 8}), "a@0", [], metrics, None, 1, answers=answers)
     commit_generation(run, made, level="exact", versions={}, arms=["a"])
 
 

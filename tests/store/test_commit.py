@@ -15,6 +15,7 @@ import pytest
 from autophage.errors import StoreError, UserError
 from autophage.store import manifest as manifests
 from autophage.store.atomic import TEMPORARY
+from autophage.store.canary import CanaryRecord
 from autophage.store.commit import Generation, commit_generation, committed_samples, committed_weights
 from autophage.store.corpus import Sample, read_corpus, sample_id, write_corpus
 from autophage.store.manifest import Metric, check, committed
@@ -47,10 +48,13 @@ def make_samples(generation: int, count: int = 5) -> list[Sample]:
     return samples
 
 
+CANARY = CanaryRecord(1e-6, 2e-7, 5e-7, staleness=0.01, staleness_error=0.02)
+
+
 def make(generation: int) -> Generation:
     adapter = Weights(f"weights of {generation}".encode(), {"r": 8})
     metrics = [Metric("fluency/ppl_human", 2.0 + generation, 1.9, 2.1, 10)]
-    return Generation("a", generation, adapter, f"a@{generation}", make_samples(generation), metrics, 1e-6, 1)
+    return Generation("a", generation, adapter, f"a@{generation}", make_samples(generation), metrics, CANARY, 1)
 
 
 def commit(run: RunDirectory, generation: int) -> None:

@@ -26,6 +26,7 @@ from autophage.store.fault_points import reach
 
 if TYPE_CHECKING:
     from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request, Served
+    from autophage.store.canary import CanaryRecord
     from autophage.store.corpus import Sample
     from autophage.store.messages import Measured, TrainingRecord
     from autophage.store.weights import Weights
@@ -179,10 +180,12 @@ class TrainerActor(Shell):
             late.put(documents)
         return late is not None
 
-    def check_canary(self, weights: Weights, completions: Sequence[Completion]) -> float:
+    def check_canary(
+        self, weights: Weights, completions: Sequence[Completion], previous: Weights | None
+    ) -> CanaryRecord:
         reach("trainer", "check_canary")
         try:
-            return self._bench.check_canary(weights, completions)
+            return self._bench.check_canary(weights, completions, previous)
         finally:
             self._give_back()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from autophage.cluster.calls import Handle
 from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request, Served
+from autophage.store.canary import CanaryRecord
 from autophage.store.corpus import Sample
 from autophage.store.messages import Measured, TrainingRecord
 from autophage.store.weights import Weights
@@ -72,8 +73,13 @@ class TrainerClient:
         """
         return self._handle.feed.options(concurrency_group="watch").remote(documents)
 
-    def check_canary(self, weights: ObjectRef[Weights], completions: ObjectRef[list[Completion]]) -> ObjectRef[float]:
-        return self._handle.check_canary.remote(weights, completions)
+    def check_canary(
+        self,
+        weights: ObjectRef[Weights],
+        completions: ObjectRef[list[Completion]],
+        previous: ObjectRef[Weights] | None,
+    ) -> ObjectRef[CanaryRecord]:
+        return self._handle.check_canary.remote(weights, completions, previous)
 
     def measure(
         self,

@@ -18,6 +18,7 @@ from autophage.cluster.served_models import ServedModels
 from autophage.data.mix import needed_corpora
 from autophage.recipe.arms import Arm
 from autophage.sampler.protocol import Completion
+from autophage.store.canary import CanaryRecord
 from autophage.store.commit import committed_samples
 from autophage.store.messages import Measured, TrainingRecord
 from autophage.store.rundir import RunDirectory
@@ -48,7 +49,7 @@ class Launcher:
         if work.stage is Stage.TRAIN:
             return self._train(work)
         if work.stage is Stage.SWAP:
-            return self._served.swap(work, self._partials.of(work))
+            return self._swap(work)
         return self._measure(work)
 
     def sample(self, works: Sequence[Work]) -> list[ObjectRef[list[Completion]]]:
@@ -92,6 +93,14 @@ class Launcher:
         partial = self._partials.of(work)
         partial.weights, partial.optimizer = fit.weights, fit.optimizer
         return fit.record
+
+    def _swap(self, work: Work) -> ObjectRef[CanaryRecord]:
+        """Start a swap. The canary compares with the model before too, which may not be committed yet."""
+        before = self._partials.find(work.previous)
+        previous = before.weights if before is not None else None
+        if previous is None and work.generation:
+            previous = self._models.weights(work.arm, work.generation - 1)
+        return self._served.swap(work, self._partials.of(work), previous)
 
     def _measure(self, work: Work) -> ObjectRef[Measured]:
         partial = self._partials.of(work)

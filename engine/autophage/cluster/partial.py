@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from autophage.cluster.clients import Orders
 from autophage.cluster.scheduler import Stage, Work
 from autophage.sampler.protocol import Completion, Served
+from autophage.store.canary import CanaryRecord
 from autophage.store.commit import Generation
 from autophage.store.manifest import Metric
 from autophage.store.messages import Measured, TrainingRecord
@@ -46,8 +47,7 @@ class PartialGeneration:
     orders: ObjectRef[Orders] | None = None
     """Requested at the swap, while the trainer is free, and used when sampling begins."""
     served: Served | None = None
-    canary: float | None = None
-    """Largest difference in log-prob (nats) between sampler and trainer on the canary."""
+    canary: CanaryRecord | None = None
     completions: list[Completion] | None = None
     measured: Measured | None = None
     speed: dict[Stage, list[Metric]] = field(default_factory=dict)

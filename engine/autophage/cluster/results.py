@@ -16,6 +16,7 @@ from autophage.cluster.served_models import ServedModels
 from autophage.cluster.watch import Running
 from autophage.errors import SwapError
 from autophage.sampler.protocol import Completion
+from autophage.store.canary import CanaryRecord
 from autophage.store.fault_points import reach
 from autophage.store.manifest import Metric
 from autophage.store.messages import Measured, TrainingRecord
@@ -67,7 +68,7 @@ class StageResults:
         return Finished(work, seconds, tokens, self._actors.of(side).notes(self._actors.deadlines.call))
 
     def _record(
-        self, work: Work, partial: PartialGeneration, result: TrainingRecord | float | list[Completion] | Measured
+        self, work: Work, partial: PartialGeneration, result: TrainingRecord | CanaryRecord | list[Completion] | Measured
     ) -> int:
         """Record a stage's result and act on it. Return the stage's tokens; 0 unless it samples or trains."""
         match result:

@@ -14,6 +14,8 @@ from autophage.cluster.partial import Installation, PartialGeneration, ended
 from autophage.cluster.scheduler import Side, Work
 from autophage.errors import SwapError
 from autophage.sampler.protocol import Served
+from autophage.store.canary import CanaryRecord
+from autophage.store.weights import Weights
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -26,10 +28,12 @@ class ServedModels:
         self._actors, self._models, self._canary_prompts = actors, models, canary_prompts
         self._companions: dict[Work, list[Served]] = {}
 
-    def swap(self, work: Work, partial: PartialGeneration) -> ObjectRef[float]:
-        """Install a generation's model and start its canary check.
+    def swap(
+        self, work: Work, partial: PartialGeneration, previous: ObjectRef[Weights] | None
+    ) -> ObjectRef[CanaryRecord]:
+        """Install a generation's model and start its canary check. Return the reference to the check's record.
 
-        Return the reference to the largest difference in log-prob (nats).
+        `previous` are the weights of the generation before, which a stale sampler would serve.
         """
         trainer, sampler = self._actors.trainer, self._actors.sampler
         if work.generation == 0:
@@ -39,7 +43,7 @@ class ServedModels:
         # After the installation and before the check: the trainer is free until the canary's completions are there.
         partial.orders = trainer.orders(work.arm, work.generation)
         partial.installation = Installation(served, sampler.canary(served, self._canary_prompts))
-        return trainer.check_canary(weights, partial.installation.canary)
+        return trainer.check_canary(weights, partial.installation.canary, previous)
 
     def confirm(self, partial: PartialGeneration) -> None:
         """Record that the canary check of a generation's installed model has passed."""

@@ -138,11 +138,15 @@ def _is_usual(choice: object) -> bool:
 def _weights(weights: dict[str, Any]) -> str:
     """Return the start of the weights' digest and the distance of the canary, as text.
 
-    The canary compares sampler and trainer at the swap, in nats. A missing part is left out.
+    The canary compares sampler and trainer at the swap: its largest and mean difference in nats, and its staleness, which is
+    0 for the trained weights and 1 for those before. A missing part is left out.
     """
     words = [str(weights["digest"])[:12]] if weights.get("digest") else []
     canary = weights.get("canary_nats")
     words += [f"canary {canary:.1e} nats"] if isinstance(canary, int | float) else []
+    mean, staleness, error = (weights.get(f"canary_{name}") for name in ("mean_nats", "staleness", "staleness_error"))
+    words += [f"mean {mean:.1e}"] if isinstance(mean, int | float) else []
+    words += [f"staleness {staleness:.2f} ± {error:.1g}"] if isinstance(staleness, int | float) else []
     return ", ".join(words)
 
 

@@ -84,4 +84,4 @@ class Workbench:
     def notes(self) -> list[str]:
         """Return the pending messages for the user. Each is returned once."""
         note, self.resident.micro_batch.note = self.resident.micro_batch.note, ""
-        return [note] if note else []
+        return [*([note] if note else []), *self._canary.notes()]

@@ -9,6 +9,7 @@ from autophage.errors import StoreError
 from autophage.store import manifest as manifests
 from autophage.store.answers import Answer, write_answers
 from autophage.store.atomic import sha256, write_bytes
+from autophage.store.canary import CanaryRecord
 from autophage.store.corpus import Sample, read_samples, write_corpus
 from autophage.store.judged import count_judged
 from autophage.store.manifest import MANIFEST, OPTIMIZER, Manifest, Metric, true_file, true_shards
@@ -23,8 +24,8 @@ from autophage.store.weights import Weights, load_weights
 class Generation:
     """Results of generation g of an arm: model g, corpus g, and the metrics of both.
 
-    `served_as` is the name of the weights in the sampler. `canary` is the difference in nats between the log-probs of
-    sampler and trainer. Both are None for a learner without a sampler.
+    `served_as` is the name of the weights in the sampler, and `canary` the record of its check. Both are None for a
+    learner without a sampler.
     """
 
     arm: str
@@ -33,7 +34,7 @@ class Generation:
     served_as: str | None
     samples: list[Sample] | Numbers
     metrics: list[Metric]
-    canary: float | None
+    canary: CanaryRecord | None
     seed: int
     steps: list[StepStatistics] = field(default_factory=list)
     """Statistics of the training that made the model; empty at generation 0."""
@@ -66,7 +67,7 @@ def commit_generation(
         write_answers(folder, made.answers)
     if made.generation and made.weights.method != "small":
         write_training(folder, made.steps)
-    served = {"served_as": made.served_as, "canary_nats": made.canary}
+    served = {} if made.served_as is None else {"served_as": made.served_as}
     manifests.write_manifest(
         folder,
         Manifest(
@@ -79,7 +80,8 @@ def commit_generation(
             weights={
                 "method": made.weights.method,
                 "digest": made.weights.digest,
-                **{name: value for name, value in served.items() if value is not None},
+                **served,
+                **({} if made.canary is None else made.canary.entries()),
             },
             versions=versions,
             level=level,

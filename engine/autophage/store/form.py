@@ -56,10 +56,9 @@ def _text(value: object) -> bool:
 
 
 def _weights(value: object) -> bool:
-    if not isinstance(value, dict):
-        return False
-    nats = value.get("canary_nats", 0.0)
-    return type(nats) in (int, float) and all(_text(one) for name, one in value.items() if name != "canary_nats")
+    return isinstance(value, dict) and all(
+        type(one) in (int, float) if name.startswith("canary_") else _text(one) for name, one in value.items()
+    )
 
 
 _FORM: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -69,7 +68,7 @@ _FORM: dict[str, tuple[Callable[[Any], bool], str]] = {
     "files": (_table_of(_file), "a table of files with bytes and sha256"),
     "counts": (_table_of(_whole), "a table of whole numbers"),
     "seeds": (_table_of(_whole), "a table of whole numbers"),
-    "weights": (_weights, "a table of texts, with canary_nats as a number"),
+    "weights": (_weights, "a table of texts, with the canary's entries as numbers"),
     "versions": (_table_of(_text), "a table of texts"),
     "level": (_text, "a text"),
     "format": (_whole, "a whole number"),
