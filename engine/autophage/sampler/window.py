@@ -1,7 +1,8 @@
 """The requests in the engine, and those that wait for room.
 
-All requests enter at once. If a step runs out of memory, all are withdrawn. Half as many then enter at a time, in the
-same order. An interrupted request begins again with its own seed. Plain bookkeeping that knows neither vLLM nor torch.
+Requests enter in their order, up to `AHEAD` times as many as are computed at once. If a step runs out of memory, all are
+withdrawn. Half as many as were computed then enter at a time, in the same order. An interrupted request begins again with its
+own seed. Plain bookkeeping that knows neither vLLM nor torch.
 """
 
 from __future__ import annotations
@@ -11,6 +12,13 @@ from typing import NamedTuple
 
 from autophage.errors import RunError
 from autophage.sampler.batch import Asked, Batch
+
+AHEAD = 2
+"""Requests in the engine for each that it computes at once.
+
+As many wait in the engine as can end in one step, so that each step is as if all had entered. The others take no time of the
+first step, and no memory of the engine.
+"""
 
 
 class Place(NamedTuple):
@@ -24,7 +32,7 @@ class Place(NamedTuple):
 class Window:
     """The requests in the engine, and those that wait for room in it.
 
-    `concurrency` is the number of requests that the engine computes at once. Others wait inside the engine.
+    `concurrency` is the number of requests that the engine computes at once.
     """
 
     def __init__(self, concurrency: int) -> None:
@@ -34,14 +42,14 @@ class Window:
         """Pending message for the user; the reader clears it."""
         self._waiting: deque[Place] = deque()
         self._concurrency = concurrency
-        self._limit: int | None = None
+        self._limit = AHEAD * concurrency
 
     def add(self, place: Place) -> None:
         self._waiting.append(place)
 
     def next(self) -> Place | None:
         """Remove and return the next request that may enter. None where none waits or there is no room."""
-        if not self._waiting or (self._limit is not None and len(self.open) >= self._limit):
+        if not self._waiting or len(self.open) >= self._limit:
             return None
         return self._waiting.popleft()
 
