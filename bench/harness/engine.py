@@ -195,24 +195,24 @@ def first_token(sampler: Sampler, name: str, adapter_id: int, path: str) -> None
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
 
-    vllm: Any = sampler._engine
-    params = SamplingParams(temperature=0.0, max_tokens=1, detokenize=False)
-    prompt = {"prompt_token_ids": [1]}
-    vllm.add_request(f"bench-{adapter_id}", prompt, params, lora_request=LoRARequest(name, adapter_id, path))
-    while vllm.has_unfinished_requests():
-        vllm.step()
+    def write(vllm: Any) -> None:
+        params = SamplingParams(temperature=0.0, max_tokens=1, detokenize=False)
+        prompt = {"prompt_token_ids": [1]}
+        vllm.add_request(f"bench-{adapter_id}", prompt, params, lora_request=LoRARequest(name, adapter_id, path))
+        while vllm.has_unfinished_requests():
+            vllm.step()
+
+    sampler.on_engine(write)
 
 
 def add_from_file(sampler: Sampler, name: str, adapter_id: int, folder: Path) -> None:
     from vllm.lora.request import LoRARequest
 
-    vllm: Any = sampler._engine
-    vllm.add_lora(LoRARequest(name, adapter_id, str(folder)))
+    sampler.on_engine(lambda vllm: vllm.add_lora(LoRARequest(name, adapter_id, str(folder))))
 
 
 def remove_from_file(sampler: Sampler, adapter_id: int) -> None:
-    vllm: Any = sampler._engine
-    vllm.remove_lora(adapter_id)
+    sampler.on_engine(lambda vllm: vllm.remove_lora(adapter_id))
 
 
 class Preemptions:

@@ -70,6 +70,31 @@ def test_of_many_threads_the_one_at_work_is_shown() -> None:
     assert working_thread("no dump at all") == "no dump at all"
 
 
+OWNED = """Thread 0x03 (most recent call first):
+  File "/x/queue.py", line 4 in get
+  File "/y/autophage/sampler/owner.py", line 55 in _serve
+
+Thread 0x01 (most recent call first):
+  File "/x/threading.py", line 327 in wait
+  File "/x/concurrent/futures/_base.py", line 451 in result
+  File "/y/autophage/sampler/owner.py", line 49 in call
+  File "/y/autophage/sampler/engine.py", line 165 in _run
+  File "/y/autophage/sampler/engine.py", line 155 in sample
+  File "/y/autophage/cluster/actors.py", line 10 in sample
+"""
+AT_WORK = """
+Thread 0x02 (most recent call first):
+  File "/x/vllm/step.py", line 3 in step
+  File "/y/autophage/sampler/engine.py", line 170 in _step
+  File "/y/autophage/sampler/owner.py", line 57 in _serve
+"""
+
+
+def test_of_an_engine_that_hangs_its_owner_is_shown_and_not_who_waits_for_it() -> None:
+    assert working_thread(OWNED + AT_WORK).splitlines()[0] == '  File "/x/vllm/step.py", line 3 in step'
+    assert "in sample" in working_thread(OWNED), "where nobody works, the caller is shown"
+
+
 SLEEPER = """
 import faulthandler, signal, sys, time
 faulthandler.register(signal.SIGUSR2, file=2)

@@ -24,9 +24,10 @@ SCRIPT = '''
 """In a process of its own: vLLM changes global state of the process it runs in."""
 from autophage.host import environment
 environment.apply()
-import sys, time
+import sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np, safetensors.torch, torch
+from vllm import LLMEngine
 from autophage.data.build import read_source
 from autophage.errors import EngineDeadError
 from autophage.progress import Meter
@@ -42,6 +43,22 @@ source = read_source(loaded.recipe)
 bench = Workbench(loaded.recipe, source, model_path(loaded.recipe, source, Meter()))
 settings = bench.engine_settings(loaded.arms)
 assert settings.mixed == 3, settings
+
+# Every call of vLLM comes from one thread, whichever thread calls the sampler.
+seen = {}
+
+
+def watched(name, whole):
+    def call(self, *args, **kwargs):
+        seen.setdefault(name, set()).add(threading.get_ident())
+        return whole(self, *args, **kwargs)
+
+    return call
+
+
+CALLS = ("__init__", "step", "add_request", "collective_rpc", "has_unfinished_requests")
+for name in CALLS:
+    setattr(LLMEngine, name, watched(name, getattr(LLMEngine, name)))
 sampler = Sampler(settings)
 zero = bench.base_weights(loaded.arms[0])
 
@@ -90,6 +107,28 @@ for decoding in (greedy, drawn):
     again = sampler.sample(jobs, nobody)
     assert [bits(one) for one in mixed] == [bits(one) for one in again]
 
+# More requests than enter at once give the steps, and the bits, of requests that all enter.
+runner = sampler._engine.engine_core.engine_core.model_executor.driver_worker.worker.model_runner
+execute, composed = runner.execute_model, []
+
+
+def noting(scheduled, *rest, **named):
+    composed[-1].append(list(scheduled.num_scheduled_tokens.values()))
+    return execute(scheduled, *rest, **named)
+
+
+runner.execute_model = noting
+many = [Request(prompt[: 2 + i % 4], i) for i in range(3 * settings.concurrency)]
+limit, written = sampler._window._limit, []
+for limit_here in (limit, len(many)):
+    sampler._window._limit = limit_here
+    composed.append([])
+    written.append(bits(sampler.sample([Job(served[0], many, Decoding(12, 1.0, 1.0, 0, (2,)))], nobody)[0]))
+sampler._window._limit, runner.execute_model = limit, execute
+assert limit < len(many)
+assert len(composed[0]) > 20 and composed[0] == composed[1]
+assert written[0] == written[1]
+
 # Callers in threads of their own share the queue.
 counted = []
 with ThreadPoolExecutor(6) as threads:
@@ -109,6 +148,9 @@ with ThreadPoolExecutor(6) as threads:
     assert len(canaries.result()) == len(bench.canary_prompts)
 assert sorted(counted) == [(0, place) for place in range(30) for _ in calls]
 assert sampler._records == [] and sampler._open == {}
+assert set(seen) == set(CALLS), seen
+assert len(set.union(*seen.values())) == 1, f"vLLM was called from several threads: {seen}"
+assert threading.get_ident() not in seen["step"]
 
 # Asked for a token while documents are written, an engine shows one of theirs, and they stay as they are to the last bit.
 with ThreadPoolExecutor(1) as threads:

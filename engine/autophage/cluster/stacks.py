@@ -19,6 +19,8 @@ DUMP_SETTLED = 0.5
 """Seconds without growth after which a log holds the whole dump."""
 FRAMES_SHOWN = 12
 """Innermost frames that an error message shows."""
+PACKAGE, OWNER = "/autophage/", "/autophage/sampler/owner.py"
+"""Parts of the file names of this package's frames, and of the innermost one of a thread that waits for work or a result."""
 
 
 def dump_stack(where: tuple[str, int] | None, log: Path) -> str:
@@ -90,10 +92,14 @@ def size_of(log: Path) -> int:
 
 
 def working_thread(dump: str) -> str:
-    """Return the innermost frames of the thread that runs this package's code, from a dump of `faulthandler`."""
+    """Return the innermost frames of the thread that runs this package's code, from a dump of `faulthandler`.
+
+    A thread that waits for the engine's owner, and an owner without work, are shown if there is no other.
+    """
     threads = [block.strip().splitlines() for block in dump.split("\n\n") if "most recent call first" in block]
-    ours = [lines for lines in threads if any("/autophage/" in line for line in lines)]
-    shown = max(ours or threads, key=len, default=dump.strip().splitlines())
+    ours = [lines for lines in threads if any(PACKAGE in line for line in lines)]
+    working = [lines for lines in ours if OWNER not in next(line for line in lines if PACKAGE in line)]
+    shown = max(working or ours or threads, key=len, default=dump.strip().splitlines())
     frames = [line for line in shown if line.lstrip().startswith("File ")] or shown
     more = [f"  ... {len(frames) - FRAMES_SHOWN} more"] if len(frames) > FRAMES_SHOWN else []
     return "\n".join([*frames[:FRAMES_SHOWN], *more])

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
-
-from autophage.errors import AutophageError, EngineDeadError, RunError, SwapError, UserError, first_line
+from autophage.errors import AutophageError, EngineDeadError, SwapError, UserError, first_line
 from autophage.host import vllm_window
 from autophage.host.devices import out_of_memory
 from autophage.plan.tokens import CANARY_TOKENS
@@ -23,32 +21,28 @@ from autophage.sampler import ranks
 from autophage.sampler.arguments import engine_arguments
 from autophage.sampler.base_weights import BaseWeights
 from autophage.sampler.batch import Asked, Batch, Ended
-from autophage.sampler.protocol import (
-    Completion,
-    Decoding,
-    EngineSettings,
-    Job,
-    Request,
-    Served,
-)
+from autophage.sampler.owner import OwnerThread
+from autophage.sampler.protocol import Completion, EngineSettings, Job, Served
 from autophage.sampler.record import Record
 from autophage.sampler.start import start
-from autophage.sampler.turns import Turns
+from autophage.sampler.translate import completion, require_agreement, sampling
 from autophage.sampler.window import Place, Window
 from autophage.store.weights import Weights, digest_of
 
-OWN_LOGPROB_TOLERANCE = 1e-3
-"""Largest difference (nats) between a recorded log-prob and vLLM's own of the same token. Both come from the same logits, so
-rounding leaves 1e-5 at any element type. Another row, step or distribution differs by tenths or more."""
+T = TypeVar("T")
 
 
 class Sampler:
     """A running vLLM engine that serves several models.
 
-    Calls may come from several threads. They take turns between two steps, first come first served.
+    Calls may come from several threads. A thread of its own does their work, first come first served between two steps.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
+        self._owner = OwnerThread("engine")
+        self._owner.call(self._start, settings)
+
+    def _start(self, settings: EngineSettings) -> None:
         vllm_window.require()
         arguments = engine_arguments(settings)  # its refusals name a setting, and are not about the model
         from vllm import EngineArgs
@@ -72,7 +66,6 @@ class Sampler:
         if settings.tensor_parallel > 1:
             self._call("autophage_settle_rank", settings.device)
         self._bases = BaseWeights(self._engine, settings.dtype)
-        self._turns = Turns()
         self._digests = ThreadPoolExecutor(1, "digest")
         self._sleeps, self._asleep = settings.sleeps, False
         self._next_id = 1
@@ -91,40 +84,43 @@ class Sampler:
         Raises:
             SwapError: The bytes do not match their digest, or vLLM does not take them.
         """
-        name = f"{label}-{weights.digest[:16]}"
-        with self._turns:
-            self._wake()
-            if weights.method == "full":
-                return Served(name, 0, weights.digest, self._bases.hold(name, weights))
-            served = Served(name, self._next_id, weights.digest)
-            self._next_id += 1
-            # The digest takes as long as all the rest and releases the interpreter lock, so it runs meanwhile.
-            arrived = self._digests.submit(digest_of, weights.tensors)
-            refused: Exception | None = None
-            try:
-                self._call("autophage_install_adapter", served.adapter_id, weights.tensors, json.dumps(weights.config))
-            except Exception as error:
-                refused = error
-            if (found := arrived.result()) != weights.digest:
-                self._call("autophage_remove_adapter", served.adapter_id)
-                raise SwapError(
-                    f"{label}: the adapter that arrived ({found[:16]}, {len(weights.tensors):,} bytes) is not the one that was "
-                    f"sent ({weights.digest[:16]}). Nothing was installed."
-                ) from refused
-            if refused is not None:
-                raise SwapError(f"{label}: vLLM does not take the adapter ({refused})") from refused
-            return served
+        return self._owner.call(self._install, f"{label}-{weights.digest[:16]}", label, weights)
+
+    def _install(self, name: str, label: str, weights: Weights) -> Served:
+        self._wake()
+        if weights.method == "full":
+            return Served(name, 0, weights.digest, self._bases.hold(name, weights))
+        served = Served(name, self._next_id, weights.digest)
+        self._next_id += 1
+        # The digest takes as long as all the rest and releases the interpreter lock, so it runs meanwhile.
+        arrived = self._digests.submit(digest_of, weights.tensors)
+        refused: Exception | None = None
+        try:
+            self._call("autophage_install_adapter", served.adapter_id, weights.tensors, json.dumps(weights.config))
+        except Exception as error:
+            refused = error
+        if (found := arrived.result()) != weights.digest:
+            self._call("autophage_remove_adapter", served.adapter_id)
+            raise SwapError(
+                f"{label}: the adapter that arrived ({found[:16]}, {len(weights.tensors):,} bytes) is not the one that was "
+                f"sent ({weights.digest[:16]}). Nothing was installed."
+            ) from refused
+        if refused is not None:
+            raise SwapError(f"{label}: vLLM does not take the adapter ({refused})") from refused
+        return served
 
     def remove(self, served: Served) -> None:
         """Remove an installed model that no request uses any more.
 
         A sleeping engine sleeps on, because the host alone forgets the model.
         """
-        with self._turns:
-            if served.adapter_id:
-                self._call("autophage_remove_adapter", served.adapter_id)
-            elif served.base is not None:
-                self._bases.let_go(served.base)
+        self._owner.call(self._remove, served)
+
+    def _remove(self, served: Served) -> None:
+        if served.adapter_id:
+            self._call("autophage_remove_adapter", served.adapter_id)
+        elif served.base is not None:
+            self._bases.let_go(served.base)
 
     def canary(self, served: Served, prompts: Sequence[Sequence[int]]) -> list[Completion]:
         """Return a sampled continuation of each prompt of token ids, with its log-probs.
@@ -143,7 +139,7 @@ class Sampler:
             for index, prompt in enumerate(prompts)
         ]
         completions = self._run(asked, [0] * len(asked), lambda *_: None, observe=True)
-        _agree(completions)
+        require_agreement(completions)
         return completions
 
     def sample(self, jobs: Sequence[Job], ended: Ended, *, observe: bool = True) -> list[list[Completion]]:
@@ -157,7 +153,7 @@ class Sampler:
             observe: Record statistics of every token. They never change the tokens.
         """
         asked = [
-            Asked(job.served, request.prompt_ids, _sampling(request, request.decoding or job.decoding))
+            Asked(job.served, request.prompt_ids, sampling(request, request.decoding or job.decoding))
             for job in jobs
             for request in job.requests
         ]
@@ -166,15 +162,18 @@ class Sampler:
         return [[next(documents) for _ in job.requests] for job in jobs]
 
     def _run(self, asked: Sequence[Asked], owners: list[int], ended: Ended, *, observe: bool) -> list[Completion]:
-        with self._turns:
-            self._wake()
-            batch = self._submit(asked, owners, ended, observe=observe)
+        batch = self._owner.call(self._submit, asked, owners, ended, observe=observe)
         while not batch.finished:
-            with self._turns:
-                if not batch.finished:
-                    self._step()
+            self._owner.call(self._step_until, batch)
         self.rest()
         return batch.result()
+
+    def _step_until(self, batch: Batch) -> None:
+        """Take steps until a batch is finished or another thread wants the engine."""
+        while not batch.finished:
+            self._step()
+            if self._owner.wanted:
+                return
 
     def prove(self, seconds: float = 0.0) -> bool:
         """Make the engine write a token, which proves that it lives. Returns True if the token is of a requested document.
@@ -187,18 +186,23 @@ class Sampler:
         """
         deadline, steps = time.monotonic() + seconds, 0
         while True:
-            with self._turns:
-                if not self._open:
-                    break
-                before = self._written()
-                self._step()
-                if self._written() != before or not self._open:
-                    return True
+            if (wrote := self._owner.call(self._step_and_look)) is None:
+                break
+            if wrote:
+                return True
             steps += 1
             if time.monotonic() > deadline:
                 raise EngineDeadError(f"vLLM took {steps} steps in {seconds:.0f} s and wrote no token")
         self._write_one()
         return False
+
+    def _step_and_look(self) -> bool | None:
+        """Take a step of an engine at work. Return True if it wrote or ended; None for an idle engine."""
+        if not self._open:
+            return None
+        before = self._written()
+        self._step()
+        return self._written() != before or not self._open
 
     def _write_one(self) -> None:
         from vllm import SamplingParams
@@ -216,10 +220,12 @@ class Sampler:
 
         Nothing happens where sampler and trainer do not take turns on a GPU, or while requests run.
         """
-        with self._turns:
-            if self._sleeps and not self._asleep and not self._open:
-                self._engine.sleep(1)
-                self._asleep = True
+        self._owner.call(self._rest)
+
+    def _rest(self) -> None:
+        if self._sleeps and not self._asleep and not self._open:
+            self._engine.sleep(1)
+            self._asleep = True
 
     def _wake(self) -> None:
         if self._asleep:
@@ -227,10 +233,11 @@ class Sampler:
             self._asleep = False
 
     def _submit(self, asked: Sequence[Asked], owners: list[int], ended: Ended, *, observe: bool) -> Batch:
-        """Submit every request and return their batch. `owners` holds the job number of each request.
+        """Wake the engine, submit every request and return their batch. `owners` holds the job number of each request.
 
         Requests on another base, or observed differently, finish first: one step uses one base.
         """
+        self._wake()
         bases = {one.served.base for one in asked}
         if len(bases) > 1:
             raise ValueError("the models of one batch must share a base: every request of a step is computed with it")
@@ -291,7 +298,7 @@ class Sampler:
         for output in outputs:
             if output.finished:
                 batch, index, _ = self._open.pop(output.request_id)
-                batch.take(index, _completion(output.outputs[0]))
+                batch.take(index, completion(output.outputs[0]))
                 ended[id(batch)] = batch
         if finished := [batch for batch in ended.values() if batch.finished]:
             self._join(finished)
@@ -330,6 +337,10 @@ class Sampler:
         """The requests in the engine, by request id."""
         return self._window.open
 
+    def on_engine(self, work: Callable[[Any], T]) -> T:
+        """Call `work` with vLLM's engine, in the thread that owns it. For measurements of vLLM itself."""
+        return self._owner.call(work, self._engine)
+
     def notes(self) -> list[str]:
         """Return the new messages for the user; none if nothing happened."""
         note, self._window.note = self._window.note, ""
@@ -352,48 +363,3 @@ class Sampler:
     def _call(self, method: str, *args: Any) -> Any:
         """Run a method of the worker extension in every worker. Return the first answer: all are equal."""
         return self._engine.collective_rpc(method, args=args)[0]
-
-
-def _sampling(request: Request, decoding: Decoding) -> Any:
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
-
-    # A greedy request draws nothing, and vLLM refuses top_k and top_p beside temperature 0.
-    random = decoding.temperature > 0
-    return SamplingParams(
-        max_tokens=decoding.max_tokens,
-        temperature=decoding.temperature,
-        top_p=decoding.top_p if random else 1.0,
-        top_k=decoding.top_k if random else 0,
-        repetition_penalty=decoding.repetition_penalty,
-        seed=request.seed if random else None,
-        stop_token_ids=list(decoding.stop_ids),
-        ignore_eos=not decoding.stop_ids,
-        detokenize=False,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )
-
-
-def _agree(completions: Sequence[Completion]) -> None:
-    """Compare the recorded log-probs of canary completions with those that vLLM reports for the same tokens.
-
-    Raises:
-        RunError: They differ, so the record is of another token, row or distribution.
-    """
-    for completion in completions:
-        if completion.statistics is None or completion.logprobs is None:
-            raise RunError("a canary came back without its log-probs")
-        worst = float(np.abs(completion.statistics.logprob - np.array(completion.logprobs)).max())
-        if not worst <= OWN_LOGPROB_TOLERANCE:
-            raise RunError(
-                f"recorded log-probs differ from vLLM's own by {worst:.3g} nats (at most {OWN_LOGPROB_TOLERANCE:g}): the "
-                "statistics of sampled tokens cannot be trusted with this vLLM. Nothing was committed."
-            )
-
-
-def _completion(output: Any) -> Completion:
-    token_ids = list(output.token_ids)
-    logprobs = None
-    if output.logprobs is not None:
-        logprobs = [step[token].logprob for step, token in zip(output.logprobs, token_ids, strict=True)]
-    return Completion(token_ids, str(output.finish_reason), logprobs)
