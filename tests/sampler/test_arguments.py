@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,10 +94,10 @@ def test_a_wrong_setting_is_named_and_not_the_model(wrong: EngineSettings, messa
 
 
 @pytest.mark.slow
-def test_vllm_takes_every_argument_by_its_name() -> None:
+def test_vllm_takes_every_argument_by_its_name(tmp_path: Path) -> None:
     from vllm import EngineArgs
 
-    arguments = engine_arguments(replace(GPU, concurrency=1024))
+    arguments = engine_arguments(replace(GPU, concurrency=1024, model_path=str(tmp_path)))
     made = EngineArgs(**arguments)
     assert made.compilation_config.max_cudagraph_capture_size == 1024
     assert made.hf_overrides == {"head_dtype": "float32"}
