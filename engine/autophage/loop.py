@@ -79,8 +79,7 @@ def run_loop(recipe_name: str, out: Path, overrides: Sequence[str] = ()) -> None
             begun = time.perf_counter()
             together = [lineages[name] for name in cohort]
             jobs = [train_and_swap(bench, sampler, lineage, generation) for lineage in together]
-            corpora = sampler.sample(jobs, lambda *_: None)
-            for lineage, job, completions in zip(together, jobs, corpora, strict=True):
+            for lineage, job, completions in zip(together, jobs, sampler.sample(jobs, lambda *_: None), strict=True):
                 sampler.remove(job.served)
                 made = measure(bench, lineage, generation, completions, job.served.name)
                 level = resume_level(device().type)
@@ -108,11 +107,10 @@ def measure(
     arm, model = lineage.arm, lineage.model
     measured = bench.measure(arm, generation, model.weights, lineage.previous, completions, Meter())
     lineage.corpora[generation] = measured.samples
-    metrics = [*measured.metrics, *model.metrics]
     return Generation(
         arm=arm.name, generation=generation, weights=model.weights, served_as=served_as, samples=measured.samples,
-        metrics=metrics, canary=lineage.canary, seed=arm.recipe.seed, steps=model.steps, optimizer=model.optimizer,
-        answers=measured.answers,
+        metrics=[*measured.metrics, *model.metrics], canary=lineage.canary, seed=arm.recipe.seed, steps=model.steps,
+        optimizer=model.optimizer, answers=measured.answers,
     )  # fmt: skip
 
 
