@@ -6,6 +6,9 @@ that they can be pickled between processes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class AutophageError(Exception):
     """Base of all exceptions that this package raises on purpose."""
@@ -41,6 +44,27 @@ class EngineDeadError(RunError):
 
 class RequeueInterrupt(KeyboardInterrupt):
     """The scheduler reclaims the machine. The run stopped and should be queued again (exit code 75)."""
+
+
+@contextmanager
+def foreign_errors(problem: str, remedy: str) -> Iterator[None]:
+    """Turn whatever a library raises over the user's files in the body into one `UserError` with its first line.
+
+    Loaders raise exceptions of many libraries, and any of them means the same: the files cannot be used. The package's
+    own errors and exhausted memory pass.
+
+    Args:
+        problem: What cannot be done, and with which file. The library's words follow in parentheses.
+        remedy: Whole sentences.
+    """
+    try:
+        yield
+    except (AutophageError, MemoryError):
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's; this module imports nothing heavy
+            raise
+        raise UserError(f"{problem} ({first_line(error)}). {remedy}") from error
 
 
 UNREADABLE = (OSError, ValueError, KeyError, NotImplementedError, MemoryError)

@@ -152,7 +152,7 @@ def test_a_missing_column_is_told_with_those_that_are_there(folder: Path) -> Non
     )
 
 
-@pytest.mark.parametrize("answer", [4, -1, "B", ""])
+@pytest.mark.parametrize("answer", [4, -1, "E", ""])
 def test_an_answer_that_is_no_place_is_told_with_its_line(folder: Path, answer: str | int) -> None:
     rows: list[Written] = [("Two\nlines?", "1", "2", "3", "4", 0), ("Sell?", "1", "2", "3", "4", answer)]
     expected = f"{folder}/test/marketing_test.csv, line 4: the answer is '{answer}'. It must be"
@@ -162,13 +162,34 @@ def test_an_answer_that_is_no_place_is_told_with_its_line(folder: Path, answer: 
 def test_rows_and_files_that_cannot_be_used(folder: Path) -> None:
     assert "marketing_test.csv: holds no question" in spoilt(folder, [])
     assert "line 2: option 2 is empty" in spoilt(folder, [("Sell?", "1", "2", " ", "4", 0)])
-    assert "line 2: has more or fewer fields than the 6 columns" in spoilt(folder, [("Sell?", "1")])
+    assert "line 2: has 2 fields instead of 6" in spoilt(folder, [("Sell?", "1")])
     (folder / "test/marketing_test.csv").write_bytes(b"")
     with pytest.raises(UserError, match=r"marketing_test\.csv: is empty"):
         read_mmlu(table(folder))
     (folder / "test/marketing_test.csv").write_bytes("é".encode("latin-1"))
     with pytest.raises(UserError, match="is not UTF-8"):
         read_mmlu(table(folder))
+
+
+def test_files_of_the_paper_without_header_and_with_letters(folder: Path) -> None:
+    path = folder / "test/marketing_test.csv"
+    path.write_text(' Sell?,1,2,3,4,C\n" In ""two""\nlines?",a,b,c,d,A\n', "utf-8")
+    (folder / "test/._marketing_test.csv").write_bytes(b"\x00\x05\xa3")
+    [first, second] = [one for one in read_mmlu(table(folder)) if one.subject == "marketing"]
+    assert (first.text, first.options, first.answer) == (" Sell?", ("1", "2", "3", "4"), 2)
+    assert (second.text, second.answer) == (' In "two"\nlines?', 0)
+
+
+def test_a_dataset_with_numbers_and_gaps_as_options(tmp_path: Path) -> None:
+    card = "---\nconfigs:\n- config_name: maths\n  data_files:\n  - split: test\n    path: test.jsonl\n---\n"
+    (tmp_path / "README.md").write_text(card, "utf-8")
+    row = '{"question": "2+2?", "choices": [1, 2, 3, 4], "answer": 3}'
+    (tmp_path / "test.jsonl").write_text(row, "utf-8")
+    [question] = read_mmlu(table(tmp_path, formats=["no-instruction"]))
+    assert (question.options, question.answer) == (("1", "2", "3", "4"), 3)
+    (tmp_path / "test.jsonl").write_text(row.replace("[1, 2, 3, 4]", '["a", null, "c", "d"]'), "utf-8")
+    with pytest.raises(UserError, match="row 0: option 1 is None instead of a text"):
+        read_mmlu(table(tmp_path, formats=["no-instruction"]))
 
 
 def test_a_subject_that_is_not_there(folder: Path) -> None:

@@ -7,14 +7,14 @@ adds the tokenizer of the model under study.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autophage.data.passages import PromptMaker
 from autophage.data.source import Source
 from autophage.data.text_source import Text, TextSource, read_text
-from autophage.data.tokens import byte_pair_tokenizer, word_tokenizer
+from autophage.data.tokens import byte_pair_tokenizer, control_words, word_tokenizer
 from autophage.data.world import World
 from autophage.data.world_source import WorldSource
 from autophage.errors import UserError
@@ -24,6 +24,10 @@ from autophage.seeds import derive, generator
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+CONTROL_WORDS_SHOWN = 4
+"""Names of control tokens in a text that a message shows."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,22 @@ class RawSource:
         else:
             text = self.content.train + "\0" + self.content.held_out
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Messages for the user about what was read and what was left out."""
+        return () if isinstance(self.content, World) else self.content.notes
+
+    def control_words(self, tokens: Iterable[str]) -> list[str]:
+        """Return a message for the user that counts the strings of a text that name one of the special tokens `tokens`."""
+        if isinstance(self.content, World):
+            return []
+        found = control_words(tokens, [self.content.train, self.content.held_out])
+        if not found:
+            return []
+        shown = ", ".join(f"{word} {count:,} times" for word, count in found.most_common(CONTROL_WORDS_SHOWN))
+        more = ", ..." if len(found) > CONTROL_WORDS_SHOWN else ""
+        return [f"source.path: names control tokens of the tokenizer, which are read as plain text: {shown}{more}"]
 
     def make_tokenizer(self, recipe: Recipe) -> PreTrainedTokenizerBase:
         """Return a new tokenizer for this data: one token per word of a world, or byte-level BPE for a text.

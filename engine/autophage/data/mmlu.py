@@ -1,26 +1,31 @@
 """MMLU questions (Hendrycks et al., arXiv 2009.03300) from a folder of CSV files or a hub dataset.
 
 A folder holds `test/SUBJECT_test.csv` and, for few-shot prompts, `dev/SUBJECT_dev.csv`. All files may also lie side
-by side. Their columns are `COLUMNS`. A dataset (`tasksource/mmlu`) has one configuration per subject, with splits of
-the same names. Its columns are question, choices and answer. Texts are not changed. Errors name the place of an
-unusable row.
+by side. Their columns are `COLUMNS`. The first line names them, or is a question as in the files of the paper. The
+answer is the place or the letter of the right option. A dataset (`tasksource/mmlu`) has one configuration per
+subject, with splits of the same names. Its columns are question, choices and answer. Texts are not changed. Errors
+name the place of an unusable row.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from autophage.data.questions import Question, require_subjects
-from autophage.data.text_source import read_file
-from autophage.errors import UserError, first_line
+from autophage.data.dataset_files import loaded_rows
+from autophage.data.questions import LETTERS, Question, require_subjects
+from autophage.data.text_files import is_hidden, read_file
+from autophage.errors import UserError, foreign_errors
 from autophage.recipe.tables.questions import QuestionsTable
 
 OPTIONS = 4
 COLUMNS = ("question", *(f"choice{number}" for number in range(OPTIONS)), "answer")
+PLACES = {name: place for names in ("0123", LETTERS) for place, name in enumerate(names)}
+"""Places of options by how an answer names them."""
 DATASET_COLUMNS = ("question", "choices", "answer")
 NO_SUBJECTS = ("all", "auxiliary_train")
 """Configurations of hub datasets that are not subjects."""
@@ -94,9 +99,12 @@ def _first(
 
 def _place(place: str, answer: object) -> int:
     written = str(answer).strip()
-    if written not in map(str, range(OPTIONS)):
-        raise UserError(f"{place}: the answer is {written!r}. It must be the place of the right option: 0, 1, 2 or 3.")
-    return int(written)
+    if written not in PLACES:
+        raise UserError(
+            f"{place}: the answer is {written!r}. It must be the place of the right option, 0, 1, 2 or 3, or its letter, A, "
+            "B, C or D."
+        )
+    return PLACES[written]
 
 
 class _Folder:
@@ -112,26 +120,41 @@ class _Folder:
         path = self._files[split].get(subject)
         if path is None:
             return
-        reader = csv.DictReader(io.StringIO(read_file(path), newline=""), strict=True)
-        header = list(reader.fieldnames or ())
-        if not header:
-            raise UserError(f"{path}: is empty. Its first line must name the columns {', '.join(COLUMNS)}.")
+        records = _records(path)
+        first = next(records, None)
+        if first is None:
+            raise UserError(f"{path}: is empty. It needs questions with the columns {', '.join(COLUMNS)}.")
+        header = list(COLUMNS)
+        if _is_question(first[1]):
+            records = itertools.chain([first], records)
+        else:
+            header = first[1]
         if lacking := [name for name in COLUMNS if name not in header]:
             raise UserError(
                 f"{path}: has no column {' and no column '.join(lacking)}. Its columns are: {', '.join(header)}."
             )
-        line = reader.line_num + 1
-        for row in _records(path, reader):
+        for line, fields in records:
             place = f"{path}, line {line}"
-            line = reader.line_num + 1
-            if None in row or None in row.values():
-                raise UserError(f"{place}: has more or fewer fields than the {len(header)} columns of the first line.")
+            if len(fields) != len(header):
+                raise UserError(f"{place}: has {len(fields)} fields instead of {len(header)}.")
+            row = dict(zip(header, fields, strict=True))
             yield place, row["question"], [row[name] for name in COLUMNS[1:-1]], row["answer"]
 
 
-def _records(path: Path, reader: csv.DictReader[str]) -> Iterator[Mapping[str | None, Any]]:
+def _is_question(fields: Sequence[str]) -> bool:
+    """Return True if the first line of a file is a question and not the names of its columns."""
+    return len(fields) == len(COLUMNS) and fields[-1].strip() in PLACES
+
+
+def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records of a CSV file with the numbers of their first lines. Empty lines are left out."""
+    reader = csv.reader(io.StringIO(read_file(path), newline=""), strict=True)
+    line = 1
     try:
-        yield from reader
+        for fields in reader:
+            if fields:
+                yield line, fields
+            line = reader.line_num + 1
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: is not CSV ({error}).") from error
 
@@ -143,7 +166,7 @@ def _files(folder: Path, split: str) -> dict[str, Path]:
     """
     ending = f"_{split}.csv"
     found = sorted((folder / split).glob(f"*{ending}")) or sorted(folder.glob(f"*{ending}"))
-    return {path.name.removesuffix(ending): path for path in found}
+    return {path.name.removesuffix(ending): path for path in found if not is_hidden(path)}
 
 
 class _Dataset:
@@ -151,26 +174,37 @@ class _Dataset:
         import datasets
 
         datasets.disable_progress_bars()
-        self._datasets, self._path = datasets, path
-        try:
+        self._path = path
+        with foreign_errors(
+            f"questions.path = {path!r}: is neither a folder with files like test/SUBJECT_test.csv nor a loadable dataset",
+            "Give a folder, or a hub id that is reachable or cached.",
+        ):
             names = datasets.get_dataset_config_names(path)
-        except (OSError, ValueError, ConnectionError, datasets.exceptions.DatasetsError) as error:
-            raise UserError(
-                f"questions.path = {path!r}: is neither a folder with files like test/SUBJECT_test.csv nor a "
-                f"loadable dataset ({first_line(error)}). Give a folder, or a hub id that is reachable or cached."
-            ) from error
         self.subjects = sorted(name for name in names if name not in NO_SUBJECTS)
 
     def place(self, subject: str, split: str) -> str:
         return f"{self._path}, {subject}, {split}"
 
     def rows(self, subject: str, split: str) -> Iterator[QuestionRecord]:
-        try:
-            found = self._datasets.load_dataset(self._path, subject, split=split)
-        except (OSError, ValueError, ConnectionError, self._datasets.exceptions.DatasetsError) as error:
-            raise UserError(f"{self.place(subject, split)}: cannot be loaded ({first_line(error)}).") from error
-        if lacking := [name for name in DATASET_COLUMNS if name not in found.column_names]:
-            there = ", ".join(found.column_names)
-            raise UserError(f"{self.place(subject, split)}: has no column {lacking[0]}. Its columns are: {there}.")
-        for number, row in enumerate(found):
-            yield f"{self.place(subject, split)}, row {number}", row["question"], row["choices"], row["answer"]
+        with loaded_rows(self._path, subject, split, "questions.path") as found:
+            if lacking := [name for name in DATASET_COLUMNS if name not in found.column_names]:
+                there = ", ".join(found.column_names)
+                raise UserError(f"{self.place(subject, split)}: has no column {lacking[0]}. Its columns are: {there}.")
+            for number, row in enumerate(found):
+                place = f"{self.place(subject, split)}, row {number}"
+                yield place, _words(place, "question", row["question"]), _options(place, row["choices"]), row["answer"]
+
+
+def _options(place: str, options: object) -> list[str]:
+    if not isinstance(options, list):
+        raise UserError(f"{place}: its choices are {options!r} instead of a list of {OPTIONS}.")
+    return [_words(place, f"option {number}", option) for number, option in enumerate(options)]
+
+
+def _words(place: str, name: str, value: object) -> str:
+    """Return a text, or a number as text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(f"{place}: {name} is {value!r} instead of a text.")
+    return str(value)

@@ -8,11 +8,23 @@ distinguishes such a model from a broken one.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from autophage.errors import UserError
 
 CONFIGURATIONS = ("config.json", "tokenizer_config.json")
+
+
+@contextmanager
+def own_code_refused(path: str) -> Iterator[None]:
+    """Explain an error of the body, if the model at `path` brings its own code. Any other error passes."""
+    try:
+        yield
+    except Exception as error:
+        refuse_own_code(path, error)
+        raise
 
 
 def refuse_own_code(path: str, error: BaseException) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from autophage.data.tokens import apply_template, decode
+from autophage.data.chat_template import ChatTemplate
+from autophage.data.tokens import decode
 from autophage.errors import RunError
 from autophage.recipe.tables.maker import MakerTable
 
@@ -53,6 +54,7 @@ class WindowPassages:
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
+        template: ChatTemplate,
         windows: Sequence[list[int]],
         draws: Callable[[int, int], list[list[int]]],
     ) -> None:
@@ -60,7 +62,7 @@ class WindowPassages:
 
         `draws(seed, count)` returns a random selection of windows.
         """
-        self._tokenizer = tokenizer
+        self._tokenizer, self._template = tokenizer, template
         self._windows, self._draws = windows, draws
         self._made: dict[Callable[..., Any], Any] = {}
 
@@ -84,4 +86,4 @@ class WindowPassages:
         asked = maker.conversations(self, seed, count)
         if len(asked) != count:
             raise RunError(f"maker.kind = {maker.settings.kind!r} wrote {len(asked)} prompts instead of {count}")
-        return [apply_template(self._tokenizer, conversation) for conversation in asked]
+        return [self._template.ids(conversation) for conversation in asked]

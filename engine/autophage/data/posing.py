@@ -13,15 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from autophage.data.chat_template import DEFAULTS, ChatTemplate
 from autophage.data.mmlu import read_mmlu
 from autophage.data.questions import LETTERS, OPEN, PROMPTS, Prompt
 from autophage.data.source import Role
-from autophage.data.tokens import apply_template, start_ids
+from autophage.data.tokens import start_ids
 from autophage.data.world import World
 from autophage.data.world_questions import world_prompts
 from autophage.data.world_source import WorldSource
 from autophage.errors import UserError
 from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import ModelTable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -86,7 +88,7 @@ def bind_questions(
         assert isinstance(raw.content, World)
         source = WorldSource(raw.content, tokenizer)
         return [_in_words(prompt, source) for prompt in prompts]
-    asks = _Turns(tokenizer) if in_chat(recipe, tokenizer) else _Plain(tokenizer)
+    asks = _Turns(tokenizer, recipe.model) if in_chat(recipe, tokenizer) else _Plain(tokenizer)
     return [asks.pose(prompt) for prompt in prompts]
 
 
@@ -134,7 +136,7 @@ class _Plain:
     def _continuation(self, answer: str) -> list[int]:
         text = self._blank + answer.strip()
         if text not in self._known:
-            before, both = self._encode(self._before), self._encode(self._before + text)
+            before, both = self._around(self._before), self._around(self._before + text)
             # A tokenizer may merge the two. Then no token border separates them.
             joined = both[: len(before)] != before or len(both) == len(before)
             self._known[text] = self._encode(text) if joined else both[len(before) :]
@@ -144,14 +146,21 @@ class _Plain:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
 
+    def _around(self, text: str) -> list[int]:
+        """Encode the text before an answer, with or without the answer."""
+        return self._encode(text)
+
 
 class _Turns(_Plain):
     """Encodes questions as a user's turn in the model's chat template. An answer opens the assistant's turn."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        turn = [{"role": "user", "content": OPEN}]
-        before = str(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False))
-        super().__init__(tokenizer, before, blank="")
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: ModelTable = DEFAULTS) -> None:
+        self._template = ChatTemplate(tokenizer, model)
+        super().__init__(tokenizer, self._template.text([{"role": "user", "content": OPEN}]), blank="")
 
     def prompt_ids(self, text: str) -> list[int]:
-        return apply_template(self._tokenizer, [{"role": "user", "content": text}])
+        return self._template.ids([{"role": "user", "content": text}])
+
+    def _around(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=False)
+        return ids

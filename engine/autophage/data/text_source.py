@@ -1,4 +1,4 @@
-"""A text as a source: a UTF-8 file, a folder of files, or a Hugging Face dataset.
+"""A text as a source: a file, a folder of files, or a Hugging Face dataset.
 
 The text is tokenized once and cut into windows of `block + continuation` tokens. A model is given the block and
 continues it. The human continuation of the same block is the human item. The last windows are held out. A domain is
@@ -10,17 +10,20 @@ from __future__ import annotations
 import copy
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autophage.data.chat_template import ChatTemplate
+from autophage.data.dataset_files import FILE_FORMATS, DatasetText, read_column
 from autophage.data.passages import PromptMaker, WindowPassages
 from autophage.data.rare import rare_windows, thinned
 from autophage.data.source import HeldOut, Item, Probe, Role, spread
-from autophage.data.tokens import apply_template, decode, start_ids
-from autophage.errors import UserError, first_line
+from autophage.data.text_files import SUFFIXES, read_file, text_files
+from autophage.data.tokens import decode, start_ids
+from autophage.errors import UserError
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.mix import ALL
 from autophage.recipe.tables.sample import MADE
@@ -30,9 +33,6 @@ from autophage.seeds import generator
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SUFFIXES = (".txt", ".md", ".text")
-"""Suffixes of the files that are read from a folder."""
-
 
 @dataclass(frozen=True)
 class Text:
@@ -40,6 +40,8 @@ class Text:
 
     train: str
     held_out: str
+    notes: tuple[str, ...] = ()
+    """Messages for the user about what was read and what was left out."""
 
 
 class TextSource:
@@ -88,11 +90,12 @@ class TextSource:
             raise ValueError(
                 f"a maker and the style {MADE!r} need each other: the style is {prompts!r}, the maker {maker!r}"
             )
+        self._template = ChatTemplate(self.tokenizer, recipe.model)
         self._style, self._system = prompts, recipe.sample.system
         self._begun = self._block + (recipe.sample.annotation if prompts == "annotated" else 0)
         self._own = self._windows if recipe.mix.domain == ALL else self._about(recipe.mix.domain)
         self._maker = maker
-        self._passages = WindowPassages(self.tokenizer, self._own, self._draw)
+        self._passages = WindowPassages(self.tokenizer, self._template, self._own, self._draw)
         self.__dict__.pop("_rare", None)
 
     @cached_property
@@ -172,7 +175,7 @@ class TextSource:
         messages = [{"role": "user", "content": decode(self.tokenizer, block)}]
         if self._system:
             messages.insert(0, {"role": "system", "content": self._system})
-        return apply_template(self.tokenizer, messages)
+        return self._template.ids(messages)
 
     def _cut(self, text: str) -> list[list[int]]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
@@ -186,63 +189,42 @@ def read_text(table: SourceTable) -> Text:
     The held-out part is the end of the text, or the dataset's test split if the table names one.
 
     Raises:
-        UserError: The text is missing, empty or not UTF-8. The message gives the position of the byte.
+        UserError: The text is missing or empty, or its bytes are not text.
     """
     if table.kind == "dataset" and table.test_split is not None:
-        return Text(_read_dataset(table, table.split), _read_dataset(table, table.test_split))
-    content = _read_dataset(table, table.split) if table.kind == "dataset" else _read_path(Path(table.path or ""))
+        train, held_out = (_read_dataset(table, split) for split in (table.split, table.test_split))
+        return Text(train.text, held_out.text, _said([train.note, held_out.note]))
+    if table.kind == "dataset":
+        read = _read_dataset(table, table.split)
+        content, notes = read.text, _said([read.note])
+    else:
+        content, notes = _read_path(Path(table.path or ""))
     if not content.strip():
         raise UserError(f"source.path = {table.path!r}: holds no text. Give a file or folder with some.")
     cut = round(len(content) * (1.0 - table.held_out))
-    return Text(train=content[:cut], held_out=content[cut:])
+    return Text(content[:cut], content[cut:], notes)
 
 
-def _read_path(path: Path) -> str:
+def _read_dataset(table: SourceTable, split: str) -> DatasetText:
+    return read_column(table.path or "", table.config, split, table.column)
+
+
+def _read_path(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Return the text of a file or a folder, and messages for the user."""
     if path.is_dir():
         files = text_files(path)
-        if not files:
+        if not files.read:
             raise UserError(f"source.path = '{path}': the folder holds no {', '.join(SUFFIXES)} file.")
-        return "\n\n".join(read_file(file) for file in files)
+        return "\n\n".join(read_file(file) for file in files.read), _said([files.note])
     if not path.is_file():
         raise UserError(f"source.path = '{path}': there is no such file or folder.")
-    return read_file(path)
-
-
-def text_files(folder: Path) -> list[Path]:
-    """Return the files of a folder and its subfolders with a suffix in `SUFFIXES`, sorted by path."""
-    return sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES and file.is_file())
-
-
-def read_file(path: Path) -> str:
-    """Return the text of a UTF-8 file, without a byte order mark.
-
-    Raises:
-        UserError: The file cannot be read or is not UTF-8. The message gives the position of the byte.
-    """
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
+    if path.suffix.lower() in FILE_FORMATS:
         raise UserError(
-            f"{path}: is not UTF-8 (byte 0x{byte:02x} at position {error.start}). Convert it, for example with "
-            f"`iconv -f LATIN1 -t UTF-8 {path.name} > {path.stem}.utf8{path.suffix}`, if it is Latin-1."
-        ) from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+            f"source.path = '{path}': is a dataset file. Read it with source.kind = \"dataset\", "
+            "or give it the suffix .txt if its characters are the text."
+        )
+    return read_file(path), ()
 
 
-def _read_dataset(table: SourceTable, split: str) -> str:
-    import datasets
-
-    datasets.disable_progress_bars()
-    try:
-        rows = datasets.load_dataset(table.path, table.config, split=split)
-    except (OSError, ValueError, ConnectionError, datasets.exceptions.DatasetsError) as error:
-        which = f"split {split!r}" + (f" of {table.config!r}" if table.config else "")
-        raise UserError(
-            f"source.path = {table.path!r}: cannot be loaded as a dataset with {which} ({first_line(error)}). "
-            "Give a hub id that is reachable or cached, or a local dataset folder."
-        ) from error
-    if table.column not in rows.column_names:
-        raise UserError(f"source.column = {table.column!r}: the dataset's columns are {', '.join(rows.column_names)}.")
-    return "\n".join(text for text in rows[table.column] if isinstance(text, str))
+def _said(notes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"source.path: {note}" for note in notes if note)

@@ -2,15 +2,20 @@
 
 `word_tokenizer` has one token per word, for a world. `byte_pair_tokenizer` is byte-level BPE trained on a text. Both
 are saved as standard Hugging Face files. This module does not know models.
+
+Text is text. A tokenizer from here encodes a string like `<s>` in a document or a question by its characters, and never
+as the control token of that name. Only chat templates write control tokens (`chat_template`).
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from autophage.data.own_code import refuse_own_code
-from autophage.errors import UserError, first_line
+from autophage.data.own_code import own_code_refused
+from autophage.errors import UserError, foreign_errors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -60,19 +65,35 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    try:
+    with (
+        foreign_errors(
+            f"{path}: has no tokenizer that can be loaded",
+            "A model folder needs tokenizer.json (or the files of a slow tokenizer) and tokenizer_config.json beside its "
+            "weights. Files of a newer transformers need that version.",
+        ),
+        own_code_refused(path),
+    ):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        refuse_own_code(path, error)
-        raise UserError(
-            f"{path}: has no tokenizer that can be loaded ({first_line(error)}). A model folder needs tokenizer.json "
-            "(or the files of a slow tokenizer) and tokenizer_config.json beside its weights."
-        ) from error
     if tokenizer.eos_token_id is None:
         raise UserError(
             f"{path}: its tokenizer names no eos_token, so no document could end. Set it in tokenizer_config.json."
         )
+    return _plain_text(tokenizer)
+
+
+def _plain_text(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Make plain text the default of `encode`. Saved files of the tokenizer do not hold this."""
+    tokenizer.split_special_tokens = True
     return tokenizer
+
+
+def control_words(tokens: Iterable[str], texts: Iterable[str]) -> Counter[str]:
+    """Count the strings in `texts` that a tokenizer with the special tokens `tokens` reserves for control tokens."""
+    words = sorted({token for token in tokens if token}, key=len, reverse=True)
+    if not words:
+        return Counter()
+    reserved = re.compile("|".join(map(re.escape, words)))
+    return Counter(found.group() for text in texts for found in reserved.finditer(text))
 
 
 def start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -84,22 +105,6 @@ def start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [tokenizer.eos_token_id if start is None else start]
 
 
-def apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
-    """Return the token ids of the conversation `messages` in the model's chat template.
-
-    The conversation is open for the assistant's turn. Templates without a system role get the system message in the
-    user's turn.
-    """
-    from jinja2.exceptions import TemplateError
-
-    try:
-        return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
-    except TemplateError:
-        merged = "\n\n".join(message["content"] for message in messages)
-        turn = [{"role": "user", "content": merged}]
-        return list(tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False))
-
-
 def decode(tokenizer: PreTrainedTokenizerBase, token_ids: list[int], *, special: bool = True) -> str:
     """Return the text of one sequence of token ids, without special tokens if `special` is False."""
     return str(tokenizer.decode(token_ids, skip_special_tokens=not special))
@@ -108,11 +113,13 @@ def decode(tokenizer: PreTrainedTokenizerBase, token_ids: list[int], *, special:
 def _hugging_face(tokenizer: object) -> PreTrainedTokenizerBase:
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=PAD,
-        bos_token=START,
-        eos_token=END,
-        unk_token=UNKNOWN,
-        clean_up_tokenization_spaces=False,
+    return _plain_text(
+        PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer,
+            pad_token=PAD,
+            bos_token=START,
+            eos_token=END,
+            unk_token=UNKNOWN,
+            clean_up_tokenization_spaces=False,
+        )
     )

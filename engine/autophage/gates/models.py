@@ -43,7 +43,8 @@ class NamedModel:
         """
         sequences, contexts = [], []
         for before, text in pairs:
-            context = self._tokenizer.encode(before, add_special_tokens=False)
+            # A prompt may be a chat template's, with control tokens.
+            context = self._tokenizer.encode(before, add_special_tokens=False, split_special_tokens=False)
             own = self._tokenizer.encode(text, add_special_tokens=False)
             if self._positions is not None:
                 own = own[: self._positions - 1]

@@ -308,8 +308,8 @@ def _human_tokens(recipe: Recipe) -> float:
 
 
 def _text_bytes(path: Path) -> int:
-    from autophage.data.text_source import text_files
+    from autophage.data.text_files import text_files
 
     if path.is_file():
         return path.stat().st_size
-    return sum(file.stat().st_size for file in text_files(path)) if path.is_dir() else 0
+    return sum(file.stat().st_size for file in text_files(path).read) if path.is_dir() else 0

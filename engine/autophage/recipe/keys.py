@@ -116,8 +116,7 @@ def _enumerated(field: dict[str, Any]) -> list[Any]:
 
 
 def _choices(field: dict[str, Any]) -> tuple[str, ...]:
-    """Return the string values that a field may have, as candidates for a misspelt one; empty if any string may stand.
-    """
+    """Return the string values that a field may have, as candidates for a misspelt one; empty if any string may stand."""
     return tuple(value for value in (*_enumerated(field), *field.get(WORDS, ())) if isinstance(value, str))
 
 

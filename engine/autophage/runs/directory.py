@@ -110,7 +110,7 @@ def check_same(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         UserError: The model, the source or the questions changed. One run would mix two experiments.
     """
     model = before.get("model", {})
-    if changed := [what for name, what in DECISIVE.items() if model.get(name) != now["model"].get(name)]:
+    if changed := [what for name, what in DECISIVE.items() if name in model and model[name] != now["model"].get(name)]:
         what = " and ".join(dict.fromkeys(changed))
         raise UserError(
             f"{what} changed since this run started, though the recipe names the same path. Restore the old files, "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -100,8 +100,7 @@ def _prepared(loaded: LoadedRecipe, address: str | None, *, insecure: bool) -> G
     if loaded.recipe.trains_language_model:
         environment.apply()
         vllm_window.require()
-        _refuse_early(loaded)
-        return partial(_engine, loaded, address, insecure)
+        return partial(_engine, loaded, address, insecure, _refuse_early(loaded))
     from autophage.learners.loop import Chains
 
     if address is not None:
@@ -160,8 +159,8 @@ def _refresh_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
         write_metrics_table(run, names)
 
 
-def _refuse_early(loaded: LoadedRecipe) -> None:
-    """Check source, questions, gates and model before anything is written or started.
+def _refuse_early(loaded: LoadedRecipe) -> list[str]:
+    """Check source, questions, gates and model before anything is written or started. Return notes for the user.
 
     Raises:
         UserError: One of them is missing, or cannot be used.
@@ -169,7 +168,8 @@ def _refuse_early(loaded: LoadedRecipe) -> None:
     from autophage.data.build import read_source
     from autophage.data.posing import read_questions
 
-    read_questions(loaded.recipe, read_source(loaded.recipe))
+    source = read_source(loaded.recipe)
+    read_questions(loaded.recipe, source)
     if loaded.recipe.questions.entailment and loaded.recipe.questions.kind != "none":
         from autophage.trainer.entailment import entailment_label
 
@@ -181,7 +181,7 @@ def _refuse_early(loaded: LoadedRecipe) -> None:
         from autophage.stages.harness import check_tasks
 
         check_tasks(loaded.recipe.measure)
-    check_model(loaded.recipe)
+    return [*source.notes, *check_model(loaded.recipe, source)]
 
 
 def _complete(loaded: LoadedRecipe, run: RunDirectory) -> bool:
@@ -208,9 +208,15 @@ def _announced(loaded: LoadedRecipe, run: RunDirectory, emit: Emit, work: Genera
 
 
 def _engine(
-    loaded: LoadedRecipe, address: str | None, insecure: bool, run: RunDirectory, emit: Emit, stopping: Stopping
+    loaded: LoadedRecipe,
+    address: str | None,
+    insecure: bool,
+    notes: Sequence[str],
+    run: RunDirectory,
+    emit: Emit,
+    stopping: Stopping,
 ) -> None:
-    """Make the missing generations of language models, with samplers and trainers on Ray."""
+    """Make the missing generations of language models, with samplers and trainers on Ray. Tell the user `notes` first."""
     from autophage.cluster.cell import Cell
     from autophage.cluster.deadlines import Deadlines, planned_stages
     from autophage.cluster.driver import Driver
@@ -218,13 +224,15 @@ def _engine(
     from autophage.cluster.session import ray_for
     from autophage.cluster.startup import prepare
 
+    for note in notes:
+        emit("note", text=note)
     resumed = any(committed(run, arm.name) for arm in loaded.arms)
     store = store_here(loaded.arms)
     with ray_for(address, store_bytes=store.size, insecure=insecure):
         if store.warning and address is None:
             emit("note", text=store.warning)
-        loaded, choices, notes = settle(loaded, site_of(nodes()), run.read_environment() if resumed else {})
-        for note in notes:
+        loaded, choices, chosen = settle(loaded, site_of(nodes()), run.read_environment() if resumed else {})
+        for note in chosen:
             emit("note", text=note)
         record_prediction(loaded, run)
         deadlines = Deadlines(loaded.recipe.cluster.patience, *planned_stages(read_prediction(run)))

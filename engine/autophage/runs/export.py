@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autophage.errors import StoreError, UserError, first_line
+from autophage.errors import StoreError, UserError, foreign_errors
 from autophage.report.facts.load import ArmFacts, RunFacts, load
 from autophage.runs.card import card
 from autophage.store.manifest import MANIFEST, check, shards
@@ -177,19 +177,12 @@ def _load_base(run: RunDirectory, path: str) -> tuple[Any, torch.dtype]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from autophage.data.own_code import refuse_own_code
+    from autophage.trainer.loading import load_pretrained
 
-    try:
+    what = f"{run.environment}: the base model {path!r}"
+    with foreign_errors(f"{what} cannot be loaded", "Restore it, or export the adapter instead."):
         stored = AutoConfig.from_pretrained(path, trust_remote_code=False).dtype or torch.float32
-        return AutoModelForCausalLM.from_pretrained(
-            path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
-        ), stored
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        refuse_own_code(path, error)
-        raise UserError(
-            f"{run.environment}: the base model {path!r} cannot be loaded ({first_line(error)}). "
-            "Restore it, or export the adapter instead."
-        ) from error
+    return load_pretrained(AutoModelForCausalLM, path, torch.float32, what), stored
 
 
 def _base_path(run: RunDirectory, facts: RunFacts) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from autophage.data.text_source import SUFFIXES, read_file, text_files
+from autophage.data.text_files import SUFFIXES, read_file, text_files
 from autophage.errors import UserError
 
 
@@ -42,7 +42,7 @@ def read_documents(path: Path) -> list[NamedText]:
         UserError: The path is missing, holds no text, or is not UTF-8.
     """
     if path.is_dir():
-        files = text_files(path)
+        files = text_files(path).read
         if not files:
             raise UserError(f"{path}: the folder holds no {', '.join(SUFFIXES)} file.")
         documents = [NamedText(str(file.relative_to(path)), read_file(file)) for file in files]

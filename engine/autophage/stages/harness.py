@@ -7,6 +7,7 @@ own. A harness that evaluated the base model instead would give a plausible cons
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Mapping, Sequence
@@ -60,7 +61,7 @@ def harness_metrics(
     from lm_eval.models.huggingface import HFLM
 
     seed %= 2**32
-    model = HFLM(pretrained=resident.model, tokenizer=resident.tokenizer, batch_size=BATCH)
+    model = HFLM(pretrained=resident.model, tokenizer=_with_control_tokens(resident.tokenizer), batch_size=BATCH)
     with resident.head.precision():
         _require_loaded(model, resident, canary_ids)
         found = simple_evaluate(
@@ -97,6 +98,13 @@ def _metrics(task: str, values: Mapping[str, Any], n: int | None) -> list[Metric
 
 
 @torch.inference_mode()
+def _with_control_tokens(tokenizer: Any) -> Any:
+    """Return a copy of a tokenizer that encodes control tokens in text as such, as the harness's own prompts expect."""
+    tokenizer = copy.copy(tokenizer)
+    tokenizer.split_special_tokens = False
+    return tokenizer
+
+
 def _require_loaded(model: Any, resident: ResidentModel, canary_ids: Sequence[int]) -> None:
     ids_BL = torch.tensor([list(canary_ids)], device=resident.model.device)
     logprobs_LV = model.model(input_ids=ids_BL).logits[0, :-1].float().log_softmax(-1)

@@ -24,8 +24,7 @@ TORN_BYTES = 7
 
 @dataclass(frozen=True)
 class CrashPoint:
-    """Kill the process that reaches point number `at`, counted from 1; 0 kills none. The file `trace` lists the points.
-    """
+    """Kill the process that reaches point number `at`, counted from 1; 0 kills none. The file `trace` lists the points."""
 
     at: int
     trace: Path

@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 
-from autophage.data.own_code import refuse_own_code
-from autophage.errors import UserError, first_line
+from autophage.data.own_code import own_code_refused
+from autophage.errors import foreign_errors
 from autophage.host.devices import device
+from autophage.trainer.loading import load_pretrained
 
 BATCH = 64
-LOADING = (OSError, ValueError, KeyError, TypeError)
-"""Exceptions of transformers for a model that cannot be loaded."""
 LONGEST = 512
 """Largest number of input tokens. Longer inputs are cut. Most classifiers have no more positions."""
 
@@ -82,21 +81,28 @@ def load_reader(auto_class: Any, path: str, key: str) -> tuple[Any, Any]:
     Raises:
         UserError: the model cannot be loaded.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoModel, AutoTokenizer
 
-    try:
+    with _explained(path, key):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-        model = auto_class.from_pretrained(path, trust_remote_code=False, use_safetensors=True, dtype=torch.float32)
-    except LOADING as error:
-        raise _unloaded(path, key, error) from error
-    return tokenizer, model.eval()
-
-
-def _unloaded(path: str, key: str, error: Exception) -> UserError:
-    refuse_own_code(path, error)
-    return UserError(
-        f"{key} = {path!r}: cannot be loaded ({first_line(error)}). Give a model folder, or a hub id that is reachable or cached."
+    # Encoders are read at their last hidden state, which no pooler changes.
+    backbone = auto_class is AutoModel
+    model = load_pretrained(
+        auto_class, path, torch.float32, f"{key} = {path!r}", without=("pooler",) if backbone else (), extra=backbone
     )
+    return tokenizer, model
+
+
+@contextmanager
+def _explained(path: str, key: str) -> Iterator[None]:
+    """Turn whatever transformers raises over the files of `path` into a `UserError`."""
+    with (
+        foreign_errors(
+            f"{key} = {path!r}: cannot be loaded", "Give a model folder, or a hub id that is reachable or cached."
+        ),
+        own_code_refused(path),
+    ):
+        yield
 
 
 def longest_input(model: Any, tokenizer: Any) -> int:
@@ -113,8 +119,6 @@ def read_labels(path: str, key: str) -> list[str]:
     """
     from transformers import AutoConfig
 
-    try:
+    with _explained(path, key):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-    except LOADING as error:
-        raise _unloaded(path, key, error) from error
     return [str(name) for _, name in sorted((int(place), name) for place, name in config.id2label.items())]

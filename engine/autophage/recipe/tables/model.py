@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import datetime
+import json
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from autophage.recipe.tables.table import LARGEST, PathText, Positive, Seed, Table
+from autophage.recipe.tables.table import LARGEST, PathText, Positive, Seed, Table, require_distinct
 
 FROM_SOURCE = "from-source"
 SUPPORTED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Adapter ranks that vLLM allocates slots for. A rank in between takes the next larger slot."""
+
+
+def require_date(date: str) -> str:
+    """Return `date` unchanged, if it is a date like 2025-01-31.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        datetime.date.fromisoformat(date)
+    except ValueError as error:
+        raise ValueError(f"is no date of the form YYYY-MM-DD ({error})") from None
+    return date
+
+
+def require_arguments(arguments: list[str]) -> list[str]:
+    """Return `arguments` unchanged, if each is name=value and no name occurs twice.
+
+    Raises:
+        ValueError: One has another form, or a name occurs twice.
+    """
+    for argument in arguments:
+        if not argument.partition("=")[0].isidentifier() or "=" not in argument:
+            raise ValueError(f"{argument!r} is not of the form name=value")
+    require_distinct([_argument(argument)[0] for argument in arguments])
+    return arguments
+
+
+def _argument(argument: str) -> tuple[str, Any]:
+    name, _, value = argument.partition("=")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
 
 
 class ModelTable(Table):
@@ -30,6 +66,21 @@ class ModelTable(Table):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Compute type of sampler and trainer. auto: float32 on a CPU, bfloat16 on a GPU."
     )
+
+    chat_template_kwargs: Annotated[list[str], AfterValidator(require_arguments)] | None = Field(
+        None,
+        min_length=1,
+        description='Arguments of the model\'s chat template as "name=value", for example ["enable_thinking=false"].',
+    )
+    date: Annotated[str, AfterValidator(require_date)] = Field(
+        "2025-01-01",
+        description="Date (YYYY-MM-DD) that a chat template takes for today. Prompts do not depend on the clock.",
+    )
+
+    @property
+    def template_arguments(self) -> dict[str, Any]:
+        """The arguments of the chat template by name. A value is JSON, such as false or 3, or else a string."""
+        return dict(map(_argument, self.chat_template_kwargs or ()))
 
     @property
     def scale_numerator(self) -> float:

@@ -1,0 +1,158 @@
+"""Faults of a local model folder, found before anything is started.
+
+Everything is read from `config.json`, the other JSON files and the headers of the safetensors files. No tensor is
+read. A hub id is not checked: it is loaded, or it is not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autophage.data.own_code import refuse_own_code
+from autophage.errors import UserError
+
+CONFIG, INDEX = "config.json", "model.safetensors.index.json"
+LFS = b"version https://git-lfs.github.com/spec/"
+"""First bytes of a Git LFS pointer, which stands where a large file was not downloaded."""
+PLAIN_JSON = (
+    CONFIG,
+    INDEX,
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
+LONGEST_HEADER = 100 << 20
+"""Largest header of a safetensors file in bytes, as its format sets it."""
+
+
+def check_model_folder(path: str) -> None:
+    """Check that a local model folder is complete and unquantised. A hub id passes.
+
+    Raises:
+        UserError: A file is missing, cut, damaged or a Git LFS pointer; or the folder is an adapter, or quantised.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return
+    if not (folder / CONFIG).is_file():
+        raise UserError(_no_config(folder))
+    for file in sorted(folder.iterdir()):
+        if file.is_file():
+            _refuse_pointer(file)
+    contents = {name: _read_json(folder / name) for name in PLAIN_JSON if (folder / name).is_file()}
+    config = contents[CONFIG]
+    if config.get("quantization_config"):
+        method = config["quantization_config"].get("quant_method", "an unnamed method")
+        raise UserError(
+            f"model {path!r}: is quantised ({method}). Training and the comparison of sampler and trainer need plain "
+            "weights. Give the model that it was made from."
+        )
+    _check_weights(folder, contents.get(INDEX))
+
+
+def _no_config(folder: Path) -> str:
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file():
+        base = _read_json(adapter).get("base_model_name_or_path") or "the model that it was trained on"
+        return (
+            f"{folder}: is an adapter, not a model. Merge it into its base with PEFT's merge_and_unload and give the result, or "
+            f"give the base: {base}. `autophage score` takes an adapter beside a model: --adapter {folder}."
+        )
+    return f"{folder}: has no config.json, so it is no model folder. Give one with config.json and safetensors weights."
+
+
+def _refuse_pointer(file: Path) -> None:
+    with file.open("rb") as opened:
+        if opened.read(len(LFS)) == LFS:
+            raise UserError(
+                f"{file}: is a Git LFS pointer, not the file itself. Download it: `git lfs pull` in its repository."
+            )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{file}: is not JSON ({error}). Copy the file again.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: holds no JSON object. Copy the file again.")
+    return content
+
+
+def _check_weights(folder: Path, index: Mapping[str, Any] | None) -> None:
+    if index is None:
+        shards = sorted(folder.glob("*.safetensors"))
+    else:
+        named = index.get("weight_map")
+        if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
+            raise UserError(f"{folder / INDEX}: holds no weight_map from tensors to files. Copy the file again.")
+        shards = sorted({folder / name for name in named.values()})
+        if missing := [file.name for file in shards if not file.is_file()]:
+            raise UserError(
+                f"{folder}: {', '.join(missing[:3])} {'is' if len(missing) == 1 else 'are'} missing, which {INDEX} names. "
+                "Copy the model again."
+            )
+    if not shards:
+        raise UserError(
+            f"{folder}: holds no safetensors weights. Convert others with save_pretrained of transformers, in an environment "
+            "where you trust the files."
+        )
+    held: set[str] = set()
+    for shard in shards:
+        held |= tensor_names(shard)
+    if index is not None and (absent := sorted(set(index["weight_map"]) - held)):
+        raise UserError(
+            f"{folder}: the weights hold no {absent[0]}, which {INDEX} names ({len(absent)} such tensors). Copy the model again."
+        )
+
+
+def tensor_names(file: Path) -> set[str]:
+    """Return the names of the tensors in a safetensors file, from its header.
+
+    Raises:
+        UserError: The file is cut, or its header is damaged.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = opened.read(length) if length <= min(size, LONGEST_HEADER) else b""
+    try:
+        if size < 8 or len(header) < length or not length:
+            raise ValueError("its header is cut")
+        described = json.loads(header)
+        described.pop("__metadata__", None)
+        end = max((int(one["data_offsets"][1]) for one in described.values()), default=0)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise UserError(f"{file}: is no safetensors file ({error}). Copy it again.") from error
+    if 8 + length + end != size:
+        raise UserError(
+            f"{file}: has {size:,} bytes instead of {8 + length + end:,}. It was cut or damaged on its way; copy it again."
+        )
+    return set(described)
+
+
+def check_rows(path: str, tokenizer: Any) -> None:
+    """Check that a model has an embedding for every token of its tokenizer.
+
+    Raises:
+        UserError: The tokenizer has more tokens than the model has rows.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False).get_text_config()
+    except Exception as error:  # a configuration may fail in any way, and loading tells it
+        refuse_own_code(path, error)
+        return
+    highest = max(tokenizer.get_vocab().values())
+    rows = getattr(config, "vocab_size", None)
+    if rows is not None and highest >= rows:
+        word = next(word for word, place in tokenizer.get_vocab().items() if place == highest)
+        raise UserError(
+            f"model {path!r}: its tokenizer has tokens up to number {highest:,} ({word!r}), and its embedding has {rows:,} rows. "
+            "Resize the model's embeddings (resize_token_embeddings), train the new rows, and save it again."
+        )

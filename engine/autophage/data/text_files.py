@@ -1,0 +1,108 @@
+"""Text files of the user: which files of a folder are read, and how their bytes become text.
+
+A byte order mark decides between UTF-8, UTF-16 and UTF-32. Without one a file is UTF-8. A file is never guessed to be
+anything else. Text with NUL characters is refused: UTF-16 without a mark is valid UTF-8 with a NUL at every other byte.
+"""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+from pathlib import Path
+
+from autophage.display import plural
+from autophage.errors import UserError
+
+SUFFIXES = (".txt", ".md", ".text")
+"""Suffixes of the files that are read from a folder, in any case."""
+FOREIGN_FOLDERS = ("__MACOSX", "__pycache__")
+"""Folders that archives and programs leave behind. Hidden names, which begin with a dot, are left out as well."""
+MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose little-endian mark it begins with
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Encodings by byte order mark."""
+NUL_SAMPLE = 4096
+"""Characters from which the byte order of text with NULs is told."""
+
+
+@dataclass(frozen=True)
+class FolderFiles:
+    """The text files of a folder and its subfolders, sorted by path, and the number of files that are left out."""
+
+    read: list[Path]
+    left_out: int
+
+    @property
+    def note(self) -> str:
+        """Message for the user that counts both; empty if nothing is left out."""
+        if not self.left_out:
+            return ""
+        return (
+            f"read {plural(len(self.read), 'file')} and left out {self.left_out}: hidden ones, and those without one of the "
+            f"suffixes {', '.join(SUFFIXES)}"
+        )
+
+
+def text_files(folder: Path) -> FolderFiles:
+    """Return the text files of a folder. Hidden files and folders, and those of `FOREIGN_FOLDERS`, are left out."""
+    read, left_out = [], 0
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            continue
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") or part in FOREIGN_FOLDERS for part in parts)
+        if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
+            left_out += 1
+        else:
+            read.append(path)
+    return FolderFiles(read, left_out)
+
+
+def is_hidden(path: Path) -> bool:
+    """Return True if the file's own name begins with a dot, like the `._name` files of macOS archives."""
+    return path.name.startswith(".")
+
+
+def read_file(path: Path) -> str:
+    """Return the text of a file in UTF-8, or in the encoding that its byte order mark names. The mark is left out.
+
+    Raises:
+        UserError: The file cannot be read, is not UTF-8, or holds NUL characters. The message gives the position.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding != "utf-8":
+            raise UserError(
+                f"{path}: begins with the byte order mark of {encoding.upper().removesuffix('-SIG')} and is not valid in it "
+                f"(position {error.start}). The file may be cut off."
+            ) from None
+        byte = error.object[error.start]
+        raise UserError(
+            f"{path}: is not UTF-8 (byte 0x{byte:02x} at position {error.start}). Convert it, for example with "
+            f"`iconv -f LATIN1 -t UTF-8 {path.name} > {path.stem}.utf8{path.suffix}`, if it is Latin-1."
+        ) from None
+    if (place := text.find("\0")) >= 0:
+        raise UserError(f"{path}: holds a NUL character at position {place}. {_advice_on_nul(path, text)}")
+    return text
+
+
+def _advice_on_nul(path: Path, text: str) -> str:
+    sample = text[:NUL_SAMPLE]
+    even, odd = sample[::2].count("\0"), sample[1::2].count("\0")
+    if max(even, odd) < len(sample) // 8:
+        return "It is no plain text. Remove the character, or leave the file out."
+    source = "UTF-16LE" if odd > even else "UTF-16BE"
+    return (
+        "It looks like UTF-16 without a byte order mark. Convert it: "
+        f"`iconv -f {source} -t UTF-8 {path.name} > {path.stem}.utf8{path.suffix}`."
+    )

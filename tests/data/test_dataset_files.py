@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from autophage.data.text_source import read_text
+from autophage.errors import UserError
+from autophage.recipe.tables.source import SourceTable
+
+CARD = "---\nconfigs:\n- config_name: maths\n  data_files:\n  - split: train\n    path: train.jsonl\n---\n"
+
+
+def write(path: Path, texts: Sequence[object], column: str = "text") -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(json.dumps({column: text}) for text in texts), encoding="utf-8")
+    return path
+
+
+def read(path: Path, **keys: str) -> str:
+    text = read_text(SourceTable(kind="dataset", path=str(path), held_out=0.01, **keys))  # type: ignore[arg-type]
+    return text.train + text.held_out
+
+
+@pytest.mark.parametrize("card", [False, True])
+def test_an_edited_local_dataset_gives_the_new_rows(tmp_path: Path, card: bool) -> None:
+    keys = {"config": "maths"} if card else {}
+    file = write(tmp_path / "d/train.jsonl", ["old words"])
+    if card:
+        (tmp_path / "d/README.md").write_text(CARD, "utf-8")
+    assert read(tmp_path / "d", **keys) == "old words"
+    stamp = file.stat().st_mtime_ns
+    write(file, ["new words"])
+    os.utime(file, ns=(stamp, stamp))  # same size, same time: only the content tells
+    assert read(tmp_path / "d", **keys) == "new words"
+
+
+def test_two_folders_of_one_name_are_two_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for parent in ("one", "two"):
+        write(tmp_path / parent / "train.jsonl", [f"words of {parent}"])
+        monkeypatch.chdir(tmp_path)
+        os.makedirs(parent + "-d", exist_ok=True)
+        monkeypatch.chdir(tmp_path / (parent + "-d"))
+        os.rename(tmp_path / parent, "d")
+        Path("d/README.md").write_text(CARD, "utf-8")
+        assert read(Path("d"), config="maths") == f"words of {parent}"
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".csv"])
+def test_a_single_file(tmp_path: Path, suffix: str) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"text": ["one", "two"]})
+    path = tmp_path / f"f{suffix}"
+    if suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    elif suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False)
+    assert read(path) == "one\ntwo"
+    with pytest.raises(UserError, match=r'is a dataset file. Read it with source.kind = "dataset"'):
+        read_text(SourceTable(kind="text", path=str(path)))
+
+
+def test_what_save_to_disk_wrote(tmp_path: Path) -> None:
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"text": ["one", "two"]})
+    rows.save_to_disk(tmp_path / "rows")
+    datasets.DatasetDict(train=rows, test=rows.select([1])).save_to_disk(tmp_path / "splits")
+    assert read(tmp_path / "rows") == read(tmp_path / "splits") == "one\ntwo"
+    assert read(tmp_path / "splits", split="test") == "two"
+    with pytest.raises(UserError, match="its splits are train, test"):
+        read(tmp_path / "splits", split="validation")
+
+
+def test_conversations_and_rows_without_text(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "In 1000."}]
+    path = write(tmp_path / "f.jsonl", [turns, turns], "messages")
+    assert read(path, column="messages") == "When?\nIn 1000.\nWhen?\nIn 1000."
+    path = write(tmp_path / "g.jsonl", ["words", None, None])
+    assert read_text(SourceTable(kind="dataset", path=str(path))).notes == (
+        "source.path: left out 2 rows of the dataset without text",
+    )
+    path = write(tmp_path / "h.jsonl", [1, 2])
+    with pytest.raises(UserError, match=r"holds no text. It needs strings, or lists of messages"):
+        read(path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "zeros"])
+def test_a_damaged_file_is_the_users_to_mend(tmp_path: Path, damage: str) -> None:
+    import pandas as pd
+
+    path = tmp_path / "f.parquet"
+    pd.DataFrame({"text": ["one", "two"]}).to_parquet(path)
+    content = path.read_bytes()
+    path.write_bytes({"cut": content[:-9], "empty": b"", "zeros": bytes(len(content))}[damage])
+    with pytest.raises(UserError, match="cannot be loaded as a dataset"):
+        read(path)
