@@ -136,7 +136,7 @@ def test_termination_is_an_interrupt(make_run: RunMaker) -> None:
     """SIGTERM ends `watch` like Ctrl-C does. Clusters send it."""
     run = make_run("", main=1, control=0)
     code = (
-        "import sys; from autophage.cli import main; from autophage.store.rundir import RunLock\n"
+        "import sys; from autophage.cli import main; from autophage.store.lock import RunLock\n"
         "from pathlib import Path\n"
         "with RunLock(Path(sys.argv[1]) / '.lock'):\n    sys.exit(main(['watch', sys.argv[1]]))"
     )

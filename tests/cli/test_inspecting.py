@@ -12,8 +12,9 @@ from tests.made_runs import RunMaker
 
 from autophage.cli import main
 from autophage.store.atomic import sha256
+from autophage.store.lock import RunLock
 from autophage.store.manifest import MANIFEST, Manifest, describe_files, read_manifest, write_manifest
-from autophage.store.rundir import EventLog, RunLock
+from autophage.store.rundir import EventLog
 
 
 def test_status_of_a_finished_run(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,10 @@ import pytest
 from tests.made_runs import RunMaker
 
 from autophage.cli import main
+from autophage.store.lock import RunLock
 from autophage.store.manifest import MANIFEST, committed
 from autophage.store.metrics_table import read_metrics_table
-from autophage.store.rundir import RunDirectory, RunLock, read_events
+from autophage.store.rundir import RunDirectory, read_events
 
 SHARD = "corpus-00000.parquet"
 

@@ -21,7 +21,8 @@ from autophage.errors import RunError, UserError
 from autophage.live import View
 from autophage.recipe import LoadedRecipe
 from autophage.report.facts.load import RunFacts
-from autophage.store.rundir import EventLog, RunDirectory, RunLock
+from autophage.store.lock import RunLock
+from autophage.store.rundir import EventLog, RunDirectory
 
 Execute = Callable[..., bool]
 Engine = Callable[[Execute], None]

@@ -18,8 +18,9 @@ import pytest
 from autophage.errors import UserError
 from autophage.report import write_report
 from autophage.store.atomic import TEMPORARY
+from autophage.store.lock import RunLock
 from autophage.store.metrics_table import SCHEMA, read_metrics_table
-from autophage.store.rundir import RunDirectory, RunLock
+from autophage.store.rundir import RunDirectory
 
 pytestmark = pytest.mark.thorough
 

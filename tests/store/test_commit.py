@@ -18,9 +18,10 @@ from autophage.store.atomic import TEMPORARY
 from autophage.store.canary import CanaryRecord
 from autophage.store.commit import Generation, commit_generation, committed_samples, committed_weights
 from autophage.store.corpus import Sample, read_corpus, sample_id, write_corpus
+from autophage.store.lock import RunLock, is_locked
 from autophage.store.manifest import Metric, check, committed
 from autophage.store.metrics_table import is_current, read_metrics_table
-from autophage.store.rundir import EventLog, RunDirectory, RunLock, is_locked, read_events
+from autophage.store.rundir import EventLog, RunDirectory, read_events
 from autophage.store.seal import sealed
 from autophage.store.weights import Weights
 

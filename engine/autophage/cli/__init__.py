@@ -8,7 +8,6 @@ and `status` start at once.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -19,6 +18,7 @@ from typing import NoReturn
 
 from cyclopts import CycloptsError
 
+from autophage.cli import streams
 from autophage.display import safe
 from autophage.errors import AutophageError, RequeueInterrupt
 from autophage.host.credentials import without_credentials
@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Words after the name of the program; None takes those of this process.
     """
+    if arguments is None:
+        streams.open_closed_streams()
+        streams.restart_in_utf8()
     from autophage.cli.app import build_app
     from autophage.cli.benchmarking import names_benchmark, run_benchmark
 
@@ -55,11 +58,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return REQUEUE if isinstance(interrupt, RequeueInterrupt) else INTERRUPTED
     except BrokenPipeError:
         # The reader of the pipe ended, as `head` does. Without this, Python prints an error when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.give_up_output()
         return FAILURE
+    except OSError as error:
+        if not streams.is_lost_output(error):
+            return _unexpected(error)
+        streams.give_up_output()
+        return _fail(f"standard output takes no more: {error.strerror}", FAILURE)
     except Exception as error:
-        traceback.print_exc()
-        return _fail(f"unexpected {type(error).__name__}: {error}. This is a bug in autophage.", FAILURE)
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    traceback.print_exc()
+    return _fail(f"unexpected {type(error).__name__}: {error}. This is a bug in autophage.", FAILURE)
 
 
 def _fail(message: str, code: int) -> int:

@@ -12,7 +12,8 @@ from cyclopts import Parameter
 from autophage.cli.opening import arms_of, opened
 from autophage.cli.output import AsJson, print_json, print_table, say
 from autophage.errors import RecipeError
-from autophage.store.rundir import RunDirectory, is_locked, read_events
+from autophage.store.lock import is_locked
+from autophage.store.rundir import RunDirectory, read_events
 
 if TYPE_CHECKING:
     from autophage.recipe.arms import Arm

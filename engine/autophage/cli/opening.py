@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import CycloptsError
 
+from autophage.cli.streams import is_lost_output
 from autophage.errors import AutophageError
 from autophage.host.credentials import without_credentials
 from autophage.store.confined import require_confined
@@ -50,7 +51,7 @@ def crashes_logged(run: RunDirectory) -> Iterator[None]:
     except (AutophageError, CycloptsError, BrokenPipeError):
         raise
     except Exception as error:
-        if not run.exists:
+        if not run.exists or (isinstance(error, OSError) and is_lost_output(error)):
             raise
         path = run.logs / CRASH_LOG
         try:

@@ -13,7 +13,8 @@ from autophage.cli.output import Overrides, Profile, say
 from autophage.display import safe
 from autophage.errors import RequeueInterrupt
 from autophage.live import View, open_view
-from autophage.store.rundir import RunDirectory, is_locked
+from autophage.store.lock import is_locked
+from autophage.store.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from autophage.live.follow import EventTail
@@ -57,7 +58,7 @@ def run(
             raise
         except KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command resumes after the last commit") from None
-        _sum_up(directory, [arm.name for arm in loaded.arms], worked)
+    _sum_up(directory, [arm.name for arm in loaded.arms], worked)
     return 0
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from autophage.cluster.stacks import DUMP_SIGNAL
 from autophage.data.late import LateCorpus
 from autophage.data.mix import AnySamples
+from autophage.host import foreign_variables
 from autophage.progress import Meter, Progress
 from autophage.recipe.arms import expand
 from autophage.recipe.schema import Recipe
@@ -39,6 +40,7 @@ class Shell:
     """Base of both actors: a log file in place of stdout and stderr, stack dumps on a signal, and a progress counter."""
 
     def __init__(self, log: str) -> None:
+        foreign_variables.leave_behind()
         _redirect(Path(log))
         _tell_stacks()
         self._meter = Meter()

@@ -99,12 +99,19 @@ class Actor:
             raise self.hung(f"{otherwise} within {seconds:.0f} s") from error
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
-            if isinstance(cause, ray.exceptions.RayActorError | ray.exceptions.ObjectLostError):
+            if isinstance(
+                cause, ray.exceptions.RayActorError | ray.exceptions.ObjectLostError | ray.exceptions.OutOfMemoryError
+            ):
                 raise _lost(self, cause) from error
             if isinstance(cause, AutophageError):
                 raise cause from None
             raise RunError(f"the {self.name} failed: {type(cause).__name__}: {cause}. Its log: {self.log}") from error
-        except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.NodeDiedError) as error:
+        except (
+            ray.exceptions.RayActorError,
+            ray.exceptions.ObjectLostError,
+            ray.exceptions.NodeDiedError,
+            ray.exceptions.OutOfMemoryError,
+        ) as error:
             raise _lost(self, error) from error
 
     def notes(self, seconds: float) -> list[str]:
@@ -120,7 +127,7 @@ class Actor:
         reference: ObjectRef[Progress] = watch.remote(key)
         try:
             return ray.get(reference, timeout=PROGRESS_SECONDS)
-        except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError):
+        except ray.exceptions.RayError:
             return before  # the result of the running stage says which actor died
 
     def where(self) -> tuple[str, int] | None:
@@ -174,6 +181,11 @@ def _lost(actor: Actor, error: Exception) -> ActorLostError:
 
 def exit_cause(text: str) -> str:
     """Return the cause of a process's end in words, from Ray's account of it."""
+    if "memory" in text and "threshold" in text:
+        return (
+            "Ray's memory monitor killed it, as the machine's memory was nearly full; sample less at once "
+            "(sample.concurrency, train.batch_size), or run fewer cells"
+        )
     if found := CAUSE.search(" ".join(text.split())):
         kind, detail = found.groups()
         if "unexpectedly exits" in detail:

@@ -6,16 +6,19 @@ the recipe nor the environment. A server's key is read from `AUTOPHAGE_JUDGE_API
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import repeat
+from urllib.parse import urlsplit
 
+import httpx
 import openai
 
-from autophage.errors import RunError, UserError, first_line
+from autophage.errors import AutophageError, RunError, UserError, first_line
 
 KEY = "AUTOPHAGE_JUDGE_API_KEY"
 AT_ONCE = 64
@@ -40,10 +43,14 @@ class ServedJudge:
 
     def __init__(self, server: str, model: str | None) -> None:
         self._server = server
-        self._client = openai.OpenAI(
-            base_url=server, api_key=os.environ.get(KEY) or "none", timeout=SECONDS, max_retries=RETRIES
-        )
         with _explained(server, UserError):
+            self._client = openai.OpenAI(
+                base_url=server,
+                api_key=os.environ.get(KEY) or "none",
+                max_retries=RETRIES,
+                # A proxy of the environment does not reach a server of this machine.
+                http_client=httpx.Client(timeout=SECONDS, trust_env=not _on_this_machine(server)),
+            )
             served = [one.id for one in self._client.models.list()]
         if model is None and len(served) == 1:
             model = served[0]
@@ -113,5 +120,15 @@ def _explained(server: str, kind: type[UserError | RunError]) -> Iterator[None]:
         ) from error
     except openai.AuthenticationError as error:
         raise kind(f"gate.server = {server!r}: needs a key. Set {KEY}.") from error
-    except openai.OpenAIError as error:
+    except AutophageError:
+        raise
+    except Exception as error:  # a wrong address or proxy raises errors of httpx and of Python
         raise kind(f"gate.server = {server!r}: {first_line(error)}") from error
+
+
+def _on_this_machine(server: str) -> bool:
+    host = urlsplit(server).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from autophage.errors import UserError
 from autophage.host import vllm_window
 from autophage.host.cache import cache_folder
 from autophage.host.check import Check
@@ -295,7 +296,10 @@ def open_files() -> Check:
 
 
 def cache() -> Check:
-    folder = cache_folder()
+    try:
+        folder = cache_folder()
+    except UserError as error:
+        return Check("cache folder", False, "unknown", str(error))
     standing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
     if standing.is_dir() and os.access(standing, os.W_OK | os.X_OK):
         return Check("cache folder", True, str(folder))

@@ -7,6 +7,7 @@ nothing heavy, because it runs first.
 
 from __future__ import annotations
 
+import getpass
 import os
 import secrets
 
@@ -38,6 +39,8 @@ def process_variables() -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Started by `uv run`, Ray would pack the working directory and start its workers by uv, without a word for minutes.
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     }
 
 
@@ -46,9 +49,19 @@ PASSED_ON = ("AUTOPHAGE_CACHE", "HF_HUB_OFFLINE")
 
 
 def apply() -> None:
-    """Set the variables of `process_variables` in this process, except those that are set already."""
+    """Set the variables of `process_variables` in this process, except those that are set already.
+
+    A process without a home folder or a user's name, as in some containers, gets those that libraries insist on.
+    """
     for name, value in process_variables().items():
         os.environ.setdefault(name, value)
+    home = os.environ.get("HOME") or os.path.expanduser("~")
+    if (not os.path.isabs(home) or not os.access(home, os.W_OK)) and (cache := os.environ.get("AUTOPHAGE_CACHE")):
+        os.environ["HOME"] = os.path.abspath(cache)
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # torch's compiler and Ray ask for it
+        os.environ["USER"] = str(os.getuid())
 
 
 def one_visible_gpu() -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from autophage.errors import UserError
+from autophage.host.environment import process_variables
+from autophage.host.foreign_variables import noted
 from autophage.host.versions import machine_facts
 from autophage.plan.choices import SEQUENCES_KEY, Choices
-from autophage.recipe import LoadedRecipe, describe_difference, read_resolved, resolved_toml
+from autophage.recipe import LoadedRecipe, Recipe, describe_difference, read_resolved, resolved_toml
 from autophage.recipe.tables.table import AUTO
 from autophage.stages.facts import DECISIVE
 from autophage.store.atomic import TEMPORARY, make_folder, sha256, write_text
 from autophage.store.confined import require_confined
 from autophage.store.rundir import RunDirectory
+
+MOVABLE = ("model", "source", "questions")
+"""Tables of a recipe whose `path` may change between two sessions of a run. Their content may not."""
 
 
 @contextmanager
@@ -58,7 +64,8 @@ def begin_run(loaded: LoadedRecipe, run: RunDirectory) -> RunDirectory:
     require_confined(run)
     begun = read_resolved(run.recipe)
     # The description and the machines do not change the results.
-    free = {name: getattr(begun, name) for name in ("description", "devices", "cluster")}
+    free: dict[str, Any] = {name: getattr(begun, name) for name in ("description", "devices", "cluster")}
+    free |= _moved(begun, loaded.recipe)
     if differences := describe_difference(begun, loaded.recipe.model_copy(update=free)):
         listed = "\n  ".join(differences)
         raise UserError(
@@ -77,6 +84,22 @@ def as_begun(loaded: LoadedRecipe, run: RunDirectory) -> LoadedRecipe:
     return kept.applied_to_all(loaded)
 
 
+def _moved(begun: Recipe, now: Recipe) -> dict[str, Any]:
+    """Return the tables of `now` whose path is another one of this machine, with the path at the start of the run.
+
+    Model, source and questions of a language model are compared by content as soon as they are read (`check_same`), so
+    the same files may lie elsewhere.
+    """
+    if not begun.trains_language_model:
+        return {}
+    tables: dict[str, Any] = {}
+    for name in MOVABLE:
+        old, new = getattr(begun, name), getattr(now, name)
+        if old.path != new.path and all(os.path.isabs(path or "") for path in (old.path, new.path)):
+            tables[name] = new.model_copy(update={"path": old.path})
+    return tables
+
+
 def begin_environment(
     run: RunDirectory, model: dict[str, Any], *, resumed: bool, choices: dict[str, Any] | None = None
 ) -> list[str]:
@@ -93,9 +116,17 @@ def begin_environment(
     Raises:
         UserError: The model, the source or the questions changed.
     """
-    now = {**machine_facts(), "model": model, "recipe": sha256(run.recipe), "choices": choices or {}}
+    variables = noted(os.environ, process_variables())
+    facts = {**machine_facts(), "variables": variables, "model": model, "recipe": sha256(run.recipe)}
+    now = {**facts, "choices": choices or {}}
     if resumed:
-        return check_same(run.read_environment(), now)
+        before = run.read_environment()
+        notes = check_same(before, now)
+        place = before.get("model", {}).get("path")
+        if place is not None and place != model["path"]:
+            run.write_environment({**before, "model": {**before["model"], "path": model["path"]}})
+            notes.append(f"the model was at {place} when this run started and is now at {model['path']}; its content is the same")
+        return notes
     run.write_environment(now)
     return []
 
@@ -113,8 +144,8 @@ def check_same(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     if changed := [what for name, what in DECISIVE.items() if name in model and model[name] != now["model"].get(name)]:
         what = " and ".join(dict.fromkeys(changed))
         raise UserError(
-            f"{what} changed since this run started, though the recipe names the same path. Restore the old files, "
-            "or start a new run with another --out."
+            f"{what} changed since this run started: other content, at the same path or at another. Restore the old files, or "
+            "start a new run with another --out."
         )
     return [
         f"{name} was {old} when this run started and is now {new}: last bits may differ from here on"

@@ -27,9 +27,11 @@ from autophage.runs.chosen import as_facts, settle, site_of
 from autophage.runs.directory import as_begun, begin_environment, begin_run, open_directory
 from autophage.runs.fork import Origin, begin_fork, copy_fork, plan_fork
 from autophage.stages.facts import check_model
+from autophage.store.atomic import unsynced_note
+from autophage.store.lock import RunLock
 from autophage.store.manifest import committed, tidy
 from autophage.store.metrics_table import is_current, write_metrics_table
-from autophage.store.rundir import Emit, EventLog, RunDirectory, RunLock
+from autophage.store.rundir import Emit, EventLog, RunDirectory
 
 if TYPE_CHECKING:
     from autophage.learners.loop import Chains
@@ -76,7 +78,7 @@ def execute(
     new = not run.exists
     before = {path.name for path in out.iterdir()} if out.is_dir() else None
     stopping = Stopping(loaded.recipe.cluster.grace, partial(_leave_nothing, run))
-    with heeding(stopping), full_disk_as_user_error(out), open_directory(run), RunLock(run.lock):
+    with heeding(stopping), full_disk_as_user_error(out), open_directory(run), RunLock(run.lock) as lock:
         begin_fork(run, fork)
         begin_run(loaded, run)
         tidy(run)
@@ -84,7 +86,7 @@ def execute(
         _refresh_table(loaded, run)  # refuses damaged metrics before generations are added to them
         with _history(run, view) as emit, full_disk_as_user_error(out):
             try:
-                for note in copied:
+                for note in filter(None, [lock.note, unsynced_note(run.root), *copied]):
                     emit("note", text=note)
                 _announced(loaded, run, emit, work, stopping)
             except UserError:

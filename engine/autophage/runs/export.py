@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from autophage.errors import StoreError, UserError, foreign_errors
 from autophage.report.facts.load import ArmFacts, RunFacts, load
 from autophage.runs.card import card
+from autophage.store.atomic import local
 from autophage.store.manifest import MANIFEST, check, shards
 from autophage.store.rundir import RunDirectory
 from autophage.store.weights import ADAPTER, LEARNER, MODEL, REFERENCE, refuse_pickle
@@ -134,8 +135,8 @@ def _copy_corpus(run: RunDirectory, arm: ArmFacts, generation: int, folder: Path
     """
     import pyarrow.parquet as pq
 
-    paths = shards(run, arm.manifests[generation])
-    with pq.ParquetWriter(folder / CORPUS, pq.read_schema(paths[0]), compression="zstd") as writer:
+    paths = [local(path) for path in shards(run, arm.manifests[generation])]
+    with pq.ParquetWriter(local(folder / CORPUS), pq.read_schema(paths[0]), compression="zstd") as writer:
         for shard in paths:
             with pq.ParquetFile(shard) as file:
                 for number in range(file.num_row_groups):

@@ -93,12 +93,13 @@ def perform(
         True if the run did some work; False if it was finished already.
     """
     from autophage.live import open_view
+    from autophage.live.surviving import SurvivingView
     from autophage.runs.execute import execute
     from autophage.runs.fork import parse_origin
 
     origin = None if fork_from is None else parse_origin(fork_from)
     try:
-        with open_view(read_events(directory.events)) if progress else _Quiet() as view:
+        with SurvivingView(open_view(read_events(directory.events))) if progress else _Quiet() as view:
             worked = execute(loaded, directory.root, view, address, origin, insecure=insecure)
     except StoreError as error:
         raise StoreError(

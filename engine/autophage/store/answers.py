@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from autophage.errors import UNREADABLE, StoreError
-from autophage.store.atomic import replacing
+from autophage.store.atomic import local, replacing
 
 ANSWERS = "answers.parquet"
 
@@ -83,6 +83,6 @@ def read_answers(folder: Path) -> pa.Table:
     if not path.is_file():
         return SCHEMA.empty_table()
     try:
-        return pq.read_table(path)
+        return pq.read_table(local(path))
     except UNREADABLE as error:
         raise StoreError(f"{path}: holds no answers that can be read ({error})") from error

@@ -6,6 +6,7 @@ rename), and the folder is fsynced.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -14,16 +15,19 @@ from pathlib import Path
 
 from autophage.store.fault_points import reach
 
+UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF)
+"""Error numbers of a file system that has no such operation. A disk that fails to sync gives others, such as EIO."""
 TEMPORARY = ".partial"
 """Suffix of files that are being written. Readers ignore them, and `clear_temporary` removes them."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a file atomically: yield a temporary path, which replaces `path` on success.
+    """Write a file atomically: yield a temporary absolute path, which replaces `path` on success.
 
     On an error the temporary file is removed, and `path` stays as it was.
     """
+    path = local(path)
     make_folder(path.parent)
     temporary = path.with_name(path.name + TEMPORARY)
     reach("open", path)
@@ -38,6 +42,11 @@ def replacing(path: Path) -> Iterator[Path]:
         reach("fsync-folder", path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def local(path: Path) -> Path:
+    """Return `path` as an absolute path. pyarrow takes a relative one with a colon, like `exp:1/corpus`, for a URI."""
+    return path.absolute()
 
 
 def make_folder(path: Path) -> None:
@@ -66,13 +75,29 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def sync_folder(path: Path) -> None:
-    """Make renames inside the folder `path` durable (fsync)."""
+def sync_folder(path: Path) -> bool:
+    """Make renames inside the folder `path` durable (fsync). Return False on a file system that cannot do this.
+
+    Some (FUSE, some NFS and SMB mounts) refuse to fsync a folder. A rename is atomic there too, but may be lost in a power
+    failure.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        return False
     finally:
         os.close(descriptor)
+    return True
+
+
+def unsynced_note(folder: Path) -> str:
+    """Return a message for the user if the file system of `folder` cannot make renames durable; else an empty text."""
+    if sync_folder(folder):
+        return ""
+    return f"the file system of {folder} cannot fsync folders: a power failure may undo the last commits"
 
 
 def sha256(path: Path) -> str:

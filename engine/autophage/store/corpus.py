@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from autophage.errors import UNREADABLE, StoreError, first_line
-from autophage.store.atomic import replacing
+from autophage.store.atomic import local, replacing
 
 ROWS_PER_SHARD = 8192
 STATISTICS = ("logprob", "entropy", "varentropy", "max_prob")
@@ -133,7 +133,7 @@ def _read_shard(path: Path, columns: list[str]) -> pa.Table:
 
 
 def _read_columns(path: Path, columns: list[str]) -> pa.Table:
-    table = pq.read_table(path, columns=columns)
+    table = pq.read_table(local(path), columns=columns)
     table.validate(full=True)  # raises for invalid UTF-8 and for offsets out of bounds
     return table
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from autophage.errors import UNREADABLE, StoreError
-from autophage.store.atomic import replacing
+from autophage.store.atomic import local, replacing
 from autophage.store.manifest import METRICS, Metric, committed, metric_row, read_metrics, true_file
 from autophage.store.rundir import RunDirectory
 
@@ -98,6 +98,6 @@ def read_metrics_table(run: RunDirectory) -> pa.Table:
     if not run.metrics.is_file():
         return SCHEMA.empty_table()
     try:
-        return pq.read_table(run.metrics, schema=SCHEMA)
+        return pq.read_table(local(run.metrics), schema=SCHEMA)
     except UNREADABLE as error:
         raise StoreError(f"{run.metrics}: is no table of metrics ({error})") from error

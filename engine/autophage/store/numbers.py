@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from autophage.store.atomic import local
 from autophage.store.corpus import write_shards
 
 SCHEMA = pa.schema([("sample_id", pa.string()), ("values", pa.list_(pa.float32())), ("seed", pa.int64())])
@@ -46,7 +47,7 @@ def write_numbers(folder: Path, corpus: Numbers) -> list[Path]:
 
 def read_numbers(shards: Iterable[Path]) -> np.ndarray:
     """Read corpus shards of numbers as float32 [samples, width]. Without samples the shape is [0, 0]."""
-    parts = [pq.read_table(path, columns=["values"]).column("values").combine_chunks() for path in shards]
+    parts = [pq.read_table(local(path), columns=["values"]).column("values").combine_chunks() for path in shards]
     rows = sum(map(len, parts))
     if not rows:
         return np.empty((0, 0), dtype=np.float32)
@@ -56,9 +57,9 @@ def read_numbers(shards: Iterable[Path]) -> np.ndarray:
 
 def read_table(shards: Iterable[Path]) -> pa.Table:
     """Read corpus shards of numbers as one table with the columns of `SCHEMA`."""
-    return pa.concat_tables([pq.read_table(path, schema=SCHEMA) for path in shards])
+    return pa.concat_tables([pq.read_table(local(path), schema=SCHEMA) for path in shards])
 
 
 def is_numeric(shard: Path) -> bool:
     """Return True if a corpus shard holds numbers instead of texts."""
-    return "values" in pq.read_schema(shard).names
+    return "values" in pq.read_schema(local(shard)).names

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from autophage.store.atomic import make_folder, sync_folder
 from autophage.store.fault_points import reach
+from autophage.store.lock import RunLock
 from autophage.store.metrics_table import write_metrics_table
-from autophage.store.rundir import EventLog, RunDirectory, RunLock
+from autophage.store.rundir import EventLog, RunDirectory
 from autophage.store.verify import Verification, all_arms, generation_folders, verify_run
 
 

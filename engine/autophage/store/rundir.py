@@ -4,20 +4,17 @@
     RUN/fork.json, if the first generations are copies from another run
     RUN/arms/ARM/gen-003/{corpus-00000.parquet, adapter/ or model/, answers.parquet, metrics.json, manifest.json}
 
-`RunDirectory` names the paths. `RunLock` excludes a second writer. Events are one JSON object per line; readers ignore
+`RunDirectory` names the paths. Events are one JSON object per line; readers ignore
 a last line that a crash cut short.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from autophage.errors import UserError
 from autophage.host.credentials import without_credentials
@@ -25,7 +22,6 @@ from autophage.store.atomic import write_text
 from autophage.store.fault_points import reach
 from autophage.store.seal import sealed, unsealed
 
-LOCK_TRIES, LOCK_PAUSE = 3, 0.1
 INDENT = 2
 
 
@@ -134,68 +130,3 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(event, dict):
             yield event
-
-
-class RunLock:
-    """Lock that lets one process write a run directory. The kernel releases it (flock) when its owner dies.
-
-    Raises:
-        UserError: On entering, if another process holds the lock.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: IO[str] | None = None
-
-    def __enter__(self) -> RunLock:
-        file = self.path.open("a+", encoding="utf-8")
-        if not _locked(file):
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            file.close()
-            raise UserError(
-                f"{self.path.parent}: another process (pid {owner}) is writing this run. "
-                "Wait for it, stop it, or give another --out; `autophage watch` shows its progress."
-            )
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        self._file = file
-        reach("lock", self.path)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._file is not None:
-            self._file.truncate(0)
-            self._file.close()
-            self._file = None
-
-
-def _locked(file: IO[str]) -> bool:
-    """Take the lock and return True; False if another process keeps it.
-
-    `is_locked` holds the lock for an instant, so a refusal is retried.
-    """
-    for _ in range(LOCK_TRIES):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(LOCK_PAUSE)
-        else:
-            return True
-    return False
-
-
-def is_locked(path: Path) -> bool:
-    """Return True if a living process holds the lock file `path`, and so writes the run."""
-    if not path.is_file():
-        return False
-    with path.open("r", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        fcntl.flock(file, fcntl.LOCK_UN)
-    return False

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autophage.store.atomic import replacing
+from autophage.store.atomic import local, replacing
 from autophage.store.manifest import Manifest, Metric, true_file
 from autophage.store.rundir import RunDirectory
 
@@ -74,4 +74,4 @@ def read_training(run: RunDirectory, manifest: Manifest, columns: list[str]) -> 
     Raises:
         StoreError: The file differs from the manifest.
     """
-    return pq.read_table(true_file(run, manifest, TRAINING), columns=columns)
+    return pq.read_table(local(true_file(run, manifest, TRAINING)), columns=columns)

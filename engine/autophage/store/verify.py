@@ -15,8 +15,9 @@ from typing import Any
 
 from autophage.errors import StoreError
 from autophage.store.atomic import sha256
+from autophage.store.lock import is_locked
 from autophage.store.manifest import MANIFEST, Manifest, check, read_manifest, shards
-from autophage.store.rundir import RunDirectory, is_locked
+from autophage.store.rundir import RunDirectory
 
 GENERATION = re.compile(r"gen-(\d{3,})")
 

@@ -6,11 +6,8 @@ the cache is complete, because it is renamed into place. Two processes that want
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +17,7 @@ from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
 from autophage.store.atomic import sync_file, sync_folder
 from autophage.store.fault_points import reach
+from autophage.store.lock import one_at_a_time
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
@@ -40,7 +38,7 @@ def ensure_base_model(recipe: Recipe, raw: RawSource, meter: Meter) -> Path:
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(folder.with_suffix(".lock")):
+    with one_at_a_time(folder.with_suffix(".lock")):
         if not folder.is_dir():
             # The lock excludes other processes, so a partial folder belongs to a process that died.
             for abandoned in folder.parent.glob(f".{folder.name}-*"):
@@ -53,12 +51,21 @@ def ensure_base_model(recipe: Recipe, raw: RawSource, meter: Meter) -> Path:
                     sync_file(file)
                 sync_folder(scratch)
                 reach("fsync", scratch)
-                scratch.rename(folder)
+                _move(scratch, folder)
                 reach("rename", folder)
                 sync_folder(folder.parent)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
     return folder
+
+
+def _move(scratch: Path, folder: Path) -> None:
+    """Give the finished model its name. Where the file system has no locks, another process may have been faster."""
+    try:
+        scratch.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
 
 
 def _train(recipe: Recipe, raw: RawSource, folder: Path, meter: Meter) -> None:
@@ -122,11 +129,3 @@ def _new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForCa
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-
-
-@contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` during the body. The kernel releases the lock of a process that dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -13,9 +13,10 @@ from typing import Any
 from autophage.recipe import Recipe, expand, read_resolved
 from autophage.report.facts.series import Metrics
 from autophage.store.atomic import sha256
+from autophage.store.lock import is_locked
 from autophage.store.manifest import MANIFEST, METRICS, Manifest, committed, read_metrics
 from autophage.store.metrics_table import read_metrics_table
-from autophage.store.rundir import RunDirectory, is_locked, read_events
+from autophage.store.rundir import RunDirectory, read_events
 
 
 @dataclass(frozen=True)

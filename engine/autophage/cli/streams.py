@@ -1,0 +1,49 @@
+"""Standard streams and text encoding of the process, made usable before anything is read or written.
+
+A closed stream becomes the null device: its number would otherwise be given to the next file, and output would go into
+that. In a locale without UTF-8, Python starts again in UTF-8 mode, so that names of files and texts are as written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+OUTPUT_LOST = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
+"""Error numbers of a standard stream that takes no more output."""
+STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
+
+
+def open_closed_streams() -> None:
+    """Open each closed standard stream on the null device."""
+    for number, name, mode in STREAMS:
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # stays open
+
+
+def restart_in_utf8() -> None:
+    """Start this process again in Python's UTF-8 mode, if names of files have another encoding."""
+    if sys.getfilesystemencoding() == "utf-8" or sys.flags.utf8_mode:
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def is_lost_output(error: OSError) -> bool:
+    """Return True if `error` comes from a standard stream. Errors of files name the file."""
+    return error.filename is None and error.errno in OUTPUT_LOST
+
+
+def give_up_output() -> None:
+    """Send further output to the null device. Python would otherwise fail again when it flushes at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)

@@ -1,0 +1,63 @@
+"""Output that is closed, full or of another alphabet, with the real command in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.thorough
+
+RUN = "run curse-gaussian --set generations=2"
+
+
+def autophage(arguments: str, redirect: str = "", folder: Path | None = None, **variables: str) -> tuple[int, str]:
+    command = f"{shlex.quote(sys.executable)} -m autophage {arguments} {redirect}"
+    environment = {**os.environ, **variables}
+    done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, capture_output=True, timeout=300)
+    return done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize("redirect", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_run_with_closed_streams_ends_as_any_other(tmp_path: Path, redirect: str) -> None:
+    code, words = autophage(f"{RUN} --out r", redirect, tmp_path)
+    assert code == 0, words
+    assert (tmp_path / "r/report.html").is_file()
+    assert autophage("verify r", ">&-", tmp_path)[0] == 0
+
+
+def test_a_full_terminal_is_not_a_full_disk(tmp_path: Path) -> None:
+    code, words = autophage(f"{RUN} --out r", ">/dev/full", tmp_path)
+    assert (tmp_path / "r/report.html").is_file()
+    assert (code, words.strip()) == (1, "error: standard output takes no more: No space left on device")
+    assert autophage("recipes", ">/dev/full") == (1, words)
+
+
+def test_names_in_another_alphabet_in_a_locale_of_ascii(tmp_path: Path) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    code, words = autophage(f"{RUN} --out läufe", "", tmp_path, **ascii_only)
+    assert code == 0, words
+    assert (tmp_path / "läufe/report.html").is_file()
+    assert autophage("status läufe", "", tmp_path, **ascii_only)[0] == 0
+
+
+@pytest.mark.parametrize("out", ["exp:1", "./exp:2", "läufe #1 %20", "2026-01-01T10:20"])
+def test_a_directory_whose_name_looks_like_an_address(tmp_path: Path, out: str) -> None:
+    for arguments in (f"{RUN} --out {shlex.quote(out)}", f"verify {shlex.quote(out)}", f"report {shlex.quote(out)}"):
+        code, words = autophage(arguments, "", tmp_path)
+        assert code == 0, words
+
+
+def test_no_home_and_nobodys_id_names_the_variable(tmp_path: Path) -> None:
+    kept = " ".join(f"{name}={shlex.quote(os.environ.get(name, ''))}" for name in ("PATH", "PYTHONPATH"))
+    prefix = f"unshare --user --map-user=54321 --map-group=54321 env -i {kept}"
+    command = f"{prefix} {shlex.quote(sys.executable)} -m autophage doctor"
+    if subprocess.run(["bash", "-c", f"{prefix} true"], capture_output=True).returncode:
+        pytest.skip("this machine does not let a process change its user id")
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "AUTOPHAGE_CACHE" in done.stdout
