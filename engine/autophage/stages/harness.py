@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from autophage.errors import RunError, UserError
+from autophage.errors import RunError, UserError, foreign_errors
 from autophage.metrics.intervals import Z
 from autophage.recipe.tables.measure import MeasureTable
 from autophage.store.manifest import Metric
@@ -30,12 +30,13 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25}
 
 
 def check_tasks(measure: MeasureTable) -> None:
-    """Check that the evaluation harness is installed and knows the tasks of `measure.harness`.
+    """Check that the evaluation harness is installed, and that the tasks of `measure.harness` and their data load.
 
     Raises:
-        UserError: it is not installed, or a task is unknown.
+        UserError: it is not installed, a task is unknown, or its data are not here.
     """
-    known = _manager(measure.harness_path).all_tasks
+    manager = _manager(measure.harness_path)
+    known = manager.all_tasks
     for task in measure.harness or ():
         if task not in known:
             close = difflib.get_close_matches(task, known, n=3, cutoff=0.6)
@@ -44,6 +45,13 @@ def check_tasks(measure: MeasureTable) -> None:
                 f"measure.harness: lm-evaluation-harness has no task {task!r}. {guess}"
                 "Put YAML files of your own tasks into measure.harness_path."
             )
+    for task in measure.harness or ():
+        with foreign_errors(
+            f"measure.harness: the questions of task {task!r} cannot be loaded",
+            "Load them once with a network (HF_HUB_OFFLINE=0). Paths in your own task are relative to the working directory: "
+            "mend them, or leave the task out.",
+        ):
+            manager.load(task)
 
 
 def harness_metrics(
@@ -97,7 +105,6 @@ def _metrics(task: str, values: Mapping[str, Any], n: int | None) -> list[Metric
     return metrics
 
 
-@torch.inference_mode()
 def _with_control_tokens(tokenizer: Any) -> Any:
     """Return a copy of a tokenizer that encodes control tokens in text as such, as the harness's own prompts expect."""
     tokenizer = copy.copy(tokenizer)
@@ -105,6 +112,7 @@ def _with_control_tokens(tokenizer: Any) -> Any:
     return tokenizer
 
 
+@torch.inference_mode()
 def _require_loaded(model: Any, resident: ResidentModel, canary_ids: Sequence[int]) -> None:
     ids_BL = torch.tensor([list(canary_ids)], device=resident.model.device)
     logprobs_LV = model.model(input_ids=ids_BL).logits[0, :-1].float().log_softmax(-1)
