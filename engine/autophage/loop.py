@@ -22,12 +22,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autophage.host import environment, foreign_variables
+from autophage.host import environment
 
 environment.apply()
 if __name__ == "__main__":
-    foreign_variables.leave_behind()
-    environment.one_visible_gpu()
+    environment.alone()
 
 from autophage.data.build import read_source
 from autophage.errors import UserError

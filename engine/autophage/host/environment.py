@@ -11,6 +11,8 @@ import getpass
 import os
 import secrets
 
+from autophage.host import foreign_variables
+
 
 def process_variables() -> dict[str, str]:
     """Return the environment variables of sampler and trainer processes, with their values.
@@ -62,6 +64,12 @@ def apply() -> None:
         getpass.getuser()
     except (KeyError, OSError):  # torch's compiler and Ray ask for it
         os.environ["USER"] = str(os.getuid())
+
+
+def alone() -> None:
+    """Prepare a process that trains outside of Ray's actors: no variables of launchers, and one GPU."""
+    foreign_variables.leave_behind()
+    one_visible_gpu()
 
 
 def one_visible_gpu() -> None:
