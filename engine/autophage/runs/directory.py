@@ -125,7 +125,9 @@ def begin_environment(
         place = before.get("model", {}).get("path")
         if place is not None and place != model["path"]:
             run.write_environment({**before, "model": {**before["model"], "path": model["path"]}})
-            notes.append(f"the model was at {place} when this run started and is now at {model['path']}; its content is the same")
+            notes.append(
+                f"the model was at {place} when this run started and is now at {model['path']}; its content is the same"
+            )
         return notes
     run.write_environment(now)
     return []

@@ -168,11 +168,12 @@ def _trial(parts: LanguageHead, whole: LanguageHead, vocabulary: int) -> float:
 
     The difference is relative to the largest logit.
     """
-    training = parts.model.training
+    training = [module for module in parts.model.modules() if module.training]
     parts.model.eval()
     ids_BL = torch.arange(TRIAL_TOKENS, device=parts.model.device).remainder(vocabulary).unsqueeze(0)
     inputs = {"input_ids": ids_BL, "attention_mask": torch.ones_like(ids_BL)}
     own_TV = whole.rows(inputs)[0].float()
     made_TV = parts.logits(parts.rows(inputs)[0])
-    parts.model.train(training)
+    for module in training:  # each has a flag of its own, which `train()` of the whole would overwrite
+        module.training = True
     return float((made_TV - own_TV).abs().max() / own_TV.abs().max().clamp(min=1e-6))

@@ -20,7 +20,7 @@ import torch
 
 from autophage.data.mix import TrainingRow
 from autophage.data.tokens import load_tokenizer
-from autophage.errors import RunError
+from autophage.errors import RunError, foreign_errors
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
 from autophage.progress import Meter
@@ -260,12 +260,18 @@ class ResidentModel:
             task_type="CAUSAL_LM",
         )
         torch.manual_seed(derive(seed, "adapter"))
-        if self._adapted is None:
-            self._adapted = get_peft_model(self._base, config, adapter_name=name)
+        with foreign_errors(
+            f"model {self.path!r}: PEFT cannot put adapters on it", 'Train all weights: method = "full".'
+        ):
+            if self._adapted is None:
+                self._adapted = get_peft_model(self._base, config, adapter_name=name)
+            else:
+                self._adapted.add_adapter(name, config)
+        # A new layer begins in training mode, and puts what it wraps into it: dropout would act while texts are scored.
+        self._adapted.eval()
+        if self._adapted_head is None:
             leave_inputs(self._adapted)
             self._adapted_head = find_head(self._adapted, narrower(self._base.dtype))
-        else:
-            self._adapted.add_adapter(name, config)
         return name
 
     @cached_property
