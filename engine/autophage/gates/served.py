@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from itertools import repeat
 from urllib.parse import urlsplit
 
-import httpx
 import openai
 
 from autophage.errors import AutophageError, RunError, UserError, first_line
@@ -49,7 +48,7 @@ class ServedJudge:
                 api_key=os.environ.get(KEY) or "none",
                 max_retries=RETRIES,
                 # A proxy of the environment does not reach a server of this machine.
-                http_client=httpx.Client(timeout=SECONDS, trust_env=not _on_this_machine(server)),
+                http_client=openai.DefaultHttpxClient(timeout=SECONDS, trust_env=not _on_this_machine(server)),
             )
             served = [one.id for one in self._client.models.list()]
         if model is None and len(served) == 1:
