@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from autophage.errors import UserError
-from autophage.store import lock
 from autophage.store.atomic import sync_folder, unsynced_note, write_text
 from autophage.store.lock import OWNER, RunLock, is_locked, one_at_a_time
 
@@ -66,7 +65,7 @@ def test_a_lock_that_fails_otherwise_is_an_error(tmp_path: Path, monkeypatch: py
     def fail(file: object, operation: int) -> None:
         raise OSError(errno.EIO, "i/o error")
 
-    monkeypatch.setattr(lock.fcntl, "flock", fail)
+    monkeypatch.setattr(fcntl, "flock", fail)
     with pytest.raises(OSError, match="i/o error"), RunLock(tmp_path / ".lock"):
         pass
 

@@ -68,7 +68,10 @@ class StageResults:
         return Finished(work, seconds, tokens, self._actors.of(side).notes(self._actors.deadlines.call))
 
     def _record(
-        self, work: Work, partial: PartialGeneration, result: TrainingRecord | CanaryRecord | list[Completion] | Measured
+        self,
+        work: Work,
+        partial: PartialGeneration,
+        result: TrainingRecord | CanaryRecord | list[Completion] | Measured,
     ) -> int:
         """Record a stage's result and act on it. Return the stage's tokens; 0 unless it samples or trains."""
         match result:
