@@ -124,7 +124,7 @@ def test_dockerfiles(path: Path) -> None:
         *((path, True) for path in (".git", ".venv", "runs", "deploy", "tests", ".ci", "docs", ".git/config")),
         *((path, True) for path in ("bench/results/a.jsonl", "recipes/results/a.json", "engine/__pycache__")),
         *((path, True) for path in ("engine/autophage/a.pyc", "bench/harness/__pycache__/a.py")),
-        *((path, False) for path in ("pyproject.toml", "bench", "bench/gpu.py", "engine/autophage/loop.py")),
+        *((path, False) for path in ("pyproject.toml", "bench", "bench/first_gpu.py", "engine/autophage/loop.py")),
     ],
 )
 def test_the_build_context_holds_what_the_wheel_needs_and_nothing_else(path: str, kept_out: bool) -> None:
@@ -189,7 +189,7 @@ def test_the_wheel_of_the_images_works(wheel: Path, tmp_path: Path) -> None:
 def test_both_images_are_built_from_the_same_files() -> None:
     cpu, gpu = map(copied, DOCKERFILES)
     assert cpu == gpu
-    assert "bench/gpu.py" in cpu
+    assert "bench/first_gpu.py" in cpu
 
 
 @pytest.mark.long

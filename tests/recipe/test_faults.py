@@ -28,7 +28,7 @@ def test_a_key_of_another_table(refuse: Refuse) -> None:
             "    did you mean mix.alpha?",
             ALPHA,
             "    [train] has: chain, optimizer, keep, epochs, learning_rate, schedule, warmup, weight_decay, "
-            "batch_size, loss_on, packing",
+            "batch_size, loss_on, packing, compile",
         ]
     )
 

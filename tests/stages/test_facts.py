@@ -15,7 +15,7 @@ from autophage.stages.facts import model_facts
 
 def facts(folder: Path) -> dict[str, Any]:
     recipe = Recipe(name="t")
-    resident = SimpleNamespace(parameters=1, config=SimpleNamespace())
+    resident = SimpleNamespace(parameters=1, config=SimpleNamespace(), layout=None)
     return {"model": model_facts(recipe, str(folder), read_source(recipe), cast(Any, resident))}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from autophage.errors import AutophageError, EngineDeadError, SwapError, UserError, first_line
+from autophage.errors import AutophageError, EngineDeadError, SwapError
 from autophage.host import vllm_window
 from autophage.host.devices import out_of_memory
 from autophage.plan.tokens import CANARY_TOKENS
@@ -24,7 +24,7 @@ from autophage.sampler.batch import Asked, Batch, Ended
 from autophage.sampler.owner import OwnerThread
 from autophage.sampler.protocol import Completion, EngineSettings, Job, Served
 from autophage.sampler.record import Record
-from autophage.sampler.start import start
+from autophage.sampler.start import refusals, start
 from autophage.sampler.translate import completion, require_agreement, sampling
 from autophage.sampler.window import Place, Window
 from autophage.store.weights import Weights, digest_of
@@ -57,12 +57,8 @@ class Sampler:
             # a canary kept the C++ compiler busy for 14 s in every run.
             torch.compiler.set_stance("force_eager")
         ranks.prepare(settings)
-        try:
+        with refusals(settings):
             self._engine: Any = start(EngineArgs(**arguments))
-        except (ValueError, NotImplementedError) as error:
-            raise UserError(
-                f"model.path = {settings.model_path!r}: vLLM cannot serve it with a LoRA adapter ({first_line(error)})"
-            ) from error
         if settings.tensor_parallel > 1:
             self._call("autophage_settle_rank", settings.device)
         self._bases = BaseWeights(self._engine, settings.dtype)

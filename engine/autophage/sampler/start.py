@@ -1,4 +1,4 @@
-"""Starts vLLM's engine on a GPU whose free memory still changes.
+"""Starts vLLM's engine, on a GPU whose free memory may still change.
 
 vLLM measures the free memory when it starts, and takes its share of it. A trainer or a lost sampler that frees memory meanwhile
 makes the start fail. The same start succeeds once that process is done. The messages hold for vLLM 0.26 to 0.33.
@@ -7,9 +7,15 @@ makes the start fail. The same start succeeds once that process is done. The mes
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from autophage.errors import RunError, first_line
+from pydantic import ValidationError
+
+from autophage.errors import AutophageError, RunError, UserError, first_line
+from autophage.host.devices import out_of_memory
+from autophage.sampler.protocol import EngineSettings
 
 if TYPE_CHECKING:
     from vllm import EngineArgs, LLMEngine
@@ -17,10 +23,44 @@ if TYPE_CHECKING:
 ATTEMPTS = 5
 PAUSE = 10.0
 """Number of starts, and seconds between two of them. A process that ends gives its memory back within seconds."""
+REASON_LENGTH = 300
+"""Longest part of vLLM's words that a message quotes, in characters."""
 GREW = "Error in memory profiling"
 """Start of the `AssertionError` for free memory that grew while vLLM measured it."""
 LACKING = "is less than desired GPU memory utilization"
 """Part of the `ValueError` for a share of the GPU's memory that is not free."""
+
+
+@contextmanager
+def refusals(settings: EngineSettings) -> Iterator[None]:
+    """Tell the errors with which vLLM refuses a model as a `UserError`. Exhausted memory passes.
+
+    vLLM refuses a family, a head size or an adapter with errors of many kinds, some before and some after it has loaded
+    the model.
+    """
+    try:
+        yield
+    except AutophageError:
+        raise
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        with_adapters = " with LoRA adapters" if settings.rank else ""
+        remedy = (
+            'Where vLLM serves the family, but not its adapters, train all weights: model.method = "full".'
+            if settings.rank
+            else "Use a model of a family that vLLM serves."
+        )
+        raise UserError(
+            f"model.path = {settings.model_path!r}: vLLM cannot serve it{with_adapters} ({_reason(error)}). {remedy}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return an error's words in one line. pydantic's first line counts the errors, and the next ones tell them."""
+    if isinstance(error, ValidationError):
+        return str(error.errors(include_url=False)[0]["msg"])[:REASON_LENGTH]
+    return first_line(error)
 
 
 def start(arguments: EngineArgs) -> LLMEngine:
