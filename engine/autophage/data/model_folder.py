@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autophage.data.own_code import refuse_own_code
+from autophage.data.own_code import code_files, refuse_own_code
 from autophage.errors import UserError
 
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"
@@ -96,6 +96,8 @@ def _check_weights(folder: Path, index: Mapping[str, Any] | None) -> None:
                 f"{folder}: {', '.join(missing[:3])} {'is' if len(missing) == 1 else 'are'} missing, which {INDEX} names. "
                 "Copy the model again."
             )
+    if not shards and code_files(str(folder)):
+        return  # the code that it needs is the greater fault, and loading tells it
     if not shards:
         raise UserError(
             f"{folder}: holds no safetensors weights. Convert others with save_pretrained of transformers, in an environment "
