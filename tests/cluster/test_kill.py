@@ -19,7 +19,6 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-KILLS = 3
 
 
 def processes_of(run: Path) -> list[int]:
@@ -36,13 +35,14 @@ def processes_of(run: Path) -> list[int]:
     return found
 
 
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.long)])
 def test_killed_again_and_again(
-    smoke_run: Path, contents: Contents, autophage: Run, variables: dict[str, str], tmp_path: Path
+    smoke_run: Path, contents: Contents, autophage: Run, variables: dict[str, str], tmp_path: Path, kills: int
 ) -> None:
     out = tmp_path / "killed"
     command = [*AUTOPHAGE, "run", "smoke", "--out", str(out)]
     rng = random.Random(7)
-    for _ in range(KILLS):
+    for _ in range(kills):
         process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         # The history grows with every stage, so a random further line is a random stage; a little later is inside of it.
         lines = rng.randrange(1, 14)

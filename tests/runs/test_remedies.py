@@ -13,7 +13,7 @@ import pytest
 Contents = Callable[[Path], dict[str, object]]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 SETTINGS = [
     'sweep={remedy = ["none", "late"]}',
