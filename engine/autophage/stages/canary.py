@@ -7,8 +7,7 @@ those of the generation before, which a stale sampler would serve, and the base 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from autophage.sampler.protocol import Completion
 from autophage.stages.staleness import Slope, slope
 from autophage.store.canary import CanaryRecord
 from autophage.store.weights import Weights
+from autophage.trainer.modes import without_adapters
 from autophage.trainer.resident import ResidentModel
 
 LONGEST_PROMPT = 128
@@ -104,7 +104,7 @@ class Canary:
         trained_N = self._logprobs(sequences)
         record = self._compared(weights, np.abs(trained_N - served_N))
         if weights.method == "lora":
-            with self._without_adapter():
+            with without_adapters(self._resident.model):
                 self._require_fresh(weights, slope(served_N, trained_N, self._logprobs(sequences)), "of the base model")
         if before_N is None:
             return record
@@ -151,15 +151,6 @@ class Canary:
                 f"a generation's training moves the canary's log-probs by {step:.1g} nats, which rounding hides: from one "
                 "generation to the next the check of a swap cannot tell new weights from those before"
             )
-
-    @contextmanager
-    def _without_adapter(self) -> Iterator[None]:
-        layers = self._resident.model.base_model
-        layers.disable_adapter_layers()
-        try:
-            yield
-        finally:
-            layers.enable_adapter_layers()
 
 
 def _refusal(weights: Weights, how: str) -> SwapError:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from autophage.trainer.attention import documents_of
+from autophage.trainer.modes import evaluating
 from autophage_kernels import TokenDivergence, TokenStats, linear_token_divergence, linear_token_stats
 from autophage_kernels import token_divergence as divergence_of_logits
 from autophage_kernels import token_stats as stats_of_logits
@@ -168,12 +169,9 @@ def _trial(parts: LanguageHead, whole: LanguageHead, vocabulary: int) -> float:
 
     The difference is relative to the largest logit.
     """
-    training = [module for module in parts.model.modules() if module.training]
-    parts.model.eval()
     ids_BL = torch.arange(TRIAL_TOKENS, device=parts.model.device).remainder(vocabulary).unsqueeze(0)
     inputs = {"input_ids": ids_BL, "attention_mask": torch.ones_like(ids_BL)}
-    own_TV = whole.rows(inputs)[0].float()
-    made_TV = parts.logits(parts.rows(inputs)[0])
-    for module in training:  # each has a flag of its own, which `train()` of the whole would overwrite
-        module.training = True
+    with evaluating(parts.model):
+        own_TV = whole.rows(inputs)[0].float()
+        made_TV = parts.logits(parts.rows(inputs)[0])
     return float((made_TV - own_TV).abs().max() / own_TV.abs().max().clamp(min=1e-6))

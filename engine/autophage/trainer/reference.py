@@ -6,8 +6,7 @@ memory of its own: it is the resident base with its adapter disabled.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from autophage.data.tokens import load_tokenizer
 from autophage.errors import UserError
 from autophage.trainer.head import LanguageHead, find_head
 from autophage.trainer.loading import load_model
+from autophage.trainer.modes import evaluating, without_adapters
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,22 +33,9 @@ class Reference:
     @torch.no_grad()
     def rows(self, inputs: dict[str, Any]) -> torch.Tensor:
         """Return the reference's rows for a batch as `LanguageHead.rows` does: [B, L, H], or [B, L, V] if not fused."""
-        with self._alone():
-            return self.head.rows(inputs)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
         model = self.head.model
-        training = model.training
-        model.eval()
-        if self.adapted:
-            model.base_model.disable_adapter_layers()
-        try:
-            yield
-        finally:
-            if self.adapted:
-                model.base_model.enable_adapter_layers()
-            model.train(training)
+        with evaluating(model), without_adapters(model) if self.adapted else nullcontext():
+            return self.head.rows(inputs)
 
 
 def load_teacher(path: str, tokenizer: PreTrainedTokenizerBase, vocabulary: int, dtype: torch.dtype) -> Reference:
