@@ -15,6 +15,9 @@
 help:
 	@sed -n 's/^# //p' Makefile
 
+# Without compiled files each of the tests' processes takes three times as long to import torch, vLLM and Ray.
+unexport PYTHONDONTWRITEBYTECODE
+
 setup:
 	@scripts/setup.sh $(EXTRA)
 

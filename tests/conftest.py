@@ -8,12 +8,15 @@ from functools import cache
 
 import pytest
 
+from autophage.host import bytecode
+
 pytest_plugins = ["tests.real_stack", "tests.made_runs", "tests.offers"]
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin while they wait starve those that work
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as in `autophage.host.environment`
+bytecode.keep()
 
 
 ON_REQUEST = ("long", "demo")

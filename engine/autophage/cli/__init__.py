@@ -21,6 +21,7 @@ from cyclopts import CycloptsError
 from autophage.cli import streams
 from autophage.display import safe
 from autophage.errors import AutophageError, RequeueInterrupt
+from autophage.host import bytecode
 from autophage.host.credentials import without_credentials
 
 FAILURE, USER_ERROR, INTERRUPTED = 1, 2, 130
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         streams.open_closed_streams()
         streams.restart_in_utf8()
+        bytecode.keep()
     from autophage.cli.app import build_app
     from autophage.cli.benchmarking import names_benchmark, run_benchmark
 

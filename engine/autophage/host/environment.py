@@ -11,7 +11,7 @@ import getpass
 import os
 import secrets
 
-from autophage.host import foreign_variables
+from autophage.host import bytecode, foreign_variables
 
 
 def process_variables() -> dict[str, str]:
@@ -55,6 +55,7 @@ def apply() -> None:
 
     A process without a home folder or a user's name, as in some containers, gets those that libraries insist on.
     """
+    bytecode.keep()
     for name, value in process_variables().items():
         os.environ.setdefault(name, value)
     home = os.environ.get("HOME") or os.path.expanduser("~")
