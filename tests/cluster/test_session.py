@@ -17,6 +17,7 @@ environment.apply()
 import os, sys, tempfile
 from pathlib import Path
 from autophage.cluster.session import local_ray
+from autophage.host import processes
 
 
 def listening():
@@ -33,6 +34,10 @@ with local_ray(512 << 20):
     assert opened, "Ray listens nowhere?"
     outside = [address for address in opened if not address.endswith("7F:" + address[-4:]) or "0100007F" not in address]
     assert not outside, f"reachable from outside: {outside}"
+    commands = [Path("/proc", str(pid), "cmdline").read_text() for pid in processes.descendants()]
+    assert any("raylet" in command for command in commands)
+    idle = [command for command in commands if "dashboard.py" in command or "monitor.py" in command]
+    assert not idle, f"nobody asks these: {idle}"
 assert not list(Path(tempfile.gettempdir()).glob(f"autophage-ray-{os.getpid()}-*"))
 print("closed")
 """

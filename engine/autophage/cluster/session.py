@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autophage.cluster.lean_ray import without_unused_processes
 from autophage.cluster.ray_token import require_token
 from autophage.errors import RunError, UserError
 from autophage.host import environment, processes
@@ -139,16 +140,17 @@ def _start(scratch: str, store_bytes: int) -> None:
     others = processes.descendants()
     for _ in range(STARTS):
         try:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=False,
-                object_store_memory=store_bytes,
-                _node_ip_address="127.0.0.1",
-                _temp_dir=scratch,
-            )
+            with without_unused_processes():
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    configure_logging=False,
+                    object_store_memory=store_bytes,
+                    _node_ip_address="127.0.0.1",
+                    _temp_dir=scratch,
+                )
         except Exception as error:  # Ray raises a bare one
             if TOO_SLOW not in str(error):
                 raise
