@@ -61,10 +61,10 @@ def dtype(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_prompts_are_halves_of_held_out_documents() -> None:
+def test_prompts_are_first_halves_of_short_documents() -> None:
     canary, _ = made("float32")
     assert [len(prompt) for prompt in canary.prompts] == [4, 4, 5, 5]
-    assert canary.longest == 5 + CANARY_TOKENS
+    assert canary.longest == 5 + CANARY_TOKENS["float32"]
 
 
 def test_few_documents_serve_many_canaries() -> None:
@@ -73,11 +73,14 @@ def test_few_documents_serve_many_canaries() -> None:
     assert canary.prompts[0] == canary.prompts[6]
 
 
-def test_a_prompt_has_a_bound_but_keeps_its_context() -> None:
-    documents = [HeldOut(list(range(4000)), []), HeldOut(list(range(4000)), [], context=300)]
+def test_a_long_prompt_keeps_its_first_token_and_its_end() -> None:
+    documents = [HeldOut(list(range(400)), []), HeldOut(list(range(400)), [], context=300)]
     resident: Any = Resident("float32", 0.0)
     source: Any = SimpleNamespace(held_out=lambda: documents)
-    assert [len(one) for one in Canary(resident, source).prompts] == [LONGEST_PROMPT, 300] * 2
+    half, context, *again = Canary(resident, source).prompts
+    assert half == [0, *range(201 - LONGEST_PROMPT, 200)]
+    assert context == [0, *range(301 - LONGEST_PROMPT, 300)]
+    assert again == [half, context]
 
 
 def test_the_trained_weights_pass(dtype: str) -> None:

@@ -90,6 +90,7 @@ def stage_costs(machine: Machine, model: PlannedModel, work: Workload) -> dict[s
     backward = operations * shape.parameters / (machine.peak * machine.train_share)
     train_step, score_step = shape.layers * machine.train_layer, shape.layers * machine.score_layer
     moved = model.trained * 4
+    canary = CANARY_TOKENS["float32" if width == 4 else "bfloat16"]
     train, measure = work.train, work.measure
     none = StageCost(0.0, 0.0, 0.0)
     return {
@@ -102,8 +103,8 @@ def stage_costs(machine: Machine, model: PlannedModel, work: Workload) -> dict[s
         ),
         "swap": StageCost(
             machine.swap_call + moved / machine.disk_bandwidth,
-            CANARY_TOKENS * (shape.layers * machine.decode_layer + machine.decode_step),
-            CANARY_TOKENS * width * shape.parameters / machine.bandwidth if machine.overlaps_host else 0.0,
+            canary * (shape.layers * machine.decode_layer + machine.decode_step),
+            canary * width * shape.parameters / machine.bandwidth if machine.overlaps_host else 0.0,
         ),
         "sample": _sampling_cost(machine, model, work),
         "measure": StageCost(

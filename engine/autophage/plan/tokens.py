@@ -37,8 +37,8 @@ TEMPLATE_TOKENS = 40
 """Number of tokens that a chat template and the system message add to a prompt."""
 SCORED_BATCH = 64
 """Number of sequences in a scoring batch."""
-CANARY_TOKENS = 16
-"""Tokens that the sampler writes greedily for each canary prompt. They check new weights after a swap."""
+CANARY_TOKENS = {"float32": 8, "bfloat16": 16}
+"""Tokens that the sampler writes for each canary prompt, by element type. They check new weights after a swap."""
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ class Sampler:
         self._bases = BaseWeights(self._engine, settings.dtype)
         self._digests = ThreadPoolExecutor(1, "digest")
         self._sleeps, self._asleep = settings.sleeps, False
+        self._dtype = settings.dtype
         self._next_id = 1
         self._next_request = 0
         self._window = Window(settings.concurrency)
@@ -126,11 +127,12 @@ class Sampler:
         """
         from vllm import SamplingParams
 
+        tokens = CANARY_TOKENS[self._dtype]
         asked = [
             Asked(
                 served,
                 list(prompt),
-                SamplingParams(max_tokens=CANARY_TOKENS, ignore_eos=True, logprobs=0, seed=index, detokenize=False),
+                SamplingParams(max_tokens=tokens, ignore_eos=True, logprobs=0, seed=index, detokenize=False),
             )
             for index, prompt in enumerate(prompts)
         ]

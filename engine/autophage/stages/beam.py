@@ -57,6 +57,7 @@ class BeamSampler:
         from autophage.trainer.resident import ResidentModel  # TRL too, which a vLLM sampler does not load
 
         assert settings.beam_recipe is not None
+        self._canary_tokens = CANARY_TOKENS[settings.dtype]
         self._resident = ResidentModel(settings.model_path, Recipe.model_validate_json(settings.beam_recipe))
         self._rows = settings.concurrency
         self._held: dict[str, Weights] = {}
@@ -127,7 +128,7 @@ class BeamSampler:
         made = self._generate(
             [prompt],
             do_sample=True, temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.0,
-            max_new_tokens=CANARY_TOKENS, min_new_tokens=CANARY_TOKENS,
+            max_new_tokens=self._canary_tokens, min_new_tokens=self._canary_tokens,
             return_dict_in_generate=True, output_logits=True,
         )  # fmt: skip
         written = made.sequences[0, len(prompt) :]

@@ -24,8 +24,8 @@ from autophage.store.weights import Weights
 from autophage.trainer.modes import without_adapters
 from autophage.trainer.resident import ResidentModel
 
-LONGEST_PROMPT = 128
-"""Most tokens of a canary prompt, unless its document's context is longer. Longer prompts cost time and tell no more."""
+LONGEST_PROMPT = 12
+"""Most tokens of a canary prompt: the start token and the end of a document's first half. Longer ones take time alone."""
 
 
 class Tolerance(NamedTuple):
@@ -61,24 +61,30 @@ class Canary:
     @property
     def tolerance(self) -> Tolerance:
         """The tolerance of the served element type."""
-        return TOLERANCES[str(element_type(self._resident.recipe.model.dtype)).removeprefix("torch.")]
+        return TOLERANCES[self._dtype]
+
+    @property
+    def _dtype(self) -> str:
+        return str(element_type(self._resident.recipe.model.dtype)).removeprefix("torch.")
 
     @cached_property
     def prompts(self) -> list[list[int]]:
-        """First halves of held-out documents, as token ids. They repeat if there are few: each has a seed of its own.
+        """Ends of the first halves of held-out documents, as token ids. A context, as of a question, is kept to its end.
 
-        They are never trained on, so no model knows them by heart.
+        The first token stays, because some models go astray without it. Documents repeat if there are few: each prompt
+        has a seed of its own. They are never trained on, so no model knows them by heart.
         """
         # A beam search takes them one by one. It computes with the trainer's own code, so few are enough.
         count = self.tolerance.canaries if self._resident.recipe.sample.beams == 1 else FEWEST
         documents = self._source.held_out()[:count]
-        halves = [one.token_ids[: max(one.context, min(len(one.token_ids) // 2, LONGEST_PROMPT))] for one in documents]
-        return [halves[index % len(halves)] for index in range(count)]
+        halves = [one.token_ids[: max(one.context, len(one.token_ids) // 2)] for one in documents]
+        prompts = [half[:1] + half[1:][-(LONGEST_PROMPT - 1) :] for half in halves]
+        return [prompts[index % len(prompts)] for index in range(count)]
 
     @property
     def longest(self) -> int:
         """Number of tokens of the longest canary prompt with its answer."""
-        return max(map(len, self.prompts)) + CANARY_TOKENS
+        return max(map(len, self.prompts)) + CANARY_TOKENS[self._dtype]
 
     def check(
         self, weights: Weights, completions: Sequence[Completion], previous: Weights | None = None
