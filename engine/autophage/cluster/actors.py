@@ -20,6 +20,7 @@ from autophage.cluster.stacks import DUMP_SIGNAL
 from autophage.data.late import LateCorpus
 from autophage.data.mix import AnySamples
 from autophage.host import foreign_variables
+from autophage.host.freed_memory import keep_freed_memory
 from autophage.progress import Meter, Progress
 from autophage.recipe.arms import expand
 from autophage.recipe.schema import Recipe
@@ -41,6 +42,7 @@ class Shell:
 
     def __init__(self, log: str) -> None:
         foreign_variables.leave_behind()
+        keep_freed_memory()
         _redirect(Path(log))
         _tell_stacks()
         self._meter = Meter()

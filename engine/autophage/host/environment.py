@@ -12,6 +12,7 @@ import os
 import secrets
 
 from autophage.host import bytecode, foreign_variables
+from autophage.host.freed_memory import keep_freed_memory
 
 
 def process_variables() -> dict[str, str]:
@@ -56,6 +57,7 @@ def apply() -> None:
     A process without a home folder or a user's name, as in some containers, gets those that libraries insist on.
     """
     bytecode.keep()
+    keep_freed_memory()
     for name, value in process_variables().items():
         os.environ.setdefault(name, value)
     home = os.environ.get("HOME") or os.path.expanduser("~")

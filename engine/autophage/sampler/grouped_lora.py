@@ -59,13 +59,23 @@ class Bucket:
         `own` is [S * H, in] and `stacked` is [slots, 1, out, in]. The result is [S * H, out], written into `out` if
         given.
         """
-        weights = stacked.squeeze(1)
-        weights = weights[self.slots] if isinstance(self.slots, slice) else weights.index_select(0, self.slots)
+        weights = self._weights(stacked)
         shaped = own.to(weights.dtype).view(self.count, -1, own.shape[1])
         if out is None:
             return torch.bmm(shaped, weights.transpose(1, 2)).flatten(0, 1)
         torch.bmm(shaped, weights.transpose(1, 2), out=out.view(self.count, -1, out.shape[1]))
         return out
+
+    def accumulate(self, own: torch.Tensor, stacked: torch.Tensor, sums: torch.Tensor) -> None:
+        """Add to `sums` [S * H, out] in place what `multiply` returns, without a tensor for it."""
+        weights = self._weights(stacked)
+        sums_SHO = sums.view(self.count, -1, sums.shape[1])
+        torch.baddbmm(sums_SHO, own.view(self.count, -1, own.shape[1]), weights.transpose(1, 2), out=sums_SHO)
+
+    def _weights(self, stacked: torch.Tensor) -> torch.Tensor:
+        """Return the weights of the slots, [S, out, in], of `stacked` [slots, 1, out, in]."""
+        weights = stacked.squeeze(1)
+        return weights[self.slots] if isinstance(self.slots, slice) else weights.index_select(0, self.slots)
 
 
 @dataclass(frozen=True)
@@ -98,24 +108,29 @@ class Groups:
         if len(x) != self.length:
             raise ValueError(f"{len(x)} rows, but the step's LoRA mapping has {self.length}")
         stack = x if self.gather is None else x.index_select(0, self.gather)
-        for columns, weights in zip(y, factors, strict=True):
-            delta = self._products(stack, weights, scale)
+        in_place = self.places is None and len(self.buckets) == 1 and not self.idle
+        for columns, (*inner, last) in zip(y, factors, strict=True):
+            narrow = [self._narrow(stack, bucket, inner, scale) for bucket in self.buckets]
+            if in_place and columns.dtype == last.dtype == narrow[0].dtype:
+                self.buckets[0].accumulate(narrow[0], last, columns)
+                continue
+            delta = self._products(narrow, last, len(stack))
             columns.add_(delta if self.places is None else delta.index_select(0, self.places))
 
-    def _products(self, stack: torch.Tensor, factors: Sequence[torch.Tensor], scale: float) -> torch.Tensor:
-        last = factors[-1]
-        alone = len(self.buckets) == 1 and not self.idle
-        delta = None if alone else last.new_empty(len(stack) + self.idle, last.shape[-2])
-        for bucket in self.buckets:
-            own = stack[bucket.start : bucket.end]
-            for factor in factors[:-1]:
-                own = bucket.multiply(own, factor)
-            if scale != 1:  # vLLM has multiplied the scale into B and passes 1
-                own = own * scale
-            if delta is None:
-                return bucket.multiply(own, last)
+    def _narrow(
+        self, stack: torch.Tensor, bucket: Bucket, factors: Sequence[torch.Tensor], scale: float
+    ) -> torch.Tensor:
+        """Return a bucket's rows of the stack times all factors but the last, and times `scale`."""
+        own = stack[bucket.start : bucket.end]
+        for factor in factors:
+            own = bucket.multiply(own, factor)
+        return own if scale == 1 else own * scale  # vLLM has multiplied the scale into B and passes 1
+
+    def _products(self, narrow: Sequence[torch.Tensor], last: torch.Tensor, length: int) -> torch.Tensor:
+        """Return the rows `narrow` of each bucket times the last factor, stacked to `length` rows, and one of zeros if idle."""
+        delta = last.new_empty(length + self.idle, last.shape[-2])
+        for bucket, own in zip(self.buckets, narrow, strict=True):
             bucket.multiply(own, last, delta[bucket.start : bucket.end])
-        assert delta is not None
         if self.idle:
             delta[-1] = 0
         return delta
