@@ -34,6 +34,7 @@ from autophage.trainer.head import LanguageHead, find_head
 from autophage.trainer.inner_loop import InnerLoop
 from autophage.trainer.loading import load_model
 from autophage.trainer.micro_batches import MicroBatchSize
+from autophage.trainer.products import use_onednn
 from autophage.trainer.reference import Reference, load_teacher
 from autophage.trainer.scoring import score, score_choices
 from autophage.trainer.sft import run_sft
@@ -219,6 +220,7 @@ class ResidentModel:
         if slot not in self._variants:
             if slot == FULL:
                 self._variants[slot] = full_variant(self.path, self._untrained, element_type(self.recipe.model.dtype))
+                self._speed_up(self._variants[slot].model)
             else:
                 self._make_adapter(slot, self.recipe.seed)
             # SFTTrainer collects garbage in every train(). Frozen objects are not walked again.
@@ -272,7 +274,13 @@ class ResidentModel:
         if self._adapted_head is None:
             leave_inputs(self._adapted)
             self._adapted_head = find_head(self._adapted, narrower(self._base.dtype))
+            self._speed_up(self._adapted)
         return name
+
+    def _speed_up(self, model: Any) -> None:
+        """Compute the products of a model by oneDNN. A compiled model has products of its own."""
+        if not self.recipe.train.compile:
+            use_onednn(model)
 
     @cached_property
     def _base_digest(self) -> str:
