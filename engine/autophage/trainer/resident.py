@@ -34,7 +34,7 @@ from autophage.trainer.head import LanguageHead, find_head
 from autophage.trainer.inner_loop import InnerLoop
 from autophage.trainer.loading import load_model
 from autophage.trainer.micro_batches import MicroBatchSize
-from autophage.trainer.products import use_onednn
+from autophage.trainer.onednn import use_onednn
 from autophage.trainer.reference import Reference, load_teacher
 from autophage.trainer.scoring import score, score_choices
 from autophage.trainer.sft import run_sft

@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 
-from autophage.trainer import products
+from autophage.trainer import onednn
 from autophage.trainer.modes import without_adapters
 
 WIDE, NARROW = 320, 288
@@ -55,7 +55,7 @@ def stood_in(model: torch.nn.Module) -> list[str]:
 def test_lora_has_pefts_values_and_gradients(bias: bool, shape: tuple[int, ...]) -> None:
     model, x = adapted(bias), torch.randn(*shape, NARROW)
     expected = results(model, x)
-    products.use_onednn(model)
+    onednn.use_onednn(model)
     assert stood_in(model) == ["base_model.model.up"]
     found = results(model, x)
     assert len(found) == 6
@@ -72,7 +72,7 @@ def test_trained_weights_have_torchs_gradients(bias: bool) -> None:
     torch.manual_seed(0)
     model, x = Model(bias), torch.randn(3, 5, NARROW)
     expected = results(model, x)
-    products.use_onednn(model)
+    onednn.use_onednn(model)
     assert stood_in(model) == ["up"]
     for one, other in zip(results(model, x), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
@@ -83,14 +83,14 @@ def test_what_is_not_plain_lora_is_computed_by_peft(config: dict[str, Any]) -> N
     model, x = adapted(False, **config), torch.randn(4, NARROW)
     torch.manual_seed(1)
     expected = results(model, x)
-    products.use_onednn(model)
+    onednn.use_onednn(model)
     torch.manual_seed(1)
     assert all(torch.equal(one, other) for one, other in zip(results(model, x), expected, strict=True))
 
 
 def test_two_adapters_take_turns() -> None:
     model, x = adapted(False), torch.randn(4, NARROW)
-    products.use_onednn(model)
+    onednn.use_onednn(model)
     first = model(x)
     model.add_adapter("other", LoraConfig(r=8, lora_alpha=8, target_modules=["up", "small"]))
     model.set_adapter("other")
@@ -101,13 +101,13 @@ def test_two_adapters_take_turns() -> None:
 
 def test_a_narrower_type_of_autocast_stands() -> None:
     model, x = Model(False), torch.randn(4, NARROW)
-    products.use_onednn(model)
+    onednn.use_onednn(model)
     with torch.autocast("cpu", torch.bfloat16):
         assert model.up(x).dtype is torch.bfloat16
 
 
 def test_layers_on_another_device_or_of_another_type_stay() -> None:
     model = adapted(False).to(torch.bfloat16)
-    products.use_onednn(model)
+    onednn.use_onednn(model)
     assert isinstance(model.base_model.model.up, LoraLinear)
     assert not stood_in(model)
