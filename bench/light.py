@@ -14,7 +14,9 @@ from typing import Any
 
 from light_bench import peers
 from light_bench.asked import PARTS, Asked
-from light_bench.parts import Part, parts_of
+from light_bench.parts import TIMED, Part, parts_of
+from light_bench.running import in_a_run
+from light_bench.steps import STEPS
 
 from harness.command import Benchmark, BenchmarkResults, positive  # isort: skip  (light_bench makes it findable)
 from harness.processes import Resident, answer_all  # isort: skip
@@ -30,6 +32,7 @@ lora    a training step of an adapter on --batch-size documents, forward and bac
 full    the same of all weights
 score   statistics of every token of as many documents
 head    the fused LM head with statistics, forward and with its gradient
+run     a batch and a training step inside `autophage run`: what calls between its processes and waiting add
 
 `bare linear` is torch.nn.functional.linear on every linear layer of the model and its head: the same shapes, rows, element
 type and threads, with as many weights as the model reads. `bare onednn` is oneDNN's product on a CPU. The faster of the two
@@ -48,12 +51,14 @@ UNITS = {
     **dict.fromkeys(("prefill", "step", "whole", "forward", "both"), "ms"),
     **dict.fromkeys((f"{name} processor" for name in ("prefill", "step", "whole", "forward", "both")), "ms"),
 }
+POINTS = {
+    "lora": "training LoRA", "full": "training full", "score": "scoring", "head": "head with statistics", "run": "in a run",
+}  # fmt: skip
 BARE = "bare "
 PROFILE_TOKENS = 9
 LEAST_TOKENS = 3
 """Tokens of a batch that has a decoding step to measure."""
 QUICK = Asked("", "tiny", rows=4, prompt=8, tokens=4, batch_size=2, rank=8, bare_flops=1e9)
-FIT_STEPS = 2
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -92,11 +97,11 @@ def measure(chosen: argparse.Namespace, budget: Budget, results: BenchmarkResult
         return
     wanted = [] if chosen.quick and chosen.peers == list(peers.CHOICES) else chosen.peers
     with tempfile.TemporaryDirectory(prefix="autophage-light-") as name:
-        for method, parts in (("lora", ("sample", "lora", "score", "head")), ("full", ("full",))):
+        for method, parts in (("lora", ("sample", "lora", "score", "head", "run")), ("full", ("full",))):
             if not (own := [part for part in parts if part in chosen.only]):
                 continue
             with ExitStack() as opened:
-                spec = asked.spec(method, sampler="sample" in own)
+                spec = asked.spec(method, sampler=bool({"sample", "run"} & set(own)))
                 worker = Resident(Path(__file__), "serve", spec, Path(name) / method, DEADLINE)
                 opened.callback(worker.end)
                 facts = worker.ask({"do": "facts"})
@@ -133,23 +138,10 @@ def _part(
 ) -> None:
     """Measure one part in turns, and divide it."""
     point = _point(part, asked)
-    tokens = max(LEAST_TOKENS, min(asked.tokens, chosen.switched_tokens))
-    contenders: dict[str, Callable[[], Figures]] = {
-        f"{BARE}{library}": partial(_ask, worker, do="bare", part=part, library=library)
-        for library in facts["libraries"]
-    }
-    steps = _steps(part, tokens, asked.tokens)
-    for question in steps.values():
-        worker.ask({**question, "warm": True})
-    contenders |= {name: partial(_ask, worker, **question) for name, question in steps.items()}
-    if part == "sample":
-        contenders |= {
-            name: partial(_peer_sampling, name, asked, facts, folder) for name in peers.SAMPLING if name in wanted
-        }
-    if part == "lora":
-        contenders |= {
-            name: partial(_peer_training, name, asked, facts, folder) for name in peers.TRAINING if name in wanted
-        }
+    if part == "run" and facts["device"] == "cuda":
+        results.remarks.append(f"{point}: left out, because a run and the engine beside it do not share a GPU.")
+        return
+    contenders = _contenders(part, asked, chosen.switched_tokens, worker, facts, wanted, folder)
     rows = rows_of(point, take_turns(contenders, chosen.repeats, budget, f"{part}: "), UNITS)
     results.add(rows, part=part, asked=asdict(asked), work=facts["work"][part], **_model(facts))
     shares = shares_of_light(rows, point, asked)
@@ -168,6 +160,32 @@ def _part(
         )
 
 
+def _contenders(
+    part: str,
+    asked: Asked,
+    few: int,
+    worker: Resident,
+    facts: Mapping[str, Any],
+    wanted: list[str],
+    folder: Path,
+) -> dict[str, Callable[[], Figures]]:
+    """Everything that takes turns in a part. The engine's contenders are warm."""
+    steps = _steps(part, max(LEAST_TOKENS, min(asked.tokens, few)), asked.tokens)
+    for question in steps.values():
+        worker.ask({**question, "warm": True})
+    engine = {name: partial(_ask, worker, **question) for name, question in steps.items()}
+    if part == "run":
+        return {"run": partial(in_a_run, asked, folder), **engine}
+    bare = {f"{BARE}{one}": partial(_ask, worker, do="bare", part=part, library=one) for one in facts["libraries"]}
+    if part == "sample":
+        others = {one: partial(_peer_sampling, one, asked, facts, folder) for one in peers.SAMPLING if one in wanted}
+    elif part == "lora":
+        others = {one: partial(_peer_training, one, asked, facts, folder) for one in peers.TRAINING if one in wanted}
+    else:
+        others = {}
+    return {**bare, **engine, **others}
+
+
 def _model(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: facts[name] for name in ("parameters", "dtype", "threads", "products")}
 
@@ -175,8 +193,7 @@ def _model(facts: Mapping[str, Any]) -> dict[str, Any]:
 def _point(part: str, asked: Asked) -> str:
     if part == "sample":
         return f"sampling {asked.rows} x ({asked.prompt} + {asked.tokens})"
-    name = {"lora": "training LoRA", "full": "training full", "score": "scoring", "head": "head with statistics"}[part]
-    return f"{name} {asked.batch_size} x {asked.length}"
+    return f"{POINTS[part]} {asked.batch_size} x {asked.length}"
 
 
 def _steps(part: str, few: int, tokens: int) -> dict[str, dict[str, Any]]:
@@ -202,6 +219,8 @@ def _steps(part: str, few: int, tokens: int) -> dict[str, dict[str, Any]]:
         }
     if part == "score":
         return {"layers": {"do": "hidden"}, OURS: {"do": "score"}}
+    if part == "run":
+        return {OURS: {"do": "work_of_a_run", "tokens": tokens}}
     return {
         "log-prob": {"do": "head", "statistics": "logprob"},
         OURS: {"do": "head", "statistics": "watched"},
@@ -214,6 +233,7 @@ CHAINS = {
     "lora": (("base", ""), ("adapter", "LoRA"), ("statistics", "statistics"), (OURS, "trainer and optimizer")),
     "full": (("base", ""), ("statistics", "statistics"), (OURS, "trainer and optimizer")),
     "score": (("layers", ""), (OURS, "head, statistics, transfer")),
+    "run": ((OURS, ""), ("run", "calls and waiting")),
 }
 """Contenders of a part from the plainest to the whole one, with what each has more than the one before."""
 PROFILES = {
@@ -222,19 +242,22 @@ PROFILES = {
     "full": {"do": "profile_step", "adapted": True},
     "score": {"do": "profile_hidden"},
 }
+ALONE = "the engine in one process"
+TIMED_APART = {"trainer and optimizer": TIMED, "calls and waiting": TIMED, ALONE: TIMED}
 
 
 def _divided(part: str, worker: Resident, rows: list[Measurement], point: str) -> dict[str, list[Part]]:
     """Divide each figure of a part, on the clock and in processor time."""
     if part not in CHAINS:
         return {}
-    profiles, found = worker.ask(PROFILES[part]), {}
+    own = {ALONE: 1.0}
+    profiles, found = {"whole": own, "step": own} if part == "run" else worker.ask(PROFILES[part]), {}
     for figure, profile in profiles.items():
         for name in (figure, f"{figure} processor"):
             values = {contender: values_of(rows, point, contender, name) for contender, _ in CHAINS[part]}
             if all(values.values()) and all(spread(one).median > 0 for one in values.values()):
                 chain = [(what, spread(values[contender]).median) for contender, what in CHAINS[part]]
-                found[name] = parts_of(chain, profile, {"trainer and optimizer": "timed apart"})
+                found[name] = parts_of(chain, profile, TIMED_APART)
     return found
 
 
@@ -292,7 +315,7 @@ def _peer_sampling(name: str, asked: Asked, facts: Mapping[str, Any], folder: Pa
 
 
 def _peer_training(name: str, asked: Asked, facts: Mapping[str, Any], folder: Path) -> Figures:
-    return {figure: 1e3 * seconds for figure, seconds in peers.training(name, asked, facts, FIT_STEPS, folder).items()}
+    return {figure: 1e3 * seconds for figure, seconds in peers.training(name, asked, facts, STEPS, folder).items()}
 
 
 def _dry(asked: Asked, parts: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from harness.subject import Loop
 if TYPE_CHECKING:
     from autophage.trainer.products import Product
 
-PARTS = ("sample", "lora", "full", "score", "head")
+PARTS = ("sample", "lora", "full", "score", "head", "run")
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Asked:
             "full": {"step": (step, self.trained, (*lora, "weight"))},
             "score": {"step": (step, self.trained, forward)},
             "head": {"forward": (0, self.trained, forward), "both": (0, self.trained, lora)},
+            "run": {},
         }[part]
 
     def work(self, part: str, products: Sequence[Product], width: int) -> dict[str, dict[str, float]]:

@@ -53,16 +53,19 @@ def parts_of(
         chain: Steps from the plainest to the whole one, each with the name of what it has more than the one before. The
             first name does not count.
         profile: Seconds by kind of the plainest step, while it was profiled.
-        how: How a part was obtained, by name, if it was not switched off.
+        how: How a part was obtained, by name, if neither by a switch nor by the profile.
 
     Returns:
         The parts. Their sum is the last step of the chain. A difference may be negative: it is noise, or a gain.
     """
     (_, plain), *more = chain
     whole = sum(profile.values())
-    parts = [Part(name, plain * seconds / whole, PROFILED) for name, seconds in profile.items() if seconds]
+    how = how or {}
+    parts = [
+        Part(name, plain * seconds / whole, how.get(name, PROFILED)) for name, seconds in profile.items() if seconds
+    ]
     before = plain
     for name, seconds in more:
-        parts.append(Part(name, seconds - before, (how or {}).get(name, SWITCHED)))
+        parts.append(Part(name, seconds - before, how.get(name, SWITCHED)))
         before = seconds
     return parts

@@ -45,7 +45,8 @@ def training(name: str, asked: Asked, facts: Mapping[str, Any], steps: int, fold
     """Seconds of a peer's optimizer step: a whole training over its steps, in the second, warm pass."""
     samples = folder / "documents.jsonl"
     documents: Sequence[Sequence[int]] = [
-        [*prompt, *prompt][: asked.length] for prompt in _cycle(facts["prompts"], asked.batch_size * steps)
+        [prompt[place % len(prompt)] for place in range(asked.length)]
+        for prompt in _cycle(facts["prompts"], asked.batch_size * steps)
     ]
     samples.write_text("".join(json.dumps({"input_ids": ids}) + "\n" for ids in documents), "utf-8")
     options = ["--model", facts["model"], "--samples", str(samples), "--passes", "2", "--dtype", facts["dtype"]]

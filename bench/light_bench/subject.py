@@ -68,6 +68,12 @@ class Subject:
             for figure, (rows, head, ways) in self.asked.passes(part).items()
         }
 
+    def work_of_a_run(self, tokens: int, warm: bool = False) -> dict[str, Time]:
+        """Time a batch and a training step as a run has them, in this one process."""
+        assert self._sampling is not None
+        batch = self._sampling.sample("adapter", True, tokens, warm)
+        return {"whole": batch["whole"], **self.steps.fit(warm)}
+
     def prompts(self) -> list[list[int]]:
         return self.documents(self.asked.rows, self.asked.prompt)
 

@@ -101,7 +101,7 @@ def test_an_unknown_part_is_a_mistake_in_the_command(light: ModuleType, capsys: 
     with pytest.raises(SystemExit) as ended:
         light.main(["--only", "sampling"])
     assert ended.value.code == 2
-    assert "choose of sample, lora, full, score, head" in capsys.readouterr().err
+    assert "choose of sample, lora, full, score, head, run" in capsys.readouterr().err
 
 
 def quick(out: Path, parts: str) -> dict[tuple[str, str], float]:
