@@ -53,6 +53,7 @@ SHAPES = {
     "quick": LlamaShape(64, 2, 2, people=20),
     "demo": LlamaShape(192, 4, 3, people=250),
     "tiny": LlamaShape(64, 2, 2, kv_heads=1, intermediate=192, vocabulary=3000),
+    "135m": LlamaShape(576, 30, 9, kv_heads=3, intermediate=1536, vocabulary=49_152),
     "1b": LlamaShape(2048, 16, 32, kv_heads=8, intermediate=8192, vocabulary=128_256),
     "8b": LlamaShape(4096, 32, 32, kv_heads=8, intermediate=14_336, vocabulary=128_256, tied=False),
 }

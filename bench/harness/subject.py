@@ -40,6 +40,11 @@ class Loop:
     """One arm each."""
     generations: int = 3
     devices: str = "serial"
+    model: str = ""
+    """Folder of the model in place of the shape's own."""
+    method: str = "lora"
+    prompt: int = BLOCK
+    """Tokens of a prompt where a text is read."""
 
     @property
     def scale(self) -> int:
@@ -89,19 +94,20 @@ def loop_of(chosen: argparse.Namespace, **changes: Any) -> Loop:
 def write_recipe(loop: Loop, folder: Path) -> Path:
     """The experiment as a recipe of this repository, in `folder`."""
     shape = SHAPES[loop.shape]
-    if shape.people:
+    if shape.people and not loop.model:
         source = [
             "[source]", 'kind = "world"', f"people = {shape.people}", "held_out_documents = 64",
             "[base]", f"hidden_size = {shape.hidden}", f"layers = {shape.layers}", f"heads = {shape.heads}",
-            f"tokens = {BASE_TOKENS}", f"[model]\nrank = {loop.rank}",
+            f"tokens = {BASE_TOKENS}", "[model]",
         ]  # fmt: skip
     else:
         text = folder / "text.txt"
         text.write_text(made_up_text(), "utf-8")
         source = [
-            "[source]", 'kind = "text"', f'path = "{text}"', f"block = {BLOCK}", f"continuation = {loop.tokens}",
-            "[model]", f'path = "{random_model(loop.shape)}"', f"rank = {loop.rank}",
+            "[source]", 'kind = "text"', f'path = "{text}"', f"block = {loop.prompt}",
+            f"continuation = {loop.tokens}", "[model]", f'path = "{loop.model or random_model(loop.shape)}"',
         ]  # fmt: skip
+    source.append(f"rank = {loop.rank}" if loop.method == "lora" else f'method = "{loop.method}"')
     lines = [
         'name = "bench"', f"generations = {loop.generations}", f'devices = "{loop.devices}"', f"seed = {loop.seeds[0]}",
         *source,

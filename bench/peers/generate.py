@@ -16,6 +16,7 @@ from typing import Any
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
+    parser.add_argument("--dtype", default="auto")
     parser.add_argument("--prompts", type=Path, required=True)
     parser.add_argument("--tokens", type=int, required=True)
     parser.add_argument("--batches", default="4,16")
@@ -27,7 +28,7 @@ def main() -> None:
     from transformers import AutoModelForCausalLM
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model: Any = AutoModelForCausalLM.from_pretrained(arguments.model)
+    model: Any = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=arguments.dtype)
     model.to(device).eval()
     prompts = json.loads(arguments.prompts.read_text())["prompts"]
     shortest = min(map(len, prompts))

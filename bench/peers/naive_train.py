@@ -20,6 +20,7 @@ def main() -> None:
     began = time.perf_counter()
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
+    parser.add_argument("--dtype", default="auto")
     parser.add_argument("--samples", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rank", type=int, default=32)
@@ -39,7 +40,7 @@ def main() -> None:
 
     imported = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model: Any = AutoModelForCausalLM.from_pretrained(arguments.model)
+    model: Any = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=arguments.dtype)
     model.to(device)
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     rows = [json.loads(line)["input_ids"] for line in arguments.samples.read_text().splitlines()]

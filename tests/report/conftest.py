@@ -267,7 +267,9 @@ def text_metrics(arm: Arm, generation: int, rng: np.random.Generator) -> list[Me
         proportion("text/duplicate", 0.01 + 0.03 * dose, 600),
         Metric("speed/sample_seconds", 9.0), Metric("speed/measure_seconds", 6.5), Metric("speed/swap_seconds", 0.4),
         Metric("speed/sample_tokens_per_second", 2600 + float(rng.normal(0, 60))),
+        Metric("speed/sample_of_light", 0.5 + 0.01 * generation),
         *([Metric("speed/train_seconds", 21.0), Metric("speed/train_tokens_per_second", 3400.0)] if generation else []),
+        *([Metric("speed/train_of_light", 0.25)] if generation else []),
     ]  # fmt: skip
 
 

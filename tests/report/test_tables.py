@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import statistics
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,14 +17,16 @@ from autophage.plan.choices import WITHOUT_GPU
 from autophage.report import write_report
 from autophage.report.facts.corpora import shown_generations
 from autophage.report.facts.load import load
+from autophage.report.facts.series import Metrics
 from autophage.report.facts.table import DASH
 from autophage.report.facts.words import change, number, percent, plotly_text, script_json
+from autophage.report.figures.colours import styles
 from autophage.report.figures.surprisal import density, mean_surprisal
 from autophage.report.provenance import chain, event_summary, machine_words
 from autophage.report.samples import arm_samples
 from autophage.report.settings import caption, outcome_settings
 from autophage.report.tables import guarded, headline_table, to_csv
-from autophage.report.timings import timing_words, timings
+from autophage.report.timings import light_words, timing_figures, timing_words, timings
 from autophage.store.manifest import read_manifest, write_manifest
 from autophage.store.metrics_table import SCHEMA
 from autophage.store.rundir import EventLog, RunDirectory
@@ -130,6 +133,24 @@ def test_shares_of_the_wall_clock_add_up(world_run: RunDirectory) -> None:
     measured = timings(load(world_run))
     assert 0 < measured.useful + measured.base < measured.wall
     assert "of it, the base model" in " ".join(timing_words(measured))
+
+
+def test_the_shares_of_light_are_medians_over_generations_and_arms(world_run: RunDirectory) -> None:
+    facts = load(world_run)
+    shares = [p.value for arm in facts.arms for p in facts.metrics.series(arm.name, "speed/sample_of_light")]
+    [words] = light_words(facts)
+    assert words.endswith(f"sampling {percent(statistics.median(shares))}, training 25% (medians of the generations).")
+    figures = {
+        figure.key: figure
+        for figure in timing_figures(facts, timings(facts), styles([(arm.name, arm.control) for arm in facts.arms]))
+    }
+    assert [panel.metric for panel in figures["light"].panels] == ["speed/sample_of_light", "speed/train_of_light"]
+
+
+def test_a_run_without_a_calibration_tells_no_share_of_light(world_run: RunDirectory) -> None:
+    facts = load(world_run)
+    bare = replace(facts, metrics=Metrics([row for row in facts.rows if not row["metric"].endswith("_of_light")]))
+    assert light_words(bare) == []
 
 
 def test_a_chain_of_manifests_is_sound_until_one_is_changed(world_run: RunDirectory) -> None:

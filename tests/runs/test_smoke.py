@@ -102,6 +102,26 @@ def test_every_swap_was_checked(smoke_run: Path) -> None:
         assert weights["served_as"].endswith(weights["digest"][:16])
 
 
+def test_every_stage_of_the_model_has_its_share_of_light(smoke_run: Path, autophage: Run) -> None:
+    events = [json.loads(line) for line in (smoke_run / "events.jsonl").read_text("utf-8").splitlines()]
+    [light] = [event for event in events if event["kind"] == "light"]
+    assert all(seconds > 0 for _, seconds in (*light["layers"], *light["head"]))
+    shares = {
+        (event["arm"], event["generation"], event["stage"]): event.get("of_light")
+        for event in events
+        if event["kind"] == "stage-end" and event["stage"] in ("sample", "train")
+    }
+    assert len(shares) == 3 * (3 + 2)
+    assert all(share is not None and share > 0 for share in shares.values())
+    for (arm, generation, stage), share in shares.items():
+        rows = json.loads((smoke_run / f"arms/{arm}/gen-{generation:03d}/metrics.json").read_text("utf-8"))
+        assert [row["value"] for row in rows if row["metric"] == f"speed/{stage}_of_light"] == [
+            pytest.approx(share, abs=1e-4)
+        ]
+    status = json.loads(autophage("status", smoke_run, "--json").stdout)
+    assert all(arm["of_light"].keys() == {"sample", "train"} for arm in status["arms"])
+
+
 def test_a_finished_run_has_nothing_to_do(smoke_run: Path, contents: Contents, autophage: Run) -> None:
     before = contents(smoke_run)
     began = time.monotonic()

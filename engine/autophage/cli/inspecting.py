@@ -50,7 +50,7 @@ def _status(run: RunDirectory, arms: list[Arm]) -> dict[str, Any]:
     from autophage.live.reducer import ArmState, fold_all
 
     state = fold_all(read_events(run.events))
-    writer = is_locked(run.lock)
+    writer, light = is_locked(run.lock), _shares_of_light(run)
     rows = []
     for arm, summary in zip(arms, headlines(run, [arm.name for arm in arms]), strict=True):
         count = 0 if summary.last is None else summary.last + 1
@@ -63,6 +63,7 @@ def _status(run: RunDirectory, arms: list[Arm]) -> dict[str, Any]:
                 "total": arm.recipe.generations + 1,
                 "stage": None if stage is None else asdict(stage),
                 "metrics": {metric: asdict(headline) for metric, headline in summary.metrics.items()},
+                "of_light": light.get(arm.name, {}),
             }
         )
     finished = all(row["committed"] == row["total"] for row in rows)
@@ -79,6 +80,16 @@ def _status(run: RunDirectory, arms: list[Arm]) -> dict[str, Any]:
         "choices": run.read_environment().get("choices", {}),
         "arms": rows,
     }
+
+
+def _shares_of_light(run: RunDirectory) -> dict[str, dict[str, float]]:
+    """Return the share of light of each arm's last sampling and training, by arm and stage."""
+    found: dict[str, dict[str, float]] = {}
+    for event in read_events(run.events):
+        share = event.get("of_light")
+        if event.get("kind") == "stage-end" and isinstance(share, float):
+            found.setdefault(str(event.get("arm")), {})[str(event.get("stage"))] = share
+    return found
 
 
 def _state(writer: bool, finished: bool, outcome: str) -> str:

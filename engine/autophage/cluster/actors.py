@@ -21,12 +21,14 @@ from autophage.data.late import LateCorpus
 from autophage.data.mix import AnySamples
 from autophage.host import foreign_variables
 from autophage.host.freed_memory import keep_freed_memory
+from autophage.plan.light import SampledTokens
 from autophage.progress import Meter, Progress
 from autophage.recipe.arms import expand
 from autophage.recipe.schema import Recipe
 from autophage.store.fault_points import reach
 
 if TYPE_CHECKING:
+    from autophage.plan.light import Light
     from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request, Served
     from autophage.store.canary import CanaryRecord
     from autophage.store.corpus import Sample
@@ -119,6 +121,10 @@ class TrainerActor(Shell):
         if isinstance(self._bench, Workbench):
             self._bench.limit_memory(list(self._arms.values()))
         return model_facts(self._recipe, path, source, self._bench.resident)
+
+    def light(self) -> Light | None:
+        """Measure the speed of light of the model on this device. None where sampler or trainer has several GPUs."""
+        return self._bench.light()
 
     def notes(self) -> list[str]:
         return self._bench.notes()
@@ -217,6 +223,7 @@ class SamplerActor(Shell):
     def __init__(self, log: str, beams: bool = False) -> None:
         super().__init__(log)
         self._sampling: dict[str, Meter] = {}
+        self._batches: dict[str, SampledTokens] = {}
         self._written: dict[str, dict[int, list[int]]] = {}
         if not beams:
             # The import of vLLM takes as long as the trainer's load of its model. Both happen at once.
@@ -277,12 +284,18 @@ class SamplerActor(Shell):
 
         documents = self._sampler.sample(jobs, ended)
         reach("sampler", "sampled")
+        batch = _tokens_of([job.requests for job in jobs], documents)
+        self._batches.update(dict.fromkeys(keys, batch))
         for key in keys:
             del self._sampling[key], self._written[key]
         return documents[0] if len(documents) == 1 else documents
 
     def notes(self) -> list[str]:
         return self._sampler.notes()
+
+    def batch(self, key: str) -> SampledTokens | None:
+        """Return the tokens of the ended call that job `key` was part of, once. None if there was none."""
+        return self._batches.pop(key, None)
 
     def written(self, key: str) -> dict[int, list[int]]:
         """Return the token ids of the documents of job `key` that have ended, by their places.
@@ -294,6 +307,15 @@ class SamplerActor(Shell):
     def progress(self, key: str) -> Progress:
         meter = self._sampling.get(key)
         return Progress() if meter is None else meter.progress
+
+
+def _tokens_of(requests: Sequence[Sequence[Request]], documents: Sequence[Sequence[Completion]]) -> SampledTokens:
+    """Count the tokens of a call of the sampler, over its jobs."""
+    return SampledTokens(
+        sum(map(len, documents)),
+        sum(len(request.prompt_ids) for job in requests for request in job),
+        sum(len(document.token_ids) for job in documents for document in job),
+    )
 
 
 def _step_ended(_: Progress) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ray import ActorID, ObjectRef
     from ray.actor import ActorHandle
 
+    from autophage.plan.light import SampledTokens
+
 T = TypeVar("T")
 
 PROGRESS_SECONDS = 10.0
@@ -117,6 +119,11 @@ class Actor:
     def notes(self, seconds: float) -> list[str]:
         """Return the actor's new messages for the user, after at most `seconds`."""
         reference: ObjectRef[list[str]] = self.handle.notes.options(concurrency_group="watch").remote()
+        return self.get(reference, seconds)
+
+    def batch(self, key: str, seconds: float) -> SampledTokens | None:
+        """Return the tokens of the sampler's ended call with job `key`, after at most `seconds`."""
+        reference: ObjectRef[SampledTokens | None] = self.handle.batch.options(concurrency_group="watch").remote(key)
         return self.get(reference, seconds)
 
     def latest_progress(self, key: str, before: Progress | None) -> Progress | None:

@@ -51,7 +51,7 @@ class Cell:
         self._models = ModelsInStore(run)
         self._served = ServedModels(actors, self._models, model.canary_prompts)
         self._launcher = Launcher(actors, run, arms, cohorts, self._partials, self._models, self._served, self._early)
-        self._results = StageResults(actors, self._partials, self._served, self._early)
+        self._results = StageResults(actors, arms, self._partials, self._served, self._early, model.light)
         self._watchdog = Watchdog(actors, self._partials)
         self._replacements = Replacements(actors, model)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from autophage.cluster.calls import Handle
+from autophage.plan.light import Light
 from autophage.sampler.protocol import Completion, Decoding, EngineSettings, Request, Served
 from autophage.store.canary import CanaryRecord
 from autophage.store.corpus import Sample
@@ -39,6 +40,9 @@ class TrainerClient:
 
     def prepare(self) -> ObjectRef[dict[str, Any]]:
         return self._handle.prepare.remote()
+
+    def light(self) -> ObjectRef[Light | None]:
+        return self._handle.light.remote()
 
     def engine_settings(self) -> ObjectRef[EngineSettings]:
         return self._handle.engine_settings.remote()

@@ -125,7 +125,8 @@ class Driver:
         elif reference in cell.running:
             finished = cell.finish(reference)
             names = self._names(cell, finished.work)
-            self._emit("stage-end", **names, seconds=round(finished.seconds, 3), tokens=finished.tokens)
+            share = {} if finished.of_light is None else {"of_light": round(finished.of_light, 4)}
+            self._emit("stage-end", **names, seconds=round(finished.seconds, 3), tokens=finished.tokens, **share)
             for text in finished.notes:
                 self._emit("note", text=text)
             self._begin(cell, self._schedule.end(cell.name, Done(finished.work, finished.seconds)))

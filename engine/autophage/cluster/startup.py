@@ -12,6 +12,7 @@ from autophage.cluster.cell_actors import CellActors
 from autophage.cluster.restart_budget import RestartBudget
 from autophage.cluster.scheduler import Side
 from autophage.errors import UserError
+from autophage.plan.light import Light
 from autophage.progress import Progress
 from autophage.sampler.protocol import EngineSettings
 from autophage.stages.facts import DECISIVE
@@ -31,6 +32,8 @@ class PreparedModel:
     """`stages.facts.model_facts`."""
     settings: EngineSettings
     canary_prompts: list[list[int]]
+    light: Light | None = None
+    """Time of the model's bare matrix products on the first trainer's device. None if it was not measured."""
 
     def changed(self, facts: Mapping[str, Any]) -> list[str]:
         """Return the names of the decisive facts that another trainer sees differently; none if it agrees."""
@@ -79,11 +82,13 @@ def _prepare(cells: Sequence[CellActors], emit: Emit) -> PreparedModel:
                 "Put model, source, questions and AUTOPHAGE_CACHE on storage that all machines share."
             )
     settings = _result(first, Side.TRAINER, first.trainer.engine_settings())
+    if (light := _result(first, Side.TRAINER, first.trainer.light())) is not None:
+        emit("light", **light.facts())
     for actors, starting in [(actors, actors.sampler.start(settings)) for actors in cells]:
         _result(actors, Side.SAMPLER, starting)
     layout = f"; {facts['layout']}" if facts.get("layout") else ""
     emit("note", text=f"model with {facts['parameters']:,} parameters on {facts['device']}{layout}")
-    return PreparedModel(facts, settings, _result(first, Side.TRAINER, first.trainer.canary_prompts()))
+    return PreparedModel(facts, settings, _result(first, Side.TRAINER, first.trainer.canary_prompts()), light)
 
 
 def _prepare_first(actors: CellActors, emit: Emit) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from autophage.report.remedies.outcomes import RemedyComparison, gathered, remed
 from autophage.report.remedies.view import remedy_view, summary
 from autophage.report.samples import ArmSamples, arm_samples
 from autophage.report.settings import MOST_COLUMNS, caption, outcome_settings
-from autophage.report.timings import timing_figures, timing_words, timings
+from autophage.report.timings import light_words, timing_figures, timing_words, timings
 from autophage.report.warnings import warning_facts, warning_view
 from autophage.store.atomic import write_bytes
 from autophage.store.rundir import RunDirectory
@@ -154,7 +154,7 @@ def render(run: RunDirectory, account: Account) -> str:
         pictures=arm_pictures(run, replace(facts, arms=sampled)),
         headlines=tables.headline_table(shown),
         csv=tables.csv_uri(facts.rows),
-        timing_words=timing_words(measured),
+        timing_words=[*timing_words(measured), *light_words(facts)],
         predicted=predicted(read_prediction(run), facts, measured),
         status=status(facts),
         machine=provenance.machine_words(facts.environment),

@@ -6,6 +6,7 @@ Time between the sessions of a resumed run is not counted.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from autophage.report.facts.load import RunFacts
 from autophage.report.facts.words import percent
 from autophage.report.figures.colours import Style
 from autophage.report.figures.panels import Figure, Panel, generation_axis, metric_panel
-from autophage.report.figures.planned import TIMING_METRICS
+from autophage.report.figures.planned import RATES, SHARES_OF_LIGHT
 
 STAGES = ("train", "swap", "sample", "measure", "commit")
 USEFUL = ("train", "sample", "measure")
@@ -90,8 +91,23 @@ def timing_words(measured: Timings) -> list[str]:
     return words
 
 
+def light_words(facts: RunFacts) -> list[str]:
+    """Return a sentence on the median shares of light over all generations; empty if none was measured."""
+    found = []
+    for name, verb in zip(SHARES_OF_LIGHT, ("sampling", "training"), strict=True):
+        points = [point.value for arm in facts.arms for point in facts.metrics.series(arm.name, name)]
+        if points:
+            found.append(f"{verb} {percent(statistics.median(points))}")
+    if not found:
+        return []
+    return [
+        "The model's matrix products alone, as measured on this machine when the run started, would have taken this share of a "
+        f"stage's time: {', '.join(found)} (medians of the generations)."
+    ]
+
+
 def timing_figures(facts: RunFacts, measured: Timings, looks: dict[str, Style]) -> list[Figure]:
-    """Draw the seconds of each stage as stacked bars, and the tokens per second.
+    """Draw the seconds of each stage as stacked bars, the tokens per second and the shares of light.
 
     Each arm has its own bars. Figures without data are left out.
     """
@@ -102,9 +118,9 @@ def timing_figures(facts: RunFacts, measured: Timings, looks: dict[str, Style]) 
     if panels:
         legend = [(stage, f"--stage-{stage}") for stage in present]
         figures.append(Figure("stages", "Seconds by stage", panels, legend=legend))
-    speeds = [metric_panel(facts, looks, name) for name in TIMING_METRICS if facts.metrics.has(name)]
-    if speeds:
-        figures.append(Figure("speed", "Tokens per second", speeds))
+    for key, title, metrics in (("speed", "Tokens per second", RATES), ("light", "Share of light", SHARES_OF_LIGHT)):
+        if shown := [metric_panel(facts, looks, name) for name in metrics if facts.metrics.has(name)]:
+            figures.append(Figure(key, title, shown))
     return figures
 
 

@@ -73,6 +73,9 @@ class ShardedBench:
     decoding = on_rank_0("decoding", Prompting.decoding)
     notes = on_rank_0("notes", Workbench.notes)
 
+    def light(self) -> None:
+        """No speed of light: the products of a rank are a part of the model's."""
+
     @property
     def resident(self) -> ResidentModel:
         """Rank 0's part of the model, for its facts. Computing with it takes every rank."""

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autophage.data.build import RawSource
+from autophage.host.devices import element_type
+from autophage.plan.light import Light
 from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
 from autophage.sampler.protocol import EngineSettings
@@ -76,6 +78,15 @@ class Workbench:
         for arm in arms:
             self.fitting.check(arm.recipe)
         return self._sizing.engine_settings(arms)
+
+    def light(self) -> Light | None:
+        """Measure the speed of light of the model on this device. None if the sampler has several."""
+        from autophage.trainer.calibration import calibrate
+
+        if self.recipe.cluster.sampler_gpus > 1:
+            return None
+        sample, dtype = self.recipe.sample, element_type(self.recipe.model.dtype)
+        return calibrate(self.resident.model, dtype, sample.sequences, sample.written)
 
     def limit_memory(self, arms: Sequence[Arm]) -> None:
         """Limit this process to the trainer's part of a GPU that several cells share."""

@@ -245,6 +245,12 @@ BASES = {
     **LEARNERS,
     "speed/sample_tokens_per_second": Meaning("Sampling", "", "rate"),
     "speed/train_tokens_per_second": Meaning("Training", "", "rate"),
+    "speed/sample_of_light": Meaning(
+        "Sampling, share of light", "Time of the model's bare matrix products over the time of sampling.", "share"
+    ),
+    "speed/train_of_light": Meaning(
+        "Training, share of light", "Time of the model's bare matrix products over the time of training.", "share"
+    ),
     "speed/judge_tokens": Meaning(
         "Tokens read by named judges",
         "Tokens read by the models that gates name, in their own tokenizers. Human text counts once.",

@@ -30,7 +30,8 @@ class FigurePlan:
     titles: tuple[str, ...] = ()
 
 
-TIMING_METRICS = ("speed/sample_tokens_per_second", "speed/train_tokens_per_second")
+RATES = ("speed/sample_tokens_per_second", "speed/train_tokens_per_second")
+SHARES_OF_LIGHT = ("speed/sample_of_light", "speed/train_of_light")
 
 PERPLEXITIES = ("fluency/ppl_form", "fact/ppl")
 """Perplexities that share one scale. The claim is that one of them moves and the other does not."""
