@@ -89,15 +89,3 @@ def test_conversations_and_rows_without_text(tmp_path: Path) -> None:
     path = write(tmp_path / "h.jsonl", [1, 2])
     with pytest.raises(UserError, match=r"holds no text. It needs strings, or lists of messages"):
         read(path)
-
-
-@pytest.mark.parametrize("damage", ["cut", "empty", "zeros"])
-def test_a_damaged_file_is_the_users_to_mend(tmp_path: Path, damage: str) -> None:
-    import pandas as pd
-
-    path = tmp_path / "f.parquet"
-    pd.DataFrame({"text": ["one", "two"]}).to_parquet(path)
-    content = path.read_bytes()
-    path.write_bytes({"cut": content[:-9], "empty": b"", "zeros": bytes(len(content))}[damage])
-    with pytest.raises(UserError, match="cannot be loaded as a dataset"):
-        read(path)

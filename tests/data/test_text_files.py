@@ -36,6 +36,13 @@ def test_a_lone_nul_is_refused_without_a_guess(tmp_path: Path) -> None:
         read_file(path)
 
 
+def test_a_pointer_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 987654\n", "utf-8")
+    with pytest.raises(UserError, match="is a Git LFS pointer"):
+        read_file(path)
+
+
 def test_utf_16_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("words".encode("utf-16")[:-1])

@@ -186,7 +186,8 @@ class _Dataset:
         return f"{self._path}, {subject}, {split}"
 
     def rows(self, subject: str, split: str) -> Iterator[QuestionRecord]:
-        with loaded_rows(self._path, subject, split, "questions.path") as found:
+        with loaded_rows(self._path, subject, split, "questions.path") as loaded:
+            found = loaded.rows
             if lacking := [name for name in DATASET_COLUMNS if name not in found.column_names]:
                 there = ", ".join(found.column_names)
                 raise UserError(f"{self.place(subject, split)}: has no column {lacking[0]}. Its columns are: {there}.")

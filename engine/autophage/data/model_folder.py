@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from autophage.data.own_code import code_files, refuse_own_code
+from autophage.data.pointers import refuse_pointer
 from autophage.errors import UserError
 
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"
-LFS = b"version https://git-lfs.github.com/spec/"
-"""First bytes of a Git LFS pointer, which stands where a large file was not downloaded."""
 PLAIN_JSON = (
     CONFIG,
     INDEX,
@@ -42,7 +41,7 @@ def check_model_folder(path: str) -> None:
         raise UserError(_no_config(folder))
     for file in sorted(folder.iterdir()):
         if file.is_file():
-            _refuse_pointer(file)
+            refuse_pointer(file)
     contents = {name: _read_json(folder / name) for name in PLAIN_JSON if (folder / name).is_file()}
     config = contents[CONFIG]
     if config.get("quantization_config"):
@@ -63,14 +62,6 @@ def _no_config(folder: Path) -> str:
             f"give the base: {base}. `autophage score` takes an adapter beside a model: --adapter {folder}."
         )
     return f"{folder}: has no config.json, so it is no model folder. Give one with config.json and safetensors weights."
-
-
-def _refuse_pointer(file: Path) -> None:
-    with file.open("rb") as opened:
-        if opened.read(len(LFS)) == LFS:
-            raise UserError(
-                f"{file}: is a Git LFS pointer, not the file itself. Download it: `git lfs pull` in its repository."
-            )
 
 
 def _read_json(file: Path) -> dict[str, Any]:

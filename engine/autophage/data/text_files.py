@@ -10,6 +10,7 @@ import codecs
 from dataclasses import dataclass
 from pathlib import Path
 
+from autophage.data.pointers import refuse_pointer
 from autophage.display import plural
 from autophage.errors import UserError
 
@@ -71,12 +72,13 @@ def read_file(path: Path) -> str:
     """Return the text of a file in UTF-8, or in the encoding that its byte order mark names. The mark is left out.
 
     Raises:
-        UserError: The file cannot be read, is not UTF-8, or holds NUL characters. The message gives the position.
+        UserError: The file cannot be read, is a Git LFS pointer, is not UTF-8, or holds NUL characters.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    refuse_pointer(path)
     encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)

@@ -193,10 +193,10 @@ def read_text(table: SourceTable) -> Text:
     """
     if table.kind == "dataset" and table.test_split is not None:
         train, held_out = (_read_dataset(table, split) for split in (table.split, table.test_split))
-        return Text(train.text, held_out.text, _said([train.note, held_out.note]))
+        return Text(train.text, held_out.text, _said([*train.notes, *held_out.notes]))
     if table.kind == "dataset":
         read = _read_dataset(table, table.split)
-        content, notes = read.text, _said([read.note])
+        content, notes = read.text, _said(read.notes)
     else:
         content, notes = _read_path(Path(table.path or ""))
     if not content.strip():
@@ -227,4 +227,4 @@ def _read_path(path: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _said(notes: Iterable[str]) -> tuple[str, ...]:
-    return tuple(f"source.path: {note}" for note in notes if note)
+    return tuple(f"source.path: {note}" for note in dict.fromkeys(notes) if note)
