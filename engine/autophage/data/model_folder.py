@@ -128,21 +128,29 @@ def tensor_names(file: Path) -> set[str]:
     return set(described)
 
 
-def check_rows(path: str, tokenizer: Any) -> None:
+def model_config(path: str) -> Any:
+    """Return the configuration of transformers for a model folder or hub id; None if it cannot be read.
+
+    Raises:
+        UserError: The model needs code of its own.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except Exception as error:  # a configuration may fail in any way, and loading tells it
+        refuse_own_code(path, error)
+        return None
+
+
+def check_rows(path: str, config: Any, tokenizer: Any) -> None:
     """Check that a model has an embedding for every token of its tokenizer.
 
     Raises:
         UserError: The tokenizer has more tokens than the model has rows.
     """
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False).get_text_config()
-    except Exception as error:  # a configuration may fail in any way, and loading tells it
-        refuse_own_code(path, error)
-        return
     highest = max(tokenizer.get_vocab().values())
-    rows = getattr(config, "vocab_size", None)
+    rows = getattr(config.get_text_config(), "vocab_size", None)
     if rows is not None and highest >= rows:
         word = next(word for word, place in tokenizer.get_vocab().items() if place == highest)
         raise UserError(

@@ -49,7 +49,7 @@ def load_scorer(model: str, adapter: Path | None = None, dtype: DType = "auto") 
         loaded = _with_adapter(loaded, adapter, model)
     name = model if adapter is None else f"{model} + {adapter}"
     tokenizer = load_tokenizer(model)
-    check_rows(model, tokenizer)
+    check_rows(model, loaded.config, tokenizer)
     return Scorer(name, find_head(loaded), tokenizer)
 
 

@@ -33,8 +33,12 @@ DECISIVE = {
 """Facts of `model_facts` that must not change during a run, with the thing that each describes."""
 
 
-def check_model(recipe: Recipe, source: RawSource) -> list[str]:
-    """Check that the tokenizer of a user's model loads and suits the recipe. Return notes for the user.
+def check_model(recipe: Recipe, source: RawSource, *, adapted: bool, cpu: bool) -> list[str]:
+    """Check that a user's model is complete, can be served, and suits the recipe. Return notes for the user.
+
+    Args:
+        adapted: True if an arm trains an adapter.
+        cpu: True if the sampler runs on a CPU.
 
     Raises:
         UserError: it does not.
@@ -45,12 +49,16 @@ def check_model(recipe: Recipe, source: RawSource) -> list[str]:
         return source.control_words(SPECIAL)
     from autophage.data.build import prompt_style
     from autophage.data.chat_template import template_notes
-    from autophage.data.model_folder import check_model_folder, check_rows
+    from autophage.data.model_folder import check_model_folder, check_rows, model_config
     from autophage.data.posing import in_chat
+    from autophage.sampler.served import refuse_unserved
 
     check_model_folder(recipe.model.path)
     tokenizer = load_tokenizer(recipe.model.path)
-    check_rows(recipe.model.path, tokenizer)
+    config = model_config(recipe.model.path)
+    if config is not None:
+        check_rows(recipe.model.path, config, tokenizer)
+        refuse_unserved(recipe.model.path, config, adapted=adapted, cpu=cpu)
     asked = prompt_style(recipe, tokenizer) in ("instruct", MADE)
     chats = in_chat(recipe, tokenizer) and recipe.questions.kind == "mmlu"
     notes = template_notes(tokenizer, recipe.model) if asked or chats else []
