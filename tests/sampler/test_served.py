@@ -10,9 +10,6 @@ from autophage.sampler.served import refuse_unserved, takes_adapters
 WITH = ("LlamaForCausalLM", "MistralForCausalLM", "OPTForCausalLM", "Qwen3ForCausalLM")
 WITHOUT = ("GPT2LMHeadModel", "GPTJForCausalLM")
 
-    ("GPT2LMHeadModel", "GPTJForCausalLM"),
-)
-
 
 def config(kind: str, architecture: str, **keys: Any) -> Any:
     import transformers
