@@ -6,7 +6,6 @@ makes the start fail. The same start succeeds once that process is done. The mes
 
 from __future__ import annotations
 
-import glob
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 
 from autophage.errors import AutophageError, RunError, UserError, first_line
 from autophage.host.devices import out_of_memory
+from autophage.host.patterns import is_pattern
 from autophage.sampler.protocol import EngineSettings
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def without_pattern(path: str) -> Iterator[str]:
     vLLM looks for the weights with `glob`, which reads brackets, stars and question marks in a folder's name as a pattern. Such
     a folder gets a link of another name.
     """
-    if glob.escape(path) == path or not Path(path).is_dir():
+    if not is_pattern(path) or not Path(path).is_dir():
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="autophage-model-") as folder:

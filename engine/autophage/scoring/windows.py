@@ -36,14 +36,14 @@ class ContextWindow:
 
 
 @dataclass(frozen=True)
-class Documents:
+class ScoringInput:
     """The documents to score, and a message for the user that counts files left out; empty if none is."""
 
     texts: list[NamedText]
     note: str = ""
 
 
-def read_documents(path: Path) -> Documents:
+def read_documents(path: Path) -> ScoringInput:
     """Read the documents to score: a text file as one, or each text file of a folder as one, sorted by path.
 
     Raises:
@@ -53,11 +53,11 @@ def read_documents(path: Path) -> Documents:
         files = text_files(path)
         if not files.read:
             raise UserError(f"{path}: the folder holds no {', '.join(SUFFIXES)} file.")
-        documents = Documents(
+        documents = ScoringInput(
             [NamedText(str(file.relative_to(path)), read_file(file)) for file in files.read], files.note
         )
     elif path.is_file():
-        documents = Documents([NamedText(path.name, read_file(path))])
+        documents = ScoringInput([NamedText(path.name, read_file(path))])
     else:
         raise UserError(f"{path}: there is no such file or folder.")
     if not any(document.text.strip() for document in documents.texts):
