@@ -52,6 +52,18 @@ def test_perplexity_is_that_of_transformers(
     assert found["low"] < found["value"] < found["high"]
 
 
+@pytest.mark.parametrize(
+    ("out", "message"), [(".", "is a folder. Name a file"), ("/proc/tokens.parquet", "cannot be written")]
+)
+def test_a_destination_that_cannot_be_written(
+    model_folder: Path, text_file: Path, capsys: pytest.CaptureFixture[str], out: str, message: str
+) -> None:
+    assert main(["score", str(model_folder), str(text_file), "--out", str(text_file.parent / out)]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert "Traceback" not in told
+
+
 def test_files_of_a_folder_that_are_left_out_are_counted(
     model_folder: Path, text_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 from autophage.data.own_code import code_files, refuse_own_code
 from autophage.data.pointers import refuse_pointer
 from autophage.errors import UserError
+from autophage.store.weights import WEIGHTS, refuse_pickle
 
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"
+ADAPTER_CONFIG = "adapter_config.json"
 PLAIN_JSON = (
     CONFIG,
     INDEX,
@@ -39,13 +41,20 @@ def check_model_folder(path: str) -> None:
         return
     if not (folder / CONFIG).is_file():
         raise UserError(_no_config(folder))
+    if (folder / ADAPTER_CONFIG).is_file():
+        raise UserError(
+            f"{folder}: holds a model and an adapter. transformers would put the adapter on the model, and vLLM would not. Move "
+            f"{ADAPTER_CONFIG} and the adapter's weights to a folder of their own."
+        )
     for file in sorted(folder.iterdir()):
         if file.is_file():
             refuse_pointer(file)
     contents = {name: _read_json(folder / name) for name in PLAIN_JSON if (folder / name).is_file()}
     config = contents[CONFIG]
-    if config.get("quantization_config"):
-        method = config["quantization_config"].get("quant_method", "an unnamed method")
+    quantization = config.get("quantization_config")
+    if quantization is not None:
+        named = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+        method = named if isinstance(named, str) else "an unnamed method"
         raise UserError(
             f"model {path!r}: is quantised ({method}). Training and the comparison of sampler and trainer need plain "
             "weights. Give the model that it was made from."
@@ -54,7 +63,7 @@ def check_model_folder(path: str) -> None:
 
 
 def _no_config(folder: Path) -> str:
-    adapter = folder / "adapter_config.json"
+    adapter = folder / ADAPTER_CONFIG
     if adapter.is_file():
         base = _read_json(adapter).get("base_model_name_or_path") or "the model that it was trained on"
         return (
@@ -72,6 +81,21 @@ def _read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{file}: holds no JSON object. Copy the file again.")
     return content
+
+
+def check_adapter_folder(folder: Path) -> None:
+    """Check that the folder of a PEFT adapter has its files, and that they are whole.
+
+    Raises:
+        UserError: A file is missing, cut, damaged, a pickle or a Git LFS pointer.
+    """
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise UserError(f"{folder}: has no {ADAPTER_CONFIG}; give the folder of a PEFT adapter.")
+    refuse_pickle(folder)
+    for name in (ADAPTER_CONFIG, WEIGHTS):
+        refuse_pointer(folder / name)
+    _read_json(folder / ADAPTER_CONFIG)
+    tensor_names(folder / WEIGHTS)
 
 
 def _check_weights(folder: Path, index: Mapping[str, Any] | None) -> None:
