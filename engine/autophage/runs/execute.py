@@ -19,7 +19,6 @@ from autophage.cluster.stopping import Stopping, heeding
 from autophage.errors import AutophageError, UserError
 from autophage.host import environment, vllm_window
 from autophage.plan.disk import full_disk_as_user_error
-from autophage.plan.machines import here
 from autophage.plan.object_store import store_here
 from autophage.plan.record import read_prediction, record_prediction
 from autophage.recipe import LoadedRecipe
@@ -103,7 +102,7 @@ def _prepared(loaded: LoadedRecipe, address: str | None, *, insecure: bool) -> G
     if loaded.recipe.trains_language_model:
         environment.apply()
         vllm_window.require()
-        return partial(_engine, loaded, address, insecure, _refuse_early(loaded, address))
+        return partial(_engine, loaded, address, insecure, _refuse_early(loaded))
     from autophage.learners.loop import Chains
 
     if address is not None:
@@ -162,10 +161,8 @@ def _refresh_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
         write_metrics_table(run, names)
 
 
-def _refuse_early(loaded: LoadedRecipe, address: str | None) -> list[str]:
+def _refuse_early(loaded: LoadedRecipe) -> list[str]:
     """Check source, questions, gates and model before anything is written or started. Return notes for the user.
-
-    What a CPU cannot do is refused where the run works on this machine. Of a cluster the devices are not known yet.
 
     Raises:
         UserError: One of them is missing, or cannot be used.
@@ -186,9 +183,7 @@ def _refuse_early(loaded: LoadedRecipe, address: str | None) -> list[str]:
         from autophage.stages.harness import check_tasks
 
         check_tasks(loaded.recipe.measure)
-    adapted = any(arm.recipe.model.method == "lora" for arm in loaded.arms)
-    cpu = address is None and here().kind == "cpu"
-    return [*source.notes, *check_model(loaded.recipe, source, adapted=adapted, cpu=cpu)]
+    return [*source.notes, *check_model(loaded.recipe, source)]
 
 
 def _complete(loaded: LoadedRecipe, run: RunDirectory) -> bool:

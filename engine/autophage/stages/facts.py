@@ -33,12 +33,8 @@ DECISIVE = {
 """Facts of `model_facts` that must not change during a run, with the thing that each describes."""
 
 
-def check_model(recipe: Recipe, source: RawSource, *, adapted: bool, cpu: bool) -> list[str]:
-    """Check that a user's model is complete, can be served, and suits the recipe. Return notes for the user.
-
-    Args:
-        adapted: True if an arm trains an adapter.
-        cpu: True if the sampler runs on a CPU.
+def check_model(recipe: Recipe, source: RawSource) -> list[str]:
+    """Check that a user's model is complete and suits the recipe. Return notes for the user.
 
     Raises:
         UserError: it does not.
@@ -51,14 +47,12 @@ def check_model(recipe: Recipe, source: RawSource, *, adapted: bool, cpu: bool) 
     from autophage.data.chat_template import template_notes
     from autophage.data.model_folder import check_model_folder, check_rows, model_config
     from autophage.data.posing import in_chat
-    from autophage.sampler.served import refuse_unserved
 
     check_model_folder(recipe.model.path)
     tokenizer = load_tokenizer(recipe.model.path)
     config = model_config(recipe.model.path)
     if config is not None:
         check_rows(recipe.model.path, config, tokenizer)
-        refuse_unserved(recipe.model.path, config, adapted=adapted, cpu=cpu)
     asked = prompt_style(recipe, tokenizer) in ("instruct", MADE)
     chats = in_chat(recipe, tokenizer) and recipe.questions.kind == "mmlu"
     notes = template_notes(tokenizer, recipe.model) if asked or chats else []
@@ -83,7 +77,7 @@ def model_facts(recipe: Recipe, path: str, source: RawSource, resident: Resident
         "kind": FROM_SOURCE if recipe.model.path == FROM_SOURCE else "folder" if local else "hub",
         "parameters": resident.parameters,
         "digest": _digest(folder, WEIGHT_FILES) if local else None,
-        "prompting": _digest(folder, PROMPTING_FILES) if local else None,
+        "prompting": _digest(folder, PROMPTING_FILES, named=True) if local else None,
         "revision": getattr(resident.config, "_commit_hash", None),
         "source": source.digest,
         "questions": questions_digest(read_questions(recipe, source)),
@@ -92,13 +86,18 @@ def model_facts(recipe: Recipe, path: str, source: RawSource, resident: Resident
     }
 
 
-def _digest(folder: Path, patterns: Sequence[str]) -> str:
-    """Return the SHA-256 of the files of a model folder that match `patterns`."""
+def _digest(folder: Path, patterns: Sequence[str], *, named: bool = False) -> str:
+    """Return the SHA-256 of the files of a model folder that match `patterns`.
+
+    Args:
+        named: Include the names. A file of another name is not read as a template.
+    """
     digest = hashlib.sha256()
     for pattern in patterns:
         for file in sorted(folder.glob(pattern)):
             if file.is_file():
-                digest.update(sha256(file).encode())
+                name = f"{file.relative_to(folder)}\0" if named else ""
+                digest.update(f"{name}{sha256(file)}".encode())
     return digest.hexdigest()
 
 
