@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from autophage.errors import UserError
+from autophage.host.patterns import is_url
 from autophage.progress import Meter
 from autophage.scoring.models import Scorer
 from autophage.scoring.table import DIVERGENCES, STATISTICS, ScoreSummary, Sums, TokenTable
@@ -82,8 +83,10 @@ def _destination(out: Path) -> Iterator[Path]:
     """Yield a temporary path, which replaces `out` on success.
 
     Raises:
-        UserError: `out` is a folder, or cannot be written.
+        UserError: `out` is a folder or a URL, or cannot be written.
     """
+    if is_url(str(out)):
+        raise UserError(f"{out}: is a URL. Name a local file, and copy it afterwards.")
     if out.is_dir():
         raise UserError(f"{out}: is a folder. Name a file for the tokens, such as {out / 'tokens.parquet'}.")
     try:
