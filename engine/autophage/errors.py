@@ -74,6 +74,8 @@ UNREADABLE = (OSError, ValueError, KeyError, NotImplementedError, MemoryError)
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, at most 200 characters, for messages that quote it.
 
-    An error without text gives the name of its type.
+    A line that ends with a colon announces the next one, which is added. An error without text gives the name of its type.
     """
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    announced = f" {lines[1].strip()}" if lines[0].rstrip().endswith(":") and len(lines) > 1 else ""
+    return f"{lines[0].rstrip()}{announced}"[:200]

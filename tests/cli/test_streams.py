@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shlex
 import subprocess
@@ -43,6 +45,39 @@ def test_names_in_another_alphabet_in_a_locale_of_ascii(tmp_path: Path) -> None:
     code, words = autophage(f"{RUN} --out läufe", "", tmp_path, **ascii_only)
     assert code == 0, words
     assert (tmp_path / "läufe/report.html").is_file()
+
+
+def test_a_name_that_the_given_encoding_lacks_is_escaped(tmp_path: Path) -> None:
+    code, words = autophage(f"{RUN} --out 日本", "", tmp_path, PYTHONIOENCODING="latin-1")
+    assert code == 0, words
+    assert "\\u65e5\\u672c/report.html" in words
+    assert (tmp_path / "日本/report.html").is_file()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("call", ["flock", "fsync"])
+def test_a_refusal_of_the_file_system_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], call: str, number: int
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl if call == "flock" else os, call, refuse)
+    assert main([*RUN.split(), "--out", str(tmp_path / "r")]) == 1
+    words = capsys.readouterr().err
+    assert words.startswith(f"error: {tmp_path}/r"), words
+    assert f": {os.strerror(number)}. The system refuses this" in words
+    assert "Traceback" not in words
+
+
+@pytest.mark.parametrize("out", ["s3://bucket/run", "file:///tmp/run"])
+def test_a_url_is_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*RUN.split(), "--out", out]) == 2
+    assert "is a URL" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("out", ["exp:1", "läufe #1 %20"])

@@ -69,6 +69,10 @@ def test_arguments_reach_the_template() -> None:
     [note] = template_notes(tokenizer, ModelTable(path="m"))
     assert "m has the switch enable_thinking, which the recipe does not set" in note
     assert template_notes(tokenizer, quiet) == []
+    notes = template_notes(tokenizer, ModelTable(path="m", chat_template_kwargs=["enable_thinkin=false"]))
+    assert "the chat template of m has no enable_thinkin, which model.chat_template_kwargs sets" in notes
+    tokenizer.chat_template = THINKS.replace("enable_thinking", "reasoning_effort")
+    assert 'reasoning_effort=low"' in template_notes(tokenizer, ModelTable(path="m"))[0]
 
 
 @pytest.mark.parametrize(

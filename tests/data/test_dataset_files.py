@@ -91,13 +91,62 @@ def test_conversations_and_rows_without_text(tmp_path: Path) -> None:
         read(path)
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "zeros"])
-def test_a_damaged_file_is_the_users_to_mend(tmp_path: Path, damage: str) -> None:
-    import pandas as pd
+def test_a_content_of_parts_and_messages_without_text(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "When?"}, {"type": "text", "text": "Where?"}]
+    turns = [[{"role": "user", "content": parts}, {"role": "assistant", "content": [{"type": "image", "text": None}]}]]
+    text = read_text(SourceTable(kind="dataset", path=str(write(tmp_path / "f.jsonl", turns)), held_out=0.01))
+    assert text.train + text.held_out == "When?\nWhere?"
+    assert text.notes == ("source.path: left out 1 message without text",)
 
-    path = tmp_path / "f.parquet"
-    pd.DataFrame({"text": ["one", "two"]}).to_parquet(path)
-    content = path.read_bytes()
-    path.write_bytes({"cut": content[:-9], "empty": b"", "zeros": bytes(len(content))}[damage])
-    with pytest.raises(UserError, match="cannot be loaded as a dataset"):
-        read(path)
+
+@pytest.mark.parametrize("name", ["f.csv", "folder/train.csv"])
+def test_cells_of_a_text_column_are_text(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("number,text\n1,007\n2,1e5\n", "utf-8")
+    assert read(path.parent if name.startswith("folder") else path) == "007\n1e5"
+
+
+@pytest.mark.parametrize("name", ["[raw] data", "a*b", "what?", "a::b"])
+def test_a_name_that_is_a_pattern(tmp_path: Path, name: str) -> None:
+    file = write(tmp_path / name / "train.jsonl", ["words"])
+    (tmp_path / name / "README.md").write_text(CARD, "utf-8")
+    assert read(file) == read(tmp_path / name, config="maths") == "words"
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"), [("train[:2]", "a b"), ("train[75%:]", "d"), ("train[3:]+train[:1]", "d a")]
+)
+def test_parts_of_splits(tmp_path: Path, split: str, expected: str) -> None:
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"text": list("abcd")})
+    rows.save_to_disk(tmp_path / "rows")
+    datasets.DatasetDict(train=rows, test=rows).save_to_disk(tmp_path / "splits")
+    rows.to_json(tmp_path / "f.jsonl")
+    for path in ("rows", "splits", "f.jsonl"):
+        assert read(tmp_path / path, split=split) == expected.replace(" ", "\n")
+
+
+def test_a_test_split_of_the_same_rows_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.jsonl", ["one", "two", "three", "four"])
+    with pytest.raises(UserError, match="nothing would be held out"):
+        read(path, test_split="test")
+    assert read(path, split="train[:75%]", test_split="train[75%:]") == "one\ntwo\nthree" + "four"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("f.csv", "text\nwords\n".encode("utf-16"), r"is UTF-16, not UTF-8. Convert it: `iconv -f UTF-16 "),
+        ("f.csv", "text\nwords\n".encode("utf-16-le"), r"iconv -f UTF-16LE"),
+        ("f.jsonl", '{"text": "M\u00e1laga"}\n'.encode("latin-1"), r"is not UTF-8 \(byte 0xe1"),
+        ("f.jsonl", b"", "f.jsonl: is empty"),
+        ("f.jsonl.gz", b"\x1f\x8b", "is no dataset file"),
+    ],
+)
+def test_the_reason_is_told_with_the_file(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message) as refusal:
+        read(tmp_path / name)
+    assert "cannot be loaded" not in str(refusal.value)

@@ -103,6 +103,19 @@ def test_a_flat_folder(folder: Path, tmp_path: Path) -> None:
     assert read_mmlu(table(flat)) == read_mmlu(table(folder))
 
 
+def test_suffixes_and_letters_in_any_case(tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/marketing_test.CSV").write_text("Sell?,1,2,3,4,c\n", "utf-8")
+    (question,) = read_mmlu(table(tmp_path, formats=["no-instruction"]))
+    assert (question.subject, question.answer) == ("marketing", 2)
+
+
+def test_a_first_question_with_a_wrong_answer_is_no_line_of_columns(tmp_path: Path) -> None:
+    (tmp_path / "marketing_test.csv").write_text("Sell?,1,2,3,4,E\n", "utf-8")
+    with pytest.raises(UserError, match=r"marketing_test.csv, line 1: the answer is 'E'"):
+        read_mmlu(table(tmp_path, formats=["no-instruction"]))
+
+
 def test_a_dataset_with_a_configuration_for_each_subject(tmp_path: Path) -> None:
     import json
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -21,8 +22,11 @@ def test_a_byte_order_mark_decides_the_encoding(tmp_path: Path, encoding: str) -
     assert read_file(path) == TEXT
 
 
-@pytest.mark.parametrize(("encoding", "named"), [("utf-16-le", "UTF-16LE"), ("utf-16-be", "UTF-16BE")])
-def test_utf_16_without_a_mark_is_refused_with_its_byte_order(tmp_path: Path, encoding: str, named: str) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "named"),
+    [("utf-16-le", "UTF-16LE"), ("utf-16-be", "UTF-16BE"), ("utf-32-le", "UTF-32LE"), ("utf-32-be", "UTF-32BE")],
+)
+def test_an_encoding_without_a_mark_is_refused_with_its_byte_order(tmp_path: Path, encoding: str, named: str) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(("plain words " * 20).encode(encoding))
     with pytest.raises(UserError, match=f"NUL character at position .*iconv -f {named}"):
@@ -33,6 +37,20 @@ def test_a_lone_nul_is_refused_without_a_guess(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"words " * 50 + b"\0" + b"words " * 50)
     with pytest.raises(UserError, match=r"position 300. It is no plain text"):
+        read_file(path)
+
+
+def test_a_packed_file_is_no_latin_1(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(gzip.compress(b"words"))
+    with pytest.raises(UserError, match=r"is not UTF-8 .* It is no plain text"):
+        read_file(path)
+
+
+def test_a_pointer_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 987654\n", "utf-8")
+    with pytest.raises(UserError, match="is a Git LFS pointer"):
         read_file(path)
 
 

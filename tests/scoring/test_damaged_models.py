@@ -101,6 +101,64 @@ def test_an_adapter_whose_tensors_do_not_match(model_folder: Path, tmp_path: Pat
         check_model_folder(str(adapter))
 
 
+def test_no_damage_of_an_adapter_changes_a_number(
+    model_folder: Path, text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    text_file.write_text(text_file.read_text("utf-8")[:500], "utf-8")
+    adapter = tmp_path / "adapter"
+    config = LoraConfig(target_modules=["q_proj"], init_lora_weights=False)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(model_folder), config).save_pretrained(str(adapter))
+    arguments = ["score", str(model_folder), str(text_file), "--json", "--adapter"]
+    assert main([*arguments, str(adapter)]) == 0
+    right = json.loads(capsys.readouterr().out)["estimates"]
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        for damage in [*DAMAGES, "removed"]:
+            folder = tmp_path / "damaged"
+            shutil.copytree(adapter, folder)
+            if damage == "removed":
+                (folder / file).unlink()
+            else:
+                (folder / file).write_bytes(DAMAGES[damage]((folder / file).read_bytes()))
+            code = main([*arguments, str(folder)])
+            told = capsys.readouterr()
+            assert "Traceback" not in told.err, f"{file} {damage}"
+            assert "An adapter fits only" not in told.err, f"{file} {damage}: {told.err}"
+            assert code == 2 or json.loads(told.out)["estimates"] == right, f"{file} {damage}"
+            shutil.rmtree(folder)
+
+
+def test_a_model_with_an_adapter_in_its_folder_is_refused(model_folder: Path, tmp_path: Path) -> None:
+    """transformers puts it on the model without a word, and vLLM serves the model without it."""
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    (folder / "adapter_config.json").write_text("{}", "utf-8")
+    with pytest.raises(UserError, match="holds a model and an adapter"):
+        check_model_folder(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("vocab_size", 600, r"hold \S+ as \(512, 32\), and a LlamaForCausalLM as in its config.json has \(600, 32\)"),
+        ("num_attention_heads", 3, r"The hidden size \(32\) is not a multiple of the number of attention heads \(3\)"),
+        ("quantization_config", "gptq", r"is quantised \(gptq\)"),
+        ("quantization_config", {}, r"is quantised \(an unnamed method\)"),
+    ],
+)
+def test_a_configuration_of_another_model(
+    model_folder: Path, tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {key: value}), "utf-8")
+    with pytest.raises(UserError, match=message):
+        load_scorer(str(folder))
+
+
 def test_shards_that_the_index_names(model_folder: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 

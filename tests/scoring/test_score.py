@@ -52,6 +52,28 @@ def test_perplexity_is_that_of_transformers(
     assert found["low"] < found["value"] < found["high"]
 
 
+@pytest.mark.parametrize(
+    ("out", "message"), [(".", "is a folder. Name a file"), ("/proc/tokens.parquet", "cannot be written")]
+)
+def test_a_destination_that_cannot_be_written(
+    model_folder: Path, text_file: Path, capsys: pytest.CaptureFixture[str], out: str, message: str
+) -> None:
+    assert main(["score", str(model_folder), str(text_file), "--out", str(text_file.parent / out)]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert "Traceback" not in told
+
+
+def test_files_of_a_folder_that_are_left_out_are_counted(
+    model_folder: Path, text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (text_file.parent / "._text.txt").write_bytes(b"\x00\x05\x16\x07")
+    assert main(["score", str(model_folder), str(text_file.parent), "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["documents"] == 1
+    assert f"{text_file.parent}: read 1 file and left out 1" in told.err
+
+
 def test_the_table_has_every_token(model_folder: Path, tmp_path: Path, text: str) -> None:
     scorer = load_scorer(str(model_folder))
     documents = [NamedText("one", text[:500]), NamedText("empty", ""), NamedText("two", text[500:900])]

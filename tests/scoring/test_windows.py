@@ -31,7 +31,10 @@ def test_documents_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("two", "utf-8")
     (tmp_path / "a.md").write_text("one", "utf-8")
     (tmp_path / "c.png").write_bytes(b"\xff")
-    assert [(one.name, one.text) for one in read_documents(tmp_path)] == [("a.md", "one"), ("b.txt", "two")]
+    found = read_documents(tmp_path)
+    assert [(one.name, one.text) for one in found.texts] == [("a.md", "one"), ("b.txt", "two")]
+    assert found.note.startswith("read 2 files and left out 1")
+    assert not read_documents(tmp_path / "b.txt").note
 
 
 @pytest.mark.parametrize("content", [b"", b" \n", b"caf\xe9"])

@@ -35,6 +35,15 @@ def test_what_decides_prompts_tokens_and_ends_must_not_change(tmp_path: Path, na
         check_same(before, facts(tmp_path))
 
 
+def test_a_template_of_another_name_is_another_model(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", "utf-8")
+    (tmp_path / "chat_template.jinja").write_text("one", "utf-8")
+    before = facts(tmp_path)
+    (tmp_path / "chat_template.jinja").rename(tmp_path / "chat_template_old.jinja")
+    with pytest.raises(UserError, match="chat template"):
+        check_same(before, facts(tmp_path))
+
+
 def test_a_run_of_before_is_not_held_to_facts_that_it_does_not_know(tmp_path: Path) -> None:
     before = facts(tmp_path)
     del before["model"]["prompting"]

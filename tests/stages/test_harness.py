@@ -101,6 +101,8 @@ def test_other_weights_are_found_out(bench: Workbench, tasks: Path, monkeypatch:
 def test_a_task_that_is_not_there_is_refused(tasks: Path) -> None:
     with pytest.raises(UserError, match=r"no task 'whoo'\. Did you mean who"):
         check_tasks(MeasureTable(harness=["whoo"], harness_path=str(tasks)))
+    with pytest.raises(UserError, match="there is no such folder"):
+        check_tasks(MeasureTable(harness=["who"], harness_path=str(tasks / "nothing")))
 
 
 @pytest.mark.long

@@ -8,6 +8,7 @@ and `status` start at once.
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import traceback
@@ -25,6 +26,19 @@ from autophage.host import bytecode
 from autophage.host.credentials import without_credentials
 
 FAILURE, USER_ERROR, INTERRUPTED = 1, 2, 130
+REFUSALS = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EIO,
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.ENOTSUP,
+    errno.ESTALE,
+    errno.EMFILE,
+)
+"""Error numbers with which a system refuses a file: rights, a disk that fails, an operation that the file system lacks."""
+REMEDY = "The system refuses this. What was committed stays. Mend the file system or the rights, or use another folder."
 REQUEUE = 75
 """Exit code for a scheduler: the same command may succeed later (EX_TEMPFAIL of sysexits.h)."""
 
@@ -38,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         streams.open_closed_streams()
         streams.restart_in_utf8()
+        streams.escape_what_does_not_fit()
         bytecode.keep()
     from autophage.cli.app import build_app
     from autophage.cli.benchmarking import names_benchmark, run_benchmark
@@ -63,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         streams.give_up_output()
         return FAILURE
     except OSError as error:
+        if error.filename is not None and error.errno in REFUSALS:
+            return _fail(f"{error.filename}: {error.strerror}. {REMEDY}", FAILURE)
         if not streams.is_lost_output(error):
             return _unexpected(error)
         streams.give_up_output()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Literal
 
 from autophage.cli.output import AsJson, print_json, print_table, say
-from autophage.display import value
+from autophage.display import safe, value
 from autophage.live.progress import progress_bar
 
 MEANINGS = {
@@ -51,13 +52,15 @@ def score(
     from autophage.scoring import load_scorer, read_documents, score_documents
 
     documents = read_documents(text)
+    if documents.note:
+        print(safe(f"{text}: {documents.note}"), file=sys.stderr)
     scorer = load_scorer(model, adapter, dtype)
     other = None
     if reference is not None or reference_adapter is not None:
         other = load_scorer(reference or model, reference_adapter, dtype)
     with progress_bar("scoring", "tokens") as meter:
         summary = score_documents(
-            scorer, documents, reference=other, context=context, stride=stride, out=out, meter=meter
+            scorer, documents.texts, reference=other, context=context, stride=stride, out=out, meter=meter
         )
     if as_json:
         print_json({"model": scorer.name, "reference": other and other.name, **summary.facts(), "out": out})

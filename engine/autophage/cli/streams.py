@@ -7,6 +7,7 @@ that. In a locale without UTF-8, Python starts again in UTF-8 mode, so that name
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 
@@ -27,6 +28,16 @@ def open_closed_streams() -> None:
                 os.close(null)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # stays open
+
+
+def escape_what_does_not_fit() -> None:
+    """Make the standard streams write a character that their encoding lacks as an escape, where they would fail.
+
+    PYTHONIOENCODING sets an encoding apart from the locale's.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def restart_in_utf8() -> None:

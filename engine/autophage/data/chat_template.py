@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Message = Mapping[str, str]
 THINKING = re.compile(r"\b(enable_thinking|thinking|reasoning_effort)\b")
 """Names under which templates let a caller decide whether the model thinks before it answers."""
+EFFORT = "reasoning_effort"
+"""The switch whose values are words and not true or false."""
 DEFAULTS = ModelTable()
 
 
@@ -86,12 +88,16 @@ def template_notes(tokenizer: PreTrainedTokenizerBase, model: ModelTable) -> lis
     """Return messages for the user about switches and a clock of the model's chat template that the recipe leaves alone."""
     template = str(getattr(tokenizer, "chat_template", None) or "")
     notes = []
-    switches = sorted(set(THINKING.findall(template)) - set(model.template_arguments))
+    given = set(model.template_arguments)
+    switches = sorted(set(THINKING.findall(template)) - given)
     if switches:
+        value = "low" if switches[0] == EFFORT else "false"
         notes.append(
             f"the chat template of {model.path} has the switch {switches[0]}, which the recipe does not set. Set it with "
-            f"`--set 'model.chat_template_kwargs=[\"{switches[0]}=false\"]'`"
+            f"`--set 'model.chat_template_kwargs=[\"{switches[0]}={value}\"]'`"
         )
+    if unknown := sorted(name for name in given if not re.search(rf"\b{re.escape(name)}\b", template)):
+        notes.append(f"the chat template of {model.path} has no {unknown[0]}, which model.chat_template_kwargs sets")
     if "strftime_now" in template and "date" not in model.model_fields_set:
         notes.append(f"the chat template of {model.path} asks for the date. It is given {model.date} (model.date)")
     return notes

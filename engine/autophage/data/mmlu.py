@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from autophage.data.dataset_files import loaded_rows
+from autophage.data.dataset_rows import loaded_rows
 from autophage.data.questions import LETTERS, Question, require_subjects
 from autophage.data.text_files import is_hidden, read_file
 from autophage.errors import UserError, foreign_errors
@@ -98,10 +98,10 @@ def _first(
 
 
 def _place(place: str, answer: object) -> int:
-    written = str(answer).strip()
+    written = str(answer).strip().upper()
     if written not in PLACES:
         raise UserError(
-            f"{place}: the answer is {written!r}. It must be the place of the right option, 0, 1, 2 or 3, or its letter, A, "
+            f"{place}: the answer is {answer!r}. It must be the place of the right option, 0, 1, 2 or 3, or its letter, A, "
             "B, C or D."
         )
     return PLACES[written]
@@ -143,7 +143,7 @@ class _Folder:
 
 def _is_question(fields: Sequence[str]) -> bool:
     """Return True if the first line of a file is a question and not the names of its columns."""
-    return len(fields) == len(COLUMNS) and fields[-1].strip() in PLACES
+    return len(fields) == len(COLUMNS) and COLUMNS[-1] not in fields
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -165,8 +165,12 @@ def _files(folder: Path, split: str) -> dict[str, Path]:
     Without files in the split's own subfolder, those of `folder` count. The mapping is empty without either.
     """
     ending = f"_{split}.csv"
-    found = sorted((folder / split).glob(f"*{ending}")) or sorted(folder.glob(f"*{ending}"))
-    return {path.name.removesuffix(ending): path for path in found if not is_hidden(path)}
+    for place in (folder / split, folder):
+        files = sorted(place.iterdir()) if place.is_dir() else []
+        found = [path for path in files if path.name.lower().endswith(ending) and not is_hidden(path)]
+        if found:
+            return {path.name[: -len(ending)]: path for path in found}
+    return {}
 
 
 class _Dataset:
@@ -186,7 +190,8 @@ class _Dataset:
         return f"{self._path}, {subject}, {split}"
 
     def rows(self, subject: str, split: str) -> Iterator[QuestionRecord]:
-        with loaded_rows(self._path, subject, split, "questions.path") as found:
+        with loaded_rows(self._path, subject, split, "questions.path") as loaded:
+            found = loaded.rows
             if lacking := [name for name in DATASET_COLUMNS if name not in found.column_names]:
                 there = ", ".join(found.column_names)
                 raise UserError(f"{self.place(subject, split)}: has no column {lacking[0]}. Its columns are: {there}.")

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from autophage.data.own_code import code_files, refuse_own_code
+from autophage.data.pointers import refuse_pointer
 from autophage.errors import UserError
+from autophage.store.weights import WEIGHTS, refuse_pickle
 
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"
-LFS = b"version https://git-lfs.github.com/spec/"
-"""First bytes of a Git LFS pointer, which stands where a large file was not downloaded."""
+ADAPTER_CONFIG = "adapter_config.json"
 PLAIN_JSON = (
     CONFIG,
     INDEX,
@@ -40,13 +41,20 @@ def check_model_folder(path: str) -> None:
         return
     if not (folder / CONFIG).is_file():
         raise UserError(_no_config(folder))
+    if (folder / ADAPTER_CONFIG).is_file():
+        raise UserError(
+            f"{folder}: holds a model and an adapter. transformers would put the adapter on the model, and vLLM would not. Move "
+            f"{ADAPTER_CONFIG} and the adapter's weights to a folder of their own."
+        )
     for file in sorted(folder.iterdir()):
         if file.is_file():
-            _refuse_pointer(file)
+            refuse_pointer(file)
     contents = {name: _read_json(folder / name) for name in PLAIN_JSON if (folder / name).is_file()}
     config = contents[CONFIG]
-    if config.get("quantization_config"):
-        method = config["quantization_config"].get("quant_method", "an unnamed method")
+    quantization = config.get("quantization_config")
+    if quantization is not None:
+        named = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+        method = named if isinstance(named, str) else "an unnamed method"
         raise UserError(
             f"model {path!r}: is quantised ({method}). Training and the comparison of sampler and trainer need plain "
             "weights. Give the model that it was made from."
@@ -55,7 +63,7 @@ def check_model_folder(path: str) -> None:
 
 
 def _no_config(folder: Path) -> str:
-    adapter = folder / "adapter_config.json"
+    adapter = folder / ADAPTER_CONFIG
     if adapter.is_file():
         base = _read_json(adapter).get("base_model_name_or_path") or "the model that it was trained on"
         return (
@@ -63,14 +71,6 @@ def _no_config(folder: Path) -> str:
             f"give the base: {base}. `autophage score` takes an adapter beside a model: --adapter {folder}."
         )
     return f"{folder}: has no config.json, so it is no model folder. Give one with config.json and safetensors weights."
-
-
-def _refuse_pointer(file: Path) -> None:
-    with file.open("rb") as opened:
-        if opened.read(len(LFS)) == LFS:
-            raise UserError(
-                f"{file}: is a Git LFS pointer, not the file itself. Download it: `git lfs pull` in its repository."
-            )
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -81,6 +81,21 @@ def _read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{file}: holds no JSON object. Copy the file again.")
     return content
+
+
+def check_adapter_folder(folder: Path) -> None:
+    """Check that the folder of a PEFT adapter has its files, and that they are whole.
+
+    Raises:
+        UserError: A file is missing, cut, damaged, a pickle or a Git LFS pointer.
+    """
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise UserError(f"{folder}: has no {ADAPTER_CONFIG}; give the folder of a PEFT adapter.")
+    refuse_pickle(folder)
+    for name in (ADAPTER_CONFIG, WEIGHTS):
+        refuse_pointer(folder / name)
+    _read_json(folder / ADAPTER_CONFIG)
+    tensor_names(folder / WEIGHTS)
 
 
 def _check_weights(folder: Path, index: Mapping[str, Any] | None) -> None:
@@ -137,21 +152,29 @@ def tensor_names(file: Path) -> set[str]:
     return set(described)
 
 
-def check_rows(path: str, tokenizer: Any) -> None:
+def model_config(path: str) -> Any:
+    """Return the configuration of transformers for a model folder or hub id; None if it cannot be read.
+
+    Raises:
+        UserError: The model needs code of its own.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except Exception as error:  # a configuration may fail in any way, and loading tells it
+        refuse_own_code(path, error)
+        return None
+
+
+def check_rows(path: str, config: Any, tokenizer: Any) -> None:
     """Check that a model has an embedding for every token of its tokenizer.
 
     Raises:
         UserError: The tokenizer has more tokens than the model has rows.
     """
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False).get_text_config()
-    except Exception as error:  # a configuration may fail in any way, and loading tells it
-        refuse_own_code(path, error)
-        return
     highest = max(tokenizer.get_vocab().values())
-    rows = getattr(config, "vocab_size", None)
+    rows = getattr(config.get_text_config(), "vocab_size", None)
     if rows is not None and highest >= rows:
         word = next(word for word, place in tokenizer.get_vocab().items() if place == highest)
         raise UserError(

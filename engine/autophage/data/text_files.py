@@ -10,6 +10,7 @@ import codecs
 from dataclasses import dataclass
 from pathlib import Path
 
+from autophage.data.pointers import refuse_pointer
 from autophage.display import plural
 from autophage.errors import UserError
 
@@ -71,38 +72,66 @@ def read_file(path: Path) -> str:
     """Return the text of a file in UTF-8, or in the encoding that its byte order mark names. The mark is left out.
 
     Raises:
-        UserError: The file cannot be read, is not UTF-8, or holds NUL characters. The message gives the position.
+        UserError: The file cannot be read, is a Git LFS pointer, is not UTF-8, or holds NUL characters.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
+    refuse_pointer(path)
+    encoding = _marked(content) or "utf-8"
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         if encoding != "utf-8":
             raise UserError(
-                f"{path}: begins with the byte order mark of {encoding.upper().removesuffix('-SIG')} and is not valid in it "
-                f"(position {error.start}). The file may be cut off."
+                f"{path}: begins with the byte order mark of {_shown(encoding)} and is not valid in it (position {error.start}). "
+                "The file may be cut off."
             ) from None
         byte = error.object[error.start]
-        raise UserError(
-            f"{path}: is not UTF-8 (byte 0x{byte:02x} at position {error.start}). Convert it, for example with "
-            f"`iconv -f LATIN1 -t UTF-8 {path.name} > {path.stem}.utf8{path.suffix}`, if it is Latin-1."
-        ) from None
+        advice = f"{_conversion(path, 'LATIN1')}, if it is Latin-1." if b"\0" not in content else "It is no plain text."
+        raise UserError(f"{path}: is not UTF-8 (byte 0x{byte:02x} at position {error.start}). {advice}") from None
     if (place := text.find("\0")) >= 0:
         raise UserError(f"{path}: holds a NUL character at position {place}. {_advice_on_nul(path, text)}")
     return text
 
 
+def refuse_foreign_encoding(path: Path) -> None:
+    """Refuse a text file that is not UTF-8, for readers that know no other encoding.
+
+    Raises:
+        UserError: The file is in another encoding, or is no text. The message gives the position or the encoding.
+    """
+    read_file(path)
+    with path.open("rb") as opened:
+        encoding = _marked(opened.read(4))
+    if encoding not in (None, "utf-8-sig"):
+        raise UserError(f"{path}: is {_shown(encoding)}, not UTF-8. {_conversion(path, _shown(encoding))}.")
+
+
+def _marked(content: bytes) -> str | None:
+    return next((name for mark, name in MARKS.items() if content.startswith(mark)), None)
+
+
+def _shown(encoding: str) -> str:
+    return encoding.upper().removesuffix("-SIG")
+
+
+def _conversion(path: Path, encoding: str) -> str:
+    return f"Convert it: `iconv -f {encoding} -t UTF-8 {path.name} > {path.stem}.utf8{path.suffix}`"
+
+
 def _advice_on_nul(path: Path, text: str) -> str:
     sample = text[:NUL_SAMPLE]
-    even, odd = sample[::2].count("\0"), sample[1::2].count("\0")
-    if max(even, odd) < len(sample) // 8:
+    shares = [sample[place::4].count("\0") * 4 / len(sample) for place in range(4)]
+    common = [share > 0.5 for share in shares]
+    names = {
+        (False, True, False, True): "UTF-16LE",
+        (True, False, True, False): "UTF-16BE",
+        (False, True, True, True): "UTF-32LE",
+        (True, True, True, False): "UTF-32BE",
+    }
+    encoding = names.get(tuple(common))
+    if encoding is None:
         return "It is no plain text. Remove the character, or leave the file out."
-    source = "UTF-16LE" if odd > even else "UTF-16BE"
-    return (
-        "It looks like UTF-16 without a byte order mark. Convert it: "
-        f"`iconv -f {source} -t UTF-8 {path.name} > {path.stem}.utf8{path.suffix}`."
-    )
+    return f"It looks like {encoding[:6]} without a byte order mark. {_conversion(path, encoding)}."

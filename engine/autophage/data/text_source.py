@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autophage.data.chat_template import ChatTemplate
-from autophage.data.dataset_files import FILE_FORMATS, DatasetText, read_column
+from autophage.data.dataset_files import DatasetText, read_column
+from autophage.data.dataset_rows import FILE_FORMATS
 from autophage.data.passages import PromptMaker, WindowPassages
 from autophage.data.rare import rare_windows, thinned
 from autophage.data.source import HeldOut, Item, Probe, Role, spread
@@ -193,10 +194,15 @@ def read_text(table: SourceTable) -> Text:
     """
     if table.kind == "dataset" and table.test_split is not None:
         train, held_out = (_read_dataset(table, split) for split in (table.split, table.test_split))
-        return Text(train.text, held_out.text, _said([train.note, held_out.note]))
+        if train.text == held_out.text:
+            raise UserError(
+                f"source.test_split = {table.test_split!r}: has the rows of source.split = {table.split!r}, so nothing would be "
+                'held out. Leave test_split out, or give two parts: split = "train[:90%]" and test_split = "train[90%:]".'
+            )
+        return Text(train.text, held_out.text, _said([*train.notes, *held_out.notes]))
     if table.kind == "dataset":
         read = _read_dataset(table, table.split)
-        content, notes = read.text, _said([read.note])
+        content, notes = read.text, _said(read.notes)
     else:
         content, notes = _read_path(Path(table.path or ""))
     if not content.strip():
@@ -227,4 +233,4 @@ def _read_path(path: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _said(notes: Iterable[str]) -> tuple[str, ...]:
-    return tuple(f"source.path: {note}" for note in notes if note)
+    return tuple(f"source.path: {note}" for note in dict.fromkeys(notes) if note)

@@ -167,7 +167,8 @@ def _fluency(facts: RunFacts, names: Sequence[str], generations: int) -> np.ndar
 
 def _row(arm: str, form: str, found: Course, p: float | None, answers: Answers, resampling: Resampling) -> TableRow:
     known = answers.right[:, :1]
-    kept = resampling.series(answers.right * known)[:, -1] / resampling.series(known)[:, 0]
+    with np.errstate(invalid="ignore"):  # a resample without known questions has no share, and does not count
+        kept = resampling.series(answers.right * known)[:, -1] / resampling.series(known)[:, 0]
     texts = [
         form,
         found.labels,
@@ -176,7 +177,7 @@ def _row(arm: str, form: str, found: Course, p: float | None, answers: Answers, 
         _points(found.slope),
         _points(found.drop) if p is not None else "",
         "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
-        _shares(estimate(kept)),
+        _shares(estimate(kept)) if known.any() else "none known",
     ]
     return TableRow(arm, [TableCell(text) for text in texts], arm)
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from autophage.errors import StoreError, UserError
+from autophage.host.patterns import is_url
 from autophage.runs.handle import Run
 from autophage.store.rundir import RunDirectory, read_events
 
@@ -74,7 +75,15 @@ def run(
 
 
 def run_directory(loaded: LoadedRecipe, out: Path | None) -> RunDirectory:
-    """Return the directory of a run. If `out` is None, it is `runs/NAME` with the recipe's name."""
+    """Return the directory of a run. If `out` is None, it is `runs/NAME` with the recipe's name.
+
+    Raises:
+        UserError: `out` is a URL.
+    """
+    if out is not None and is_url(str(out)):
+        raise UserError(
+            f"--out {out}: is a URL. A run needs a local folder; mount the store, or copy the run to it afterwards."
+        )
     return RunDirectory(Path(RUNS) / loaded.recipe.name if out is None else out)
 
 

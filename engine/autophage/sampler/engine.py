@@ -24,7 +24,7 @@ from autophage.sampler.batch import Asked, Batch, Ended
 from autophage.sampler.owner import OwnerThread
 from autophage.sampler.protocol import Completion, EngineSettings, Job, Served
 from autophage.sampler.record import Record
-from autophage.sampler.start import refusals, start
+from autophage.sampler.start import refusals, start, without_pattern
 from autophage.sampler.translate import completion, require_agreement, sampling
 from autophage.sampler.window import Place, Window
 from autophage.store.weights import Weights, digest_of
@@ -57,8 +57,8 @@ class Sampler:
             # a canary kept the C++ compiler busy for 14 s in every run.
             torch.compiler.set_stance("force_eager")
         ranks.prepare(settings)
-        with refusals(settings):
-            self._engine: Any = start(EngineArgs(**arguments))
+        with refusals(settings), without_pattern(settings.model_path) as path:
+            self._engine: Any = start(EngineArgs(**arguments | {"model": path}))
         if settings.tensor_parallel > 1:
             self._call("autophage_settle_rank", settings.device)
         self._bases = BaseWeights(self._engine, settings.dtype)

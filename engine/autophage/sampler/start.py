@@ -6,15 +6,18 @@ makes the start fail. The same start succeeds once that process is done. The mes
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from autophage.errors import AutophageError, RunError, UserError, first_line
 from autophage.host.devices import out_of_memory
+from autophage.host.patterns import is_pattern
 from autophage.sampler.protocol import EngineSettings
 
 if TYPE_CHECKING:
@@ -61,6 +64,22 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
         return str(error.errors(include_url=False)[0]["msg"])[:REASON_LENGTH]
     return first_line(error)
+
+
+@contextmanager
+def without_pattern(path: str) -> Iterator[str]:
+    """Yield a path of the model that is no pattern, for the time of the start.
+
+    vLLM looks for the weights with `glob`, which reads brackets, stars and question marks in a folder's name as a pattern. Such
+    a folder gets a link of another name.
+    """
+    if not is_pattern(path) or not Path(path).is_dir():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="autophage-model-") as folder:
+        link = Path(folder) / "model"
+        link.symlink_to(Path(path).resolve(), target_is_directory=True)
+        yield str(link)
 
 
 def start(arguments: EngineArgs) -> LLMEngine:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from autophage.data.model_folder import check_rows, tensor_names
+from autophage.data.model_folder import check_adapter_folder, check_rows, tensor_names
 from autophage.data.tokens import load_tokenizer
 from autophage.errors import UserError, foreign_errors
 from autophage.host.devices import element_type
-from autophage.store.weights import WEIGHTS, refuse_pickle
+from autophage.store.weights import WEIGHTS
 from autophage.trainer.head import LanguageHead, find_head
 from autophage.trainer.loading import load_model
 
@@ -49,16 +49,14 @@ def load_scorer(model: str, adapter: Path | None = None, dtype: DType = "auto") 
         loaded = _with_adapter(loaded, adapter, model)
     name = model if adapter is None else f"{model} + {adapter}"
     tokenizer = load_tokenizer(model)
-    check_rows(model, tokenizer)
+    check_rows(model, loaded.config, tokenizer)
     return Scorer(name, find_head(loaded), tokenizer)
 
 
 def _with_adapter(loaded: Any, adapter: Path, model: str) -> Any:
     from peft import PeftModel, get_peft_model_state_dict
 
-    if not (adapter / "adapter_config.json").is_file():
-        raise UserError(f"{adapter}: has no adapter_config.json; give the folder of a PEFT adapter.")
-    refuse_pickle(adapter)
+    check_adapter_folder(adapter)
     remedy = "An adapter fits only the model it was trained on."
     with foreign_errors(f"{adapter}: does not fit {model}", remedy):
         adapted = PeftModel.from_pretrained(loaded, str(adapter)).eval()

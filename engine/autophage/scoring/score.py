@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from autophage.errors import UserError
+from autophage.host.patterns import is_url
 from autophage.progress import Meter
 from autophage.scoring.models import Scorer
 from autophage.scoring.table import DIVERGENCES, STATISTICS, ScoreSummary, Sums, TokenTable
@@ -49,7 +50,8 @@ def score_documents(
         Summary of all scored tokens.
 
     Raises:
-        UserError: Context or stride is out of range, the vocabularies differ, or no document has two tokens.
+        UserError: Context or stride is out of range, the vocabularies differ, no document has two tokens, or `out` cannot be
+            written.
     """
     context, stride = _settings(scorer, reference, context, stride)
     encoded = [(document.name, _encode(scorer, document)) for document in documents]
@@ -63,7 +65,7 @@ def score_documents(
     with ExitStack() as stack:
         table = None
         if out is not None:
-            table = TokenTable(stack.enter_context(replacing(out)), reference is not None)
+            table = TokenTable(stack.enter_context(_destination(out)), reference is not None)
             stack.callback(table.close)
         limits = min((budget(one.head) for one in (scorer, reference) if one is not None), key=lambda one: one.tokens)
         for batch in _batches(pieces, limits):
@@ -74,6 +76,24 @@ def score_documents(
                     table.add(name, range(window.first, window.end), tokens, columns)
             meter.advance(sum(window.end - window.first for _, _, window in batch))
     return ScoreSummary(len(documents), sums.windows, sums.tokens, sums.estimates())
+
+
+@contextmanager
+def _destination(out: Path) -> Iterator[Path]:
+    """Yield a temporary path, which replaces `out` on success.
+
+    Raises:
+        UserError: `out` is a folder or a URL, or cannot be written.
+    """
+    if is_url(str(out)):
+        raise UserError(f"{out}: is a URL. Name a local file, and copy it afterwards.")
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder. Name a file for the tokens, such as {out / 'tokens.parquet'}.")
+    try:
+        with replacing(out) as temporary:
+            yield temporary
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror or error}).") from error
 
 
 def _settings(scorer: Scorer, reference: Scorer | None, context: int | None, stride: int | None) -> tuple[int, int]:

@@ -35,22 +35,32 @@ class ContextWindow:
     end: int
 
 
-def read_documents(path: Path) -> list[NamedText]:
-    """Read the documents to score: a UTF-8 file as one, or each text file of a folder as one, sorted by path.
+@dataclass(frozen=True)
+class ScoringInput:
+    """The documents to score, and a message for the user that counts files left out; empty if none is."""
+
+    texts: list[NamedText]
+    note: str = ""
+
+
+def read_documents(path: Path) -> ScoringInput:
+    """Read the documents to score: a text file as one, or each text file of a folder as one, sorted by path.
 
     Raises:
         UserError: The path is missing, holds no text, or is not UTF-8.
     """
     if path.is_dir():
-        files = text_files(path).read
-        if not files:
+        files = text_files(path)
+        if not files.read:
             raise UserError(f"{path}: the folder holds no {', '.join(SUFFIXES)} file.")
-        documents = [NamedText(str(file.relative_to(path)), read_file(file)) for file in files]
+        documents = ScoringInput(
+            [NamedText(str(file.relative_to(path)), read_file(file)) for file in files.read], files.note
+        )
     elif path.is_file():
-        documents = [NamedText(path.name, read_file(path))]
+        documents = ScoringInput([NamedText(path.name, read_file(path))])
     else:
         raise UserError(f"{path}: there is no such file or folder.")
-    if not any(document.text.strip() for document in documents):
+    if not any(document.text.strip() for document in documents.texts):
         raise UserError(f"{path}: holds no text. Give a file or folder with some.")
     return documents
 

@@ -34,7 +34,7 @@ DECISIVE = {
 
 
 def check_model(recipe: Recipe, source: RawSource) -> list[str]:
-    """Check that the tokenizer of a user's model loads and suits the recipe. Return notes for the user.
+    """Check that a user's model is complete and suits the recipe. Return notes for the user.
 
     Raises:
         UserError: it does not.
@@ -45,12 +45,14 @@ def check_model(recipe: Recipe, source: RawSource) -> list[str]:
         return source.control_words(SPECIAL)
     from autophage.data.build import prompt_style
     from autophage.data.chat_template import template_notes
-    from autophage.data.model_folder import check_model_folder, check_rows
+    from autophage.data.model_folder import check_model_folder, check_rows, model_config
     from autophage.data.posing import in_chat
 
     check_model_folder(recipe.model.path)
     tokenizer = load_tokenizer(recipe.model.path)
-    check_rows(recipe.model.path, tokenizer)
+    config = model_config(recipe.model.path)
+    if config is not None:
+        check_rows(recipe.model.path, config, tokenizer)
     asked = prompt_style(recipe, tokenizer) in ("instruct", MADE)
     chats = in_chat(recipe, tokenizer) and recipe.questions.kind == "mmlu"
     notes = template_notes(tokenizer, recipe.model) if asked or chats else []
@@ -75,7 +77,7 @@ def model_facts(recipe: Recipe, path: str, source: RawSource, resident: Resident
         "kind": FROM_SOURCE if recipe.model.path == FROM_SOURCE else "folder" if local else "hub",
         "parameters": resident.parameters,
         "digest": _digest(folder, WEIGHT_FILES) if local else None,
-        "prompting": _digest(folder, PROMPTING_FILES) if local else None,
+        "prompting": _digest(folder, PROMPTING_FILES, named=True) if local else None,
         "revision": getattr(resident.config, "_commit_hash", None),
         "source": source.digest,
         "questions": questions_digest(read_questions(recipe, source)),
@@ -84,13 +86,18 @@ def model_facts(recipe: Recipe, path: str, source: RawSource, resident: Resident
     }
 
 
-def _digest(folder: Path, patterns: Sequence[str]) -> str:
-    """Return the SHA-256 of the files of a model folder that match `patterns`."""
+def _digest(folder: Path, patterns: Sequence[str], *, named: bool = False) -> str:
+    """Return the SHA-256 of the files of a model folder that match `patterns`.
+
+    Args:
+        named: Include the names. A file of another name is not read as a template.
+    """
     digest = hashlib.sha256()
     for pattern in patterns:
         for file in sorted(folder.glob(pattern)):
             if file.is_file():
-                digest.update(sha256(file).encode())
+                name = f"{file.relative_to(folder)}\0" if named else ""
+                digest.update(f"{name}{sha256(file)}".encode())
     return digest.hexdigest()
 
 

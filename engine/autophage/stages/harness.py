@@ -12,6 +12,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,8 +34,10 @@ def check_tasks(measure: MeasureTable) -> None:
     """Check that the evaluation harness is installed, and that the tasks of `measure.harness` and their data load.
 
     Raises:
-        UserError: it is not installed, a task is unknown, or its data are not here.
+        UserError: it is not installed, a task is unknown, or its data or the folder of tasks are not here.
     """
+    if measure.harness_path is not None and not Path(measure.harness_path).is_dir():
+        raise UserError(f"measure.harness_path = {measure.harness_path!r}: there is no such folder.")
     manager = _manager(measure.harness_path)
     known = manager.all_tasks
     for task in measure.harness or ():

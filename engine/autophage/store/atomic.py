@@ -71,8 +71,15 @@ def sync_file(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        raise named(error, path) from error
     finally:
         os.close(descriptor)
+
+
+def named(error: OSError, path: Path) -> OSError:
+    """Return an error of an open file with the file's path. The system knows only its number."""
+    return OSError(error.errno, error.strerror, str(path))
 
 
 def sync_folder(path: Path) -> bool:
@@ -86,7 +93,7 @@ def sync_folder(path: Path) -> bool:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in UNSUPPORTED:
-            raise
+            raise named(error, path) from error
         return False
     finally:
         os.close(descriptor)

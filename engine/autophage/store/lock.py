@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import IO
 
 from autophage.errors import UserError
+from autophage.store.atomic import named
 from autophage.store.fault_points import reach
 
 TRIES, PAUSE = 3, 0.1
@@ -52,7 +53,7 @@ class RunLock:
         except OSError as error:
             file.close()
             if error.errno not in UNSUPPORTED:
-                raise
+                raise named(error, self.path) from error
             self._owned = _own(self.path)
             self.note = (
                 f"the file system of {self.path.parent} has no locks (flock: {os.strerror(error.errno)}). "
@@ -114,7 +115,7 @@ def is_locked(path: Path) -> bool:
             return True
         except OSError as error:
             if error.errno not in UNSUPPORTED:
-                raise
+                raise named(error, path) from error
             return _lives(_owner_of(path))
         fcntl.flock(file, fcntl.LOCK_UN)
     return _lives(_owner_of(path))
@@ -128,7 +129,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in UNSUPPORTED:
-                raise
+                raise named(error, path) from error
         yield
 
 

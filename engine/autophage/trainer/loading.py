@@ -61,7 +61,18 @@ def load_pretrained(
         own_code_refused(path),
     ):
         model, loaded = auto_class.from_pretrained(
-            path, dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+            path,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # its own refusal does not name them
+        )
+    if loaded["mismatched_keys"]:
+        name, held, wanted = min(loaded["mismatched_keys"])
+        raise UserError(
+            f"{what}: its files hold {name} as {tuple(held)}, and a {type(model).__name__} as in its config.json has "
+            f"{tuple(wanted)}. Give files and a config.json that belong together."
         )
     missing = sorted(name for name in loaded["missing_keys"] if name.partition(".")[0] not in without)
     if missing:
