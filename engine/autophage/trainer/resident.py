@@ -20,7 +20,7 @@ import torch
 
 from autophage.data.mix import TrainingRow
 from autophage.data.tokens import load_tokenizer
-from autophage.errors import RunError, foreign_errors
+from autophage.errors import RunError
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
 from autophage.progress import Meter
@@ -29,6 +29,7 @@ from autophage.recipe.tables.anchor import BASE
 from autophage.seeds import derive
 from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
+from autophage.trainer.adapters import adapter_config, adapters_refused
 from autophage.trainer.fit import FitRequest, Fitted
 from autophage.trainer.head import LanguageHead, find_head
 from autophage.trainer.inner_loop import InnerLoop
@@ -250,19 +251,11 @@ class ResidentModel:
         return self._initial[slot, seed]
 
     def _add_adapter(self, slot: Slot, seed: int, name: str) -> str:
-        from peft import LoraConfig, get_peft_model
+        from peft import get_peft_model
 
-        rank, alpha = slot
-        config = LoraConfig(
-            r=rank,
-            lora_alpha=alpha,  # type: ignore[arg-type]
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        )
+        config = adapter_config(*slot)
         torch.manual_seed(derive(seed, "adapter"))
-        with foreign_errors(
-            f"model {self.path!r}: PEFT cannot put adapters on it", 'Train all weights: method = "full".'
-        ):
+        with adapters_refused(self.path):
             if self._adapted is None:
                 self._adapted = get_peft_model(self._base, config, adapter_name=name)
             else:
