@@ -8,15 +8,20 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
+from autophage.data.model_folder import tensor_names
 from autophage.data.tokens import load_tokenizer
 from autophage.errors import UserError
 from autophage.progress import Meter
-from autophage.trainer.adapters import adapter_config, require_adapters
+from autophage.recipe.schema import Recipe
+from autophage.recipe.tables.model import ModelTable
 from autophage.trainer.head import find_head
 from autophage.trainer.loading import load_model
+from autophage.trainer.resident import ResidentModel
 from autophage.trainer.scoring import score
+from autophage.trainer.trainable import adapter_config, linear_layers, require_trainable, stored_parameters
 
 Make = Callable[..., Path]
 TEXT = "In the year 1066 the harbour of Kiel was rebuilt by 3 masons and 4 pilots.\n"
@@ -38,6 +43,7 @@ FAMILIES = (
     *("mixtral", "qwen3_moe", "mamba", "olmo2", "granite", "smollm3"),
 )
 WITHOUT_ADAPTERS = ("mamba",)
+EXPERTS = ("mixtral", "qwen3_moe")
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "bfloat16": ("llama", {"dtype": "bfloat16"}),
     "shards": ("llama", {"shard": "100KB"}),
@@ -88,12 +94,58 @@ def test_peft_says_the_same_of_a_model_without_weights(family: str, tiny_model: 
     from transformers import AutoConfig
 
     folder = str(tiny_model(family))
-    config = AutoConfig.from_pretrained(folder)
+    config, model = AutoConfig.from_pretrained(folder), load_model(folder, torch.float32)
+    adapter = adapter_config(linear_layers(model), 4, 4.0)
     if family in WITHOUT_ADAPTERS:
         with pytest.raises(UserError, match='Train all weights: method = "full"'):
-            require_adapters(folder, config)
+            require_trainable(folder, config, ["lora"])
         with pytest.raises(ValueError, match="incompatible"):
-            get_peft_model(load_model(folder, torch.float32), adapter_config(4, 4.0))
+            get_peft_model(model, adapter)
     else:
-        require_adapters(folder, config)
-        get_peft_model(load_model(folder, torch.float32), adapter_config(4, 4.0))
+        notes = require_trainable(folder, config, ["lora"])
+        assert [("the experts" in note) for note in notes] == [True] * (family in EXPERTS)
+        get_peft_model(model, adapter)
+
+
+@pytest.mark.parametrize("family", [one for one in FAMILIES if one not in (*EXPERTS, *WITHOUT_ADAPTERS)])
+def test_adapters_sit_where_peft_puts_them_on_all_linear_layers(family: str, tiny_model: Make) -> None:
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+
+    folder = str(tiny_model(family))
+    model = load_model(folder, torch.float32)
+    adapter = adapter_config(linear_layers(model), 4, 4.0)
+    torch.manual_seed(0)
+    ours = get_peft_model_state_dict(get_peft_model(model, adapter))
+    torch.manual_seed(0)
+    everywhere = LoraConfig(r=4, lora_alpha=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    wanted = get_peft_model_state_dict(get_peft_model(load_model(folder, torch.float32), everywhere))
+    torch.testing.assert_close(ours, wanted, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_weights_are_trained_by_their_names_in_the_checkpoint(family: str, tiny_model: Make) -> None:
+    from transformers import AutoConfig
+
+    folder = tiny_model(family)
+    config, model = AutoConfig.from_pretrained(folder), load_model(str(folder), torch.float32)
+    if family in EXPERTS:
+        for refused in (lambda: require_trainable("m", config, ["full"]), lambda: stored_parameters("m", model)):
+            with pytest.raises(UserError, match=r'but .*experts.* differs .* Use method = "lora"'):
+                refused()
+    else:
+        require_trainable(str(folder), config, ["full"])
+        on_disk = set().union(*(tensor_names(file) for file in folder.glob("*.safetensors")))
+        assert set(stored_parameters(str(folder), model)) == on_disk
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "gemma3"])
+def test_a_full_model_starts_as_the_checkpoint_and_is_read_as_one(family: str, tiny_model: Make) -> None:
+    folder = str(tiny_model(family))
+    resident = ResidentModel(folder, Recipe(name="t", model=ModelTable(method="full", path=folder)))
+    tensors = resident.tensors(resident.base_weights())
+    stored = {}
+    for file in Path(folder).glob("*.safetensors"):
+        stored |= safetensors.torch.load_file(file)
+    torch.testing.assert_close(tensors, stored, atol=0, rtol=0)
+    taken = safetensors.torch.load(resident.live.take().tensors)
+    torch.testing.assert_close(taken, stored, atol=0, rtol=0)

@@ -184,9 +184,7 @@ def refuse_early(loaded: LoadedRecipe) -> list[str]:
         from autophage.stages.harness import check_tasks
 
         check_tasks(loaded.recipe.measure)
-    notes = check_model(loaded.recipe, source)
-    check_family(loaded.arms)
-    return [*source.notes, *notes]
+    return [*source.notes, *check_model(loaded.recipe, source), *check_family(loaded.arms)]
 
 
 def _complete(loaded: LoadedRecipe, run: RunDirectory) -> bool:

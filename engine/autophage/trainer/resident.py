@@ -29,7 +29,6 @@ from autophage.recipe.tables.anchor import BASE
 from autophage.seeds import derive
 from autophage.store.training import StepStatistics
 from autophage.store.weights import Weights
-from autophage.trainer.adapters import adapter_config, adapters_refused
 from autophage.trainer.fit import FitRequest, Fitted
 from autophage.trainer.head import LanguageHead, find_head
 from autophage.trainer.inner_loop import InnerLoop
@@ -38,6 +37,7 @@ from autophage.trainer.micro_batches import MicroBatchSize
 from autophage.trainer.reference import Reference, load_teacher
 from autophage.trainer.scoring import score, score_choices
 from autophage.trainer.sft import run_sft
+from autophage.trainer.trainable import adapter_config, adapters_refused, linear_layers
 from autophage.trainer.variants import Tensors, Variant, full_variant, leave_inputs, lora_variant, narrower, to_bytes
 
 Slot = tuple[int, float]
@@ -57,8 +57,10 @@ class ResidentModel:
         self.config, self.generation_config = self._base.config, self._base.generation_config
         self.parameters = self._base.num_parameters()
         self.micro_batch = MicroBatchSize()
-        # Read before LoRA adds its layers to the names. Tied weights appear once.
-        self._untrained: Tensors = {name: tensor.detach() for name, tensor in self._base.named_parameters()}
+        # Read before LoRA adds its layers to the names.
+        self._linear = linear_layers(self._base)
+        self._parameters: Tensors = {name: tensor.detach() for name, tensor in self._base.named_parameters()}
+        self._untrained: Tensors = {}
         self._adapted: Any = None
         self._adapted_head: LanguageHead | None = None
         self._adapters: dict[Slot, str] = {}
@@ -219,7 +221,8 @@ class ResidentModel:
     def _variant(self, slot: Slot) -> Variant:
         if slot not in self._variants:
             if slot == FULL:
-                self._variants[slot] = full_variant(self.path, self._untrained, element_type(self.recipe.model.dtype))
+                dtype = element_type(self.recipe.model.dtype)
+                self._variants[slot], self._untrained = full_variant(self.path, self._parameters, dtype)
             else:
                 self._make_adapter(slot, self.recipe.seed)
             # SFTTrainer collects garbage in every train(). Frozen objects are not walked again.
@@ -253,7 +256,7 @@ class ResidentModel:
     def _add_adapter(self, slot: Slot, seed: int, name: str) -> str:
         from peft import get_peft_model
 
-        config = adapter_config(*slot)
+        config = adapter_config(self._linear, *slot)
         torch.manual_seed(derive(seed, "adapter"))
         with adapters_refused(self.path):
             if self._adapted is None:
