@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,6 @@ ASK_VLLM = """
 import json
 from autophage.host import environment
 environment.apply()
-from vllm.model_executor.models.interfaces import supports_lora
 from vllm.model_executor.models.registry import ModelRegistry
 import torch, vllm._custom_ops
 from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
@@ -54,6 +55,7 @@ def compare(found: dict[str, object]) -> int:
     ours = {name: families.serves_adapters(name) for name in found["adapters"]}
     refused = {name for name, serves in ours.items() if serves is False}
     assert {name for name in refused if found["adapters"][name]} == set()
+    assert {name for name in ours if families.missing_package(name)} == set()
     return len(refused)
 
 
@@ -69,6 +71,42 @@ def test_a_few_families() -> None:
 @pytest.mark.long
 def test_no_family_with_adapters_is_refused() -> None:
     assert compare(ask_vllm()) > 20
+
+
+def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(families, "_is_installed", lambda package: package != "torchvision")
+    assert families.missing_package("Gemma3ForConditionalGeneration") == "torchvision"
+    assert families.missing_package("LlamaForCausalLM") is None
+    monkeypatch.setattr(families, "_is_installed", lambda _: True)
+    assert families.missing_package("Gemma3ForConditionalGeneration") is None
+
+
+FIRST_TOKEN = """
+from autophage.host import environment
+environment.apply()
+import sys
+from autophage.errors import UserError
+from autophage.sampler.engine import Sampler
+from autophage.sampler.protocol import EngineSettings
+
+try:
+    Sampler(EngineSettings(
+        model_path=sys.argv[1], seed=1, rank=0, target_modules=(), longest=32, concurrency=2, mixed=1, adapters=2,
+        dtype="float32", device="cpu", memory=None, sleeps=False, kv_bytes_per_token=1024, shares_device=True,
+        tensor_parallel=1, quantized=False, beam_recipe=None,
+    ))
+except UserError as refusal:
+    print(refusal)
+"""
+
+
+@pytest.mark.long
+def test_a_kernel_that_is_missing_at_the_first_token_is_a_refusal(tiny_model: Callable[..., Path]) -> None:
+    command = [sys.executable, "-c", FIRST_TOKEN, str(tiny_model("llama", heads=4))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "vLLM cannot serve it (Unsupported CPU attention configuration: head_dim=16" in done.stdout, done.stderr[
+        -3000:
+    ]
 
 
 def test_a_base_model_has_heads_that_are_served() -> None:

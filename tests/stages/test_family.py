@@ -66,6 +66,15 @@ def test_a_beam_search_needs_no_vllm(tiny_model: Make, monkeypatch: pytest.Monke
         check(tiny_model("mamba"), "lora", "sample.beams=2")
 
 
+def test_a_package_that_is_not_installed(tiny_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_model("gemma3")
+    monkeypatch.setattr(families, "_is_installed", lambda package: package != "torchvision")
+    with pytest.raises(UserError, match="needs the package torchvision for Gemma3ForConditionalGeneration"):
+        check(folder, "lora")
+    monkeypatch.setattr(families, "_is_installed", lambda _: True)
+    check(folder, "lora")
+
+
 def test_an_architecture_that_vllm_does_not_know(tiny_model: Make) -> None:
     folder = tiny_model("llama")
     config = json.loads((folder / "config.json").read_text("utf-8"))

@@ -15,9 +15,12 @@ from pathlib import Path
 
 REGISTRY = "vllm.model_executor.models.registry"
 MODELS = "vllm.model_executor.models"
+TRANSFORMERS = f"{MODELS}.transformers"
 CPU_ATTENTION = "vllm.v1.attention.backends.cpu_attn"
 ADAPTERS = "SupportsLoRA"
 """Base class of the models whose adapters vLLM serves."""
+FOLLOWED = (f"{MODELS}.", "vllm.models.", "transformers.models.")
+"""Modules whose own imports count as those of a model."""
 GPU_LAYERS = {"MambaMixer"}
 """Layers whose kernels vLLM has for GPUs alone. Those of Mamba 2 and of gated delta nets run on a CPU."""
 
@@ -31,6 +34,12 @@ def is_registered(architecture: str) -> bool | None:
     """
     found = _registered()
     return architecture in found if found else None
+
+
+def runs_transformers_code(architecture: str) -> bool:
+    """Return True if vLLM runs an architecture with the code of transformers, whose classes it changes in its process."""
+    module, _ = _registered().get(architecture, (TRANSFORMERS, ""))
+    return module == TRANSFORMERS
 
 
 def serves_adapters(architecture: str) -> bool | None:
@@ -50,6 +59,26 @@ def needs_gpu(architecture: str) -> str | None:
         alias.name for node in ast.walk(tree or EMPTY) if isinstance(node, ast.ImportFrom) for alias in node.names
     }
     return min(GPU_LAYERS & imported, default=None)
+
+
+def missing_package(architecture: str) -> str | None:
+    """Return a package that the class of a registered architecture imports and that is not installed; None if there is none.
+
+    Only imports at the top of a file count, in the models of vLLM and in the files of transformers that they name.
+    """
+    module, _ = _registered().get(architecture, ("", ""))
+    waiting, seen = [module] if module else [], set[str]()
+    while waiting:
+        module = waiting.pop()
+        if module in seen or (tree := _tree(module)) is None:
+            continue
+        seen.add(module)
+        for name in _imported_on_top(tree, module):
+            if not _is_installed(name.partition(".")[0]):
+                return name.partition(".")[0]
+            if name.startswith(FOLLOWED):
+                waiting.append(name)
+    return None
 
 
 @cache
@@ -115,6 +144,19 @@ def _imported(tree: ast.Module, module: str, name: str) -> Iterator[tuple[str, s
                 yield _absolute(node, module), alias.name
 
 
+def _imported_on_top(tree: ast.Module, module: str) -> Iterator[str]:
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield _absolute(node, module)
+
+
+@cache
+def _is_installed(package: str) -> bool:
+    return package == "__future__" or find_spec(package) is not None
+
+
 def _absolute(node: ast.ImportFrom, module: str) -> str:
     if not node.level:
         return node.module or ""
@@ -134,8 +176,8 @@ def _tree(module: str) -> ast.Module | None:
 
 
 def _file(module: str) -> Path | None:
-    """Return the source file of a module of vLLM; None if there is none. No module is imported."""
-    found = find_spec("vllm")
+    """Return the source file of a module; None if there is none. No module is imported."""
+    found = find_spec(module.partition(".")[0])
     if found is None or not found.submodule_search_locations:
         return None
     at = Path(found.submodule_search_locations[0]).joinpath(*module.split(".")[1:])

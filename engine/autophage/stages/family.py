@@ -55,6 +55,11 @@ def _require_served(path: str, config: Any, *, adapted: bool) -> None:
             f"model {path!r}: {vllm} serves no {architecture}, which config.json names. Use a model of a family that vLLM "
             "serves."
         )
+    if package := families.missing_package(architecture):
+        raise UserError(
+            f"model {path!r}: {vllm} needs the package {package} for {architecture}, and it is not installed. Install the "
+            f"release of {package} that belongs to the installed torch, or use a text model of the family."
+        )
     if adapted and families.serves_adapters(architecture) is False:
         raise UserError(
             f"model {path!r}: {vllm} serves {architecture}, but not its LoRA adapters. Train all weights: "
