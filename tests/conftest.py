@@ -10,7 +10,7 @@ import pytest
 
 from autophage.host import bytecode
 
-pytest_plugins = ["tests.real_stack", "tests.made_runs", "tests.offers"]
+pytest_plugins = ["tests.real_stack", "tests.made_runs", "tests.offers", "tests.tiny_families"]
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -294,12 +295,7 @@ def test_an_adapter_is_drawn_by_its_arms_seed(resident: ResidentModel, folder: s
     assert fitted == fit(ResidentModel(folder, other), rows, other, drawn).weights.digest
 
 
-def test_a_model_that_is_stored_otherwise_is_refused(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_is_stored_otherwise_is_refused(tiny_model: Callable[..., Path]) -> None:
     """Experts are one tensor in the model and many in the checkpoint."""
-
-    def converted(_: Any, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {f"{name}.of.one": tensor for name, tensor in tensors.items()}
-
-    monkeypatch.setattr("transformers.core_model_loading.revert_weight_conversion", converted)
     with pytest.raises(UserError, match=r'method = "full" needs a model .*Use method = "lora"'):
-        ResidentModel(folder, FULL)
+        ResidentModel(str(tiny_model("mixtral")), FULL)

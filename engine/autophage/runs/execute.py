@@ -27,6 +27,7 @@ from autophage.runs.chosen import as_facts, settle, site_of
 from autophage.runs.directory import as_begun, begin_environment, begin_run, open_directory
 from autophage.runs.fork import Origin, begin_fork, copy_fork, plan_fork
 from autophage.stages.facts import check_model
+from autophage.stages.family import check_family
 from autophage.store.atomic import unsynced_note
 from autophage.store.lock import RunLock
 from autophage.store.manifest import committed, tidy
@@ -102,7 +103,7 @@ def _prepared(loaded: LoadedRecipe, address: str | None, *, insecure: bool) -> G
     if loaded.recipe.trains_language_model:
         environment.apply()
         vllm_window.require()
-        return partial(_engine, loaded, address, insecure, _refuse_early(loaded))
+        return partial(_engine, loaded, address, insecure, refuse_early(loaded))
     from autophage.learners.loop import Chains
 
     if address is not None:
@@ -161,7 +162,7 @@ def _refresh_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
         write_metrics_table(run, names)
 
 
-def _refuse_early(loaded: LoadedRecipe) -> list[str]:
+def refuse_early(loaded: LoadedRecipe) -> list[str]:
     """Check source, questions, gates and model before anything is written or started. Return notes for the user.
 
     Raises:
@@ -183,7 +184,7 @@ def _refuse_early(loaded: LoadedRecipe) -> list[str]:
         from autophage.stages.harness import check_tasks
 
         check_tasks(loaded.recipe.measure)
-    return [*source.notes, *check_model(loaded.recipe, source)]
+    return [*source.notes, *check_model(loaded.recipe, source), *check_family(loaded.arms)]
 
 
 def _complete(loaded: LoadedRecipe, run: RunDirectory) -> bool:

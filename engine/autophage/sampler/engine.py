@@ -72,6 +72,9 @@ class Sampler:
         self._observing = False
         self._records: list[Record] = []
         self._failure: Exception | None = None
+        if settings.device == "cpu":  # on a GPU vLLM's start has computed with the model
+            with refusals(settings):
+                self._write_first()
 
     def install(self, label: str, weights: Weights) -> Served:
         """Install weights under a fresh id and a name with their digest. Return the handle that requests take.
@@ -201,6 +204,13 @@ class Sampler:
         before = self._written()
         self._step()
         return self._written() != before or not self._open
+
+    def _write_first(self) -> None:
+        """Write a token, which shows that every layer has its kernels. Raise vLLM's own error if one has none."""
+        try:
+            self._write_one()
+        except EngineDeadError as failure:
+            raise failure.__cause__ or failure from None
 
     def _write_one(self) -> None:
         from vllm import SamplingParams

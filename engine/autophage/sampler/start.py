@@ -33,6 +33,9 @@ GREW = "Error in memory profiling"
 LACKING = "is less than desired GPU memory utilization"
 """Part of the `ValueError` for a share of the GPU's memory that is not free."""
 
+UNIMPORTED = "failed to be inspected"
+"""Part of the `ValueError` for a model whose class needs a package that is not installed. vLLM logs which."""
+
 
 @contextmanager
 def refusals(settings: EngineSettings) -> Iterator[None]:
@@ -48,6 +51,11 @@ def refusals(settings: EngineSettings) -> Iterator[None]:
     except Exception as error:
         if out_of_memory(error):
             raise
+        if UNIMPORTED in str(error):
+            raise UserError(
+                f"model.path = {settings.model_path!r}: vLLM cannot import its class ({_reason(error)}). Mostly a package such "
+                "as torchvision is not installed: install the release that belongs to the installed torch."
+            ) from error
         with_adapters = " with LoRA adapters" if settings.rank else ""
         remedy = (
             'Where vLLM serves the family, but not its adapters, train all weights: model.method = "full".'

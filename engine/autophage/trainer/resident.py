@@ -20,7 +20,7 @@ import torch
 
 from autophage.data.mix import TrainingRow
 from autophage.data.tokens import load_tokenizer
-from autophage.errors import RunError, foreign_errors
+from autophage.errors import RunError
 from autophage.host.devices import element_type
 from autophage.metrics.scored import Scored
 from autophage.progress import Meter
@@ -38,6 +38,7 @@ from autophage.trainer.onednn import use_onednn
 from autophage.trainer.reference import Reference, load_teacher
 from autophage.trainer.scoring import score, score_choices
 from autophage.trainer.sft import run_sft
+from autophage.trainer.trainable import adapter_config, adapters_refused, linear_layers
 from autophage.trainer.variants import Tensors, Variant, full_variant, leave_inputs, lora_variant, narrower, to_bytes
 
 Slot = tuple[int, float]
@@ -57,8 +58,10 @@ class ResidentModel:
         self.config, self.generation_config = self._base.config, self._base.generation_config
         self.parameters = self._base.num_parameters()
         self.micro_batch = MicroBatchSize()
-        # Read before LoRA adds its layers to the names. Tied weights appear once.
-        self._untrained: Tensors = {name: tensor.detach() for name, tensor in self._base.named_parameters()}
+        # Read before LoRA adds its layers to the names.
+        self._linear = linear_layers(self._base)
+        self._parameters: Tensors = {name: tensor.detach() for name, tensor in self._base.named_parameters()}
+        self._untrained: Tensors = {}
         self._adapted: Any = None
         self._adapted_head: LanguageHead | None = None
         self._adapters: dict[Slot, str] = {}
@@ -219,7 +222,8 @@ class ResidentModel:
     def _variant(self, slot: Slot) -> Variant:
         if slot not in self._variants:
             if slot == FULL:
-                self._variants[slot] = full_variant(self.path, self._untrained, element_type(self.recipe.model.dtype))
+                dtype = element_type(self.recipe.model.dtype)
+                self._variants[slot], self._untrained = full_variant(self.path, self._parameters, dtype)
                 self._speed_up(self._variants[slot].model)
             else:
                 self._make_adapter(slot, self.recipe.seed)
@@ -252,19 +256,11 @@ class ResidentModel:
         return self._initial[slot, seed]
 
     def _add_adapter(self, slot: Slot, seed: int, name: str) -> str:
-        from peft import LoraConfig, get_peft_model
+        from peft import get_peft_model
 
-        rank, alpha = slot
-        config = LoraConfig(
-            r=rank,
-            lora_alpha=alpha,  # type: ignore[arg-type]
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        )
+        config = adapter_config(self._linear, *slot)
         torch.manual_seed(derive(seed, "adapter"))
-        with foreign_errors(
-            f"model {self.path!r}: PEFT cannot put adapters on it", 'Train all weights: method = "full".'
-        ):
+        with adapters_refused(self.path):
             if self._adapted is None:
                 self._adapted = get_peft_model(self._base, config, adapter_name=name)
             else:

@@ -17,10 +17,10 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from autophage.errors import UserError
 from autophage.store.weights import Method, Weights
 from autophage.trainer.head import LanguageHead, find_head
 from autophage.trainer.loading import load_model
+from autophage.trainer.trainable import stored_parameters
 
 Tensors = dict[str, torch.Tensor]
 
@@ -93,35 +93,31 @@ def narrower(compute: torch.dtype) -> torch.dtype | None:
     return None if compute is torch.float32 else compute
 
 
-def full_variant(path: str, base: Tensors, compute: torch.dtype) -> Variant:
+def full_variant(path: str, base: Tensors, compute: torch.dtype) -> tuple[Variant, Tensors]:
     """Load the model at `path` again with every weight trainable, set to the tensors `base`.
 
     The variant computes in the type `compute`.
 
+    Args:
+        base: Weights by their names in memory.
+
+    Returns:
+        The variant, and `base` by stored name.
+
     Raises:
         UserError: the weights in memory differ from those of the checkpoint, as in families with fused weights.
     """
-    from transformers.core_model_loading import revert_weight_conversion
-
     model = load_model(path, torch.float32, compute=compute)
-    parameters = {name: parameter.requires_grad_() for name, parameter in sorted(model.named_parameters())}
-    if strange := sorted(
-        set(revert_weight_conversion(model, {**parameters, **_stored_buffers(model)})) ^ set(parameters)
-    ):
-        raise UserError(
-            f'model.path = {path!r}: method = "full" needs a model with equal weights in memory and in its checkpoint, '
-            f'but {strange[0]} differs ({len(strange)} such). Use method = "lora".'
-        )
+    parameters = stored_parameters(path, model)
+    in_memory = {id(parameter): name for name, parameter in model.named_parameters()}
+    untrained = {name: base[in_memory[id(parameter)]] for name, parameter in parameters.items()}
+    for parameter in parameters.values():
+        parameter.requires_grad_()
     config = _plain(model.config.to_diff_dict()) | {"architectures": [type(model).__name__], "dtype": "float32"}
     config.pop("_name_or_path", None)
     variant = Variant(model, find_head(model, narrower(compute)), parameters, config, "full", compute)
-    variant.put(base, rounded=False)
-    return variant
-
-
-def _stored_buffers(model: Any) -> Tensors:
-    stored = model.state_dict()
-    return {name: tensor for name, tensor in model.named_buffers() if name in stored}
+    variant.put(untrained, rounded=False)
+    return variant, untrained
 
 
 def to_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
