@@ -6,19 +6,28 @@ import math
 
 import torch
 
-from autophage.trainer.scoring import CPU_SEQUENCES, TOKEN_BUDGET, Budget, batches, most_sequences, to_host
+from autophage.trainer.passes import CPU_PADDING, CPU_SEQUENCES, CPU_TOKENS, TOKEN_BUDGET, Budget, batches, on_device
+from autophage.trainer.scoring import to_host
 
 
 def test_a_gpu_fills_a_batch_with_tokens() -> None:
     lengths = [60 + index % 5 for index in range(1000)]
-    on_gpu, on_cpu = (Budget(TOKEN_BUDGET, most_sequences(torch.device(name))) for name in ("cuda", "cpu"))
+    on_gpu, on_cpu = (on_device(Budget(TOKEN_BUDGET), torch.device(name)) for name in ("cuda", "cpu"))
     found = list(batches(lengths, on_gpu))
     assert sorted(index for batch in found for index in batch) == list(range(1000))
     assert max(map(len, found)) > 4 * CPU_SEQUENCES
     for batch in found:
         assert len(batch) * max(lengths[index] for index in batch) <= TOKEN_BUDGET
     assert len(found) == -(-1000 * 64 // TOKEN_BUDGET)
-    assert max(map(len, batches(lengths, on_cpu))) == CPU_SEQUENCES
+    assert max(len(batch) * 60 for batch in batches(lengths, on_cpu)) <= CPU_TOKENS
+    assert max(map(len, batches([3] * 1000, on_cpu))) == CPU_SEQUENCES
+
+
+def test_a_cpu_pads_little() -> None:
+    lengths = [10 + 7 * index % 301 for index in range(200)]
+    for batch in batches(lengths, on_device(Budget(TOKEN_BUDGET), torch.device("cpu"))):
+        own = [lengths[index] for index in batch]
+        assert len(own) * max(own) - sum(own) <= CPU_PADDING
 
 
 def test_half_the_tokens_for_two_models() -> None:

@@ -26,6 +26,7 @@ from autophage.trainer import scoring, sft
 from autophage.trainer.base_model import ensure_base_model
 from autophage.trainer.fit import FitRequest
 from autophage.trainer.micro_batches import collate
+from autophage.trainer.passes import budget, passes
 from autophage.trainer.resident import ResidentModel
 from autophage.trainer.rows import without_mask
 
@@ -177,14 +178,15 @@ def test_cuda_sees_no_more(resident: ResidentModel, rows: list[TrainingRow]) -> 
     assert (waits_of(8) - waits_of(2)) / 6 <= IN_A_STEP
 
 
-def test_a_batch_returns_in_one_transfer(
+def test_a_pass_returns_in_one_transfer(
     resident: ResidentModel, rows: list[TrainingRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits = Waits()
     monkeypatch.setattr(scoring, "scored_rows", waits.host(scoring.scored_rows))
+    sequences, contexts = [row.token_ids for row in rows], [1] * len(rows)
     with waits.counted():
-        resident.score([row.token_ids for row in rows], [1] * len(rows))
-    assert waits.found == {"cpu": 1}
+        resident.score(sequences, contexts)
+    assert waits.found == {"cpu": len(list(passes(sequences, contexts, budget(resident.head))))}
 
 
 def test_no_mask_is_needed_to_the_right(resident: ResidentModel, rows: list[TrainingRow]) -> None:

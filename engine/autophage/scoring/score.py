@@ -16,7 +16,8 @@ from autophage.scoring.models import Scorer
 from autophage.scoring.table import DIVERGENCES, STATISTICS, ScoreSummary, Sums, TokenTable
 from autophage.scoring.windows import ContextWindow, NamedText, windows
 from autophage.store.atomic import replacing
-from autophage.trainer.scoring import Budget, budget, scored_rows, to_host
+from autophage.trainer.passes import Budget, budget
+from autophage.trainer.scoring import scored_rows, to_host
 
 DEFAULT_CONTEXT = 1024
 

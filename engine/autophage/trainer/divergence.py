@@ -1,6 +1,6 @@
 """The KL divergence of one model's samples from other models, token by token over the full vocabulary.
 
-All models are weights of one variant of the resident model. Each batch runs once per model, whose tensors are copied
+All models are weights of one variant of the resident model. Each pass runs once per model, whose tensors are copied
 into the live ones first. Hidden states of two models exist at a time, and logits only tile by tile. Beside the live
 weights the device holds the compared weights, in the type in which they are scored. Adapters are small. Of full models
 only the writer and the previous model are compared. Gradients and optimizer states are not in memory then.
@@ -16,8 +16,9 @@ from autophage.metrics.scored import FLOOR, Compared, Scored
 from autophage.progress import Meter
 from autophage.store.weights import Weights
 from autophage.trainer.head import LanguageHead
+from autophage.trainer.passes import budget, passes
 from autophage.trainer.resident import ResidentModel
-from autophage.trainer.scoring import COLUMNS, batches, budget, scored_rows, to_host
+from autophage.trainer.scoring import COLUMNS, pass_rows, to_host
 from autophage.trainer.variants import Tensors
 
 
@@ -45,24 +46,20 @@ def compare(
     heads = {digest: variant.head_of(tensors) for digest, tensors in models.items()}
     head = heads[own.digest]
     found: dict[tuple[str, int], Compared] = {}
-    # Rows of two models are in memory at once, so a batch has half the tokens of a scoring batch.
-    for batch in batches([len(sequence) for sequence in sequences], budget(head).half):
-        rows = [sequences[index] for index in batch]
-        spans = [(contexts[index], len(sequences[index])) for index in batch]
+    # Rows of two models are in memory at once, so a pass has half the tokens of a scoring pass.
+    for one in passes(sequences, contexts, budget(head).half):
+        lengths = [len(sequences[index]) - contexts[index] for index in one.members]
         variant.put(models[own.digest], rounded=True)
-        own_TX, target_T = scored_rows(head, rows, spans)
+        own_TX, target_T = pass_rows(head, one, sequences, contexts)
         for digest, tensors in models.items():
             other_TX = own_TX
             if digest != own.digest:
                 variant.put(tensors, rounded=True)
-                other_TX, _ = scored_rows(head, rows, spans)
-            lengths = [high - low for low, high in spans]
-            for index, one in zip(
-                batch, _compared(head, own_TX, heads[digest], other_TX, target_T, lengths), strict=True
-            ):
-                found[digest, index] = one
+                other_TX, _ = pass_rows(head, one, sequences, contexts)
+            compared = _compared(head, own_TX, heads[digest], other_TX, target_T, lengths)
+            found.update({(digest, index): other for index, other in zip(one.members, compared, strict=True)})
         variant.put(models[own.digest], rounded=True)
-        meter.advance(len(batch))
+        meter.advance(len(one.members))
     return [[found[other.digest, index] for index in range(len(sequences))] for other in others]
 
 

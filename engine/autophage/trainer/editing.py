@@ -24,7 +24,8 @@ from autophage.recipe.schema import Recipe
 from autophage.seeds import derive
 from autophage.store.manifest import Metric
 from autophage.trainer.head import LanguageHead
-from autophage.trainer.scoring import LOGIT_BUDGET, batches, budget, scored_rows
+from autophage.trainer.passes import LOGIT_BUDGET, batches, budget
+from autophage.trainer.scoring import scored_rows
 
 
 class Edited(NamedTuple):

@@ -13,13 +13,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from autophage.trainer.attention import documents_of
+from autophage.trainer.folding import folded
 from autophage.trainer.modes import evaluating
+from autophage.trainer.prefill import cache_bytes
 from autophage_kernels import TokenDivergence, TokenStats, linear_token_divergence, linear_token_stats
 from autophage_kernels import token_divergence as divergence_of_logits
 from autophage_kernels import token_stats as stats_of_logits
@@ -49,6 +51,8 @@ class LanguageHead:
     softcap: float | None = None
     compute: torch.dtype | None = None
     """Type of computation if weights or adapters are wider. Autocast wraps the backbone, and the head's weight is cast."""
+    cached: int | None = None
+    """Bytes of a token's keys and values in a cache; None if rows cannot start from a cached prefix."""
 
     @property
     def fused(self) -> bool:
@@ -60,17 +64,18 @@ class LanguageHead:
         """Number of logits at each position."""
         return int(self.model.config.get_text_config().vocab_size)
 
-    def rows(self, inputs: dict[str, Any]) -> torch.Tensor:
+    def rows(self, inputs: dict[str, Any], cache: Any = None) -> torch.Tensor:
         """Return the hidden states [B, L, H] of a batch, scaled for the head.
 
         A head that is not fused returns the logits [B, L, V]. `inputs` has `input_ids` [B, L] and what else the model
-        takes.
+        takes. The batch continues what the `cache` of transformers holds, and is added to it.
         """
-        with self.precision(), documents_of(inputs):
+        kept: dict[str, Any] = {"use_cache": False} if cache is None else {"use_cache": True, "past_key_values": cache}
+        with self.precision(), documents_of(inputs), self._folding(inputs["input_ids"].numel()):
             if self.weight is None:
-                logits: torch.Tensor = self.model(**inputs, use_cache=False).logits
+                logits: torch.Tensor = self.model(**inputs, **kept).logits
                 return logits
-            hidden: torch.Tensor = self.backbone(**inputs, use_cache=False).last_hidden_state
+            hidden: torch.Tensor = self.backbone(**inputs, **kept).last_hidden_state
         return (hidden if self.scale == 1.0 else hidden * self.scale).to(self.compute or self.weight.dtype)
 
     def precision(self) -> AbstractContextManager[Any]:
@@ -78,6 +83,11 @@ class LanguageHead:
         if self.compute is None:
             return nullcontext()
         return torch.autocast(self.model.device.type, self.compute)
+
+    def _folding(self, tokens: int) -> AbstractContextManager[None]:
+        """Return a context in which a pass over so many tokens computes adapters within their layers, where that is exact."""
+        exact = self.compute is None and not torch.is_grad_enabled()
+        return folded(self.model, tokens) if exact and hasattr(self.model, "peft_config") else nullcontext()
 
     def _layer(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the head's weight and bias (None without one) in the type of the rows. The cast has a gradient."""
@@ -149,7 +159,7 @@ def find_head(model: Any, compute: torch.dtype | None = None) -> LanguageHead:
             error,
         )
         return whole
-    return parts
+    return replace(parts, cached=cache_bytes(parts, ROUNDING[compute or layer.weight.dtype]))
 
 
 def _scale(config: Any) -> float:

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 import torch
 
 from autophage.data.mix import TrainingRow
-from autophage.trainer.scoring import batches, budget, scored_rows
+from autophage.trainer.passes import batches, budget
+from autophage.trainer.scoring import scored_rows
 from autophage.trainer.variants import Variant
 
 

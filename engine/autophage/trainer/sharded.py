@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -34,9 +35,10 @@ from autophage.trainer.fit import FitRequest, Fitted, Share
 from autophage.trainer.inner_loop import InnerLoop
 from autophage.trainer.layers import decoder_layers
 from autophage.trainer.loading import load_model
+from autophage.trainer.passes import Budget, batches, budget
 from autophage.trainer.ranks import Ranks, share
 from autophage.trainer.resident import ResidentModel
-from autophage.trainer.scoring import batches, budget, score, score_choices
+from autophage.trainer.scoring import score, score_choices
 from autophage.trainer.sft import WatchedTrainer, run_sft
 
 CPU = torch.device("cpu")
@@ -90,7 +92,7 @@ class ShardedModel(ResidentModel):
         meter: Meter | None = None,
     ) -> list[Scored]:
         def own(mine: list[int]) -> list[Scored]:
-            return score(self.head, [sequences[i] for i in mine], [contexts[i] for i in mine], Meter())
+            return score(self.head, [sequences[i] for i in mine], [contexts[i] for i in mine], Meter(), self._limits)
 
         return self._shared(self._batches(sequences), own, meter or Meter())
 
@@ -101,7 +103,9 @@ class ShardedModel(ResidentModel):
         meter: Meter | None = None,
     ) -> list[Scored]:
         def own(mine: list[int]) -> list[Scored]:
-            return score_choices(self.head, [prompts[i] for i in mine], [choices[i] for i in mine], Meter())
+            return score_choices(
+                self.head, [prompts[i] for i in mine], [choices[i] for i in mine], Meter(), self._limits
+            )
 
         return self._shared(self._batches(prompts), own, meter or Meter())
 
@@ -111,7 +115,12 @@ class ShardedModel(ResidentModel):
         return self._shared(each, lambda mine: [loop.gain(rows[i]) for i in mine], meter, loop.passes)
 
     def _batches(self, sequences: Sequence[Sequence[int]]) -> list[list[int]]:
-        return list(batches([len(sequence) for sequence in sequences], budget(self.head)))
+        return list(batches([len(sequence) for sequence in sequences], self._limits))
+
+    @property
+    def _limits(self) -> Budget:
+        """Limits of a pass. Ranks pass through split layers equally often, so none takes a pass of its own for prefixes."""
+        return replace(budget(self.head), cached=None)
 
     def _shared(
         self,
