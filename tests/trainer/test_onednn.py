@@ -10,6 +10,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 
 from autophage.trainer import onednn
+from autophage.trainer.folding import folded
 from autophage.trainer.modes import without_adapters
 
 WIDE, NARROW = 320, 288
@@ -111,3 +112,13 @@ def test_layers_on_another_device_or_of_another_type_stay() -> None:
     onednn.use_onednn(model)
     assert isinstance(model.base_model.model.up, LoraLinear)
     assert not stood_in(model)
+
+
+def test_a_folded_pass_gives_the_layer_its_products_back() -> None:
+    model, x = adapted(False).eval(), torch.randn(64, NARROW)
+    expected = model(x)
+    onednn.use_onednn(model)
+    with torch.no_grad(), folded(model, len(x)):
+        torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
+        assert sorted(stood_in(model)) == ["base_model.model.small", "base_model.model.up"]
+    assert stood_in(model) == ["base_model.model.up"]

@@ -13,6 +13,9 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch.nn.functional import linear
+
+from autophage.trainer import onednn
 
 TOKENS_PER_RANK = 8
 """Fewest tokens of a pass, for each rank of an adapter, that repay the product B A."""
@@ -24,13 +27,16 @@ def folded(model: Any, tokens: int) -> Iterator[None]:
     from peft.tuners.lora import Linear
 
     layers = [one for one in model.modules() if type(one) is Linear and _is_foldable(one, tokens)]
+    before = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
         layer.forward = partial(_product, layer)
     try:
         yield
     finally:
-        for layer in layers:
+        for layer, forward in zip(layers, before, strict=True):
             del layer.forward
+            if forward is not None:
+                layer.forward = forward
 
 
 def _is_foldable(layer: Any, tokens: int) -> bool:
@@ -48,4 +54,4 @@ def _product(layer: Any, x: torch.Tensor) -> torch.Tensor:
     (name,) = layer.active_adapters
     base, scale = layer.base_layer, layer.scaling[name]
     weight = torch.addmm(base.weight, layer.lora_B[name].weight, layer.lora_A[name].weight, alpha=scale)
-    return torch.nn.functional.linear(x, weight, base.bias)
+    return onednn.product(x, weight, base.bias) if onednn.serves(base) else linear(x, weight, base.bias)

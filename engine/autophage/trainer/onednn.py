@@ -26,19 +26,18 @@ def use_onednn(model: Any) -> None:
 
     A layer whose adapter is not plain LoRA, or has dropout, computes as before.
     """
-    if not torch.backends.mkldnn.is_available():
-        return
     adapted = [module for module in model.modules() if isinstance(module, LoraLinear)]
     inner = {id(part) for module in adapted for part in module.modules()}
     for module in model.modules():
-        if isinstance(module, LoraLinear) and _is_large(module.get_base_layer()):
+        if isinstance(module, LoraLinear) and serves(module.get_base_layer()):
             vars(module).setdefault("forward", partial(_adapted, module))
-        elif id(module) not in inner and _is_large(module):
+        elif id(module) not in inner and serves(module):
             vars(module).setdefault("forward", partial(_plain, module))
 
 
-def _is_large(layer: Any) -> bool:
-    if type(layer) is not torch.nn.Linear:
+def serves(layer: Any) -> bool:
+    """Return True if the products of a layer are worth computing here: a large linear layer in float32 on a CPU."""
+    if type(layer) is not torch.nn.Linear or not torch.backends.mkldnn.is_available():
         return False
     weight = layer.weight
     return weight.device.type == "cpu" and weight.dtype is torch.float32 and weight.numel() >= SMALLEST
@@ -73,7 +72,8 @@ def _drops(dropout: torch.nn.Module) -> bool:
     return not isinstance(dropout, torch.nn.Identity) and dropout.training
 
 
-def _product(x_TI: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None = None) -> torch.Tensor:
+def product(x_TI: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None = None) -> torch.Tensor:
+    """Return x W^T + bias by oneDNN, without a gradient of its own. `x_TI` may have more dimensions before I."""
     y_TO: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x_TI, weight_OI, bias_O, "none", [], "")
     return y_TO
 
@@ -84,7 +84,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None) -> torch.Tensor:
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight_OI)
-        return _product(x, weight_OI, bias_O)
+        return product(x, weight_OI, bias_O)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -92,7 +92,7 @@ class _Linear(torch.autograd.Function):
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
         g_TO = gradients[0].flatten(0, -2)
         return (
-            _product(gradients[0], weight_OI.t()) if needs_x else None,
+            product(gradients[0], weight_OI.t()) if needs_x else None,
             torch.mm(g_TO.t(), x.flatten(0, -2)) if needs_weight else None,
             g_TO.sum(0) if needs_bias else None,
         )
@@ -113,7 +113,7 @@ class _Lora(torch.autograd.Function):
     ) -> torch.Tensor:
         x_TI = x.flatten(0, -2)
         narrow_TR = torch.mm(x_TI, a_RI.t())
-        y_TO = _product(x_TI, weight_OI, bias_O).addmm_(narrow_TR, b_OR.t(), alpha=scale)
+        y_TO = product(x_TI, weight_OI, bias_O).addmm_(narrow_TR, b_OR.t(), alpha=scale)
         ctx.save_for_backward(x_TI, weight_OI, a_RI, b_OR, narrow_TR)
         ctx.scale, ctx.shape = scale, x.shape
         return y_TO.view(*x.shape[:-1], y_TO.shape[-1])
@@ -126,7 +126,7 @@ class _Lora(torch.autograd.Function):
         g_TR = torch.mm(g_TO, b_OR).mul_(ctx.scale)
         x = a = b = None
         if needs_x:
-            x = _product(g_TO, weight_OI.t()).addmm_(g_TR, a_RI).view(ctx.shape)
+            x = product(g_TO, weight_OI.t()).addmm_(g_TR, a_RI).view(ctx.shape)
         if needs_a:
             a = torch.mm(g_TR.t(), x_TI)
         if needs_b:
