@@ -84,18 +84,27 @@ def loaded_rows(path: str, config: str | None, split: str, key: str, texts: Sequ
         yield Loaded(rows, tuple(dict.fromkeys(map(_warning, records))))
 
 
+class _Collector(logging.Handler):
+    """Handler that keeps the records it gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
 @contextmanager
 def _records() -> Iterator[list[logging.LogRecord]]:
     """Collect what `LOGGERS` log in the body, instead of printing it."""
-    records: list[logging.LogRecord] = []
-    collector = logging.Handler()
-    collector.emit = records.append  # type: ignore[method-assign]
+    collector = _Collector()
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [logger.handlers for logger in loggers]
     for logger in loggers:
         logger.handlers = [collector]
     try:
-        yield records
+        yield collector.records
     finally:
         for logger, handlers in zip(loggers, before, strict=True):
             logger.handlers = handlers

@@ -125,7 +125,7 @@ def _advice_on_nul(path: Path, text: str) -> str:
     sample = text[:NUL_SAMPLE]
     shares = [sample[place::4].count("\0") * 4 / len(sample) for place in range(4)]
     common = [share > 0.5 for share in shares]
-    names = {
+    names: dict[tuple[bool, ...], str] = {
         (False, True, False, True): "UTF-16LE",
         (True, False, True, False): "UTF-16BE",
         (False, True, True, True): "UTF-32LE",
