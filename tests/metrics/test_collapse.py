@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from autophage.metrics.collapse import Answers, change_point, course
 from autophage.metrics.resampling import Resampling
@@ -12,13 +13,17 @@ KEPT = [0.85] * 8
 
 
 def answers(
-    accuracy: list[float], compliance: float | list[float] = 0.95, fluency: list[float] | None = None
+    accuracy: list[float],
+    compliance: float | list[float] = 0.95,
+    fluency: list[float] | None = None,
+    generations: list[int] | None = None,
 ) -> Answers:
     rng = np.random.default_rng(len(accuracy))
     shape = (3, len(accuracy), QUESTIONS)
     right = (rng.random(shape) < np.array(accuracy)[None, :, None]).astype(float)
     complies = (rng.random(shape) < np.broadcast_to(compliance, len(accuracy))[None, :, None]).astype(float)
-    return Answers(right, complies, np.tile(fluency or [1.2] * len(accuracy), (3, 1)))
+    measured = generations or range(len(accuracy))
+    return Answers(right, complies, np.tile(fluency or [1.2] * len(accuracy), (3, 1)), measured)
 
 
 def test_a_fall_of_a_fluent_model_is_stage_b_with_an_onset() -> None:
@@ -30,6 +35,18 @@ def test_a_fall_of_a_fluent_model_is_stage_b_with_an_onset() -> None:
     assert found.loss_of_form.share == 0.0
     assert found.slope.high < 0
     assert found.drop.low > 0.3
+
+
+def test_an_onset_is_a_measured_generation() -> None:
+    every = [0, 5, 10, 15, 20, 25, 30, 33]
+    fallen = [0.9, 0.88, 0.87, 0.55, 0.5, 0.5, 0.21, 0.2]
+    all_of_them, some = (
+        course(answers(fallen, generations=measured), answers(KEPT), Resampling(QUESTIONS, 0, 300))
+        for measured in (None, every)
+    )
+    assert some.labels == all_of_them.labels
+    assert (some.collapse.generation, some.loss_of_form.generation) == (15, 30)
+    assert some.slope.value == pytest.approx(all_of_them.slope.value / 5, rel=0.1)
 
 
 def test_a_control_stays_in_stage_a() -> None:

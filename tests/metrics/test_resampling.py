@@ -43,7 +43,9 @@ def test_a_paired_difference_is_narrower_than_an_unpaired_one() -> None:
 
 def test_slopes_are_those_of_least_squares() -> None:
     series = np.random.default_rng(0).random((4, 7))
-    np.testing.assert_allclose(slopes(series), [np.polyfit(range(7), row, 1)[0] for row in series])
+    np.testing.assert_allclose(slopes(series, range(7)), [np.polyfit(range(7), row, 1)[0] for row in series])
+    measured = [0, 5, 10, 15, 20, 25, 27]
+    np.testing.assert_allclose(slopes(series, measured), [np.polyfit(measured, row, 1)[0] for row in series])
 
 
 def test_p_values_of_no_difference_are_uniform() -> None:

@@ -182,6 +182,14 @@ def test_ranks_are_means_over_arms_and_seeds() -> None:
     assert ranked({}, last=6) == []
 
 
+def test_the_scatter_of_a_step_does_not_depend_on_how_often_is_measured() -> None:
+    walk = 0.9 + np.random.default_rng(0).normal(0.01, 0.02, 2001).cumsum()
+    every = {g: Estimate(float(walk[g]), math.nan, math.nan, 1) for g in range(2001)}
+    fifth = {g: one for g, one in every.items() if g % 5 == 0 or g == 1998}
+    assert scatter([every])[0] == pytest.approx(0.02, rel=0.05)
+    assert scatter([fifth])[0] == pytest.approx(0.02, rel=0.15)
+
+
 def test_more_controls_tell_more_of_the_scatter() -> None:
     twin = series([0.9 - noise for noise in NOISE])
     spread, degrees = scatter([CONTROL, twin])

@@ -37,6 +37,16 @@ def test_samples_are_scored_once_per_model_that_differs(recipe_of: RecipeMaker) 
     assert without.measure.tokens == PROBES + HELD_OUT
 
 
+def test_a_generation_between_two_measurements_scores_nothing(recipe_of: RecipeMaker) -> None:
+    questions = {"kind": "world", "count": 10}
+    recipe = recipe_of(sample={"count": 100}, measure={"every": 3}, questions=questions, generations=5)
+    works = [workload(recipe, generation) for generation in range(6)]
+    assert [bool(work.measure.tokens) for work in works] == [True, False, False, True, False, True]
+    assert [work.sample.documents > 100 for work in works] == [True, False, False, True, False, True]
+    gated = recipe_of(sample={"count": 100}, measure={"every": 3}, gate=[{"kind": "surprise", "under": "base"}])
+    assert workload(gated, 1).measure.tokens == 100 * (1 + WORLD_DOCUMENT_TOKENS)
+
+
 def test_gates_choose_among_more_documents_and_may_read_them(recipe_of: RecipeMaker) -> None:
     plain, gate = recipe_of(sample={"count": 100}), [{"kind": "surprise", "under": "base"}, {"kind": "verifier"}]
     gated = recipe_of(sample={"count": 100, "oversample": 2.0}, gate=gate)
@@ -120,13 +130,13 @@ def test_questions_are_sampled_with_the_corpus_and_scored(recipe_of: RecipeMaker
     assert (silent.sample, silent.measure.tokens) == (one.sample, two.measure.tokens)
 
 
-def test_a_subject_is_a_file_and_a_text_is_scored_option_by_option(recipe_of: RecipeMaker, tmp_path: Path) -> None:
+def test_a_subject_is_a_file_and_options_share_their_prompt(recipe_of: RecipeMaker, tmp_path: Path) -> None:
     for subject in ("one", "two", "three"):
         (tmp_path / f"{subject}_test.csv").write_text("", "utf-8")
     asked = {"kind": "mmlu", "path": str(tmp_path), "count": 20, "formats": ["short-answer", "no-instruction"]}
     plain, found = workload(recipe_of(), 0), workload(recipe_of(questions=asked), 0)
     assert found.sample.documents - plain.sample.documents == 2 * 3 * 20
-    assert found.measure.tokens - plain.measure.tokens == 60 * (4 * 95 + 90)
+    assert found.measure.tokens - plain.measure.tokens == 60 * (95 + 90)  # options share their prompt
     named = workload(recipe_of(questions={**asked, "path": "owner/name", "subjects": ["a", "b"]}), 0)
     assert named.sample.documents - plain.sample.documents == 2 * 2 * 20
     whole = workload(recipe_of(questions={**asked, "path": "owner/name"}), 0)

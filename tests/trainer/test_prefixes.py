@@ -15,7 +15,7 @@ from autophage.trainer.attention import settle
 from autophage.trainer.folding import folded
 from autophage.trainer.head import LanguageHead, find_head
 from autophage.trainer.passes import Budget, budget, passes
-from autophage.trainer.prefixes import Group, prefix_groups
+from autophage.trainer.prefixes import PrefixGroup, prefix_groups
 from autophage.trainer.scoring import score, score_choices
 
 pytestmark = pytest.mark.thorough
@@ -132,7 +132,7 @@ def test_groups_save_the_most_tokens() -> None:
         (10, tuple(range(6, 15))),
     }
     assert prefix_groups([numbers(3, 1)] * 9, [2] * 9) == []
-    assert prefix_groups([numbers(30, 1)] * 2, [20, 15]) == [Group(15, [0, 1])]
+    assert prefix_groups([numbers(30, 1)] * 2, [20, 15]) == [PrefixGroup(15, [0, 1])]
     assert prefix_groups([], []) == []
 
 

@@ -31,7 +31,7 @@ def test_a_cpu_pads_little() -> None:
 
 
 def test_half_the_tokens_for_two_models() -> None:
-    assert Budget(100, 64).half == Budget(50, 64)
+    assert Budget(100, 64).shared(2) == Budget(50, 64)
 
 
 def test_a_sequence_beyond_the_budget_is_a_batch() -> None:

@@ -17,6 +17,7 @@ Arrays have S seeds, G generations, Q questions and R resamples. Row 0 of R is t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,13 +42,14 @@ SHOWN = 0.95
 class Answers:
     """Answers of one arm to questions in one format, over S seeds, G generations and Q questions.
 
-    `right` and `complies` (the answer has the form asked for) are 0 or 1, [S, G, Q]. `fluency` is the model's
-    perplexity, [S, G].
+    `generations` are the measured ones, from 0. `right` and `complies` (the answer has the form asked for) are 0 or 1,
+    [S, G, Q]. `fluency` is the model's perplexity, [S, G].
     """
 
     right: np.ndarray
     complies: np.ndarray
     fluency: np.ndarray
+    generations: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Onset:
 class Course:
     """Stages of knowledge collapse of one arm in one question format.
 
-    `labels` has one letter for each generation. A stands for kept knowledge. B stands for lost knowledge in a fluent
+    `labels` has one letter for each measured generation. A stands for kept knowledge. B stands for lost knowledge in a fluent
     model. C stands for lost form or for accuracy at chance. The letter b marks fallen accuracy in a model that is not
     fluent. `collapse` is the onset of B, `loss_of_form` that of C. `slope` is the change of accuracy per generation.
     `drop` is the fall of accuracy from generation 0 to the last, beyond the control's. Without a control it is the fall
@@ -106,7 +108,11 @@ def course(answers: Answers, control: Answers | None, resampling: Resampling) ->
     )
     drop_R = (accuracy_RG[:, 0] - accuracy_RG[:, -1]) - (control_RG[:, 0] - control_RG[:, -1])
     return Course(
-        labels, _onset(collapse_R, never), _onset(form_R, never), estimate(slopes(accuracy_RG)), estimate(drop_R)
+        labels,
+        _onset(collapse_R, answers.generations),
+        _onset(form_R, answers.generations),
+        estimate(slopes(accuracy_RG, answers.generations)),
+        estimate(drop_R),
     )
 
 
@@ -150,8 +156,10 @@ def _fluent(fluency_SG: np.ndarray) -> np.ndarray:
     return np.asarray(mean_G <= FLUENT * mean_G[0])
 
 
-def _onset(first_R: np.ndarray, never: int) -> Onset:
+def _onset(first_R: np.ndarray, generations: Sequence[int]) -> Onset:
+    """Return the onset from places in `generations`. The place after the last one means never."""
+    never = len(generations)
     low, high = np.percentile(first_R[1:], TAILS, method="nearest").astype(int)
     share = float((first_R[1:] < never).mean())
-    value, low, high = (None if one == never else int(one) for one in (first_R[0], low, high))
+    value, low, high = (None if one == never else int(generations[one]) for one in (first_R[0], low, high))
     return Onset(value, low, high, share)

@@ -83,10 +83,9 @@ def estimate(values_R: np.ndarray) -> BootstrapEstimate:
     return BootstrapEstimate(value, float(low), float(high), p=p)
 
 
-def slopes(series_RG: np.ndarray) -> np.ndarray:
-    """Fit a line to each of R series over G generations, and return the slopes [R] per generation."""
-    generations = series_RG.shape[1]
-    centred = np.arange(generations) - (generations - 1) / 2
+def slopes(series_RG: np.ndarray, generations: Sequence[int]) -> np.ndarray:
+    """Fit a line to each of R series over `generations` [G], and return the slopes [R] per generation."""
+    centred = np.asarray(generations) - np.mean(generations)
     return np.asarray(series_RG @ centred / (centred @ centred))
 
 

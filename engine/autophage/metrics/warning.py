@@ -9,7 +9,8 @@ therefore has the half-width
     h_g = max( t * s * sqrt(2 g),  z * sqrt(se_arm^2 + se_control^2) )
 
 with t and z the two-sided quantiles of Student's t, with the degrees of freedom of s, and of the normal distribution
-at a level q. The step from model 0 to model 1 does not count for s. Every arm takes that step, from an untouched model
+at a level q. A step over several generations, where fewer were measured, counts as that many independent ones. The step
+from model 0 to model 1 does not count for s. Every arm takes that step, from an untouched model
 to a trained one, and it is larger than the others. Measurement errors that do not add up stay inside as well.
 Independent errors of size e give s = e * sqrt(2), twice the variance of d_g at g = 1.
 
@@ -156,14 +157,16 @@ def comparison(
 def scatter(controls: Sequence[MetricSeries]) -> tuple[float, int]:
     """Return the standard deviation of the controls' steps between generations, and its degrees of freedom.
 
-    Only steps after generation 0 count. Deviations are from each control's mean step. The result is (0, 0) if no
-    control has two such steps.
+    Only steps after generation 0 count. Deviations are from each control's mean step. A step over d generations has d times
+    the mean and the variance of one. The result is (0, 0) if no control has two such steps.
     """
     squares, degrees = 0.0, 0
     for series in controls:
-        steps = np.array([series[g + 1].value - series[g].value for g in sorted(series) if g > 0 and g + 1 in series])
+        measured = [generation for generation in sorted(series) if generation > 0]
+        steps = np.diff([series[generation].value for generation in measured])
+        lengths = np.diff(measured)
         if steps.size > 1:
-            squares += float(((steps - steps.mean()) ** 2).sum())
+            squares += float(((steps - lengths * steps.sum() / lengths.sum()) ** 2 / lengths).sum())
             degrees += steps.size - 1
     return (math.sqrt(squares / degrees), degrees) if degrees else (0.0, 0)
 

@@ -108,7 +108,7 @@ def workload(recipe: Recipe, generation: int) -> Workload:
     It is the training of model `generation`, the sampling of its corpus, and the measuring of both. Model 0 is not
     trained.
     """
-    return Workload(_sampling(recipe), _measuring(recipe, generation), _training(recipe, generation))
+    return Workload(_sampling(recipe, generation), _measuring(recipe, generation), _training(recipe, generation))
 
 
 def sample_tokens(recipe: Recipe) -> float:
@@ -176,11 +176,11 @@ def _pieces(recipe: Recipe) -> float:
     return 1.0 if recipe.model.path == FROM_SOURCE else PIECES_PER_WORD
 
 
-def _sampling(recipe: Recipe) -> Sampling:
+def _sampling(recipe: Recipe, generation: int) -> Sampling:
     count, concurrency = recipe.sample.written, recipe.sample.sequences
     tokens, prompts, longest = count * sample_tokens(recipe), count * prompt_tokens(recipe), recipe.max_tokens
     table = recipe.questions
-    if table.generate and (questions := _questions(recipe)):
+    if table.generate and recipe.measures_model(generation) and (questions := _questions(recipe)):
         asked = _question_tokens(recipe)
         count += questions * len(asked)
         tokens += questions * len(asked) * table.max_tokens
@@ -212,14 +212,16 @@ def _measuring(recipe: Recipe, generation: int) -> Measuring:
     Probes, questions and held-out documents are scored once. With drift, samples are scored under their own model,
     model 0 and the previous model. Each of these scores them once. Each pass of a gate scores the samples once more. A
     gate may train on each sample. It may also read human documents, before the first sample and after each. Statistics
-    of sampled tokens need no pass.
+    of sampled tokens need no pass. Without a measurement of the model (`measure.every`), gates alone count.
     """
     settings, count = recipe.measure, recipe.sample.written
-    passes = (1 + min(generation, 2)) if settings.drift else 0
+    examined = recipe.measures_model(generation)
+    passes = (1 + min(generation, 2)) if settings.drift and examined else 0
     passes += sum(gate.passes for gate in recipe.gate)
-    probes, probe_tokens = _probes(recipe)
-    documents, document_tokens = _held_out(recipe)
-    asked, asked_tokens = _scored_questions(recipe)
+    nothing = (0, 0.0)
+    probes, probe_tokens = _probes(recipe) if examined else nothing
+    documents, document_tokens = _held_out(recipe) if examined else nothing
+    asked, asked_tokens = _scored_questions(recipe) if examined else nothing
     tokens = (
         probe_tokens + asked_tokens + document_tokens + passes * count * (prompt_tokens(recipe) + sample_tokens(recipe))
     )
@@ -269,12 +271,12 @@ def _question_tokens(recipe: Recipe) -> dict[str, int]:
 def _scored_questions(recipe: Recipe) -> tuple[int, float]:
     """Return the number of scored sequences of all questions, and of their tokens.
 
-    An answer of several tokens is scored once per option.
+    An answer of several tokens is scored once per option. The options share the tokens of their prompt.
     """
     questions, found = _questions(recipe), _question_tokens(recipe)
     apart = recipe.questions.kind == "mmlu"
     passes = {form: OPTIONS if apart and form == "short-answer" else 1 for form in found}
-    return questions * sum(passes.values()), float(questions * sum(passes[form] * found[form] for form in found))
+    return questions * sum(passes.values()), float(questions * sum(found.values()))
 
 
 def _files(folder: Path) -> int:

@@ -68,6 +68,10 @@ class Settings(Table):
     def trains_language_model(self) -> bool:
         return self.learner.kind == LANGUAGE_MODEL
 
+    def measures_model(self, generation: int) -> bool:
+        """Return True if the model of a generation is measured, as `measure.every` decides."""
+        return generation % self.measure.every == 0 or generation >= self.generations
+
     @property
     def takes_turns(self) -> bool:
         """True if sampler and trainer take turns. They do too before a choice for the machine."""

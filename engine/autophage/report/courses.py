@@ -105,6 +105,7 @@ def course_view(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> CourseVi
     sentences = [
         *_stages(courses, by_name),
         *(one.text for one in (*formats, *domains)),
+        *_gaps(groups),
         _note(facts, len(treated)),
     ]
     labels = {key: one.labels for key, one in courses.items()}
@@ -112,23 +113,23 @@ def course_view(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> CourseVi
 
 
 def _groups(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> tuple[list[str], list[SeedGroup]]:
-    """Read the questions that all arms answered in every common generation, and each group's answers.
+    """Read the questions that all arms answered, and each group's answers, in the generations that all arms measured.
 
     Both lists are empty without such questions or with fewer than two generations.
     """
     members: Mapping[str, Sequence[str]] = pools(facts)
     tables: dict[str, dict[int, dict[tuple[str, str], tuple[bool, bool]]]] = {}
     for arm in facts.arms:
-        read = {g: _answers_of(run, arm.name, g) for g in range(arm.last + 1)}
-        if read and all(read.values()):
+        read = {g: found for g in range(arm.last + 1) if (found := _answers_of(run, arm.name, g))}
+        if 0 in read:
             tables[arm.name] = read
     if not tables:
         return [], []
-    generations = min(map(len, tables.values()))
-    common = set.intersection(*(set(table[g]) for table in tables.values() for g in range(generations)))
+    generations = sorted(set.intersection(*(set(table) for table in tables.values())))
+    common = set.intersection(*(set(table[g]) for table in tables.values() for g in generations))
     forms = sorted({form for form, _ in common})
     questions = sorted(set.intersection(*({q for f, q in common if f == form} for form in forms))) if forms else []
-    if not questions or generations < 2:
+    if not questions or len(generations) < 2:
         return [], []
     groups = []
     for arm in shown.arms:
@@ -139,9 +140,9 @@ def _groups(run: RunDirectory, facts: RunFacts, shown: RunFacts) -> tuple[list[s
         answers = {}
         for form in forms:
             cells = np.array(
-                [[[tables[n][g][form, q] for q in questions] for g in range(generations)] for n in names], dtype=float
+                [[[tables[n][g][form, q] for q in questions] for g in generations] for n in names], dtype=float
             )
-            answers[form] = Answers(cells[..., 0], cells[..., 1], fluency)
+            answers[form] = Answers(cells[..., 0], cells[..., 1], fluency, generations)
         groups.append(SeedGroup(arm.name, arm, answers))
     return questions, groups
 
@@ -153,13 +154,13 @@ def _answers_of(run: RunDirectory, arm: str, generation: int) -> dict[tuple[str,
     return {(form, q): (chosen == gold, complies) for form, q, chosen, gold, complies in zip(*columns, strict=True)}
 
 
-def _fluency(facts: RunFacts, names: Sequence[str], generations: int) -> np.ndarray | None:
+def _fluency(facts: RunFacts, names: Sequence[str], generations: Sequence[int]) -> np.ndarray | None:
     """Return the perplexity of form for S arms and G generations, [S, G].
 
     If it is not known, the perplexity of human text takes its place. If a value is missing, the result is None.
     """
     for metric in FLUENCY:
-        points = [[facts.metrics.at(name, metric, g) for g in range(generations)] for name in names]
+        points = [[facts.metrics.at(name, metric, g) for g in generations] for name in names]
         if names and all(point is not None for row in points for point in row):
             return np.array([[point.value for point in row if point is not None] for row in points])
     return None
@@ -215,6 +216,16 @@ def _stages(courses: Mapping[tuple[str, str], Course], groups: Mapping[str, Seed
         yield f"{name}: {'; '.join(parts)}."
 
 
+def _gaps(groups: Sequence[SeedGroup]) -> Iterator[str]:
+    """Yield a sentence about the measured generations, unless they are all up to the last one."""
+    measured = next(iter(groups[0].answers.values())).generations
+    if len(measured) <= measured[-1]:
+        yield (
+            f"Questions were asked in generations {', '.join(map(str, measured))} (measure.every). Each has one letter. An onset "
+            "lies after the measured generation before it, up to the one that is named."
+        )
+
+
 def _formats(groups: Sequence[SeedGroup], resampling: Resampling) -> Iterator[Difference]:
     """Yield the difference in lost accuracy between the two formats furthest apart, for each arm.
 
@@ -248,7 +259,7 @@ def _domains(groups: Sequence[SeedGroup], questions: Sequence[str]) -> Iterator[
         own = [place for place, question in enumerate(questions) if question.split("/")[-1] == recipe.mix.domain]
         asked = own or list(range(len(questions)))
         draw = Resampling(len(asked), SEED)
-        ours, theirs = (slopes(draw.series(_all_formats(one)[:, :, asked])) for one in (group, general))
+        ours, theirs = (_slopes(one, draw, asked) for one in (group, general))
         ratio, gap = estimate(theirs / ours), estimate(ours - theirs)
         what = f"{plural(len(asked), 'question')}{' of its domain' if own else ''}"
         yield Difference(
@@ -259,6 +270,11 @@ def _domains(groups: Sequence[SeedGroup], questions: Sequence[str]) -> Iterator[
             f"Ratio of the slopes (15.5 in the paper, of one run): {ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}). "
             "Prefer the difference if the divisor may be 0.",
         )
+
+
+def _slopes(group: SeedGroup, draw: Resampling, asked: Sequence[int]) -> np.ndarray:
+    generations = next(iter(group.answers.values())).generations
+    return slopes(draw.series(_all_formats(group)[:, :, asked]), generations)
 
 
 def _general(group: SeedGroup, recipe: Recipe, groups: Sequence[SeedGroup]) -> SeedGroup | None:

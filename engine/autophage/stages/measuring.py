@@ -56,7 +56,8 @@ class MeasureStage:
     ) -> Measured:
         """Measure model `generation` of an arm and the corpus that it wrote.
 
-        Return the samples, their metrics and the answers to questions. Metrics cover all samples, rejected ones too.
+        Return the samples, their metrics and the answers to questions. Metrics cover all samples, rejected ones too. Metrics
+        that a model computes are those of generations that `measure.every` chooses.
 
         Args:
             weights: The model that wrote the completions. It is loaded afterwards.
@@ -70,22 +71,24 @@ class MeasureStage:
         self._resident.load(weights)
         settings, asked = arm.recipe.measure, arm.recipe.sample.written
         written, answered = completions[:asked], completions[asked:]
+        examined = arm.recipe.measures_model(generation)
         source = self._sources.whole
-        probes = source.probes(list(settings.formats), settings.probes)
-        documents = spread(source.held_out(), settings.documents)
+        probes = source.probes(list(settings.formats), settings.probes) if examined else []
+        documents = spread(source.held_out(), settings.documents) if examined else []
         total = settings.drift * len(written) + len(probes) + len(documents) + self._examination.passes
-        meter.expect(total + gate_passes(arm))
+        meter.expect(examined * total + gate_passes(arm))
         seed = derive(arm.recipe.seed, "bootstrap", arm.name, generation)
         tokenizer = self._resident.tokenizer
         samples = make_samples(arm, generation, self._prompting.documents(arm, generation), written, tokenizer)
         metrics = self._judging.judge(arm, generation, weights, self._sources.of(arm.recipe), samples, meter)
-        metrics += self._knowledge(arm, probes, seed, meter)
-        answers = self._examination.answers(answered, meter)
-        metrics += question_metrics(answers, settings.confident, settings.resamples, seed)
-        metrics += self._fluency(arm, documents, seed, meter)
+        answers = self._examination.answers(answered, meter) if examined else []
+        if examined:
+            metrics += self._knowledge(arm, probes, seed, meter)
+            metrics += question_metrics(answers, settings.confident, settings.resamples, seed)
+            metrics += self._fluency(arm, documents, seed, meter)
         metrics += onpolicy_metrics(samples, settings.resamples, seed)
         metrics += self._text(arm, samples, seed)
-        if settings.drift:
+        if examined and settings.drift:
             metrics += self._drift(arm, weights, previous, samples, seed, meter)
         if broken := [metric.metric for metric in metrics if not np.isfinite(metric.value)]:
             raise RunError(

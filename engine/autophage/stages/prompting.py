@@ -28,8 +28,11 @@ class Prompting:
         self._examination = examination
 
     def requests(self, arm: Arm, generation: int) -> list[Request]:
-        """Return the requests to model `generation` of an arm: its documents, then its questions."""
-        return self.documents(arm, generation) + self._examination.requests(self._end_ids)
+        """Return the requests to model `generation` of an arm: its documents, then its questions if it is measured."""
+        documents = self.documents(arm, generation)
+        if not arm.recipe.measures_model(generation):
+            return documents
+        return documents + self._examination.requests(self._end_ids)
 
     def documents(self, arm: Arm, generation: int) -> list[Request]:
         """Return the requests for the documents of corpus `generation`, each with its own seed."""

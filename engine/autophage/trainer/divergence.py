@@ -1,7 +1,7 @@
 """The KL divergence of one model's samples from other models, token by token over the full vocabulary.
 
 All models are weights of one variant of the resident model. Each pass runs once per model, whose tensors are copied
-into the live ones first. Hidden states of two models exist at a time, and logits only tile by tile. Beside the live
+into the live ones first. Hidden states of a pass exist for all models, and logits only tile by tile. Beside the live
 weights the device holds the compared weights, in the type in which they are scored. Adapters are small. Of full models
 only the writer and the previous model are compared. Gradients and optimizer states are not in memory then.
 """
@@ -20,6 +20,10 @@ from autophage.trainer.passes import budget, passes
 from autophage.trainer.resident import ResidentModel
 from autophage.trainer.scoring import COLUMNS, pass_rows, to_host
 from autophage.trainer.variants import Tensors
+from autophage_kernels import TokenDivergence, TokenStats, token_divergence, token_stats
+
+LOGITS = 1 << 23
+"""Logits of a model that a comparison holds at a time on a CPU, 32 MiB of float32."""
 
 
 @torch.no_grad()  # inference mode forbids listing the weights of a model that is spread over ranks
@@ -46,39 +50,60 @@ def compare(
     heads = {digest: variant.head_of(tensors) for digest, tensors in models.items()}
     head = heads[own.digest]
     found: dict[tuple[str, int], Compared] = {}
-    # Rows of two models are in memory at once, so a pass has half the tokens of a scoring pass.
-    for one in passes(sequences, contexts, budget(head).half):
+    wanted = list(dict.fromkeys(other.digest for other in others))
+    for one in passes(sequences, contexts, budget(head).shared(len(models))):
         lengths = [len(sequences[index]) - contexts[index] for index in one.members]
-        variant.put(models[own.digest], rounded=True)
-        own_TX, target_T = pass_rows(head, one, sequences, contexts)
+        rows: dict[str, torch.Tensor] = {}
         for digest, tensors in models.items():
-            other_TX = own_TX
-            if digest != own.digest:
-                variant.put(tensors, rounded=True)
-                other_TX, _ = pass_rows(head, one, sequences, contexts)
-            compared = _compared(head, own_TX, heads[digest], other_TX, target_T, lengths)
-            found.update({(digest, index): other for index, other in zip(one.members, compared, strict=True)})
-        variant.put(models[own.digest], rounded=True)
+            variant.put(tensors, rounded=True)
+            rows[digest], target_T = pass_rows(head, one, sequences, contexts)
+        compared = _compared(head, rows[own.digest], [(heads[digest], rows[digest]) for digest in wanted], target_T)
+        for digest, columns in zip(wanted, compared, strict=True):
+            found.update(
+                {(digest, index): each for index, each in zip(one.members, _split(columns, lengths), strict=True)}
+            )
         meter.advance(len(one.members))
+    variant.put(models[own.digest], rounded=True)
     return [[found[other.digest, index] for index in range(len(sequences))] for other in others]
 
 
 def _compared(
     own: LanguageHead,
     own_TX: torch.Tensor,
-    other: LanguageHead,
-    other_TX: torch.Tensor,
+    others: Sequence[tuple[LanguageHead, torch.Tensor]],
     target_T: torch.Tensor,
-    lengths: list[int],
-) -> list[Compared]:
-    stats = other.stats(other_TX, target_T, COLUMNS)
-    kl_T = own.divergence(own_TX, other, other_TX, ("kl",)).kl
-    assert kl_T is not None
-    found = to_host([*(getattr(stats, name) for name in COLUMNS), kl_T.clamp(max=-FLOOR)])
-    *columns, kls = (column_T.split(lengths) for column_T in found)
-    return [
-        Compared(Scored(*(column[place].numpy() for column in columns)), kl.numpy()) for place, kl in enumerate(kls)
-    ]
+) -> list[list[torch.Tensor]]:
+    """Return the columns of `COLUMNS` under each other model, then KL(own || other), [T] each.
+
+    On a CPU, each model's logits are computed once, some rows at a time, and serve statistics and all divergences.
+    """
+    if own_TX.device.type == "cuda":
+        return [
+            _columns(other.stats(other_TX, target_T, COLUMNS), own.divergence(own_TX, other, other_TX, ("kl",)))
+            for other, other_TX in others
+        ]
+    parts: list[list[list[torch.Tensor]]] = [[] for _ in others]
+    size = max(1, LOGITS // own.vocabulary)
+    for start in range(0, max(1, len(own_TX)), size):
+        rows = slice(start, start + size)
+        own_RV = own.logits(own_TX[rows])
+        for (other, other_TX), found in zip(others, parts, strict=True):
+            other_RV = own_RV if other_TX is own_TX else other.logits(other_TX[rows])
+            stats = token_stats(other_RV, target_T[rows], statistics=COLUMNS)
+            found.append(_columns(stats, token_divergence(own_RV, other_RV, divergences=("kl",))))
+    return [[torch.cat(column) for column in zip(*found, strict=True)] for found in parts]
+
+
+def _columns(stats: TokenStats, divergence: TokenDivergence) -> list[torch.Tensor]:
+    assert divergence.kl is not None
+    return [*(getattr(stats, name) for name in COLUMNS), divergence.kl]
+
+
+def _split(columns: Sequence[torch.Tensor], lengths: list[int]) -> list[Compared]:
+    """Return one `Compared` per sequence from the columns of `COLUMNS` and the divergence, [T] each."""
+    *stats, kl_T = columns
+    *parts, kls = (column_T.split(lengths) for column_T in to_host([*stats, kl_T.clamp(max=-FLOOR)]))
+    return [Compared(Scored(*(part[place].numpy() for part in parts)), kl.numpy()) for place, kl in enumerate(kls)]
 
 
 def _on_device(resident: ResidentModel, weights: Weights) -> Tensors:

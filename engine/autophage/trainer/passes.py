@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from autophage.trainer.head import LanguageHead
-from autophage.trainer.prefixes import Group, prefix_groups
+from autophage.trainer.prefixes import PrefixGroup, prefix_groups
 
 TOKEN_BUDGET = 1 << 14
 """Most tokens of a pass, padding included. Their hidden states take 256 MiB at width 4096 in float32."""
-CPU_TOKENS = 1 << 10
+CPU_TOKENS = 1 << 11
 """Most tokens of a pass on a CPU. More are slower there: what lies between two layers leaves the cache of a core."""
-CPU_PADDING = 1 << 8
+CPU_PADDING = 1 << 7
 """Most tokens of padding in a pass on a CPU. A GPU loses more by waiting for the host between small passes."""
 LOGIT_BUDGET = 1 << 26
 """Most logits of a pass that keeps them in memory: 256 MiB in float32."""
@@ -44,10 +44,9 @@ class Budget:
     padding: int | None = None
     cached: int | None = None
 
-    @property
-    def half(self) -> Budget:
-        """The limits of a pass whose rows are in memory for two models."""
-        return replace(self, tokens=self.tokens // 2)
+    def shared(self, models: int) -> Budget:
+        """Return the limits of a pass whose rows are in memory for several models."""
+        return replace(self, tokens=self.tokens // models)
 
     def holds(self, sequences: int, longest: int) -> bool:
         """Return True if a pass may have so many sequences of at most `longest` tokens."""
@@ -85,7 +84,7 @@ def on_device(limits: Budget, device: torch.device) -> Budget:
 
 
 def batches(lengths: Sequence[int], limits: Budget) -> Iterator[list[int]]:
-    """Group the indices of `lengths` into batches of sequences with similar length, within `limits`.
+    """PrefixGroup the indices of `lengths` into batches of sequences with similar length, within `limits`.
 
     A batch has at least one sequence.
     """
@@ -114,7 +113,7 @@ def passes(sequences: Sequence[Sequence[int]], contexts: Sequence[int], limits: 
     alone = [index for index in range(len(sequences)) if index not in grouped]
     for batch in batches([len(sequences[index]) for index in alone], limits):
         yield Pass([alone[place] for place in batch], [], [])
-    waiting: list[Group] = []
+    waiting: list[PrefixGroup] = []
     for part in _parts(groups, sequences, limits) if groups else ():
         if waiting and not _fits([*waiting, part], sequences, limits):
             yield _after_prefixes(waiting, sequences)
@@ -124,7 +123,7 @@ def passes(sequences: Sequence[Sequence[int]], contexts: Sequence[int], limits: 
         yield _after_prefixes(waiting, sequences)
 
 
-def _parts(groups: Sequence[Group], sequences: Sequence[Sequence[int]], limits: Budget) -> Iterator[Group]:
+def _parts(groups: Sequence[PrefixGroup], sequences: Sequence[Sequence[int]], limits: Budget) -> Iterator[PrefixGroup]:
     """Yield the groups, by rising length of their prefixes, cut into parts that fit into a pass."""
     assert limits.cached is not None
     for group in sorted(groups, key=lambda one: one.length):
@@ -132,10 +131,10 @@ def _parts(groups: Sequence[Group], sequences: Sequence[Sequence[int]], limits: 
         most = max(1, limits.cached // (group.length + max(rest)) - 1)
         own = replace(limits, sequences=most if limits.sequences is None else min(most, limits.sequences))
         for batch in batches(rest, own):
-            yield Group(group.length, [group.members[place] for place in batch])
+            yield PrefixGroup(group.length, [group.members[place] for place in batch])
 
 
-def _fits(parts: Sequence[Group], sequences: Sequence[Sequence[int]], limits: Budget) -> bool:
+def _fits(parts: Sequence[PrefixGroup], sequences: Sequence[Sequence[int]], limits: Budget) -> bool:
     """Return True if one pass may compute parts of groups, and another one their prefixes."""
     rest = [len(sequences[index]) - part.length for part in parts for index in part.members]
     prefixes = [part.length for part in parts]
@@ -146,7 +145,7 @@ def _fits(parts: Sequence[Group], sequences: Sequence[Sequence[int]], limits: Bu
     )
 
 
-def _after_prefixes(parts: Sequence[Group], sequences: Sequence[Sequence[int]]) -> Pass:
+def _after_prefixes(parts: Sequence[PrefixGroup], sequences: Sequence[Sequence[int]]) -> Pass:
     return Pass(
         [index for part in parts for index in part.members],
         [sequences[part.members[0]][: part.length] for part in parts],

@@ -18,7 +18,7 @@ WORTHWHILE = 8
 
 
 @dataclass(frozen=True)
-class Group:
+class PrefixGroup:
     """Sequences with a common prefix of `length` tokens, by their indices."""
 
     length: int
@@ -30,11 +30,11 @@ class _Branch:
     """The sequences below a node of the tree: all their indices, the best groups, and the tokens that these save."""
 
     members: list[int]
-    groups: list[Group]
+    groups: list[PrefixGroup]
     saved: int
 
 
-def prefix_groups(sequences: Sequence[Sequence[int]], longest: Sequence[int]) -> list[Group]:
+def prefix_groups(sequences: Sequence[Sequence[int]], longest: Sequence[int]) -> list[PrefixGroup]:
     """Return the groups of `sequences` (token ids) that save the most tokens. Other sequences are in no group.
 
     `longest[i]` is the largest number of tokens of sequence i that a prefix may take.
@@ -68,10 +68,12 @@ def _joined(depth: int, branches: list[_Branch], last: _Branch) -> _Branch:
     saved = sum(branch.saved for branch in branches)
     if depth < SHORTEST or together <= saved:
         return _Branch(everyone, [group for branch in branches for group in branch.groups], saved)
-    return _Branch(everyone, [Group(depth, members), *(group for branch in apart for group in branch.groups)], together)
+    return _Branch(
+        everyone, [PrefixGroup(depth, members), *(group for branch in apart for group in branch.groups)], together
+    )
 
 
-def _is_worthwhile(group: Group, sequences: Sequence[Sequence[int]]) -> bool:
+def _is_worthwhile(group: PrefixGroup, sequences: Sequence[Sequence[int]]) -> bool:
     tokens = sum(len(sequences[index]) for index in group.members)
     return group.length * (len(group.members) - 1) * WORTHWHILE >= tokens
 

@@ -12,6 +12,12 @@ from autophage.recipe.tables.table import PathText, Positive, Table, require_dis
 class MeasureTable(Table):
     """The measurements of every generation. None of them changes training data."""
 
+    every: Positive = Field(
+        1,
+        description="Generations from one measurement of the model to the next. Generation 0 and the last one are always "
+        "measured. In others no model scores probes, questions, held-out documents, harness tasks or samples (drift). What the "
+        "samples alone tell is measured in every generation, and gates judge them.",
+    )
     formats: list[Literal["question-answer", "cloze", "few-shot"]] = Field(
         ["question-answer", "cloze", "few-shot"], min_length=1, description="world: forms in which a probe is asked."
     )

@@ -107,14 +107,15 @@ class RemedyComparison:
 
 
 def gathered(facts: RunFacts, costs: Costs) -> RemedyComparison | None:
-    """Compare the remedies of a run at the last generation that all its arms have.
+    """Compare the remedies of a run at the last measured generation that all its arms have.
 
     The arms of `facts` must not be pooled over seeds. The result is None if the run compares no remedies or has no such
     generation after 0.
     """
     chosen = facts.recipe.sweep.get(REMEDY, [])
     reached = {arm.name: arm.last for arm in facts.arms if arm.recipe is not None}
-    generation = min(reached.values(), default=0)
+    everywhere = range(1, min(reached.values(), default=0) + 1)
+    generation = max((g for g in everywhere if facts.recipe.measures_model(g)), default=0)
     if NO_REMEDY not in chosen or len(chosen) < 2 or generation < 1:
         return None
     arms = [arm for arm in expand(facts.recipe) if arm.name in reached]
