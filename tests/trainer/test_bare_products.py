@@ -53,4 +53,9 @@ def test_libraries_give_the_same_product() -> None:
     assert "linear" in libraries(CPU)
     if "onednn" in libraries(CPU):
         torch.testing.assert_close(onednn(rows, weight), linear(rows, weight))
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, 5)
+        torch.testing.assert_close(onednn(rows, packed), linear(rows, weight))
+        for many in (16, 1024, 16):
+            bare = BareProducts([*LAYERS, HEAD], torch.float32, CPU)
+            assert bare.time("forward", many, 8, "onednn").seconds > 0
         torch.testing.assert_close(onednn(rows.t(), torch.randn(5, 4).t()).shape, torch.Size([7, 4]))

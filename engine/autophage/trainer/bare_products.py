@@ -25,6 +25,8 @@ MOST_BYTES = 512 << 20
 MOST_FLOPS = 2e11
 """FLOPs of a pass on a CPU: about a second on two cores."""
 GRAPH_WARMUP = 3
+PACKED_ROWS = 512
+"""Most rows for which a packed weight is faster. The layout of a weight decides while reading it does."""
 POOL = (1 << 16) + 1
 """Random numbers that all weights repeat. The length is odd, so that no two rows of a matrix are equal."""
 
@@ -60,7 +62,7 @@ def libraries(device: torch.device) -> dict[str, Callable[[torch.Tensor, torch.T
     if device.type == "cpu" and torch.backends.mkldnn.is_available():
         trial = torch.ones(2, 2)
         try:
-            onednn(trial, trial)
+            onednn(trial, torch.ops.mkldnn._reorder_linear_weight(trial, 2))
         except (RuntimeError, AttributeError, NotImplementedError):  # another torch, without the operation
             return found
         found["onednn"] = onednn
@@ -86,6 +88,7 @@ class BareProducts:
         # A small pool is drawn and repeated: numbers are slow to draw, and a product takes as long with any others.
         pool = torch.rand(POOL, generator=torch.Generator().manual_seed(0)).to(device, dtype)
         self._weights = [[_filled(pool, one.outputs, one.inputs) for _ in range(_held(one, share))] for one in products]
+        self._layouts: dict[int, tuple[tuple[Any, ...], list[torch.Tensor]]] = {}
         self._graphs: dict[tuple[Any, ...], torch.cuda.CUDAGraph] = {}
 
     @property
@@ -121,6 +124,8 @@ class BareProducts:
         _, direction, _, library, _ = key
         outputs, inputs = weights[0].shape
         multiply = self._libraries[library]
+        if library == "onednn" and direction == "forward" and rows <= PACKED_ROWS:
+            weights = self._packed(key, weights, rows)
         rows_RI = torch.ones(rows, inputs, dtype=self._dtype, device=self._device)
         gradient_RO = torch.ones(rows, outputs, dtype=self._dtype, device=self._device)
 
@@ -134,6 +139,14 @@ class BareProducts:
                     multiply(gradient_RO.t(), rows_RI.t())
 
         return self._on_gpu(key, work) if self._device.type == "cuda" else _on_cpu(work)
+
+    def _packed(self, key: tuple[Any, ...], weights: Sequence[torch.Tensor], rows: int) -> Sequence[torch.Tensor]:
+        """Return weights in oneDNN's own layout for so many rows, as an engine holds them that packs them once."""
+        number = key[0]
+        if self._layouts.get(number, (None,))[0] != key:
+            reorder = torch.ops.mkldnn._reorder_linear_weight
+            self._layouts[number] = key, [reorder(weight_OI, rows) for weight_OI in weights]
+        return self._layouts[number][1]
 
     def _on_gpu(self, key: tuple[Any, ...], work: Callable[[], None]) -> Elapsed:
         if key not in self._graphs:

@@ -17,7 +17,7 @@ from autophage.plan.light import Light, TimedPass
 from autophage.trainer.bare_products import BareProducts
 from autophage.trainer.products import Product, products_of
 
-SECONDS = 0.3
+SECONDS = 0.2
 """Time after which nothing more is measured, but for the first try of each point."""
 TRIES = 3
 """Passes of each point. The shortest counts, because other processes only add to it."""
