@@ -7,13 +7,17 @@ from collections.abc import Callable
 from cyclopts import App
 
 from autophage import __version__
-from autophage.cli import benchmarking, inspecting, machine, planning, recipes, results, running, scoring
+from autophage.cli import benchmarking, inspecting, machine, planning, querying, recipes, results, running, scoring
 
 VERBS: dict[str, tuple[Callable[..., int], str]] = {
     "run": (running.run, "autophage run demo --out runs/demo --set generations=3"),
     "watch": (running.watch, "autophage watch runs/demo"),
     "status": (inspecting.status, "autophage status runs/demo"),
     "report": (results.report, "autophage report runs/demo"),
+    "query": (
+        querying.query,
+        'autophage query runs/demo "SELECT arm, generation, avg(entropy) FROM tokens GROUP BY ALL ORDER BY ALL"',
+    ),
     "export": (results.export, "autophage export runs/demo --arm main --generation 5 --out demo-adapter"),
     "verify": (inspecting.verify, "autophage verify runs/demo --json"),
     "score": (scoring.score, "autophage score google/gemma-3-1b-it text.txt --out scores.parquet"),
