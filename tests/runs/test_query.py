@@ -8,7 +8,7 @@ import pytest
 from tests.made_runs import RunMaker
 
 from autophage.errors import StoreError, UserError
-from autophage.runs.query import Answer, query
+from autophage.runs.query import QueryResult, query
 from autophage.store.manifest import MANIFEST
 from autophage.store.rundir import RunDirectory
 
@@ -102,5 +102,5 @@ def test_a_missing_corpus_is_named(make_run: RunMaker) -> None:
 
 
 def test_an_answer_keeps_repeated_names(make_run: RunMaker) -> None:
-    found: Answer = query(make_run(main=1), ARMS, "SELECT 1 AS a, 2 AS a")
+    found: QueryResult = query(make_run(main=1), ARMS, "SELECT 1 AS a, 2 AS a")
     assert (found.columns, list(found.rows)) == (["a", "a"], [(1, 2)])

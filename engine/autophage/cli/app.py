@@ -7,13 +7,25 @@ from collections.abc import Callable
 from cyclopts import App
 
 from autophage import __version__
-from autophage.cli import benchmarking, inspecting, machine, planning, querying, recipes, results, running, scoring
+from autophage.cli import (
+    benchmarking,
+    comparing,
+    inspecting,
+    machine,
+    planning,
+    querying,
+    recipes,
+    results,
+    running,
+    scoring,
+)
 
 VERBS: dict[str, tuple[Callable[..., int], str]] = {
     "run": (running.run, "autophage run demo --out runs/demo --set generations=3"),
     "watch": (running.watch, "autophage watch runs/demo"),
     "status": (inspecting.status, "autophage status runs/demo"),
     "report": (results.report, "autophage report runs/demo"),
+    "compare": (comparing.compare, "autophage compare runs/demo runs/demo-seed-2 --out compared.html"),
     "query": (
         querying.query,
         'autophage query runs/demo "SELECT arm, generation, avg(entropy) FROM tokens GROUP BY ALL ORDER BY ALL"',

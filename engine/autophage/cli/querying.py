@@ -18,7 +18,7 @@ from autophage.display import safe, shortened
 from autophage.errors import UserError
 
 if TYPE_CHECKING:
-    from autophage.runs.query import Answer
+    from autophage.runs.query import QueryResult
 
 MOST_ROWS = 100
 """Rows that a terminal shows. `--csv` and `--json` print all."""
@@ -29,7 +29,7 @@ AsCsv = Annotated[bool, Parameter(name="--csv", negative="", show_default=False,
 
 
 def query(directory: Path, sql: str, /, *, as_csv: AsCsv = False, as_json: AsJson = False) -> int:
-    """Answer a SQL query over a run, through DuckDB. Nothing is changed.
+    """QueryResult a SQL query over a run, through DuckDB. Nothing is changed.
 
     The tables are samples (the corpora, with arm and generation), tokens (one row per generated token) and metrics.
 
@@ -52,14 +52,14 @@ def query(directory: Path, sql: str, /, *, as_csv: AsCsv = False, as_json: AsJso
     return 0
 
 
-def _print_objects(answer: Answer) -> None:
+def _print_objects(answer: QueryResult) -> None:
     repeated = [name for name, count in Counter(answer.columns).items() if count > 1]
     if repeated:
         raise UserError(f"The query has several columns {repeated[0]!r}. Name them with AS.")
     print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
 
 
-def _print_csv(answer: Answer) -> None:
+def _print_csv(answer: QueryResult) -> None:
     """Print an answer as CSV. A terminal gets invisible characters escaped, a file or pipe gets them as they are."""
     shows = sys.stdout.isatty()
     lines = io.StringIO()
@@ -79,7 +79,7 @@ def _flush(lines: io.StringIO, shows: bool) -> None:
     lines.truncate()
 
 
-def _print_rows(answer: Answer) -> None:
+def _print_rows(answer: QueryResult) -> None:
     rows = list(islice(answer.rows, MOST_ROWS + 1))
     shown = rows[:MOST_ROWS]
     numeric = [

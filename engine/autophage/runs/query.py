@@ -40,15 +40,15 @@ FROM samples
 
 
 @dataclass(frozen=True)
-class Answer:
+class QueryResult:
     """Result of a query: names of its columns, and its rows as they are read."""
 
     columns: list[str]
     rows: Iterator[tuple[Any, ...]]
 
 
-def query(run: RunDirectory, arms: Sequence[str], sql: str) -> Answer:
-    """Answer one SQL query over the tables `samples`, `tokens` and `metrics` of a run.
+def query(run: RunDirectory, arms: Sequence[str], sql: str) -> QueryResult:
+    """QueryResult one SQL query over the tables `samples`, `tokens` and `metrics` of a run.
 
     `samples` has the columns of the corpora, after `arm` and `generation`. `tokens` has a row for each generated token.
     `metrics` has the columns of `metrics.parquet`. A run of a learner in closed form has no tokens.
@@ -78,7 +78,7 @@ def query(run: RunDirectory, arms: Sequence[str], sql: str) -> Answer:
         first = found.fetchmany(BATCH)
     except duckdb.Error as error:
         raise UserError(f"{first_line(error)}. The tables are samples, tokens and metrics.") from error
-    return Answer(columns, _rows(found, first))
+    return QueryResult(columns, _rows(found, first))
 
 
 def _rows(found: Any, batch: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
