@@ -9,6 +9,7 @@ from tests.made_runs import RunMaker
 
 from autophage.errors import StoreError, UserError
 from autophage.runs.query import QueryResult, query
+from autophage.store.corpus import SCHEMA
 from autophage.store.manifest import MANIFEST
 from autophage.store.rundir import RunDirectory
 
@@ -99,6 +100,21 @@ def test_a_missing_corpus_is_named(make_run: RunMaker) -> None:
     path.unlink()
     with pytest.raises(StoreError, match=f"{path}: is missing"):
         rows(run, "SELECT 1")
+
+
+@pytest.mark.thorough
+def test_corpora_load_as_they_lie(make_run: RunMaker, tmp_path: Path) -> None:
+    import datasets
+    import duckdb
+
+    run = make_run(main=3, control=2)
+    corpora = str(run.arms / "*" / "gen-*" / "corpus-*.parquet")
+    loaded = datasets.load_dataset("parquet", data_files=corpora, split="train", cache_dir=str(tmp_path / "cache"))
+    assert loaded.column_names == SCHEMA.names
+    directly = duckdb.execute(f"SELECT sample_id, token_ids, entropy FROM '{corpora}' ORDER BY sample_id").fetchall()
+    told = rows(run, "SELECT sample_id, token_ids, entropy FROM samples ORDER BY sample_id")
+    ordered = loaded.sort("sample_id")
+    assert [tuple(row[name] for name in ("sample_id", "token_ids", "entropy")) for row in ordered] == directly == told
 
 
 def test_an_answer_keeps_repeated_names(make_run: RunMaker) -> None:

@@ -18,6 +18,7 @@ from autophage.cli import (
     results,
     running,
     scoring,
+    trying,
 )
 
 VERBS: dict[str, tuple[Callable[..., int], str]] = {
@@ -36,6 +37,7 @@ VERBS: dict[str, tuple[Callable[..., int], str]] = {
     "recipes": (recipes.recipes, "autophage recipes"),
     "show": (recipes.show, "autophage show demo --resolved"),
     "plan": (planning.plan, "autophage plan demo --set sample.count=2000 --price-per-hour 2.50"),
+    "try": (trying.try_, "autophage try demo --count 3"),
     "bench": (benchmarking.bench, "autophage bench loop --samples 256"),
     "doctor": (machine.doctor, "autophage doctor"),
 }

@@ -77,7 +77,7 @@ def _print(compared: Comparison) -> None:
     for text in arms_apart(compared.runs):
         say_wrapped(text)
     say()
-    say_wrapped(f"{RULE} * marks those intervals.")
+    say_wrapped(f"{RULE} * marks intervals that exclude 0.")
     say()
     for one in compared.same:
         say_wrapped(verdict_line(one))

@@ -9,6 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import TextIO
+
+from autophage.display import safe
+from autophage.errors import UserError
 
 OUTPUT_LOST = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 """Error numbers of a standard stream that takes no more output."""
@@ -27,6 +34,41 @@ def open_closed_streams() -> None:
                 os.close(null)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # stays open
+
+
+@contextmanager
+def libraries_unheard() -> Iterator[TextIO]:
+    """Keep from the terminal what libraries print in the body. Yield standard error, for the program's own progress.
+
+    The kept text follows on standard error if the body fails without a message of its own.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # It stays open: loggers that were set up in the body write to it until the process ends.
+    kept = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", buffering=1)  # noqa: SIM115
+    saved = {number: os.dup(number) for number in (1, 2)}
+    failed = False
+    try:
+        for number in saved:
+            os.dup2(kept.fileno(), number)
+        with (
+            redirect_stdout(kept),
+            redirect_stderr(kept),
+            open(saved[2], "w", encoding="utf-8", closefd=False) as shown,
+        ):
+            yield shown
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException:
+        failed = True
+        raise
+    finally:
+        for number, copy in saved.items():
+            os.dup2(copy, number)
+            os.close(copy)
+        if failed:
+            kept.seek(0)
+            sys.stderr.write(safe(kept.read(), keep="\n"))
 
 
 def restart_in_utf8() -> None:

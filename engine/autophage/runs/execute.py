@@ -102,7 +102,7 @@ def _prepared(loaded: LoadedRecipe, address: str | None, *, insecure: bool) -> G
     if loaded.recipe.trains_language_model:
         environment.apply()
         vllm_window.require()
-        return partial(_engine, loaded, address, insecure, _refuse_early(loaded))
+        return partial(_engine, loaded, address, insecure, refuse_early(loaded))
     from autophage.learners.loop import Chains
 
     if address is not None:
@@ -161,7 +161,7 @@ def _refresh_table(loaded: LoadedRecipe, run: RunDirectory) -> None:
         write_metrics_table(run, names)
 
 
-def _refuse_early(loaded: LoadedRecipe) -> list[str]:
+def refuse_early(loaded: LoadedRecipe) -> list[str]:
     """Check source, questions, gates and model before anything is written or started. Return notes for the user.
 
     Raises:

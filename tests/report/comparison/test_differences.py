@@ -99,6 +99,7 @@ def test_a_slower_collapse_is_a_difference_beyond_its_interval(make_named: MakeN
 def test_differences_in_words() -> None:
     assert change_shown("knowledge/accuracy", -0.0314) == "-3.1 pt"
     assert change_shown("knowledge/accuracy", 0.0) == "0.0 pt"
+    assert change_shown("knowledge/accuracy", -0.0004) == "0.0 pt"
     assert change_shown(ENTROPY, 0.123) == "+0.12"
     assert interval_shown("knowledge/accuracy", Estimate(0.0, -0.031, 0.004)) == "[-3.1, +0.4]"
     assert interval_shown(ENTROPY, Estimate(0.0)) == ""

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.report.comparison.conftest import MakeNamed
 
-from autophage.report.comparison.gather import compare, verdict_line
+from autophage.report.comparison.gather import arms_apart, compare, verdict_line
 from autophage.report.comparison.sameness import DIFFERENT, NOTHING, SAME, SO_FAR
 from autophage.store.atomic import write_text
 from autophage.store.manifest import (
@@ -124,3 +124,4 @@ def test_runs_without_generations_have_nothing_to_compare(make_named: MakeNamed)
     compared = compare([make_named("a"), empty])
     assert [one.verdict for one in compared.same] == [NOTHING]
     assert compared.differences == []
+    assert arms_apart(compared.runs) == ["without a generation in both A and B: main, control"]

@@ -88,13 +88,13 @@ def _difference(
     ours, theirs = (points_of(run, arm, generation, metric) for run in (other, first))
     if not ours or not theirs:
         return None
-    common = [seed for seed in ours if seed in theirs]
+    common = [seed for seed in ours if seed is not None and seed in theirs]
     if len(common) > 1:
-        ours, theirs = ({seed: points[seed] for seed in common} for points in (ours, theirs))
-    own, reference = pooled_point(ours), pooled_point(theirs)
-    found = paired(*({seed: point.value for seed, point in points.items()} for points in (ours, theirs)))
-    if found is not None and len(common) > 1:
+        own, reference = (pooled_point({seed: points[seed] for seed in common}) for points in (ours, theirs))
+        found = paired({seed: ours[seed].value for seed in common}, {seed: theirs[seed].value for seed in common})
+        assert found is not None
         return MetricDifference(other.letter, arm, generation, metric, own, reference, found, PAIRED)
+    own, reference = pooled_point(ours), pooled_point(theirs)
     found = difference(own, reference)
     return MetricDifference(other.letter, arm, generation, metric, own, reference, found, INDEPENDENT)
 

@@ -124,13 +124,15 @@ def verdict_line(one: Sameness) -> str:
 
 
 def arms_apart(runs: Sequence[ComparedRun]) -> list[str]:
-    """Name the arms that a run does not share with the first one, one line each way."""
+    """Name the arms that a run cannot compare with the first one: arms of one alone, and arms without a common generation."""
     first, *others = runs
     lines = []
     for other in others:
         for one, two in ((first, other), (other, first)):
             if alone := [name for name in one.groups if name not in two.groups]:
                 lines.append(f"only in {one.letter}, not in {two.letter}: {', '.join(alone)}")
+        if begun := [name for name in common_arms(first, other) if common_last(first, other, name) < 0]:
+            lines.append(f"without a generation in both {first.letter} and {other.letter}: {', '.join(begun)}")
     return list(dict.fromkeys(lines))
 
 

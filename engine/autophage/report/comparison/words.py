@@ -9,8 +9,10 @@ from autophage.report.facts.words import number
 
 def change_shown(metric: str, value: float) -> str:
     """Format a difference: in points for shares, else as a number, with its sign."""
-    text = f"{100 * value:.1f} pt" if describe(metric).kind == "share" else number(value)
-    return f"+{text}" if value > 0 else text
+    if describe(metric).kind == "share":
+        points = round(100 * value, 1) + 0.0  # no negative zero
+        return f"+{points:.1f} pt" if points > 0 else f"{points:.1f} pt"
+    return f"+{number(value)}" if value > 0 else number(value)
 
 
 def interval_shown(metric: str, found: Estimate) -> str:
