@@ -15,9 +15,12 @@ from autophage.report.comparison.reading import ComparedRun
 from autophage.report.facts.catalog import describe
 from autophage.report.facts.series import Metrics
 from autophage.report.figures.colours import CONTROL_DASHES, DASHES, LIGHT, SYMBOLS, Style
-from autophage.report.figures.panels import Figure, Panel, metric_panel
+from autophage.report.figures.panels import BAND_OPACITY, Figure, Panel, metric_panel
 from autophage.report.figures.planned import level, metric_figures
 from autophage.report.learners.stories import story
+
+FEW = 3
+"""Curves of a panel whose bands keep the opacity of a report."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,20 @@ def curve_figures(compared: Comparison, curves: Overlay) -> list[Figure]:
     """Draw the planned figures of a report with the curves of all runs."""
     recipe = compared.first.recipe
     own = story(recipe) if recipe is not None else None
-    return metric_figures(curves, looks(compared), own.figures if own else ())
+    figures = metric_figures(curves, looks(compared), own.figures if own else ())
+    return [
+        replace(figure, panels=[_lighter(panel, len(curves.arms)) for panel in figure.panels]) for figure in figures
+    ]
+
+
+def _lighter(panel: Panel, curves: int) -> Panel:
+    """Return a panel whose bands stay transparent together, however many curves it has."""
+    opacity = BAND_OPACITY * min(1.0, FEW / curves)
+    traces = [
+        {**one, "fillcolor": f"{one['fillcolor'].partition(':')[0]}:{opacity:.3g}"} if "fillcolor" in one else one
+        for one in panel.traces
+    ]
+    return replace(panel, traces=traces)
 
 
 def difference_figure(compared: Comparison, curves: Overlay, found: Iterable[MetricDifference]) -> list[Figure]:
@@ -105,7 +121,8 @@ def difference_figure(compared: Comparison, curves: Overlay, found: Iterable[Met
 def _difference_panel(compared: Comparison, drawn: Overlay, metric: str) -> Panel:
     panel = metric_panel(drawn, looks(compared), metric)
     share = describe(metric).kind == "share"
-    axis: dict[str, Any] = {"tickformat": "+.0%"} if share else {}
+    axis: dict[str, Any] = {"tickformat": "+.2~%"} if share else {}
+    panel = _lighter(panel, len(drawn.arms))
     return Panel(
         describe(metric).label, [*panel.traces, level(drawn, 0.0)], {**panel.layout, "yaxis": axis}, metric=metric
     )
