@@ -17,7 +17,7 @@ from pathlib import Path
 
 from autophage.cli import main
 from autophage.cli.app import build_app
-from autophage.report.page import _environment
+from autophage.report.frame import _environment
 from autophage.store import fault_points as faultpoints
 
 WANTED_LATER = (

@@ -7,19 +7,37 @@ from collections.abc import Callable
 from cyclopts import App
 
 from autophage import __version__
-from autophage.cli import benchmarking, inspecting, machine, planning, recipes, results, running, scoring
+from autophage.cli import (
+    benchmarking,
+    comparing,
+    inspecting,
+    machine,
+    planning,
+    querying,
+    recipes,
+    results,
+    running,
+    scoring,
+    trying,
+)
 
 VERBS: dict[str, tuple[Callable[..., int], str]] = {
     "run": (running.run, "autophage run demo --out runs/demo --set generations=3"),
     "watch": (running.watch, "autophage watch runs/demo"),
     "status": (inspecting.status, "autophage status runs/demo"),
     "report": (results.report, "autophage report runs/demo"),
+    "compare": (comparing.compare, "autophage compare runs/demo runs/demo-seed-2 --out compared.html"),
+    "query": (
+        querying.query,
+        'autophage query runs/demo "SELECT arm, generation, avg(entropy) FROM tokens GROUP BY ALL ORDER BY ALL"',
+    ),
     "export": (results.export, "autophage export runs/demo --arm main --generation 5 --out demo-adapter"),
     "verify": (inspecting.verify, "autophage verify runs/demo --json"),
     "score": (scoring.score, "autophage score google/gemma-3-1b-it text.txt --out scores.parquet"),
     "recipes": (recipes.recipes, "autophage recipes"),
     "show": (recipes.show, "autophage show demo --resolved"),
     "plan": (planning.plan, "autophage plan demo --set sample.count=2000 --price-per-hour 2.50"),
+    "try": (trying.try_, "autophage try demo --count 3"),
     "bench": (benchmarking.bench, "autophage bench loop --samples 256"),
     "doctor": (machine.doctor, "autophage doctor"),
 }

@@ -6,7 +6,9 @@ Text from recipes, run directories and models passes `safe`. JSON is ASCII and c
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -33,6 +35,13 @@ PIPED_WIDTH = 200
 def say(text: object = "") -> None:
     """Print `text` and a line end to standard output. Invisible characters are escaped."""
     print(safe(text))
+
+
+def say_wrapped(text: object, indent: int = 0) -> None:
+    """Print a text in lines that fit the terminal, each after `indent` spaces. A file or pipe gets one line."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    margin = " " * indent
+    print(textwrap.fill(safe(text), width, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False))
 
 
 def print_json(facts: Any) -> None:

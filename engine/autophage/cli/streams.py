@@ -10,6 +10,13 @@ import errno
 import io
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import TextIO
+
+from autophage.display import safe
+from autophage.errors import UserError
 
 OUTPUT_LOST = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 """Error numbers of a standard stream that takes no more output."""
@@ -38,6 +45,41 @@ def escape_what_does_not_fit() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def libraries_unheard() -> Iterator[TextIO]:
+    """Keep from the terminal what libraries print in the body. Yield standard error, for the program's own progress.
+
+    The kept text follows on standard error if the body fails without a message of its own.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # It stays open: loggers that were set up in the body write to it until the process ends.
+    kept = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", buffering=1)  # noqa: SIM115
+    saved = {number: os.dup(number) for number in (1, 2)}
+    failed = False
+    try:
+        for number in saved:
+            os.dup2(kept.fileno(), number)
+        with (
+            redirect_stdout(kept),
+            redirect_stderr(kept),
+            open(saved[2], "w", encoding="utf-8", closefd=False) as shown,
+        ):
+            yield shown
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException:
+        failed = True
+        raise
+    finally:
+        for number, copy in saved.items():
+            os.dup2(copy, number)
+            os.close(copy)
+        if failed:
+            kept.seek(0)
+            sys.stderr.write(safe(kept.read(), keep="\n"))
 
 
 def restart_in_utf8() -> None:

@@ -1,37 +1,27 @@
 """The page: one self-contained HTML file.
 
-The module renders the file and keeps it inert. jinja2 escapes all text. Figures travel as JSON that cannot end its
-`<script>` element. A content security policy admits only scripts with known hashes, and no requests. plotly.js is
-inlined once.
+The module decides what stands on the page and in which order. `frame` renders it and keeps it inert.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
-
-from autophage.display import plural, visible
 from autophage.plan.record import read_prediction
 from autophage.report import provenance, tables
 from autophage.report.courses import course_view
-from autophage.report.facts import words
 from autophage.report.facts.costs import Costs, cost_facts, cost_rows, costs_of
 from autophage.report.facts.load import ArmFacts, RunFacts, load
 from autophage.report.facts.pooling import pooled, pooled_seeds, pools
-from autophage.report.figures.colours import Style, styles, variables
+from autophage.report.figures.colours import Style, styles
 from autophage.report.figures.panels import Figure
 from autophage.report.figures.planned import metric_figures, other_figures
 from autophage.report.figures.surprisal import surprisal_figure
 from autophage.report.figures.tailplot import tail_figure
 from autophage.report.findings import Finding, findings
+from autophage.report.frame import rendered
 from autophage.report.learners.breakdown import BREAKDOWN
 from autophage.report.learners.drawn import drawn_figure
 from autophage.report.learners.pictures import arm_pictures
@@ -48,7 +38,7 @@ from autophage.report.warnings import warning_facts, warning_view
 from autophage.store.atomic import write_bytes
 from autophage.store.rundir import RunDirectory
 
-TEMPLATE, STYLE, SCRIPT = "template.html.jinja", "report.css", "report.js"
+TEMPLATE = "template.html.jinja"
 AFTER = ("main", "trajectory")
 """Keys of the figures in the section of the main figure. The others follow under their own heading."""
 
@@ -116,8 +106,7 @@ def write_report(run: RunDirectory, account: Account | None = None) -> Path:
 def render(run: RunDirectory, account: Account) -> str:
     """Return the whole page of a report as HTML text.
 
-    The data of `account` are not read again. Corpora, answers and the prediction are read. Only text that the package
-    wrote is marked safe: its style, its scripts, and JSON from `script_json`.
+    The data of `account` are not read again. Corpora, answers and the prediction are read.
     """
     facts, costs, compared = account.facts, account.costs, account.compared
     shown, groups = pooled(facts), pools(facts)
@@ -132,8 +121,9 @@ def render(run: RunDirectory, account: Account) -> str:
     sections = _sections(
         run, shown, sampled, looks, timing_figures(facts, measured, looks), front_figure(compared, looks)
     )
-    script = _resource(SCRIPT)
-    return _environment().get_template(TEMPLATE).render(
+    return rendered(
+        TEMPLATE,
+        sections.all,
         facts=facts,
         shown=shown,
         seeds=max(map(len, groups.values()), default=1),
@@ -163,11 +153,6 @@ def render(run: RunDirectory, account: Account) -> str:
         event_summary=provenance.event_summary(facts.events),
         told_events=provenance.told_events(facts.events),
         environment=provenance.pretty(facts.environment),
-        payload=Markup(words.script_json({figure.key: _plots(figure) for figure in sections.all})),
-        style=Markup(_variables() + _resource(STYLE)),
-        plotly=Markup(_plotly()),
-        script=Markup(script),
-        policy=_policy([_plotly(), script]),
     )  # fmt: skip
 
 
@@ -224,47 +209,3 @@ def _samples(run: RunDirectory, facts: RunFacts) -> list[ArmSamples]:
     if not writes_text(facts.recipe):
         return []
     return [sample for arm in facts.arms if (sample := arm_samples(run, arm)).generations or sample.missing]
-
-
-def _plots(figure: Figure) -> list[dict[str, Any]]:
-    return [{"data": panel.traces, "layout": panel.layout} for panel in figure.panels]
-
-
-@cache
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs  # slow to import, and only the page needs it
-
-    text: str = get_plotlyjs()
-    return text.replace("</script", "<\\/script").replace("\r\n", "\n")
-
-
-def _resource(name: str) -> str:
-    return resources.files("autophage.report").joinpath(name).read_text("utf-8")
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FunctionLoader(_resource),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(visible=visible, plural=plural)
-    return environment
-
-
-def _variables() -> str:
-    """Return the palette as a CSS rule for light and dark screens. Print is always light."""
-    light = ";".join(f"{key}:{value}" for key, value in variables(dark=False).items())
-    dark = ";".join(f"{key}:{value}" for key, value in variables(dark=True).items())
-    return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root:not([data-print]){{{dark}}}}}\n"
-
-
-def _policy(scripts: list[str]) -> str:
-    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    admitted = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return (
-        f"default-src 'none'; script-src {admitted}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )

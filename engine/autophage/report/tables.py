@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from autophage.report.facts.catalog import LEARNERS, describe
@@ -63,13 +64,13 @@ def _cell(metric: str, point: Point | None) -> TableCell:
     return TableCell(DASH) if point is None else TableCell(shown(metric, point.value), interval(metric, point))
 
 
-def to_csv(rows: list[dict[str, Any]]) -> str:
-    """Return all metric rows as CSV text, in the columns of `metrics.parquet`, safe for a spreadsheet."""
+def to_csv(rows: list[dict[str, Any]], columns: Sequence[str] = SCHEMA.names) -> str:
+    """Return rows as CSV text, safe for a spreadsheet. The columns are those of `metrics.parquet`, unless given."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(SCHEMA.names)
+    writer.writerow(columns)
     for row in rows:
-        writer.writerow([guarded(row[name]) for name in SCHEMA.names])
+        writer.writerow([guarded(row[name]) for name in columns])
     return buffer.getvalue()
 
 
@@ -80,8 +81,7 @@ def guarded(value: object) -> object:
     return value
 
 
-def csv_uri(rows: list[dict[str, Any]]) -> str:
-    """Return all metric rows as a data URI of their CSV text."""
-    return "data:text/csv;charset=utf-8;base64," + base64.b64encode(to_csv(rows).encode("utf-8", "replace")).decode(
-        "ascii"
-    )
+def csv_uri(rows: list[dict[str, Any]], columns: Sequence[str] = SCHEMA.names) -> str:
+    """Return rows as a data URI of their CSV text."""
+    text = to_csv(rows, columns).encode("utf-8", "replace")
+    return "data:text/csv;charset=utf-8;base64," + base64.b64encode(text).decode("ascii")

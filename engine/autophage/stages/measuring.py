@@ -36,13 +36,18 @@ class MeasureStage:
     """Judge a corpus with the arm's gates, then measure it and its model."""
 
     def __init__(
-        self, resident: ResidentModel, sources: Sources, prompting: Prompting, examination: Examination
+        self,
+        resident: ResidentModel,
+        sources: Sources,
+        prompting: Prompting,
+        examination: Examination,
+        judging: Judging,
     ) -> None:
         self._resident = resident
         self._sources = sources
         self._prompting = prompting
         self._examination = examination
-        self._judging = Judging(resident)
+        self._judging = judging
         self._human_texts: dict[int, HumanText] = {}
 
     def measure(

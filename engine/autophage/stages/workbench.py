@@ -13,16 +13,20 @@ from pathlib import Path
 from autophage.data.build import RawSource
 from autophage.host.devices import element_type
 from autophage.plan.light import Light
+from autophage.progress import Meter
 from autophage.recipe.arms import Arm
 from autophage.recipe.schema import Recipe
 from autophage.sampler.protocol import EngineSettings
 from autophage.stages.canary import Canary
 from autophage.stages.examination import Examination
 from autophage.stages.fitting import Fitting
+from autophage.stages.judging import Judging
 from autophage.stages.measuring import MeasureStage
 from autophage.stages.prompting import Prompting
 from autophage.stages.sizing import Sizing
 from autophage.stages.sources import Sources
+from autophage.store.corpus import Sample
+from autophage.store.manifest import Metric
 from autophage.store.weights import Weights
 from autophage.trainer.resident import ResidentModel
 
@@ -54,10 +58,13 @@ class Workbench:
         self._canary = canary
         self._sizing = Sizing(recipe, self.resident, prompting, examination, canary)
         self.requests = prompting.requests
+        self.documents = prompting.documents
         self.decoding = prompting.decoding
         self.fit = self.fitting.fit
         self.check_canary = canary.check
-        self.measure = MeasureStage(self.resident, sources, prompting, examination).measure
+        self._sources = sources
+        self._judging = Judging(self.resident)
+        self.measure = MeasureStage(self.resident, sources, prompting, examination, self._judging).measure
 
     @property
     def canary_prompts(self) -> list[list[int]]:
@@ -67,6 +74,14 @@ class Workbench:
     def base_weights(self, arm: Arm) -> Weights:
         """Return model 0 of an arm, before any training."""
         return self.resident.base_weights(arm.recipe)
+
+    def judge(self, arm: Arm, samples: Sequence[Sample], meter: Meter) -> list[Metric]:
+        """Set the verdict of an arm's gates on samples of model 0, in place. Return metrics of the verdicts.
+
+        `measure` does the same for the corpus of any generation, and measures it.
+        """
+        source = self._sources.of(arm.recipe)
+        return self._judging.judge(arm, 0, self.base_weights(arm), source, samples, meter)
 
     def engine_settings(self, arms: Sequence[Arm]) -> EngineSettings:
         """Check the arms, and return the settings of an engine that can serve each of them.

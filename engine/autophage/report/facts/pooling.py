@@ -32,8 +32,8 @@ def pooled(facts: RunFacts) -> RunFacts:
     by_name = {arm.name: arm for arm in facts.arms}
     members = {name for group in groups.values() for name in group}
     firsts = {name: by_name[group[0]] for name, group in groups.items()}
-    group_of = {member: name for name, group in groups.items() for member in group}
-    arms = [replace(arm, name=name, control_name=group_of.get(arm.control_name or "")) for name, arm in firsts.items()]
+    pool_of = {member: name for name, group in groups.items() for member in group}
+    arms = [replace(arm, name=name, control_name=pool_of.get(arm.control_name or "")) for name, arm in firsts.items()]
     arms += [arm for arm in facts.arms if arm.name not in members]
     rows = [*facts.rows, *(row for name, group in groups.items() for row in _rows(facts, name, group))]
     return replace(facts, arms=arms, metrics=Metrics(rows), rows=rows)
@@ -50,7 +50,7 @@ def pools(facts: RunFacts) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for arm in expand(facts.recipe):
         if arm.name in known:
-            groups.setdefault(_group(arm), []).append(arm.name)
+            groups.setdefault(group_of(arm), []).append(arm.name)
     return groups
 
 
@@ -60,7 +60,8 @@ def pooled_seeds(facts: RunFacts) -> list[int]:
     return seeds if len(seeds) > 1 else []
 
 
-def _group(arm: Arm) -> str:
+def group_of(arm: Arm) -> str:
+    """Return the name of an arm without its seed: that of the pooled arm that it belongs to."""
     name = arm_name({key: value for key, value in arm.settings.items() if key != SEED})
     if not arm.added:
         return name or "main"
@@ -73,12 +74,13 @@ def _rows(facts: RunFacts, name: str, group: Sequence[str]) -> list[dict[str, An
         series = [{point.generation: point for point in facts.metrics.series(arm, metric)} for arm in group]
         common = sorted(set.intersection(*(set(one) for one in series)))
         for generation in common:
-            point = _mean([one[generation] for one in series])
+            point = mean_point([one[generation] for one in series])
             rows.append({"arm": name, "metric": metric, **vars(point)})
     return rows
 
 
-def _mean(points: Sequence[Point]) -> Point:
+def mean_point(points: Sequence[Point]) -> Point:
+    """Return the mean of the points of several seeds, with the wider of two intervals: over seeds, or their own."""
     values = np.array([point.value for point in points])
     value, generation = float(values.mean()), points[0].generation
     own = [(one.value - bounds[0], bounds[1] - one.value) for one in points if (bounds := one.interval) is not None]

@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from autophage.report.facts.catalog import describe
-from autophage.report.facts.load import ArmFacts, RunFacts
-from autophage.report.facts.series import Point
+from autophage.report.facts.series import Metrics, Point
 from autophage.report.facts.words import interval, plotly_text, shown
 from autophage.report.figures.colours import Style
 
@@ -29,6 +28,33 @@ MEASURED, THEORY = "learner/", "theory/"
 LOGARITHMIC = 20.0
 """Ratio of highest to lowest perplexity above which an axis is logarithmic. On a linear axis its start would be flat.
 """
+
+
+class Named(Protocol):
+    """An arm with its name. The figures draw a line for each."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class Plotted(Protocol):
+    """Arms and metrics that figures draw: one run, or several laid over each other."""
+
+    @property
+    def arms(self) -> Sequence[Named]: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+    @property
+    def horizon(self) -> int:
+        """Last generation of a time axis."""
+        ...
+
+    @property
+    def knows_facts(self) -> bool:
+        """True if the accuracy of answers to probes was measured."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -81,7 +107,7 @@ def share_height(panels: Sequence[Panel]) -> None:
         panel.layout["yaxis"]["range"] = [0, 1.05 * highest]
 
 
-def metric_panel(facts: RunFacts, looks: dict[str, Style], metric: str, title: str = "") -> Panel:
+def metric_panel(facts: Plotted, looks: dict[str, Style], metric: str, title: str = "") -> Panel:
     """Draw a metric over generations as one line for each arm.
 
     Intervals are bands. The closed form of a learner's metric is a dashed line. An empty `title` stands for the
@@ -115,7 +141,7 @@ def theory_of(metric: str) -> str:
     return THEORY + metric.removeprefix(MEASURED)
 
 
-def generation_axis(facts: RunFacts) -> dict[str, Any]:
+def generation_axis(facts: Plotted) -> dict[str, Any]:
     """Return the plotly axis of generations, the same for every panel of a run.
 
     An unfinished run has room for the generations to come.
@@ -130,7 +156,7 @@ def generation_axis(facts: RunFacts) -> dict[str, Any]:
     }
 
 
-def trajectory_panel(facts: RunFacts, looks: dict[str, Style], across: str, up: str) -> Panel | None:
+def trajectory_panel(facts: Plotted, looks: dict[str, Style], across: str, up: str) -> Panel | None:
     """Draw the path of each arm through the plane of two metrics.
 
     Metric `across` is horizontal, `up` vertical. The last generation labels a path. Without an arm of two points the
@@ -236,7 +262,7 @@ def _needs_logarithm(values: list[float]) -> bool:
     return max(values) > LOGARITHMIC * min(values) > 0
 
 
-def _lines(arm: ArmFacts, points: list[Point], metric: str, look: Style) -> list[dict[str, Any]]:
+def _lines(arm: Named, points: list[Point], metric: str, look: Style) -> list[dict[str, Any]]:
     with_band = [(point, bounds) for point in points if (bounds := point.interval) is not None]
     traces: list[dict[str, Any]] = []
     if len(with_band) > 1:
@@ -268,7 +294,7 @@ def _lines(arm: ArmFacts, points: list[Point], metric: str, look: Style) -> list
     return [*traces, line]
 
 
-def _theory(arm: ArmFacts, points: list[Point], metric: str, look: Style) -> dict[str, Any]:
+def _theory(arm: Named, points: list[Point], metric: str, look: Style) -> dict[str, Any]:
     """Return the plotly line of an arm's closed form: thin and dashed, in the arm's colour."""
     return {
         "x": [point.generation for point in points],

@@ -11,9 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autophage.report.facts.catalog import BUCKETS, FORMATS, GUESS, QUESTION_FORMATS, describe, order, split
-from autophage.report.facts.load import RunFacts
 from autophage.report.figures.colours import Style
-from autophage.report.figures.panels import MEASURED, THEORY, Figure, Panel, metric_panel, share_scale, trajectory_panel
+from autophage.report.figures.panels import (
+    MEASURED,
+    THEORY,
+    Figure,
+    Panel,
+    Plotted,
+    metric_panel,
+    share_scale,
+    trajectory_panel,
+)
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,7 @@ PLANS = (
 )
 
 
-def metric_figures(facts: RunFacts, looks: dict[str, Style], own: Sequence[FigurePlan] = ()) -> list[Figure]:
+def metric_figures(facts: Plotted, looks: dict[str, Style], own: Sequence[FigurePlan] = ()) -> list[Figure]:
     """Draw the main figure, then each planned figure that has a metric.
 
     A metric is drawn in the first figure that names it. For a learner that is not a language model, `own` holds the
@@ -181,7 +189,7 @@ def metric_figures(facts: RunFacts, looks: dict[str, Style], own: Sequence[Figur
     return figures
 
 
-def other_figures(facts: RunFacts, looks: dict[str, Style], above: list[Figure]) -> list[Figure]:
+def other_figures(facts: Plotted, looks: dict[str, Style], above: list[Figure]) -> list[Figure]:
     """Draw every metric that no figure `above` draws, one figure for each family.
 
     A family shares a name without suffixes, such as `knowledge/confidence`. For each subject of questions only the
@@ -215,7 +223,7 @@ def _of_a_subject(name: str) -> bool:
     return len(suffixes) > 1 or base != "questions/accuracy"
 
 
-def _with_baselines(facts: RunFacts, panel: Panel) -> Panel:
+def _with_baselines(facts: Plotted, panel: Panel) -> Panel:
     """Return a panel of questions with its baselines: a guess, and always choosing the same option.
 
     Other panels stay as they are.
@@ -227,10 +235,10 @@ def _with_baselines(facts: RunFacts, panel: Panel) -> Panel:
     found = [facts.metrics.last(arm.name, always) for arm in facts.arms]
     values = {GUESS} if base == "questions/accuracy" else set()
     values |= {point.value for point in found if point is not None}
-    return replace(panel, traces=panel.traces + [_level(facts, value) for value in sorted(values)])
+    return replace(panel, traces=panel.traces + [level(facts, value) for value in sorted(values)])
 
 
-def _level(facts: RunFacts, value: float) -> dict[str, Any]:
+def level(facts: Plotted, value: float) -> dict[str, Any]:
     """Return a dotted horizontal line at `value`, as a plotly trace across the panel."""
     return {
         "x": [0, facts.horizon], "y": [value, value], "type": "scatter", "mode": "lines", "hoverinfo": "skip", "meta": "",
@@ -238,7 +246,7 @@ def _level(facts: RunFacts, value: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _trajectory(facts: RunFacts, looks: dict[str, Style]) -> list[Figure]:
+def _trajectory(facts: Plotted, looks: dict[str, Style]) -> list[Figure]:
     panel = trajectory_panel(facts, looks, "fluency/ppl_form", "knowledge/accuracy.torso")
     lead = (
         "Each arm's path from generation 0. Straight down, facts are lost and fluency is kept. To the right, fluency is lost. A "
