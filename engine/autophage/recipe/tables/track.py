@@ -10,7 +10,7 @@ from autophage.recipe.tables.table import PathText, Table, require_distinct
 
 Tracker = Literal["wandb", "mlflow", "tensorboard", "trackio"]
 TRACKERS: Final[tuple[Tracker, ...]] = get_args(Tracker)
-Text = Annotated[str, Field(min_length=1, max_length=500)]
+ShortText = Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class TrackTable(Table):
@@ -19,8 +19,8 @@ class TrackTable(Table):
     `MLFLOW_TRACKING_TOKEN`)."""
 
     to: list[Tracker] = Field(default_factory=list, description="Trackers that receive the run, any number at once.")
-    project: Text = Field("autophage", description="Project of wandb and trackio, experiment of mlflow.")
-    group: Text | None = Field(
+    project: ShortText = Field("autophage", description="Project of wandb and trackio, experiment of mlflow.")
+    group: ShortText | None = Field(
         None, description="Group of the run's arms. Left out: the run's name and the first digits of its identity."
     )
     samples: int = Field(
@@ -41,13 +41,13 @@ class TrackTable(Table):
         description="Folder of local files: event files of tensorboard, offline files of wandb, database of trackio. Left out: "
         "RUN/track for tensorboard and wandb, trackio's own place for trackio.",
     )
-    mlflow_uri: Text | None = Field(
+    mlflow_uri: ShortText | None = Field(
         None,
         description="Address of mlflow, such as http://HOST:5000 or sqlite:///mlflow.db. Left out: mlflow's own default.",
     )
-    wandb_url: Text | None = Field(None, description="Address of a wandb server. Left out: wandb's own default.")
-    wandb_entity: Text | None = Field(None, description="User or team of wandb. Left out: that of the API key.")
-    trackio_space: Text | None = Field(
+    wandb_url: ShortText | None = Field(None, description="Address of a wandb server. Left out: wandb's own default.")
+    wandb_entity: ShortText | None = Field(None, description="User or team of wandb. Left out: that of the API key.")
+    trackio_space: ShortText | None = Field(
         None, description="Hugging Face Space of trackio, such as USER/NAME. Left out: trackio logs on this machine."
     )
 
