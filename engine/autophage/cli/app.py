@@ -7,7 +7,7 @@ from collections.abc import Callable
 from cyclopts import App
 
 from autophage import __version__
-from autophage.cli import benchmarking, inspecting, machine, planning, recipes, results, running, scoring
+from autophage.cli import benchmarking, inspecting, machine, planning, recipes, results, running, scoring, tracking
 
 VERBS: dict[str, tuple[Callable[..., int], str]] = {
     "run": (running.run, "autophage run demo --out runs/demo --set generations=3"),
@@ -15,6 +15,7 @@ VERBS: dict[str, tuple[Callable[..., int], str]] = {
     "status": (inspecting.status, "autophage status runs/demo"),
     "report": (results.report, "autophage report runs/demo"),
     "export": (results.export, "autophage export runs/demo --arm main --generation 5 --out demo-adapter"),
+    "track": (tracking.track, "autophage track runs/demo --to mlflow --set track.mlflow_uri=http://localhost:5000"),
     "verify": (inspecting.verify, "autophage verify runs/demo --json"),
     "score": (scoring.score, "autophage score google/gemma-3-1b-it text.txt --out scores.parquet"),
     "recipes": (recipes.recipes, "autophage recipes"),
