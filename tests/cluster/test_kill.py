@@ -20,7 +20,6 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-
 def processes_of(run: Path) -> list[int]:
     """Return living processes that have a file of this run open or name it on their command line."""
     found = []

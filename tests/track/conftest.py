@@ -24,6 +24,8 @@ repetitions = {repetitions}
 [sweep]
 "sample.count" = [20, 100]
 """
+PATIENCE = 240
+"""Seconds for a tracker on a busy machine."""
 ARMS = ["count-20", "count-100", "control_count-20", "control_count-100"]
 
 
@@ -48,7 +50,7 @@ class Place:
 
     def settings(self, *trackers: str, uri: str | None = None) -> list[str]:
         named = ", ".join(f'"{tracker}"' for tracker in trackers)
-        words = [f"track.to=[{named}]"]
+        words = [f"track.to=[{named}]", f"track.wait={PATIENCE}"]
         words += [f"track.folder={self.folder}"] if set(trackers) - {"mlflow"} else []
         words += [f"track.mlflow_uri={uri or self.uri}"] if "mlflow" in trackers else []
         return [word for setting in words for word in ("--set", setting)]

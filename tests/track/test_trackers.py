@@ -62,10 +62,10 @@ def test_a_finished_run_is_replayed(tracker: str, place: Place) -> None:
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_a_killed_and_resumed_run_continues_its_tracker_runs(tracker: str, place: Place, hashes: Hashes) -> None:
     """The killed run's follower sends what was committed. The resumed run's follower sends the rest into the same runs."""
-    recipe, out = place.recipe(generations=25, repetitions=200), place.root / "run"
+    recipe, out = place.recipe(generations=12, repetitions=200), place.root / "run"
     command = [sys.executable, "-m", "autophage", "run", str(recipe), "--out", str(out), *place.settings(tracker)]
     process = subprocess.Popen(command, env=variables(), stdout=subprocess.DEVNULL)
-    while process.poll() is None and len(list(out.glob("arms/*/*/manifest.json"))) < 12:
+    while process.poll() is None and len(list(out.glob("arms/*/*/manifest.json"))) < 8:
         time.sleep(0.02)
     assert process.poll() is None, "the run ended before it was killed"
     process.send_signal(signal.SIGKILL)
