@@ -18,7 +18,7 @@ LINES = 400
 ROOMS = 30
 LOOP_LINES = 120
 
-LIGHT = ("store", "recipe", "report", "metrics", "learners", "live", "host")
+LIGHT = ("store", "recipe", "report", "metrics", "learners", "live", "host", "track")
 """Packages that read a finished run, or need no GPU stack. They import neither of `HEAVY`, not even inside a function."""
 HEAVY = {"ray", "vllm"}
 
@@ -27,6 +27,7 @@ TIERS = (
     {"cli"},
     {"__init__", "loop"},
     {"runs"},
+    {"track"},
     {"cluster", "report", "live"},
     {"stages", "learners"},
     {"gates", "makers"},
@@ -53,6 +54,8 @@ TORCH_FREE = (
     "autophage.gates",
     "autophage.report",
     "autophage.live",
+    "autophage.track.follower",
+    "autophage.track.processes",
     "autophage.cli",
     "autophage.learners.loop",
 )

@@ -18,6 +18,7 @@ from autophage.cli import (
     results,
     running,
     scoring,
+    tracking,
     trying,
 )
 
@@ -32,6 +33,7 @@ VERBS: dict[str, tuple[Callable[..., int], str]] = {
         'autophage query runs/demo "SELECT arm, generation, avg(entropy) FROM tokens GROUP BY ALL ORDER BY ALL"',
     ),
     "export": (results.export, "autophage export runs/demo --arm main --generation 5 --out demo-adapter"),
+    "track": (tracking.track, "autophage track runs/demo --to mlflow --set track.mlflow_uri=http://localhost:5000"),
     "verify": (inspecting.verify, "autophage verify runs/demo --json"),
     "score": (scoring.score, "autophage score google/gemma-3-1b-it text.txt --out scores.parquet"),
     "recipes": (recipes.recipes, "autophage recipes"),

@@ -21,6 +21,7 @@ from autophage.recipe.tables.learner import LANGUAGE_MODEL
 from autophage.recipe.tables.maker import KEYS_OF, MakerTable
 from autophage.recipe.tables.model import FROM_SOURCE
 from autophage.recipe.tables.questions import QuestionsTable
+from autophage.recipe.tables.track import Tracker, TrackTable
 from autophage.recipe.uses import USES, unused
 
 QUESTION_KEYS = tuple(name for name in QuestionsTable.model_fields if name != "kind")
@@ -89,6 +90,26 @@ def _of_maker(kind: str) -> Callable[[Recipe], bool]:
     return lambda arm: arm.maker.kind == kind
 
 
+def _track_rules() -> Iterator[Rule]:
+    """Yield the rules for keys of `[track]` without effect: no tracker, or none that uses the key."""
+    keys = tuple(f"track.{name}" for name in TrackTable.model_fields if name != "to")
+    yield Rule(keys, lambda arm: not arm.track.to, "track.to names no tracker")
+    yield Rule(("track.folder",), lambda arm: arm.track.to == ["mlflow"], "mlflow uses track.mlflow_uri instead")
+    for tracker, names in OWN_KEYS.items():
+        own = tuple(f"track.{name}" for name in names)
+        yield Rule(own, _not_tracked_by(tracker), f"track.to does not name {tracker}")
+
+
+def _not_tracked_by(tracker: Tracker) -> Callable[[Recipe], bool]:
+    return lambda arm: tracker not in arm.track.to
+
+
+OWN_KEYS: dict[Tracker, tuple[str, ...]] = {
+    "mlflow": ("mlflow_uri",),
+    "wandb": ("wandb_url", "wandb_entity"),
+    "trackio": ("trackio_space",),
+}
+"""Tracker to the keys of `[track]` that it alone uses."""
 MAKER_KEYS = tuple(f"maker.{name}" for name in MakerTable.model_fields if name != "kind")
 LEARNER_KEYS = tuple(key for key in KEYS if key.startswith("learner.") and key != "learner.kind")
 
@@ -183,6 +204,7 @@ RULES = (
     ),
     Rule(("mix.short",), lambda arm: not arm.gate, "no gate judges the samples"),
     Rule(("sample.batching",), lambda arm: arm.devices == "serial", 'devices = "serial" always uses fixed batches'),
+    *_track_rules(),
     Rule(("control.enabled",), is_human_alone, "every arm is trained on human data alone"),
 )
 

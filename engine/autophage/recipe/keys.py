@@ -24,7 +24,7 @@ APART = (SWEEP, REMEDIES)
 """Tables of a recipe whose keys are dotted names of other keys."""
 PATHS = (
     *("model.path", "source.path", "questions.path", "questions.entailment", "measure.harness_path"),
-    "anchor.reference",
+    *("anchor.reference", "track.folder"),
 )
 """Dotted keys whose value may be a file or a folder."""
 
@@ -126,8 +126,10 @@ def _allowed(field: dict[str, Any]) -> str:
         if items.get("type") in ("number", "integer"):
             return f"a list of one or more {_bounds(items, 'numbers')}"
         choices = _enumerated(items)
-        what = f"of {_or(choices)}" if choices else "strings in quotes"
-        return f"a list of one or more {what}, each once"
+        what = _or(choices) if choices else "strings in quotes"
+        if field.get("minItems"):
+            what = f"one or more {'of ' if choices else ''}{what}"
+        return f"a list of {what}, each once"
     if choices := _enumerated(field):
         return _or(choices)
     if words := field.get(WORDS):

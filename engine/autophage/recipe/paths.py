@@ -102,7 +102,7 @@ def _placed(recipe: Recipe, dotted: str, value: Any, at: KeyPath, document: Toml
         return value
     in_file = not document.value_location(at).override
     own_files = dotted == "source.path" and (recipe.source.kind == "text" or recipe.learner.kind == "vae")
-    if own_files or dotted == "measure.harness_path":
+    if own_files or dotted in ("measure.harness_path", "track.folder"):
         return _absolute(value, document, in_file)
     if dotted == "source.path":
         is_dataset = recipe.source.kind == "dataset"

@@ -20,6 +20,7 @@ from autophage.recipe.tables.questions import QuestionsTable
 from autophage.recipe.tables.sample import SampleTable
 from autophage.recipe.tables.source import SourceTable
 from autophage.recipe.tables.table import AUTO, Seed, Table
+from autophage.recipe.tables.track import TrackTable
 from autophage.recipe.tables.train import TrainTable
 
 NO_REMEDY: Final = "none"
@@ -63,6 +64,7 @@ class Settings(Table):
     questions: QuestionsTable = QuestionsTable()
     cluster: ClusterTable = ClusterTable()
     control: ControlTable = ControlTable()
+    track: TrackTable = TrackTable()
 
     @property
     def trains_language_model(self) -> bool:

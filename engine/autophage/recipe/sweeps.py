@@ -31,7 +31,7 @@ WHOLE_RUN = (
     *("name", "description", "profile", "generations", "devices", "learner.kind"),
     *("model.path", "model.dtype", "sample.concurrency", "sample.batching", "sample.memory", "sample.beams"),
 )
-WHOLE_RUN_TABLES = ("base", "source", "questions", "cluster", "control")
+WHOLE_RUN_TABLES = ("base", "source", "questions", "cluster", "control", "track")
 """Tables that all arms of a run share, as they do the keys of `WHOLE_RUN`.
 
 One engine serves all arms, with one base model, source and set of questions.

@@ -6,6 +6,7 @@ The language model is not listed. `inert` has a rule for each of its keys, becau
 from __future__ import annotations
 
 from autophage.recipe.keys import KEYS
+from autophage.recipe.tables.track import TrackTable
 
 EVERY = (
     "name",
@@ -17,6 +18,7 @@ EVERY = (
     "learner.kind",
     "sample.count",
     "control.enabled",
+    *(f"track.{name}" for name in TrackTable.model_fields),
 )
 """Dotted keys with the same meaning for every learner."""
 MIX = ("mix.alpha", "mix.schedule", "mix.alpha_final", "mix.pool", "mix.human")

@@ -39,6 +39,8 @@ from autophage.store.atomic import write_bytes
 from autophage.store.rundir import RunDirectory
 
 TEMPLATE = "template.html.jinja"
+SAMPLES_BEGIN, SAMPLES_END = "<!-- samples -->", "<!-- end of samples -->"
+"""Marks around the part of the page that quotes corpora. Text of a corpus cannot hold them, because it is escaped."""
 AFTER = ("main", "trajectory")
 """Keys of the figures in the section of the main figure. The others follow under their own heading."""
 
@@ -141,6 +143,8 @@ def render(run: RunDirectory, account: Account) -> str:
         caption=caption(facts.arms),
         origin=origin(facts.recipe),
         samples=_samples(run, replace(facts, arms=sampled)),
+        samples_begin=Markup(SAMPLES_BEGIN),
+        samples_end=Markup(SAMPLES_END),
         pictures=arm_pictures(run, replace(facts, arms=sampled)),
         headlines=tables.headline_table(shown),
         csv=tables.csv_uri(facts.rows),
@@ -154,6 +158,13 @@ def render(run: RunDirectory, account: Account) -> str:
         told_events=provenance.told_events(facts.events),
         environment=provenance.pretty(facts.environment),
     )  # fmt: skip
+
+
+def without_samples(page: str) -> str | None:
+    """Return the page of a report without the part that quotes corpora; None if an older version wrote the page."""
+    before, begin, rest = page.partition(SAMPLES_BEGIN)
+    _, end, after = rest.rpartition(SAMPLES_END)
+    return before + after if begin and end else None
 
 
 def _reference(shown: RunFacts, name: str) -> RunFacts:

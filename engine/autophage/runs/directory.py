@@ -63,8 +63,8 @@ def begin_run(loaded: LoadedRecipe, run: RunDirectory) -> RunDirectory:
         return run
     require_confined(run)
     begun = read_resolved(run.recipe)
-    # The description and the machines do not change the results.
-    free: dict[str, Any] = {name: getattr(begun, name) for name in ("description", "devices", "cluster")}
+    # The description, the machines and the trackers do not change the results.
+    free: dict[str, Any] = {name: getattr(begun, name) for name in ("description", "devices", "cluster", "track")}
     free |= _moved(begun, loaded.recipe)
     if differences := describe_difference(begun, loaded.recipe.model_copy(update=free)):
         listed = "\n  ".join(differences)

@@ -37,6 +37,7 @@ from autophage.store.rundir import Emit, EventLog, RunDirectory
 if TYPE_CHECKING:
     from autophage.learners.loop import Chains
     from autophage.live import View
+    from autophage.track.processes import Followers
 
 HISTORY_SECONDS = 5.0
 """Least seconds between two progress events in the history. A view receives every event."""
@@ -52,6 +53,7 @@ def execute(
     origin: Origin | None = None,
     *,
     insecure: bool = False,
+    followers: Followers | None = None,
 ) -> bool:
     """Make the generations that the run in `out` lacks.
 
@@ -59,6 +61,7 @@ def execute(
         address: Ray cluster to work on. None starts a private Ray on this machine.
         origin: Generations of another run to begin with.
         insecure: Join a cluster of several machines that requires no token.
+        followers: Processes that send the run to trackers. They are started here, and killed if the run is undone.
 
     Returns:
         True if generations were made; False if the run was complete already.
@@ -85,7 +88,9 @@ def execute(
         tidy(run)
         copied = copy_fork(run)
         _refresh_table(loaded, run)  # refuses damaged metrics before generations are added to them
-        with _history(run, view) as emit, full_disk_as_user_error(out):
+        if followers is not None:
+            followers.start()
+        with _history(run, view, followers) as emit, full_disk_as_user_error(out):
             try:
                 for note in filter(None, [lock.note, unsynced_note(run.root), *copied]):
                     emit("note", text=note)
@@ -93,6 +98,8 @@ def execute(
             except UserError:
                 begun_with = 0 if fork is None else fork["generation"] + 1
                 if new and all(len(committed(run, arm.name)) <= begun_with for arm in loaded.arms):
+                    if followers is not None:
+                        followers.abandon(kill=True)
                     _undo(run.root, before)
                 raise
     return True
@@ -255,15 +262,20 @@ def _engine(
 
 
 @contextmanager
-def _history(run: RunDirectory, view: View) -> Iterator[Emit]:
+def _history(run: RunDirectory, view: View, followers: Followers | None) -> Iterator[Emit]:
     """Yield the function that records an event in the run's history and shows it in the view.
 
-    An error in the block is recorded as the end of the run.
+    An error in the block is recorded as the end of the run. Notes of followers are recorded before the next event.
     """
     log = EventLog(run.events)
     last_progress = 0.0
 
     def emit(kind: str, **fields: Any) -> None:
+        for text in followers.notes() if followers is not None else []:
+            record("note", text=text)
+        record(kind, **fields)
+
+    def record(kind: str, **fields: Any) -> None:
         nonlocal last_progress
         event = {"time": round(time.time(), 3), "kind": kind, **fields}
         if not kind.endswith("-progress"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from autophage.errors import StoreError, UserError
 from autophage.host.patterns import is_url
 from autophage.runs.handle import Run
-from autophage.store.rundir import RunDirectory, read_events
+from autophage.store.rundir import EventLog, RunDirectory, read_events
 
 if TYPE_CHECKING:
     from autophage.recipe import LoadedRecipe
@@ -105,21 +106,33 @@ def perform(
     from autophage.live.surviving import SurvivingView
     from autophage.runs.execute import execute
     from autophage.runs.fork import parse_origin
+    from autophage.track.processes import Followers
 
     origin = None if fork_from is None else parse_origin(fork_from)
+    followers = Followers(directory, loaded.recipe.track)
     try:
         with SurvivingView(open_view(read_events(directory.events))) if progress else _Quiet() as view:
-            worked = execute(loaded, directory.root, view, address, origin, insecure=insecure)
+            worked = execute(loaded, directory.root, view, address, origin, insecure=insecure, followers=followers)
+            if worked or not directory.report.is_file():
+                _report(directory)
+            for note in followers.finish():
+                event = {"time": round(time.time(), 3), "kind": "note", "text": note}
+                EventLog(directory.events).append(event)
+                view.handle(event)
     except StoreError as error:
         raise StoreError(
             f"{error}. `autophage verify {directory.root}` lists the faults; with --repair it goes back to the last "
             "intact generation of each arm."
         ) from error
-    if worked or not directory.report.is_file():
-        from autophage.report import write_report
-
-        write_report(directory)
+    finally:
+        followers.abandon(kill=False)
     return worked
+
+
+def _report(directory: RunDirectory) -> None:
+    from autophage.report import write_report
+
+    write_report(directory)
 
 
 class _Quiet:
