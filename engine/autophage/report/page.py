@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from autophage.plan.record import read_prediction
 from autophage.report import provenance, tables
 from autophage.report.courses import course_view
