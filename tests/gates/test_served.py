@@ -185,6 +185,25 @@ def test_a_busy_server_is_asked_again(serve: Callable[..., Server], sample: Make
     assert len(first) == 2
 
 
+def test_a_server_of_web_pages_is_no_judge() -> None:
+    class Pages(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<html>welcome</html>")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        with pytest.raises(UserError, match="does not answer in the OpenAI protocol"):
+            Verifier(check="judge", server=address).require()
+        server.shutdown()
+
+
 def test_a_server_is_looked_for_before_a_run(serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
     server = serve(opinion, models=("small", "large"))
     Verifier(check="judge", server=server.address, model="large").require()

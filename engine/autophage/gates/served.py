@@ -121,6 +121,11 @@ def _explained(server: str, kind: type[UserError | RunError]) -> Iterator[None]:
         raise kind(f"gate.server = {server!r}: needs a key. Set {KEY}.") from error
     except AutophageError:
         raise
+    except (AttributeError, TypeError, LookupError) as error:  # the client takes a web page for a text
+        raise kind(
+            f"gate.server = {server!r}: does not answer in the OpenAI protocol ({first_line(error)}). Give the address of the "
+            "protocol with its path, such as http://localhost:8000/v1."
+        ) from error
     except Exception as error:  # a wrong address or proxy raises errors of httpx and of Python
         raise kind(f"gate.server = {server!r}: {first_line(error)}") from error
 
