@@ -41,6 +41,7 @@ from autophage.runs.directory import begin_run
 from autophage.sampler.protocol import Completion, Job
 from autophage.stages.beam import AnySampler, sampler_for
 from autophage.stages.facts import model_path
+from autophage.stages.retained import with_retention
 from autophage.stages.workbench import Workbench
 from autophage.store.canary import CanaryRecord
 from autophage.store.commit import Generation, commit_generation
@@ -83,7 +84,7 @@ def run_loop(recipe_name: str, out: Path, overrides: Sequence[str] = ()) -> None
                 sampler.remove(job.served)
                 made = measure(bench, lineage, generation, completions, job.served.name)
                 level = resume_level(device().type)
-                commit_generation(run, made, level=level, versions=versions(), arms=list(lineages))
+                commit_generation(run, with_retention(run, made), level=level, versions=versions(), arms=list(lineages))
                 print(f"{made.arm:>12}  generation {generation}  ({time.perf_counter() - begun:.1f} s)", flush=True)
 
 

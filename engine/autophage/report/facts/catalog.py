@@ -13,8 +13,6 @@ Kind = Literal["share", "perplexity", "number", "positive", "nats", "seconds", "
 BUCKETS = ("head", "torso", "tail")
 FORMATS = ("question-answer", "cloze", "few-shot")
 QUESTION_FORMATS = ("multiple-choice", "few-shot", "short-answer", "no-instruction")
-GUESS = 0.25
-"""Expected accuracy of random answers to four-way questions."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autophage.report.facts.catalog import BUCKETS, FORMATS, GUESS, QUESTION_FORMATS, describe, order, split
+from autophage.metrics.questions import GUESS
+from autophage.report.facts.catalog import BUCKETS, FORMATS, QUESTION_FORMATS, describe, order, split
 from autophage.report.facts.load import RunFacts
 from autophage.report.figures.colours import Style
 from autophage.report.figures.panels import MEASURED, THEORY, Figure, Panel, metric_panel, share_scale, trajectory_panel
