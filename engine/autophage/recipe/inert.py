@@ -100,6 +100,7 @@ RULES = (
         lambda arm: not arm.measure.harness,
         "measure.harness is left out",
     ),
+    Rule(("model.merge_adapter",), lambda arm: arm.model.path == FROM_SOURCE, 'model.path is "from-source"'),
     Rule(("base.*",), lambda arm: arm.model.path != FROM_SOURCE, 'model.path is not "from-source"'),
     Rule(ONLY_LORA, lambda arm: arm.model.method == "full", 'model.method is "full"'),
     Rule(("base.vocabulary",), _world, "a world has its own word list"),
