@@ -77,8 +77,7 @@ def run_loop(recipe_name: str, out: Path, overrides: Sequence[str] = ()) -> None
 
     for generation in range(loaded.recipe.generations + 1):
         for cohort in cohorts_of(loaded.arms):
-            begun = time.perf_counter()
-            together = [lineages[name] for name in cohort]
+            begun, together = time.perf_counter(), [lineages[name] for name in cohort]
             jobs = [train_and_swap(bench, sampler, lineage, generation) for lineage in together]
             for lineage, job, completions in zip(together, jobs, sampler.sample(jobs, lambda *_: None), strict=True):
                 sampler.remove(job.served)

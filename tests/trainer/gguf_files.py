@@ -15,11 +15,18 @@ TEMPLATE = (
 
 
 def write_gguf(
-    path: Path, model: Any, tokenizer: Any, *, half: bool = False, add_start: bool | None = None, template: str | None = None
+    path: Path,
+    model: Any,
+    tokenizer: Any,
+    *,
+    half: bool = False,
+    add_start: bool | None = None,
+    template: str | None = None,
 ) -> None:
     """Write a Llama of transformers and its byte-level tokenizer as llama.cpp would."""
-    import gguf
     import json
+
+    import gguf
 
     config = model.config
     writer = gguf.GGUFWriter(str(path), "llama")

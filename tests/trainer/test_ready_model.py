@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.trainer.gguf_files import TEMPLATE, write_gguf
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from autophage.data.gguf_file import FLOAT16, FLOAT32, read_header
@@ -20,9 +21,9 @@ from autophage.recipe.tables.model import ModelTable
 from autophage.trainer.gguf_conversion import CANARY
 from autophage.trainer.loading import load_model
 from autophage.trainer.ready_model import ready_model
-from tests.trainer.gguf_files import TEMPLATE, write_gguf
 
 TEXT = [f"In the year {n} the capital city by the river was rebuilt by {n % 7} masons of France.\n" for n in range(300)]
+
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +112,10 @@ def test_a_chat_template_comes_along_and_a_broken_one_is_told(tmp_path: Path) ->
     assert tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False) == "<s>user\nx</s>\n"
     assert not any("chat template" in note for note in notes)
     write_gguf(path, *tiny(), template="{% for m in messages %}{{ m['role'] }}{% endfor %}")
-    assert any("chat template does not give a plain sentence back" in note for note in ready_model(ModelTable(path=str(path)))[1])
+    assert any(
+        "chat template does not give a plain sentence back" in note
+        for note in ready_model(ModelTable(path=str(path)))[1]
+    )
     write_gguf(path, *tiny(), template="{{ raise_exception('no') }}")
     assert any("chat template cannot be used" in note for note in ready_model(ModelTable(path=str(path)))[1])
 
@@ -195,7 +199,9 @@ def test_an_adapter_is_merged_on_request_and_told(tmp_path: Path) -> None:
     assert f"the adapter {tmp_path / 'adapter'} was merged into its base {base}, in float32" in notes[0]
     check_model_folder(folder)
     ids = load_tokenizer(folder).encode(CANARY)
-    torch.testing.assert_close(logits(load_model(folder, torch.float32), ids), logits(adapted, ids), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        logits(load_model(folder, torch.float32), ids), logits(adapted, ids), atol=1e-4, rtol=1e-4
+    )
     assert not torch.allclose(logits(load_model(str(base), torch.float32), ids), logits(adapted, ids), atol=1e-2)
     assert ready_model(ModelTable(path=str(tmp_path / "adapter"), merge_adapter=True)) == (folder, notes)
     assert shape_at(str(tmp_path / "adapter")) == shape_at(str(base))

@@ -166,5 +166,5 @@ def _latin(names: Iterable[str]) -> set[str]:
 def folded(name: str) -> str:
     """Return a name without case, accents and punctuation. Names that differ in these alone are one name."""
     plain = unicodedata.normalize("NFKD", name).casefold()
-    letters = (" " if one in "-'’.," else one for one in plain if not unicodedata.combining(one))
+    letters = (" " if one in "-'\u2019.," else one for one in plain if not unicodedata.combining(one))
     return " ".join("".join(letters).split())

@@ -79,13 +79,17 @@ def read_header(path: Path) -> GgufHeader:
         with path.open("rb") as file:
             return _read(file, path)
     except (struct.error, UnicodeDecodeError, KeyError, OverflowError, MemoryError) as error:
-        raise UserError(f"{path}: its header is cut or damaged ({type(error).__name__}: {error}). Copy the file again.") from error
+        raise UserError(
+            f"{path}: its header is cut or damaged ({type(error).__name__}: {error}). Copy the file again."
+        ) from error
 
 
 def _read(file: BinaryIO, path: Path) -> GgufHeader:
     magic = file.read(len(MAGIC))
     if magic != MAGIC:
-        raise UserError(f"{path}: is no GGUF file (it begins with {magic!r}). Download it again, or give a model folder.")
+        raise UserError(
+            f"{path}: is no GGUF file (it begins with {magic!r}). Download it again, or give a model folder."
+        )
     version, tensors, entries = _unpack(file, "<I"), _unpack(file, "<Q"), _unpack(file, "<Q")
     if version not in VERSIONS:
         raise UserError(f"{path}: has version {version} of GGUF. Versions {VERSIONS[0]} and {VERSIONS[1]} can be read.")

@@ -45,7 +45,9 @@ def check_model_folder(path: str) -> None:
     """
     folder = Path(path)
     if is_gguf(path):
-        raise UserError(f"{path}: is a GGUF file. Only model.path of a recipe takes one; here a model folder or hub id is needed.")
+        raise UserError(
+            f"{path}: is a GGUF file. Only model.path of a recipe takes one; here a model folder or hub id is needed."
+        )
     if not folder.is_dir():
         return
     if not (folder / CONFIG).is_file():
@@ -69,8 +71,8 @@ def _no_config(folder: Path) -> str:
     if adapter.is_file():
         base = read_json(adapter).get("base_model_name_or_path") or "the model that it was trained on"
         return (
-            f"{folder}: is an adapter, not a model. A recipe with model.merge_adapter = true merges it into its base once. Or give "
-            f"the base: {base}. `autophage score` takes an adapter beside a model: --adapter {folder}."
+            f"{folder}: is an adapter, not a model. A recipe with model.merge_adapter = true merges it into its base once. Or "
+            f"give the base: {base}. `autophage score` takes an adapter beside a model: --adapter {folder}."
         )
     return f"{folder}: has no config.json, so it is no model folder. Give one with config.json and safetensors weights."
 

@@ -47,7 +47,7 @@ LEAST_PEOPLE = 1000
 
 
 @dataclass(frozen=True)
-class Answer:
+class PlaceAnswer:
     """An answer: its name, the name within a sentence, and other names of the same thing."""
 
     name: str
@@ -73,9 +73,9 @@ class Fact:
     bucket: str
     question: str
     statement: str
-    answer: Answer
-    larger: tuple[Answer, ...]
-    smaller: tuple[Answer, ...]
+    answer: PlaceAnswer
+    larger: tuple[PlaceAnswer, ...]
+    smaller: tuple[PlaceAnswer, ...]
 
     @property
     def wrong(self) -> int:
@@ -95,13 +95,13 @@ class PlaceFacts:
         """Return the facts of a subject about places of a class, by falling population."""
         return [fact for fact in self._facts[subject] if fact.bucket == bucket]
 
-    def answers(self, subject: str) -> tuple[Answer, ...]:
+    def answers(self, subject: str) -> tuple[PlaceAnswer, ...]:
         """Return every answer to questions of a subject, right or wrong, each once."""
         named = {
             "cities": [_country(one) for one in self._countries],
             "capitals": [self._capital(one) for one in self._countries if one.capital],
             "currencies": [_currency(one.currency) for one in self._countries if one.currency],
-            "continents": [Answer(name, name) for name in self._gazetteer.continents],
+            "continents": [PlaceAnswer(name, name) for name in self._gazetteer.continents],
         }
         return tuple({one.name: one for one in named[subject]}.values())
 
@@ -167,17 +167,17 @@ class PlaceFacts:
                 smaller,
             )
 
-    def _answer(self, subject: str, country: Country) -> Answer:
+    def _answer(self, subject: str, country: Country) -> PlaceAnswer:
         """Return the answer about a country. Its name is empty if the file does not state it."""
         if subject == "capitals":
             return self._capital(country)
         if subject == "currencies":
             return _currency(country.currency)
-        return Answer(country.continent, country.continent)
+        return PlaceAnswer(country.continent, country.continent)
 
-    def _capital(self, country: Country) -> Answer:
+    def _capital(self, country: Country) -> PlaceAnswer:
         names = self._city_names.get((country.code, folded(country.capital)), ())
-        return Answer(country.capital, country.capital, names)
+        return PlaceAnswer(country.capital, country.capital, names)
 
     @cached_property
     def _city_names(self) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -221,8 +221,7 @@ def _words(subject: str, country: Country) -> tuple[str, str]:
         return f"What is the capital of {name}?", f"The capital of {name} is"
     if subject == "currencies":
         return f"What is the currency of {name}?", f"The currency of {name} is the"
-    verb = "are" if name.endswith("s") and name.startswith("the ") and "United" not in name else "is"
-    return f"On which continent {verb} {name}?", f"{name[:1].upper()}{name[1:]} {verb} on the continent of"
+    return f"On which continent is {name}?", f"{name[:1].upper()}{name[1:]} is on the continent of"
 
 
 def _parts(name: str) -> Iterator[str]:
@@ -233,19 +232,18 @@ def _parts(name: str) -> Iterator[str]:
             yield " ".join(words[start:end])
 
 
-def _distinct(others: Iterable[Answer], answer: Answer) -> tuple[Answer, ...]:
+def _distinct(others: Iterable[PlaceAnswer], answer: PlaceAnswer) -> tuple[PlaceAnswer, ...]:
     return tuple({one.name: one for one in others if one.name != answer.name}.values())
 
 
-def _country(country: Country) -> Answer:
-    return Answer(country.name, country.in_sentence, country.aliases)
+def _country(country: Country) -> PlaceAnswer:
+    return PlaceAnswer(country.name, country.in_sentence, country.aliases)
 
 
-def _home(city: City, country: Country) -> Answer:
+def _home(city: City, country: Country) -> PlaceAnswer:
     own = _country(country)
     return replace(own, aliases=(*own.aliases, *REGION_ALIASES.get((city.country, city.region), ())))
 
 
-def _currency(name: str) -> Answer:
-    return Answer(name, name.lower(), (f"{name}s", *CURRENCY_ALIASES.get(name, ())))
-
+def _currency(name: str) -> PlaceAnswer:
+    return PlaceAnswer(name, name.lower(), (f"{name}s", *CURRENCY_ALIASES.get(name, ())))

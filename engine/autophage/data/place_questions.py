@@ -20,8 +20,8 @@ from dataclasses import replace
 from functools import cache
 from random import Random
 
-from autophage.data.gazetteer import Gazetteer, folded, read_gazetteer
-from autophage.data.place_facts import BUCKETS, SUBJECTS, Answer, Fact, PlaceFacts
+from autophage.data.gazetteer import folded, read_gazetteer
+from autophage.data.place_facts import BUCKETS, SUBJECTS, Fact, PlaceAnswer, PlaceFacts
 from autophage.data.questions import PROMPTS, Prompt, Question, require_subjects
 from autophage.data.source import spread
 from autophage.errors import UserError
@@ -66,7 +66,10 @@ def place_prompts(facts: PlaceFacts, table: QuestionsTable) -> list[Prompt]:
     }
     asked = [_questions(facts, subject, bucket, table) for subject in wanted for bucket in BUCKETS]
     return [
-        _prompt(question, form, valid[question.subject]) for form in table.formats for some in asked for question in some
+        _prompt(question, form, valid[question.subject])
+        for form in table.formats
+        for some in asked
+        for question in some
     ]
 
 
@@ -142,7 +145,7 @@ def _shots(question: Question, known: Sequence[Fact], count: int, random: Random
     return tuple(_question(fact, place, larger, random) for fact, place, larger in chosen)
 
 
-def _aliases(options: Sequence[Answer]) -> tuple[tuple[str, ...], ...]:
+def _aliases(options: Sequence[PlaceAnswer]) -> tuple[tuple[str, ...], ...]:
     """Return the other names of each option, with and without accents. A name that fits two options is left out."""
     names = [
         list(dict.fromkeys(name for one in _names(option) for name in (one, _unaccented(one)))) for option in options
@@ -154,7 +157,7 @@ def _aliases(options: Sequence[Answer]) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def _names(option: Answer) -> tuple[str, ...]:
+def _names(option: PlaceAnswer) -> tuple[str, ...]:
     return (option.name, option.in_sentence, *option.aliases)
 
 

@@ -34,7 +34,6 @@ from autophage.metrics.intervals import ratio_bootstrap, wilson
 from autophage.store.answers import Answer
 from autophage.store.manifest import Metric
 
-
 GUESS = 0.25
 """Expected accuracy of random answers to four-way questions."""
 

@@ -90,7 +90,9 @@ def shape_at(path: str) -> Shape | None:
             base = str(json.loads(adapter.read_text("utf-8"))["base_model_name_or_path"])
         except (OSError, ValueError, KeyError, TypeError):  # merging reports the fault
             return None
-        return None if base == path else shape_at(str(adapter.parent / base if (adapter.parent / base).is_dir() else base))
+        return (
+            None if base == path else shape_at(str(adapter.parent / base if (adapter.parent / base).is_dir() else base))
+        )
     if config.is_file():
         try:
             return configured_shape(json.loads(config.read_text("utf-8")))

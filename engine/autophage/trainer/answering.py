@@ -123,9 +123,7 @@ def _names(prompt: Prompt) -> list[tuple[int, str]]:
     """Return the names of the options by their indices, then those of other valid answers by higher numbers."""
     question = prompt.question
     own = [
-        (place, name)
-        for place, option in enumerate(question.options)
-        for name in (option, *question.aliases[place])
+        (place, name) for place, option in enumerate(question.options) for name in (option, *question.aliases[place])
     ]
     known = {name for _, name in own}
     others = [name for name in prompt.valid if name not in known]

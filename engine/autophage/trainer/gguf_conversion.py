@@ -127,8 +127,8 @@ def _require_round_trip(path: Path, tokenizer: Any) -> None:
     back = str(tokenizer.decode(ids)).strip()
     if back != CANARY:
         raise UserError(
-            f"{path}: its tokenizer cannot be converted. It makes {back!r} of the sentence {CANARY!r}. Give the model folder that "
-            "the file was made from."
+            f"{path}: its tokenizer cannot be converted. It makes {back!r} of the sentence {CANARY!r}. Give the model folder "
+            "that the file was made from."
         )
 
 

@@ -27,7 +27,9 @@ def base_of(adapter: Path) -> tuple[str, str | None]:
 
     named = read_json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
-        raise UserError(f"{adapter / ADAPTER_CONFIG}: names no base_model_name_or_path. Write the folder of its base there.")
+        raise UserError(
+            f"{adapter / ADAPTER_CONFIG}: names no base_model_name_or_path. Write the folder of its base there."
+        )
     for place in (adapter / named, Path(named)):
         if place.is_dir():
             check_model_folder(str(place))
@@ -59,7 +61,9 @@ def merge(adapter: Path, base: str, folder: Path) -> list[str]:
     stored = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype or torch.float32
     own = (adapter / "tokenizer_config.json").is_file()
     tokenizer: Any = load_tokenizer(str(adapter) if own else base)
-    with foreign_errors(f"{adapter}: cannot be merged into {base}", "Merge it where it was trained, and give the result."):
+    with foreign_errors(
+        f"{adapter}: cannot be merged into {base}", "Merge it where it was trained, and give the result."
+    ):
         merged: Any = with_adapter(model, adapter, base).merge_and_unload(safe_merge=True)
     merged.to(stored).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

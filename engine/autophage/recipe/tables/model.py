@@ -54,8 +54,8 @@ class ModelTable(Table):
 
     path: PathText = Field(
         FROM_SOURCE,
-        description='Model folder, hub id, GGUF file (extra autophage[gguf]; converted once and cached), or "from-source": a small '
-        "base model, trained on the source and cached.",
+        description='Model folder, hub id, GGUF file (extra autophage[gguf]; converted once and cached), or "from-source": a '
+        "small base model, trained on the source and cached.",
     )
     merge_adapter: bool = Field(
         False, description="`path` is the folder of a PEFT adapter: merge it into its base once, and cache the result."
