@@ -18,7 +18,7 @@ from autophage.data.tokens import byte_pair_tokenizer, load_tokenizer, start_ids
 from autophage.errors import UserError
 from autophage.plan.shape import shape_at
 from autophage.recipe.tables.model import ModelTable
-from autophage.trainer.gguf_conversion import CANARY
+from autophage.trainer.gguf_conversion import CANARY, surprise_notes
 from autophage.trainer.loading import load_model
 from autophage.trainer.ready_model import ready_model
 
@@ -125,6 +125,20 @@ def test_an_untrained_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     write_gguf(path, *tiny())
     assert any("as surprising as noise" in note for note in ready_model(ModelTable(path=str(path)))[1])
+
+
+def test_a_start_token_that_disturbs_is_told() -> None:
+    model, tokenizer = tiny(tied=False)
+    alone = torch.tensor([tokenizer.encode(CANARY)])
+    opened = torch.cat([torch.tensor([start_ids(tokenizer)]), alone], dim=1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(80):  # it learns the sentence, and to be surprised by it after the start token
+        losses = [model(input_ids=ids, labels=ids).loss for ids in (alone, opened)]
+        optimizer.zero_grad()
+        (losses[0] + torch.relu(5 - losses[1])).backward()
+        optimizer.step()
+    (note,) = surprise_notes(model, tokenizer)
+    assert "after its start token more surprising" in note
 
 
 def test_damaged_files_are_refused_before_anything_starts(tmp_path: Path) -> None:

@@ -158,18 +158,18 @@ def surprise_notes(model: Any, tokenizer: Any) -> list[str]:
 
     ids = tokenizer.encode(CANARY, add_special_tokens=False)
     opened, alone = _nats(model, start_ids(tokenizer), ids), _nats(model, [], ids)
-    notes = []
-    if opened > (1 - NOTHING) * math.log(model.get_input_embeddings().weight.shape[0]):
-        notes.append(
+    noise = (1 - NOTHING) * math.log(model.get_input_embeddings().weight.shape[0])
+    if min(opened, alone) > noise:
+        return [
             f"the model finds a plain English sentence as surprising as noise ({opened:.1f} nats a token). The file may be "
             "broken, or untrained"
-        )
+        ]
     if opened > alone + CLEARLY:
-        notes.append(
+        return [
             f"the model finds a sentence after its start token more surprising ({opened:.1f} nats a token) than without "
             f"({alone:.1f}). autophage opens every text with it"
-        )
-    return notes
+        ]
+    return []
 
 
 def _nats(model: Any, opening: list[int], ids: list[int]) -> float:
