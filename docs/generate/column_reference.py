@@ -53,6 +53,7 @@ ANSWERS = {
     "generated_choice": "Option that the sampled answer names; null where it names none.",
     "generated_complies": "True if the sampled answer names a valid answer.",
     "entailment": "Probability that the sampled answer entails the right option; null without `questions.entailment`.",
+    "bucket": "Class of a place by population: head, torso or tail; null for other questions.",
 }
 TRAINING = {
     "step": "Optimizer step of this generation, from 0.",

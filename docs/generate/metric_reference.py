@@ -18,7 +18,7 @@ UNITS = {
     "rate": "tokens/s",
 }
 FAMILIES = {
-    "knowledge": "Knowledge of a world's facts",
+    "knowledge": "Knowledge of a world's facts, and of places",
     "format": "Form of answers",
     "questions": "Four-way questions",
     "fluency": "Fluency",

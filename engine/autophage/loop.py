@@ -41,6 +41,7 @@ from autophage.runs.directory import begin_run
 from autophage.sampler.protocol import Completion, Job
 from autophage.stages.beam import AnySampler, sampler_for
 from autophage.stages.facts import model_path
+from autophage.stages.retained import with_retention
 from autophage.stages.workbench import Workbench
 from autophage.store.canary import CanaryRecord
 from autophage.store.commit import Generation, commit_generation
@@ -76,14 +77,13 @@ def run_loop(recipe_name: str, out: Path, overrides: Sequence[str] = ()) -> None
 
     for generation in range(loaded.recipe.generations + 1):
         for cohort in cohorts_of(loaded.arms):
-            begun = time.perf_counter()
-            together = [lineages[name] for name in cohort]
+            begun, together = time.perf_counter(), [lineages[name] for name in cohort]
             jobs = [train_and_swap(bench, sampler, lineage, generation) for lineage in together]
             for lineage, job, completions in zip(together, jobs, sampler.sample(jobs, lambda *_: None), strict=True):
                 sampler.remove(job.served)
                 made = measure(bench, lineage, generation, completions, job.served.name)
                 level = resume_level(device().type)
-                commit_generation(run, made, level=level, versions=versions(), arms=list(lineages))
+                commit_generation(run, with_retention(run, made), level=level, versions=versions(), arms=list(lineages))
                 print(f"{made.arm:>12}  generation {generation}  ({time.perf_counter() - begun:.1f} s)", flush=True)
 
 

@@ -143,6 +143,15 @@ def test_a_subject_is_a_file_and_options_share_their_prompt(recipe_of: RecipeMak
     assert whole.sample.documents - plain.sample.documents == 2 * 57 * 20
 
 
+def test_places_are_asked_by_subject_and_class(recipe_of: RecipeMaker) -> None:
+    asked = {"kind": "places", "subjects": ["cities", "capitals"], "count": 75, "formats": ["cloze", "few-shot"]}
+    model = {"path": "owner/model"}
+    plain, found = workload(recipe_of(model=model), 0), workload(recipe_of(model=model, questions=asked), 0)
+    questions = 3 * 75 + 75 + 73 + 70  # the smaller countries are fewer
+    assert found.sample.documents - plain.sample.documents == 2 * questions
+    assert found.measure.tokens - plain.measure.tokens == questions * (4 * 10 + 110)
+
+
 def test_what_goes_forward_in_training_without_being_trained_on(recipe_of: RecipeMaker) -> None:
     mix, train = {"alpha": 0.25}, {"epochs": 2.0, "batch_size": 32}
     plain = workload(recipe_of(sample={"count": 100}, mix=mix, train=train), 1).train

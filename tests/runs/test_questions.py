@@ -233,4 +233,4 @@ def test_questions_that_changed_meanwhile_are_refused(chat: dict[str, object], a
     test.write_text(test.read_text("utf-8").replace("rebuilt it in 0", "destroyed it in 0"), "utf-8")
     done = autophage(*command)
     assert done.returncode == 2
-    assert "what questions.path holds changed since this run started" in done.stderr
+    assert "what is asked (questions.path, or the package of questions.kind) changed since this run started" in done.stderr

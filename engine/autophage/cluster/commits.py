@@ -10,6 +10,7 @@ from autophage.cluster.scheduler import Work
 from autophage.host.versions import versions
 from autophage.plan.disk import require_room
 from autophage.recipe.arms import Arm
+from autophage.stages.retained import ignorance, with_retention
 from autophage.store.commit import commit_generation
 from autophage.store.fault_points import reach
 from autophage.store.manifest import committed
@@ -59,12 +60,15 @@ class Committer:
         """
         began = time.monotonic()
         reach("commit", work)
-        generation = partial.as_generation(work, self._arms[work.arm].recipe.seed, weights, optimizer)
+        made = partial.as_generation(work, self._arms[work.arm].recipe.seed, weights, optimizer)
+        generation = with_retention(self._run, made)
         commit_generation(self._run, generation, level=self._level, versions=versions(), arms=list(self._arms))
         reach("committed", work)
         seconds = time.monotonic() - began
         self._emit("stage-end", **names, seconds=round(seconds, 3), tokens=0)
-        measured = ended(partial.measured).metrics
+        measured = [*ended(partial.measured).metrics, *generation.metrics[len(made.metrics) :]]
         headline = {metric.metric: metric.value for metric in measured if metric.metric.count(".") < 2}
+        if note := ignorance(generation):
+            self._emit("note", text=note)
         self._emit("commit", arm=work.arm, generation=work.generation, metrics=headline)
         return seconds

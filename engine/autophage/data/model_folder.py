@@ -6,14 +6,17 @@ read. A hub id is not checked: it is loaded, or it is not.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autophage.data.gguf_file import is_gguf
 from autophage.data.own_code import code_files, refuse_own_code
 from autophage.data.pointers import refuse_pointer
 from autophage.errors import UserError
+from autophage.store.atomic import sha256
 from autophage.store.weights import WEIGHTS, refuse_pickle
 
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"
@@ -26,6 +29,10 @@ PLAIN_JSON = (
     "tokenizer_config.json",
     "special_tokens_map.json",
 )
+DECISIVE = (".safetensors", ".json", ".jinja", ".model", ".txt")
+"""Suffixes of the files of a model folder that decide weights, tokenizer and template."""
+NEEDS_START = ("gemma", "recurrent_gemma")
+"""Beginnings of the types of models that babble without their start token."""
 LONGEST_HEADER = 100 << 20
 """Largest header of a safetensors file in bytes, as its format sets it."""
 
@@ -37,6 +44,10 @@ def check_model_folder(path: str) -> None:
         UserError: A file is missing, cut, damaged or a Git LFS pointer; or the folder is an adapter, or quantised.
     """
     folder = Path(path)
+    if is_gguf(path):
+        raise UserError(
+            f"{path}: is a GGUF file. Only model.path of a recipe takes one; here a model folder or hub id is needed."
+        )
     if not folder.is_dir():
         return
     if not (folder / CONFIG).is_file():
@@ -49,7 +60,7 @@ def check_model_folder(path: str) -> None:
     for file in sorted(folder.iterdir()):
         if file.is_file():
             refuse_pointer(file)
-    contents = {name: _read_json(folder / name) for name in PLAIN_JSON if (folder / name).is_file()}
+    contents = {name: read_json(folder / name) for name in PLAIN_JSON if (folder / name).is_file()}
     config = contents[CONFIG]
     quantization = config.get("quantization_config")
     if quantization is not None:
@@ -65,15 +76,20 @@ def check_model_folder(path: str) -> None:
 def _no_config(folder: Path) -> str:
     adapter = folder / ADAPTER_CONFIG
     if adapter.is_file():
-        base = _read_json(adapter).get("base_model_name_or_path") or "the model that it was trained on"
+        base = read_json(adapter).get("base_model_name_or_path") or "the model that it was trained on"
         return (
-            f"{folder}: is an adapter, not a model. Merge it into its base with PEFT's merge_and_unload and give the result, or "
+            f"{folder}: is an adapter, not a model. A recipe with model.merge_adapter = true merges it into its base once. Or "
             f"give the base: {base}. `autophage score` takes an adapter beside a model: --adapter {folder}."
         )
     return f"{folder}: has no config.json, so it is no model folder. Give one with config.json and safetensors weights."
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the JSON object in a file of a model folder.
+
+    Raises:
+        UserError: The file holds none.
+    """
     try:
         content = json.loads(file.read_bytes())
     except ValueError as error:
@@ -94,7 +110,7 @@ def check_adapter_folder(folder: Path) -> None:
     refuse_pickle(folder)
     for name in (ADAPTER_CONFIG, WEIGHTS):
         refuse_pointer(folder / name)
-    _read_json(folder / ADAPTER_CONFIG)
+    read_json(folder / ADAPTER_CONFIG)
     tensor_names(folder / WEIGHTS)
 
 
@@ -167,6 +183,26 @@ def model_config(path: str) -> Any:
         return None
 
 
+def model_key(kind: str, version: int, *parts: Path | str) -> str:
+    """Return the name of the cache folder of a model that is made of files.
+
+    Args:
+        kind: How it is made, in a word.
+        version: Version of the making.
+        parts: Files, model folders and hub ids. Files and the decisive files of folders count by their content.
+    """
+    digest = hashlib.sha256(f"{kind} {version}".encode())
+    for part in parts:
+        place = Path(part)
+        found = [place] if place.is_file() else sorted(place.iterdir()) if place.is_dir() else []
+        for file in found:
+            if file.is_file() and (place.is_file() or file.suffix in DECISIVE):
+                digest.update(f"\n{file.name if place.is_dir() else ''} {sha256(file)}".encode())
+        if not found:
+            digest.update(f"\n{part}".encode())
+    return digest.hexdigest()[:24]
+
+
 def check_rows(path: str, config: Any, tokenizer: Any) -> None:
     """Check that a model has an embedding for every token of its tokenizer.
 
@@ -181,3 +217,28 @@ def check_rows(path: str, config: Any, tokenizer: Any) -> None:
             f"model {path!r}: its tokenizer has tokens up to number {highest:,} ({word!r}), and its embedding has {rows:,} rows. "
             "Resize the model's embeddings (resize_token_embeddings), train the new rows, and save it again."
         )
+
+
+def start_notes(path: str, tokenizer: Any) -> list[str]:
+    """Return a note about a tokenizer without the start token that its model was trained with; none if all is well.
+
+    A start token that also ends texts or fills rows is none: Qwen's configurations name one that is never put before a text.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False).get_text_config()
+    start, ends = getattr(config, "bos_token_id", None), getattr(config, "eos_token_id", None)
+    others = {tokenizer.eos_token_id, tokenizer.pad_token_id, *(ends if isinstance(ends, list) else [ends])}
+    if tokenizer.bos_token_id is None:
+        if start is None or start in others:
+            return []
+        return [
+            f"the tokenizer of {path} names no start token, but config.json does ({start}). Texts open with the end token, which "
+            "the model may not expect. If it babbles, set bos_token in tokenizer_config.json"
+        ]
+    if str(config.model_type).startswith(NEEDS_START) and list(tokenizer.encode("a"))[:1] != [tokenizer.bos_token_id]:
+        return [
+            f"the tokenizer of {path} puts no {tokenizer.bos_token} before a text, without which this model babbles. autophage "
+            "does; other programs that read the folder may not"
+        ]
+    return []

@@ -29,17 +29,23 @@ def named_option(text: str, options: Sequence[str]) -> int | None:
 
     None if no option or more than one fits.
     """
+    return named_of(text, list(enumerate(options)))
+
+
+def named_of(text: str, names: Sequence[tuple[int, str]]) -> int | None:
+    """Return the number of the thing that an answer `text` states by one of its names.
+
+    `names` are pairs of a number and a name. A thing may have several names. None if nothing or more than one thing fits.
+    """
     answer = _plain(text)
-    known = [_plain(option) for option in options]
-    first = [place for place, option in enumerate(known) if re.match(rf"{re.escape(option)}(?!\w)", answer)]
-    longest = [place for place in first if len(known[place]) == max(len(known[one]) for one in first)]
+    known = [(number, plain) for number, name in names if (plain := _plain(name)) in answer]
+    first = [one for one in known if re.match(rf"{re.escape(one[1])}(?!\w)", answer)]
+    longest = {number for number, name in first if len(name) == max(len(other) for _, other in first)}
     if longest:
-        return longest[0] if len(longest) == 1 else None
-    there = [place for place, option in enumerate(known) if re.search(rf"(?<!\w){re.escape(option)}(?!\w)", answer)]
-    whole = [
-        place for place in there if not any(known[place] in known[one] for one in there if known[one] != known[place])
-    ]
-    return whole[0] if len(whole) == 1 else None
+        return longest.pop() if len(longest) == 1 else None
+    there = [one for one in known if re.search(rf"(?<!\w){re.escape(one[1])}(?!\w)", answer)]
+    whole = {number for number, name in there if not any(name in other for _, other in there if other != name)}
+    return whole.pop() if len(whole) == 1 else None
 
 
 def _plain(text: str) -> str:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from autophage.data.chat_template import DEFAULTS, ChatTemplate
 from autophage.data.mmlu import read_mmlu
-from autophage.data.questions import LETTERS, OPEN, PROMPTS, Prompt
+from autophage.data.place_questions import read_places
+from autophage.data.questions import OPEN, PROMPTS, Prompt
 from autophage.data.source import Role
 from autophage.data.tokens import start_ids
 from autophage.data.world import World
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from autophage.data.build import RawSource
+
+
+CHAT_KINDS = ("mmlu", "places")
+"""Kinds of questions that may go through a chat template. Those about a world are in its own words."""
+CLOZE = "cloze"
+"""Format that is plain text for every model: a sentence is continued, and nobody is asked."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,8 @@ def read_questions(recipe: Recipe, raw: RawSource) -> list[Prompt]:
     if table.kind == "world":
         assert isinstance(raw.content, World)
         return world_prompts(raw.content, table)
+    if table.kind == "places":
+        return read_places(table)
     questions = read_mmlu(table)
     return [
         Prompt(question, form, PROMPTS[form](question), form != "short-answer", question.options)
@@ -75,7 +84,12 @@ def read_questions(recipe: Recipe, raw: RawSource) -> list[Prompt]:
 
 def questions_digest(prompts: Sequence[Prompt]) -> str | None:
     """Return the SHA-256 of all prompts in hexadecimal, or None without prompts."""
-    return hashlib.sha256(repr(prompts).encode("utf-8", "surrogatepass")).hexdigest() if prompts else None
+    if not prompts:
+        return None
+    questions = [prompt.question for prompt in prompts]
+    graded = [(one.bucket, one.endings, one.aliases) for one in questions]
+    more = repr(graded) if any(one.bucket for one in questions) else ""
+    return hashlib.sha256((repr(prompts) + more).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def bind_questions(
@@ -89,7 +103,8 @@ def bind_questions(
         source = WorldSource(raw.content, tokenizer)
         return [_in_words(prompt, source) for prompt in prompts]
     asks = _Turns(tokenizer, recipe.model) if in_chat(recipe, tokenizer) else _Plain(tokenizer)
-    return [asks.pose(prompt) for prompt in prompts]
+    continues = _Plain(tokenizer, before="in")
+    return [(continues if prompt.format == CLOZE else asks).pose(prompt) for prompt in prompts]
 
 
 def in_chat(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -99,7 +114,7 @@ def in_chat(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> bool:
         UserError: The recipe requires the template, and the model has none.
     """
     asked, has_template = recipe.questions.chat, bool(getattr(tokenizer, "chat_template", None))
-    if asked is True and recipe.questions.kind == "mmlu" and not has_template:
+    if asked is True and recipe.questions.kind in CHAT_KINDS and not has_template:
         raise UserError(
             f"questions.chat = true: the model {recipe.model.path!r} has no chat template. "
             'Use chat = "auto" or false, or an instruction-tuned model.'
@@ -126,9 +141,10 @@ class _Plain:
         self._known: dict[str, list[int]] = {}
 
     def pose(self, prompt: Prompt) -> Posed:
-        answers = LETTERS if prompt.letters else prompt.question.options
-        options = tuple(self._continuation(answer) for answer in answers)
-        return Posed(prompt, self.prompt_ids(prompt.text), options, frozenset(ids[0] for ids in options))
+        options = tuple(self._continuation(answer) for answer in prompt.answers)
+        others = prompt.valid if not prompt.lists_options else ()
+        valid = frozenset(ids[0] for ids in (*options, *(self._continuation(other) for other in others)))
+        return Posed(prompt, self.prompt_ids(prompt.text), options, valid)
 
     def prompt_ids(self, text: str) -> list[int]:
         return start_ids(self._tokenizer) + self._encode(text)

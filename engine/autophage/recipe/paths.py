@@ -24,6 +24,8 @@ from autophage.recipe.tables.model import FROM_SOURCE
 PACKAGE = Path(__file__).resolve().parents[1]
 """The folder of the package `autophage`, in a source checkout or installed."""
 SUFFIX = ".toml"
+GGUF = ".gguf"
+"""End of a model's path that is a file, never a hub id."""
 NO_PATH = {"model.path": FROM_SOURCE, "anchor.reference": BASE}
 """Dotted path key to its value that is never a path, even if a folder has the same name."""
 
@@ -107,7 +109,8 @@ def _placed(recipe: Recipe, dotted: str, value: Any, at: KeyPath, document: Toml
     if dotted == "source.path":
         is_dataset = recipe.source.kind == "dataset"
         return _where_it_exists(value, document, in_file, folder=False) if is_dataset else value
-    return _where_it_exists(value, document, in_file, folder=True)
+    file = dotted == "model.path" and value.lower().endswith(GGUF)
+    return _absolute(value, document, in_file) if file else _where_it_exists(value, document, in_file, folder=True)
 
 
 def _gate_with_paths(gate: GateTable, at: KeyPath, document: TomlDocument) -> GateTable:

@@ -29,7 +29,15 @@ MOST_ARMS = 1000
 
 WHOLE_RUN = (
     *("name", "description", "profile", "generations", "devices", "learner.kind"),
-    *("model.path", "model.dtype", "sample.concurrency", "sample.batching", "sample.memory", "sample.beams"),
+    *(
+        "model.path",
+        "model.merge_adapter",
+        "model.dtype",
+        "sample.concurrency",
+        "sample.batching",
+        "sample.memory",
+        "sample.beams",
+    ),
 )
 WHOLE_RUN_TABLES = ("base", "source", "questions", "cluster", "control", "track")
 """Tables that all arms of a run share, as they do the keys of `WHOLE_RUN`.

@@ -22,6 +22,8 @@ FULL_SENTENCES = 4
 """Most arms of a kind with a sentence of their own. The table has all arms."""
 
 KNOWLEDGE = ("knowledge/accuracy.torso", "knowledge/accuracy")
+FLUENCY = {"fluency/ppl_form": "Perplexity of form", "fluency/ppl_human": "Perplexity of human text"}
+"""Metrics of fluency beside knowledge, the first that was measured, with their words."""
 TEXT_METRICS = ("fluency/ppl_human", "onpolicy/entropy", "text/distinct_2")
 NAMES = {
     "fluency/ppl_human": "perplexity of held-out human text",
@@ -89,12 +91,13 @@ def _knowledge_finding(facts: RunFacts, arm: ArmFacts) -> str:
         f"After {plural(end.generation, 'generation')} on {_diet(arm)}, {arm.name} answers {percent(end.value)} of "
         f"{_questions(metric)} correctly (generation 0: {percent(start.value)}{_hedge(start, end)})."
     )
-    form = metrics.ends(arm.name, "fluency/ppl_form")
-    if form is None:
+    fluency = next((name for name in FLUENCY if metrics.has(name)), None)
+    form = metrics.ends(arm.name, fluency) if fluency else None
+    if fluency is None or form is None:
         return sentence
     before, after = form[0].value, form[1].value
-    moved = f"{number(before)} \u2192 {number(after)} ({change('fluency/ppl_form', before, after)}{_hedge(*form)})"
-    return f"{sentence} Perplexity of form: {moved}."
+    moved = f"{number(before)} \u2192 {number(after)} ({change(fluency, before, after)}{_hedge(*form)})"
+    return f"{sentence} {FLUENCY[fluency]}: {moved}."
 
 
 def _text_finding(facts: RunFacts, arm: ArmFacts) -> str:

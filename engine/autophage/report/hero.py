@@ -62,9 +62,8 @@ def hero_figure(run: RunDirectory, facts: RunFacts | None = None) -> str:
 def draw(facts: RunFacts) -> str:
     """Return the picture of a run whose arms are pooled over seeds, as SVG text."""
     knowledge = knowledge_metric(facts.metrics)
-    wanted: tuple[str, ...] = (
-        (knowledge, "fluency/ppl_form") if knowledge else ("fluency/ppl_human", "onpolicy/entropy")
-    )
+    fluency = "fluency/ppl_form" if facts.metrics.has("fluency/ppl_form") else "fluency/ppl_human"
+    wanted: tuple[str, ...] = (knowledge, fluency) if knowledge else ("fluency/ppl_human", "onpolicy/entropy")
     if (own := story(facts.recipe)) is not None:
         wanted = (*own.told, "")[:2]
     looks = styles([(arm.name, arm.control) for arm in facts.arms])

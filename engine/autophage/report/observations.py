@@ -28,6 +28,7 @@ def observations(facts: RunFacts) -> list[str]:
     """Return sentences that help to read the numbers of a run, in reading order; never empty."""
     rules: list[Callable[[RunFacts], list[str]]] = [
         _state,
+        _guesses,
         _control_moved,
         _same_as_control,
         _fluency_hid_the_loss,
@@ -76,6 +77,21 @@ def _clear_changes(facts: RunFacts, arms: list[ArmFacts], metric: str) -> Iterat
         ends = facts.metrics.ends(arm.name, metric)
         if ends is not None and apart(*ends):
             yield arm, *ends
+
+
+def _guesses(facts: RunFacts) -> list[str]:
+    """Say of which places model 0 knows nothing. Retention is left out there, by `metrics.places`."""
+    found = []
+    for arm in facts.arms:
+        asked = [one for one in BUCKETS if facts.metrics.at(arm.name, f"knowledge/accuracy.{one}", 0) is not None]
+        guessed = [one for one in asked if facts.metrics.at(arm.name, f"knowledge/retention.{one}", 0) is None]
+        if facts.recipe.questions.kind == "places" and guessed:
+            found.append(f"{arm.name} ({listed(guessed)})")
+    if not found:
+        return []
+    return [
+        f"Model 0 only guesses about some classes of places: {_several(found)}. There is nothing to lose there, and no retention."
+    ]
 
 
 def _control_moved(facts: RunFacts) -> list[str]:

@@ -21,6 +21,7 @@ from autophage.store.metrics_table import SCHEMA
 HEADLINES = (
     *LEARNERS,
     "knowledge/accuracy", "knowledge/accuracy.head", "knowledge/accuracy.torso", "knowledge/accuracy.tail",
+    "knowledge/retention.head", "knowledge/retention.torso", "knowledge/retention.tail", "knowledge/generated_accuracy",
     "knowledge/confidence", "knowledge/confidently_wrong", "format/compliance", "questions/accuracy",
     "questions/generated_accuracy", "questions/dominant", "questions/compliance", "fact/ppl", "fluency/ppl_form",
     "fluency/ppl_human", "onpolicy/entropy", "onpolicy/varentropy", "text/distinct_2", "text/compression",

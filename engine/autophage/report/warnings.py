@@ -95,6 +95,8 @@ def _of_a_format(metric: str) -> bool:
     # For questions, only overall values: there may be dozens of subjects. `always_one` is not about a model.
     if base.startswith("questions/"):
         return bool(suffixes) or base == "questions/always_one"
+    if base.startswith("knowledge/") and len(suffixes) > 1:
+        return True
     return any(suffix in FORMATS for suffix in suffixes)
 
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from autophage.data.model_folder import check_adapter_folder, check_rows, tensor_names
+from autophage.data.model_folder import check_rows
 from autophage.data.tokens import load_tokenizer
-from autophage.errors import UserError, foreign_errors
 from autophage.host.devices import element_type
-from autophage.store.weights import WEIGHTS
+from autophage.trainer.adapters import with_adapter
 from autophage.trainer.head import LanguageHead, find_head
 from autophage.trainer.loading import load_model
 
@@ -46,27 +45,8 @@ def load_scorer(model: str, adapter: Path | None = None, dtype: DType = "auto") 
     """
     loaded = load_model(model, element_type(dtype))
     if adapter is not None:
-        loaded = _with_adapter(loaded, adapter, model)
+        loaded = with_adapter(loaded, adapter, model)
     name = model if adapter is None else f"{model} + {adapter}"
     tokenizer = load_tokenizer(model)
     check_rows(model, loaded.config, tokenizer)
     return Scorer(name, find_head(loaded), tokenizer)
-
-
-def _with_adapter(loaded: Any, adapter: Path, model: str) -> Any:
-    from peft import PeftModel, get_peft_model_state_dict
-
-    check_adapter_folder(adapter)
-    remedy = "An adapter fits only the model it was trained on."
-    with foreign_errors(f"{adapter}: does not fit {model}", remedy):
-        adapted = PeftModel.from_pretrained(loaded, str(adapter)).eval()
-    # PEFT only warns, and keeps its initial values where the file has none: the model would be the base.
-    expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
-    held = tensor_names(adapter / WEIGHTS)
-    for names, fault in (
-        (expected - held, "lacks"),
-        (held - expected, "has a tensor that the model has no place for:"),
-    ):
-        if names:
-            raise UserError(f"{adapter}: {fault} {min(names)} ({len(names)} such tensors). {remedy}")
-    return adapted

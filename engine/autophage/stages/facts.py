@@ -28,7 +28,7 @@ DECISIVE = {
     "prompting": "the model's tokenizer, chat template or generation config",
     "revision": "the model",
     "source": "the source",
-    "questions": "what questions.path holds",
+    "questions": "what is asked (questions.path, or the package of questions.kind)",
 }
 """Facts of `model_facts` that must not change during a run, with the thing that each describes."""
 
@@ -45,18 +45,20 @@ def check_model(recipe: Recipe, source: RawSource) -> list[str]:
         return source.control_words(SPECIAL)
     from autophage.data.build import prompt_style
     from autophage.data.chat_template import template_notes
-    from autophage.data.model_folder import check_model_folder, check_rows, model_config
-    from autophage.data.posing import in_chat
+    from autophage.data.model_folder import check_model_folder, check_rows, model_config, start_notes
+    from autophage.data.posing import CHAT_KINDS, in_chat
+    from autophage.trainer.ready_model import ready_model
 
-    check_model_folder(recipe.model.path)
-    tokenizer = load_tokenizer(recipe.model.path)
-    config = model_config(recipe.model.path)
+    path, made = ready_model(recipe.model)
+    check_model_folder(path)
+    tokenizer = load_tokenizer(path)
+    config = model_config(path)
     if config is not None:
-        check_rows(recipe.model.path, config, tokenizer)
+        check_rows(path, config, tokenizer)
     asked = prompt_style(recipe, tokenizer) in ("instruct", MADE)
-    chats = in_chat(recipe, tokenizer) and recipe.questions.kind == "mmlu"
+    chats = in_chat(recipe, tokenizer) and recipe.questions.kind in CHAT_KINDS
     notes = template_notes(tokenizer, recipe.model) if asked or chats else []
-    return [*source.control_words(tokenizer.all_special_tokens), *notes]
+    return [*made, *start_notes(path, tokenizer), *source.control_words(tokenizer.all_special_tokens), *notes]
 
 
 def model_facts(recipe: Recipe, path: str, source: RawSource, resident: ResidentModel) -> dict[str, Any]:
@@ -104,10 +106,13 @@ def _digest(folder: Path, patterns: Sequence[str], *, named: bool = False) -> st
 def model_path(recipe: Recipe, source: RawSource, meter: Meter) -> str:
     """Return the folder or hub id of the studied model.
 
-    A base model "from-source" is trained first. `meter` counts its tokens.
+    A base model "from-source" is trained first. `meter` counts its tokens. A GGUF file is converted, and an adapter merged,
+    where the cache of this machine lacks the result.
     """
     if recipe.model.path != FROM_SOURCE:
-        return recipe.model.path
+        from autophage.trainer.ready_model import ready_model
+
+        return ready_model(recipe.model)[0]
     from autophage.trainer.base_model import ensure_base_model
 
     return str(ensure_base_model(recipe, source, meter))

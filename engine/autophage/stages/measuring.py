@@ -15,6 +15,7 @@ from autophage.metrics.drift import perplexities
 from autophage.metrics.fluency import onpolicy_metrics, perplexity_metrics
 from autophage.metrics.human import HumanText, count_human
 from autophage.metrics.knowledge import knowledge_metrics
+from autophage.metrics.places import place_metrics
 from autophage.metrics.questions import question_metrics
 from autophage.progress import Meter
 from autophage.recipe.arms import Arm
@@ -90,6 +91,7 @@ class MeasureStage:
         if examined:
             metrics += self._knowledge(arm, probes, seed, meter)
             metrics += question_metrics(answers, settings.confident, settings.resamples, seed)
+            metrics += place_metrics(answers, settings.confident, settings.resamples, seed)
             metrics += self._fluency(arm, documents, seed, meter)
         metrics += onpolicy_metrics(samples, settings.resamples, seed)
         metrics += self._text(arm, samples, seed)

@@ -2,7 +2,7 @@
 
 `logprobs` has a value in nats for each of the four options. A letter has the sum over its tokens. A text has their
 mean, the log of the geometric mean. The columns `generated*` are null if nothing was sampled; `generated_choice` is
-null if the text names no option.
+null if the text names no option. `bucket` is null if the questions have no frequency classes.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         ("generated_choice", pa.int8()),
         ("generated_complies", pa.bool_()),
         ("entailment", pa.float64()),
+        ("bucket", pa.string()),
     ]
 )
 
@@ -59,6 +60,7 @@ class Answer:
     generated_choice: int | None = None
     generated_complies: bool | None = None
     entailment: float | None = None
+    bucket: str | None = None
 
     @property
     def right(self) -> bool:
@@ -69,6 +71,15 @@ def write_answers(folder: Path, answers: Sequence[Answer]) -> None:
     with replacing(folder / ANSWERS) as temporary:
         table = pa.Table.from_pylist([asdict(answer) for answer in answers], schema=SCHEMA)
         pq.write_table(table, temporary, compression="zstd")
+
+
+def answers_in(folder: Path) -> list[Answer]:
+    """Read the answers in a generation's folder, in order. A column that an earlier version did not write is null.
+
+    Raises:
+        StoreError: The file cannot be read.
+    """
+    return [Answer(**{**row, "logprobs": tuple(row["logprobs"])}) for row in read_answers(folder).to_pylist()]
 
 
 def read_answers(folder: Path) -> pa.Table:

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autophage.data.parsing import named_letter, named_option
+from autophage.data.parsing import named_letter, named_of, named_option
 from autophage.data.posing import Posed
+from autophage.data.questions import Prompt
 from autophage.metrics.scored import Scored, log_probs
 from autophage.progress import Meter
 from autophage.store.answers import Answer
@@ -93,6 +94,7 @@ def answers(
             generated_choice=None if text is None else _named(one, text),
             generated_complies=None if text is None else _valid(one, text),
             entailment=entailment,
+            bucket=one.prompt.question.bucket,
             **vars(choice),
         )
         for one, choice, text, entailment in zip(posed, choices, written or nothing, entailed or nothing, strict=True)
@@ -100,11 +102,32 @@ def answers(
 
 
 def _named(posed: Posed, text: str) -> int | None:
-    return named_letter(text) if posed.prompt.letters else named_option(text, posed.prompt.question.options)
+    """Return the option that a sampled answer names; None if it names none, several, or something else."""
+    prompt, options = posed.prompt, posed.prompt.question.options
+    if prompt.letters:
+        return named_letter(text)
+    if not prompt.question.aliases:
+        return named_option(text, options)
+    found = named_of(text, _names(prompt))
+    return found if found is not None and found < len(options) else None
 
 
 def _valid(posed: Posed, text: str) -> bool:
-    return (named_letter(text) if posed.prompt.letters else named_option(text, posed.prompt.valid)) is not None
+    prompt = posed.prompt
+    if prompt.letters:
+        return named_letter(text) is not None
+    return (named_of(text, _names(prompt)) if prompt.question.aliases else named_option(text, prompt.valid)) is not None
+
+
+def _names(prompt: Prompt) -> list[tuple[int, str]]:
+    """Return the names of the options by their indices, then those of other valid answers by higher numbers."""
+    question = prompt.question
+    own = [
+        (place, name) for place, option in enumerate(question.options) for name in (option, *question.aliases[place])
+    ]
+    known = {name for _, name in own}
+    others = [name for name in prompt.valid if name not in known]
+    return [*own, *enumerate(others, start=len(question.options))]
 
 
 def _is_short(posed: Posed) -> bool:

@@ -1,13 +1,10 @@
 """The base model of `model.path = "from-source"`: a small Llama trained on the source, cached by content.
 
-The cache key hashes everything that decides the weights: source content, the `[base]` table and `VERSION`. A folder in
-the cache is complete, because it is renamed into place. Two processes that want the same model wait for each other.
+The cache key hashes everything that decides the weights: source content, the `[base]` table and `VERSION`.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +12,7 @@ from autophage.data.base_folder import base_model_folder, base_positions
 from autophage.data.build import RawSource
 from autophage.progress import Meter
 from autophage.recipe.schema import Recipe
-from autophage.store.atomic import sync_file, sync_folder
-from autophage.store.fault_points import reach
-from autophage.store.lock import one_at_a_time
+from autophage.trainer.made_once import made_once
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
@@ -34,38 +29,7 @@ def ensure_base_model(recipe: Recipe, raw: RawSource, meter: Meter) -> Path:
 
     A model that the cache lacks is trained first. `meter` counts its tokens.
     """
-    folder = base_model_folder(recipe, raw)
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with one_at_a_time(folder.with_suffix(".lock")):
-        if not folder.is_dir():
-            # The lock excludes other processes, so a partial folder belongs to a process that died.
-            for abandoned in folder.parent.glob(f".{folder.name}-*"):
-                shutil.rmtree(abandoned)
-            scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-            try:
-                _train(recipe, raw, scratch, meter)
-                reach("write", scratch)
-                for file in scratch.iterdir():
-                    sync_file(file)
-                sync_folder(scratch)
-                reach("fsync", scratch)
-                _move(scratch, folder)
-                reach("rename", folder)
-                sync_folder(folder.parent)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
-    return folder
-
-
-def _move(scratch: Path, folder: Path) -> None:
-    """Give the finished model its name. Where the file system has no locks, another process may have been faster."""
-    try:
-        scratch.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
+    return made_once(base_model_folder(recipe, raw), lambda scratch: _train(recipe, raw, scratch, meter))
 
 
 def _train(recipe: Recipe, raw: RawSource, folder: Path, meter: Meter) -> None:

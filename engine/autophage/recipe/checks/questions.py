@@ -7,6 +7,7 @@ from autophage.recipe.keys import KEYS
 from autophage.recipe.schema import Recipe
 from autophage.recipe.syntax.literals import toml_value
 from autophage.recipe.tables.model import FROM_SOURCE
+from autophage.recipe.tables.questions import OPEN_FORMATS
 
 
 def mmlu_without_path(recipe: Recipe) -> Conflict | None:
@@ -40,10 +41,33 @@ def options_not_in_world(recipe: Recipe) -> Conflict | None:
     return Conflict(("questions.formats", "questions.kind", "source.choices"), wrong, tuple(remedies))
 
 
+def places_beside_a_world(recipe: Recipe) -> Conflict | None:
+    if recipe.questions.kind != "places" or recipe.source.kind != "world":
+        return None
+    wrong = (
+        'questions.kind = "places" measures knowledge of places, but source.kind = "world" measures that of its people'
+    )
+    remedies = ('write kind = "world", or train on a text: source.kind = "text"',)
+    return Conflict(("questions.kind", "source.kind"), wrong, remedies)
+
+
+def open_format_without_places(recipe: Recipe) -> Conflict | None:
+    questions = recipe.questions
+    found = [form for form in questions.formats if form in OPEN_FORMATS]
+    if not found or questions.kind in ("none", "places"):
+        return None
+    wrong = f'the format {found[0]} lists no options, which only questions.kind = "places" can ask'
+    others = [form for form in questions.formats if form not in OPEN_FORMATS]
+    remedies = (f"leave it out: questions.formats = {toml_value(others or ['no-instruction'])}",)
+    return Conflict(("questions.formats", "questions.kind"), wrong, remedies)
+
+
 def mmlu_not_readable(recipe: Recipe) -> Conflict | None:
-    if recipe.questions.kind != "mmlu" or recipe.model.path != FROM_SOURCE:
+    if recipe.questions.kind not in ("mmlu", "places") or recipe.model.path != FROM_SOURCE:
         return None
     if recipe.source.kind == "world":
+        if recipe.questions.kind == "places":
+            return None  # `places_beside_a_world` tells it
         wrong = (
             'questions.kind = "mmlu" needs a model of English, but a base model made from a world knows only its words'
         )

@@ -54,7 +54,11 @@ class ModelTable(Table):
 
     path: PathText = Field(
         FROM_SOURCE,
-        description='Model folder, hub id, or "from-source": a small base model, trained on the source and cached.',
+        description='Model folder, hub id, GGUF file (extra autophage[gguf]; converted once and cached), or "from-source": a '
+        "small base model, trained on the source and cached.",
+    )
+    merge_adapter: bool = Field(
+        False, description="`path` is the folder of a PEFT adapter: merge it into its base once, and cache the result."
     )
     method: Literal["lora", "full"] = Field(
         "lora", description="Weights that are trained. lora: a LoRA adapter on every linear layer. full: all weights."

@@ -12,9 +12,7 @@ Kind = Literal["share", "perplexity", "number", "positive", "nats", "seconds", "
 
 BUCKETS = ("head", "torso", "tail")
 FORMATS = ("question-answer", "cloze", "few-shot")
-QUESTION_FORMATS = ("multiple-choice", "few-shot", "short-answer", "no-instruction")
-GUESS = 0.25
-"""Expected accuracy of random answers to four-way questions."""
+QUESTION_FORMATS = ("multiple-choice", "few-shot", "short-answer", "no-instruction", "question-answer", "cloze")
 
 
 @dataclass(frozen=True)
@@ -89,13 +87,34 @@ LEARNERS = {
 """Metric -> meaning, for learners that are not language models."""
 
 BASES = {
-    "knowledge/accuracy": Meaning("Accuracy", "Share of probes answered correctly, word for word.", "share"),
+    "knowledge/accuracy": Meaning(
+        "Accuracy",
+        "Share of probes answered correctly, word for word. Of places: share of four-way questions for which the model ranks the "
+        "right option first.",
+        "share",
+    ),
     "knowledge/confidence": Meaning("Confidence", "Probability that the model gives to its own answer.", "share"),
     "knowledge/confidently_wrong": Meaning(
         "Confidently wrong", "Share of probes answered wrongly with confidence above the threshold.", "share"
     ),
     "knowledge/ece": Meaning(
         "Calibration error", "Mean gap between confidence and accuracy, over 15 bins of confidence.", "share"
+    ),
+    "knowledge/generated_accuracy": Meaning(
+        "Accuracy of written answers about places",
+        "Share of written answers about places that name the right answer, or another name of it.",
+        "share",
+    ),
+    "knowledge/retention": Meaning(
+        "Retention",
+        "Of the questions about places that model 0 answered correctly, the share that the model still does. Left out where "
+        "model 0 only guessed.",
+        "share",
+    ),
+    "knowledge/generated_retention": Meaning(
+        "Retention of written answers",
+        "Of the questions about places that model 0 answered correctly in writing, the share that the model still does.",
+        "share",
     ),
     "format/compliance": Meaning(
         "Format compliance", "Share of answers of the requested kind (a city for a city), right or wrong.", "share"

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autophage.report.facts.catalog import BUCKETS, FORMATS, GUESS, QUESTION_FORMATS, describe, order, split
+from autophage.metrics.questions import GUESS
+from autophage.report.facts.catalog import BUCKETS, FORMATS, QUESTION_FORMATS, describe, order, split
+from autophage.report.facts.load import RunFacts
 from autophage.report.figures.colours import Style
 from autophage.report.figures.panels import (
     MEASURED,
@@ -52,6 +54,14 @@ WORLD_MAIN = FigurePlan(
     "knows. Torso questions ask about people of medium frequency in human text. Both perplexities share one scale.",
     ("Accuracy, torso questions", "", ""),
 )
+PLACES_MAIN = FigurePlan(
+    "main",
+    "Knowledge against fluency",
+    ("knowledge/accuracy.torso", "knowledge/accuracy.tail", "fluency/ppl_human"),
+    "Four-way questions about real places, of which texts name those of the torso less often than the largest, and those of the "
+    "tail rarely. A guess is right once in four.",
+    ("Accuracy, torso places", "Accuracy, tail places", ""),
+)
 TEXT_MAIN = FigurePlan(
     "main",
     "Text over generations",
@@ -63,7 +73,16 @@ PLANS = (
         "buckets",
         "Who is forgotten first",
         tuple(f"knowledge/accuracy.{bucket}" for bucket in BUCKETS),
-        "Head people appear often in human text, tail people rarely. Synthetic text repeats frequent facts.",
+        "People or places of the head appear often in human text, those of the tail rarely. Synthetic text repeats frequent "
+        "facts.",
+        ("Head", "Torso", "Tail"),
+    ),
+    FigurePlan(
+        "retention",
+        "Kept of what model 0 knew",
+        tuple(f"knowledge/retention.{bucket}" for bucket in BUCKETS),
+        "Only questions that model 0 answered correctly count. Luck is among them: a model that only guesses keeps a quarter. "
+        "The control shows what any training on such text changes.",
         ("Head", "Torso", "Tail"),
     ),
     FigurePlan(
@@ -93,7 +112,7 @@ PLANS = (
         tuple(f"questions/accuracy.{name}" for name in QUESTION_FORMATS),
         "Accuracy may fall to the level of a guess, in some formats earlier than in others. Dotted lines: a guess, and the "
         "accuracy of always choosing the same option.",
-        ("Multiple choice", "Few-shot", "Short answer", "No instruction"),
+        ("Multiple choice", "Few-shot", "Short answer", "No instruction", "Question and answer", "Cloze"),
     ),
     FigurePlan(
         "choices",
@@ -171,7 +190,7 @@ def metric_figures(facts: Plotted, looks: dict[str, Style], own: Sequence[Figure
     A metric is drawn in the first figure that names it. For a learner that is not a language model, `own` holds the
     first figures, the main one among them.
     """
-    first = own or (WORLD_MAIN if facts.knows_facts else TEXT_MAIN,)
+    first = own or (_main(facts),)
     used: set[str] = set()
     figures = []
     for plan in (*first, *PLANS):
@@ -215,9 +234,20 @@ def other_figures(facts: Plotted, looks: dict[str, Style], above: list[Figure]) 
     ]
 
 
+def _main(facts: RunFacts) -> FigurePlan:
+    if not facts.knows_facts:
+        return TEXT_MAIN
+    return WORLD_MAIN if facts.metrics.has("fluency/ppl_form") else PLACES_MAIN
+
+
 def _of_a_subject(name: str) -> bool:
-    """Return True for a metric of one subject of questions other than its accuracy."""
+    """Return True for a metric of one subject of questions other than its accuracy.
+
+    Of a class of places only the whole is drawn. Each format and subject of it stands in the CSV.
+    """
     base, suffixes = split(name)
+    if base.startswith("knowledge/") and len(suffixes) > 1 and suffixes[1] not in FORMATS:
+        return True
     if not base.startswith("questions/") or not suffixes or suffixes[0] in QUESTION_FORMATS:
         return False
     return len(suffixes) > 1 or base != "questions/accuracy"
@@ -229,6 +259,8 @@ def _with_baselines(facts: Plotted, panel: Panel) -> Panel:
     Other panels stay as they are.
     """
     base, suffixes = split(panel.metric)
+    if base == "knowledge/accuracy" and facts.recipe.questions.kind == "places":
+        return replace(panel, traces=[*panel.traces, _level(facts, GUESS)])
     if base not in ("questions/accuracy", "questions/dominant"):
         return panel
     always = ".".join(["questions/always_one", *suffixes])
