@@ -260,7 +260,7 @@ def _with_baselines(facts: Plotted, panel: Panel) -> Panel:
     """
     base, suffixes = split(panel.metric)
     if base == "knowledge/accuracy" and facts.recipe.questions.kind == "places":
-        return replace(panel, traces=[*panel.traces, _level(facts, GUESS)])
+        return replace(panel, traces=[*panel.traces, level(facts, GUESS)])
     if base not in ("questions/accuracy", "questions/dominant"):
         return panel
     always = ".".join(["questions/always_one", *suffixes])
