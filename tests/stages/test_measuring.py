@@ -29,7 +29,8 @@ SETTINGS = (
 
 
 def written(requests: list[Request]) -> list[Completion]:
-    one = Statistics(*(np.ones(4, dtype=np.float32) for _ in range(4)), np.ones(4, dtype=np.int64))
+    flat = np.ones(4, dtype=np.float32)
+    one = Statistics(-flat, flat, flat, flat, np.ones(4, dtype=np.int64))
     return [Completion([5, 6, 7, 8 + place % 3], "length", statistics=one) for place, _ in enumerate(requests)]
 
 

@@ -43,7 +43,8 @@ def numbers(count: int, seed: int) -> list[int]:
 
 def asked() -> tuple[list[list[int]], list[int]]:
     """Prompts with options of several lengths: one token, none, and one option alone; the prompts begin alike in twos."""
-    sequences, contexts = [], []
+    sequences: list[list[int]] = []
+    contexts: list[int] = []
     shots = [numbers(40, 1), numbers(23, 2)]
     for number in range(6):
         prompt = shots[number % 2] + numbers(5 + 3 * number, 10 + number)

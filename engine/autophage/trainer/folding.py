@@ -26,7 +26,7 @@ def folded(model: Any, tokens: int) -> Iterator[None]:
     """Fold the live adapter of a PEFT model during the body, a pass over so many `tokens`."""
     from peft.tuners.lora import Linear
 
-    layers = [one for one in model.modules() if type(one) is Linear and _is_foldable(one, tokens)]
+    layers: list[Any] = [one for one in model.modules() if type(one) is Linear and _is_foldable(one, tokens)]
     before = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
         layer.forward = partial(_product, layer)

@@ -86,7 +86,7 @@ def cache_bytes(head: LanguageHead, tolerance: float) -> int | None:
         try:
             prefilled = prefill(head, prefixes)
             made = rows_after(head, prefilled, [which for which, _ in suffixes], [one for _, one in suffixes])
-            bytes_held = sum(
+            bytes_held: int = sum(
                 tensor[0, :, 0].numel() * tensor.element_size()
                 for layer in prefilled.cache.layers
                 for tensor in (layer.keys, layer.values)

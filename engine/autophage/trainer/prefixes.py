@@ -39,7 +39,7 @@ def prefix_groups(sequences: Sequence[Sequence[int]], longest: Sequence[int]) ->
 
     `longest[i]` is the largest number of tokens of sequence i that a prefix may take.
     """
-    order = sorted(range(len(sequences)), key=lambda index: sequences[index])
+    order = sorted(range(len(sequences)), key=lambda index: list(sequences[index]))
     if not order:
         return []
     opened: list[tuple[int, list[_Branch]]] = []
