@@ -58,7 +58,7 @@ class CurveRow:
 
 @dataclass(frozen=True)
 class MadeGeneration:
-    """What a tracker receives of one committed generation.
+    """Content of one committed generation for a tracker.
 
     `time` is that of the commit, in seconds since the epoch. `values` maps names of metrics to values, and their bounds.
     `samples` are rows for a table.
