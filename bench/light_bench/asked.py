@@ -58,7 +58,7 @@ class Asked:
         """Return the passes over the products of each figure: tokens, tokens in the head, and directions."""
         forward, lora = ("forward",), ("forward", "input")
         step = self.batch_size * self.length
-        return {
+        figures: dict[str, dict[str, tuple[int, int, tuple[str, ...]]]] = {
             "sample": {
                 "prefill": (self.rows * self.prompt, self.rows, forward),
                 "step": (self.rows, self.rows, forward),
@@ -68,7 +68,8 @@ class Asked:
             "score": {"step": (step, self.trained, forward)},
             "head": {"forward": (0, self.trained, forward), "both": (0, self.trained, lora)},
             "run": {},
-        }[part]
+        }
+        return figures[part]
 
     def work(self, part: str, products: Sequence[Product], width: int) -> dict[str, dict[str, float]]:
         """Return GFLOPs and megabytes of weights of each figure's products."""

@@ -70,6 +70,7 @@ class Steps:
                 rows_BLX = head.rows({"input_ids": ids_BL})
                 rows_TX = rows_BLX[:, :-1].flatten(0, 1)
                 stats = head.stats(rows_TX, ids_BL[:, 1:].flatten(), WATCHED if statistics else ("logprob",))
+                assert stats.logprob is not None
                 (-stats.logprob.mean()).backward()
         finally:
             hook.remove()

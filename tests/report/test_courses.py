@@ -15,7 +15,7 @@ def test_few_known_questions_are_no_division_by_zero(known: int, shown: str) -> 
     """Resamples without a known question have no share of kept ones."""
     right = np.zeros((1, 2, 4))
     right[..., :known] = 1
-    answers = Answers(right, np.ones_like(right), np.ones((1, 2)))
+    answers = Answers(right, np.ones_like(right), np.ones((1, 2)), range(2))
     resampling = Resampling(4, 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -32,7 +32,7 @@ def answer(number: int, right: bool, bucket: str | None) -> Answer:
 
 
 def made(generation: int, answers: list[Answer]) -> Generation:
-    return Generation("main", generation, Weights("lora", {}), "m", [], [Metric("x", 1.0)], None, 1, answers=answers)
+    return Generation("main", generation, Weights(b"lora", {}), "m", [], [Metric("x", 1.0)], None, 1, answers=answers)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from transformers import (
 
 from autophage.trainer.products import elements, flops, products_of
 
-SIZES = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4}
+SIZES: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4}
 FAMILIES = {
     "llama": LlamaConfig(vocab_size=200, num_key_value_heads=2, **SIZES),
     "llama, tied": LlamaConfig(vocab_size=200, num_key_value_heads=2, tie_word_embeddings=True, **SIZES),
@@ -26,8 +26,8 @@ FAMILIES = {
     "gpt2": GPT2Config(vocab_size=200, n_embd=64, n_layer=3, n_head=4, n_inner=96),
     "mixtral": MixtralConfig(vocab_size=200, num_key_value_heads=2, num_local_experts=4, **SIZES),
     "qwen3 moe": Qwen3MoeConfig(
-        vocab_size=200, num_key_value_heads=2, head_dim=16, num_experts=6, num_experts_per_tok=2,
-        moe_intermediate_size=48, **SIZES,
+        vocab_size=200, num_key_value_heads=2, num_experts=6, num_experts_per_tok=2,
+        moe_intermediate_size=48, **SIZES, **{"head_dim": 16},
     ),
 }  # fmt: skip
 MATRIX_PRODUCTS = ("mm", "addmm", "linear", "_grouped_mm", "grouped_mm")

@@ -48,7 +48,8 @@ def tiny(*, tied: bool = True, seed: int = 0) -> tuple[Any, Any]:
 
 def logits(model: Any, ids: list[int]) -> torch.Tensor:
     with torch.inference_mode():
-        return model(input_ids=torch.tensor([ids])).logits[0].float()
+        found: torch.Tensor = model(input_ids=torch.tensor([ids])).logits[0].float()
+    return found
 
 
 # GGUF files
@@ -193,7 +194,7 @@ def adapter_on(base: Path, folder: Path) -> Any:
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
                 parameter.add_(0.1 * torch.randn_like(parameter))
-    adapted.save_pretrained(folder)
+    adapted.save_pretrained(str(folder))
     return adapted.eval()
 
 

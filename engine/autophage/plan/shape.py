@@ -138,7 +138,7 @@ def gguf_shape(header: GgufHeader) -> Shape | None:
     head = header.of_architecture("attention.key_length") or hidden // heads
     keys = (header.of_architecture("attention.head_count_kv") or heads) * head
     copies = 2 if "output.weight" in header.tensors else 1
-    return llama_shape(hidden, inner, layers, vocabulary, keys, copies, "the GGUF file")
+    return llama_shape(hidden, inner, layers, int(vocabulary or 0), keys, copies, "the GGUF file")
 
 
 def llama_shape(hidden: int, inner: int, layers: int, vocabulary: int, keys: int, copies: int, origin: str) -> Shape:

@@ -51,7 +51,7 @@ def require_pushable(repository: str) -> None:
         UserError: The name is wrong or holds a credential, or the client is set to offline mode.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     if kind := credential_in(repository):
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a tracker has received of a run: `RUN/track/TRACKER.json`, written after each delivery.
+"""Record of the generations that a tracker has received: `RUN/track/TRACKER.json`, written after each delivery.
 
 A generation counts as sent if the ledger has the sha256 of its manifest. A generation that was made again has another. After a
 crash between a delivery and its entry, the generation is sent a second time under the same name and step.

@@ -1,4 +1,4 @@
-"""Read from a run directory what a tracker lacks, while another process may be writing it.
+"""Read the generations that a tracker lacks from a run directory. Another process may be writing it.
 
 Only committed generations are read, and each file is compared with its manifest first.
 """

@@ -58,7 +58,7 @@ class CurveRow:
 
 @dataclass(frozen=True)
 class MadeGeneration:
-    """What a tracker receives of one committed generation.
+    """Content of one committed generation for a tracker.
 
     `time` is that of the commit, in seconds since the epoch. `values` maps names of metrics to values, and their bounds.
     `samples` are rows for a table.
@@ -101,7 +101,7 @@ def _settings(arm: Arm) -> dict[str, SettingValue]:
 
 def metric_values(metrics: Iterable[Metric]) -> dict[str, float]:
     """Return metrics and the bounds of their intervals by name. Values that are not finite are left out."""
-    found = {}
+    found: dict[str, float] = {}
     for metric in metrics:
         named = {"": metric.value, LOW: metric.low, HIGH: metric.high}
         found |= {f"{metric.metric}{end}": value for end, value in named.items() if value is not None}

@@ -58,7 +58,7 @@ def onednn(rows_RI: torch.Tensor, weight_OI: torch.Tensor) -> torch.Tensor:
 
 def libraries(device: torch.device) -> dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
     """Return the products that this torch offers on a device, by name."""
-    found = {"linear": linear}
+    found: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {"linear": linear}
     if device.type == "cpu" and torch.backends.mkldnn.is_available():
         trial = torch.ones(2, 2)
         try:

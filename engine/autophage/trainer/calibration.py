@@ -60,7 +60,7 @@ def calibrate(model: Any, dtype: torch.dtype, concurrency: int, documents: int) 
 
 def _shortest(bare: BareProducts, rows: int, head: bool, began: float) -> float:
     """Return the seconds of the fastest pass of `rows` tokens, through the head or the layers."""
-    found = []
+    found: list[float] = []
     for _ in range(TRIES):
         for library in bare.names:
             if found and time.perf_counter() - began > SECONDS:

@@ -14,9 +14,11 @@ ShortText = Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class TrackTable(Table):
-    """Trackers that receive a run's metrics. Nothing is sent unless `to` names a tracker. No key here changes results, so a run
-    may be resumed with other values. Keys and passwords come from the environment alone (`WANDB_API_KEY`, `HF_TOKEN`,
-    `MLFLOW_TRACKING_TOKEN`)."""
+    """Trackers that receive a run. No key here changes results, so a run may be resumed with other values.
+
+    Nothing is sent unless `to` names a tracker. Keys and passwords come from the environment alone (WANDB_API_KEY, HF_TOKEN,
+    MLFLOW_TRACKING_TOKEN).
+    """
 
     to: list[Tracker] = Field(default_factory=list, description="Trackers that receive the run, any number at once.")
     project: ShortText = Field("autophage", description="Project of wandb and trackio, experiment of mlflow.")

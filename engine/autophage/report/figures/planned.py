@@ -12,7 +12,6 @@ from typing import Any
 
 from autophage.metrics.questions import GUESS
 from autophage.report.facts.catalog import BUCKETS, FORMATS, QUESTION_FORMATS, describe, order, split
-from autophage.report.facts.load import RunFacts
 from autophage.report.figures.colours import Style
 from autophage.report.figures.panels import (
     MEASURED,
@@ -234,7 +233,7 @@ def other_figures(facts: Plotted, looks: dict[str, Style], above: list[Figure]) 
     ]
 
 
-def _main(facts: RunFacts) -> FigurePlan:
+def _main(facts: Plotted) -> FigurePlan:
     if not facts.knows_facts:
         return TEXT_MAIN
     return WORLD_MAIN if facts.metrics.has("fluency/ppl_form") else PLACES_MAIN
@@ -259,7 +258,7 @@ def _with_baselines(facts: Plotted, panel: Panel) -> Panel:
     Other panels stay as they are.
     """
     base, suffixes = split(panel.metric)
-    if base == "knowledge/accuracy" and facts.recipe.questions.kind == "places":
+    if base == "knowledge/accuracy" and not facts.metrics.has("fluency/ppl_form"):
         return replace(panel, traces=[*panel.traces, level(facts, GUESS)])
     if base not in ("questions/accuracy", "questions/dominant"):
         return panel

@@ -1,4 +1,4 @@
-"""Contract of a tracker: what a follower asks of it."""
+"""Contract between a follower and a tracker."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Sink(Protocol):
         """Send one generation, now or with the next flush."""
 
     def flush(self) -> None:
-        """Send what was held back. On return the tracker has everything, or has it in a local file of its own."""
+        """Send generations that were held back. On return the tracker, or a local file of its own, has everything."""
 
     def attach(self, report: Path) -> None:
         """Attach the report to the group, or to the run of its first arm."""
 
     def end(self, outcome: str) -> None:
-        """End the tracker runs and send what is left. `outcome` is finished, failed, interrupted or running."""
+        """End the tracker runs and send what is left. `outcome` is finished, failed or interrupted."""
