@@ -27,7 +27,7 @@ FAMILIES = {
     "mixtral": MixtralConfig(vocab_size=200, num_key_value_heads=2, num_local_experts=4, **SIZES),
     "qwen3 moe": Qwen3MoeConfig(
         vocab_size=200, num_key_value_heads=2, num_experts=6, num_experts_per_tok=2,
-        moe_intermediate_size=48, **SIZES, **{"head_dim": 16},
+        moe_intermediate_size=48, **(SIZES | {"head_dim": 16}),
     ),
 }  # fmt: skip
 MATRIX_PRODUCTS = ("mm", "addmm", "linear", "_grouped_mm", "grouped_mm")
