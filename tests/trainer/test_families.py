@@ -143,7 +143,7 @@ def test_a_full_model_starts_as_the_checkpoint_and_is_read_as_one(family: str, t
     folder = str(tiny_model(family))
     resident = ResidentModel(folder, Recipe(name="t", model=ModelTable(method="full", path=folder)))
     tensors = resident.tensors(resident.base_weights())
-    stored = {}
+    stored: dict[str, torch.Tensor] = {}
     for file in Path(folder).glob("*.safetensors"):
         stored |= safetensors.torch.load_file(file)
     torch.testing.assert_close(tensors, stored, atol=0, rtol=0)
