@@ -66,6 +66,8 @@ def test_a_few_families() -> None:
     assert found["adapters"] == {name: families.serves_adapters(name) for name in SOME}
     assert (families.needs_gpu("MambaForCausalLM") is None) == found["scans"]
     assert families.needs_gpu("LlamaForCausalLM") is None
+    assert families.has_experts("MixtralForCausalLM")
+    assert not families.has_experts("LlamaForCausalLM")
 
 
 @pytest.mark.long

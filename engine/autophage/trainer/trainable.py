@@ -61,7 +61,7 @@ def adapters_refused(path: str) -> Iterator[None]:
         yield
 
 
-def stored_parameters(path: str, model: Any) -> dict[str, torch.nn.Parameter]:
+def stored_parameters(path: str, model: Any, remedy: str = 'Use method = "lora".') -> dict[str, torch.nn.Parameter]:
     """Return the parameters of a model by their names in its checkpoint, sorted. Tied weights appear once.
 
     transformers renames the weights of some families when it loads them.
@@ -79,7 +79,7 @@ def stored_parameters(path: str, model: Any) -> dict[str, torch.nn.Parameter]:
         shown = f"{strange[0]} differs" if strange else "their number differs"
         raise UserError(
             f'model.path = {path!r}: method = "full" needs a model with equal weights in memory and in its checkpoint, '
-            f'but {shown} ({len(strange)} such). Use method = "lora".'
+            f"but {shown} ({len(strange)} such). {remedy}"
         )
     return dict(sorted(stored.items()))
 
@@ -89,10 +89,15 @@ def _stored_buffers(model: Any) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in model.named_buffers() if name in stored}
 
 
-def require_trainable(path: str, config: Any, methods: Collection[str]) -> list[str]:
+def require_trainable(
+    path: str, config: Any, methods: Collection[str], instead: str = 'Use method = "lora".'
+) -> list[str]:
     """Check that a family can be trained by `methods`, from its configuration in transformers. Return notes for the user.
 
     A model that cannot be made without values passes. Loading it tells.
+
+    Args:
+        instead: Remedy where all weights cannot be trained.
 
     Raises:
         UserError: PEFT puts no adapters on it, or its weights are stored otherwise than they are trained.
@@ -105,7 +110,7 @@ def require_trainable(path: str, config: Any, methods: Collection[str]) -> list[
     except Exception:  # a family may need values while it is made
         return []
     if "full" in methods:
-        stored_parameters(path, empty)
+        stored_parameters(path, empty, instead)
     if "lora" not in methods:
         return []
     from peft import get_peft_model
