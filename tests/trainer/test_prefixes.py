@@ -179,3 +179,18 @@ def test_nothing_is_folded(why: str) -> None:
         assert not any("forward" in vars(module) for module in model.modules())
     with folded(head_of("llama", adapted=True).model, 24):
         pass
+
+
+def test_a_prefix_of_several_passes_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from autophage.trainer import scoring
+
+    head, computed = head_of("llama", adapted=True), []
+    whole = scoring.prefill
+    monkeypatch.setattr(scoring, "prefill", lambda *given: computed.append(given[1]) or whole(*given))
+    sequences = [numbers(20, 1) + numbers(20, 10 + number) for number in range(9)]
+    limits = replace(budget(head), tokens=60)
+    assert len(list(passes(sequences, [30] * 9, limits))) == 3
+    found = score(head, sequences, [30] * 9, Meter(), limits)
+    assert computed == [[sequences[0][:20]]]
+    for one, sequence in zip(found, sequences, strict=True):
+        assert one.logprob == pytest.approx(plain(head, sequence, 30)[0], abs=1e-5)
