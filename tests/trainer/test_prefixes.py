@@ -15,6 +15,7 @@ from autophage.trainer.attention import settle
 from autophage.trainer.folding import folded
 from autophage.trainer.head import LanguageHead, find_head
 from autophage.trainer.passes import Budget, budget, passes
+from autophage.trainer.prefill import prefill
 from autophage.trainer.prefixes import PrefixGroup, prefix_groups
 from autophage.trainer.scoring import score, score_choices
 
@@ -179,3 +180,23 @@ def test_nothing_is_folded(why: str) -> None:
         assert not any("forward" in vars(module) for module in model.modules())
     with folded(head_of("llama", adapted=True).model, 24):
         pass
+
+
+def test_a_prefix_of_several_passes_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from autophage.trainer import scoring
+
+    head = head_of("llama", adapted=True)
+    computed: list[Any] = []
+
+    def counted(head: LanguageHead, prefixes: Any) -> Any:
+        computed.append(prefixes)
+        return prefill(head, prefixes)
+
+    monkeypatch.setattr(scoring, "prefill", counted)
+    sequences = [numbers(20, 1) + numbers(20, 10 + number) for number in range(9)]
+    limits = replace(budget(head), tokens=60)
+    assert len(list(passes(sequences, [30] * 9, limits))) == 3
+    found = score(head, sequences, [30] * 9, Meter(), limits)
+    assert computed == [[sequences[0][:20]]]
+    for one, sequence in zip(found, sequences, strict=True):
+        assert one.logprob == pytest.approx(plain(head, sequence, 30)[0], abs=1e-5)

@@ -18,7 +18,7 @@ from autophage.store.weights import Weights
 from autophage.trainer.head import LanguageHead
 from autophage.trainer.passes import budget, passes
 from autophage.trainer.resident import ResidentModel
-from autophage.trainer.scoring import COLUMNS, pass_rows, to_host
+from autophage.trainer.scoring import COLUMNS, Reader, to_host
 from autophage.trainer.variants import Tensors
 from autophage_kernels import TokenDivergence, TokenStats, token_divergence, token_stats
 
@@ -50,13 +50,14 @@ def compare(
     heads = {digest: variant.head_of(tensors) for digest, tensors in models.items()}
     head = heads[own.digest]
     found: dict[tuple[str, int], Compared] = {}
+    readers = {digest: Reader(head) for digest in models}
     wanted = list(dict.fromkeys(other.digest for other in others))
     for one in passes(sequences, contexts, budget(head).shared(len(models))):
         lengths = [len(sequences[index]) - contexts[index] for index in one.members]
         rows: dict[str, torch.Tensor] = {}
         for digest, tensors in models.items():
             variant.put(tensors, rounded=True)
-            rows[digest], target_T = pass_rows(head, one, sequences, contexts)
+            rows[digest], target_T = readers[digest].rows(one, sequences, contexts)
         compared = _compared(head, rows[own.digest], [(heads[digest], rows[digest]) for digest in wanted], target_T)
         for digest, columns in zip(wanted, compared, strict=True):
             found.update(

@@ -17,7 +17,7 @@ from autophage.metrics.scored import Scored
 from autophage.progress import Meter
 from autophage.trainer.head import LanguageHead
 from autophage.trainer.passes import Budget, Pass, budget, passes
-from autophage.trainer.prefill import prefill, rows_after
+from autophage.trainer.prefill import Prefilled, prefill, rows_after
 from autophage.trainer.rows import at, without_mask
 from autophage_kernels import TokenStats
 
@@ -38,8 +38,9 @@ def score(
     usual ones if None.
     """
     results: dict[int, Scored] = {}
+    reader = Reader(head)
     for one in passes(sequences, contexts, limits or budget(head)):
-        rows_TX, target_T = pass_rows(head, one, sequences, contexts)
+        rows_TX, target_T = reader.rows(one, sequences, contexts)
         stats = head.stats(rows_TX, target_T, COLUMNS)
         lengths = [len(sequences[index]) - contexts[index] for index in one.members]
         results.update(zip(one.members, _split(stats, lengths), strict=True))
@@ -61,9 +62,10 @@ def score_choices(
     `meter` counts prompts. `limits` are those of a pass, the usual ones if None.
     """
     results: dict[int, Scored] = {}
-    followed = [[*prompt, 0] for prompt in prompts]
-    for one in passes(followed, [len(prompt) for prompt in prompts], limits or budget(head)):
-        rows_BX, _ = pass_rows(head, one, followed, [len(prompt) for prompt in prompts])
+    followed, contexts = [[*prompt, 0] for prompt in prompts], [len(prompt) for prompt in prompts]
+    reader = Reader(head)
+    for one in passes(followed, contexts, limits or budget(head)):
+        rows_BX, _ = reader.rows(one, followed, contexts)
         counts = [len(choices[index]) for index in one.members]
         chosen = [place for place, count in enumerate(counts) for _ in range(count)]
         targets = [token for index in one.members for token in choices[index]]
@@ -85,25 +87,38 @@ def to_host(columns_T: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return [one_T.to(column_T.dtype) for one_T, column_T in zip(table_CT, columns_T, strict=True)]
 
 
-def pass_rows(
-    head: LanguageHead, one: Pass, sequences: Sequence[Sequence[int]], contexts: Sequence[int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the head's rows [T, ...] that predict `sequences[i][contexts[i]:]` of the members of a pass, and these ids [T].
+class Reader:
+    """The rows of passes under one model. Prefixes stay in its cache as long as passes have the same ones."""
 
-    Members follow in the order of the pass.
-    """
-    own = [sequences[index] for index in one.members]
-    spans = [(contexts[index], len(sequences[index])) for index in one.members]
-    if not one.prefixes:
-        return scored_rows(head, own, spans)
-    lengths = [len(one.prefixes[which]) for which in one.chosen]
-    suffixes = [sequence[length:-1] for sequence, length in zip(own, lengths, strict=True)]
-    rows_BSX = rows_after(head, prefill(head, one.prefixes), one.chosen, suffixes)
-    starts = [b * rows_BSX.shape[1] - length - 1 for b, length in enumerate(lengths)]
-    places = [start + place for start, span in zip(starts, spans, strict=True) for place in range(*span)]
-    targets = [token for sequence, (low, high) in zip(own, spans, strict=True) for token in sequence[low:high]]
-    places_T, target_T = (torch.tensor(numbers, dtype=torch.long) for numbers in (places, targets))
-    return at(rows_BSX, places_T.to(rows_BSX.device)), target_T.to(rows_BSX.device)
+    def __init__(self, head: LanguageHead) -> None:
+        self._head = head
+        self._held: tuple[list[Sequence[int]], Prefilled] | None = None
+
+    def rows(
+        self, one: Pass, sequences: Sequence[Sequence[int]], contexts: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the rows [T, ...] that predict `sequences[i][contexts[i]:]` of the members of a pass, and these ids [T].
+
+        Members follow in the order of the pass.
+        """
+        own = [sequences[index] for index in one.members]
+        spans = [(contexts[index], len(sequences[index])) for index in one.members]
+        if not one.prefixes:
+            return scored_rows(self._head, own, spans)
+        lengths = [len(one.prefixes[which]) for which in one.chosen]
+        suffixes = [sequence[length:-1] for sequence, length in zip(own, lengths, strict=True)]
+        rows_BSX = rows_after(self._head, self._prefilled(one.prefixes), one.chosen, suffixes)
+        starts = [b * rows_BSX.shape[1] - length - 1 for b, length in enumerate(lengths)]
+        places = [start + place for start, span in zip(starts, spans, strict=True) for place in range(*span)]
+        targets = [token for sequence, (low, high) in zip(own, spans, strict=True) for token in sequence[low:high]]
+        places_T, target_T = (torch.tensor(numbers, dtype=torch.long) for numbers in (places, targets))
+        return at(rows_BSX, places_T.to(rows_BSX.device)), target_T.to(rows_BSX.device)
+
+    def _prefilled(self, prefixes: list[Sequence[int]]) -> Prefilled:
+        if self._held is None or self._held[0] != prefixes:
+            self._held = None  # its memory is free before the next prefixes take theirs
+            self._held = (prefixes, prefill(self._head, prefixes))
+        return self._held[1]
 
 
 def scored_rows(

@@ -39,7 +39,7 @@ def partial_divergence(
 ) -> torch.Tensor:
     """Return the partial sums of the divergences for T rows of two logits, `[DIVERGENCE_FIELDS, 1, T]`.
 
-    This first pass computes every field, whatever the set of `divergences`. `out_PST` is filled if it is given.
+    Fields that `divergences` does not need are 0. `out_PST` is filled if it is given.
     """
     rows, vocabulary = logits_BLV.shape[:2].numel(), logits_BLV.shape[2]
     dtype = work_type(logits_BLV)
@@ -54,23 +54,36 @@ def partial_divergence(
         u_RV = _exponents(x_RV, x_peak_R, scale_R1, softcap)
         w_RV = _exponents(y_RV, y_peak_R, scale_R1, softcap)
         p_RV, q_RV, gap_RV = u_RV.exp(), w_RV.exp(), u_RV - w_RV
-        no_p_RV, no_q_RV = x_RV == -torch.inf, y_RV == -torch.inf
-        forbidden_R = (no_q_RV & ~no_p_RV).any(1).to(dtype) + 2 * (no_p_RV & ~no_q_RV).any(1).to(dtype)
         out_PR[DivergenceField.PEAK], out_PR[DivergenceField.REFERENCE_PEAK] = x_peak_R, y_peak_R
         out_PR[DivergenceField.SUM], out_PR[DivergenceField.REFERENCE_SUM] = p_RV.sum(1), q_RV.sum(1)
+        out_PR[DivergenceField.FORBIDDEN] = 0.0 if softcap else _forbidden(x_RV, y_RV)
+        if divergences == Divergence.KL:
+            out_PR[DivergenceField.GAP] = p_RV.mul_(gap_RV).sum(1)
+            for field in (DivergenceField.REFERENCE_GAP, DivergenceField.FIRST, DivergenceField.REFERENCE_FIRST):
+                out_PR[field] = 0.0
+            continue
         out_PR[DivergenceField.GAP] = (p_RV * gap_RV).sum(1)
         out_PR[DivergenceField.REFERENCE_GAP] = (q_RV * gap_RV).sum(1)
         out_PR[DivergenceField.FIRST] = p_RV.mul_(u_RV).sum(1)
         out_PR[DivergenceField.REFERENCE_FIRST] = q_RV.mul_(w_RV).sum(1)
-        out_PR[DivergenceField.FORBIDDEN] = torch.zeros_like(forbidden_R) if softcap else forbidden_R
     return out_PST
+
+
+def _forbidden(x_RV: torch.Tensor, y_RV: torch.Tensor) -> torch.Tensor | float:
+    """Mark rows in which one distribution excludes what the other allows: 1 the reference, 2 the first, 3 both."""
+    if not x_RV.numel() or bool(torch.minimum(x_RV.amin(), y_RV.amin()) > -torch.inf):  # NaN is not above
+        return 0.0
+    no_p_RV, no_q_RV = x_RV == -torch.inf, y_RV == -torch.inf
+    return (no_q_RV & ~no_p_RV).any(1).to(x_RV.dtype) + 2 * (no_p_RV & ~no_q_RV).any(1).to(x_RV.dtype)
 
 
 def _exponents(
     x_RV: torch.Tensor, peak_R: torch.Tensor, scale_R1: torch.Tensor | float, softcap: float
 ) -> torch.Tensor:
     u_RV = softcapped(x_RV.to(peak_R.dtype), softcap) - shift_of(peak_R, softcap).unsqueeze(1)
-    return u_RV.mul_(scale_R1).clamp_(min=LOWEST)
+    if not isinstance(scale_R1, float):  # no temperature is a factor of 1
+        u_RV.mul_(scale_R1)
+    return u_RV.clamp_(min=LOWEST)
 
 
 def merge_divergence(
