@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from autophage.plan.light import seconds_of
-from autophage.trainer.calibration import SLICE, _sliced, calibrate
+from autophage.trainer.calibration import SLICE, _sliced, calibrate, light_of
 from autophage.trainer.products import Product
 
 CONFIG = LlamaConfig(
@@ -34,6 +35,11 @@ def test_a_head_is_measured_in_slices_with_the_same_flops() -> None:
     assert sliced.inputs * sliced.outputs <= SLICE + sliced.inputs
     assert head.flops(8) <= sliced.flops(8) <= 1.01 * head.flops(8)
     assert _sliced(Product("layer", 2048, 128_256, 1)).count == 1
+
+
+def test_a_model_of_unknown_parts_has_no_share_of_light(caplog: pytest.LogCaptureFixture) -> None:
+    assert light_of(torch.nn.Linear(2, 2), torch.float32, 8, 8) is None
+    assert "the share of light is not measured" in caplog.text
 
 
 def test_an_adapted_model_has_the_products_of_its_base() -> None:

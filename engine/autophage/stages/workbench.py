@@ -95,13 +95,13 @@ class Workbench:
         return self._sizing.engine_settings(arms)
 
     def light(self) -> Light | None:
-        """Measure the speed of light of the model on this device. None if the sampler has several."""
-        from autophage.trainer.calibration import calibrate
+        """Measure the speed of light of the model on this device. None if the sampler has several, or if it fails."""
+        from autophage.trainer.calibration import light_of
 
         if self.recipe.cluster.sampler_gpus > 1:
             return None
         sample, dtype = self.recipe.sample, element_type(self.recipe.model.dtype)
-        return calibrate(self.resident.model, dtype, sample.sequences, sample.written)
+        return light_of(self.resident.model, dtype, sample.sequences, sample.written)
 
     def limit_memory(self, arms: Sequence[Arm]) -> None:
         """Limit this process to the trainer's part of a GPU that several cells share."""

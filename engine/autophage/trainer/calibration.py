@@ -6,6 +6,7 @@ sample of the layers and slices of the head. Nothing here draws from a generator
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,9 +14,13 @@ from typing import Any
 
 import torch
 
+from autophage.errors import first_line
+from autophage.host.devices import give_back_memory
 from autophage.plan.light import Light, TimedPass
 from autophage.trainer.bare_products import BareProducts
 from autophage.trainer.products import Product, products_of
+
+log = logging.getLogger("autophage")
 
 SECONDS = 0.2
 """Time after which nothing more is measured, but for the first try of each point."""
@@ -29,6 +34,20 @@ WEIGHT_BYTES = 48 << 20
 """Memory for weights. It exceeds the second-level caches."""
 SLICE = 1 << 21
 """Weights of a slice of the head."""
+
+
+def light_of(model: Any, dtype: torch.dtype, concurrency: int, documents: int) -> Light | None:
+    """Return `calibrate`'s measurement. None, with a warning, if it fails: a run needs no share of light.
+
+    On a GPU its memory is given back, which the sampler counts on.
+    """
+    try:
+        return calibrate(model, dtype, concurrency, documents)
+    except Exception as error:  # a model of unknown parts, a device without graphs, memory that ran out
+        log.warning("the share of light is not measured: %s: %s", type(error).__name__, first_line(error))
+        return None
+    finally:
+        give_back_memory()
 
 
 def calibrate(model: Any, dtype: torch.dtype, concurrency: int, documents: int) -> Light:
