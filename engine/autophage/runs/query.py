@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from pyarrow import fs
 
+from autophage.display import listed
 from autophage.errors import StoreError, UserError, first_line
 from autophage.store.atomic import local
 from autophage.store.corpus import SCHEMA, STATISTICS
@@ -61,7 +62,7 @@ def query(run: RunDirectory, arms: Sequence[str], sql: str) -> QueryResult:
         import duckdb
     except ImportError as error:
         raise UserError(f"`autophage query` needs DuckDB, which is not installed. Install it: {INSTALL}") from error
-    connection = duckdb.connect()
+    connection, tables = duckdb.connect(), ["samples", "metrics"]
     try:
         # Nothing is fetched from a network, whatever a query names.
         connection.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")
@@ -72,16 +73,17 @@ def query(run: RunDirectory, arms: Sequence[str], sql: str) -> QueryResult:
         connection.register("samples", samples)
         connection.register("metrics", collect(run, list(arms)))
         if "token_ids" in samples.schema.names:
+            tables.insert(1, "tokens")
             connection.execute(TOKENS)
         found = connection.execute(statements[0])
         columns = [str(column[0]) for column in found.description or ()]
         first = found.fetchmany(BATCH)
     except duckdb.Error as error:
-        raise UserError(f"{first_line(error)}. The tables are samples, tokens and metrics.") from error
-    return QueryResult(columns, _rows(found, first))
+        raise _refused(error, tables) from error
+    return QueryResult(columns, _rows(found, first, tables))
 
 
-def _rows(found: Any, batch: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+def _rows(found: Any, batch: list[tuple[Any, ...]], tables: list[str]) -> Iterator[tuple[Any, ...]]:
     import duckdb
 
     while batch:
@@ -89,7 +91,12 @@ def _rows(found: Any, batch: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]
         try:
             batch = found.fetchmany(BATCH)
         except duckdb.Error as error:
-            raise UserError(f"{first_line(error)}. The tables are samples, tokens and metrics.") from error
+            raise _refused(error, tables) from error
+
+
+def _refused(error: Exception, tables: list[str]) -> UserError:
+    """Return DuckDB's first line as a message, with the tables that there are."""
+    return UserError(f"{first_line(error).rstrip('.!')}. The tables are {listed(tables)}.")
 
 
 def _samples(run: RunDirectory, arms: Sequence[str]) -> Any:
