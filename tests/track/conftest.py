@@ -56,18 +56,18 @@ class Place:
         return [word for setting in words for word in ("--set", setting)]
 
     def run(self, out: Path, *settings: str) -> RunDirectory:
-        done = autophage("run", self.root / "drift.toml", "--out", out, *settings)
+        done = self.autophage("run", self.root / "drift.toml", "--out", out, *settings)
         assert done.returncode == 0, done.stdout + done.stderr
         return RunDirectory(out)
+
+    def autophage(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run the command line in the folder: some trackers write into the working directory."""
+        command = [sys.executable, "-m", "autophage", *map(str, words)]
+        return subprocess.run(command, env=variables(), cwd=self.root, capture_output=True, text=True, check=False)
 
 
 def variables() -> dict[str, str]:
     return {**os.environ, "WANDB_MODE": "offline", "COLUMNS": "120"}
-
-
-def autophage(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "autophage", *map(str, words)]
-    return subprocess.run(command, env=variables(), capture_output=True, text=True, check=False)
 
 
 @pytest.fixture

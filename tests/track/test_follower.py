@@ -29,6 +29,7 @@ class Kept:
         self.sent: list[tuple[str, int]] = []
         self.ends: list[str] = []
         self.failures = 0
+        self.confirms = True
 
     def begin(self, arm: TrackedArm) -> None:
         self.begun.append(arm.name)
@@ -39,7 +40,8 @@ class Kept:
             raise ConnectionError("refused\nby the server")
         self.sent.append((arm.name, made.generation))
 
-    def flush(self) -> None: ...
+    def flush(self) -> bool:
+        return self.confirms
 
     def attach(self, report: Path) -> None: ...
 
@@ -88,6 +90,42 @@ def test_a_tracker_that_stays_down_is_given_up_after_the_end(tracker: Kept, make
     assert not Follower(run, "mlflow", TABLE, told.append).follow(lambda _: True)
     assert len(told) == 1
     assert read_ledger(ledger_path(run, "mlflow"), destination("mlflow", TABLE)).sent == {}
+
+
+def test_a_tracker_that_confirms_nothing_before_its_end_has_nothing_before(tracker: Kept, make_run: RunMaker) -> None:
+    tracker.confirms = False
+    run = make_run(main=2)
+    path, place = ledger_path(run, "mlflow"), destination("mlflow", TABLE)
+    polls = iter([False, False, True])
+    before: list[dict[str, list[str]]] = []
+
+    def over(wait: float) -> bool:
+        before.append(read_ledger(path, place).sent)
+        return next(polls)
+
+    assert Follower(run, "mlflow", TABLE, lambda _: None).follow(over)
+    assert before == [{}, {}, {}]
+    assert len(read_ledger(path, place).sent["main"]) == 2
+    assert tracker.sent == [("main", 0), ("main", 1)]
+
+
+def test_a_run_is_known_by_its_first_event(tracker: Kept, make_run: RunMaker) -> None:
+    """The follower is started a moment before that event is written."""
+    run = make_run(main=1)
+    history = run.events.read_bytes()
+    run.events.unlink()
+    polls = iter([False, False, True])
+    begun: list[list[str]] = []
+
+    def over(wait: float) -> bool:
+        begun.append(list(tracker.begun))
+        if len(begun) == 3:
+            run.events.write_bytes(history)
+        return next(polls)
+
+    assert Follower(run, "mlflow", TABLE, lambda _: None).follow(over)
+    assert begun == [[], [], []]
+    assert tracker.sent == [("main", 0)]
 
 
 def test_pauses_grow(tracker: Kept, make_run: RunMaker) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import pytest
-from tests.track.conftest import ARMS, Hashes, Place, autophage, variables
+from tests.track.conftest import ARMS, Hashes, Place, variables
 from tests.track.received import RECEIVED, of_run
 
 from autophage.store.rundir import RunDirectory, read_events
@@ -54,7 +57,7 @@ def test_a_finished_run_is_replayed(tracker: str, place: Place) -> None:
     run = place.run(place.root / "run")
     assert not (run.root / "track").exists()
     settings = place.settings(tracker)[2:]
-    done = autophage("track", run.root, "--to", tracker, *settings)
+    done = place.autophage("track", run.root, "--to", tracker, *settings)
     assert (done.returncode, done.stdout.strip()) == (0, f"sent to {tracker}"), done.stderr
     require_all(run, place, tracker)
 
@@ -64,7 +67,7 @@ def test_a_killed_and_resumed_run_continues_its_tracker_runs(tracker: str, place
     """The killed run's follower sends what was committed. The resumed run's follower sends the rest into the same runs."""
     recipe, out = place.recipe(generations=12, repetitions=200), place.root / "run"
     command = [sys.executable, "-m", "autophage", "run", str(recipe), "--out", str(out), *place.settings(tracker)]
-    process = subprocess.Popen(command, env=variables(), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=variables(), cwd=place.root, stdout=subprocess.DEVNULL)
     while process.poll() is None and len(list(out.glob("arms/*/*/manifest.json"))) < 8:
         time.sleep(0.02)
     assert process.poll() is None, "the run ended before it was killed"
@@ -84,7 +87,7 @@ def test_a_generation_is_sent_once(tracker: str, place: Place) -> None:
     sent = json.loads(before)["sent"]
     assert {arm: len(digests) for arm, digests in sent.items()} == dict.fromkeys(ARMS, 4)
     stored = {path: path.stat().st_size for path in place.folder.glob("tensorboard/*/*/*")}
-    done = autophage("track", run.root, "--to", tracker, *place.settings(tracker)[2:])
+    done = place.autophage("track", run.root, "--to", tracker, *place.settings(tracker)[2:])
     assert done.returncode == 0, done.stderr
     assert (run.root / "track" / f"{tracker}.json").read_text("utf-8") == before
     assert {path: path.stat().st_size for path in stored} == stored
@@ -127,9 +130,56 @@ def test_a_broken_server_is_one_note_and_changes_nothing(broken: str, place: Pla
     told = [note for note in notes(run) if "mlflow" in note]
     assert len(told) == 1
     assert told[0].endswith(f"`autophage track {run.root} --to mlflow` sends what is missing")
-    done = autophage("track", run.root, "--to", "mlflow", "--set", f"track.mlflow_uri={place.uri}")
+    done = place.autophage("track", run.root, "--to", "mlflow", "--set", f"track.mlflow_uri={place.uri}")
     assert done.returncode == 0, done.stderr
     require_all(run, place, "mlflow")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow is not installed")
+def test_a_server_that_stops_in_the_middle_changes_nothing(place: Place, hashes: Hashes) -> None:
+    recipe, out = place.recipe(generations=60, repetitions=400), place.root / "run"
+    whole = place.run(place.root / "whole")
+    with mlflow_server(place) as (server, uri):
+        command = [sys.executable, "-m", "autophage", "run", str(recipe), "--out", str(out)]
+        command += place.settings("mlflow", uri=uri)
+        process = subprocess.Popen(command, env=variables(), cwd=place.root, stdout=subprocess.DEVNULL)
+        while process.poll() is None and not (out / "track" / "mlflow.json").exists():
+            time.sleep(0.05)
+        assert process.poll() is None, "the run ended before the server"
+        os.killpg(server.pid, signal.SIGKILL)
+        assert process.wait() == 0
+    run = RunDirectory(out)
+    assert hashes(out) == hashes(whole.root)
+    assert len([note for note in notes(run) if "mlflow" in note]) == 1
+    with mlflow_server(place) as (_, uri):
+        done = place.autophage("track", out, "--to", "mlflow", "--set", f"track.mlflow_uri={uri}")
+        assert done.returncode == 0, done.stderr
+    require_all(run, place, "mlflow")
+
+
+@contextmanager
+def mlflow_server(place: Place) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", place.uri, "--artifacts-destination", str(place.root / "artifacts")]
+    server = subprocess.Popen(command, cwd=place.root, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield server, f"http://127.0.0.1:{port}"
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 @pytest.mark.parametrize("tracker", TRACKERS)
@@ -161,5 +211,5 @@ def test_a_missing_package_is_one_note(place: Place, monkeypatch: pytest.MonkeyP
     told = notes(run)
     assert len(told) == 1
     assert f"pip install 'autophage[{absent[0]}]'" in told[0]
-    done = autophage("track", run.root, "--to", absent[0])
+    done = place.autophage("track", run.root, "--to", absent[0])
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

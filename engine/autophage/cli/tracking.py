@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -44,6 +45,10 @@ def track(directory: Path, /, *, to: Trackers, settings: Settings = None) -> int
         table = _table(run, to, settings or [])
         if absent := [message for tracker in table.to if (message := missing(tracker))]:
             raise UserError("\n".join(absent))
+        if not os.access(run.root, os.W_OK):
+            raise UserError(
+                f"{run.root}: cannot be written. It keeps what a tracker has received; give a copy of the run."
+            )
         followers = Followers(run, table)
         try:
             followers.start(limited=False)

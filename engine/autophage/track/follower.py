@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from autophage.errors import first_line
@@ -24,7 +24,7 @@ from autophage.recipe.tables.track import Tracker, TrackTable
 from autophage.store.lock import one_at_a_time
 from autophage.store.rundir import RunDirectory
 from autophage.track.ledger import FOLDER, Ledger, destination, ledger_path, read_ledger
-from autophage.track.reading import RunReader
+from autophage.track.reading import RunReader, has_begun
 from autophage.track.sinks import open_sink
 from autophage.track.sinks.protocol import Sink
 
@@ -83,25 +83,30 @@ class Follower:
         self._path = ledger_path(run, tracker)
         self._calls = CallLimit(tell)
         self._sink: Sink | None = None
+        self._ledger: Ledger | None = None
         self._reader: RunReader | None = None
 
     def follow(self, ended: RunOver) -> bool:
         """Send what is committed until the run's process has ended. Return True if the tracker has everything."""
-        failures = 0
-        pause = POLL_SECONDS
+        failures, pause = 0, 0.0
         while True:
-            over = ended(0 if failures == 0 and self._sink is None else pause)
+            over = ended(pause)
+            if not over and not has_begun(self._run):  # the identity follows from the first event
+                pause = POLL_SECONDS
+                continue
             try:
-                self._deliver()
+                self._reader = self._reader or RunReader(self._run, self._table)
+                sink, ledger = self._opened(self._reader)
+                self._deliver(self._reader, sink, ledger)
                 if over:
-                    self._finish()
+                    self._finish(self._reader, sink, ledger)
                     return True
                 if failures:
                     self._tell(DELIVERED)
                 failures, pause = 0, POLL_SECONDS
             except Exception as error:  # whatever a tracker's package raises: the local files stay the truth
                 traceback.print_exc()
-                self._sink = None
+                self._sink = self._ledger = None
                 if failures == 0:
                     self._tell(f"{FAILED}{type(error).__name__}: {first_line(error)}")
                 failures += 1
@@ -111,42 +116,45 @@ class Follower:
                 if over:
                     time.sleep(POLL_SECONDS)
 
-    def _deliver(self) -> None:
-        ledger = read_ledger(self._path, destination(self._tracker, self._table))
-        reader = self._reader = self._reader or RunReader(self._run, self._table)
-        if self._sink is None:
+    def _opened(self, reader: RunReader) -> tuple[Sink, Ledger]:
+        """Return the open tracker and its ledger. After a failure both are opened again."""
+        if self._sink is None or self._ledger is None:
+            self._ledger = read_ledger(self._path, destination(self._tracker, self._table))
             with self._calls.limit(CALL_SECONDS):
                 sink = open_sink(self._tracker, self._table, self._folder)
             for arm in reader.arms.values():
                 with self._calls.limit(CALL_SECONDS):
                     sink.begin(arm)
             self._sink = sink
+        return self._sink, self._ledger
+
+    def _deliver(self, reader: RunReader, sink: Sink, ledger: Ledger) -> None:
+        """Send the generations that the ledger lacks."""
         held = 0
         for arm, made, digest in reader.unsent(ledger):
             with self._calls.limit(CALL_SECONDS):
-                self._sink.send(arm, made)
+                sink.send(arm, made)
             ledger.sent[arm.name].append(digest)
             held += 1
             if held >= AT_ONCE:
-                self._flush(self._sink, ledger)
+                self._flush(sink, ledger)
                 held = 0
         if held:
-            self._flush(self._sink, ledger)
+            self._flush(sink, ledger)
 
     def _flush(self, sink: Sink, ledger: Ledger) -> None:
         with self._calls.limit(CALL_SECONDS):
-            sink.flush()
-        ledger.save(self._path)
+            received = sink.flush()
+        if received:
+            ledger.save(self._path)
 
-    def _finish(self) -> None:
-        assert self._sink is not None
-        assert self._reader is not None
-        ledger = read_ledger(self._path, destination(self._tracker, self._table))
+    def _finish(self, reader: RunReader, sink: Sink, ledger: Ledger) -> None:
+        """Send the report and end the tracker runs."""
         with tempfile.TemporaryDirectory() as folder, self._calls.limit(CALL_SECONDS):
-            if (found := self._reader.report(ledger, Path(folder))) is not None:
-                self._sink.attach(found[0])
+            if (found := reader.report(ledger, Path(folder))) is not None:
+                sink.attach(found[0])
                 ledger.report = found[1]
-            self._sink.end(self._reader.outcome())
+            sink.end(reader.outcome())
         ledger.save(self._path)
 
 
@@ -206,7 +214,9 @@ def _log_output(path: Path) -> None:
 
 
 def _copy_lines(reading: int, path: Path) -> None:
+    """Copy lines to a log. A log that cannot be written is given up; the pipe is read on, so that no writer waits."""
     with os.fdopen(reading, encoding="utf-8", errors="replace") as lines, path.open("a", encoding="utf-8") as log:
         for line in lines:
-            log.write(without_credentials(line))
-            log.flush()
+            with suppress(OSError):
+                log.write(without_credentials(line))
+                log.flush()

@@ -143,10 +143,15 @@ class Followers:
         A follower that failed before is not waited for.
         """
         deadline = time.monotonic() + self._table.wait
-        found = self.wait(lambda: time.monotonic() > deadline, patient=False)
+        reason = f"not done {self._table.wait:g} s after the end of the run"
+        found = []
+        try:
+            found = self.wait(lambda: time.monotonic() > deadline, patient=False)
+        except KeyboardInterrupt:  # the run is over; only the wait ends
+            reason = "interrupted after the end of the run"
         for one in self._processes:
             if one.process.poll() is None and not one.told:
-                found.append(self._words(one.tracker, f"not done {self._table.wait:g} s after the end of the run"))
+                found.append(self._words(one.tracker, reason))
         self.abandon(kill=True)
         return found
 

@@ -38,8 +38,7 @@ class RunReader:
         self.run = run
         self._samples = table.samples
         self._steps: dict[tuple[str, int], int] = {}
-        first = next((event for event in read_events(run.events) if event.get("kind") == "run-start"), {})
-        self.identity = identity(first or {"recipe": sha256(run.recipe)})
+        self.identity = identity(_start(run) or {"recipe": sha256(run.recipe)})
         arms = expand(read_resolved(run.recipe))
         self.arms = {arm.name: tracked_arm(arm, self.identity, table.group) for arm in arms}
 
@@ -126,6 +125,16 @@ class RunReader:
         ends = {"run-end": "finished", "failed": "failed", "interrupted": "interrupted"}
         last = [ends[event["kind"]] for event in read_events(self.run.events) if event.get("kind") in ends]
         return last[-1] if last else "interrupted"
+
+
+def has_begun(run: RunDirectory) -> bool:
+    """Return True if the history of a run has its start."""
+    return bool(_start(run))
+
+
+def _start(run: RunDirectory) -> dict[str, Any]:
+    """Return the event of a run's first start; empty if there is none."""
+    return next((event for event in read_events(run.events) if event.get("kind") == "run-start"), {})
 
 
 def _row(generation: int, place: int, row: dict[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,8 @@ class MlflowSink:
             table = {"columns": columns, "data": [[row[name] for name in columns] for row in made.samples]}
             self._client.log_dict(run, table, f"samples/gen-{made.generation:03d}.json")
 
-    def flush(self) -> None: ...
+    def flush(self) -> bool:
+        return True
 
     def attach(self, report: Path) -> None:
         self._client.log_artifact(self._parent, str(report))

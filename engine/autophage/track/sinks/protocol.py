@@ -20,8 +20,8 @@ class Sink(Protocol):
     def send(self, arm: TrackedArm, made: MadeGeneration) -> None:
         """Send one generation, now or with the next flush."""
 
-    def flush(self) -> None:
-        """Send generations that were held back. On return the tracker, or a local file of its own, has everything."""
+    def flush(self) -> bool:
+        """Send generations that were held back. Return True if the tracker has all of them, False if `end` will tell."""
 
     def attach(self, report: Path) -> None:
         """Attach the report to the group, or to the run of its first arm."""

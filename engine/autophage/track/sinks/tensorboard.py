@@ -51,9 +51,10 @@ class TensorboardSink:
             lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in made.samples)
             self._text(arm.name, "samples", lines, made.generation, made.time)
 
-    def flush(self) -> None:
+    def flush(self) -> bool:
         for writer in self._writers.values():
             writer.flush()
+        return True
 
     def attach(self, report: Path) -> None:
         shutil.copyfile(report, self._group / "report.html")

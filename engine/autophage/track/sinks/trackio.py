@@ -49,9 +49,10 @@ class TrackioSink:
                 row_of_all["samples"] = self._package.Table(dataframe=pd.DataFrame(list(made.samples)))
             run.log(row_of_all, step=made.generation)
 
-    def flush(self) -> None:
+    def flush(self) -> bool:
         with self._listening():
             self._close()
+        return True
 
     def attach(self, report: Path) -> None:
         assert self._first is not None

@@ -62,7 +62,9 @@ class WandbSink:
             row_of_all["samples"] = wandb.Table(columns=columns, data=rows)
         run.log(row_of_all)
 
-    def flush(self) -> None: ...
+    def flush(self) -> bool:
+        """Return True if the file of an offline run is the destination. Uploads of other runs are known at the end alone."""
+        return all(run.offline for run in self._runs.values())
 
     def attach(self, report: Path) -> None:
         first = next(iter(self._runs.values()))
