@@ -32,6 +32,21 @@ assert processes.descendants() == [kept.pid]
 assert processes.end_others(before, 60) == []
 processes.kill([kept.pid])
 kept.wait()
+# A process that was there before, such as a tracker's, may begin others later. They are its own.
+kept = subprocess.Popen([sys.executable, "-c", '''
+import subprocess, time
+input()
+print(subprocess.Popen(["sleep", "60"]).pid, flush=True)
+time.sleep(60)
+'''], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+before = processes.descendants()
+print(file=kept.stdin, flush=True)
+below = int(kept.stdout.readline())
+assert set(processes.descendants()) == {kept.pid, below}
+assert processes.end_others(before, 0) == []
+assert set(processes.descendants()) == {kept.pid, below}
+processes.kill([below, kept.pid])
+kept.wait()
 processes.kill([kept.pid])  # nobody is there, and that is all right
 print("good")
 """

@@ -81,7 +81,7 @@ def wandb(folder: Path, _: str) -> Points:
             if record.HasField("run"):
                 arm = record.run.display_name
             if record.HasField("history"):
-                items = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
+                items = {item.key or item.nested_key[0]: item.value_json for item in record.history.item}
                 row = {key: json.loads(text) for key, text in items.items() if not key.startswith("_")}
                 kept = {key: value for key, value in row.items() if isinstance(value, int | float)}
                 found.setdefault(arm, {}).update(_of_row(kept))

@@ -26,15 +26,20 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def descendants() -> list[int]:
-    """Return the process ids of all living descendants of this process, without zombies."""
+def descendants(but: Iterable[int] = ()) -> list[int]:
+    """Return the process ids of all living descendants of this process, without zombies.
+
+    Args:
+        but: Process ids that are left out, with the descendants of theirs.
+    """
+    kept = frozenset(but)
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (found := _parent(entry)) is not None:
             children.setdefault(found, []).append(int(entry.name))
     below, found_all = [os.getpid()], []
     while below:
-        below = [child for parent in below for child in children.get(parent, [])]
+        below = [child for parent in below for child in children.get(parent, []) if child not in kept]
         found_all += below
     return found_all
 
@@ -55,19 +60,19 @@ def kill(pids: Iterable[int]) -> None:
 
 
 def end_others(but: Iterable[int], seconds: float) -> list[int]:
-    """Wait until all descendants but the process ids `but` have ended. After `seconds`, kill the rest.
+    """Wait until all descendants have ended, but the process ids `but` and their descendants. After `seconds`, kill the rest.
 
     Returns:
         Ids of the killed processes; empty if all ended in time.
     """
     kept = frozenset(but)
     deadline = time.monotonic() + seconds
-    while (left := [pid for pid in descendants() if pid not in kept]) and time.monotonic() < deadline:
+    while (left := descendants(kept)) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
     killed: list[int] = []
     while left:
         kill(left)
         killed += left
         time.sleep(POLL_SECONDS)
-        left = [pid for pid in descendants() if pid not in kept]
+        left = descendants(kept)
     return killed
