@@ -86,6 +86,7 @@ def test_the_verbs_are_these() -> None:
         "compare",
         "query",
         "export",
+        "track",
         "verify",
         "score",
         "recipes",

@@ -73,6 +73,7 @@ def test_a_run_ends_with_its_headlines_and_its_report(
         origin: object = None,
         *,
         insecure: bool = False,
+        followers: object = None,
     ) -> bool:
         seen.append((loaded.recipe.sample.count, out.name))
         make_run(main=3, control=3)
@@ -130,6 +131,7 @@ def _raises(error: BaseException) -> Execute:
         origin: object = None,
         *,
         insecure: bool = False,
+        followers: object = None,
     ) -> bool:
         out.mkdir(parents=True, exist_ok=True)
         raise error

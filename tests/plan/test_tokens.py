@@ -149,7 +149,7 @@ def test_places_are_asked_by_subject_and_class(recipe_of: RecipeMaker) -> None:
     plain, found = workload(recipe_of(model=model), 0), workload(recipe_of(model=model, questions=asked), 0)
     questions = 3 * 75 + 75 + 73 + 70  # the smaller countries are fewer
     assert found.sample.documents - plain.sample.documents == 2 * questions
-    assert found.measure.tokens - plain.measure.tokens == questions * (4 * 10 + 110)
+    assert found.measure.tokens - plain.measure.tokens == questions * (10 + 110)  # options share their prompt
 
 
 def test_what_goes_forward_in_training_without_being_trained_on(recipe_of: RecipeMaker) -> None:

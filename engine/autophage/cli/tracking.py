@@ -22,14 +22,14 @@ from autophage.store.rundir import RunDirectory
 POLL_SECONDS = 0.5
 TABLE = "track."
 
-Settings = Annotated[
+TrackOverrides = Annotated[
     list[str] | None,
     Parameter(name="--set", negative="", help="Replace one key of [track]: such as track.mlflow_uri=http://HOST:5000."),
 ]
 Trackers = Annotated[list[Tracker], Parameter(negative="", consume_multiple=True)]
 
 
-def track(directory: Path, /, *, to: Trackers, settings: Settings = None) -> int:
+def track(directory: Path, /, *, to: Trackers, settings: TrackOverrides = None) -> int:
     """Send a run to trackers: what they lack of its committed generations, and its report.
 
     A run that another process writes is followed to its end.

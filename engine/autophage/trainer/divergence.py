@@ -18,7 +18,7 @@ from autophage.store.weights import Weights
 from autophage.trainer.head import LanguageHead
 from autophage.trainer.passes import budget, passes
 from autophage.trainer.resident import ResidentModel
-from autophage.trainer.scoring import COLUMNS, Reader, to_host
+from autophage.trainer.scoring import COLUMNS, PassReader, to_host
 from autophage.trainer.variants import Tensors
 from autophage_kernels import TokenDivergence, TokenStats, token_divergence, token_stats
 
@@ -50,7 +50,7 @@ def compare(
     heads = {digest: variant.head_of(tensors) for digest, tensors in models.items()}
     head = heads[own.digest]
     found: dict[tuple[str, int], Compared] = {}
-    readers = {digest: Reader(head) for digest in models}
+    readers = {digest: PassReader(head) for digest in models}
     wanted = list(dict.fromkeys(other.digest for other in others))
     for one in passes(sequences, contexts, budget(head).shared(len(models))):
         lengths = [len(sequences[index]) - contexts[index] for index in one.members]

@@ -38,7 +38,7 @@ def score(
     usual ones if None.
     """
     results: dict[int, Scored] = {}
-    reader = Reader(head)
+    reader = PassReader(head)
     for one in passes(sequences, contexts, limits or budget(head)):
         rows_TX, target_T = reader.rows(one, sequences, contexts)
         stats = head.stats(rows_TX, target_T, COLUMNS)
@@ -63,7 +63,7 @@ def score_choices(
     """
     results: dict[int, Scored] = {}
     followed, contexts = [[*prompt, 0] for prompt in prompts], [len(prompt) for prompt in prompts]
-    reader = Reader(head)
+    reader = PassReader(head)
     for one in passes(followed, contexts, limits or budget(head)):
         rows_BX, _ = reader.rows(one, followed, contexts)
         counts = [len(choices[index]) for index in one.members]
@@ -87,7 +87,7 @@ def to_host(columns_T: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return [one_T.to(column_T.dtype) for one_T, column_T in zip(table_CT, columns_T, strict=True)]
 
 
-class Reader:
+class PassReader:
     """The rows of passes under one model. Prefixes stay in its cache as long as passes have the same ones."""
 
     def __init__(self, head: LanguageHead) -> None:
