@@ -98,7 +98,7 @@ RECEIVED: dict[str, Callable[[Path, str], Points]] = {
 
 def _of_row(row: dict[str, Any]) -> dict[tuple[str, int], float]:
     axis = STEP if STEP in row else GENERATION
-    return {(name, int(row[axis])): float(value) for name, value in row.items() if name != axis}
+    return {(name, int(row[axis])): float(value) for name, value in row.items() if name not in (GENERATION, STEP)}
 
 
 def _records(path: Path) -> Iterator[Any]:
