@@ -28,6 +28,7 @@ def test_ten_samples_of_model_0_and_nothing_kept(variables: dict[str, str], cach
         command, env={**variables, **_paths()}, cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr == ""
     facts = json.loads(done.stdout)
     samples = facts["samples"]
     assert (len(samples), facts["arm"], facts["model"]) == (COUNT, "alpha-1.0", "from-source")

@@ -6,6 +6,7 @@ that. In a locale without UTF-8, Python starts again in UTF-8 mode, so that name
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import os
@@ -51,7 +52,8 @@ def escape_what_does_not_fit() -> None:
 def libraries_unheard() -> Iterator[TextIO]:
     """Keep from the terminal what libraries print in the body. Yield standard error, for the program's own progress.
 
-    The kept text follows on standard error if the body fails without a message of its own.
+    The kept text follows on standard error if the body fails without a message of its own. What libraries print when the
+    process ends is kept too: some list their leaks.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -77,6 +79,7 @@ def libraries_unheard() -> Iterator[TextIO]:
         for number, copy in saved.items():
             os.dup2(copy, number)
             os.close(copy)
+        atexit.register(os.dup2, os.dup(kept.fileno()), 2)
         if failed:
             kept.seek(0)
             sys.stderr.write(safe(kept.read(), keep="\n"))
